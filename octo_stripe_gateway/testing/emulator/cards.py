@@ -1,0 +1,185 @@
+"""Stripe's published test payment methods and card numbers (https://docs.stripe.com/testing)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decline:
+    """Says how an attempt to charge is refused."""
+
+    code: str = "card_declined"
+    decline_code: str | None = None
+    message: str = "Your card was declined."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """Describes how a test payment method behaves."""
+
+    payment_method: str
+    number: str
+    brand: str = "visa"
+    kind: str = "card"
+    decline: Decline | None = None
+    challenge: bool = False
+    refund: str = "succeeds"
+    dispute: str | None = None
+    country: str = "US"
+    does: str = "Succeeds"
+
+    @property
+    def last4(self) -> str:
+        return self.number[-4:]
+
+
+GENERIC_DECLINE = Decline(decline_code="generic_decline")
+INSUFFICIENT_FUNDS = Decline(decline_code="insufficient_funds", message="Your card has insufficient funds.")
+AUTHENTICATION_REQUIRED = Decline(
+    code="authentication_required",
+    decline_code="authentication_required",
+    message="Your card was declined. This transaction requires authentication.",
+)
+NOT_A_TEST_CARD = Decline(
+    decline_code="test_mode_live_card",
+    message=(
+        "Your card was declined. Your request was in test mode, but used a non test (live) card. "
+        "For a list of valid test cards, visit: https://stripe.com/docs/testing."
+    ),
+)
+EXPIRED = Decline(code="expired_card", message="Your card has expired.")
+INCORRECT_CVC = Decline(code="incorrect_cvc", message="Your card's security code is incorrect.")
+PROCESSING_ERROR = Decline(
+    code="processing_error",
+    message="An error occurred while processing your card. Try again in a little bit.",
+)
+BANK_ACCOUNT_CLOSED = Decline(
+    code="payment_method_provider_decline",
+    message="The customer's bank account has been closed.",
+)
+
+CARDS = (
+    Card(payment_method="pm_card_visa", number="4242424242424242"),
+    Card(payment_method="pm_card_visa_debit", number="4000056655665556"),
+    Card(payment_method="pm_card_mastercard", number="5555555555554444", brand="mastercard"),
+    Card(payment_method="pm_card_amex", number="378282246310005", brand="amex"),
+    Card(
+        payment_method="pm_card_visa_chargeDeclined",
+        number="4000000000000002",
+        decline=GENERIC_DECLINE,
+        does="Is declined",
+    ),
+    Card(
+        payment_method="pm_card_visa_chargeDeclinedInsufficientFunds",
+        number="4000000000009995",
+        decline=INSUFFICIENT_FUNDS,
+        does="Is declined: insufficient funds",
+    ),
+    Card(
+        payment_method="pm_card_visa_chargeDeclinedLostCard",
+        number="4000000000009987",
+        decline=Decline(decline_code="lost_card"),
+        does="Is declined: lost card",
+    ),
+    Card(
+        payment_method="pm_card_visa_chargeDeclinedStolenCard",
+        number="4000000000009979",
+        decline=Decline(decline_code="stolen_card"),
+        does="Is declined: stolen card",
+    ),
+    Card(
+        payment_method="pm_card_chargeDeclinedExpiredCard",
+        number="4000000000000069",
+        decline=EXPIRED,
+        does="Is declined: expired",
+    ),
+    Card(
+        payment_method="pm_card_chargeDeclinedIncorrectCvc",
+        number="4000000000000127",
+        decline=INCORRECT_CVC,
+        does="Is declined: incorrect CVC",
+    ),
+    Card(
+        payment_method="pm_card_chargeDeclinedProcessingError",
+        number="4000000000000119",
+        decline=PROCESSING_ERROR,
+        does="Is declined: processing error",
+    ),
+    Card(
+        payment_method="pm_card_authenticationRequired",
+        number="4000002760003184",
+        challenge=True,
+        country="DE",
+        does="Asks for authentication, then succeeds",
+    ),
+    Card(
+        payment_method="pm_card_authenticationRequiredOnSetup",
+        number="4000002500003155",
+        challenge=True,
+        country="FR",
+        does="Asks for authentication, then succeeds",
+    ),
+    Card(
+        payment_method="pm_card_authenticationRequiredChargeDeclinedInsufficientFunds",
+        number="4000008260003178",
+        challenge=True,
+        decline=INSUFFICIENT_FUNDS,
+        does="Asks for authentication, then is declined",
+    ),
+    Card(
+        payment_method="pm_card_pendingRefund",
+        number="4000000000007726",
+        refund="pends",
+        does="Succeeds; its refunds start pending",
+    ),
+    Card(
+        payment_method="pm_card_refundFail",
+        number="4000000000005126",
+        refund="fails",
+        does="Succeeds; its refunds succeed, then fail",
+    ),
+    Card(
+        payment_method="pm_card_createDispute",
+        number="4000000000000259",
+        dispute="fraudulent",
+        does="Succeeds, then is disputed as fraudulent",
+    ),
+    Card(
+        payment_method="pm_usBankAccount_success",
+        number="000123456789",
+        kind="us_bank_account",
+        does="Goes to processing, then succeeds",
+    ),
+    Card(
+        payment_method="pm_usBankAccount_accountClosed",
+        number="000111111113",
+        kind="us_bank_account",
+        decline=BANK_ACCOUNT_CLOSED,
+        does="Goes to processing, then fails",
+    ),
+)
+ALIASES = {
+    "pm_card_chargeDeclined": "pm_card_visa_chargeDeclined",
+    "pm_card_chargeDeclinedInsufficientFunds": "pm_card_visa_chargeDeclinedInsufficientFunds",
+    "pm_card_threeDSecure2Required": "pm_card_authenticationRequired",
+    "pm_usBankAccount": "pm_usBankAccount_success",
+}
+BY_TOKEN = {card.payment_method: card for card in CARDS}
+BY_TOKEN |= {alias: BY_TOKEN[token] for alias, token in ALIASES.items()}
+BY_NUMBER = {card.number: card for card in CARDS}
+
+
+def card_for_number(number: str) -> Card:
+    """Return the test card of that number; any other number is declined as a live card would be."""
+    unknown = Card(payment_method="", number=number, decline=NOT_A_TEST_CARD, does="Is declined")
+    return BY_NUMBER.get(number, unknown)
+
+
+def is_card_number(number: str) -> bool:
+    """Return whether the digits have a card's length and check digit."""
+    if not (number.isdigit() and 12 <= len(number) <= 19):
+        return False
+    doubled = [int(digit) * 2 for digit in number[-2::-2]]
+    plain = [int(digit) for digit in number[-1::-2]]
+    return sum(plain + [value - 9 if value > 9 else value for value in doubled]) % 10 == 0

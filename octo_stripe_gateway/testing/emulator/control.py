@@ -1,0 +1,217 @@
+"""The same commands over HTTP, for an emulator that runs in a process of its own.
+
+All answer JSON; bodies are JSON objects, every field optional unless it is named required:
+
+    GET    /_emulator                                 its settings and the test cards
+    POST   /_emulator/reset                           forgets everything
+    GET    /_emulator/requests, /_emulator/events     the logs
+    POST   /_emulator/events/:id/deliver              sends the event now  {copies}
+    POST   /_emulator/webhook                         {url, secret}
+    POST   /_emulator/withhold                        {types: ["payment_intent.*"]}
+    POST   /_emulator/release                         {order: created|reversed|shuffled, copies,
+                                                       delay, keep_withholding}
+    POST   /_emulator/faults                          {kind, method, path, when, times, ...}
+    DELETE /_emulator/faults
+    POST   /_emulator/idempotency_keys/forget
+    POST   /_emulator/payment_intents/:id/confirm     {payment_method}
+    POST   /_emulator/payment_intents/:id/authenticate  {succeed, client_secret}
+    POST   /_emulator/payment_intents/:id/settle      {succeed}
+    POST   /_emulator/payment_intents/:id/refund      {amount}
+    POST   /_emulator/payment_intents/:id/dispute     {reason, amount}
+    POST   /_emulator/refunds/:id/settle              {status, reason}
+    POST   /_emulator/disputes/:id/close              {won}
+
+A browser may call `authenticate` (and the page of a redirect, `/_emulator/challenges/:id`) with
+the intent's client secret.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import html
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+from werkzeug.utils import redirect
+from werkzeug.wrappers import Response
+
+from octo_stripe_gateway.testing.emulator import cards
+from octo_stripe_gateway.testing.emulator.errors import StripeApiError
+from octo_stripe_gateway.testing.emulator.faults import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from werkzeug.wrappers import Request
+
+    from octo_stripe_gateway.testing.emulator.emulator import StripeEmulator
+    from octo_stripe_gateway.testing.emulator.store import JsonObject
+
+
+CHALLENGE_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Authenticate your payment</title>
+<style>
+  body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; background: #f6f8fa; color: #1a1f36; }}
+  main {{ max-width: 24rem; margin: 12vh auto; padding: 2rem; background: #fff; border-radius: 12px;
+         box-shadow: 0 8px 32px rgb(26 31 54 / 12%); }}
+  button {{ font: inherit; padding: .6rem 1.4rem; border-radius: 8px; border: 1px solid #635bff;
+           background: #635bff; color: #fff; cursor: pointer; }}
+  button + button {{ background: #fff; color: #1a1f36; border-color: #c9d0dc; }}
+</style>
+<main><h1>Authenticate your payment</h1>
+<p>Your bank wants to know that it is you: {amount} {currency}.<br>
+This is the emulator's test page.</p>
+<form method="post"><button name="outcome" value="complete">Complete</button>
+<button name="outcome" value="fail">Fail</button></form></main></html>
+"""
+CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+
+
+class Control:
+    """Runs the commands that arrive over HTTP."""
+
+    def __init__(self, emulator: StripeEmulator) -> None:
+        self._emulator = emulator
+        self._commands = self._logs() | self._objects()
+        self._urls = Map([_rule(name) for name in (*self._commands, *PAGES)])
+
+    def __call__(self, request: Request) -> Response:
+        """Answer a command; anything from a browser needs the intent's client secret."""
+        try:
+            name, values = self._urls.bind("stripe").match(request.path, method=request.method)
+        except HTTPException as error:
+            return _json({"error": {"message": str(error)}}, status=error.code or 404)
+        target = str(values.get("target", ""))
+        if name in PAGES:
+            return self._challenge(request, target=target)
+        if request.method == "OPTIONS":
+            return Response(status=204, headers=CORS_HEADERS)
+        return self._run(request, name=name, target=target)
+
+    def _run(self, request: Request, *, name: str, target: str) -> Response:
+        browser = name == AUTHENTICATE
+        try:
+            body = json.loads(request.get_data() or b"{}")
+            if "Origin" in request.headers:
+                self._check_browser(body, target=target, allowed=browser)
+            result = self._commands[name](body, target)
+        except StripeApiError as error:
+            return _json(error.body(request_id="req_control"), status=error.status, browser=browser)
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"{type(error).__name__}: {error}"
+            return _json({"error": {"message": message}}, status=400, browser=browser)
+        return _json({} if result is None else result, browser=browser)
+
+    def _check_browser(self, body: JsonObject, *, target: str, allowed: bool) -> None:
+        secret = self._emulator.payment_intents.get(target, {}).get("client_secret", "")
+        given = str(body.get("client_secret", ""))
+        if not (allowed and secret and hmac.compare_digest(secret, given)):
+            raise StripeApiError("This command isn't for browsers.", status=403)
+
+    def _logs(self) -> dict[str, Callable[[JsonObject, str], Any]]:
+        stripe = self._emulator
+        return {
+            "GET /_emulator": lambda _body, _id: self._settings(),
+            "POST /_emulator/reset": lambda _body, _id: stripe.reset(),
+            "GET /_emulator/requests": lambda _body, _id: _listed(stripe.requests),
+            "GET /_emulator/events": lambda _body, _id: _listed(stripe.events),
+            "POST /_emulator/events/<target>/deliver": lambda body, target: [
+                dataclasses.asdict(stripe.deliver_webhook(target)) for _ in range(body.get("copies", 1))
+            ],
+            "POST /_emulator/webhook": lambda body, _id: self._set_webhook(body),
+            "POST /_emulator/withhold": lambda body, _id: stripe.withhold(*body.get("types", ())),
+            "POST /_emulator/release": lambda body, _id: _listed(stripe.release(**body)),
+            "POST /_emulator/faults": lambda body, _id: stripe.add_fault(Fault(**body)),
+            "DELETE /_emulator/faults": lambda _body, _id: stripe.clear_faults(),
+            "POST /_emulator/idempotency_keys/forget": lambda _body, _id: stripe.forget_idempotency_keys(),
+        }
+
+    def _objects(self) -> dict[str, Callable[[JsonObject, str], Any]]:
+        stripe = self._emulator
+        intent = "/_emulator/payment_intents/<target>"
+        return {
+            f"POST {intent}/confirm": lambda body, target: stripe.confirm(target, **body),
+            AUTHENTICATE: lambda body, target: stripe.authenticate(target, succeed=body.get("succeed", True)),
+            f"POST {intent}/settle": lambda body, target: stripe.settle(target, **body),
+            f"POST {intent}/refund": lambda body, target: stripe.refund(target, **body),
+            f"POST {intent}/dispute": lambda body, target: stripe.open_dispute(target, **body),
+            "POST /_emulator/refunds/<target>/settle": lambda body, target: stripe.settle_refund(
+                target, **body
+            ),
+            "POST /_emulator/disputes/<target>/close": lambda body, target: stripe.close_dispute(
+                target, **body
+            ),
+        }
+
+    def _settings(self) -> JsonObject:
+        shown = [
+            {"number": card.number, "payment_method": card.payment_method, "does": card.does}
+            for card in cards.CARDS
+        ]
+        return {
+            "url": self._emulator.url,
+            "webhook_url": self._emulator.webhook_url,
+            "test_cards": shown,
+        }
+
+    def _set_webhook(self, body: JsonObject) -> None:
+        self._emulator.webhook_url = body.get("url")
+        if secret := body.get("secret"):
+            self._emulator.webhook_secret = secret
+
+    def _challenge(self, request: Request, *, target: str) -> Response:
+        intent = self._emulator.payment_intents.get(target, {})
+        secret = request.args.get("client_secret", "")
+        if not intent or not hmac.compare_digest(str(intent["client_secret"]), secret):
+            return Response("No such challenge.", status=404)
+        action = (intent["next_action"] or {}).get("redirect_to_url")
+        if action is None:
+            return Response("This payment waits for no authentication.", status=409)
+        if request.method == "GET":
+            page = CHALLENGE_PAGE.format(
+                amount=intent["amount"], currency=html.escape(intent["currency"].upper())
+            )
+            return Response(page, mimetype="text/html")
+        succeeded = self._authenticated(target, succeed=request.form.get("outcome") == "complete")
+        result = {
+            "payment_intent": target,
+            "payment_intent_client_secret": secret,
+            "redirect_status": "succeeded" if succeeded else "failed",
+        }
+        joint = "&" if "?" in action["return_url"] else "?"
+        return redirect(f"{action['return_url']}{joint}{urlencode(result)}", code=303)
+
+    def _authenticated(self, target: str, *, succeed: bool) -> bool:
+        try:
+            intent = self._emulator.authenticate(target, succeed=succeed)
+        except StripeApiError:
+            return False
+        return intent["status"] in ("succeeded", "requires_capture", "processing")
+
+
+AUTHENTICATE = "POST|OPTIONS /_emulator/payment_intents/<target>/authenticate"
+PAGES = ("GET|POST /_emulator/challenges/<target>",)
+
+
+def _rule(name: str) -> Rule:
+    methods, path = name.split(" ")
+    return Rule(path, methods=methods.split("|"), endpoint=name)
+
+
+def _listed(entries: list[Any]) -> list[JsonObject]:
+    return [dataclasses.asdict(entry) for entry in entries]
+
+
+def _json(body: Any, *, status: int = 200, browser: bool = False) -> Response:
+    headers = CORS_HEADERS if browser else {}
+    text = json.dumps(body, indent=2)
+    return Response(text, status=status, mimetype="application/json", headers=headers)

@@ -1,0 +1,370 @@
+"""One emulated Stripe: start it, talk HTTP to it, and command it from a test."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import TYPE_CHECKING, Literal
+
+from octo_stripe_gateway.testing.emulator.api import Api
+from octo_stripe_gateway.testing.emulator.charges import Charges
+from octo_stripe_gateway.testing.emulator.control import Control
+from octo_stripe_gateway.testing.emulator.errors import StripeApiError
+from octo_stripe_gateway.testing.emulator.events import Events, Worker
+from octo_stripe_gateway.testing.emulator.faults import Faults, Hold
+from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
+from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
+from octo_stripe_gateway.testing.emulator.refunds import Disputes, Refunds
+from octo_stripe_gateway.testing.emulator.server import LOOPBACK, Application, HttpServer
+from octo_stripe_gateway.testing.emulator.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from octo_stripe_gateway.testing.emulator.events import Delivery, LoggedEvent, Order
+    from octo_stripe_gateway.testing.emulator.faults import Fault, When
+    from octo_stripe_gateway.testing.emulator.server import LoggedRequest
+    from octo_stripe_gateway.testing.emulator.store import JsonObject
+
+DEFAULT_PORT = 8421
+DECLINED = 402
+RefundStatus = Literal["succeeded", "failed", "pending", "requires_action", "canceled"]
+LATE_REFUNDS: dict[str, RefundStatus] = {"pends": "succeeded", "fails": "failed"}
+
+
+class StripeEmulator:
+    """A small stateful Stripe on loopback.
+
+    Use it as a context manager, or call `start` and `stop`. `port=0` takes a free port.
+    `retry_delays` are the seconds before each further attempt to deliver an event. With
+    `settle_after` pending refunds, refunds that fail late and `processing` intents settle by
+    themselves after that many seconds; without it they wait for a command. `api_keys` are the only
+    keys accepted; by default every well-formed test key is.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        host: str = LOOPBACK,
+        webhook_url: str | None = None,
+        webhook_secret: str = "whsec_test",  # noqa: S107
+        clock: Callable[[], float] = time.time,
+        retry_delays: Sequence[float] = (0.1, 0.5, 2.0),
+        webhook_timeout: float = 10.0,
+        settle_after: float | None = None,
+        api_keys: Collection[str] | None = None,
+    ) -> None:
+        if host != LOOPBACK:
+            raise ValueError(f"The emulator listens on {LOOPBACK} only, not on {host}.")
+        self._port = port
+        self._settle_after = settle_after
+        self._server: HttpServer | None = None
+        self._worker = Worker()
+        self._store = Store(clock=clock)
+        self._faults = Faults()
+        self._events = Events(
+            self._store,
+            worker=self._worker,
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
+            retry_delays=retry_delays,
+            timeout=webhook_timeout,
+        )
+        self._build(api_keys=api_keys)
+
+    def _build(self, *, api_keys: Collection[str] | None) -> None:
+        store, emit = self._store, self._emit
+        charges, methods = Charges(store), PaymentMethods(store)
+        self._intents = PaymentIntents(
+            store, emit=emit, charges=charges, methods=methods, challenge_url=self._challenge_url
+        )
+        self._refunds = Refunds(store, emit=emit, charges=charges)
+        self._disputes = Disputes(store, emit=emit, charges=charges)
+        self._application = Application(
+            store,
+            api=Api(store, intents=self._intents, refunds=self._refunds, methods=methods),
+            events=self._events,
+            faults=self._faults,
+            control=Control(self),
+            api_keys=api_keys,
+        )
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Listen on loopback and deliver events, in threads of their own."""
+        self._server = HttpServer(self._application, port=self._port)
+        self._worker.start()
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """Release what is held, drop what isn't delivered yet, and close every socket."""
+        self._faults.clear()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+        self._worker.stop()
+
+    def reset(self) -> None:
+        """Forget objects, events, logs, keys and faults; the settings stay."""
+        with self._store.lock:
+            self._faults.clear()
+            self._events.clear()
+            self._store.clear()
+            self._application.keys.clear()
+            self._application.log.clear()
+
+    @property
+    def url(self) -> str:
+        """The address to give to the SDK: `StripeClient(key, base_addresses={"api": url})`."""
+        if self._server is None:
+            raise RuntimeError("The emulator isn't running: start it first.")
+        return f"http://{LOOPBACK}:{self._server.port}"
+
+    @property
+    def webhook_url(self) -> str | None:
+        """Where events are delivered; None records them only."""
+        return self._events.webhook_url
+
+    @webhook_url.setter
+    def webhook_url(self, url: str | None) -> None:
+        self._events.webhook_url = url
+
+    @property
+    def webhook_secret(self) -> str:
+        return self._events.webhook_secret
+
+    @webhook_secret.setter
+    def webhook_secret(self, secret: str) -> None:
+        self._events.webhook_secret = secret
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What `created` and the like are told by."""
+        return self._store.clock
+
+    @clock.setter
+    def clock(self, clock: Callable[[], float]) -> None:
+        self._store.clock = clock
+
+    # What happened.
+
+    @property
+    def requests(self) -> list[LoggedRequest]:
+        """Every API request, in the order of arrival."""
+        return list(self._application.log)
+
+    @property
+    def events(self) -> list[LoggedEvent]:
+        """Every event, in the order of what happened."""
+        return list(self._events.log)
+
+    @property
+    def payment_intents(self) -> Mapping[str, JsonObject]:
+        """Copies of the intents by id, as every one of these."""
+        return self._store.copies("payment_intent")
+
+    @property
+    def charges(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("charge")
+
+    @property
+    def refunds(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("refund")
+
+    @property
+    def disputes(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("dispute")
+
+    # What a customer, a bank or a colleague at the dashboard does.
+
+    def confirm(self, intent_id: str, payment_method: str = "pm_card_visa") -> JsonObject:
+        """Pay as the customer's browser would; a decline is in the `last_payment_error`."""
+        with self._store.lock:
+            intent = self._store.get(intent_id)
+            return self._attempt(
+                intent, lambda: self._intents.confirm(intent, {"payment_method": payment_method})
+            )
+
+    def authenticate(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
+        """Complete or fail the challenge that an intent waits for."""
+        with self._store.lock:
+            intent = self._store.get(intent_id)
+            return self._attempt(intent, lambda: self._intents.authenticate(intent, succeed=succeed))
+
+    def settle(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
+        """Tell how a `processing` intent ended."""
+        with self._store.lock:
+            intent = self._store.get(intent_id)
+            return copy.deepcopy(self._intents.settle(intent, succeed=succeed))
+
+    def refund(self, intent_id: str, *, amount: int | None = None) -> JsonObject:
+        """Refund as in the dashboard: without metadata, and without any request."""
+        given = {} if amount is None else {"amount": amount}
+        with self._store.lock:
+            account = self._store.account_of(self._store.get(intent_id))
+            params = {"payment_intent": intent_id, **given}
+            return copy.deepcopy(self._refunds.create(params, account=account))
+
+    def settle_refund(self, refund_id: str, *, status: RefundStatus, reason: str | None = None) -> JsonObject:
+        """Move a refund on; a succeeded one may still fail, and its amount returns."""
+        with self._store.lock:
+            refund = self._store.get(refund_id)
+            return copy.deepcopy(self._refunds.settle(refund, status=status, reason=reason))
+
+    def open_dispute(
+        self, intent_id: str, *, reason: str = "fraudulent", amount: int | None = None
+    ) -> JsonObject:
+        """Dispute a payment, as its cardholder's bank does."""
+        with self._store.lock:
+            charge = self._store.get(self._store.get(intent_id)["latest_charge"])
+            return copy.deepcopy(self._disputes.open(charge, reason=reason, amount=amount))
+
+    def close_dispute(self, dispute_id: str, *, won: bool) -> JsonObject:
+        """Decide a dispute, for or against the merchant."""
+        with self._store.lock:
+            return copy.deepcopy(self._disputes.close(self._store.get(dispute_id), won=won))
+
+    # Webhooks.
+
+    @property
+    def delivery_delay(self) -> float:
+        """Seconds before the first attempt to deliver an event: late events."""
+        return self._events.delivery_delay
+
+    @delivery_delay.setter
+    def delivery_delay(self, seconds: float) -> None:
+        self._events.delivery_delay = seconds
+
+    @property
+    def delivery_copies(self) -> int:
+        """How often each event is delivered: duplicated events."""
+        return self._events.copies
+
+    @delivery_copies.setter
+    def delivery_copies(self, copies: int) -> None:
+        self._events.copies = copies
+
+    def event(self, event: LoggedEvent | str) -> LoggedEvent:
+        """Return the event of that id, or the latest of that type."""
+        if not isinstance(event, str):
+            return event
+        for logged in reversed(self._events.log):
+            if event in (logged.id, logged.type):
+                return logged
+        raise KeyError(event)
+
+    def deliver_webhook(
+        self,
+        event: LoggedEvent | str,
+        *,
+        secret: str | None = None,
+        timestamp: int | None = None,
+    ) -> Delivery:
+        """Send one event now, once, from the caller's thread."""
+        return self._events.deliver(self.event(event), secret=secret, timestamp=timestamp)
+
+    def signed(
+        self,
+        event: LoggedEvent | str,
+        *,
+        secret: str | None = None,
+        timestamp: int | None = None,
+    ) -> tuple[bytes, str]:
+        """Return an event's raw body and `Stripe-Signature`, to post it oneself."""
+        return self._events.signed(self.event(event), secret=secret, timestamp=timestamp)
+
+    def withhold(self, *types: str) -> None:
+        """Keep back the events of these types (`payment_intent.*`), all without any."""
+        self._events.withhold(*types)
+
+    @property
+    def withheld(self) -> list[LoggedEvent]:
+        return list(self._events.withheld)
+
+    def release(
+        self,
+        *,
+        order: Order | Callable[[list[LoggedEvent]], Sequence[LoggedEvent]] = "created",
+        copies: int = 1,
+        delay: float = 0.0,
+        keep_withholding: bool = False,
+    ) -> list[LoggedEvent]:
+        """Deliver what was kept back and return it in that order.
+
+        A callable gets the events and returns those to deliver: a part of them, in any order, some
+        of them twice. What it leaves out is never delivered.
+        """
+        return self._events.release(
+            order=order, copies=copies, delay=delay, keep_withholding=keep_withholding
+        )
+
+    def wait_for_deliveries(self, timeout: float = 5.0) -> None:
+        """Wait until no delivery is left to do; a TimeoutError when that takes longer."""
+        if not self._events.wait(timeout):
+            raise TimeoutError(f"Events are still being delivered after {timeout} seconds.")
+
+    # Trouble.
+
+    def add_fault(self, fault: Fault) -> None:
+        """Spoil the next requests that the fault matches."""
+        self._faults.add(fault)
+
+    def clear_faults(self) -> None:
+        """Forget the faults, and release what is held."""
+        self._faults.clear()
+
+    def hold(self, method: str = "POST", path: str = "/v1/", *, when: When = "after") -> Hold:
+        """Hold matching requests, before or after their work, until the hold is released."""
+        return self._faults.hold(Hold(method=method, path=path, when=when))
+
+    def forget_idempotency_keys(self) -> None:
+        """Forget every idempotency key, as Stripe does after a day or more."""
+        self._application.keys.clear()
+
+    def accept_keys(self, keys: Collection[str] | None) -> None:
+        """Accept these API keys only; every well-formed test key when None."""
+        self._application.api_keys = keys
+
+    def _challenge_url(self, intent_id: str) -> str:
+        return f"{self.url}/_emulator/challenges/{intent_id}"
+
+    def _attempt(self, intent: JsonObject, act: Callable[[], JsonObject]) -> JsonObject:
+        try:
+            act()
+        except StripeApiError as error:
+            if error.status != DECLINED:
+                raise
+        return copy.deepcopy(intent)
+
+    def _emit(self, event_type: str, item: JsonObject, /) -> None:
+        self._events.emit(event_type, item)
+        if self._settle_after is not None and (job := self._settling(event_type, item)):
+            self._worker.run_in(self._settle_after, job)
+
+    def _settling(self, event_type: str, item: JsonObject) -> Callable[[], object] | None:
+        object_id = item["id"]
+        if event_type == "payment_intent.processing":
+            card = self._store.cards[item["payment_method"]]
+            return lambda: self.settle(object_id, succeed=card.decline is None)
+        if event_type == "payment_intent.succeeded":
+            reason = self._store.cards[item["payment_method"]].dispute
+            return (lambda: self.open_dispute(object_id, reason=reason)) if reason else None
+        if event_type == "refund.created":
+            behaviour = self._store.cards[item["payment_method"]].refund
+            status = LATE_REFUNDS.get(behaviour)
+            return (lambda: self.settle_refund(object_id, status=status)) if status else None
+        return None

@@ -1,0 +1,128 @@
+"""Faults on command: what goes wrong between a client and Stripe."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+When = Literal["before", "after"]
+
+
+@dataclasses.dataclass
+class Fault:
+    """Spoils the next requests that match: `times` of them, or every one when that is None.
+
+    `path` is a regular expression that the start of the path must match, so a plain prefix does.
+    `when` is before the work (nothing happened) or after it (it happened, the answer is lost).
+    Kinds: `delay` waits `seconds`; `status` answers with that status (429, 500, 503) instead;
+    `reset` resets the connection. Stripe remembers a 500 under the idempotency key once the work
+    began; with `save=False` the key remembers the true answer instead.
+    """
+
+    kind: Literal["delay", "status", "reset"] = "status"
+    method: str = "POST"
+    path: str = "/v1/"
+    when: When = "before"
+    times: int | None = 1
+    status: int = 500
+    seconds: float = 0.0
+    save: bool = True
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def matches(self, method: str, path: str) -> bool:
+        return self.method in (method, "*") and re.match(self.path, path) is not None
+
+
+class Hold:
+    """Keeps the matching requests waiting until it is released."""
+
+    def __init__(self, *, method: str, path: str, when: When) -> None:
+        self.method = method
+        self.path = path
+        self.when = when
+        self._reached = threading.Event()
+        self._released = threading.Event()
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    @property
+    def released(self) -> bool:
+        return self._released.is_set()
+
+    def wait_until_reached(self, timeout: float = 5.0) -> None:
+        """Wait until a request is held; a TimeoutError when none comes."""
+        if not self._reached.wait(timeout):
+            raise TimeoutError(f"No {self.method} {self.path} came within {timeout} seconds.")
+
+    def release(self) -> None:
+        """Let the held requests go on, and hold no more."""
+        self._released.set()
+
+    def wait(self) -> None:
+        self._reached.set()
+        self._released.wait()
+
+    def matches(self, method: str, path: str) -> bool:
+        return self.method in (method, "*") and re.match(self.path, path) is not None
+
+
+class Faults:
+    """Keeps the faults and holds that are still to come."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+        self._holds: list[Hold] = []
+
+    def add(self, fault: Fault) -> None:
+        with self._lock:
+            self._faults.append(dataclasses.replace(fault))
+
+    def hold(self, hold: Hold) -> Hold:
+        with self._lock:
+            self._holds.append(hold)
+        return hold
+
+    def clear(self) -> None:
+        """Forget the faults and release whatever is held."""
+        with self._lock:
+            self._faults.clear()
+            holds, self._holds = self._holds, []
+        for hold in holds:
+            hold.release()
+
+    def wait(self, *, method: str, path: str, when: When) -> None:
+        """Wait while a hold keeps this request."""
+        with self._lock:
+            self._holds = [hold for hold in self._holds if not hold.released]
+            holds = [one for one in self._holds if one.when == when and one.matches(method, path)]
+        for hold in holds:
+            hold.wait()
+
+    def take(self, *, method: str, path: str, when: When) -> list[Fault]:
+        """Return the faults for this request, one time used up of each."""
+        with self._lock:
+            taken = [one for one in self._faults if one.when == when and one.matches(method, path)]
+            for fault in taken:
+                fault.times = None if fault.times is None else fault.times - 1
+            self._faults = [one for one in self._faults if one.times is None or one.times > 0]
+        return taken
+
+
+def fault_from(fields: dict[str, Any]) -> Fault:
+    """Return the fault that a control request describes."""
+    return Fault(**fields)

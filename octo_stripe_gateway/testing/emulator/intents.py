@@ -1,0 +1,387 @@
+"""PaymentIntents: Stripe's state machine, from creation to capture or cancellation."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Protocol
+
+from octo_stripe_gateway.testing.emulator import cards
+from octo_stripe_gateway.testing.emulator.currencies import (
+    check_amount,
+    check_currency,
+    format_amount,
+)
+from octo_stripe_gateway.testing.emulator.errors import (
+    InvalidParameterError,
+    StripeApiError,
+    unexpected_state,
+)
+from octo_stripe_gateway.testing.emulator.params import merged_metadata
+from octo_stripe_gateway.testing.emulator.store import random_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from octo_stripe_gateway.testing.emulator.cards import Decline
+    from octo_stripe_gateway.testing.emulator.charges import Charges
+    from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
+    from octo_stripe_gateway.testing.emulator.params import Parameters
+    from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
+
+OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
+CANCELABLE = "requires_payment_method, requires_capture, requires_confirmation, requires_action, processing"
+AUTHENTICATION_FAILED = (
+    "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
+    "a new PaymentMethod to attempt to fulfill this PaymentIntent again."
+)
+NO_PAYMENT_METHOD = (
+    "You cannot confirm this PaymentIntent because it's missing a payment method. You can either "
+    "update the PaymentIntent with a payment method and then confirm it again, or confirm it again "
+    "directly with a payment method or ConfirmationToken."
+)
+NOT_CONFIRMABLE = {
+    "succeeded": "it has already succeeded after being previously confirmed.",
+    "requires_capture": "it has already been confirmed and is waiting to be captured.",
+    "processing": "it has a status of processing.",
+    "canceled": (
+        "it has a status of canceled. Only a PaymentIntent with one of the following statuses may "
+        "be confirmed: requires_confirmation, requires_action, requires_payment_method."
+    ),
+}
+PLAIN_FIELDS = (
+    "description",
+    "on_behalf_of",
+    "receipt_email",
+    "setup_future_usage",
+    "shipping",
+    "statement_descriptor",
+    "statement_descriptor_suffix",
+    "transfer_data",
+    "transfer_group",
+)
+
+
+class Emit(Protocol):
+    """Records an event about an object as it is at this moment."""
+
+    def __call__(self, event_type: str, item: JsonObject, /) -> None: ...
+
+
+class PaymentIntents:
+    """Creates intents and moves them from status to status."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        emit: Emit,
+        charges: Charges,
+        methods: PaymentMethods,
+        challenge_url: Callable[[str], str],
+    ) -> None:
+        self._store = store
+        self._emit = emit
+        self._charges = charges
+        self._methods = methods
+        self._challenge_url = challenge_url
+
+    def create(self, params: Parameters, *, account: str | None) -> JsonObject:
+        """Create an intent, and confirm it at once when `confirm` says so."""
+        currency = check_currency(params["currency"])
+        check_amount(params["amount"], currency=currency)
+        _check_confirmation_only(params)
+        method = self._named_method(params, account=account)
+        intent = self._store.new(
+            "payment_intent", account=account, **_blank_intent(params | {"currency": currency})
+        )
+        intent["client_secret"] = f"{intent['id']}_secret_{random_text(25)}"
+        if method:
+            self._attach(intent, method=method)
+        self._emit("payment_intent.created", intent)
+        if not params.get("confirm"):
+            return intent
+        attached = {"payment_method", "payment_method_data"}
+        rest = {name: value for name, value in params.items() if name not in attached}
+        return self.confirm(intent, rest)
+
+    def update(self, intent: JsonObject, params: Parameters) -> JsonObject:
+        """Change an intent; what is paid for and how only while nothing has been paid."""
+        decisive = [name for name in ("amount", "currency", "payment_method") if name in params]
+        if decisive and intent["status"] not in OPEN:
+            raise unexpected_state(
+                f"This PaymentIntent's {decisive[0]} could not be updated because it has a status "
+                f"of {intent['status']}. You may only update the {decisive[0]} of a PaymentIntent "
+                f"with one of the following statuses: {', '.join(OPEN)}.",
+                intent=copy.deepcopy(intent),
+            )
+        currency = check_currency(params.get("currency", intent["currency"]))
+        amount = check_amount(params.get("amount", intent["amount"]), currency=currency)
+        method = self._named_method(params, account=self._store.account_of(intent))
+        intent |= {"currency": currency, "amount": amount}
+        intent |= {name: params[name] or None for name in PLAIN_FIELDS if name in params}
+        if "metadata" in params:
+            intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
+        if "capture_method" in params:
+            intent["capture_method"] = params["capture_method"]
+        if method:
+            self._attach(intent, method=method)
+        return intent
+
+    def confirm(self, intent: JsonObject, params: Parameters) -> JsonObject:
+        """Try to pay: ends in success, an authorization, a challenge, or a decline (402)."""
+        status = intent["status"]
+        if status not in OPEN:
+            raise unexpected_state(
+                f"You cannot confirm this PaymentIntent because {NOT_CONFIRMABLE[status]}",
+                intent=copy.deepcopy(intent),
+            )
+        method = self._named_method(params, account=self._store.account_of(intent))
+        if method:
+            self._attach(intent, method=method)
+        if intent["payment_method"] is None:
+            raise unexpected_state(NO_PAYMENT_METHOD, intent=copy.deepcopy(intent))
+        if "capture_method" in params:
+            intent["capture_method"] = params["capture_method"]
+        intent |= {name: params[name] or None for name in PLAIN_FIELDS if name in params}
+        return self._begin(intent, params)
+
+    def authenticate(self, intent: JsonObject, *, succeed: bool) -> JsonObject:
+        """Finish the challenge that an intent waits for, as its customer would."""
+        if intent["status"] != "requires_action":
+            raise unexpected_state(
+                "This PaymentIntent does not wait for an authentication: it has a status of "
+                f"{intent['status']}.",
+                intent=copy.deepcopy(intent),
+            )
+        intent["next_action"] = None
+        if succeed:
+            return self._charge(intent)
+        failure = {
+            "code": "payment_intent_authentication_failure",
+            "message": AUTHENTICATION_FAILED,
+            "type": "invalid_request_error",
+        }
+        self._fail(intent, failure=failure)
+        return intent
+
+    def settle(self, intent: JsonObject, *, succeed: bool) -> JsonObject:
+        """Tell how a `processing` intent ended at the bank."""
+        if intent["status"] != "processing":
+            raise unexpected_state(
+                f"This PaymentIntent is not processing: it has a status of {intent['status']}.",
+                intent=copy.deepcopy(intent),
+            )
+        charge, method = self._latest(intent)
+        card = self._methods.card_of(method)
+        intent["processing"] = None
+        if succeed:
+            self._succeed(intent, charge=charge, amount=intent["amount"])
+            return intent
+        decline = card.decline or cards.BANK_ACCOUNT_CLOSED
+        charge |= {"status": "failed", "failure_code": decline.code}
+        charge["failure_message"] = decline.message
+        self._emit("charge.failed", charge)
+        self._fail(intent, failure=_failure(decline) | {"charge": charge["id"]})
+        return intent
+
+    def capture(self, intent: JsonObject, params: Parameters) -> JsonObject:
+        """Capture an authorization, all of it or a part; the rest is released without a refund."""
+        capturable = intent["amount_capturable"]
+        amount = params.get("amount_to_capture", capturable)
+        if intent["status"] != "requires_capture":
+            raise unexpected_state(
+                "This PaymentIntent could not be captured because it has a status of "
+                f"{intent['status']}. Only a PaymentIntent with one of the following statuses may "
+                "be captured: requires_capture.",
+                intent=copy.deepcopy(intent),
+            )
+        if amount > capturable:
+            shown = format_amount(capturable, currency=intent["currency"])
+            raise StripeApiError(
+                "The remaining amount on this PaymentIntent that can be captured is "
+                f"{shown}; the amount to capture cannot be greater than it.",
+                code="amount_too_large",
+                param="amount_to_capture",
+            )
+        charge, _ = self._latest(intent)
+        if "metadata" in params:
+            intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
+        self._charges.capture(charge, amount=amount)
+        self._emit("charge.captured", charge)
+        self._finish(intent, amount=amount)
+        return intent
+
+    def cancel(self, intent: JsonObject, params: Parameters) -> JsonObject:
+        """Cancel an unpaid intent; an authorization is released without a refund."""
+        if intent["status"] in ("succeeded", "canceled"):
+            raise unexpected_state(
+                "You cannot cancel this PaymentIntent because it has a status of "
+                f"{intent['status']}. Only a PaymentIntent with one of the following statuses may "
+                f"be canceled: {CANCELABLE}.",
+                intent=copy.deepcopy(intent),
+            )
+        intent |= {
+            "status": "canceled",
+            "amount_capturable": 0,
+            "canceled_at": self._store.now(),
+            "cancellation_reason": params.get("cancellation_reason"),
+            "next_action": None,
+            "processing": None,
+        }
+        self._emit("payment_intent.canceled", intent)
+        return intent
+
+    def _named_method(self, params: Parameters, *, account: str | None) -> JsonObject | None:
+        if typed_in := params.get("payment_method_data"):
+            return self._methods.create(typed_in, account=account)
+        if named := params.get("payment_method"):
+            return self._methods.resolve(named, account=account)
+        return None
+
+    def _attach(self, intent: JsonObject, *, method: JsonObject) -> None:
+        kind = self._methods.card_of(method).kind
+        if kind not in intent["payment_method_types"]:
+            raise InvalidParameterError(
+                f"The PaymentMethod provided ({kind}) is not allowed for this PaymentIntent. "
+                f"Please attach a PaymentMethod of one of the following types: "
+                f"{', '.join(intent['payment_method_types'])}.",
+                param="payment_method",
+            )
+        intent |= {"payment_method": method["id"], "next_action": None}
+        intent["status"] = "requires_confirmation"
+
+    def _begin(self, intent: JsonObject, params: Parameters) -> JsonObject:
+        card = self._methods.card_of(self._store.get(intent["payment_method"]))
+        if not card.challenge:
+            return self._charge(intent)
+        if params.get("error_on_requires_action") or params.get("off_session"):
+            return self._decline(intent, decline=cards.AUTHENTICATION_REQUIRED)
+        intent["status"] = "requires_action"
+        intent["next_action"] = self._challenge(intent, params)
+        self._emit("payment_intent.requires_action", intent)
+        return intent
+
+    def _challenge(self, intent: JsonObject, params: Parameters) -> JsonObject:
+        return_url = params.get("return_url")
+        if params.get("use_stripe_sdk") or not return_url:
+            sdk = {"type": "three_d_secure_redirect", "source": f"src_1{random_text(23)}"}
+            return {"type": "use_stripe_sdk", "use_stripe_sdk": sdk}
+        url = f"{self._challenge_url(intent['id'])}?client_secret={intent['client_secret']}"
+        redirect = {"return_url": return_url, "url": url}
+        return {"type": "redirect_to_url", "redirect_to_url": redirect}
+
+    def _charge(self, intent: JsonObject) -> JsonObject:
+        method = self._store.get(intent["payment_method"])
+        card = self._methods.card_of(method)
+        intent["last_payment_error"] = None
+        if card.kind == "us_bank_account":
+            charge = self._charges.pending(intent, method=method)
+            intent |= {"status": "processing", "latest_charge": charge["id"]}
+            intent["processing"] = {"type": card.kind}
+            self._emit("charge.pending", charge)
+            self._emit("payment_intent.processing", intent)
+        elif card.decline:
+            self._decline(intent, decline=card.decline)
+        else:
+            self._authorize(intent, method=method)
+        return intent
+
+    def _decline(self, intent: JsonObject, *, decline: Decline) -> JsonObject:
+        method = self._store.get(intent["payment_method"])
+        charge = self._charges.declined(intent, method=method, decline=decline)
+        intent["latest_charge"] = charge["id"]
+        self._emit("charge.failed", charge)
+        failure = _failure(decline) | {"charge": charge["id"]}
+        self._fail(intent, failure=failure)
+        details = {**failure, "payment_method": copy.deepcopy(method)}
+        raise StripeApiError(
+            details.pop("message"),
+            status=402,
+            kind=details.pop("type"),
+            payment_intent=copy.deepcopy(intent),
+            **details,
+        )
+
+    def _fail(self, intent: JsonObject, *, failure: JsonObject) -> None:
+        method = copy.deepcopy(self._store.get(intent["payment_method"]))
+        doc_url = f"https://stripe.com/docs/error-codes/{failure['code'].replace('_', '-')}"
+        intent["last_payment_error"] = {**failure, "doc_url": doc_url, "payment_method": method}
+        intent |= {"status": "requires_payment_method", "payment_method": None}
+        self._emit("payment_intent.payment_failed", intent)
+
+    def _authorize(self, intent: JsonObject, *, method: JsonObject) -> None:
+        charge = self._charges.authorized(intent, method=method)
+        intent["latest_charge"] = charge["id"]
+        if intent["capture_method"] == "manual":
+            intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
+            self._emit("charge.succeeded", charge)
+            self._emit("payment_intent.amount_capturable_updated", intent)
+            return
+        self._succeed(intent, charge=charge, amount=intent["amount"])
+
+    def _succeed(self, intent: JsonObject, *, charge: JsonObject, amount: int) -> None:
+        asynchronous = intent["capture_method"] == "automatic_async"
+        self._charges.capture(charge, amount=amount, settled=not asynchronous)
+        self._emit("charge.succeeded", charge)
+        self._finish(intent, amount=amount)
+        if asynchronous:
+            self._charges.settle(charge)
+            self._emit("charge.updated", charge)
+
+    def _finish(self, intent: JsonObject, *, amount: int) -> None:
+        intent |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
+        self._emit("payment_intent.succeeded", intent)
+
+    def _latest(self, intent: JsonObject) -> tuple[JsonObject, JsonObject]:
+        return self._store.get(intent["latest_charge"]), self._store.get(intent["payment_method"])
+
+
+def _failure(decline: Decline) -> JsonObject:
+    failure = {"code": decline.code, "message": decline.message, "type": "card_error"}
+    if decline.decline_code:
+        failure["decline_code"] = decline.decline_code
+    return failure
+
+
+def _check_confirmation_only(params: Parameters) -> None:
+    if params.get("confirm"):
+        return
+    for name in ("return_url", "off_session", "error_on_requires_action"):
+        if name in params:
+            raise InvalidParameterError(f"`{name}` can only be set when `confirm` is true.", param=name)
+
+
+def _blank_intent(params: Parameters) -> JsonObject:
+    empty = (
+        "application application_fee_amount canceled_at cancellation_reason customer "
+        "customer_account excluded_payment_method_types last_payment_error latest_charge "
+        "next_action payment_method processing review source"
+    )
+    automatic = params.get("automatic_payment_methods") or {"enabled": True}
+    details: dict[str, Any] = {"allow_redirects": "always"} | automatic
+    return {
+        **dict.fromkeys(empty.split()),
+        **{name: params.get(name) or None for name in PLAIN_FIELDS},
+        "amount": params["amount"],
+        "amount_capturable": 0,
+        "amount_details": {"tip": {}},
+        "amount_received": 0,
+        "automatic_payment_methods": details if details["enabled"] else None,
+        "capture_method": params.get("capture_method", "automatic_async"),
+        "client_secret": None,
+        "confirmation_method": params.get("confirmation_method", "automatic"),
+        "currency": params["currency"],
+        "customer": params.get("customer"),
+        "metadata": merged_metadata({}, change=params.get("metadata") or {}),
+        "payment_method_configuration_details": None,
+        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+        "payment_method_types": _types(params),
+        "status": "requires_payment_method",
+    }
+
+
+def _types(params: Parameters) -> list[str]:
+    offered = ["card", "us_bank_account"] if params["currency"] == "usd" else ["card"]
+    allowed = params.get("allowed_payment_method_types", offered)
+    excluded = params.get("excluded_payment_method_types") or []
+    return [kind for kind in offered if kind in allowed and kind not in excluded]

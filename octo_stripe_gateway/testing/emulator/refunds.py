@@ -1,0 +1,202 @@
+"""Refunds and disputes: money that goes back, and what that leaves on the charge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octo_stripe_gateway.testing.emulator.currencies import format_amount
+from octo_stripe_gateway.testing.emulator.errors import StripeApiError
+from octo_stripe_gateway.testing.emulator.params import merged_metadata
+from octo_stripe_gateway.testing.emulator.store import random_text
+
+if TYPE_CHECKING:
+    from octo_stripe_gateway.testing.emulator.charges import Charges
+    from octo_stripe_gateway.testing.emulator.intents import Emit
+    from octo_stripe_gateway.testing.emulator.params import Parameters
+    from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
+
+GONE = ("failed", "canceled")
+FINAL = (*GONE, "succeeded")
+
+
+class Refunds:
+    """Creates refunds and settles those that take their time."""
+
+    def __init__(self, store: Store, *, emit: Emit, charges: Charges) -> None:
+        self._store = store
+        self._emit = emit
+        self._charges = charges
+
+    def create(self, params: Parameters, *, account: str | None) -> JsonObject:
+        """Refund a paid charge: all that is left of it, or the amount given."""
+        charge = self._refundable(params, account=account)
+        amount = params.get("amount", charge["amount_captured"] - charge["amount_refunded"])
+        _check_unrefunded(charge, amount=amount)
+        behaviour = self._store.cards[charge["payment_method"]].refund
+        refund = self._store.new(
+            "refund", account=account, **_blank_refund(charge, params=params, amount=amount)
+        )
+        refund["status"] = "pending" if behaviour == "pends" else "succeeded"
+        refund["balance_transaction"] = self._charges.book(refund, amount=-amount, fee=0, kind="refund")
+        self._recount(charge)
+        self._emit("refund.created", refund)
+        self._emit("charge.refunded", charge)
+        return refund
+
+    def update(self, refund: JsonObject, params: Parameters) -> JsonObject:
+        """Change a refund's metadata: the only thing that can be changed."""
+        refund["metadata"] = merged_metadata(refund["metadata"], change=params.get("metadata", {}))
+        self._emit("refund.updated", refund)
+        return refund
+
+    def cancel(self, refund: JsonObject) -> JsonObject:
+        """Cancel a refund: Stripe allows it while the refund asks the customer for something."""
+        if refund["status"] != "requires_action":
+            raise StripeApiError(
+                f"This refund cannot be canceled because it has a status of {refund['status']}. "
+                "Only refunds with one of the following statuses may be canceled: requires_action.",
+                code="refund_not_cancelable",
+            )
+        return self.settle(refund, status="canceled", reason=None)
+
+    def settle(self, refund: JsonObject, *, status: str, reason: str | None) -> JsonObject:
+        """Move a refund to a status; one that fails, even late, gives its amount back."""
+        if refund["status"] in GONE or refund["status"] == status:
+            raise StripeApiError(f"Refund {refund['id']} is {refund['status']} already.")
+        refund["status"] = status
+        if status in GONE:
+            refund["failure_balance_transaction"] = self._charges.book(
+                refund, amount=refund["amount"], fee=0, kind="refund_failure"
+            )
+        if status == "failed":
+            refund["failure_reason"] = reason or "expired_or_canceled_card"
+        self._recount(self._store.get(refund["charge"]))
+        self._emit("refund.updated", refund)
+        self._emit("charge.refund.updated", refund)
+        if status == "failed":
+            self._emit("refund.failed", refund)
+        return refund
+
+    def _refundable(self, params: Parameters, *, account: str | None) -> JsonObject:
+        charge = self._named_charge(params, account=account)
+        if charge["disputed"]:
+            raise StripeApiError(
+                f"Charge {charge['id']} has been charged back; cannot issue a refund.",
+                code="charge_disputed",
+            )
+        if charge["amount_captured"] and charge["amount_refunded"] >= charge["amount_captured"]:
+            raise StripeApiError(
+                f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded"
+            )
+        return charge
+
+    def _named_charge(self, params: Parameters, *, account: str | None) -> JsonObject:
+        intent_id, charge_id = params.get("payment_intent"), params.get("charge")
+        if not intent_id and not charge_id:
+            raise StripeApiError(
+                "One of the following params should be provided for this request: payment_intent or charge.",
+                code="parameter_missing",
+                saved=False,
+            )
+        if charge_id:
+            charge = self._store.find("charge", charge_id, account=account, param="charge")
+            intent_id = charge["payment_intent"]
+        intent = self._store.find("payment_intent", intent_id, account=account, param="payment_intent")
+        if intent["status"] != "succeeded":
+            raise StripeApiError(
+                f"This PaymentIntent ({intent_id}) does not have a successful charge to refund."
+            )
+        return self._store.get(charge_id or intent["latest_charge"])
+
+    def _recount(self, charge: JsonObject) -> None:
+        refunds = self._store.each("refund", charge=charge["id"])
+        refunded = sum(refund["amount"] for refund in refunds if refund["status"] not in GONE)
+        charge |= {
+            "amount_refunded": refunded,
+            "refunded": refunded > 0 and refunded == charge["amount_captured"],
+        }
+
+
+class Disputes:
+    """Opens and closes disputes: what a cardholder's bank does, and no API call."""
+
+    def __init__(self, store: Store, *, emit: Emit, charges: Charges) -> None:
+        self._store = store
+        self._emit = emit
+        self._charges = charges
+
+    def open(self, charge: JsonObject, *, reason: str, amount: int | None) -> JsonObject:
+        """Take the disputed money back from the merchant until the bank decides."""
+        disputed = charge["amount_captured"] if amount is None else amount
+        dispute = self._store.new(
+            "dispute",
+            account=self._store.account_of(charge),
+            amount=disputed,
+            balance_transactions=[],
+            charge=charge["id"],
+            currency=charge["currency"],
+            enhanced_eligibility_types=[],
+            evidence={},
+            evidence_details={"due_by": self._store.now() + 7 * 86_400, "has_evidence": False},
+            is_charge_refundable=False,
+            metadata={},
+            payment_intent=charge["payment_intent"],
+            reason=reason,
+            status="needs_response",
+        )
+        charge["disputed"] = True
+        self._emit("charge.dispute.created", dispute)
+        self._move(dispute, amount=-disputed, fee=1500)
+        self._emit("charge.dispute.funds_withdrawn", dispute)
+        return dispute
+
+    def close(self, dispute: JsonObject, *, won: bool) -> JsonObject:
+        """Decide a dispute; the money of one that is won comes back."""
+        if dispute["status"] in ("won", "lost"):
+            raise StripeApiError(f"This dispute is already closed: {dispute['status']}.")
+        dispute["status"] = "under_review"
+        self._emit("charge.dispute.updated", dispute)
+        dispute["status"] = "won" if won else "lost"
+        if won:
+            self._move(dispute, amount=dispute["amount"], fee=0)
+            self._emit("charge.dispute.funds_reinstated", dispute)
+        self._emit("charge.dispute.closed", dispute)
+        return dispute
+
+    def _move(self, dispute: JsonObject, *, amount: int, fee: int) -> None:
+        booked = self._charges.book(dispute, amount=amount, fee=fee, kind="adjustment")
+        dispute["balance_transactions"].append(dict(self._store.get(booked)))
+
+
+def _check_unrefunded(charge: JsonObject, *, amount: int) -> None:
+    currency, captured = charge["currency"], charge["amount_captured"]
+    left = captured - charge["amount_refunded"]
+    if amount <= left:
+        return
+    asked = format_amount(amount, currency=currency)
+    if amount > captured:
+        limit = f"charge amount ({format_amount(captured, currency=currency)})"
+    else:
+        limit = f"unrefunded amount on charge ({format_amount(left, currency=currency)})"
+    raise StripeApiError(f"Refund amount ({asked}) is greater than {limit}", param="amount")
+
+
+def _blank_refund(charge: JsonObject, *, params: Parameters, amount: int) -> JsonObject:
+    reference = {"reference": random_text(16), "reference_status": "available"}
+    return {
+        "amount": amount,
+        "balance_transaction": None,
+        "charge": charge["id"],
+        "currency": charge["currency"],
+        "destination_details": {"card": {"type": "refund", **reference}, "type": "card"},
+        "failure_balance_transaction": None,
+        "failure_reason": None,
+        "metadata": merged_metadata({}, change=params.get("metadata") or {}),
+        "next_action": None,
+        "payment_intent": charge["payment_intent"],
+        "payment_method": charge["payment_method"],
+        "reason": params.get("reason"),
+        "receipt_number": None,
+        "source_transfer_reversal": None,
+        "transfer_reversal": None,
+    }

@@ -1,0 +1,312 @@
+"""The HTTP side: API keys, idempotency, faults, the request log, and access for browsers."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import re
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import stripe
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from octo_stripe_gateway.testing.emulator.api import Call
+from octo_stripe_gateway.testing.emulator.errors import UNKNOWN_ERROR, StripeApiError
+from octo_stripe_gateway.testing.emulator.events import NOBODY, Origin
+from octo_stripe_gateway.testing.emulator.idempotency import Answer, IdempotencyKeys
+from octo_stripe_gateway.testing.emulator.params import decode
+from octo_stripe_gateway.testing.emulator.store import random_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from werkzeug.serving import BaseWSGIServer
+
+    from octo_stripe_gateway.testing.emulator.api import Api, Endpoint
+    from octo_stripe_gateway.testing.emulator.events import Events
+    from octo_stripe_gateway.testing.emulator.faults import Fault, Faults, When
+    from octo_stripe_gateway.testing.emulator.idempotency import Key
+    from octo_stripe_gateway.testing.emulator.params import Parameters
+    from octo_stripe_gateway.testing.emulator.store import Store
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+STRIPE_JS = Path(__file__).with_name("stripe.js")
+KEY_SHAPE = re.compile(r"(sk|rk|pk)_test_\w+")
+NO_KEY = (
+    "You did not provide an API key. You need to provide your API key in the Authorization header, "
+    "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See "
+    "https://stripe.com/docs/api#authentication for details, or we can help at "
+    "https://support.stripe.com/."
+)
+RATE_LIMITED = (
+    "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
+)
+CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Stripe-Account, Stripe-Version",
+    "Access-Control-Max-Age": "300",
+}
+
+
+@dataclasses.dataclass
+class LoggedRequest:
+    """A request as it came in; its status is None until it is answered, and for one reset."""
+
+    method: str
+    path: str
+    params: Parameters
+    headers: dict[str, str]
+    request_id: str
+    idempotency_key: str | None
+    stripe_account: str | None
+    status: int | None = None
+    replayed: bool = False
+
+
+class Application:
+    """Answers the HTTP requests of one emulator."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        api: Api,
+        events: Events,
+        faults: Faults,
+        control: Callable[[Request], Response],
+        api_keys: Collection[str] | None,
+    ) -> None:
+        self.keys = IdempotencyKeys()
+        self.log: list[LoggedRequest] = []
+        self.api_keys = api_keys
+        self._store = store
+        self._api = api
+        self._events = events
+        self._faults = faults
+        self._control = control
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._route(Request(environ))(environ, start_response)
+
+    def _route(self, request: Request) -> Response:
+        if request.path == "/stripe.js":
+            return Response(STRIPE_JS.read_bytes(), mimetype="text/javascript")
+        if request.path.startswith("/_emulator"):
+            return self._control(request)
+        asked = request.headers.get("Access-Control-Request-Method", request.method)
+        cors = CORS_HEADERS if self._api.is_for_browsers(asked, request.path) else {}
+        if request.method == "OPTIONS":
+            return Response(status=204, headers=cors)
+        response = self._respond(request)
+        response.headers.extend(cors)
+        return response
+
+    def _respond(self, request: Request) -> Response:
+        entry = LoggedRequest(
+            method=request.method,
+            path=request.path,
+            params={},
+            headers=_without_key(request),
+            request_id=f"req_{random_text(14)}",
+            idempotency_key=request.headers.get("Idempotency-Key"),
+            stripe_account=request.headers.get("Stripe-Account"),
+        )
+        self.log.append(entry)
+        try:
+            answer = self._answer(request, entry)
+        except StripeApiError as error:
+            answer = _refusal(error, entry=entry)
+        except FaultError as error:
+            answer = error.answer
+        entry.status, entry.replayed = answer.status, answer.replayed
+        return _response(answer, entry=entry)
+
+    def _answer(self, request: Request, entry: LoggedRequest) -> Answer:
+        publishable = self._check_key(request)
+        entry.params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
+        endpoint, target = self._api.find(entry.method, entry.path)
+        faults = self._take("before", entry)
+        _break(faults, request_id=entry.request_id)
+        key = self._idempotency_key(entry)
+        params = copy.deepcopy(entry.params)
+        if key and (saved := self.keys.claim(key, path=entry.path, params=params)):
+            return self._finish(entry, answer=saved, key=None)
+        try:
+            self._pause("before", entry, faults=faults)
+            call = Call(
+                params=endpoint.schema.check(entry.params),
+                account=entry.stripe_account,
+                target=target,
+                publishable=publishable,
+            )
+            answer = self._execute(entry, endpoint=endpoint, call=call)
+        except BaseException:
+            if key:
+                self.keys.release(key)
+            raise
+        return self._finish(entry, answer=answer, key=key)
+
+    def _execute(self, entry: LoggedRequest, *, endpoint: Endpoint, call: Call) -> Answer:
+        with self._store.lock:
+            self._events.origin = Origin(entry.request_id, entry.idempotency_key)
+            try:
+                body = self._api.run(endpoint, call)
+            except StripeApiError as error:
+                if not error.saved:
+                    raise
+                return _refusal(error, entry=entry)
+            finally:
+                self._events.origin = NOBODY
+        return Answer(status=200, body=body, request_id=entry.request_id)
+
+    def _finish(self, entry: LoggedRequest, *, answer: Answer, key: Key | None) -> Answer:
+        faults = self._take("after", entry)
+        spoiled = next((fault for fault in faults if fault.kind == "status"), None)
+        given = _failure(spoiled, request_id=entry.request_id) if spoiled else answer
+        if key:
+            self.keys.save(key, answer if spoiled and not spoiled.save else given)
+        self._pause("after", entry, faults=faults)
+        if any(fault.kind == "reset" for fault in faults):
+            raise ConnectionResetError
+        return given
+
+    def _pause(self, when: When, entry: LoggedRequest, *, faults: list[Fault]) -> None:
+        self._faults.wait(method=entry.method, path=entry.path, when=when)
+        time.sleep(sum(fault.seconds for fault in faults if fault.kind == "delay"))
+
+    def _take(self, when: When, entry: LoggedRequest) -> list[Fault]:
+        return self._faults.take(method=entry.method, path=entry.path, when=when)
+
+    def _check_key(self, request: Request) -> bool:
+        key = _key_of(request)
+        if not key:
+            raise StripeApiError(NO_KEY, status=401)
+        shape = KEY_SHAPE.fullmatch(key)
+        known = self.api_keys is None or key in self.api_keys
+        if not shape or not known:
+            raise StripeApiError(f"Invalid API Key provided: {_masked(key)}", status=401)
+        return shape[1] == "pk"
+
+    def _idempotency_key(self, entry: LoggedRequest) -> Key | None:
+        if entry.method != "POST" or not entry.idempotency_key:
+            return None
+        return entry.stripe_account, entry.idempotency_key
+
+
+def _key_of(request: Request) -> str:
+    given = request.authorization
+    return str(given.token or given.username or "") if given else ""
+
+
+def _masked(key: str) -> str:
+    return f"{key[:8]}{'*' * max(0, len(key) - 12)}{key[-4:] if len(key) > 12 else ''}"
+
+
+def _without_key(request: Request) -> dict[str, str]:
+    headers = dict(request.headers.items())
+    if "Authorization" in headers:
+        headers["Authorization"] = f"Bearer {_masked(_key_of(request))}"
+    return headers
+
+
+def _break(faults: list[Fault], *, request_id: str) -> None:
+    for fault in faults:
+        if fault.kind == "reset":
+            raise ConnectionResetError
+        if fault.kind == "status":
+            raise FaultError(_failure(fault, request_id=request_id))
+
+
+class FaultError(Exception):
+    """Answers with a fault instead of doing the work."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def _failure(fault: Fault, *, request_id: str) -> Answer:
+    if fault.status == 429:
+        error = StripeApiError(RATE_LIMITED, status=429, code="rate_limit")
+    else:
+        error = StripeApiError(UNKNOWN_ERROR, status=fault.status, kind="api_error")
+    body = error.body(request_id=request_id)
+    return Answer(status=fault.status, body=body, request_id=request_id, headers=fault.headers)
+
+
+def _refusal(error: StripeApiError, *, entry: LoggedRequest) -> Answer:
+    body = error.body(request_id=entry.request_id)
+    return Answer(status=error.status, body=body, request_id=entry.request_id)
+
+
+def _response(answer: Answer, *, entry: LoggedRequest) -> Response:
+    headers = {
+        "Request-Id": entry.request_id,
+        "Stripe-Version": entry.headers.get("Stripe-Version", stripe.api_version),
+        **answer.headers,
+    }
+    if entry.idempotency_key:
+        headers["Idempotency-Key"] = entry.idempotency_key
+    if answer.replayed:
+        headers |= {"Idempotent-Replayed": "true", "Original-Request": answer.request_id}
+        if answer.status >= 500:
+            headers["Stripe-Should-Retry"] = "false"
+    body = json.dumps(answer.body, indent=2)
+    return Response(body, status=answer.status, mimetype="application/json", headers=headers)
+
+
+class _Handler(WSGIRequestHandler):
+    """Writes no access log, and resets the connection when the application asks for it."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Write nothing: the emulator keeps a log of its own."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
+        logger.warning(message.rstrip(), *args)
+
+    def connection_dropped(self, error: BaseException, environ: WSGIEnvironment | None = None) -> None:
+        self.close_connection = True
+        if environ is not None and isinstance(error, ConnectionResetError):
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+class HttpServer:
+    """Serves an application on loopback from a thread of its own."""
+
+    def __init__(self, application: Application, *, port: int) -> None:
+        self._server: BaseWSGIServer = make_server(
+            LOOPBACK, port, application, threaded=True, request_handler=_Handler
+        )
+        # Threads that the server joins when it closes.
+        self._server.daemon_threads = False  # type: ignore[attr-defined]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.02},
+            name="stripe-emulator",
+        )
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening, and wait for the requests that are being answered."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

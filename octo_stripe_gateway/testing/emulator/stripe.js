@@ -1,0 +1,1 @@
+// Stripe.js of the emulator: to come.
