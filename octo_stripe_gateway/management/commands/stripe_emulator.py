@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--webhook-url", default=DEFAULT_WEBHOOK_URL)
         parser.add_argument("--webhook-secret", help="Default: the project's own, if it has one.")
 
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *args: Any, **options: Any) -> None:
         if importlib.util.find_spec("werkzeug") is None:
             raise CommandError(MISSING)
         try:

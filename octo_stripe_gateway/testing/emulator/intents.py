@@ -114,8 +114,8 @@ class PaymentIntents:
                 f"with one of the following statuses: {', '.join(OPEN)}.",
                 intent=copy.deepcopy(intent),
             )
-        currency = check_currency(params.get("currency", intent["currency"]))
-        amount = check_amount(params.get("amount", intent["amount"]), currency=currency)
+        currency = check_currency(str(params.get("currency") or intent["currency"]))
+        amount = check_amount(int(params.get("amount") or intent["amount"]), currency=currency)
         method = self._named_method(params, account=self._store.account_of(intent))
         intent |= {"currency": currency, "amount": amount}
         intent |= {name: params[name] or None for name in PLAIN_FIELDS if name in params}
@@ -187,7 +187,7 @@ class PaymentIntents:
     def capture(self, intent: JsonObject, params: Parameters) -> JsonObject:
         """Capture an authorization, all of it or a part; the rest is released without a refund."""
         capturable = intent["amount_capturable"]
-        amount = params.get("amount_to_capture", capturable)
+        amount = int(params.get("amount_to_capture") or capturable)
         if intent["status"] != "requires_capture":
             raise unexpected_state(
                 "This PaymentIntent could not be captured because it has a status of "

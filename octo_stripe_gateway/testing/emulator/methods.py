@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
-NO_BILLING_DETAILS = {
-    "address": dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state")),
+NO_ADDRESS: JsonObject = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
+NO_BILLING_DETAILS: JsonObject = {
     "email": None,
     "name": None,
     "phone": None,
@@ -117,6 +117,5 @@ def _unusable(param: str, code: str, message: str) -> StripeApiError:
 
 
 def _billing_details(given: Any) -> JsonObject:
-    given = given or {}
-    address = NO_BILLING_DETAILS["address"] | (given.get("address") or {})
-    return NO_BILLING_DETAILS | given | {"address": address}
+    details: JsonObject = given or {}
+    return NO_BILLING_DETAILS | details | {"address": NO_ADDRESS | (details.get("address") or {})}

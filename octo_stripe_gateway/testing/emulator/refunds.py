@@ -101,7 +101,7 @@ class Refunds:
         if charge_id:
             charge = self._store.find("charge", charge_id, account=account, param="charge")
             intent_id = charge["payment_intent"]
-        intent = self._store.find("payment_intent", intent_id, account=account, param="payment_intent")
+        intent = self._store.find("payment_intent", str(intent_id), account=account, param="payment_intent")
         if intent["status"] != "succeeded":
             raise StripeApiError(
                 f"This PaymentIntent ({intent_id}) does not have a successful charge to refund."

@@ -179,7 +179,7 @@ class Application:
             self.keys.save(key, answer if spoiled and not spoiled.save else given)
         self._pause("after", entry, faults=faults)
         if any(fault.kind == "reset" for fault in faults):
-            raise ConnectionResetError
+            raise ResetFaultError
         return given
 
     def _pause(self, when: When, entry: LoggedRequest, *, faults: list[Fault]) -> None:
@@ -224,9 +224,13 @@ def _without_key(request: Request) -> dict[str, str]:
 def _break(faults: list[Fault], *, request_id: str) -> None:
     for fault in faults:
         if fault.kind == "reset":
-            raise ConnectionResetError
+            raise ResetFaultError
         if fault.kind == "status":
             raise FaultError(_failure(fault, request_id=request_id))
+
+
+class ResetFaultError(ConnectionResetError):
+    """Has the connection reset instead of answering."""
 
 
 class FaultError(Exception):
@@ -278,9 +282,12 @@ class _Handler(WSGIRequestHandler):
 
     def connection_dropped(self, error: BaseException, environ: WSGIEnvironment | None = None) -> None:
         self.close_connection = True
-        if environ is not None and isinstance(error, ConnectionResetError):
+        if environ is not None and isinstance(error, ResetFaultError):
+            # Closing without lingering sends a reset. What reads from the socket would keep it open.
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.rfile.close()
+            self.connection.close()
 
 
 class HttpServer:
