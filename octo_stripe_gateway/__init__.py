@@ -1,0 +1,1 @@
+"""A Stripe payment API for Django single-page apps, following OCTO conventions."""

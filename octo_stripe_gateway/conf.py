@@ -1,0 +1,119 @@
+"""Typed, live view of the host's `OCTO_STRIPE_GATEWAY` setting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.module_loading import import_string
+
+STRIPE_API_BASE = "https://api.stripe.com"
+EMULATOR_API_BASE = "http://127.0.0.1:8421"
+BUILT_IN_API_KEY = "sk_test_octoStripeGatewayEmulator"
+BUILT_IN_PUBLISHABLE_KEY = "pk_test_octoStripeGatewayEmulator"
+BUILT_IN_WEBHOOK_SECRET = "whsec_octoStripeGatewayEmulator"  # noqa: S105 - public by design
+
+ENVIRONMENT = {
+    "STRIPE_API_KEY": "STRIPE_API_KEY",
+    "STRIPE_PUBLISHABLE_KEY": "STRIPE_PUBLISHABLE_KEY",
+    "STRIPE_WEBHOOK_SECRET": "STRIPE_WEBHOOK_SECRET",
+    "API_GATEWAY_KEY": "OSG_API_GATEWAY_KEY",
+}
+
+
+class GatewaySettings:
+    """Reads a setting anew at every access, so that `override_settings` works."""
+
+    @property
+    def uses_built_in_keys(self) -> bool:
+        """Tell whether the emulator's test keys stand in, as they do only under `DEBUG`."""
+        return bool(settings.DEBUG) and not self._strings("STRIPE_API_KEY")
+
+    @property
+    def stripe_api_key(self) -> str:
+        """Return the key for Stripe's API, empty where none is configured."""
+        return self._first("STRIPE_API_KEY", built_in=BUILT_IN_API_KEY)
+
+    @property
+    def stripe_publishable_key(self) -> str:
+        """Return the key that browsers use, empty where none is configured."""
+        return self._first("STRIPE_PUBLISHABLE_KEY", built_in=BUILT_IN_PUBLISHABLE_KEY)
+
+    @property
+    def stripe_webhook_secrets(self) -> tuple[str, ...]:
+        """Return the secrets that may have signed an event, none where none is configured."""
+        secrets = self._strings("STRIPE_WEBHOOK_SECRET")
+        if not secrets and self.uses_built_in_keys:
+            return (BUILT_IN_WEBHOOK_SECRET,)
+        return secrets
+
+    @property
+    def stripe_api_base(self) -> str:
+        """Return the address of Stripe's API, or of the emulator that stands in for it."""
+        default = EMULATOR_API_BASE if self.uses_built_in_keys else STRIPE_API_BASE
+        return self._value("STRIPE_API_BASE", default).rstrip("/")  # type: ignore[no-any-return]
+
+    @property
+    def stripe_timeout(self) -> tuple[float, float]:
+        """Return the seconds to wait for a connection, and then for an answer."""
+        connect, read = self._value("STRIPE_TIMEOUT", (3, 10))
+        return float(connect), float(read)
+
+    @property
+    def stripe_max_network_retries(self) -> int:
+        """Return how often the SDK repeats a call that got no answer."""
+        return int(self._value("STRIPE_MAX_NETWORK_RETRIES", 2))
+
+    @property
+    def api_gateway_keys(self) -> tuple[str, ...]:
+        """Return the API keys that callers may send as Bearer token."""
+        return self._strings("API_GATEWAY_KEY")
+
+    @property
+    def authenticate(self) -> Callable[[HttpRequest], Any] | None:
+        """Return the host's own check of a request, which replaces the API key."""
+        check = self._value("AUTHENTICATE", None)
+        return import_string(check) if isinstance(check, str) else check  # type: ignore[no-any-return]
+
+    @property
+    def currency(self) -> str:
+        """Return the currency of a payment that names none, in lower case."""
+        return str(self._value("CURRENCY", "usd")).lower()
+
+    @property
+    def payables(self) -> Mapping[str, str]:
+        """Return the models that the API may attach payments to, by their public name."""
+        return self._value("PAYABLES", {})  # type: ignore[no-any-return]
+
+    @property
+    def require_payable(self) -> bool:
+        """Tell whether the API refuses a payment for a bare amount."""
+        return bool(self._value("REQUIRE_PAYABLE", False))
+
+    @property
+    def webhook_tolerance(self) -> int:
+        """Return the age in seconds at which a signature is too old."""
+        return int(self._value("WEBHOOK_TOLERANCE", 300))
+
+    def _value(self, name: str, default: Any) -> Any:
+        configured: Mapping[str, Any] = getattr(settings, "OCTO_STRIPE_GATEWAY", {})
+        return configured.get(name, default)
+
+    def _strings(self, name: str) -> tuple[str, ...]:
+        value = self._value(name, None)
+        if value is None:
+            value = os.environ.get(ENVIRONMENT[name])
+        values = [value] if isinstance(value, str) else value or ()
+        return tuple(text for text in (str(each).strip() for each in values) if text)
+
+    def _first(self, name: str, *, built_in: str) -> str:
+        values = self._strings(name)
+        if not values and self.uses_built_in_keys:
+            return built_in
+        return values[0] if values else ""
+
+
+gateway_settings = GatewaySettings()

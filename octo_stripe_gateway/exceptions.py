@@ -1,0 +1,87 @@
+"""What can go wrong, each with the stable OCTO code that a caller sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
+
+
+class GatewayError(Exception):
+    """A fault of ours; `message` is safe to show, `values` are the offending ones."""
+
+    code = "INTERNAL_SERVER_ERROR"
+
+    def __init__(self, message: Any, **values: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.values = values
+
+
+class ConfigurationError(GatewayError, ImproperlyConfigured):
+    """A key or secret that the operation needs is not configured."""
+
+
+class BadRequestError(GatewayError, ValueError):
+    """The request is malformed, or lacks something, or has something of the wrong type."""
+
+    code = "BAD_REQUEST"
+
+
+class SignatureError(BadRequestError):
+    """An event is not signed by Stripe, or was signed too long ago."""
+
+
+class UnprocessableError(GatewayError):
+    """The request is well-formed, but the payment does not allow it."""
+
+    code = "UNPROCESSABLE_ENTITY"
+
+
+class IdempotencyError(UnprocessableError):
+    """The same key or uuid came before with other parameters."""
+
+
+class OperationInProgressError(UnprocessableError):
+    """The same operation is still running; repeat it later."""
+
+
+class PaymentNotFoundError(GatewayError, ObjectDoesNotExist):
+    """No such payment."""
+
+    code = "INVALID_PAYMENT_ID"
+
+
+class PaymentMismatchError(GatewayError):
+    """Stripe's object is not what the payment's row says it must be."""
+
+
+class StripeError(GatewayError):
+    """A call to Stripe failed; `answered` tells whether Stripe may have kept this outcome."""
+
+    def __init__(self, message: Any, *, stripe_code: str = "", answered: bool = False) -> None:
+        super().__init__(message)
+        self.stripe_code = stripe_code
+        self.answered = answered
+
+
+class StripeRefusedError(StripeError, BadRequestError):
+    """Stripe refuses this request; the message is Stripe's."""
+
+    code = "BAD_REQUEST"
+
+
+class StripeRejectedCredentialsError(StripeError):
+    """Stripe does not accept the configured key, or the key may not do this."""
+
+
+class StripeUnavailableError(StripeError):
+    """Stripe did not answer, or answered with a fault of its own; the outcome is open."""
+
+    retry_after = 5
+
+
+class StripeRateLimitedError(StripeUnavailableError):
+    """Stripe has had too many requests."""
+
+    retry_after = 1

@@ -1,0 +1,442 @@
+"""The ledger's rows, and the rules by which a fact from Stripe changes one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.exceptions import PaymentNotFoundError
+from octo_stripe_gateway.facts import (
+    DECLINED_RANK,
+    INTENT_RANKS,
+    INTENT_STAGES,
+    REFUND_RANKS,
+    REFUND_STAGES,
+    ChargeFact,
+    PaymentIntentFact,
+    Precedence,
+    RefundFact,
+)
+
+STRIPE_ID_LENGTH = 255
+MAX_BIGINT = 2**63 - 1
+
+
+@runtime_checkable
+class PricedPayable(Protocol):
+    """A payable that says its price, so that no client can."""
+
+    def get_payment_amount(self) -> tuple[int, str]:
+        """Return the amount in Stripe's minor unit, and the currency."""
+
+
+class PaymentQuerySet(models.QuerySet["Payment"]):
+    """Payments, found as callers name them."""
+
+    def get_by_public_id(self, public_id: str) -> Payment:
+        """Return the payment with this integer id or uuid; raises PaymentNotFoundError."""
+        payment = self.filter(**_get_lookup(public_id)).first()
+        if payment is None:
+            raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
+        return payment
+
+    def get_locked(self, pk: int) -> Payment:
+        """Return the payment with its row locked until the transaction ends."""
+        return self.select_for_update().get(pk=pk)
+
+    def find_locked(self, *, payment_intent_id: str, payment_uuid: str = "") -> Payment | None:
+        """Return the intent's payment, locked.
+
+        The uuid in the intent's metadata finds a row that doesn't know its intent yet.
+        """
+        rows = self.select_for_update()
+        payment = rows.filter(stripe_payment_intent_id=payment_intent_id).first()
+        if payment is None and is_uuid(payment_uuid):
+            payment = rows.filter(uuid=payment_uuid, stripe_payment_intent_id=None).first()
+        return payment
+
+
+class Payment(models.Model):
+    """One PaymentIntent, reserved here before Stripe is asked for it. Amounts are minor units."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        AUTHORIZED = "authorized", _("authorized")
+        PAID = "paid", _("paid")
+        FAILED = "failed", _("failed")
+        CANCELED = "canceled", _("canceled")
+        REFUNDED = "refunded", _("refunded")
+
+    class CaptureMethod(models.TextChoices):
+        AUTOMATIC = "automatic", _("automatic")
+        MANUAL = "manual", _("manual")
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    capture_method = models.CharField(max_length=16, choices=CaptureMethod, default=CaptureMethod.AUTOMATIC)
+    metadata = models.JSONField(default=dict, blank=True)
+    reseller_reference = models.CharField(max_length=255, blank=True)
+    payable_type = models.ForeignKey(ContentType, models.PROTECT, null=True, blank=True)
+    payable_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null with its type
+    payable = GenericForeignKey("payable_type", "payable_id")
+
+    stripe_payment_intent_id = models.CharField(  # noqa: DJ001 - unique once it is known
+        max_length=STRIPE_ID_LENGTH, null=True, unique=True, editable=False
+    )
+    stripe_charge_id = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
+    stripe_account = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
+    stripe_params = models.JSONField(
+        default=dict, help_text=_("What Stripe was asked for, so that a repeat asks the same.")
+    )
+    stripe_attempt = models.PositiveIntegerField(
+        default=0, help_text=_("Raised when Stripe's answer to an idempotency key is an error.")
+    )
+    livemode = models.BooleanField(default=False)
+
+    intent_status = models.CharField(max_length=64, blank=True)
+    intent_as_of = models.BigIntegerField(default=0)
+    amount_capturable = models.BigIntegerField(default=0)
+    amount_received = models.BigIntegerField(default=0)
+    amount_to_capture = models.BigIntegerField(null=True)
+    charge_amount_refunded = models.BigIntegerField(default=0)
+    charge_as_of = models.BigIntegerField(default=0)
+    amount_refunded = models.BigIntegerField(default=0)
+    amount_reserved = models.BigIntegerField(
+        default=0, help_text=_("Refunds asked for that Stripe has not answered yet.")
+    )
+    failure_code = models.CharField(max_length=255, blank=True)
+    failure_message = models.TextField(blank=True)
+    mismatch = models.TextField(
+        blank=True, help_text=_("Why Stripe's object was not taken for this payment.")
+    )
+
+    idempotency_scope = models.CharField(max_length=255, blank=True)
+    request_fingerprint = models.CharField(max_length=64, blank=True)
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    refunded_at = models.DateTimeField(null=True, blank=True)
+    canceled_at = models.DateTimeField(null=True, blank=True)
+
+    objects = PaymentQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("payment")
+        verbose_name_plural = _("payments")
+        indexes = [
+            models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
+            models.Index(fields=["status", "created_at"], name="octo_payment_status"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_payment_amount"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.uuid} ({self.amount} {self.currency}, {self.status})"
+
+    @property
+    def is_paid(self) -> bool:
+        """Tell whether Stripe has the money, refunded in part or not at all."""
+        return self.status == self.Status.PAID
+
+    @property
+    def amount_refundable(self) -> int:
+        """Return what is left to refund, with refunds under way counted as gone."""
+        return max(0, self.amount_received - self.amount_refunded - self.amount_reserved)
+
+    @property
+    def intent_precedence(self) -> Precedence:
+        """Return what a new fact of the intent must exceed to hold."""
+        declined = self.intent_status == "requires_payment_method" and bool(self.failure_code)
+        rank = DECLINED_RANK if declined else INTENT_RANKS.get(self.intent_status, -1)
+        return Precedence(INTENT_STAGES.get(self.intent_status, 0), self.intent_as_of, rank)
+
+    def find_mismatch(self, fact: PaymentIntentFact) -> str:
+        """Return what of an intent contradicts this row, empty where nothing does."""
+        expected = {
+            "id": self.stripe_payment_intent_id or fact.id,
+            "amount": self.amount,
+            "currency": self.currency,
+            "livemode": self.livemode,
+            "account": self.stripe_account,
+        }
+        if fact.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
+            expected["amount_received"] = self.amount
+        differing = {
+            name: f"{name} is {getattr(fact, name)!r}, not {value!r}"
+            for name, value in expected.items()
+            if getattr(fact, name) != value
+        }
+        if fact.amount_received > self.amount and "amount_received" not in differing:
+            differing["amount_received"] = f"{fact.amount_received} received of {self.amount}"
+        return "; ".join(differing.values())
+
+    def take_intent(self, fact: PaymentIntentFact) -> None:
+        """Take over how the intent stands, unless the row knows something later."""
+        self.stripe_payment_intent_id = fact.id
+        if fact.precedence <= self.intent_precedence:
+            return
+        self.intent_status = fact.status
+        self.intent_as_of = fact.as_of
+        self.amount_capturable = fact.amount_capturable
+        self.amount_received = fact.amount_received
+        self.stripe_charge_id = fact.charge_id or self.stripe_charge_id
+        open_or_declined = fact.status not in INTENT_STAGES
+        self.failure_code = fact.failure_code if open_or_declined else ""
+        self.failure_message = fact.failure_message if open_or_declined else ""
+        self.update_status()
+
+    def take_charge(self, fact: ChargeFact) -> None:
+        """Take over a charge's refunded total; of one second's totals the largest is the last."""
+        second = fact.as_of // 1000 * 1000
+        known = (self.charge_as_of, self.charge_amount_refunded)
+        if (second, fact.amount_refunded) > known:
+            self.charge_as_of, self.charge_amount_refunded = second, fact.amount_refunded
+        self.stripe_charge_id = fact.id
+
+    def take_refusal(self, *, code: str, message: str) -> None:
+        """Note that Stripe refused to make the intent."""
+        self.failure_code = code or "refused"
+        self.failure_message = message
+        self.update_status()
+
+    def update_refunded(self, refunds: Iterable[Refund]) -> None:
+        """Work out the refunded and reserved totals from what is known of refunds and charge.
+
+        What the charge's total holds beyond the refunds known at that moment was refunded elsewhere.
+        """
+        rows = list(refunds)
+        live = sum(refund.amount for refund in rows if refund.is_live)
+        reserved = sum(refund.amount for refund in rows if refund.is_reserved)
+        explained = sum(r.amount for r in rows if r.was_in_charge_total(as_of=self.charge_as_of))
+        elsewhere = max(0, self.charge_amount_refunded - explained)
+        self.amount_refunded = live + elsewhere
+        self.amount_reserved = max(0, reserved - elsewhere)
+        self.update_status()
+
+    def update_status(self) -> None:
+        """Derive the status, and since when it is so, from the facts in the row."""
+        self.status = self._get_status()
+        since = self._get_since()
+        now = dt.datetime.now(tz=dt.UTC)
+        self.failed_at = (self.failed_at or since) if self.status == "failed" else None
+        self.refunded_at = (self.refunded_at or now) if self.status == "refunded" else None
+        if self.intent_status == "canceled":
+            self.canceled_at = min(self.canceled_at or since, since)
+        if self.intent_status == "succeeded":
+            self.confirmed_at = min(self.confirmed_at or since, since)
+
+    def _get_status(self) -> Payment.Status:
+        if self.intent_status == "succeeded":
+            refunded = 0 < self.amount_received <= self.amount_refunded
+            return self.Status.REFUNDED if refunded else self.Status.PAID
+        if self.intent_status == "requires_capture":
+            return self.Status.AUTHORIZED
+        if self.intent_status == "canceled":
+            return self.Status.CANCELED
+        return self.Status.FAILED if self.failure_code else self.Status.PENDING
+
+    def _get_since(self) -> dt.datetime:
+        if not self.intent_as_of:
+            return dt.datetime.now(tz=dt.UTC)
+        return dt.datetime.fromtimestamp(self.intent_as_of // 1000, tz=dt.UTC)
+
+
+class Refund(models.Model):
+    """One refund, reserved here before Stripe is asked for it, or found at Stripe."""
+
+    RESERVED = "reserved"
+
+    class Reason(models.TextChoices):
+        DUPLICATE = "duplicate", _("duplicate")
+        FRAUDULENT = "fraudulent", _("fraudulent")
+        REQUESTED_BY_CUSTOMER = "requested_by_customer", _("requested by customer")
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    payment = models.ForeignKey(Payment, models.PROTECT, related_name="refunds")
+    amount = models.BigIntegerField()
+    reason = models.CharField(max_length=64, blank=True)
+    status = models.CharField(
+        max_length=64, default=RESERVED, help_text=_("Stripe's word, or reserved until it answers.")
+    )
+    status_as_of = models.BigIntegerField(default=0)
+    failure_reason = models.CharField(max_length=255, blank=True)
+    stripe_refund_id = models.CharField(  # noqa: DJ001 - unique once it is known
+        max_length=STRIPE_ID_LENGTH, null=True, unique=True, editable=False
+    )
+    stripe_attempt = models.PositiveIntegerField(default=0)
+    stripe_created = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
+        constraints = [
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_refund_amount"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.uuid} ({self.amount}, {self.status})"
+
+    @property
+    def is_reserved(self) -> bool:
+        """Tell whether Stripe has not answered yet."""
+        return self.status == self.RESERVED
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether Stripe counts the amount as refunded; pending refunds do."""
+        return not self.is_reserved and self.status not in {"failed", "canceled"}
+
+    @property
+    def precedence(self) -> Precedence:
+        """Return what a new fact of the refund must exceed to hold."""
+        return Precedence(
+            REFUND_STAGES.get(self.status, 0),
+            self.status_as_of,
+            REFUND_RANKS.get(self.status, -1),
+        )
+
+    def find_mismatch(self, fact: RefundFact) -> str:
+        """Return what of a refund contradicts this row or its payment, empty where nothing does."""
+        expected = {
+            "payment_intent_id": self.payment.stripe_payment_intent_id,
+            "currency": self.payment.currency,
+            "amount": self.amount,
+        }
+        return "; ".join(
+            f"refund {fact.id}: {name} is {getattr(fact, name)!r}, not {value!r}"
+            for name, value in expected.items()
+            if getattr(fact, name) != value
+        )
+
+    def was_in_charge_total(self, *, as_of: int) -> bool:
+        """Tell whether a charge's refunded total of that moment holds this refund's amount.
+
+        A refund that failed in the same second as the total was taken counts as still in it.
+        """
+        if not self.stripe_refund_id or self.stripe_created > as_of:
+            return False
+        return self.is_live or self.status_as_of >= as_of
+
+    def take(self, fact: RefundFact) -> None:
+        """Take over how the refund stands, unless the row knows something later."""
+        self.stripe_refund_id = fact.id
+        self.stripe_created = fact.created
+        if fact.precedence <= self.precedence:
+            return
+        self.status = fact.status
+        self.status_as_of = fact.as_of
+        self.reason = fact.reason or self.reason
+        self.failure_reason = fact.failure_reason
+
+
+class IdempotencyKey(models.Model):
+    """A key that a caller sent, and what it stands for; kept for good, unlike Stripe's."""
+
+    scope = models.CharField(max_length=255, blank=True)
+    key = models.CharField(max_length=255)
+    request_fingerprint = models.CharField(max_length=64)
+    payment = models.ForeignKey(Payment, models.CASCADE, related_name="+")
+    refund = models.ForeignKey(Refund, models.CASCADE, null=True, related_name="idempotency_keys")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
+        constraints = [
+            models.UniqueConstraint(fields=["scope", "key"], name="octo_idempotency_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class WebhookEvent(models.Model):
+    """One event that Stripe signed, taken in once however often it is delivered."""
+
+    class Status(models.TextChoices):
+        RECEIVED = "received", _("received")
+        PROCESSED = "processed", _("processed")
+        IGNORED = "ignored", _("ignored")
+        FAILED = "failed", _("failed")
+
+    stripe_event_id = models.CharField(max_length=STRIPE_ID_LENGTH)
+    stripe_account = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
+    type = models.CharField(max_length=255)
+    livemode = models.BooleanField(default=False)
+    payload = models.JSONField(help_text=_("As Stripe sent it, without client secrets."))
+    payment = models.ForeignKey(
+        Payment, models.SET_NULL, null=True, blank=True, related_name="webhook_events"
+    )
+    status = models.CharField(max_length=16, choices=Status, default=Status.RECEIVED)
+    attempts = models.PositiveIntegerField(default=0)
+    error = models.TextField(blank=True)
+    received_at = models.DateTimeField(auto_now_add=True)
+    processed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("webhook event")
+        verbose_name_plural = _("webhook events")
+        constraints = [
+            models.UniqueConstraint(fields=["stripe_event_id", "stripe_account"], name="octo_webhook_event"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.stripe_event_id}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether nothing is left to do with it."""
+        return self.status in {self.Status.PROCESSED, self.Status.IGNORED}
+
+    @property
+    def stripe_object(self) -> dict[str, Any]:
+        """Return the object that the event is about, as it was then."""
+        return self.payload["data"]["object"]  # type: ignore[no-any-return]
+
+    @property
+    def as_of(self) -> int:
+        """Return the millisecond of Stripe's clock at which the event's object stood so."""
+        return int(self.payload["created"]) * 1000
+
+
+class PaymentRelation(GenericRelation):
+    """A payable's payments; unlike a plain GenericRelation it keeps them when the payable goes."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("object_id_field", "payable_id")
+        kwargs.setdefault("content_type_field", "payable_type")
+        super().__init__(kwargs.pop("to", Payment), **kwargs)
+
+    def bulk_related_objects(
+        self, objs: Iterable[models.Model], using: str = "default"
+    ) -> models.QuerySet[Payment]:
+        """Return nothing for a deletion to take along."""
+        return Payment.objects.using(using).none()
+
+
+def _get_lookup(public_id: str) -> dict[str, Any]:
+    if public_id.isascii() and public_id.isdigit() and int(public_id[:20]) <= MAX_BIGINT:
+        return {"pk": int(public_id[:20])}
+    return {"uuid": public_id} if is_uuid(public_id) else {"pk__in": ()}
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether a text is a uuid in its usual form."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False

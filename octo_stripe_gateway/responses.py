@@ -1,0 +1,134 @@
+"""Turns every error into OCTO's body and one HTTP status."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    ValidationError,
+)
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.utils.translation import gettext as _
+from djangorestframework_camel_case.util import camelize_re, underscore_to_camel
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+
+from octo_stripe_gateway import exceptions
+
+logger = logging.getLogger(__name__)
+
+# The first class that an error is an instance of decides; OCTO's code where the error brings none.
+ERRORS: dict[type[Exception], tuple[int, str]] = {
+    exceptions.PaymentNotFoundError: (404, "INVALID_PAYMENT_ID"),
+    exceptions.OperationInProgressError: (409, "UNPROCESSABLE_ENTITY"),
+    exceptions.UnprocessableError: (422, "UNPROCESSABLE_ENTITY"),
+    exceptions.BadRequestError: (400, "BAD_REQUEST"),
+    exceptions.StripeUnavailableError: (503, "INTERNAL_SERVER_ERROR"),
+    exceptions.StripeError: (502, "INTERNAL_SERVER_ERROR"),
+    exceptions.GatewayError: (500, "INTERNAL_SERVER_ERROR"),
+    drf.NotAuthenticated: (401, "UNAUTHORIZED"),
+    drf.AuthenticationFailed: (403, "FORBIDDEN"),
+    drf.PermissionDenied: (403, "FORBIDDEN"),
+    drf.NotFound: (404, "NOT_FOUND"),
+    drf.MethodNotAllowed: (405, "BAD_REQUEST"),
+    drf.NotAcceptable: (406, "BAD_REQUEST"),
+    drf.UnsupportedMediaType: (415, "BAD_REQUEST"),
+    drf.Throttled: (429, "TOO_MANY_REQUESTS"),
+    drf.ValidationError: (400, "BAD_REQUEST"),
+    drf.ParseError: (400, "BAD_REQUEST"),
+    PermissionDenied: (403, "FORBIDDEN"),
+    Http404: (404, "NOT_FOUND"),
+    RequestDataTooBig: (413, "BAD_REQUEST"),
+    SuspiciousOperation: (400, "BAD_REQUEST"),
+    UnreadablePostError: (400, "BAD_REQUEST"),
+    ValidationError: (400, "BAD_REQUEST"),
+}
+FAULT = (500, "INTERNAL_SERVER_ERROR")
+
+
+class OctoError:
+    """An error as OCTO's HTTP answer: status, body and headers."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        kinds = (answer for kind, answer in ERRORS.items() if isinstance(error, kind))
+        self.status, self.code = next(kinds, FAULT)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Return OCTO's error body, the offending values included."""
+        body: dict[str, Any] = {"error": self.code, "errorMessage": self.message}
+        if isinstance(self.error, exceptions.GatewayError):
+            body |= self.error.values
+        if self.code == "TOO_MANY_REQUESTS":
+            body["retryAfter"] = self.retry_after
+        return body
+
+    @property
+    def message(self) -> str:
+        """Return a message that is safe to show; a fault's own text is not."""
+        if isinstance(self.error, exceptions.GatewayError):
+            return str(self.error.message)
+        if isinstance(self.error, drf.ValidationError):
+            return _flatten(self.error.detail)
+        if isinstance(self.error, drf.APIException):
+            return str(self.error.detail)
+        if isinstance(self.error, Http404):
+            return _("Not found.")
+        if (self.status, self.code) == FAULT:
+            return _("Something went wrong on our side.")
+        return _("The request could not be read.")
+
+    @property
+    def retry_after(self) -> int | None:
+        """Return the seconds after which a repeat may work, where that is known."""
+        wait = getattr(self.error, "wait", None) or getattr(self.error, "retry_after", None)
+        return None if wait is None else max(1, round(wait))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that go with the status."""
+        headers = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="octo_stripe_gateway"'
+        return headers
+
+
+def handle_exception(error: Exception, _context: dict[str, Any]) -> Response:
+    """Answer an error of a REST framework view."""
+    octo = _describe(error)
+    return Response(octo.body, status=octo.status, headers=octo.headers)
+
+
+def get_error_response(error: Exception) -> HttpResponse:
+    """Answer an error of a plain view."""
+    octo = _describe(error)
+    return JsonResponse(octo.body, status=octo.status, headers=octo.headers)
+
+
+def not_found(_request: HttpRequest, **_kwargs: Any) -> HttpResponse:
+    """Answer a path of ours that leads nowhere."""
+    return get_error_response(Http404())
+
+
+def _describe(error: Exception) -> OctoError:
+    octo = OctoError(error)
+    if not isinstance(error, exceptions.GatewayError) and (octo.status, octo.code) == FAULT:
+        logger.error("[OctoStripeGateway] Unexpected error", exc_info=error)
+    return octo
+
+
+def _flatten(detail: Any, path: str = "") -> str:
+    if isinstance(detail, dict):
+        name, rest = next(iter(detail.items()))
+        name = "" if name == "non_field_errors" else camelize_re.sub(underscore_to_camel, str(name))
+        return _flatten(rest, ".".join(part for part in (path, name) if part))
+    if isinstance(detail, list):
+        return _flatten(detail[0], path)
+    return f"{path}: {detail}" if path else str(detail)

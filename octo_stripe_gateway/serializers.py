@@ -1,0 +1,227 @@
+"""What callers send, checked, and what they get."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any
+
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db.models import Model
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.currencies import get_precision
+from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY
+from octo_stripe_gateway.models import MAX_BIGINT, Payment, PricedPayable, Refund
+
+STATUSES = {
+    Payment.Status.PENDING: "PENDING",
+    Payment.Status.AUTHORIZED: "ON_HOLD",
+    Payment.Status.PAID: "CONFIRMED",
+    Payment.Status.FAILED: "FAILED",
+    Payment.Status.CANCELED: "CANCELLED",
+    Payment.Status.REFUNDED: "REFUNDED",
+}
+METADATA_KEYS = 49  # Stripe takes 50, and one of them is ours.
+METADATA_KEY_LENGTH = 40
+METADATA_VALUE_LENGTH = 500
+
+
+class AmountField(serializers.IntegerField):
+    """A positive JSON integer in Stripe's minor unit; no text, fraction or boolean stands for one."""
+
+    default_error_messages = {"invalid": _("A positive integer in the minor unit is required.")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=1, max_value=MAX_BIGINT, **kwargs)
+
+    def to_internal_value(self, data: Any) -> int:
+        """Return the integer."""
+        if type(data) is not int:
+            self.fail("invalid")
+        return data
+
+
+class TextField(serializers.CharField):
+    """A JSON string; numbers do not stand for one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text, stripped."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class CurrencyField(serializers.RegexField):
+    """An ISO 4217 code in either case, given as Stripe's lower case."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(regex=re.compile(r"\A[A-Za-z]{3}\Z"), **kwargs)
+        self.error_messages["invalid"] = _("A three-letter currency code is required.")
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the code in lower case."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data).lower()
+
+
+class MetadataField(serializers.DictField):
+    """Text by text, within Stripe's limits: https://docs.stripe.com/metadata."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        child = TextField(max_length=METADATA_VALUE_LENGTH, allow_blank=True, trim_whitespace=False)
+        super().__init__(child=child, **kwargs)
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        """Return the metadata; keys are checked as values are, and may not be ours."""
+        metadata: dict[str, str] = super().to_internal_value(data)
+        if len(metadata) > METADATA_KEYS:
+            raise serializers.ValidationError(_("There are too many keys."))
+        for key in metadata:
+            self.child.run_validation(key)
+            if not 0 < len(key) <= METADATA_KEY_LENGTH or re.search(r"[\[\]]", key):
+                raise serializers.ValidationError(_("A key is too long, empty or has brackets."))
+            if key == PAYMENT_METADATA_KEY:
+                raise serializers.ValidationError(_("A key is reserved."))
+        return metadata
+
+
+class PayableField(serializers.Field[Model, Any, Any, Any]):
+    """A `{type, id}` that names an object of a model in the setting `PAYABLES`."""
+
+    default_error_messages = {
+        "invalid": _("An object with type and id is required."),
+        "unknown_type": _("This type can't be paid for."),
+        "unknown_id": _("No such object."),
+    }
+
+    def to_internal_value(self, data: Any) -> Model:
+        """Return the host's object."""
+        if not isinstance(data, dict) or type(data.get("id")) not in {int, str}:
+            self.fail("invalid")
+        label = gateway_settings.payables.get(str(data.get("type")))
+        if label is None:
+            self.fail("unknown_type")
+        try:
+            payable: Model = apps.get_model(label)._default_manager.get(pk=data["id"])
+        except (ObjectDoesNotExist, ValueError, ValidationError, OverflowError):
+            self.fail("unknown_id")
+        return payable
+
+    def to_representation(self, value: Model) -> Any:
+        """Return the name and id of the host's object."""
+        return {"type": get_payable_name(value._meta.label), "id": str(value.pk)}
+
+
+class CreatePaymentSerializer(serializers.Serializer[Any]):
+    """The body of `POST /payments`."""
+
+    amount = AmountField(required=False)
+    currency = CurrencyField(required=False)
+    uuid = serializers.UUIDField(required=False)
+    payable = PayableField(required=False, allow_null=True)
+    capture_method = serializers.ChoiceField(Payment.CaptureMethod.choices, required=False)
+    metadata = MetadataField(required=False)
+    reseller_reference = TextField(required=False, max_length=255, allow_blank=True)
+    description = TextField(required=False, max_length=1000)
+    receipt_email = serializers.EmailField(required=False, max_length=512)
+    statement_descriptor_suffix = TextField(required=False, max_length=22)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Insist on something to take the price from."""
+        if gateway_settings.require_payable and not attrs.get("payable"):
+            raise serializers.ValidationError({"payable": _("This field is required.")})
+        if "amount" not in attrs and not isinstance(attrs.get("payable"), PricedPayable):
+            raise serializers.ValidationError({"amount": _("This field is required.")})
+        return attrs
+
+
+class RefundPaymentSerializer(serializers.Serializer[Any]):
+    """The body of `POST /payments/:id/refund`; without an amount all that is left is refunded."""
+
+    amount = AmountField(required=False)
+    reason = serializers.ChoiceField(Refund.Reason.choices, required=False)
+
+
+class CapturePaymentSerializer(serializers.Serializer[Any]):
+    """The body of `POST /payments/:id/capture`; without an amount all of it is captured."""
+
+    amount = AmountField(required=False)
+
+
+class PaymentSerializer(serializers.BaseSerializer[Payment]):
+    """A payment as OCTO would say it. Mapped by hand, since every request pays for this."""
+
+    def to_representation(self, instance: Payment) -> dict[str, Any]:
+        """Return every field, null where nothing is known."""
+        return {
+            "id": instance.pk,
+            "uuid": str(instance.uuid),
+            "amount": instance.amount,
+            "currency": instance.currency,
+            "currency_precision": get_precision(instance.currency),
+            "status": STATUSES[Payment.Status(instance.status)],
+            "gateway": "stripe",
+            "stripe_payment_intent_id": instance.stripe_payment_intent_id,
+            "publishable_key": gateway_settings.stripe_publishable_key or None,
+            "total_refunded": instance.amount_refunded,
+            "refund": self.get_refund(instance),
+            "refundable": instance.is_paid and instance.amount_refundable > 0,
+            "test_mode": not instance.livemode,
+            "metadata": instance.metadata,
+            "reseller_reference": instance.reseller_reference or None,
+            "payable": self.get_payable(instance),
+            "failure": self.get_failure(instance),
+            **self.get_times(instance),
+        }
+
+    def get_refund(self, payment: Payment) -> str:
+        """Tell whether none, part or all of the money went back."""
+        if payment.status == Payment.Status.REFUNDED:
+            return "FULL"
+        return "PARTIAL" if payment.amount_refunded else "NONE"
+
+    def get_payable(self, payment: Payment) -> dict[str, str] | None:
+        """Return the name and id of what is paid for, without loading it."""
+        if payment.payable_type_id is None or payment.payable_id is None:
+            return None
+        model = ContentType.objects.get_for_id(payment.payable_type_id)
+        return {
+            "type": get_payable_name(f"{model.app_label}.{model.model}"),
+            "id": payment.payable_id,
+        }
+
+    def get_failure(self, payment: Payment) -> dict[str, str] | None:
+        """Return why the last attempt to pay failed."""
+        if not payment.failure_code:
+            return None
+        return {"code": payment.failure_code, "message": payment.failure_message}
+
+    def get_times(self, payment: Payment) -> dict[str, str | None]:
+        """Return when what happened."""
+        return {
+            "utc_created_at": format_utc(payment.created_at),
+            "utc_updated_at": format_utc(payment.updated_at),
+            "utc_confirmed_at": format_utc(payment.confirmed_at),
+            "utc_failed_at": format_utc(payment.failed_at),
+            "utc_refunded_at": format_utc(payment.refunded_at),
+            "utc_cancelled_at": format_utc(payment.canceled_at),
+        }
+
+
+def format_utc(moment: dt.datetime | None) -> str | None:
+    """Return a time as OCTO writes it: UTC with a Z and no fraction."""
+    if moment is None:
+        return None
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def get_payable_name(label: str) -> str:
+    """Return the public name of a model, its label where it has none."""
+    names = {model.lower(): name for name, model in gateway_settings.payables.items()}
+    return names.get(label.lower(), label.lower())

