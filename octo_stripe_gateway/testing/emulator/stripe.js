@@ -37,7 +37,8 @@
   const STYLE = `
     :host { --primary: #0570de; --background: #fff; --text: #30313d; --danger: #c0123c;
             --muted: #5d6473; --border: #d5dbe3; --radius: 6px; --size: 16px;
-            --font: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; display: block; }
+            --font: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+            display: block; container-type: inline-size; }
     *, *::before { box-sizing: border-box; }
     form, fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
     .fields { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; color: var(--text);
@@ -70,8 +71,12 @@
     .row:focus-within { border-color: var(--primary);
                   box-shadow: 0 0 0 3px color-mix(in srgb, var(--primary) 22%, transparent); }
     .row .error, .row .note, .row .brand { display: none; }
-    @media (max-width: 400px) { .row input { padding-inline: 4px; } }`;
+    @container (max-width: 24rem) {
+      .row { grid-template-columns: 1fr 1fr; }
+      .row .field.number { grid-column: 1 / -1; border-bottom: 1px solid var(--border); }
+    }`;
   const DIALOG_STYLE = `
+    *, *::before { box-sizing: border-box; }
     dialog { width: min(26rem, calc(100vw - 32px)); padding: 28px; border: 0;
              border-radius: 14px; color: #1a1f36; background: #fff;
              font: 400 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
