@@ -98,6 +98,11 @@ class GatewaySettings:
         """Return the age in seconds at which a signature is too old."""
         return int(self._value("WEBHOOK_TOLERANCE", 300))
 
+    @property
+    def webhook_processing(self) -> str:
+        """Return `inline`, or `task` where a worker of Django's task framework processes events."""
+        return str(self._value("WEBHOOK_PROCESSING", "inline"))
+
     def _value(self, name: str, default: Any) -> Any:
         configured: Mapping[str, Any] = getattr(settings, "OCTO_STRIPE_GATEWAY", {})
         return configured.get(name, default)

@@ -2,11 +2,15 @@
 
 One transaction takes the event in by its unique id, locks the payment, applies, and marks the event
 processed. Where that fails it is rolled back, and the event is written as failed in a transaction of its
-own, to be tried again when Stripe delivers it again. Processing makes no call to Stripe.
+own, to be tried again when Stripe delivers it again or by command. Processing makes no call to Stripe.
+
+A new event is written last, in one statement with its outcome. Deliveries of it at the same moment wait for
+each other on the payment's lock, and all but the first then fail on its unique id.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -16,17 +20,26 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.facts import ChargeFact, PaymentIntentFact, RefundFact
-from octo_stripe_gateway.models import Payment, PaymentQuerySet, WebhookEvent
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.facts import (
+    ChargeFact,
+    DisputeFact,
+    PaymentIntentFact,
+    RefundFact,
+)
+from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.stripe_client import redact_text
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[WebhookEvent], Payment | None]
+Handler = Callable[[WebhookEvent, Payment], Any]
+
+# How long an event may wait for a payment of ours that isn't in the database yet.
+PATIENCE = dt.timedelta(hours=1)
 
 
 def receive_event(payload: dict[str, Any]) -> WebhookEvent:
-    """Take a verified event in and process it; a finished one is left as it is.
+    """Take a verified event in and process it, or leave that to a worker; a finished one is left alone.
 
     Raises what its processing raised, after that is on record.
     """
@@ -40,9 +53,16 @@ def receive_event(payload: dict[str, Any]) -> WebhookEvent:
     earlier = _find(event)
     if earlier and earlier.is_finished:
         return earlier
+    if gateway_settings.webhook_processing == "task":
+        return _defer(earlier or event)
+    return process_event(earlier or event)
+
+
+def process_event(event: WebhookEvent) -> WebhookEvent:
+    """Apply an event that isn't finished; raises what that raised, after it is on record."""
     try:
         with transaction.atomic(using=_database(), durable=True):
-            return process_event(_lock(earlier) if earlier else event)
+            return _process(_rows().select_for_update().get(pk=event.pk) if event.pk else event)
     except Exception as error:
         # Another delivery may have been quicker, which the event's unique id told us.
         quicker = _find(event)
@@ -50,24 +70,6 @@ def receive_event(payload: dict[str, Any]) -> WebhookEvent:
             return quicker
         _record_failure(event, error)
         raise
-
-
-def process_event(event: WebhookEvent) -> WebhookEvent:
-    """Apply a new or locked event and save how it ended, unless it is finished already.
-
-    A new event is written last, in one statement with its outcome. Deliveries of it at the same moment
-    wait for each other on the payment's lock, and all but the first then fail on its unique id.
-    """
-    if event.is_finished:
-        return event
-    handler = HANDLERS.get(event.type)
-    event.payment = handler(event) if handler else None
-    event.status = WebhookEvent.Status.PROCESSED if event.payment else WebhookEvent.Status.IGNORED
-    event.error = event.payment.mismatch if event.payment else ""
-    event.attempts += 1
-    event.processed_at = timezone.now()
-    event.save()
-    return event
 
 
 def redact(value: Any) -> Any:
@@ -79,31 +81,25 @@ def redact(value: Any) -> Any:
     return redact_text(value) if isinstance(value, str) else value
 
 
-def handle_payment_intent(event: WebhookEvent) -> Payment | None:
+def handle_payment_intent(event: WebhookEvent, payment: Payment) -> None:
     """Apply an event of the family `payment_intent.*`."""
-    fact = PaymentIntentFact.from_object(event.stripe_object, as_of=event.as_of, account=event.stripe_account)
-    payment = _payments().find_locked(payment_intent_id=fact.id, payment_uuid=fact.payment_uuid)
-    if payment:
-        services.apply_payment_intent(payment, fact)
-    return payment
+    fact = PaymentIntentFact.from_object(event.stripe_object, as_of=event.as_of)
+    services.apply_payment_intent(payment, fact)
 
 
-def handle_charge(event: WebhookEvent) -> Payment | None:
+def handle_charge(event: WebhookEvent, payment: Payment) -> None:
     """Apply `charge.refunded`, which carries the charge with all that was refunded of it."""
-    fact = ChargeFact.from_object(event.stripe_object, as_of=event.as_of)
-    payment = _payments().find_locked(payment_intent_id=fact.payment_intent_id)
-    if payment:
-        services.apply_charge(payment, fact)
-    return payment
+    services.apply_charge(payment, ChargeFact.from_object(event.stripe_object, as_of=event.as_of))
 
 
-def handle_refund(event: WebhookEvent) -> Payment | None:
+def handle_refund(event: WebhookEvent, payment: Payment) -> None:
     """Apply an event of the family `refund.*`, refunds made in Stripe's dashboard included."""
-    fact = RefundFact.from_object(event.stripe_object, as_of=event.as_of)
-    payment = _payments().find_locked(payment_intent_id=fact.payment_intent_id)
-    if payment:
-        services.apply_refund(payment, fact)
-    return payment
+    services.apply_refund(payment, RefundFact.from_object(event.stripe_object, as_of=event.as_of))
+
+
+def handle_dispute(event: WebhookEvent, payment: Payment) -> None:
+    """Apply an event of the family `charge.dispute.*`."""
+    services.apply_dispute(payment, DisputeFact.from_object(event.stripe_object, as_of=event.as_of))
 
 
 HANDLERS: dict[str, Handler] = {
@@ -118,19 +114,67 @@ HANDLERS: dict[str, Handler] = {
     "refund.created": handle_refund,
     "refund.failed": handle_refund,
     "refund.updated": handle_refund,
+    "charge.dispute.closed": handle_dispute,
+    "charge.dispute.created": handle_dispute,
+    "charge.dispute.updated": handle_dispute,
 }
+
+
+def _process(event: WebhookEvent) -> WebhookEvent:
+    if event.is_finished:
+        return event
+    handler = HANDLERS.get(event.type)
+    event.payment = _find_payment(event) if handler else None
+    if handler and event.payment:
+        _apply(event, event.payment, handler=handler)
+    event.status = _get_outcome(event)
+    event.error = event.payment.mismatch if event.payment else ""
+    event.attempts += 1
+    event.processed_at = timezone.now() if event.is_finished else None
+    event.save()
+    return event
+
+
+def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
+    source = (event.stripe_account, event.livemode)
+    if source == (payment.stripe_account, payment.livemode):
+        handler(event, payment)
+    else:
+        services.flag_mismatch(payment, f"event {event.stripe_event_id} is of another account or mode")
+
+
+def _find_payment(event: WebhookEvent) -> Payment | None:
+    stripe_object = event.stripe_object
+    is_intent = stripe_object.get("object") == "payment_intent"
+    return Payment.objects.using(_database()).find_locked(
+        payment_intent_id=stripe_object.get("id" if is_intent else "payment_intent") or "",
+        payment_uuid=event.payment_uuid,
+    )
+
+
+def _get_outcome(event: WebhookEvent) -> WebhookEvent.Status:
+    if event.payment:
+        return WebhookEvent.Status.PROCESSED
+    waits = event.received_at is None or event.received_at > timezone.now() - PATIENCE
+    if event.type in HANDLERS and event.payment_uuid and waits:
+        return WebhookEvent.Status.RECEIVED
+    return WebhookEvent.Status.IGNORED
+
+
+def _defer(event: WebhookEvent) -> WebhookEvent:
+    from octo_stripe_gateway import tasks
+
+    with transaction.atomic(using=_database(), durable=True):
+        row = _take_in(event)
+    tasks.process_webhook_event.enqueue(row.pk)
+    return row
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:
     message = "[OctoStripeGateway] Event %s (%s) failed"
     logger.error(message, event.stripe_event_id, event.type, exc_info=error)
     with transaction.atomic(using=_database(), durable=True):
-        row, _created = _rows().get_or_create(
-            stripe_event_id=event.stripe_event_id,
-            stripe_account=event.stripe_account,
-            defaults={"type": event.type, "livemode": event.livemode, "payload": event.payload},
-        )
-        row = _lock(row)
+        row = _take_in(event)
         if row.is_finished:
             return
         row.status = WebhookEvent.Status.FAILED
@@ -139,20 +183,27 @@ def _record_failure(event: WebhookEvent, error: Exception) -> None:
         row.save()
 
 
+def _take_in(event: WebhookEvent) -> WebhookEvent:
+    """Write the event as received unless it is there already, and lock it."""
+    row, _created = (
+        _rows()
+        .select_for_update()
+        .get_or_create(
+            stripe_event_id=event.stripe_event_id,
+            stripe_account=event.stripe_account,
+            defaults={"type": event.type, "livemode": event.livemode, "payload": event.payload},
+        )
+    )
+    return row
+
+
 def _find(event: WebhookEvent) -> WebhookEvent | None:
-    return _rows().filter(stripe_event_id=event.stripe_event_id, stripe_account=event.stripe_account).first()
-
-
-def _lock(event: WebhookEvent) -> WebhookEvent:
-    return _rows().select_for_update().get(pk=event.pk)
+    same = _rows().filter(stripe_event_id=event.stripe_event_id, stripe_account=event.stripe_account)
+    return same.first()
 
 
 def _rows() -> QuerySet[WebhookEvent]:
     return WebhookEvent.objects.using(_database())
-
-
-def _payments() -> PaymentQuerySet:
-    return Payment.objects.using(_database())
 
 
 def _database() -> str:

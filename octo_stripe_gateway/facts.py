@@ -28,6 +28,7 @@ INTENT_RANKS = {
 }
 DECLINED_RANK = 4
 REFUND_STAGES = {"succeeded": 1, "failed": 2, "canceled": 2}
+DISPUTE_STAGES = {"won": 2, "lost": 2, "warning_closed": 2, "prevented": 2}
 REFUND_RANKS = {"pending": 1, "requires_action": 2}
 
 
@@ -51,7 +52,6 @@ class PaymentIntentFact:
     amount_received: int
     amount_capturable: int
     livemode: bool
-    account: str
     failure_code: str
     failure_message: str
     payment_uuid: str
@@ -60,7 +60,7 @@ class PaymentIntentFact:
     charge: ChargeFact | None = None
 
     @classmethod
-    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int, account: str = "") -> Self:
+    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a PaymentIntent; raises BadRequestError where it isn't one."""
         with_error = stripe_object.get("last_payment_error") or {}
         latest_charge = stripe_object.get("latest_charge")
@@ -74,7 +74,6 @@ class PaymentIntentFact:
             amount_received=stripe_object.get("amount_received") or 0,
             amount_capturable=stripe_object.get("amount_capturable") or 0,
             livemode=_read(stripe_object, "livemode", bool),
-            account=account,
             failure_code=with_error.get("decline_code") or with_error.get("code") or "",
             failure_message=with_error.get("message") or "",
             payment_uuid=(stripe_object.get("metadata") or {}).get(PAYMENT_METADATA_KEY, ""),
@@ -144,18 +143,42 @@ class ChargeFact:
     amount_refunded: int
     payment_intent_id: str
     refunds: tuple[RefundFact, ...] = ()
+    has_more_refunds: bool = False
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a Charge; raises BadRequestError where it isn't one."""
-        refunds = (stripe_object.get("refunds") or {}).get("data", ())
+        refunds = stripe_object.get("refunds") or {}
         return cls(
             id=_read(stripe_object, "id", str),
             as_of=as_of,
             currency=_read(stripe_object, "currency", str),
             amount_refunded=_read(stripe_object, "amount_refunded", int),
             payment_intent_id=_get_id(stripe_object.get("payment_intent")),
-            refunds=tuple(RefundFact.from_object(each, as_of=as_of) for each in refunds),
+            refunds=tuple(RefundFact.from_object(each, as_of=as_of) for each in refunds.get("data", ())),
+            has_more_refunds=bool(refunds.get("has_more")),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeFact:
+    """How a dispute of a charge stands."""
+
+    id: str
+    as_of: int
+    created: int
+    status: str
+    payment_intent_id: str
+
+    @classmethod
+    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
+        """Read a Dispute; raises BadRequestError where it isn't one."""
+        return cls(
+            id=_read(stripe_object, "id", str),
+            as_of=as_of,
+            created=_read(stripe_object, "created", int) * 1000,
+            status=_read(stripe_object, "status", str),
+            payment_intent_id=_get_id(stripe_object.get("payment_intent")),
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, Self, runtime_checkable
 
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType
@@ -15,11 +15,14 @@ from django.utils.translation import gettext_lazy as _
 from octo_stripe_gateway.exceptions import PaymentNotFoundError
 from octo_stripe_gateway.facts import (
     DECLINED_RANK,
+    DISPUTE_STAGES,
     INTENT_RANKS,
     INTENT_STAGES,
+    PAYMENT_METADATA_KEY,
     REFUND_RANKS,
     REFUND_STAGES,
     ChargeFact,
+    DisputeFact,
     PaymentIntentFact,
     Precedence,
     RefundFact,
@@ -46,6 +49,25 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         if payment is None:
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
         return payment
+
+    def unsettled(self, *, since: dt.datetime, until: dt.datetime) -> Self:
+        """Return those created in that time of which Stripe may know something later than the row."""
+        waiting = models.Q(
+            status__in=[Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED]
+        )
+        refunding = models.Q(amount_reserved__gt=0) | models.Q(refunds__status__in=Refund.OPEN_STATUSES)
+        return self.created_between(since, until).filter(waiting | refunding).distinct()
+
+    def created_between(self, since: dt.datetime, until: dt.datetime) -> Self:
+        """Return those created from one moment up to another, this excluded."""
+        return self.filter(created_at__gte=since, created_at__lt=until)
+
+    def in_batches(self, size: int) -> Iterator[list[Payment]]:
+        """Yield all of them by id, a batch at a time, in constant memory and beside live traffic."""
+        last = 0
+        while batch := list(self.filter(pk__gt=last).order_by("pk")[:size]):
+            yield batch
+            last = batch[-1].pk
 
     def get_locked(self, pk: int) -> Payment:
         """Return the payment with its row locked until the transaction ends."""
@@ -113,6 +135,11 @@ class Payment(models.Model):
     amount_reserved = models.BigIntegerField(
         default=0, help_text=_("Refunds asked for that Stripe has not answered yet.")
     )
+    disputed = models.BooleanField(default=False)
+    stripe_dispute_id = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
+    dispute_status = models.CharField(max_length=64, blank=True)
+    dispute_created = models.BigIntegerField(default=0)
+    dispute_as_of = models.BigIntegerField(default=0)
     failure_code = models.CharField(max_length=255, blank=True)
     failure_message = models.TextField(blank=True)
     mismatch = models.TextField(
@@ -135,6 +162,7 @@ class Payment(models.Model):
         verbose_name = _("payment")
         verbose_name_plural = _("payments")
         indexes = [
+            models.Index(fields=["created_at"], name="octo_payment_created"),
             models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
             models.Index(fields=["status", "created_at"], name="octo_payment_status"),
         ]
@@ -169,7 +197,6 @@ class Payment(models.Model):
             "amount": self.amount,
             "currency": self.currency,
             "livemode": self.livemode,
-            "account": self.stripe_account,
         }
         if fact.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
             expected["amount_received"] = self.amount
@@ -204,6 +231,16 @@ class Payment(models.Model):
         if (second, fact.amount_refunded) > known:
             self.charge_as_of, self.charge_amount_refunded = second, fact.amount_refunded
         self.stripe_charge_id = fact.id
+
+    def take_dispute(self, fact: DisputeFact) -> None:
+        """Take over how the latest dispute stands, unless the row knows something later."""
+        self.disputed = True
+        stage = DISPUTE_STAGES.get(self.dispute_status, 0)
+        known = (self.dispute_created, self.stripe_dispute_id, stage, self.dispute_as_of, self.dispute_status)
+        stage = DISPUTE_STAGES.get(fact.status, 0)
+        if (fact.created, fact.id, stage, fact.as_of, fact.status) > known:
+            self.stripe_dispute_id, self.dispute_status = fact.id, fact.status
+            self.dispute_created, self.dispute_as_of = fact.created, fact.as_of
 
     def take_refusal(self, *, code: str, message: str) -> None:
         """Note that Stripe refused to make the intent."""
@@ -257,6 +294,7 @@ class Refund(models.Model):
     """One refund, reserved here before Stripe is asked for it, or found at Stripe."""
 
     RESERVED = "reserved"
+    OPEN_STATUSES = (RESERVED, "pending", "requires_action")
 
     class Reason(models.TextChoices):
         DUPLICATE = "duplicate", _("duplicate")
@@ -364,6 +402,20 @@ class IdempotencyKey(models.Model):
         return self.key
 
 
+class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
+    """Events by what is to be done with them."""
+
+    def unprocessed(self, *, until: dt.datetime) -> Self:
+        """Return those that failed, or were taken in before that moment and are still to be processed."""
+        received = models.Q(status=WebhookEvent.Status.RECEIVED, received_at__lt=until)
+        return self.filter(received | models.Q(status=WebhookEvent.Status.FAILED))
+
+    def finished(self, *, until: dt.datetime) -> Self:
+        """Return those taken in before that moment with nothing left to do."""
+        done = [WebhookEvent.Status.PROCESSED, WebhookEvent.Status.IGNORED]
+        return self.filter(status__in=done, received_at__lt=until)
+
+
 class WebhookEvent(models.Model):
     """One event that Stripe signed, taken in once however often it is delivered."""
 
@@ -387,6 +439,8 @@ class WebhookEvent(models.Model):
     received_at = models.DateTimeField(auto_now_add=True)
     processed_at = models.DateTimeField(null=True, blank=True)
 
+    objects = WebhookEventQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("webhook event")
         verbose_name_plural = _("webhook events")
@@ -406,6 +460,11 @@ class WebhookEvent(models.Model):
     def stripe_object(self) -> dict[str, Any]:
         """Return the object that the event is about, as it was then."""
         return self.payload["data"]["object"]  # type: ignore[no-any-return]
+
+    @property
+    def payment_uuid(self) -> str:
+        """Return the uuid that the object's metadata names, empty where it isn't of ours."""
+        return (self.stripe_object.get("metadata") or {}).get(PAYMENT_METADATA_KEY, "")  # type: ignore[no-any-return]
 
     @property
     def as_of(self) -> int:

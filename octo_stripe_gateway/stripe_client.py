@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -86,7 +87,7 @@ def create_payment_intent(payment: Payment) -> PaymentIntentFact:
         lambda client, options: client.v1.payment_intents.create(payment.stripe_params, options),
         idempotency_key=f"{payment.uuid}-create-{payment.stripe_attempt}",
     )
-    return _read_intent(answer, payment, at_creation=True)
+    return _read_intent(answer, at_creation=True)
 
 
 def retrieve_payment_intent(payment: Payment) -> PaymentIntentFact:
@@ -97,7 +98,11 @@ def retrieve_payment_intent(payment: Payment) -> PaymentIntentFact:
             _get_intent_id(payment), {"expand": [EXPAND_REFUNDS]}, options
         ),
     )
-    return _read_intent(answer, payment)
+    fact = _read_intent(answer)
+    if fact.charge and fact.charge.has_more_refunds:
+        charge = dataclasses.replace(fact.charge, refunds=tuple(list_refunds(payment)))
+        return dataclasses.replace(fact, charge=charge)
+    return fact
 
 
 def capture_payment_intent(payment: Payment) -> PaymentIntentFact:
@@ -114,7 +119,7 @@ def capture_payment_intent(payment: Payment) -> PaymentIntentFact:
         ),
         idempotency_key=f"{payment.uuid}-capture-{payment.stripe_attempt}",
     )
-    return _read_intent(answer, payment)
+    return _read_intent(answer)
 
 
 def cancel_payment_intent(payment: Payment) -> PaymentIntentFact:
@@ -124,36 +129,46 @@ def cancel_payment_intent(payment: Payment) -> PaymentIntentFact:
         lambda client, options: client.v1.payment_intents.cancel(_get_intent_id(payment), {}, options),
         idempotency_key=f"{payment.uuid}-cancel-{payment.stripe_attempt}",
     )
-    return _read_intent(answer, payment)
+    return _read_intent(answer)
 
 
-def create_refund(payment: Payment, *, refund: Refund) -> RefundFact:
+def create_refund(refund: Refund) -> RefundFact:
     """Ask Stripe for the refund; the same row asks for the same one."""
     params: dict[str, Any] = {
-        "payment_intent": _get_intent_id(payment),
+        "payment_intent": _get_intent_id(refund.payment),
         "amount": refund.amount,
         "metadata": {REFUND_METADATA_KEY: str(refund.uuid)},
     }
     if refund.reason:
         params["reason"] = refund.reason
     answer = _call(
-        payment,
+        refund.payment,
         lambda client, options: client.v1.refunds.create(params, options),  # type: ignore[arg-type]
         idempotency_key=f"{refund.uuid}-{refund.stripe_attempt}",
     ).to_dict()
     return RefundFact.from_object(answer, as_of=answer["created"] * 1000)
 
 
-def find_refund(payment: Payment, *, refund: Refund) -> RefundFact | None:
+def find_refund(refund: Refund) -> RefundFact | None:
     """Look for the refund at Stripe, for when an earlier call's answer was lost."""
-    page = _call(
-        payment,
-        lambda client, options: client.v1.refunds.list(
-            {"payment_intent": _get_intent_id(payment), "limit": 100}, options
-        ),
-    )
-    facts = (RefundFact.from_object(each, as_of=_get_as_of(page)) for each in page.to_dict()["data"])
-    return next((fact for fact in facts if fact.refund_uuid == str(refund.uuid)), None)
+    refunds = list_refunds(refund.payment)
+    return next((fact for fact in refunds if fact.refund_uuid == str(refund.uuid)), None)
+
+
+def list_refunds(payment: Payment) -> list[RefundFact]:
+    """Ask Stripe for all refunds of the payment."""
+    refunds: list[RefundFact] = []
+    params: dict[str, Any] = {"payment_intent": _get_intent_id(payment), "limit": 100}
+    while True:
+        page = _call(
+            payment,
+            lambda client, options: client.v1.refunds.list(params, options),  # type: ignore[arg-type]
+        )
+        as_of, answer = _get_as_of(page), page.to_dict()
+        refunds += [RefundFact.from_object(each, as_of=as_of) for each in answer["data"]]
+        if not answer["has_more"]:
+            return refunds
+        params["starting_after"] = refunds[-1].id
 
 
 def read_event(body: bytes, *, signature: str, secrets: Sequence[str]) -> dict[str, Any]:
@@ -224,11 +239,11 @@ def _get_http_client(timeout: tuple[float, float]) -> stripe.RequestsClient:
 os.register_at_fork(after_in_child=_get_http_client.cache_clear)
 
 
-def _read_intent(answer: StripeObject, payment: Payment, *, at_creation: bool = False) -> PaymentIntentFact:
+def _read_intent(answer: StripeObject, *, at_creation: bool = False) -> PaymentIntentFact:
     stripe_object = answer.to_dict()
     # A replayed answer shows the intent as it was when it was made.
     as_of = stripe_object["created"] * 1000 if at_creation else _get_as_of(answer)
-    return PaymentIntentFact.from_object(stripe_object, as_of=as_of, account=payment.stripe_account)
+    return PaymentIntentFact.from_object(stripe_object, as_of=as_of)
 
 
 def _get_as_of(answer: StripeObject) -> int:

@@ -1,0 +1,43 @@
+"""Processes the events that failed or were left behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from octo_stripe_gateway.events import process_event
+from octo_stripe_gateway.models import WebhookEvent
+
+
+class Command(BaseCommand):
+    help = (
+        "Processes again the events that failed, and those that were taken in but not processed for a while."
+        " Safe to run twice and beside live traffic."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--older-than", type=int, default=5, metavar="MINUTES", help="leave out younger received ones (5)"
+        )
+
+    def handle(self, *, older_than: int, **options: Any) -> None:
+        """Try each event once, whatever becomes of the others."""
+        cutoff = timezone.now() - dt.timedelta(minutes=older_than)
+        waiting = WebhookEvent.objects.unprocessed(until=cutoff).order_by("pk")
+        outcomes: dict[str, int] = {}
+        for pk in waiting.values_list("pk", flat=True).iterator():
+            status = self.process(WebhookEvent.objects.get(pk=pk))
+            outcomes[status] = outcomes.get(status, 0) + 1
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(outcomes.items()))
+        self.stdout.write(counts or "nothing to do")
+
+    def process(self, event: WebhookEvent) -> str:
+        """Return the event's new status; why it failed is on the event and in the log."""
+        try:
+            return process_event(event).status
+        except Exception as error:  # noqa: BLE001 - the next event is to have its turn
+            self.stderr.write(self.style.ERROR(f"{event.stripe_event_id}: {error}"))
+            return WebhookEvent.Status.FAILED

@@ -1,0 +1,162 @@
+"""The one writer of a payment's state: what Stripe says, applied under the row's lock."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from django.db import router, transaction
+from django.dispatch import Signal
+
+from octo_stripe_gateway import signals
+from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
+from octo_stripe_gateway.models import Payment, Refund, is_uuid
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Before(NamedTuple):
+    """What a payment was before a change, to tell what to announce."""
+
+    payment_intent_id: str | None
+    status: str
+    was_confirmed: bool
+    amount_refunded: int
+    dispute: tuple[str, str]
+    mismatch: str
+
+    @classmethod
+    def of(cls, payment: Payment) -> Before:
+        """Note how the payment stands."""
+        return cls(
+            payment.stripe_payment_intent_id,
+            payment.status,
+            payment.confirmed_at is not None,
+            payment.amount_refunded,
+            (payment.stripe_dispute_id, payment.dispute_status),
+            payment.mismatch,
+        )
+
+
+def outside_transaction(operation: Callable[P, R]) -> Callable[P, R]:
+    """Make an operation raise RuntimeError where the caller has a transaction open."""
+
+    @functools.wraps(operation)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        with transaction.atomic(using=get_database(), durable=True):
+            pass
+        return operation(*args, **kwargs)
+
+    return checked
+
+
+@contextmanager
+def lock_payment(payment: Payment) -> Iterator[Payment]:
+    """Hold the payment's row locked in a transaction of its own, and give it as it is now."""
+    with transaction.atomic(using=get_database(), durable=True):
+        yield Payment.objects.using(get_database()).get_locked(payment.pk)
+
+
+def apply_payment_intent(payment: Payment, fact: PaymentIntentFact) -> None:
+    """Bring a locked payment to what Stripe says of its intent; a mismatch is flagged, not applied."""
+    before = Before.of(payment)
+    mismatch = payment.find_mismatch(fact)
+    if mismatch:
+        _note_mismatch(payment, mismatch)
+    else:
+        payment.take_intent(fact)
+        if fact.charge:
+            _take_charge(payment, fact.charge)
+    save_payment(payment, before=before)
+
+
+def apply_charge(payment: Payment, fact: ChargeFact) -> None:
+    """Bring a locked payment to what Stripe says of its charge's refunds."""
+    before = Before.of(payment)
+    _take_charge(payment, fact)
+    save_payment(payment, before=before)
+
+
+def apply_refund(payment: Payment, fact: RefundFact) -> Refund:
+    """Bring a locked payment and the refund's row to what Stripe says of the refund."""
+    before = Before.of(payment)
+    refund = _take_refund(payment, fact)
+    payment.update_refunded(payment.refunds.all())
+    save_payment(payment, before=before)
+    return refund
+
+
+def apply_dispute(payment: Payment, fact: DisputeFact) -> None:
+    """Bring a locked payment to what Stripe says of a dispute of its charge."""
+    before = Before.of(payment)
+    payment.take_dispute(fact)
+    save_payment(payment, before=before)
+
+
+def flag_mismatch(payment: Payment, mismatch: str) -> None:
+    """Put on record why Stripe's object was not taken for this locked payment."""
+    before = Before.of(payment)
+    _note_mismatch(payment, mismatch)
+    save_payment(payment, before=before)
+
+
+def save_payment(payment: Payment, *, before: Before) -> None:
+    """Save a locked payment, and announce what changed once that is committed."""
+    payment.save()
+    for signal in _get_changes(payment, before=before):
+        send = functools.partial(signal.send_robust, sender=Payment, payment=payment)
+        transaction.on_commit(send, using=get_database(), robust=True)
+
+
+def get_database() -> str:
+    """Return the alias of the database that the ledger is written to."""
+    return router.db_for_write(Payment)
+
+
+def _take_charge(payment: Payment, fact: ChargeFact) -> None:
+    for refund_fact in fact.refunds:
+        _take_refund(payment, refund_fact)
+    payment.take_charge(fact)
+    payment.update_refunded(payment.refunds.all())
+
+
+def _take_refund(payment: Payment, fact: RefundFact) -> Refund:
+    rows = list(payment.refunds.filter(stripe_refund_id=fact.id))
+    if not rows and is_uuid(fact.refund_uuid):
+        rows = list(payment.refunds.filter(stripe_refund_id=None, uuid=fact.refund_uuid))
+    refund = rows[0] if rows else Refund(payment=payment, amount=fact.amount)
+    mismatch = refund.find_mismatch(fact)
+    if mismatch:
+        _note_mismatch(payment, mismatch)
+    else:
+        refund.take(fact)
+        refund.save()
+    return refund
+
+
+def _note_mismatch(payment: Payment, mismatch: str) -> None:
+    logger.error("[OctoStripeGateway] Payment %s does not match Stripe: %s", payment.uuid, mismatch)
+    payment.mismatch = mismatch
+
+
+def _get_changes(payment: Payment, *, before: Before) -> Iterator[Signal]:
+    if before.payment_intent_id is None and payment.stripe_payment_intent_id:
+        yield signals.payment_created
+    if payment.confirmed_at and not before.was_confirmed:
+        yield signals.payment_succeeded
+    if payment.status == Payment.Status.FAILED != before.status:
+        yield signals.payment_failed
+    if payment.status == Payment.Status.CANCELED != before.status:
+        yield signals.payment_canceled
+    if payment.amount_refunded > before.amount_refunded:
+        yield signals.payment_refunded
+    if (payment.stripe_dispute_id, payment.dispute_status) != before.dispute:
+        yield signals.payment_disputed
+    if payment.mismatch != before.mismatch:
+        yield signals.payment_mismatched

@@ -1,0 +1,248 @@
+"""Taking money: creating a payment, completing it, capturing and giving it up."""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Model
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import (
+    BadRequestError,
+    IdempotencyError,
+    PaymentMismatchError,
+    StripeError,
+    StripeRefusedError,
+    UnprocessableError,
+)
+from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY, PaymentIntentFact
+from octo_stripe_gateway.models import IdempotencyKey, Payment, PricedPayable
+from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
+from octo_stripe_gateway.services.ledger import (
+    Before,
+    apply_payment_intent,
+    get_database,
+    lock_payment,
+    outside_transaction,
+    save_payment,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedPayment:
+    """A payment with the secret that the customer's browser needs; it is nowhere at rest."""
+
+    payment: Payment
+    client_secret: str = field(repr=False)
+
+
+@outside_transaction
+def create_payment(
+    amount: int | None = None,
+    *,
+    currency: str = "",
+    payable: Model | None = None,
+    capture_method: str = Payment.CaptureMethod.AUTOMATIC,
+    uuid: uuids.UUID | None = None,
+    metadata: Mapping[str, str] | None = None,
+    reseller_reference: str = "",
+    stripe_params: Mapping[str, Any] | None = None,
+    stripe_account: str = "",
+    caller: Caller = ANYONE,
+) -> CreatedPayment:
+    """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
+
+    A payable that says its price sets amount and currency. `stripe_params` go to Stripe as they are.
+    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
+    """
+    amount, currency = _get_price(amount, currency=currency, payable=payable)
+    account = stripe_client.get_account(stripe_account)
+    payment = Payment(
+        amount=amount,
+        currency=currency,
+        payable=payable,
+        capture_method=capture_method,
+        metadata=dict(metadata or {}),
+        reseller_reference=reseller_reference,
+        stripe_account=account.stripe_account,
+        livemode=account.livemode,
+        idempotency_scope=caller.scope,
+    )
+    if uuid:
+        payment.uuid = uuid
+    payment.stripe_params = _get_intent_params(payment, extra=stripe_params or {})
+    payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
+    payment = _reserve_payment(payment, caller=caller)
+    fact = _obtain_intent(payment)
+    payment = _apply_intent_fact(payment, fact=fact)
+    if payment.stripe_payment_intent_id != fact.id:
+        raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
+    return CreatedPayment(payment, fact.client_secret)
+
+
+@outside_transaction
+def complete_payment(payment: Payment) -> Payment:
+    """Ask Stripe how the payment stands and update the record; raises StripeError."""
+    return _apply_intent_fact(payment, fact=_obtain_intent(payment))
+
+
+@outside_transaction
+def capture_payment(payment: Payment, *, amount: int | None = None, caller: Caller = ANYONE) -> Payment:
+    """Take an authorized payment's money: the amount in minor units, or all of it.
+
+    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
+    """
+    reserved = _reserve_capture(payment, amount=amount, caller=caller)
+    if reserved.status != Payment.Status.AUTHORIZED:
+        return reserved
+    return _change_intent(reserved, operation=stripe_client.capture_payment_intent)
+
+
+@outside_transaction
+def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
+    """Give up a payment that isn't paid; raises UnprocessableError, IdempotencyError, StripeError."""
+    with lock_payment(payment) as locked:
+        claim_key(caller, payment=locked, request={"cancel": locked.pk})
+        if locked.status == Payment.Status.CANCELED:
+            return locked
+        if locked.intent_status == "succeeded":
+            raise UnprocessableError(_("The payment is paid; refund it instead."))
+    if not locked.stripe_payment_intent_id:
+        locked = _apply_intent_fact(locked, fact=_obtain_intent(locked))
+    return _change_intent(locked, operation=stripe_client.cancel_payment_intent)
+
+
+def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> tuple[int, str]:
+    currency = currency.lower()
+    if isinstance(payable, PricedPayable):
+        price, price_currency = payable.get_payment_amount()
+        if amount not in {None, price} or currency not in {"", price_currency.lower()}:
+            raise UnprocessableError(_("The amount is not the price."), amount=amount)
+        amount, currency = price, price_currency.lower()
+    if amount is None or amount <= 0:
+        raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
+    return amount, currency or gateway_settings.currency
+
+
+def _get_intent_params(payment: Payment, *, extra: Mapping[str, Any]) -> dict[str, Any]:
+    params = {
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "automatic_payment_methods": {"enabled": True},
+        "capture_method": payment.capture_method,
+        **extra,
+    }
+    own = {PAYMENT_METADATA_KEY: str(payment.uuid)}
+    return params | {"metadata": {**payment.metadata, **extra.get("metadata", {}), **own}}
+
+
+def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
+    request = {
+        "uuid": uuid,
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "payable": [payment.payable_type_id, payment.payable_id],
+        "capture_method": payment.capture_method,
+        "metadata": payment.metadata,
+        "reseller_reference": payment.reseller_reference,
+        "stripe_params": extra or {},
+        "stripe_account": payment.stripe_account,
+    }
+    return hash_request(request)
+
+
+def _reserve_payment(payment: Payment, *, caller: Caller) -> Payment:
+    try:
+        with transaction.atomic(using=get_database(), durable=True):
+            payment.save(force_insert=True, using=get_database())
+            if caller.idempotency_key:
+                IdempotencyKey.objects.using(get_database()).create(
+                    scope=caller.scope,
+                    key=caller.idempotency_key,
+                    request_fingerprint=payment.request_fingerprint,
+                    payment=payment,
+                )
+    except IntegrityError:
+        earlier = _find_reserved_payment(payment, caller=caller)
+        if earlier:
+            return earlier
+        raise
+    return payment
+
+
+def _find_reserved_payment(payment: Payment, *, caller: Caller) -> Payment | None:
+    key = find_key(caller)
+    same_uuid = Payment.objects.using(get_database()).filter(uuid=payment.uuid)
+    earlier = key.payment if key else same_uuid.first()
+    fingerprint = key.request_fingerprint if key else earlier and earlier.request_fingerprint
+    if earlier and (fingerprint, earlier.idempotency_scope) != (
+        payment.request_fingerprint,
+        caller.scope,
+    ):
+        raise IdempotencyError(_("This key or uuid was used with other parameters."))
+    return earlier
+
+
+def _obtain_intent(payment: Payment) -> PaymentIntentFact:
+    if payment.stripe_payment_intent_id:
+        return stripe_client.retrieve_payment_intent(payment)
+    try:
+        return stripe_client.create_payment_intent(payment)
+    except StripeError as error:
+        _note_intent_error(payment, error)
+        raise
+
+
+def _note_intent_error(payment: Payment, error: StripeError) -> None:
+    # Stripe repeats an error to the key that got it, so the next try needs another key.
+    if not error.answered:
+        return
+    with lock_payment(payment) as locked:
+        before = Before.of(locked)
+        locked.stripe_attempt = max(locked.stripe_attempt, payment.stripe_attempt + 1)
+        if isinstance(error, StripeRefusedError):
+            locked.amount_to_capture = None
+            if not locked.stripe_payment_intent_id:
+                locked.take_refusal(code=error.stripe_code, message=str(error.message))
+        save_payment(locked, before=before)
+
+
+def _apply_intent_fact(payment: Payment, *, fact: PaymentIntentFact) -> Payment:
+    with lock_payment(payment) as locked:
+        apply_payment_intent(locked, fact)
+    return locked
+
+
+def _change_intent(payment: Payment, *, operation: Callable[[Payment], PaymentIntentFact]) -> Payment:
+    try:
+        fact = operation(payment)
+    except StripeError as error:
+        _note_intent_error(payment, error)
+        if isinstance(error, StripeRefusedError):
+            # Refused because the intent is elsewhere by now: see where.
+            _apply_intent_fact(payment, fact=stripe_client.retrieve_payment_intent(payment))
+        raise
+    return _apply_intent_fact(payment, fact=fact)
+
+
+def _reserve_capture(payment: Payment, *, amount: int | None, caller: Caller) -> Payment:
+    with lock_payment(payment) as locked:
+        claim_key(caller, payment=locked, request={"capture": locked.pk, "amount": amount})
+        if locked.intent_status == "succeeded" and amount in {None, locked.amount_received}:
+            return locked
+        if locked.status != Payment.Status.AUTHORIZED:
+            raise UnprocessableError(_("Only an authorized payment can be captured."))
+        wanted = amount or locked.amount_capturable
+        if wanted > locked.amount_capturable:
+            raise UnprocessableError(_("The amount is more than was authorized."), amount=amount)
+        if locked.amount_to_capture not in {None, wanted}:
+            raise UnprocessableError(_("A capture of another amount is under way."))
+        locked.amount_to_capture = wanted
+        locked.save(update_fields=["amount_to_capture"])
+    return locked

@@ -1,0 +1,119 @@
+"""Giving money back."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.exceptions import (
+    BadRequestError,
+    StripeError,
+    StripeRefusedError,
+    UnprocessableError,
+)
+from octo_stripe_gateway.facts import RefundFact
+from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key
+from octo_stripe_gateway.services.ledger import (
+    Before,
+    apply_refund,
+    lock_payment,
+    outside_transaction,
+    save_payment,
+)
+
+
+@outside_transaction
+def refund_payment(
+    payment: Payment, *, amount: int | None = None, reason: str = "", caller: Caller = ANYONE
+) -> Payment:
+    """Refund a paid payment: the amount in minor units, or all of what is left.
+
+    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
+    """
+    refund, is_new = _reserve_refund(payment, amount=amount, reason=reason, caller=caller)
+    if refund.is_reserved:
+        refund = request_refund(refund, is_new=is_new)
+    if refund.status == "failed":
+        raise UnprocessableError(_("The refund failed: %s") % refund.failure_reason)
+    return refund.payment
+
+
+def request_refund(refund: Refund, *, is_new: bool = False) -> Refund:
+    """Ask Stripe for a reserved refund and apply the answer; raises StripeError.
+
+    A refund that was asked for before is looked for first: Stripe forgets idempotency keys after a day.
+    """
+    fact = None if is_new else stripe_client.find_refund(refund)
+    if fact is None:
+        fact = _create_refund(refund)
+    with lock_payment(refund.payment) as locked:
+        return apply_refund(locked, fact)
+
+
+def give_back(refund: Refund, *, reason: str) -> None:
+    """Return a reserved refund's amount to the books, because Stripe will not refund it."""
+    with lock_payment(refund.payment) as locked:
+        before = Before.of(locked)
+        reserved = locked.refunds.filter(pk=refund.pk, status=Refund.RESERVED)
+        if reserved.update(status="failed", failure_reason=reason):
+            locked.update_refunded(locked.refunds.all())
+            save_payment(locked, before=before)
+
+
+def _reserve_refund(
+    payment: Payment, *, amount: int | None, reason: str, caller: Caller
+) -> tuple[Refund, bool]:
+    request = {"refund": payment.pk, "amount": amount, "reason": reason}
+    with lock_payment(payment) as locked:
+        earlier = _find_earlier(locked, amount=amount, reason=reason, caller=caller)
+        if earlier or find_key(caller):
+            claim_key(caller, payment=locked, request=request)
+        if earlier:
+            return earlier, False
+        refund = locked.refunds.create(amount=_get_refund_amount(locked, amount), reason=reason)
+        claim_key(caller, payment=locked, request=request, refund=refund)
+        before = Before.of(locked)
+        locked.update_refunded(locked.refunds.all())
+        save_payment(locked, before=before)
+    return refund, True
+
+
+def _find_earlier(payment: Payment, *, amount: int | None, reason: str, caller: Caller) -> Refund | None:
+    """Return the refund that this call repeats: by its key or, without one, if it has no answer yet."""
+    if caller.idempotency_key:
+        key = find_key(caller)
+        return key.refund if key else None
+    unanswered = payment.refunds.filter(status=Refund.RESERVED, reason=reason, idempotency_keys=None)
+    if amount is not None:
+        return unanswered.filter(amount=amount).first()
+    return None if payment.amount_refundable else unanswered.first()
+
+
+def _get_refund_amount(payment: Payment, amount: int | None) -> int:
+    if not payment.is_paid:
+        raise UnprocessableError(_("Only a paid payment can be refunded."))
+    if amount is not None and amount <= 0:
+        raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
+    wanted = payment.amount_refundable if amount is None else amount
+    if not 0 < wanted <= payment.amount_refundable:
+        raise UnprocessableError(_("The amount is more than is left to refund."))
+    return wanted
+
+
+def _create_refund(refund: Refund) -> RefundFact:
+    try:
+        return stripe_client.create_refund(refund)
+    except StripeRefusedError as error:
+        give_back(refund, reason=error.stripe_code or "refused")
+        raise
+    except StripeError as error:
+        if error.answered:
+            _renew_key(refund)
+        raise
+
+
+def _renew_key(refund: Refund) -> None:
+    # Stripe repeats an error to the key that got it, so the next try needs another key.
+    same_attempt = refund.payment.refunds.filter(pk=refund.pk, stripe_attempt=refund.stripe_attempt)
+    same_attempt.update(stripe_attempt=refund.stripe_attempt + 1)
