@@ -41,7 +41,7 @@ class GatewayAuthentication(BaseAuthentication):
         """Ask the host's callable, which may return a user of its own."""
         check = gateway_settings.authenticate
         caller = check(request._request) if check else None
-        if not caller:
+        if not caller or not getattr(caller, "is_authenticated", True):
             self.refuse(credential=get_authorization_header(request))
         return (caller if hasattr(caller, "is_authenticated") else ApiClient()), None
 

@@ -104,8 +104,8 @@ class GatewaySettings:
         return str(self._value("WEBHOOK_PROCESSING", "inline"))
 
     def _value(self, name: str, default: Any) -> Any:
-        configured: Mapping[str, Any] = getattr(settings, "OCTO_STRIPE_GATEWAY", {})
-        return configured.get(name, default)
+        value = getattr(settings, "OCTO_STRIPE_GATEWAY", {}).get(name)
+        return default if value is None else value
 
     def _strings(self, name: str) -> tuple[str, ...]:
         value = self._value(name, None)

@@ -45,6 +45,8 @@ class IdempotencyError(UnprocessableError):
 class OperationInProgressError(UnprocessableError):
     """The same operation is still running; repeat it later."""
 
+    retry_after = 1
+
 
 class PaymentNotFoundError(GatewayError, ObjectDoesNotExist):
     """No such payment."""

@@ -28,12 +28,9 @@ class OctoJSONParser(BaseParser):
     ) -> dict[str, Any]:
         """Return the object; raises ParseError, or RequestDataTooBig past the host's own limit."""
         try:
-            value = json.loads(self._read(stream).decode(), parse_constant=self._refuse_constant)
+            return self._load(self._read(stream).decode())
         except (ValueError, RecursionError) as error:
             raise ParseError(_("The body is not valid JSON.")) from error
-        if not isinstance(value, dict):
-            raise ParseError(_("The body is not a JSON object."))
-        return underscoreize(value, **VERBATIM)  # type: ignore[no-any-return]
 
     def _read(self, stream: IO[Any]) -> bytes:
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -42,5 +39,16 @@ class OctoJSONParser(BaseParser):
             raise RequestDataTooBig
         return body
 
-    def _refuse_constant(self, name: str) -> None:
-        raise ParseError(_("%s is not valid JSON.") % name)
+    def _load(self, text: str) -> dict[str, Any]:
+        value = json.loads(text, object_pairs_hook=self._make_object)
+        if not isinstance(value, dict):
+            raise ParseError(_("The body is not a JSON object."))
+        # Python reads NaN, 1e999 and lone surrogates, which no one else could read back.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return underscoreize(value, **VERBATIM)  # type: ignore[no-any-return]
+
+    def _make_object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            raise ParseError(_("A name comes twice in one object."))
+        return value

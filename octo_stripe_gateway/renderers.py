@@ -1,24 +1,32 @@
 """OCTO's JSON out, whatever the host has set for its own views."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from djangorestframework_camel_case.render import CamelCaseJSONRenderer
+from djangorestframework_camel_case.util import camelize
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 
 # A caller's own keys are passed on as they are.
 VERBATIM = {"ignore_fields": ("metadata",)}
 
 
-class OctoJSONRenderer(CamelCaseJSONRenderer):  # type: ignore[misc]
+class OctoJSONRenderer(JSONRenderer):
     """Renders names in camelCase, those inside `metadata` excepted."""
 
-    json_underscoreize = VERBATIM
     ensure_ascii = False
     compact = True
     strict = True
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return the JSON as bytes."""
+        return super().render(camelize(data, **VERBATIM), accepted_media_type, renderer_context)
 
 
 class AlwaysJSON(DefaultContentNegotiation):

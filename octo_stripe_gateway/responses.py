@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 from django.core.exceptions import (
@@ -13,15 +14,17 @@ from django.core.exceptions import (
 )
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
 from djangorestframework_camel_case.util import camelize_re, underscore_to_camel
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import exceptions
 
 logger = logging.getLogger(__name__)
 
-# The first class that an error is an instance of decides; OCTO's code where the error brings none.
+# The first class that an error is an instance of decides. REST framework's others bring their status.
 ERRORS: dict[type[Exception], tuple[int, str]] = {
     exceptions.PaymentNotFoundError: (404, "INVALID_PAYMENT_ID"),
     exceptions.OperationInProgressError: (409, "UNPROCESSABLE_ENTITY"),
@@ -34,29 +37,19 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     drf.AuthenticationFailed: (403, "FORBIDDEN"),
     drf.PermissionDenied: (403, "FORBIDDEN"),
     drf.NotFound: (404, "NOT_FOUND"),
-    drf.MethodNotAllowed: (405, "BAD_REQUEST"),
-    drf.NotAcceptable: (406, "BAD_REQUEST"),
-    drf.UnsupportedMediaType: (415, "BAD_REQUEST"),
     drf.Throttled: (429, "TOO_MANY_REQUESTS"),
-    drf.ValidationError: (400, "BAD_REQUEST"),
-    drf.ParseError: (400, "BAD_REQUEST"),
-    PermissionDenied: (403, "FORBIDDEN"),
-    Http404: (404, "NOT_FOUND"),
     RequestDataTooBig: (413, "BAD_REQUEST"),
     SuspiciousOperation: (400, "BAD_REQUEST"),
     UnreadablePostError: (400, "BAD_REQUEST"),
-    ValidationError: (400, "BAD_REQUEST"),
 }
-FAULT = (500, "INTERNAL_SERVER_ERROR")
 
 
 class OctoError:
     """An error as OCTO's HTTP answer: status, body and headers."""
 
     def __init__(self, error: Exception) -> None:
-        self.error = error
-        kinds = (answer for kind, answer in ERRORS.items() if isinstance(error, kind))
-        self.status, self.code = next(kinds, FAULT)
+        self.error = _to_rest_framework(error)
+        self.status, self.code = _classify(self.error)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -73,21 +66,18 @@ class OctoError:
         """Return a message that is safe to show; a fault's own text is not."""
         if isinstance(self.error, exceptions.GatewayError):
             return str(self.error.message)
-        if isinstance(self.error, drf.ValidationError):
-            return _flatten(self.error.detail)
         if isinstance(self.error, drf.APIException):
-            return str(self.error.detail)
-        if isinstance(self.error, Http404):
-            return _("Not found.")
-        if (self.status, self.code) == FAULT:
+            return _flatten(self.error.detail)
+        if self.status == 500:
             return _("Something went wrong on our side.")
         return _("The request could not be read.")
 
     @property
     def retry_after(self) -> int | None:
         """Return the seconds after which a repeat may work, where that is known."""
-        wait = getattr(self.error, "wait", None) or getattr(self.error, "retry_after", None)
-        return None if wait is None else max(1, round(wait))
+        if isinstance(self.error, drf.Throttled):
+            return max(1, math.ceil(getattr(self.error, "wait", None) or 0))
+        return getattr(self.error, "retry_after", None)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -112,6 +102,7 @@ def get_error_response(error: Exception) -> HttpResponse:
     return JsonResponse(octo.body, status=octo.status, headers=octo.headers)
 
 
+@csrf_exempt
 def not_found(_request: HttpRequest, **_kwargs: Any) -> HttpResponse:
     """Answer a path of ours that leads nowhere."""
     return get_error_response(Http404())
@@ -119,16 +110,33 @@ def not_found(_request: HttpRequest, **_kwargs: Any) -> HttpResponse:
 
 def _describe(error: Exception) -> OctoError:
     octo = OctoError(error)
-    if not isinstance(error, exceptions.GatewayError) and (octo.status, octo.code) == FAULT:
-        logger.error("[OctoStripeGateway] Unexpected error", exc_info=error)
+    if octo.status == 500:
+        logger.error("[OctoStripeGateway] A request failed: %s", type(error).__name__, exc_info=error)
     return octo
 
 
+def _to_rest_framework(error: Exception) -> Exception:
+    if isinstance(error, Http404):
+        return drf.NotFound()
+    if isinstance(error, PermissionDenied):
+        return drf.PermissionDenied()
+    return drf.ValidationError(error.messages) if isinstance(error, ValidationError) else error
+
+
+def _classify(error: Exception) -> tuple[int, str]:
+    for kind, answer in ERRORS.items():
+        if isinstance(error, kind):
+            return answer
+    status = error.status_code if isinstance(error, drf.APIException) else 500
+    return status, "BAD_REQUEST" if status < 500 else "INTERNAL_SERVER_ERROR"
+
+
 def _flatten(detail: Any, path: str = "") -> str:
-    if isinstance(detail, dict):
+    if isinstance(detail, dict) and detail:
         name, rest = next(iter(detail.items()))
-        name = "" if name == "non_field_errors" else camelize_re.sub(underscore_to_camel, str(name))
+        name = "" if name == api_settings.NON_FIELD_ERRORS_KEY else str(name)
+        name = camelize_re.sub(underscore_to_camel, name)
         return _flatten(rest, ".".join(part for part in (path, name) if part))
-    if isinstance(detail, list):
+    if isinstance(detail, list) and detail:
         return _flatten(detail[0], path)
     return f"{path}: {detail}" if path else str(detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import uuid
 from typing import Any
 
 from django.apps import apps
@@ -16,7 +17,7 @@ from rest_framework import serializers
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY
-from octo_stripe_gateway.models import MAX_BIGINT, Payment, PricedPayable, Refund
+from octo_stripe_gateway.models import MAX_BIGINT, Payment, PricedPayable, Refund, is_uuid
 
 STATUSES = {
     Payment.Status.PENDING: "PENDING",
@@ -70,6 +71,18 @@ class CurrencyField(serializers.RegexField):
         return super().to_internal_value(data).lower()
 
 
+class UuidField(serializers.UUIDField):
+    """A uuid in its usual form, in either case; numbers and other notations do not stand for one."""
+
+    default_error_messages = {"invalid": _("A uuid is required.")}
+
+    def to_internal_value(self, data: Any) -> uuid.UUID:
+        """Return the uuid."""
+        if not isinstance(data, str) or not is_uuid(data):
+            self.fail("invalid")
+        return uuid.UUID(data)
+
+
 class MetadataField(serializers.DictField):
     """Text by text, within Stripe's limits: https://docs.stripe.com/metadata."""
 
@@ -104,11 +117,12 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
         """Return the host's object."""
         if not isinstance(data, dict) or type(data.get("id")) not in {int, str}:
             self.fail("invalid")
-        label = gateway_settings.payables.get(str(data.get("type")))
+        label = gateway_settings.payables.get(TextField().run_validation(data.get("type")))
         if label is None:
             self.fail("unknown_type")
+        key = TextField(trim_whitespace=False).run_validation(str(data["id"]))
         try:
-            payable: Model = apps.get_model(label)._default_manager.get(pk=data["id"])
+            payable: Model = apps.get_model(label)._default_manager.get(pk=key)
         except (ObjectDoesNotExist, ValueError, ValidationError, OverflowError):
             self.fail("unknown_id")
         return payable
@@ -123,7 +137,7 @@ class CreatePaymentSerializer(serializers.Serializer[Any]):
 
     amount = AmountField(required=False)
     currency = CurrencyField(required=False)
-    uuid = serializers.UUIDField(required=False)
+    uuid = UuidField(required=False)
     payable = PayableField(required=False, allow_null=True)
     capture_method = serializers.ChoiceField(Payment.CaptureMethod.choices, required=False)
     metadata = MetadataField(required=False)

@@ -26,15 +26,15 @@ def get_urls(
     """Return the routes for a host's own subclasses, each with or without a trailing slash."""
     one = r"^payments/(?P<public_id>[^/]+)"
     actions = [
-        re_path(rf"{one}/{action}/?$", viewset.as_view(methods), name=f"payment-{action}")
+        re_path(rf"{one}/{action}/?\Z", viewset.as_view(methods), name=f"payment-{action}")
         for action, methods in ACTIONS.items()
     ]
     return [
-        re_path(r"^payments/?$", viewset.as_view({"post": "create"}), name="payment-list"),
-        re_path(rf"{one}/?$", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
+        re_path(r"^payments/?\Z", viewset.as_view({"post": "create"}), name="payment-list"),
+        re_path(rf"{one}/?\Z", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
         *actions,
-        re_path(r"^webhooks/?$", webhook_view.as_view(), name="webhooks"),
-        re_path(r"^(?:payments|webhooks)/", not_found, name="not-found"),
+        re_path(r"^webhooks/?\Z", webhook_view.as_view(), name="webhooks"),
+        re_path(r"^payments/", not_found, name="not-found"),
     ]
 
 

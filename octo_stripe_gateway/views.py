@@ -10,7 +10,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
+from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.viewsets import GenericViewSet
 
 from octo_stripe_gateway import services
@@ -46,6 +46,7 @@ class PaymentViewSet(GenericViewSet[Payment]):
     filter_backends = ()
     pagination_class = None
     versioning_class = None
+    metadata_class = None
     content_negotiation_class = AlwaysJSON
     serializer_class = PaymentSerializer
     request_serializers: ClassVar[dict[str, type[BaseSerializer[Any]]]] = {
@@ -62,6 +63,14 @@ class PaymentViewSet(GenericViewSet[Payment]):
             view = transaction.non_atomic_requests(alias)(view)
         return view
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a body of unknown length too: it reads as an empty one, and that refunds everything."""
+        super().initial(request, *args, **kwargs)
+        if request.META.get("CONTENT_LENGTH"):
+            return
+        if "Transfer-Encoding" in request.headers or request._request.body:
+            raise ParseError(_("A body needs a Content-Length."))
+
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a payment and answer it with the secret that the browser pays with."""
         created = services.create_payment(**self.get_create_parameters(self.get_parameters()))
@@ -74,6 +83,7 @@ class PaymentViewSet(GenericViewSet[Payment]):
 
     def complete(self, request: Request, **kwargs: Any) -> Response:
         """Ask Stripe how the payment stands, update the record and answer it."""
+        self.get_parameters()
         return self.answer(services.complete_payment(self.get_object()))
 
     def refund(self, request: Request, **kwargs: Any) -> Response:
@@ -114,9 +124,7 @@ class PaymentViewSet(GenericViewSet[Payment]):
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the checked body; raises ValidationError."""
-        serializer_class = self.request_serializers.get(self.action)
-        if serializer_class is None:
-            return {}
+        serializer_class = self.request_serializers.get(self.action, Serializer)
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
@@ -21,7 +20,6 @@ from octo_stripe_gateway.responses import get_error_response
 logger = logging.getLogger(__name__)
 
 
-@method_decorator(csrf_exempt, name="dispatch")
 class WebhookView(View):
     """Takes Stripe's events in. Their signature is the only authentication there is.
 
@@ -32,8 +30,8 @@ class WebhookView(View):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        """Exempt the view from ATOMIC_REQUESTS, which would undo the record of a failure."""
-        view: Any = super().as_view(**initkwargs)
+        """Exempt the view from CSRF, and from ATOMIC_REQUESTS, which would undo the record of a failure."""
+        view: Any = csrf_exempt(super().as_view(**initkwargs))
         for alias in connections:
             view = transaction.non_atomic_requests(alias)(view)
         return view
@@ -65,4 +63,6 @@ class WebhookView(View):
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Refuse anything but a POST."""
-        return get_error_response(MethodNotAllowed(str(request.method)))
+        response = get_error_response(MethodNotAllowed(str(request.method)))
+        response.headers["Allow"] = ", ".join(self.http_method_names).upper()
+        return response
