@@ -40,9 +40,7 @@ class Endpoint:
 
     def types(self) -> list[str]:
         return [
-            sdk.Webhook.construct_event(
-                body, headers["Stripe-Signature"], "whsec_test"
-            ).type  # type: ignore[no-untyped-call]
+            sdk.Webhook.construct_event(body, headers["Stripe-Signature"], "whsec_test").type  # type: ignore[no-untyped-call]
             for headers, body in self.received
         ]
 

@@ -106,9 +106,7 @@ def press(page: Page, button: str, script: str) -> Any:
     return page.evaluate("() => window.result")
 
 
-@pytest.mark.parametrize(
-    ("kind", "script"), [("payment", CONFIRM_PAYMENT), ("card", CONFIRM_CARD)]
-)
+@pytest.mark.parametrize(("kind", "script"), [("payment", CONFIRM_PAYMENT), ("card", CONFIRM_CARD)])
 def test_a_test_card_pays(
     page: Page, mount: Callable[..., str], stripe: StripeEmulator, kind: str, script: str
 ) -> None:
@@ -121,9 +119,7 @@ def test_a_test_card_pays(
     assert stripe.payment_intents[intent_id]["amount_received"] == 2000
 
 
-def test_a_declined_card_can_be_followed_by_one_that_pays(
-    page: Page, mount: Callable[..., str]
-) -> None:
+def test_a_declined_card_can_be_followed_by_one_that_pays(page: Page, mount: Callable[..., str]) -> None:
     mount()
     fill(page, "4000000000000002")
     error = page.evaluate(CONFIRM_PAYMENT)["error"]
@@ -152,9 +148,7 @@ def test_a_challenge_that_is_failed_is_an_error(page: Page, mount: Callable[...,
     assert error["payment_intent"]["status"] == "requires_payment_method"
 
 
-def test_a_challenge_that_is_completed_may_still_be_declined(
-    page: Page, mount: Callable[..., str]
-) -> None:
+def test_a_challenge_that_is_completed_may_still_be_declined(page: Page, mount: Callable[..., str]) -> None:
     mount()
     fill(page, "4000008260003178")
     error = press(page, "Complete", CONFIRM_PAYMENT)["error"]
@@ -166,9 +160,7 @@ def test_the_browser_returns_with_the_result_when_it_is_told_to_redirect(
 ) -> None:
     intent_id = mount()
     fill(page, "4242424242424242")
-    page.evaluate(
-        "() => { stripe.confirmPayment({elements, confirmParams: {return_url: '/done?a=b'}}); }"
-    )
+    page.evaluate("() => { stripe.confirmPayment({elements, confirmParams: {return_url: '/done?a=b'}}); }")
     page.wait_for_url(f"**/done?a=b&payment_intent={intent_id}&*redirect_status=succeeded")
 
 

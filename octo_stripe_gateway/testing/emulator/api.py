@@ -114,7 +114,12 @@ class Api:
         """Run an endpoint and return its answer, ids expanded as the request asks."""
         if call.publishable and not endpoint.browser:
             raise StripeApiError(NOT_FOR_BROWSERS, status=403, code="secret_key_required", saved=False)
-        answer = self._store.rendered(endpoint.run(call), expand=call.expand)
+        try:
+            answer = self._store.rendered(endpoint.run(call), expand=call.expand)
+        except StripeApiError as error:
+            if call.publishable:
+                error.show_only(PUBLIC_FIELDS)
+            raise
         if call.publishable and answer["object"] == "payment_intent":
             return {name: answer[name] for name in PUBLIC_FIELDS}
         return answer

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from octo_stripe_gateway.testing.emulator.store import JsonObject
 
 DOC_URL = "https://stripe.com/docs/error-codes/{}"
@@ -34,6 +36,11 @@ class StripeApiError(Exception):
         self.status = status
         self.saved = saved
         self._fields = {"code": code, "param": param, "message": message, "type": kind, **details}
+
+    def show_only(self, fields: Collection[str]) -> None:
+        """Leave of the intent what a browser may see."""
+        if intent := self._fields.get("payment_intent"):
+            self._fields["payment_intent"] = {name: intent[name] for name in fields}
 
     def body(self, *, request_id: str) -> JsonObject:
         """Return Stripe's `{"error": {...}}`, with the fields that have a value."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
 USER_AGENT = "Stripe/1.0 (+https://stripe.com/docs/webhooks)"
+# Types of events that tell what was different before, in `data.previous_attributes`.
+CHANGES = ("updated", "charge.refunded", "charge.captured")
 Order = Literal["created", "reversed", "shuffled"]
 
 
@@ -151,6 +153,7 @@ class Events:
         self._retry_delays = tuple(retry_delays)
         self._timeout = timeout
         self._withholding: tuple[str, ...] = ()
+        self._seen: dict[str, JsonObject] = {}
         self._outstanding = 0
         self._delivered = threading.Condition()
 
@@ -161,7 +164,7 @@ class Events:
             "event",
             account=account,
             api_version=stripe.api_version,
-            data={"object": copy.deepcopy(item)},
+            data=self._data(event_type, item),
             pending_webhooks=1 if self.webhook_url else 0,
             request={"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
             type=event_type,
@@ -173,6 +176,14 @@ class Events:
             self.withheld.append(event)
         else:
             self.schedule(event, copies=self.copies, delay=self.delivery_delay)
+
+    def _data(self, event_type: str, item: JsonObject) -> JsonObject:
+        now = copy.deepcopy(item)
+        before = self._seen.get(item["id"], now)
+        self._seen[item["id"]] = now
+        changed = {name: value for name, value in before.items() if now[name] != value}
+        tells = changed and event_type.endswith(CHANGES)
+        return {"object": now, "previous_attributes": changed} if tells else {"object": now}
 
     def withhold(self, *patterns: str) -> None:
         """Keep back the events of these types (`payment_intent.*`), or all of them."""
@@ -227,6 +238,7 @@ class Events:
         self._worker.clear()
         self.log.clear()
         self.withheld.clear()
+        self._seen.clear()
         self._withholding = ()
         with self._delivered:
             self._outstanding = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import stripe
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
 from octo_stripe_gateway.testing.emulator.api import Call
@@ -28,8 +29,6 @@ from octo_stripe_gateway.testing.emulator.store import random_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
-
-    from werkzeug.serving import BaseWSGIServer
 
     from octo_stripe_gateway.testing.emulator.api import Api, Endpoint
     from octo_stripe_gateway.testing.emulator.events import Events
@@ -211,7 +210,8 @@ def _key_of(request: Request) -> str:
 
 
 def _masked(key: str) -> str:
-    return f"{key[:8]}{'*' * max(0, len(key) - 12)}{key[-4:] if len(key) > 12 else ''}"
+    shown = key[-4:] if len(key) > 16 else ""
+    return f"{key[:8]}{'*' * max(3, len(key) - 12)}{shown}"
 
 
 def _without_key(request: Request) -> dict[str, str]:
@@ -290,18 +290,38 @@ class _Handler(WSGIRequestHandler):
             self.connection.close()
 
 
+class _ThreadedServer(ThreadedWSGIServer):
+    """Knows its connections, so that one that a browser opened ahead doesn't outlive it."""
+
+    daemon_threads = False
+
+    def __init__(self, application: Application, *, port: int) -> None:
+        self._open: set[socket.socket] = set()
+        super().__init__(LOOPBACK, port, application, handler=_Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """Read no further request; those that came in are still answered."""
+        for connection in tuple(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
+
+
 class HttpServer:
     """Serves an application on loopback from a thread of its own."""
 
     def __init__(self, application: Application, *, port: int) -> None:
-        self._server: BaseWSGIServer = make_server(
-            LOOPBACK, port, application, threaded=True, request_handler=_Handler
-        )
-        # Threads that the server joins when it closes.
-        self._server.daemon_threads = False  # type: ignore[attr-defined]
+        self._server = _ThreadedServer(application, port=port)
         self._thread = threading.Thread(
             target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.02},
+            kwargs={"poll_interval": 0.01},
             name="stripe-emulator",
         )
 
@@ -316,4 +336,5 @@ class HttpServer:
         """Stop listening, and wait for the requests that are being answered."""
         self._server.shutdown()
         self._thread.join()
+        self._server.hang_up()
         self._server.server_close()

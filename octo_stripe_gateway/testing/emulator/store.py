@@ -106,7 +106,9 @@ class Store:
         found = [
             item
             for item in self.each(kind, **matching)
-            if self.account_of(item) == account and _created_within(item, params.get("created"))
+            if self.account_of(item) == account
+            and _created_within(item, params.get("created"))
+            and item.get("type") in params.get("types", [item.get("type")])
         ]
         limit = int(params.get("limit", DEFAULT_LIMIT))
         if limit > MAXIMUM_LIMIT:

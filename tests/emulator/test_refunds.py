@@ -1,0 +1,239 @@
+"""Refunds and disputes through the real SDK."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import stripe as sdk
+
+from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAID = {"amount": 2000, "currency": "usd", "confirm": True, "payment_method": "pm_card_visa"}
+
+
+def pay(api: sdk.V1Services, **given: Any) -> sdk.PaymentIntent:
+    params: Any = {**PAID, **given}
+    return api.payment_intents.create(params=params)
+
+
+def charge_of(stripe: StripeEmulator, intent: sdk.PaymentIntent) -> Any:
+    return stripe.charges[str(intent.latest_charge)]
+
+
+def types_since(stripe: StripeEmulator, event_type: str) -> list[str]:
+    types = [event.type for event in stripe.events]
+    return types[types.index(event_type) :]
+
+
+def test_a_refund_returns_what_is_left(api: sdk.V1Services, stripe: StripeEmulator) -> None:
+    intent = pay(api)
+    part = api.refunds.create(
+        params={
+            "payment_intent": intent.id,
+            "amount": 500,
+            "reason": "requested_by_customer",
+            "metadata": {"a": "b"},
+        }
+    )
+    assert part.id.startswith("re_3")
+    assert (part.amount, part.status, part.reason) == (500, "succeeded", "requested_by_customer")
+    assert part.charge == intent.latest_charge
+    assert charge_of(stripe, intent)["refunded"] is False
+    rest = api.refunds.create(params={"charge": str(intent.latest_charge)})
+    assert (rest.amount, rest.payment_intent) == (1500, intent.id)
+    charge = charge_of(stripe, intent)
+    assert (charge["amount_refunded"], charge["refunded"]) == (2000, True)
+    assert types_since(stripe, "refund.created") == ["refund.created", "charge.refunded"] * 2
+    told = stripe.event("charge.refunded").payload["data"]
+    assert told["previous_attributes"] == {"amount_refunded": 500, "refunded": False}
+
+
+@pytest.mark.parametrize(
+    ("refunded", "asked", "message", "code"),
+    [
+        (0, 2500, "Refund amount ($25.00) is greater than charge amount ($20.00)", None),
+        (
+            500,
+            1600,
+            "Refund amount ($16.00) is greater than unrefunded amount on charge ($15.00)",
+            None,
+        ),
+        (2000, 1, "has already been refunded.", "charge_already_refunded"),
+    ],
+)
+def test_more_than_is_left_is_not_refunded(
+    api: sdk.V1Services, refunded: int, asked: int, message: str, code: str | None
+) -> None:
+    intent = pay(api)
+    if refunded:
+        api.refunds.create(params={"payment_intent": intent.id, "amount": refunded})
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        api.refunds.create(params={"payment_intent": intent.id, "amount": asked})
+    assert message in str(caught.value.user_message)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("given", [{"confirm": False}, {"capture_method": "manual"}])
+def test_what_is_not_paid_is_not_refunded(api: sdk.V1Services, given: Any) -> None:
+    intent = pay(api, **given)
+    with pytest.raises(sdk.InvalidRequestError, match="does not have a successful charge to refund"):
+        api.refunds.create(params={"payment_intent": intent.id})
+
+
+def test_only_what_was_captured_is_refunded(api: sdk.V1Services) -> None:
+    intent = pay(api, capture_method="manual")
+    api.payment_intents.capture(intent.id, params={"amount_to_capture": 1500})
+    assert api.refunds.create(params={"payment_intent": intent.id}).amount == 1500
+
+
+def test_a_refund_names_what_it_refunds(api: sdk.V1Services) -> None:
+    with pytest.raises(sdk.InvalidRequestError, match="payment_intent or charge"):
+        api.refunds.create(params={"amount": 100})
+    with pytest.raises(sdk.InvalidRequestError, match="No such payment_intent: 'pi_x'") as caught:
+        api.refunds.create(params={"payment_intent": "pi_x"})
+    assert (caught.value.code, caught.value.param) == ("resource_missing", "payment_intent")
+
+
+def test_a_pending_refund_settles_on_command(api: sdk.V1Services, stripe: StripeEmulator) -> None:
+    intent = pay(api, payment_method="pm_card_pendingRefund")
+    refund = api.refunds.create(params={"payment_intent": intent.id})
+    assert refund.status == "pending"
+    assert charge_of(stripe, intent)["amount_refunded"] == 2000
+    stripe.settle_refund(refund.id, status="succeeded")
+    assert api.refunds.retrieve(refund.id).status == "succeeded"
+    assert types_since(stripe, "refund.updated") == ["refund.updated", "charge.refund.updated"]
+    told = stripe.event("refund.updated").payload["data"]
+    assert told["previous_attributes"] == {"status": "pending"}
+
+
+@pytest.mark.parametrize("payment_method", ["pm_card_refundFail", "pm_card_pendingRefund"])
+def test_a_refund_that_fails_gives_its_amount_back(
+    api: sdk.V1Services, stripe: StripeEmulator, payment_method: str
+) -> None:
+    intent = pay(api, payment_method=payment_method)
+    refund = api.refunds.create(params={"payment_intent": intent.id})
+    failed = stripe.settle_refund(refund.id, status="failed", reason="lost_or_stolen_card")
+    assert (failed["status"], failed["failure_reason"]) == ("failed", "lost_or_stolen_card")
+    assert failed["failure_balance_transaction"].startswith("txn_")
+    charge = charge_of(stripe, intent)
+    assert (charge["amount_refunded"], charge["refunded"]) == (0, False)
+    assert types_since(stripe, "refund.updated") == [
+        "refund.updated",
+        "charge.refund.updated",
+        "refund.failed",
+    ]
+    assert api.refunds.create(params={"payment_intent": intent.id}).amount == 2000
+    with pytest.raises(StripeApiError, match="is failed already"):
+        stripe.settle_refund(refund.id, status="succeeded")
+
+
+def test_late_refunds_settle_by_themselves_when_told_to() -> None:
+    with StripeEmulator(settle_after=0.01) as stripe:
+        api = sdk.StripeClient("sk_test_x", base_addresses={"api": stripe.url}).v1
+        expected = {}
+        for method, status in (("pendingRefund", "succeeded"), ("refundFail", "failed")):
+            intent = pay(api, payment_method=f"pm_card_{method}")
+            expected[api.refunds.create(params={"payment_intent": intent.id}).id] = status
+        api.refunds.create(params={"payment_intent": pay(api).id})
+        deadline = time.monotonic() + 5
+        while any(stripe.refunds[key]["status"] != status for key, status in expected.items()):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def test_a_refund_settled_by_hand_is_left_alone_by_the_clock() -> None:
+    with StripeEmulator(settle_after=0.05) as stripe:
+        api = sdk.StripeClient("sk_test_x", base_addresses={"api": stripe.url}).v1
+        intent = pay(api, payment_method="pm_card_pendingRefund")
+        refund = api.refunds.create(params={"payment_intent": intent.id})
+        stripe.settle_refund(refund.id, status="failed")
+        time.sleep(0.1)
+        assert stripe.refunds[refund.id]["status"] == "failed"
+        intent = pay(api, payment_method="pm_card_pendingRefund")
+        refund = api.refunds.create(params={"payment_intent": intent.id})
+        time.sleep(0.1)
+        assert stripe.refunds[refund.id]["status"] == "succeeded"
+
+
+def test_a_refund_in_the_dashboard_is_nobodys_request(api: sdk.V1Services, stripe: StripeEmulator) -> None:
+    intent = pay(api)
+    assert stripe.refund(intent.id, amount=700)["metadata"] == {}
+    assert stripe.refund(intent.id)["amount"] == 1300
+    assert stripe.event("charge.refunded").payload["request"] == {
+        "id": None,
+        "idempotency_key": None,
+    }
+
+
+def test_a_refunds_metadata_can_be_changed(api: sdk.V1Services, stripe: StripeEmulator) -> None:
+    refund = api.refunds.create(params={"payment_intent": pay(api).id, "metadata": {"a": "1"}})
+    changed = api.refunds.update(refund.id, params={"metadata": {"b": "2"}})
+    assert changed.metadata is not None
+    assert changed.metadata.to_dict() == {"a": "1", "b": "2"}
+    assert stripe.events[-1].type == "refund.updated"
+
+
+def test_a_refund_is_canceled_only_while_it_asks_the_customer(
+    api: sdk.V1Services, stripe: StripeEmulator
+) -> None:
+    intent = pay(api, payment_method="pm_card_pendingRefund")
+    refund = api.refunds.create(params={"payment_intent": intent.id})
+    with pytest.raises(sdk.InvalidRequestError, match="has a status of pending"):
+        api.refunds.cancel(refund.id)
+    stripe.settle_refund(refund.id, status="requires_action")
+    assert api.refunds.cancel(refund.id).status == "canceled"
+    assert charge_of(stripe, intent)["amount_refunded"] == 0
+
+
+@pytest.mark.parametrize("won", [True, False])
+def test_a_dispute_takes_the_money_until_it_is_won(
+    api: sdk.V1Services, stripe: StripeEmulator, won: bool
+) -> None:
+    intent = pay(api)
+    dispute = stripe.open_dispute(intent.id, reason="product_not_received")
+    assert (dispute["amount"], dispute["status"]) == (2000, "needs_response")
+    assert charge_of(stripe, intent)["disputed"] is True
+    with pytest.raises(sdk.InvalidRequestError, match="has been charged back"):
+        api.refunds.create(params={"payment_intent": intent.id})
+    closed = stripe.close_dispute(dispute["id"], won=won)
+    assert closed["status"] == ("won" if won else "lost")
+    reinstated = ["charge.dispute.funds_reinstated"] if won else []
+    assert types_since(stripe, "charge.dispute.created") == [
+        "charge.dispute.created",
+        "charge.dispute.funds_withdrawn",
+        "charge.dispute.updated",
+        *reinstated,
+        "charge.dispute.closed",
+    ]
+    with pytest.raises(StripeApiError, match="already closed"):
+        stripe.close_dispute(dispute["id"], won=won)
+    assert stripe.disputes[dispute["id"]]["charge"] == intent.latest_charge
+
+
+def test_a_part_can_be_disputed(api: sdk.V1Services, stripe: StripeEmulator) -> None:
+    assert stripe.open_dispute(pay(api).id, amount=300)["amount"] == 300
+
+
+def test_parallel_refunds_never_return_more_than_was_paid(
+    connect: Callable[..., sdk.StripeClient], stripe: StripeEmulator
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    api = connect().v1
+    intent = pay(api)
+
+    def refund(_: int) -> bool:
+        try:
+            connect().v1.refunds.create(params={"payment_intent": intent.id, "amount": 1500})
+        except sdk.InvalidRequestError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(5) as pool:
+        assert sum(pool.map(refund, range(5))) == 1
+    assert charge_of(stripe, intent)["amount_refunded"] == 1500
