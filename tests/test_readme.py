@@ -1,0 +1,171 @@
+"""Every example of the README is executed here."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.management import get_commands
+from django.test import Client, RequestFactory
+from django.test.utils import isolate_apps
+
+from octo_stripe_gateway import conf
+from octo_stripe_gateway.events import HANDLERS
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.signals import payment_created, payment_succeeded
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.shop.models import Booking
+
+README = Path(__file__).parent.parent.joinpath("README.md").read_text()
+VOLATILE = re.compile(r"\A(pi_\w+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|[0-9a-f-]{36})\Z")
+OLDER_NAMES_OF_EVENTS = {"charge.refund.updated"}
+
+pytestmark = pytest.mark.django_db
+
+
+def get_blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def get_block(language: str, containing: str) -> str:
+    (block,) = (block for block in get_blocks(language) if containing in block)
+    return block
+
+
+def run(block: str, **names: Any) -> dict[str, Any]:
+    namespace = {"__name__": "tests.shop.readme", **names}
+    exec(compile(block, "README.md", "exec"), namespace)
+    return namespace
+
+
+def get_exchanges() -> list[tuple[str, str]]:
+    pairs = re.findall(r"```http\n(.*?)```\n\n```json\n(.*?)```", README, re.DOTALL)
+    assert len(pairs) == len(get_blocks("http")) == len(get_blocks("json"))
+    return pairs
+
+
+class Reader:
+    """Sends the README's requests one after another, as one who tries them would."""
+
+    def __init__(self, client: Client, stripe: StripeEmulator) -> None:
+        self.client = client
+        self.stripe = stripe
+        self.first: dict[str, Any] = {}
+
+    def send(self, text: str) -> Any:
+        head, _blank, body = text.partition("\n\n")
+        request, *lines = head.splitlines()
+        method, path = request.split()
+        if path.endswith("/complete"):
+            self.stripe.confirm(self.first["stripePaymentIntentId"], payment_method="pm_card_visa")
+        response = self.client.generic(
+            method,
+            re.sub(r"/payments/1(?=/|$)", f"/payments/{self.first.get('id')}", path),
+            body,
+            content_type="application/json",
+            headers=dict(line.split(": ") for line in lines),
+        )
+        self.first = self.first or response.json()
+        return response
+
+
+def is_as_shown(actual: Any, shown: Any) -> bool:
+    if isinstance(shown, str) and isinstance(actual, str) and VOLATILE.match(shown):
+        return bool(VOLATILE.match(actual))
+    return bool(actual == shown)
+
+
+def test_requests_are_answered_as_shown(
+    client: Client, stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    configure(API_GATEWAY_KEY="a-long-random-key")
+    reader = Reader(client, stripe)
+    for request, shown in get_exchanges():
+        status, _newline, text = shown.partition("\n")
+        response = reader.send(request)
+        answer, expected = response.json(), json.loads(text)
+        assert response.status_code == int(status), (request, answer)
+        answer["id"] = 1 if answer.get("id") == reader.first["id"] else answer.get("id")
+        differing = [name for name in expected if not is_as_shown(answer.get(name), expected[name])]
+        assert differing == [], (request, answer)
+
+
+def test_the_creation_shown_has_every_key(client: Client, stripe: StripeEmulator) -> None:
+    request, shown = get_exchanges()[0]
+    answer = Reader(client, stripe).send(request.replace("a-long-random-key", "gateway-key")).json()
+    assert json.loads(shown.partition("\n")[2]).keys() == answer.keys()
+
+
+def test_the_installation_is_two_settings_and_a_route() -> None:
+    settings = run(get_block("python", "API_GATEWAY_KEY"), INSTALLED_APPS=[])
+    assert settings["INSTALLED_APPS"] == ["octo_stripe_gateway"]
+    routes = run(get_block("python", 'include("octo_stripe_gateway.urls")'), urlpatterns=[])["urlpatterns"]
+    assert routes[0].url_patterns
+
+
+def test_the_settings_table_is_complete() -> None:
+    read = set(re.findall(r'\("([A-Z_]{4,})"', inspect.getsource(conf.GatewaySettings)))
+    table = README.partition("## Settings")[2].partition("## Webhooks")[0]
+    assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) == read
+
+
+def test_the_events_to_subscribe_are_those_that_are_handled() -> None:
+    listed = re.findall(r"<!-- events -->\n```\n(.*?)```", README, re.DOTALL)[0].split()
+    assert listed == sorted(HANDLERS.keys() - OLDER_NAMES_OF_EVENTS)
+
+
+def test_the_commands_exist() -> None:
+    table = README.partition("## Operations")[2].partition("## Security")[0]
+    ours = {name for name, app in get_commands().items() if app == "octo_stripe_gateway"}
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == ours
+
+
+@isolate_apps("tests.shop")
+def test_a_model_says_its_price() -> None:
+    booking = run(get_block("python", "class Booking(models.Model)"))["Booking"](price=900)
+    assert booking.get_payment_amount() == (900, "usd")
+
+
+def test_services_and_signals_are_used_as_shown(
+    stripe: StripeEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    confirmed: list[Booking] = []
+    monkeypatch.setattr(Booking, "confirm", lambda booking: confirmed.append(booking), raising=False)
+    booking = Booking.objects.create()
+
+    def pay(payment: Payment, **_kwargs: Any) -> None:
+        stripe.confirm(str(payment.stripe_payment_intent_id), payment_method="pm_card_visa")
+
+    receiver = run(get_block("python", "@receiver"))["confirm_booking"]
+    payment_created.connect(pay)
+    create, _newline, rest = get_block("python", "services.create_payment").partition("services.complete")
+    with django_capture_on_commit_callbacks(execute=True):
+        names = run(create, booking=booking)
+    with django_capture_on_commit_callbacks(execute=True):
+        run("services.complete" + rest, **names)
+    assert (payment_created.disconnect(pay), payment_succeeded.disconnect(receiver)) == (True, True)
+    assert confirmed == [booking]
+    assert booking.payments.get().amount_refunded == 500
+
+
+@pytest.mark.parametrize(("logged_in", "csrf", "allowed"), [(1, 1, True), (1, 0, False), (0, 1, False)])
+def test_the_authentication_shown_checks_session_and_csrf(logged_in: bool, csrf: bool, allowed: bool) -> None:
+    authenticate = run(get_block("python", "CSRFCheck"))["authenticate"]
+    token = "a" * 32
+    request = RequestFactory().post("/", headers={"X-CSRFToken": token} if csrf else {})
+    request.COOKIES["csrftoken"] = token
+    request.user = User(username="visitor") if logged_in else AnonymousUser()
+    assert bool(authenticate(request)) is allowed
+
+
+def test_the_viewset_shown_can_be_routed() -> None:
+    routes = run(get_block("python", "class BookingPaymentViewSet"))
+    assert routes["urlpatterns"][0].callback.cls is routes["BookingPaymentViewSet"]
