@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.test import Client
@@ -17,14 +18,22 @@ class GatewayApi:
         self.prefix = prefix
         self.key = key
 
-    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        **headers: str,
+    ) -> Any:
         if self.key:
             headers.setdefault("Authorization", f"Bearer {self.key}")
         return self.client.generic(
             method,
             self.prefix + path,
             body if isinstance(body, (bytes, str)) else _dump(body),
-            content_type="application/json",
+            content_type=content_type,
             headers=headers,
         )
 
@@ -66,10 +75,14 @@ class GatewayApi:
         stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_visa")
         return self.complete(payment).json()
 
+    def authorized(self, stripe: StripeEmulator, body: Any = None) -> Any:
+        """Create a payment to be captured later, authorize it, complete it, and return its JSON."""
+        return self.paid(
+            stripe, {"amount": 2000, "currency": "usd", "captureMethod": "manual", **(body or {})}
+        )
+
 
 def _dump(body: Any) -> str:
-    import json
-
     return "" if body is None else json.dumps(body)
 
 
