@@ -15,7 +15,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from django.db import router, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -29,6 +28,7 @@ from octo_stripe_gateway.facts import (
 )
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.stripe_client import redact_text
+from octo_stripe_gateway.transactions import get_database, write_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def receive_event(payload: dict[str, Any]) -> WebhookEvent:
 def process_event(event: WebhookEvent) -> WebhookEvent:
     """Apply an event that isn't finished; raises what that raised, after it is on record."""
     try:
-        with transaction.atomic(using=_database(), durable=True):
+        with write_transaction():
             return _process(_rows().select_for_update().get(pk=event.pk) if event.pk else event)
     except Exception as error:
         # Another delivery may have been quicker, which the event's unique id told us.
@@ -146,7 +146,7 @@ def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
 def _find_payment(event: WebhookEvent) -> Payment | None:
     stripe_object = event.stripe_object
     is_intent = stripe_object.get("object") == "payment_intent"
-    return Payment.objects.using(_database()).find_locked(
+    return Payment.objects.using(get_database()).find_locked(
         payment_intent_id=stripe_object.get("id" if is_intent else "payment_intent") or "",
         payment_uuid=event.payment_uuid,
     )
@@ -164,7 +164,7 @@ def _get_outcome(event: WebhookEvent) -> WebhookEvent.Status:
 def _defer(event: WebhookEvent) -> WebhookEvent:
     from octo_stripe_gateway import tasks
 
-    with transaction.atomic(using=_database(), durable=True):
+    with write_transaction():
         row = _take_in(event)
     tasks.process_webhook_event.enqueue(row.pk)
     return row
@@ -173,7 +173,7 @@ def _defer(event: WebhookEvent) -> WebhookEvent:
 def _record_failure(event: WebhookEvent, error: Exception) -> None:
     message = "[OctoStripeGateway] Event %s (%s) failed"
     logger.error(message, event.stripe_event_id, event.type, exc_info=error)
-    with transaction.atomic(using=_database(), durable=True):
+    with write_transaction():
         row = _take_in(event)
         if row.is_finished:
             return
@@ -203,8 +203,4 @@ def _find(event: WebhookEvent) -> WebhookEvent | None:
 
 
 def _rows() -> QuerySet[WebhookEvent]:
-    return WebhookEvent.objects.using(_database())
-
-
-def _database() -> str:
-    return router.db_for_write(WebhookEvent)
+    return WebhookEvent.objects.using(get_database())

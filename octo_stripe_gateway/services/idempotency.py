@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import IdempotencyError
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund
-from octo_stripe_gateway.services.ledger import get_database
+from octo_stripe_gateway.transactions import get_database
 
 
 class Caller(NamedTuple):

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
-from django.db import router, transaction
+from django.db import transaction
 from django.dispatch import Signal
 
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
 from octo_stripe_gateway.models import Payment, Refund, is_uuid
+from octo_stripe_gateway.transactions import get_database, write_transaction
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Before(NamedTuple):
@@ -44,22 +42,10 @@ class Before(NamedTuple):
         )
 
 
-def outside_transaction(operation: Callable[P, R]) -> Callable[P, R]:
-    """Make an operation raise RuntimeError where the caller has a transaction open."""
-
-    @functools.wraps(operation)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        with transaction.atomic(using=get_database(), durable=True):
-            pass
-        return operation(*args, **kwargs)
-
-    return checked
-
-
 @contextmanager
 def lock_payment(payment: Payment) -> Iterator[Payment]:
     """Hold the payment's row locked in a transaction of its own, and give it as it is now."""
-    with transaction.atomic(using=get_database(), durable=True):
+    with write_transaction():
         yield Payment.objects.using(get_database()).get_locked(payment.pk)
 
 
@@ -112,11 +98,6 @@ def save_payment(payment: Payment, *, before: Before) -> None:
     for signal in _get_changes(payment, before=before):
         send = functools.partial(signal.send_robust, sender=Payment, payment=payment)
         transaction.on_commit(send, using=get_database(), robust=True)
-
-
-def get_database() -> str:
-    """Return the alias of the database that the ledger is written to."""
-    return router.db_for_write(Payment)
 
 
 def _take_charge(payment: Payment, fact: ChargeFact) -> None:

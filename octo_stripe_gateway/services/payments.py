@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Model
 from django.utils.translation import gettext as _
 
@@ -27,11 +27,10 @@ from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, 
 from octo_stripe_gateway.services.ledger import (
     Before,
     apply_payment_intent,
-    get_database,
     lock_payment,
-    outside_transaction,
     save_payment,
 )
+from octo_stripe_gateway.transactions import get_database, outside_transaction, write_transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
 
 def _reserve_payment(payment: Payment, *, caller: Caller) -> Payment:
     try:
-        with transaction.atomic(using=get_database(), durable=True):
+        with write_transaction():
             payment.save(force_insert=True, using=get_database())
             if caller.idempotency_key:
                 IdempotencyKey.objects.using(get_database()).create(

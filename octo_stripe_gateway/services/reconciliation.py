@@ -13,13 +13,12 @@ from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.services.ledger import (
     Before,
     apply_payment_intent,
-    get_database,
     lock_payment,
-    outside_transaction,
     save_payment,
 )
 from octo_stripe_gateway.services.payments import capture_payment, complete_payment
 from octo_stripe_gateway.services.refunds import give_back, request_refund
+from octo_stripe_gateway.transactions import get_database, outside_transaction
 
 # Stripe keeps idempotency keys for at least 24 hours; past that a repeat might act twice.
 RESERVATION_LIFETIME = dt.timedelta(hours=23)

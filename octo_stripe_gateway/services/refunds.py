@@ -18,9 +18,9 @@ from octo_stripe_gateway.services.ledger import (
     Before,
     apply_refund,
     lock_payment,
-    outside_transaction,
     save_payment,
 )
+from octo_stripe_gateway.transactions import outside_transaction
 
 
 @outside_transaction
