@@ -24,7 +24,7 @@ class Endpoint:
         endpoint = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 endpoint.received.append((dict(self.headers.items()), body))
                 self.send_response(endpoint.statuses.pop(0) if endpoint.statuses else 200)

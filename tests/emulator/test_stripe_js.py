@@ -60,7 +60,7 @@ def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
     document = (PAGE % stripe.url).encode()
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()

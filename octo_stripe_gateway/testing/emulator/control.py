@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
-import html
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -40,6 +39,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from octo_stripe_gateway.testing.emulator import cards
+from octo_stripe_gateway.testing.emulator.currencies import format_amount
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.faults import Fault
 
@@ -64,7 +64,7 @@ CHALLENGE_PAGE = """<!doctype html>
   button + button {{ background: #fff; color: #1a1f36; border-color: #c9d0dc; }}
 </style>
 <main><h1>Authenticate your payment</h1>
-<p>Your bank wants to know that it is you: {amount} {currency}.<br>
+<p>Your bank wants to know that it is you: {amount}.<br>
 This is the emulator's test page.</p>
 <form method="post"><button name="outcome" value="complete">Complete</button>
 <button name="outcome" value="fail">Fail</button></form></main></html>
@@ -177,25 +177,17 @@ class Control:
         if action is None:
             return Response("This payment waits for no authentication.", status=409)
         if request.method == "GET":
-            page = CHALLENGE_PAGE.format(
-                amount=intent["amount"], currency=html.escape(intent["currency"].upper())
-            )
-            return Response(page, mimetype="text/html")
-        succeeded = self._authenticated(target, succeed=request.form.get("outcome") == "complete")
+            amount = format_amount(intent["amount"], currency=intent["currency"])
+            return Response(CHALLENGE_PAGE.format(amount=amount), mimetype="text/html")
+        completed = request.form.get("outcome") == "complete"
+        ended = self._emulator.authenticate(target, succeed=completed)
         result = {
             "payment_intent": target,
             "payment_intent_client_secret": secret,
-            "redirect_status": "succeeded" if succeeded else "failed",
+            "redirect_status": "failed" if ended["last_payment_error"] else "succeeded",
         }
         joint = "&" if "?" in action["return_url"] else "?"
         return redirect(f"{action['return_url']}{joint}{urlencode(result)}", code=303)
-
-    def _authenticated(self, target: str, *, succeed: bool) -> bool:
-        try:
-            intent = self._emulator.authenticate(target, succeed=succeed)
-        except StripeApiError:
-            return False
-        return intent["status"] in ("succeeded", "requires_capture", "processing")
 
 
 AUTHENTICATE = "POST|OPTIONS /_emulator/payment_intents/<target>/authenticate"

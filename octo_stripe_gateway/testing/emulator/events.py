@@ -168,8 +168,9 @@ class Events:
             pending_webhooks=1 if self.webhook_url else 0,
             request={"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
             type=event_type,
-            **({"account": account} if account else {}),
         )
+        if account:
+            payload["account"] = account
         event = LoggedEvent(payload["id"], event_type, payload)
         self.log.append(event)
         if any(fnmatch.fnmatchcase(event_type, pattern) for pattern in self._withholding):

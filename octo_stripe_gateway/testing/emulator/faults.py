@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -121,8 +121,3 @@ class Faults:
                 fault.times = None if fault.times is None else fault.times - 1
             self._faults = [one for one in self._faults if one.times is None or one.times > 0]
         return taken
-
-
-def fault_from(fields: dict[str, Any]) -> Fault:
-    """Return the fault that a control request describes."""
-    return Fault(**fields)

@@ -307,11 +307,12 @@ class _ThreadedServer(ThreadedWSGIServer):
         self._open.discard(request)
         super().shutdown_request(request)
 
-    def hang_up(self) -> None:
-        """Read no further request; those that came in are still answered."""
+    def server_close(self) -> None:
+        """Read no further request, and wait until those that came in are answered."""
         for connection in tuple(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
+        super().server_close()
 
 
 class HttpServer:
@@ -336,5 +337,3 @@ class HttpServer:
         """Stop listening, and wait for the requests that are being answered."""
         self._server.shutdown()
         self._thread.join()
-        self._server.hang_up()
-        self._server.server_close()

@@ -1,0 +1,174 @@
+"""The commands over HTTP, and the page of a challenge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import stripe as sdk
+
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.emulator.conftest import Endpoint
+
+AMOUNT: Any = {"amount": 2000, "currency": "usd"}
+PAID: Any = {**AMOUNT, "confirm": True, "payment_method": "pm_card_visa"}
+
+
+@pytest.fixture
+def command(stripe: StripeEmulator) -> Callable[..., Any]:
+    def command(url: str, /, *, method: str = "POST", answers: int = 200, **body: Any) -> Any:
+        address = f"{stripe.url}/_emulator{url}"
+        response = requests.request(method, address, json=body, timeout=5)
+        assert response.status_code == answers, response.text
+        return response.json()
+
+    return command
+
+
+def test_it_introduces_itself(command: Callable[..., Any], stripe: StripeEmulator) -> None:
+    settings = command("", method="GET")
+    assert settings["url"] == stripe.url
+    assert settings["test_cards"][0]["number"] == "4242424242424242"
+
+
+def test_it_shows_its_logs_and_forgets_them(command: Callable[..., Any], api: sdk.V1Services) -> None:
+    api.payment_intents.create(params=AMOUNT)
+    assert [one["path"] for one in command("/requests", method="GET")] == ["/v1/payment_intents"]
+    assert [one["type"] for one in command("/events", method="GET")] == ["payment_intent.created"]
+    command("/reset")
+    assert command("/events", method="GET") == []
+
+
+def test_events_are_commanded(
+    command: Callable[..., Any], api: sdk.V1Services, stripe: StripeEmulator, endpoint: Endpoint
+) -> None:
+    command("/webhook", url=endpoint.url, secret="whsec_test")
+    command("/withhold", types=["payment_intent.*"])
+    api.payment_intents.create(params=AMOUNT)
+    released = command("/release", order="reversed", copies=2)
+    stripe.wait_for_deliveries()
+    deliveries = command(f"/events/{released[0]['id']}/deliver", copies=2)
+    assert [delivery["status"] for delivery in deliveries] == [200, 200]
+    assert endpoint.types() == ["payment_intent.created"] * 4
+    command("/webhook")
+    assert stripe.webhook_url is None
+
+
+def test_faults_are_commanded(command: Callable[..., Any], api: sdk.V1Services) -> None:
+    command("/faults", kind="status", status=503, path="/v1/payment_intents", times=None)
+    with pytest.raises(sdk.APIError):
+        api.payment_intents.create(params=AMOUNT)
+    command("/faults", method="DELETE")
+    key: Any = {"idempotency_key": "k"}
+    first = api.payment_intents.create(params=AMOUNT, options=key)
+    command("/idempotency_keys/forget")
+    assert api.payment_intents.create(params=AMOUNT, options=key).id != first.id
+
+
+def test_a_payment_is_commanded(command: Callable[..., Any], api: sdk.V1Services) -> None:
+    intent = api.payment_intents.create(params=AMOUNT)
+    path = f"/payment_intents/{intent.id}"
+    challenged = command(f"{path}/confirm", payment_method="pm_card_authenticationRequired")
+    assert challenged["status"] == "requires_action"
+    assert command(f"{path}/authenticate", succeed=False)["status"] == "requires_payment_method"
+    assert command(f"{path}/confirm", payment_method="pm_usBankAccount")["status"] == "processing"
+    assert command(f"{path}/settle", succeed=True)["status"] == "succeeded"
+    refund = command(f"{path}/refund", amount=500)
+    settled = command(f"/refunds/{refund['id']}/settle", status="failed")
+    assert settled["status"] == "failed"
+    dispute = command(f"{path}/dispute", reason="fraudulent")
+    assert command(f"/disputes/{dispute['id']}/close", won=False)["status"] == "lost"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/nothing", {}, 404),
+        ("/faults", {"kinds": "reset"}, 400),
+        ("/payment_intents/pi_x/confirm", {}, 400),
+        ("/events/evt_x/deliver", {}, 400),
+    ],
+)
+def test_a_wrong_command_says_what_is_wrong(
+    command: Callable[..., Any], path: str, body: Any, status: int
+) -> None:
+    assert command(path, answers=status, **body)["error"]["message"]
+
+
+def test_a_step_out_of_order_is_answered_as_the_api_does(
+    command: Callable[..., Any], api: sdk.V1Services
+) -> None:
+    intent = api.payment_intents.create(params=AMOUNT)
+    error = command(f"/payment_intents/{intent.id}/settle", answers=400)["error"]
+    assert error["code"] == "payment_intent_unexpected_state"
+
+
+class TestBrowser:
+    """What a page may command: the challenge of an intent whose secret it has."""
+
+    @pytest.fixture
+    def intent(self, api: sdk.V1Services) -> sdk.PaymentIntent:
+        params: Any = {
+            **PAID,
+            "payment_method": "pm_card_authenticationRequired",
+            "return_url": "http://shop.test/done?tour=1",
+        }
+        return api.payment_intents.create(params=params)
+
+    def test_it_meets_a_challenge_with_the_secret(
+        self, stripe: StripeEmulator, intent: sdk.PaymentIntent
+    ) -> None:
+        url = f"{stripe.url}/_emulator/payment_intents/{intent.id}/authenticate"
+        headers = {"Origin": "http://shop.test"}
+        assert requests.options(url, headers=headers, timeout=5).status_code == 204
+        wrong = requests.post(url, json={"client_secret": "x"}, headers=headers, timeout=5)
+        assert wrong.status_code == 403
+        body = {"client_secret": intent.client_secret, "succeed": True}
+        answer = requests.post(url, json=body, headers=headers, timeout=5)
+        assert answer.json()["status"] == "succeeded"
+
+    def test_it_commands_nothing_else(self, stripe: StripeEmulator, intent: sdk.PaymentIntent) -> None:
+        response = requests.post(
+            f"{stripe.url}/_emulator/reset",
+            json={"client_secret": intent.client_secret},
+            headers={"Origin": "http://shop.test"},
+            timeout=5,
+        )
+        assert response.status_code == 403
+        assert intent.id in stripe.payment_intents
+
+    @pytest.mark.parametrize(("outcome", "redirect_status"), [("complete", "succeeded"), ("fail", "failed")])
+    def test_the_page_of_a_challenge_returns_to_the_shop(
+        self, intent: sdk.PaymentIntent, outcome: str, redirect_status: str
+    ) -> None:
+        assert intent.next_action is not None
+        assert intent.next_action.redirect_to_url is not None
+        url = str(intent.next_action.redirect_to_url.url)
+        assert "20.00" in requests.get(url, timeout=5).text
+        response = requests.post(url, data={"outcome": outcome}, timeout=5, allow_redirects=False)
+        assert response.status_code == 303
+        assert response.headers["Location"] == (
+            f"http://shop.test/done?tour=1&payment_intent={intent.id}&payment_intent_client_secret="
+            f"{intent.client_secret}&redirect_status={redirect_status}"
+        )
+        assert requests.get(url, timeout=5).status_code == 409
+        assert requests.get(url.split("?")[0], timeout=5).status_code == 404
+
+    def test_a_card_declined_after_its_challenge_returns_as_failed(
+        self, api: sdk.V1Services, intent: sdk.PaymentIntent
+    ) -> None:
+        card = "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds"
+        params: Any = {"payment_method": card, "return_url": "http://shop.test/done"}
+        again: Any = api.payment_intents.confirm(intent.id, params=params)
+        response = requests.post(
+            again.next_action.redirect_to_url.url,
+            data={"outcome": "complete"},
+            timeout=5,
+            allow_redirects=False,
+        )
+        assert response.headers["Location"].endswith("redirect_status=failed")

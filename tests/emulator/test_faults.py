@@ -1,0 +1,140 @@
+"""Faults and holds on command."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import stripe as sdk
+
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AMOUNT: Any = {"amount": 2000, "currency": "usd"}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [
+        (429, sdk.RateLimitError, "rate_limit"),
+        (500, sdk.APIError, None),
+        (503, sdk.APIError, None),
+    ],
+)
+def test_a_status_instead_of_the_work(
+    api: sdk.V1Services,
+    stripe: StripeEmulator,
+    status: int,
+    error: type[sdk.StripeError],
+    code: str | None,
+) -> None:
+    stripe.add_fault(Fault(status=status, headers={"Retry-After": "7"}))
+    with pytest.raises(error) as caught:
+        api.payment_intents.create(params=AMOUNT)
+    body: Any = caught.value.json_body
+    assert (caught.value.http_status, body["error"].get("code")) == (status, code)
+    headers: Any = caught.value.headers
+    assert headers["Retry-After"] == "7"
+    assert not stripe.payment_intents
+    assert stripe.requests[0].status == status
+    api.payment_intents.create(params=AMOUNT)
+
+
+@pytest.mark.parametrize(("when", "done"), [("before", 0), ("after", 1)])
+def test_a_connection_is_reset_before_or_after_the_work(
+    api: sdk.V1Services, stripe: StripeEmulator, when: Any, done: int
+) -> None:
+    stripe.add_fault(Fault(kind="reset", when=when))
+    with pytest.raises(sdk.APIConnectionError, match="reset by peer"):
+        api.payment_intents.create(params=AMOUNT)
+    assert len(stripe.payment_intents) == done
+    assert stripe.requests[0].status is None
+
+
+def test_a_lost_answer_is_found_again_by_its_key(
+    connect: Callable[..., sdk.StripeClient], stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(kind="reset", when="after"))
+    intent = connect(retries=1).v1.payment_intents.create(params=AMOUNT)
+    assert list(stripe.payment_intents) == [intent.id]
+    assert [request.replayed for request in stripe.requests] == [False, True]
+
+
+def test_a_delay_outlasts_an_impatient_client(stripe: StripeEmulator) -> None:
+    client = sdk.StripeClient(
+        "sk_test_x",
+        base_addresses={"api": stripe.url},
+        http_client=sdk.RequestsClient(timeout=0.1),
+    )
+    stripe.add_fault(Fault(kind="delay", seconds=0.3, when="after"))
+    with pytest.raises(sdk.APIConnectionError):
+        client.v1.payment_intents.create(params=AMOUNT)
+    assert len(stripe.payment_intents) == 1
+
+
+def test_a_fault_spoils_what_it_names_as_often_as_it_says(
+    api: sdk.V1Services, stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(path=r"/v1/payment_intents/.*/cancel$", times=2))
+    intent = api.payment_intents.create(params=AMOUNT)
+    for _ in range(2):
+        with pytest.raises(sdk.APIError):
+            api.payment_intents.cancel(intent.id)
+    assert api.payment_intents.cancel(intent.id).status == "canceled"
+
+
+def test_a_fault_can_last_until_it_is_cleared(api: sdk.V1Services, stripe: StripeEmulator) -> None:
+    stripe.add_fault(Fault(method="*", times=None))
+    for _ in range(3):
+        with pytest.raises(sdk.APIError):
+            api.charges.list()
+    stripe.clear_faults()
+    api.charges.list()
+
+
+@pytest.mark.parametrize(("when", "done"), [("before", 0), ("after", 1)])
+def test_a_held_request_waits_before_or_after_its_work(
+    connect: Callable[..., sdk.StripeClient], stripe: StripeEmulator, when: Any, done: int
+) -> None:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        stripe.hold("POST", "/v1/payment_intents", when=when) as held,
+    ):
+        answer = pool.submit(connect().v1.payment_intents.create, params=AMOUNT)
+        held.wait_until_reached()
+        assert len(stripe.payment_intents) == done
+        assert stripe.requests[0].status is None
+        held.release()
+        assert answer.result().amount == 2000
+    connect().v1.payment_intents.create(params=AMOUNT)
+
+
+def test_a_hold_that_nothing_reaches_says_so(stripe: StripeEmulator) -> None:
+    with stripe.hold() as held, pytest.raises(TimeoutError, match="No POST /v1/"):
+        held.wait_until_reached(timeout=0.01)
+
+
+def test_stopping_releases_what_is_held() -> None:
+    with ThreadPoolExecutor(1) as pool, StripeEmulator() as stripe:
+        held = stripe.hold()
+        api = sdk.StripeClient("sk_test_x", base_addresses={"api": stripe.url}).v1
+        answer = pool.submit(api.payment_intents.create, params=AMOUNT)
+        held.wait_until_reached()
+        stripe.stop()
+        assert answer.result().amount == 2000
+
+
+def test_a_bug_in_the_emulator_leaves_the_key_free(api: sdk.V1Services, stripe: StripeEmulator) -> None:
+    def broken() -> float:
+        raise ZeroDivisionError
+
+    key: Any = {"idempotency_key": "k"}
+    stripe.clock = broken
+    with pytest.raises(sdk.APIError):
+        api.payment_intents.create(params=AMOUNT, options=key)
+    stripe.clock = time.time
+    assert api.payment_intents.create(params=AMOUNT, options=key).amount == 2000
