@@ -89,7 +89,7 @@ def test_requests_are_answered_as_shown(
     for request, shown in get_exchanges():
         status, _newline, text = shown.partition("\n")
         response = reader.send(request)
-        answer, expected = response.json(), json.loads(text)
+        answer, expected = dict(response.json()), json.loads(text)
         assert response.status_code == int(status), (request, answer)
         answer["id"] = 1 if answer.get("id") == reader.first["id"] else answer.get("id")
         differing = [name for name in expected if not is_as_shown(answer.get(name), expected[name])]
