@@ -16,15 +16,21 @@ def emulator() -> Iterator[StripeEmulator]:
         yield emulator
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Keep a developer's own keys out of the tests."""
+    for name in ("STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET", "OSG_API_GATEWAY_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
 @pytest.fixture
 def configure(settings: Any) -> Callable[..., None]:
     """Change keys of OCTO_STRIPE_GATEWAY for one test; None takes one away."""
 
     def change(**keys: Any) -> None:
         changed = settings.OCTO_STRIPE_GATEWAY | keys
-        settings.OCTO_STRIPE_GATEWAY = {
-            name: value for name, value in changed.items() if value is not None
-        }
+        settings.OCTO_STRIPE_GATEWAY = {name: value for name, value in changed.items() if value is not None}
 
     return change
 
