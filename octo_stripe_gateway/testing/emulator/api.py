@@ -25,11 +25,10 @@ from stripe.params import (
     RefundRetrieveParams,
     RefundUpdateParams,
 )
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, Rule
 
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
 from octo_stripe_gateway.testing.emulator.params import Schema
+from octo_stripe_gateway.testing.emulator.urls import match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,20 +87,19 @@ class Api:
         self._refunds = refunds
         self._methods = methods
         self._endpoints = self._intent_endpoints() | self._other_endpoints()
-        self._urls = Map([_rule(name) for name in self._endpoints])
 
     def find(self, method: str, path: str) -> tuple[Endpoint, str | None]:
         """Return the endpoint of a URL and the id in it, or refuse an unknown URL."""
-        try:
-            name, values = self._urls.bind("stripe").match(path, method=method)
-        except HTTPException:
+        matched = match(tuple(self._endpoints), method=method, path=path)
+        if matched is None:
             raise StripeApiError(
                 f"Unrecognized request URL ({method}: {path}). Please see "
                 "https://stripe.com/docs or we can help at https://support.stripe.com/.",
                 status=404,
                 saved=False,
-            ) from None
-        return self._endpoints[name], values.get("target")
+            )
+        name, target = matched
+        return self._endpoints[name], target
 
     def is_for_browsers(self, method: str, path: str) -> bool:
         """Return whether a publishable key may call this URL."""
@@ -221,8 +219,3 @@ class Api:
                 saved=False,
             )
         return intent
-
-
-def _rule(name: str) -> Rule:
-    method, path = name.split(" ")
-    return Rule(path, methods=[method], endpoint=name)

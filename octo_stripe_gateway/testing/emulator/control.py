@@ -33,8 +33,6 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
@@ -42,6 +40,7 @@ from octo_stripe_gateway.testing.emulator import cards
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.faults import Fault
+from octo_stripe_gateway.testing.emulator.urls import match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,15 +81,14 @@ class Control:
     def __init__(self, emulator: StripeEmulator) -> None:
         self._emulator = emulator
         self._commands = self._logs() | self._objects()
-        self._urls = Map([_rule(name) for name in (*self._commands, *PAGES)])
 
     def __call__(self, request: Request) -> Response:
         """Answer a command; anything from a browser needs the intent's client secret."""
-        try:
-            name, values = self._urls.bind("stripe").match(request.path, method=request.method)
-        except HTTPException as error:
-            return _json({"error": {"message": str(error)}}, status=error.code or 404)
-        target = str(values.get("target", ""))
+        names = (*self._commands, *PAGES)
+        matched = match(names, method=request.method, path=request.path)
+        if matched is None:
+            return _json({"error": {"message": "There is no such command."}}, status=404)
+        name, target = matched[0], matched[1] or ""
         if name in PAGES:
             return self._challenge(request, target=target)
         if request.method == "OPTIONS":
@@ -192,11 +190,6 @@ class Control:
 
 AUTHENTICATE = "POST|OPTIONS /_emulator/payment_intents/<target>/authenticate"
 PAGES = ("GET|POST /_emulator/challenges/<target>",)
-
-
-def _rule(name: str) -> Rule:
-    methods, path = name.split(" ")
-    return Rule(path, methods=methods.split("|"), endpoint=name)
 
 
 def _listed(entries: list[Any]) -> list[JsonObject]:
