@@ -1,0 +1,229 @@
+"""Bodies that no honest client sends: each is refused before anything is written or asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory
+from tests.api import GatewayApi
+
+pytestmark = pytest.mark.django_db
+
+CALLS = [
+    ("POST", ""),
+    ("PATCH", "/complete"),
+    ("POST", "/complete"),
+    ("POST", "/refund"),
+    ("POST", "/capture"),
+    ("POST", "/cancel"),
+]
+UNREADABLE = {
+    "nothing sensible": b"{amount: 2000}",
+    "cut off": b'{"amount": 2000',
+    "two objects": b'{"amount": 2000}{"amount": 1}',
+    "list": b'[{"amount": 2000}]',
+    "null": b"null",
+    "number": b"2000",
+    "text": b'"amount"',
+    "true": b"true",
+    "NaN": b'{"amount": NaN}',
+    "Infinity": b'{"x": {"y": [-Infinity]}}',
+    "beyond a float": b'{"x": 1e999}',
+    "beyond Python's digits": b'{"amount": ' + b"9" * 5000 + b"}",
+    "same name twice": b'{"amount": 1, "amount": 2000}',
+    "same name twice within": b'{"metadata": {"a": "1", "a": "2"}}',
+    "deep list": b"[" * 100_000,
+    "deep list, closed": b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep object": b'{"x":' * 3_000 + b"1" + b"}" * 3_000,
+    "bad UTF-8": b'{"description": "\xff"}',
+    "overlong UTF-8": b'{"description": "\xc0\x80"}',
+    "surrogate in UTF-8": b'{"description": "\xed\xa0\x80"}',
+    "UTF-16": '{"amount": 2000}'.encode("utf-16"),
+    "UTF-32": '{"amount": 2000}'.encode("utf-32"),
+    "byte order mark": b'\xef\xbb\xbf{"amount": 2000}',
+    "lone surrogate": b'{"x": "\\ud800"}',
+    "lone surrogate as a name": b'{"\\udc00": 1}',
+    "blank": b"   ",
+    "NUL": b"\x00",
+}
+
+
+@pytest.fixture
+def payment(stripe: StripeEmulator) -> Payment:
+    return PaymentFactory.create(paid=True)
+
+
+def send(api: GatewayApi, call: tuple[str, str], payment: Payment, body: Any, **options: Any) -> Any:
+    method, action = call
+    path = f"/payments/{payment.pk}{action}" if action else "/payments"
+    return api.request(method, path, body, **options)
+
+
+def assert_refused(answer: Any, stripe: StripeEmulator, *, status: int = 400) -> None:
+    assert answer.status_code == status, answer.content
+    assert answer.json().keys() == {"error", "errorMessage"}
+    assert answer.json()["error"] == "BAD_REQUEST"
+    assert answer.json()["errorMessage"]
+    assert stripe.requests == []
+    assert Payment.objects.count() == 1
+    assert Refund.objects.count() == 0
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_unreadable_body_is_refused(
+    body: bytes, call: tuple[str, str], api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    assert_refused(send(api, call, payment, body), stripe)
+
+
+@pytest.mark.parametrize("depth", [10, 100, 200, 500, 900, 990, 1100, 5000, 20000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("field", ["x", "metadata", "payable", "captureMethod", "uuid", "amount"])
+def test_depth_is_never_a_fault_of_ours(
+    field: str, opening: str, depth: int, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    closing = "]" if opening == "[" else "}"
+    nested = opening * depth + '"b"' + closing * depth
+    answer = api.create(f'{{"currency": "usd", "{field}": {nested}}}')
+    assert_refused(answer, stripe)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_body_past_the_host_s_limit_is_refused(
+    call: tuple[str, str], api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    body = json.dumps({"amount": 1, "x": "x" * 3_000_000})
+    assert_refused(send(api, call, payment, body), stripe, status=413)
+
+
+def test_host_may_lift_the_limit(
+    api: GatewayApi, stripe: StripeEmulator, payment: Payment, settings: Any
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+    body = json.dumps({"amount": 1000, "x": "x" * 3_000_000})
+    assert api.create(body).status_code == 201
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "application/xml",
+        "application/octet-stream",
+        "nonsense",
+        "",
+    ],
+)
+def test_body_of_another_type_is_refused(
+    content_type: str, call: tuple[str, str], api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    answer = send(api, call, payment, b"amount=2000", content_type=content_type)
+    assert_refused(answer, stripe, status=415)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8"],
+)
+def test_json_is_read_however_its_type_is_written(
+    content_type: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    answer = api.request("POST", "/payments", {"amount": 2000}, content_type=content_type)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "", "x"])
+def test_empty_body_stands_for_an_empty_object(
+    content_type: str, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    answer = api.request("POST", "/payments", b"", content_type=content_type)
+    assert_refused(answer, stripe)
+    assert answer.json()["errorMessage"] == "amount: This field is required."
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_body_without_a_length_is_refused(
+    call: tuple[str, str], api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    api.client.defaults["CONTENT_LENGTH"] = ""
+    answer = send(api, call, payment, None, **{"Transfer-Encoding": "chunked"})
+    assert_refused(answer, stripe)
+
+
+NOT_AMOUNTS = [None, True, "2000", 20.5, 2000.0, 1e3, "", [], {}, [2000], 0, -1, 2**63, 10**30]
+NOT_TEXTS = [None, True, 7, 1.5, [], {}, ["a"], {"a": "b"}, "", " ", "a\0b"]
+WRONG = {
+    "amount": NOT_AMOUNTS,
+    "currency": [*NOT_TEXTS, "us", "usdd", "us1", "€ur", "us d", "\u0131st", "u\u017fd"],
+    "uuid": [*NOT_TEXTS, "x", "123e4567e89b42d3a456426614174000", "{123e4567-e89b-42d3-a456-426614174000}"],
+    "captureMethod": [*NOT_TEXTS, "later", "MANUAL"],
+    "metadata": [
+        *(wrong for wrong in NOT_TEXTS if wrong not in [{}, {"a": "b"}]),
+        *({"a": wrong} for wrong in [None, True, 7, 1.5, [], {}, "a\0b", "x" * 501]),
+        *({key: "a"} for key in ["", "k" * 41, "a\0b", "a[b]", "octo_payment"]),
+        {str(number): "a" for number in range(50)},
+    ],
+    "resellerReference": [*(wrong for wrong in NOT_TEXTS if wrong not in ["", " "]), "x" * 256],
+    "description": [*NOT_TEXTS, "x" * 1001],
+    "receiptEmail": [*NOT_TEXTS, "x", "a@b", "a@b.c\n", "x" * 600 + "@example.com"],
+    "statementDescriptorSuffix": [*NOT_TEXTS, "x" * 23],
+    "payable": [
+        *(wrong for wrong in NOT_TEXTS if wrong is not None),
+        *({"type": wrong, "id": 1} for wrong in [*NOT_TEXTS, "nope", "shop.Booking"]),
+        *({"type": kind} for kind in ["booking", "voucher", "ticket"]),
+        *({"type": "booking", "id": wrong} for wrong in [None, True, 1.5, [], {}, "", " ", "a\0b"]),
+        *({"type": "booking", "id": wrong} for wrong in [0, -1, 10**30, "9" * 5000, "x", "1;--"]),
+        *({"type": "ticket", "id": wrong} for wrong in ["a\0b", "nope", 0, "x" * 5000]),
+        *({"type": "voucher", "id": wrong} for wrong in ["a\0b", "nope", 7, "1" * 32]),
+    ],
+}
+FIELDS = [(field, wrong) for field, values in WRONG.items() for wrong in values]
+
+
+@pytest.mark.parametrize(("field", "wrong"), FIELDS)
+def test_wrong_value_is_refused_by_name(
+    field: str, wrong: Any, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    answer = api.create({"amount": 2000, "currency": "usd", field: wrong})
+    assert_refused(answer, stripe)
+    assert answer.json()["errorMessage"].startswith(field)
+
+
+@pytest.mark.parametrize("call", ["refund", "capture"])
+@pytest.mark.parametrize("wrong", NOT_AMOUNTS)
+def test_wrong_amount_changes_nothing(
+    wrong: Any, call: str, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    answer = getattr(api, call)(payment.pk, {"amount": wrong})
+    assert_refused(answer, stripe)
+    assert answer.json()["errorMessage"].startswith("amount")
+
+
+@pytest.mark.parametrize("wrong", [*NOT_TEXTS, "because", "DUPLICATE", ["duplicate"]])
+def test_wrong_reason_refunds_nothing(
+    wrong: Any, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    assert_refused(api.refund(payment.pk, {"reason": wrong}), stripe)
+
+
+def test_metadata_within_stripe_s_limits_is_kept(api: GatewayApi, stripe: StripeEmulator) -> None:
+    metadata = {f"{number:040}": "é" * 500 for number in range(48)} | {"blank": " "}
+    answer = api.create({"amount": 2000, "metadata": metadata})
+    assert answer.status_code == 201
+    assert answer.json()["metadata"] == metadata
+
+
+@pytest.mark.parametrize("text", ["Ünïcode 🎫", "'; DROP TABLE x; --", "<script>", "\\u0000", "a_secret_b"])
+def test_any_other_text_survives_the_round_trip(text: str, api: GatewayApi, stripe: StripeEmulator) -> None:
+    answer = api.create({"amount": 2000, "resellerReference": text, "metadata": {"note": text}}).json()
+    shown = api.retrieve(answer).json()
+    assert shown["resellerReference"] == shown["metadata"]["note"] == text
