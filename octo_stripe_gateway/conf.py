@@ -24,13 +24,30 @@ ENVIRONMENT = {
 }
 
 
+DEFAULTS: dict[str, Any] = {
+    "STRIPE_API_KEY": None,
+    "STRIPE_PUBLISHABLE_KEY": None,
+    "STRIPE_WEBHOOK_SECRET": None,
+    "STRIPE_API_BASE": None,
+    "STRIPE_TIMEOUT": (3, 10),
+    "STRIPE_MAX_NETWORK_RETRIES": 2,
+    "API_GATEWAY_KEY": None,
+    "AUTHENTICATE": None,
+    "CURRENCY": "usd",
+    "PAYABLES": {},
+    "REQUIRE_PAYABLE": False,
+    "WEBHOOK_PROCESSING": "inline",
+    "WEBHOOK_TOLERANCE": 300,
+}
+
+
 class GatewaySettings:
     """Reads a setting anew at every access, so that `override_settings` works."""
 
     @property
     def uses_built_in_keys(self) -> bool:
         """Tell whether the emulator's test keys stand in, as they do only under `DEBUG`."""
-        return bool(settings.DEBUG) and not self._strings("STRIPE_API_KEY")
+        return bool(settings.DEBUG) and not self.get_strings("STRIPE_API_KEY")
 
     @property
     def stripe_api_key(self) -> str:
@@ -45,7 +62,7 @@ class GatewaySettings:
     @property
     def stripe_webhook_secrets(self) -> tuple[str, ...]:
         """Return the secrets that may have signed an event, none where none is configured."""
-        secrets = self._strings("STRIPE_WEBHOOK_SECRET")
+        secrets = self.get_strings("STRIPE_WEBHOOK_SECRET")
         if not secrets and self.uses_built_in_keys:
             return (BUILT_IN_WEBHOOK_SECRET,)
         return secrets
@@ -54,68 +71,69 @@ class GatewaySettings:
     def stripe_api_base(self) -> str:
         """Return the address of Stripe's API, or of the emulator that stands in for it."""
         default = EMULATOR_API_BASE if self.uses_built_in_keys else STRIPE_API_BASE
-        return self._value("STRIPE_API_BASE", default).rstrip("/")  # type: ignore[no-any-return]
+        return str(self._value("STRIPE_API_BASE") or default).rstrip("/")
 
     @property
     def stripe_timeout(self) -> tuple[float, float]:
         """Return the seconds to wait for a connection, and then for an answer."""
-        connect, read = self._value("STRIPE_TIMEOUT", (3, 10))
+        connect, read = self._value("STRIPE_TIMEOUT")
         return float(connect), float(read)
 
     @property
     def stripe_max_network_retries(self) -> int:
         """Return how often the SDK repeats a call that got no answer."""
-        return int(self._value("STRIPE_MAX_NETWORK_RETRIES", 2))
+        return int(self._value("STRIPE_MAX_NETWORK_RETRIES"))
 
     @property
     def api_gateway_keys(self) -> tuple[str, ...]:
         """Return the API keys that callers may send as Bearer token."""
-        return self._strings("API_GATEWAY_KEY")
+        return self.get_strings("API_GATEWAY_KEY")
 
     @property
     def authenticate(self) -> Callable[[HttpRequest], Any] | None:
         """Return the host's own check of a request, which replaces the API key."""
-        check = self._value("AUTHENTICATE", None)
+        check = self._value("AUTHENTICATE")
         return import_string(check) if isinstance(check, str) else check  # type: ignore[no-any-return]
 
     @property
     def currency(self) -> str:
         """Return the currency of a payment that names none, in lower case."""
-        return str(self._value("CURRENCY", "usd")).lower()
+        return str(self._value("CURRENCY")).lower()
 
     @property
     def payables(self) -> Mapping[str, str]:
         """Return the models that the API may attach payments to, by their public name."""
-        return self._value("PAYABLES", {})  # type: ignore[no-any-return]
+        return self._value("PAYABLES")  # type: ignore[no-any-return]
 
     @property
     def require_payable(self) -> bool:
         """Tell whether the API refuses a payment for a bare amount."""
-        return bool(self._value("REQUIRE_PAYABLE", False))
+        return bool(self._value("REQUIRE_PAYABLE"))
 
     @property
     def webhook_tolerance(self) -> int:
         """Return the age in seconds at which a signature is too old."""
-        return int(self._value("WEBHOOK_TOLERANCE", 300))
+        return int(self._value("WEBHOOK_TOLERANCE"))
 
     @property
     def webhook_processing(self) -> str:
         """Return `inline`, or `task` where a worker of Django's task framework processes events."""
-        return str(self._value("WEBHOOK_PROCESSING", "inline"))
+        return str(self._value("WEBHOOK_PROCESSING"))
 
-    def _value(self, name: str, default: Any) -> Any:
-        value = getattr(settings, "OCTO_STRIPE_GATEWAY", {}).get(name)
-        return default if value is None else value
-
-    def _strings(self, name: str) -> tuple[str, ...]:
-        value = self._value(name, None)
+    def get_strings(self, name: str) -> tuple[str, ...]:
+        """Return what is configured under a name that takes one text or several."""
+        value = self._value(name)
         if value is None:
             value = os.environ.get(ENVIRONMENT[name])
         values = [value] if isinstance(value, str) else value or ()
         return tuple(text for text in (str(each).strip() for each in values) if text)
 
+    def _value(self, name: str) -> Any:
+        value = getattr(settings, "OCTO_STRIPE_GATEWAY", {}).get(name)
+        return DEFAULTS[name] if value is None else value
+
     def _first(self, name: str, *, built_in: str) -> str:
-        values = self._strings(name)
+        values = self.get_strings(name)
         if not values and self.uses_built_in_keys:
             return built_in
         return values[0] if values else ""

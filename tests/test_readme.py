@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from django.core.management import get_commands
 from django.test import Client, RequestFactory
 from django.test.utils import isolate_apps
 
-from octo_stripe_gateway import conf
+from octo_stripe_gateway import checks, conf
 from octo_stripe_gateway.events import HANDLERS
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
@@ -110,9 +109,8 @@ def test_the_installation_is_two_settings_and_a_route() -> None:
 
 
 def test_the_settings_table_is_complete() -> None:
-    read = set(re.findall(r'\("([A-Z_]{4,})"', inspect.getsource(conf.GatewaySettings)))
     table = README.partition("## Settings")[2].partition("## Webhooks")[0]
-    assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) == read
+    assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) == conf.DEFAULTS.keys()
 
 
 def test_the_events_to_subscribe_are_those_that_are_handled() -> None:
@@ -124,6 +122,13 @@ def test_the_commands_exist() -> None:
     table = README.partition("## Operations")[2].partition("## Security")[0]
     ours = {name for name, app in get_commands().items() if app == "octo_stripe_gateway"}
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == ours
+
+
+def test_the_table_of_checks_is_complete() -> None:
+    table = README.partition("### System checks")[2].partition("## Security")[0]
+    source = Path(checks.__file__).read_text()
+    named = set(re.findall(r'"([EW]\d{3})"', source)) | {"E009", "E010", "E011", "E012", "I001"}
+    assert set(re.findall(r"`([EWI]\d{3})`", table)) == named
 
 
 @isolate_apps("tests.shop")
