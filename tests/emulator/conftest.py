@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import stripe as sdk
@@ -40,7 +40,7 @@ class Endpoint:
 
     def types(self) -> list[str]:
         return [
-            sdk.Webhook.construct_event(body, headers["Stripe-Signature"], "whsec_test").type  # type: ignore[no-untyped-call]
+            sdk.Webhook.construct_event(body, headers["Stripe-Signature"], "whsec_test").type
             for headers, body in self.received
         ]
 
@@ -69,8 +69,9 @@ def connect(stripe: StripeEmulator) -> Callable[..., sdk.StripeClient]:
     return client
 
 
+# Any: tests send what the parameter types of the SDK would refuse.
 @pytest.fixture
-def api(connect: Callable[..., sdk.StripeClient]) -> sdk.V1Services:
+def api(connect: Callable[..., sdk.StripeClient]) -> Any:
     return connect().v1
 
 

@@ -14,7 +14,6 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't i
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import stripe as sdk
     from playwright.sync_api import Browser, Page
 
     from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -83,12 +82,12 @@ def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
 
 
 @pytest.fixture
-def mount(page: Page, api: sdk.V1Services) -> Callable[..., str]:
+def mount(page: Page, api: Any) -> Callable[..., str]:
     def mount(kind: str = "payment") -> str:
         intent = api.payment_intents.create(params={"amount": 2000, "currency": "eur"})
         page.evaluate(SETUP, [intent.client_secret, kind])
         page.wait_for_function("seen.some(([event]) => event === 'ready')")
-        return intent.id
+        return str(intent.id)
 
     return mount
 

@@ -22,6 +22,10 @@ DEFAULT_WEBHOOK_SECRET = "whsec_test"  # noqa: S105
 MISSING = "The emulator needs werkzeug: pip install 'octo-stripe-gateway[emulator]'"
 
 
+def wait_for_ctrl_c() -> None:
+    threading.Event().wait()
+
+
 class Command(BaseCommand):
     """Runs the Stripe emulator in the foreground until Ctrl-C."""
 
@@ -39,7 +43,9 @@ class Command(BaseCommand):
         try:
             with self._emulator(options) as emulator:
                 self._introduce(emulator)
-                threading.Event().wait()
+                wait_for_ctrl_c()
+        except OSError as error:
+            raise CommandError(f"The port is taken: {error}") from None
         except KeyboardInterrupt:
             self.stdout.write("\nStopped.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import errno
 import json
 import logging
 import re
@@ -319,7 +320,10 @@ class HttpServer:
     """Serves an application on loopback from a thread of its own."""
 
     def __init__(self, application: Application, *, port: int) -> None:
-        self._server = _ThreadedServer(application, port=port)
+        try:
+            self._server = _ThreadedServer(application, port=port)
+        except SystemExit:  # werkzeug's way of saying so
+            raise OSError(errno.EADDRINUSE, f"{LOOPBACK}:{port} is in use") from None
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.01},
