@@ -138,5 +138,5 @@ def _flatten(detail: Any, path: str = "") -> str:
         name = camelize_re.sub(underscore_to_camel, name)
         return _flatten(rest, ".".join(part for part in (path, name) if part))
     if isinstance(detail, list) and detail:
-        return _flatten(detail[0], path)
+        return _flatten(next(filter(None, detail), detail[0]), path)
     return f"{path}: {detail}" if path else str(detail)
