@@ -1,0 +1,27 @@
+"""The demo's `manage.py`; `manage.py demo` starts everything."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from django.core.management import execute_from_command_line
+from tourshop.postgres import provide_database
+
+DIRECTORY = Path(__file__).resolve().parent / ".demo"
+
+
+def main() -> None:
+    """Run a command on the database that DATABASE_URL names or, without one, on the demo's own."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tourshop.settings")
+    # Ended in whatever way, a command stops the database that it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with provide_database(Path(os.environ.get("DEMO_DIRECTORY") or DIRECTORY)):
+        execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")

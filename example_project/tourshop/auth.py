@@ -1,0 +1,49 @@
+"""Who may use the payment API: the shop's visitors in their browsers, and holders of the API key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from rest_framework.authentication import CSRFCheck
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+
+from octo_stripe_gateway.authentication import GatewayAuthentication
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Someone without an account, whose session owns the bookings made in it."""
+
+    pk: str
+    is_authenticated = True
+
+
+def authenticate(request: HttpRequest) -> Any:
+    """Return who calls, for the setting AUTHENTICATE; nobody is let in with None.
+
+    A program sends the API key. A browser never has it: it sends the session's cookie, and the CSRF token
+    that only a page of this shop can read.
+    """
+    if "Authorization" in request.headers:
+        caller, _credential = GatewayAuthentication().authenticate_by_key(Request(request))
+        return caller
+    check_csrf(request)
+    return find_visitor(request)
+
+
+def find_visitor(request: HttpRequest) -> Visitor | None:
+    """Return whom the session belongs to, once they have booked something."""
+    pk = request.session.get("visitor")
+    return Visitor(pk) if pk else None
+
+
+def check_csrf(request: HttpRequest) -> None:
+    """Apply Django's own CSRF check, which API views are exempt from; raises PermissionDenied."""
+    check = CSRFCheck(lambda _request: HttpResponse())
+    check.process_request(request)
+    reason = check.process_view(request, None, (), {})  # type: ignore[arg-type]
+    if reason:
+        raise PermissionDenied(f"The CSRF check failed: {reason}")

@@ -1,0 +1,36 @@
+"""What a visitor chooses, checked."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django import forms
+from django.utils import timezone
+
+from tourshop.models import Booking
+
+LONGEST_AHEAD = dt.timedelta(days=365)
+
+
+class BookingForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A tour, how many people, and when; the price is not theirs to choose."""
+
+    class Meta:
+        model = Booking
+        fields = ["tour", "people", "date"]
+
+    def clean_date(self) -> dt.date:
+        """Insist on a day that is still to come, and not too far off."""
+        date: dt.date = self.cleaned_data["date"]
+        if not timezone.localdate() <= date <= timezone.localdate() + LONGEST_AHEAD:
+            raise forms.ValidationError("Choose a day from today up to a year ahead.")
+        return date
+
+    def book(self, visitor: str) -> Booking:
+        """Write the booking down with today's price."""
+        booking = self.save(commit=False)
+        booking.visitor = visitor
+        booking.amount = booking.tour.price * booking.people
+        booking.currency = booking.tour.currency
+        booking.save()
+        return booking

@@ -1,0 +1,124 @@
+"""`manage.py demo`: the shop, its database and a Stripe to pay at, with one command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from django.conf import settings
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler, get_internal_wsgi_application
+
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tourshop.models import Booking
+from tourshop.views import TEST_CARDS, get_mode
+
+HOST = "127.0.0.1"
+STRIPE_VARIABLES = ("STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET")
+MODES = {
+    "emulator": "test mode: local Stripe emulator",
+    "test": "Stripe test mode",
+    "live": "LIVE: cards are really charged",
+}
+
+
+class Command(BaseCommand):
+    """Starts everything, and stops everything on Ctrl-C or SIGTERM."""
+
+    help = "Runs the tour shop with a database of its own and, without Stripe's keys, a local emulator."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=8000, help="the shop's port (8000)")
+        parser.add_argument("--emulator-port", type=int, default=8421, help="the emulator's port (8421)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until told to stop."""
+        check_variables()
+        with suppress(KeyboardInterrupt), ExitStack() as stack:
+            call_command("migrate", verbosity=0)
+            if get_mode() == "emulator":
+                stack.enter_context(emulate(options["emulator_port"], shop_port=options["port"]))
+            stack.enter_context(serve(options["port"]))
+            stack.callback(self.say_goodbye)
+            self.introduce(options["port"])
+            threading.Event().wait()
+
+    def introduce(self, port: int) -> None:
+        """Say where everything is."""
+        mode = get_mode()
+        lines = [f"Tour shop   http://{HOST}:{port}/", f"Payments    {MODES[mode]}"]
+        if mode == "emulator":
+            lines += [f"Emulator    {gateway_settings.stripe_api_base}"]
+        if mode != "live":
+            lines += ["Test cards  (any future expiry date, any CVC)"]
+            lines += [f"            {number}  {what}" for number, what in TEST_CARDS]
+        lines += [f"API key     {key}" for key in gateway_settings.api_gateway_keys[:1]]
+        self.stdout.write("\n".join([*lines, "Stop it with Ctrl-C.", ""]))
+        self.stdout.flush()
+
+    def say_goodbye(self) -> None:
+        """Let nothing interrupt the stopping."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        self.stdout.write("Stopping.")
+
+
+@contextmanager
+def serve(port: int) -> Iterator[None]:
+    """Serve the shop on this machine."""
+    check_port(port, option="--port")
+    server = ThreadedWSGIServer((HOST, port), WSGIRequestHandler)
+    server.set_app(StaticFilesHandler(get_internal_wsgi_application()))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def emulate(port: int, *, shop_port: int) -> Iterator[None]:
+    """Have the emulator stand in for Stripe, its events sent to the shop."""
+    check_port(port, option="--emulator-port")
+    # It keeps nothing from one run to the next, so what was to be paid then can't be paid now.
+    Booking.objects.filter(status=Booking.Status.PENDING).update(status=Booking.Status.CANCELLED)
+    with StripeEmulator(
+        port=port,
+        webhook_url=f"http://{HOST}:{shop_port}/bookings/webhooks",
+        webhook_secret=gateway_settings.stripe_webhook_secrets[0],
+        settle_after=5.0,
+    ) as emulator:
+        settings.OCTO_STRIPE_GATEWAY["STRIPE_API_BASE"] = emulator.url
+        yield
+
+
+def check_variables() -> None:
+    """Insist on all of Stripe's keys or none: one alone would pay here and listen there."""
+    missing = [name for name in STRIPE_VARIABLES if not os.environ.get(name)]
+    if 0 < len(missing) < len(STRIPE_VARIABLES):
+        raise CommandError(
+            f"To use Stripe itself, set {' and '.join(missing)} as well; to use the local emulator, set"
+            f" none of {', '.join(STRIPE_VARIABLES)}."
+        )
+
+
+def check_port(port: int, *, option: str) -> None:
+    """Say which option to use where a port can't be had."""
+    try:
+        with socket.create_server((HOST, port)):
+            pass
+    except (OSError, OverflowError) as error:
+        raise CommandError(f"Port {port} can't be used ({error}). Choose another with {option}.") from error

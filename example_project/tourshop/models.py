@@ -1,0 +1,62 @@
+"""What the shop sells, and what has been booked."""
+
+from __future__ import annotations
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils.crypto import get_random_string
+
+from octo_stripe_gateway.models import PaymentRelation
+
+REFERENCE_LENGTH = 8
+UNMISTAKABLE = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+
+
+def make_reference() -> str:
+    """Return a booking reference that nobody guesses, without the letters that are mistaken for digits."""
+    return get_random_string(REFERENCE_LENGTH, UNMISTAKABLE)
+
+
+class Tour(models.Model):
+    """A tour; the price per person is in the currency's minor unit, as Stripe counts."""
+
+    name = models.CharField(max_length=100)
+    description = models.TextField()
+    price = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Booking(models.Model):
+    """Some places on a tour, for the price that was shown when they were booked."""
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING"
+        CONFIRMED = "CONFIRMED"
+        CANCELLED = "CANCELLED"
+
+    reference = models.CharField(primary_key=True, max_length=REFERENCE_LENGTH, default=make_reference)
+    visitor = models.CharField(max_length=32, db_index=True)
+    tour = models.ForeignKey(Tour, models.PROTECT)
+    people = models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(8)])
+    date = models.DateField()
+    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    amount = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3)
+    created_at = models.DateTimeField(auto_now_add=True)
+    payments = PaymentRelation(related_query_name="booking")
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.reference} ({self.status})"
+
+    def get_payment_amount(self) -> tuple[int, str]:
+        """Tell the payment API the price, so that no browser can."""
+        return self.amount, self.currency

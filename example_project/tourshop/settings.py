@@ -1,0 +1,43 @@
+"""The smallest settings that the payment API needs, for a shop on one's own machine."""
+
+import os
+
+import dj_database_url
+
+# On, the built-in test keys and the local Stripe emulator stand in for Stripe until keys are configured.
+DEBUG = True
+SECRET_KEY = "for-development-only"  # noqa: S105 - the demo listens on this machine only
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "octo_stripe_gateway",
+    "tourshop",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+ROOT_URLCONF = "tourshop.urls"
+STATIC_URL = "static/"
+DATABASES = {"default": dj_database_url.config()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# Everything that the payment API is told. STRIPE_API_KEY, STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET
+# come from the environment; the well-known API key is only for the emulator's play money.
+OCTO_STRIPE_GATEWAY = {
+    "PAYABLES": {"booking": "tourshop.Booking"},
+    "AUTHENTICATE": "tourshop.auth.authenticate",
+    "API_GATEWAY_KEY": os.environ.get("OSG_API_GATEWAY_KEY")
+    or ("" if os.environ.get("STRIPE_API_KEY") else "demo-key"),
+}
+# What AUTHENTICATE decides is its own affair: here it compares the API key itself.
+SILENCED_SYSTEM_CHECKS = ["octo_stripe_gateway.W001"]

@@ -1,0 +1,11 @@
+from django.urls import include, path
+
+from octo_stripe_gateway.urls import get_urls
+from tourshop import views
+
+urlpatterns = [
+    path("", views.page, name="page"),
+    path("bookings", views.bookings, name="bookings"),
+    # The payment API: /bookings/payments and /bookings/webhooks.
+    path("bookings/", include((get_urls(viewset=views.BookingPaymentViewSet), "octo_stripe_gateway"))),
+]
