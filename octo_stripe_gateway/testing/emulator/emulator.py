@@ -20,7 +20,6 @@ from octo_stripe_gateway.testing.emulator.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
     from octo_stripe_gateway.testing.emulator.events import Delivery, LoggedEvent, Order
@@ -95,12 +94,7 @@ class StripeEmulator:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def start(self) -> Self:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from typing import Literal
 
 When = Literal["before", "after"]
 
@@ -51,12 +48,7 @@ class Hold:
     def __enter__(self) -> Hold:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
     @property
