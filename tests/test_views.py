@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from django.test import AsyncRequestFactory, Client
+from django.test import AsyncRequestFactory
 
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -461,18 +461,6 @@ class TestIdempotency:
         else:
             assert answer.json()["id"] != mine["id"]
             assert answer.json()["stripeClientSecret"] != mine["stripeClientSecret"]
-
-
-class TestSubclass:
-    def test_sees_only_what_its_queryset_holds(self, stripe: StripeEmulator, settings: Any) -> None:
-        settings.ROOT_URLCONF = "tests.shop.urls"
-        api = GatewayApi(Client(), prefix="/own")
-        created = api.create({"amount": 2000, "resellerReference": "theirs"}).json()
-        others = PaymentFactory.create(paid=True)
-        assert created["resellerReference"] == "mine"
-        assert api.retrieve(created).status_code == 200
-        assert api.retrieve(others.pk).json()["error"] == "INVALID_PAYMENT_ID"
-        assert api.refund(others.pk).json()["error"] == "INVALID_PAYMENT_ID"
 
 
 def test_asgi_body_without_a_length_is_refused(stripe: StripeEmulator) -> None:
