@@ -72,6 +72,13 @@ def test_an_event_that_is_never_accepted_is_given_up(
     assert [delivery.status for delivery in stripe.events[0].deliveries] == [500] * 3
 
 
+def test_a_redirect_is_no_acceptance(api: Any, stripe: StripeEmulator, endpoint: Endpoint) -> None:
+    endpoint.statuses = [301, 200]
+    api.payment_intents.create(params=AMOUNT)
+    stripe.wait_for_deliveries()
+    assert [delivery.status for delivery in stripe.events[0].deliveries] == [301, 200]
+
+
 def test_an_endpoint_that_is_down_is_told_in_the_delivery(api: Any, stripe: StripeEmulator) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -388,6 +388,15 @@ def test_it_has_no_address_before_it_is_started() -> None:
     stripe.stop()
 
 
+def test_it_starts_once_and_again_after_it_was_stopped() -> None:
+    stripe = StripeEmulator().start()
+    with pytest.raises(RuntimeError, match="running already"):
+        stripe.start()
+    stripe.stop()
+    with stripe:
+        assert stripe.url.startswith("http://127.0.0.1:")
+
+
 def test_many_run_in_one_process(api: Any, stripe: StripeEmulator) -> None:
     api.payment_intents.create(params=AMOUNT)
     with StripeEmulator() as other:

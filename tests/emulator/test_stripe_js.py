@@ -26,9 +26,7 @@ ARGUMENTS = (
 ).split()
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Pay</title>
-<body style="font: 16px system-ui; margin: 32px; max-width: 28rem"><h1>Pay</h1>
-<div id="element"></div><p id="events"></p>
-<script src="%s/stripe.js"></script>"""
+<h1>Pay</h1><div id="element"></div><script src="%s/stripe.js"></script>"""
 SETUP = """([secret, type]) => {
   window.secret = secret;
   window.stripe = Stripe("pk_test_x");
@@ -62,6 +60,10 @@ def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
+            # Playwright evaluates; styles may not be inline.
+            self.send_header(
+                "Content-Security-Policy", f"style-src 'self'; script-src {stripe.url} 'unsafe-eval'"
+            )
             self.end_headers()
             self.wfile.write(document)
 

@@ -99,6 +99,8 @@ class StripeEmulator:
 
     def start(self) -> Self:
         """Listen on loopback and deliver events, in threads of their own."""
+        if self._server is not None:
+            raise RuntimeError(f"The emulator is running already: {self.url}.")
         self._server = HttpServer(self._application, port=self._port)
         self._worker.start()
         self._server.start()

@@ -56,7 +56,7 @@ class LoggedEvent:
     @property
     def body(self) -> bytes:
         """The bytes that are signed and sent: JSON indented by two, as Stripe's."""
-        return json.dumps(self.payload, indent=2, sort_keys=True).encode()
+        return json.dumps(self.payload, indent=2).encode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +265,13 @@ class Events:
         try:
             with requests.Session() as session:
                 session.trust_env = False
-                response = session.post(self.webhook_url, data=body, headers=headers, timeout=self._timeout)
+                response = session.post(
+                    self.webhook_url,
+                    data=body,
+                    headers=headers,
+                    timeout=self._timeout,
+                    allow_redirects=False,  # a redirect is a failure to Stripe
+                )
         except requests.RequestException as error:
             return Delivery(None, f"{type(error).__name__}: {error}")
         return Delivery(response.status_code)

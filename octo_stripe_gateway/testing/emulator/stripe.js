@@ -172,8 +172,15 @@
     return node;
   }
 
+  /** Return a style sheet that a Content-Security-Policy without inline styles allows. */
+  function sheetOf(style) {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(style);
+    return sheet;
+  }
+
   /** A card form in a shadow root of its own, so that the page's styles leave it alone. */
-  class Element {
+  class CardForm {
     constructor(type, {stripe, clientSecret, appearance = {}, options = {}}) {
       this._type = type;
       this._stripe = stripe;
@@ -193,7 +200,8 @@
       this.unmount();
       this._host = make("div", {class: "StripeElement"});
       const root = this._host.attachShadow({mode: "open"});
-      root.append(make("style", {}, [STYLE]), this._form());
+      root.adoptedStyleSheets = [sheetOf(STYLE)];
+      root.append(this._form());
       this._style();
       parent.replaceChildren(this._host);
       this._announce();
@@ -375,7 +383,8 @@
 
     async _announce() {
       const known = this._type === "payment" && this._clientSecret;
-      const {error} = known ? await this._stripe.retrievePaymentIntent(this._clientSecret) : {};
+      // Awaited in either case: listeners may be added after mounting.
+      const {error} = await (known ? this._stripe.retrievePaymentIntent(this._clientSecret) : {});
       if (!this._host) return;
       this._fire(error ? "loaderror" : "ready", error ? {elementType: this._type, error}
         : {elementType: this._type});
@@ -413,7 +422,7 @@
         throw new IntegrationError(`Can only create one Element of type ${type}.`);
       }
       const {clientSecret, appearance} = this._options;
-      const element = new Element(type, {stripe: this._stripe, clientSecret, appearance, options});
+      const element = new CardForm(type, {stripe: this._stripe, clientSecret, appearance, options});
       this._made[type] = element;
       const destroy = element.destroy.bind(element);
       element.destroy = () => {
@@ -516,7 +525,7 @@
 
     async createPaymentMethod({elements, card, billing_details, params = {}}) {
       const element = elements ? elements.mounted : card;
-      if (!(element instanceof Element)) {
+      if (!(element instanceof CardForm)) {
         throw new IntegrationError("Pass the Elements instance or the card Element that was made.");
       }
       const invalid = element.validate();
@@ -605,7 +614,9 @@
       make("div", {class: "actions"}, [complete, fail]),
     ]);
     const host = make("div", {class: "StripeChallenge"});
-    host.attachShadow({mode: "open"}).append(make("style", {}, [DIALOG_STYLE]), dialog);
+    const root = host.attachShadow({mode: "open"});
+    root.adoptedStyleSheets = [sheetOf(DIALOG_STYLE)];
+    root.append(dialog);
     document.body.append(host);
     dialog.showModal();
     return new Promise((resolve) => {
@@ -624,7 +635,7 @@
     return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
   }
 
-  window.Stripe = (key, options) => {
+  window.Stripe = function Stripe(key, options) {
     if (!/^pk_test_\w+$/.test(String(key))) {
       throw new IntegrationError("Please call Stripe() with a publishable test key: pk_test_….");
     }
