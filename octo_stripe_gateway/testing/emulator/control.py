@@ -56,8 +56,10 @@ CHALLENGE_PAGE = """<!doctype html>
 <title>Authenticate your payment</title>
 <style>
   body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; background: #f6f8fa; color: #1a1f36; }}
-  main {{ max-width: 24rem; margin: 12vh auto; padding: 2rem; background: #fff; border-radius: 12px;
+  main {{ box-sizing: border-box; width: min(26rem, 100% - 2rem); margin: 12vh auto; padding: 2rem;
+         background: #fff; border-radius: 12px;
          box-shadow: 0 8px 32px rgb(26 31 54 / 12%); }}
+  h1 {{ margin: 0 0 .5rem; font-size: 1.35rem; line-height: 1.3; }}
   button {{ font: inherit; padding: .6rem 1.4rem; border-radius: 8px; border: 1px solid #635bff;
            background: #635bff; color: #fff; cursor: pointer; }}
   button + button {{ background: #fff; color: #1a1f36; border-color: #c9d0dc; }}
