@@ -12,19 +12,24 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.facts import (
     ChargeFact,
     DisputeFact,
     PaymentIntentFact,
     RefundFact,
+    read_text,
 )
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.stripe_client import redact_text
@@ -32,7 +37,7 @@ from octo_stripe_gateway.transactions import get_database, write_transaction
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[WebhookEvent, Payment], Any]
+Handler = Callable[[WebhookEvent, Payment], str]
 
 # How long an event may wait for a payment of ours that isn't in the database yet.
 PATIENCE = dt.timedelta(hours=1)
@@ -41,15 +46,10 @@ PATIENCE = dt.timedelta(hours=1)
 def receive_event(payload: dict[str, Any]) -> WebhookEvent:
     """Take a verified event in and process it, or leave that to a worker; a finished one is left alone.
 
-    Raises what its processing raised, after that is on record.
+    Raises BadRequestError where it can't be taken in, and what its processing raised after that is on
+    record.
     """
-    event = WebhookEvent(
-        stripe_event_id=payload["id"],
-        stripe_account=payload.get("account") or "",
-        type=str(payload.get("type", "")),
-        livemode=payload.get("livemode") is True,
-        payload=redact(payload),
-    )
+    event = _read(payload)
     earlier = _find(event)
     if earlier and earlier.is_finished:
         return earlier
@@ -64,42 +64,45 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
         with write_transaction():
             return _process(_rows().select_for_update().get(pk=event.pk) if event.pk else event)
     except Exception as error:
-        # Another delivery may have been quicker, which the event's unique id told us.
-        quicker = _find(event)
-        if quicker and quicker.is_finished:
-            return quicker
+        # Another delivery may have been quicker, as the event's unique id tells.
+        quicker = _find(event) if isinstance(error, IntegrityError) and not event.pk else None
+        if quicker:
+            return process_event(quicker)
         _record_failure(event, error)
         raise
 
 
 def redact(value: Any) -> Any:
-    """Copy a JSON value without the client secrets in it."""
+    """Copy a JSON value without the client secrets in it, nor what no database takes."""
     if isinstance(value, dict):
-        return {key: redact(each) for key, each in value.items() if key != "client_secret"}
+        return {_clean(key): redact(each) for key, each in value.items() if key != "client_secret"}
     if isinstance(value, list):
         return [redact(each) for each in value]
-    return redact_text(value) if isinstance(value, str) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return _clean(value) if isinstance(value, str) else value
 
 
-def handle_payment_intent(event: WebhookEvent, payment: Payment) -> None:
-    """Apply an event of the family `payment_intent.*`."""
+def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
+    """Apply an event of the family `payment_intent.*`; as all of these, return what didn't match."""
     fact = PaymentIntentFact.from_object(event.stripe_object, as_of=event.as_of)
-    services.apply_payment_intent(payment, fact)
+    return services.apply_payment_intent(payment, fact)
 
 
-def handle_charge(event: WebhookEvent, payment: Payment) -> None:
+def handle_charge(event: WebhookEvent, payment: Payment) -> str:
     """Apply `charge.refunded`, which carries the charge with all that was refunded of it."""
-    services.apply_charge(payment, ChargeFact.from_object(event.stripe_object, as_of=event.as_of))
+    return services.apply_charge(payment, ChargeFact.from_object(event.stripe_object, as_of=event.as_of))
 
 
-def handle_refund(event: WebhookEvent, payment: Payment) -> None:
+def handle_refund(event: WebhookEvent, payment: Payment) -> str:
     """Apply an event of the family `refund.*`, refunds made in Stripe's dashboard included."""
-    services.apply_refund(payment, RefundFact.from_object(event.stripe_object, as_of=event.as_of))
+    fact = RefundFact.from_object(event.stripe_object, as_of=event.as_of)
+    return services.apply_refund(payment, fact).find_mismatch(fact)
 
 
-def handle_dispute(event: WebhookEvent, payment: Payment) -> None:
+def handle_dispute(event: WebhookEvent, payment: Payment) -> str:
     """Apply an event of the family `charge.dispute.*`."""
-    services.apply_dispute(payment, DisputeFact.from_object(event.stripe_object, as_of=event.as_of))
+    return services.apply_dispute(payment, DisputeFact.from_object(event.stripe_object, as_of=event.as_of))
 
 
 HANDLERS: dict[str, Handler] = {
@@ -120,35 +123,53 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
+def _read(payload: dict[str, Any]) -> WebhookEvent:
+    try:
+        kept = redact(payload)
+        return WebhookEvent(
+            stripe_event_id=read_text(kept, "id"),
+            stripe_account=read_text(kept, "account", default=""),
+            type=read_text(kept, "type", default=""),
+            livemode=kept.get("livemode") is True,
+            payload=kept,
+        )
+    except (BadRequestError, RecursionError) as error:
+        logger.error("[OctoStripeGateway] A signed event can't be taken in: %s", error)  # noqa: TRY400
+        raise BadRequestError(_("The event is not one of Stripe's.")) from error
+
+
+def _clean(text: str) -> str:
+    # PostgreSQL has no NUL, and half of a surrogate pair is no character.
+    return redact_text(text).replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 def _process(event: WebhookEvent) -> WebhookEvent:
     if event.is_finished:
         return event
     handler = HANDLERS.get(event.type)
+    event.error = ""
     event.payment = _find_payment(event) if handler else None
     if handler and event.payment:
-        _apply(event, event.payment, handler=handler)
+        event.error = _apply(event, event.payment, handler=handler)
     event.status = _get_outcome(event)
-    event.error = event.payment.mismatch if event.payment else ""
     event.attempts += 1
     event.processed_at = timezone.now() if event.is_finished else None
     event.save()
     return event
 
 
-def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
+def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> str:
     source = (event.stripe_account, event.livemode)
     if source == (payment.stripe_account, payment.livemode):
-        handler(event, payment)
-    else:
-        services.flag_mismatch(payment, f"event {event.stripe_event_id} is of another account or mode")
+        return handler(event, payment)
+    mismatch = f"event {event.stripe_event_id} is of another account or mode"
+    services.flag_mismatch(payment, mismatch)
+    return mismatch
 
 
 def _find_payment(event: WebhookEvent) -> Payment | None:
-    stripe_object = event.stripe_object
-    is_intent = stripe_object.get("object") == "payment_intent"
     return Payment.objects.using(get_database()).find_locked(
-        payment_intent_id=stripe_object.get("id" if is_intent else "payment_intent") or "",
-        payment_uuid=event.payment_uuid,
+        payment_intent_id=event.payment_intent_id, payment_uuid=event.payment_uuid
     )
 
 
@@ -156,7 +177,7 @@ def _get_outcome(event: WebhookEvent) -> WebhookEvent.Status:
     if event.payment:
         return WebhookEvent.Status.PROCESSED
     waits = event.received_at is None or event.received_at > timezone.now() - PATIENCE
-    if event.type in HANDLERS and event.payment_uuid and waits:
+    if event.type in HANDLERS and event.is_ours and waits:
         return WebhookEvent.Status.RECEIVED
     return WebhookEvent.Status.IGNORED
 
@@ -178,7 +199,7 @@ def _record_failure(event: WebhookEvent, error: Exception) -> None:
         if row.is_finished:
             return
         row.status = WebhookEvent.Status.FAILED
-        row.error = redact_text(f"{type(error).__name__}: {error}")
+        row.error = _clean(f"{type(error).__name__}: {error}")
         row.attempts += 1
         row.save()
 

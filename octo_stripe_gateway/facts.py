@@ -1,35 +1,46 @@
 """What Stripe says of its objects, typed, from API answers and events alike.
 
-A fact carries `as_of`, the millisecond of Stripe's clock up to which it is known to hold. Events have
-whole seconds, so theirs is the start of that second; an API answer counts as the end of its second,
-because it was given after whatever the caller had seen. `stage` only ever rises (a success is not undone
-by a late failure); within a stage the later fact holds, and of two with the same `as_of` the one with the
-higher `rank`. So any order and repetition of the same facts ends in the same row.
+A fact carries `as_of`, the second of Stripe's clock at which it held, in milliseconds. Two facts of one
+object are ordered by their `precedence`, compared from left to right:
+
+1. `stage`: what is final stays. A success is not undone by anything, nor a cancellation by an attempt.
+2. `as_of`: the later second holds.
+3. `rank`: Stripe's clock has whole seconds. Within one, an intent that is still open counts as having gone
+   `requires_payment_method`, `requires_confirmation`, `requires_action`, `processing`, declined,
+   `requires_capture`; a refund `pending`, `requires_action`. A customer who is declined and starts anew in
+   the same second so shows as declined until a fact of a later second, or the payment's end.
+4. `content`: of two facts that are equal so far, such as two declines in one second, either would do, but
+   always the same one.
+
+So any order and repetition of the same facts ends in the same row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 from octo_stripe_gateway.exceptions import BadRequestError
-
-Field = TypeVar("Field")
 
 PAYMENT_METADATA_KEY = "octo_payment"
 REFUND_METADATA_KEY = "octo_refund"
 
-INTENT_STAGES = {"requires_capture": 1, "succeeded": 2, "canceled": 2}
+INTENT_STAGES = {"canceled": 1, "succeeded": 2}
 INTENT_RANKS = {
-    "requires_payment_method": 0,
-    "requires_confirmation": 1,
-    "requires_action": 2,
-    "processing": 3,
+    "requires_payment_method": 1,
+    "requires_confirmation": 2,
+    "requires_action": 3,
+    "processing": 4,
+    "requires_capture": 6,
 }
-DECLINED_RANK = 4
+DECLINED_RANK = 5
 REFUND_STAGES = {"succeeded": 1, "failed": 2, "canceled": 2}
-DISPUTE_STAGES = {"won": 2, "lost": 2, "warning_closed": 2, "prevented": 2}
 REFUND_RANKS = {"pending": 1, "requires_action": 2}
+DISPUTE_STAGES = {"won": 2, "lost": 2, "warning_closed": 2, "prevented": 2}
+
+LARGEST_INTEGER = 2**63 - 1
+LAST_SECOND = 253_402_300_799  # of the year 9999
+TEXT_LENGTH = 255
 
 
 class Precedence(NamedTuple):
@@ -38,11 +49,24 @@ class Precedence(NamedTuple):
     stage: int
     as_of: int
     rank: int
+    content: tuple[str | int, ...]
+
+    @classmethod
+    def of_intent(cls, status: str, *, as_of: int, failure_code: str, content: tuple[str | int, ...]) -> Self:
+        """Order facts of an intent; `content` is all else that a payment's row keeps of it."""
+        rank = DECLINED_RANK if failure_code else INTENT_RANKS.get(status, 0)
+        return cls(INTENT_STAGES.get(status, 0), as_of, rank, (status, failure_code, *content))
+
+    @classmethod
+    def of_refund(cls, status: str, *, as_of: int, failure_reason: str) -> Self:
+        """Order facts of a refund."""
+        rank = REFUND_RANKS.get(status, 0)
+        return cls(REFUND_STAGES.get(status, 0), as_of, rank, (status, failure_reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentIntentFact:
-    """How a PaymentIntent stands."""
+    """How a PaymentIntent stands; the last attempt's failure is told until the next attempt begins."""
 
     id: str
     as_of: int
@@ -62,36 +86,35 @@ class PaymentIntentFact:
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a PaymentIntent; raises BadRequestError where it isn't one."""
-        with_error = stripe_object.get("last_payment_error") or {}
-        latest_charge = stripe_object.get("latest_charge")
-        charge = latest_charge if isinstance(latest_charge, dict) else None
+        status = read_text(stripe_object, "status", length=64)
+        declined = status == "requires_payment_method"
+        failure = _read_object(stripe_object, "last_payment_error") if declined else {}
+        charge = stripe_object.get("latest_charge")
         return cls(
-            id=_read(stripe_object, "id", str),
-            as_of=as_of,
-            status=_read(stripe_object, "status", str),
-            amount=_read(stripe_object, "amount", int),
-            currency=_read(stripe_object, "currency", str),
-            amount_received=stripe_object.get("amount_received") or 0,
-            amount_capturable=stripe_object.get("amount_capturable") or 0,
-            livemode=_read(stripe_object, "livemode", bool),
-            failure_code=with_error.get("decline_code") or with_error.get("code") or "",
-            failure_message=with_error.get("message") or "",
-            payment_uuid=(stripe_object.get("metadata") or {}).get(PAYMENT_METADATA_KEY, ""),
-            charge_id=_get_id(latest_charge),
-            client_secret=stripe_object.get("client_secret") or "",
-            charge=ChargeFact.from_object(charge, as_of=as_of) if charge else None,
+            id=read_text(stripe_object, "id"),
+            as_of=get_second(as_of),
+            status=status,
+            amount=_read_integer(stripe_object, "amount"),
+            currency=read_text(stripe_object, "currency"),
+            amount_received=_read_integer(stripe_object, "amount_received", default=0),
+            amount_capturable=_read_integer(stripe_object, "amount_capturable", default=0),
+            livemode=read_flag(stripe_object, "livemode"),
+            failure_code=read_text(failure, "decline_code", default="")
+            or read_text(failure, "code", default=""),
+            failure_message=read_text(failure, "message", default="", length=None),
+            payment_uuid=read_metadata(stripe_object, PAYMENT_METADATA_KEY),
+            charge_id=read_id(stripe_object, "latest_charge"),
+            client_secret=read_text(stripe_object, "client_secret", default=""),
+            charge=ChargeFact.from_object(charge, as_of=as_of) if isinstance(charge, dict) else None,
         )
-
-    @property
-    def declined(self) -> bool:
-        """Tell whether the last attempt to pay failed; the customer may try again."""
-        return self.status == "requires_payment_method" and bool(self.failure_code)
 
     @property
     def precedence(self) -> Precedence:
         """Return what orders this fact among others of the same intent."""
-        rank = DECLINED_RANK if self.declined else INTENT_RANKS.get(self.status, 0)
-        return Precedence(INTENT_STAGES.get(self.status, 0), self.as_of, rank)
+        content = (self.failure_message, self.charge_id, self.amount_received, self.amount_capturable)
+        return Precedence.of_intent(
+            self.status, as_of=self.as_of, failure_code=self.failure_code, content=content
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,23 +137,23 @@ class RefundFact:
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a Refund; raises BadRequestError where it isn't one."""
         return cls(
-            id=_read(stripe_object, "id", str),
-            as_of=as_of,
-            created=_read(stripe_object, "created", int) * 1000,
-            status=stripe_object.get("status") or "pending",
-            amount=_read(stripe_object, "amount", int),
-            currency=_read(stripe_object, "currency", str),
-            reason=stripe_object.get("reason") or "",
-            failure_reason=stripe_object.get("failure_reason") or "",
-            payment_intent_id=_get_id(stripe_object.get("payment_intent")),
-            charge_id=_get_id(stripe_object.get("charge")),
-            refund_uuid=(stripe_object.get("metadata") or {}).get(REFUND_METADATA_KEY, ""),
+            id=read_text(stripe_object, "id"),
+            as_of=get_second(as_of),
+            created=read_time(stripe_object, "created"),
+            status=read_text(stripe_object, "status", default="pending", length=64),
+            amount=_read_integer(stripe_object, "amount"),
+            currency=read_text(stripe_object, "currency"),
+            reason=read_text(stripe_object, "reason", default="", length=64),
+            failure_reason=read_text(stripe_object, "failure_reason", default=""),
+            payment_intent_id=read_id(stripe_object, "payment_intent"),
+            charge_id=read_id(stripe_object, "charge"),
+            refund_uuid=read_metadata(stripe_object, REFUND_METADATA_KEY),
         )
 
     @property
     def precedence(self) -> Precedence:
         """Return what orders this fact among others of the same refund."""
-        return Precedence(REFUND_STAGES.get(self.status, 0), self.as_of, REFUND_RANKS.get(self.status, 0))
+        return Precedence.of_refund(self.status, as_of=self.as_of, failure_reason=self.failure_reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +164,8 @@ class ChargeFact:
     as_of: int
     currency: str
     amount_refunded: int
+    livemode: bool
+    disputed: bool
     payment_intent_id: str
     refunds: tuple[RefundFact, ...] = ()
     has_more_refunds: bool = False
@@ -148,46 +173,120 @@ class ChargeFact:
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a Charge; raises BadRequestError where it isn't one."""
-        refunds = stripe_object.get("refunds") or {}
+        refunds = _read_object(stripe_object, "refunds")
         return cls(
-            id=_read(stripe_object, "id", str),
-            as_of=as_of,
-            currency=_read(stripe_object, "currency", str),
-            amount_refunded=_read(stripe_object, "amount_refunded", int),
-            payment_intent_id=_get_id(stripe_object.get("payment_intent")),
-            refunds=tuple(RefundFact.from_object(each, as_of=as_of) for each in refunds.get("data", ())),
-            has_more_refunds=bool(refunds.get("has_more")),
+            id=read_text(stripe_object, "id"),
+            as_of=get_second(as_of),
+            currency=read_text(stripe_object, "currency"),
+            amount_refunded=_read_integer(stripe_object, "amount_refunded"),
+            livemode=read_flag(stripe_object, "livemode"),
+            disputed=read_flag(stripe_object, "disputed", default=False),
+            payment_intent_id=read_id(stripe_object, "payment_intent"),
+            refunds=tuple(
+                RefundFact.from_object(each, as_of=as_of) for each in _read_objects(refunds, "data")
+            ),
+            has_more_refunds=read_flag(refunds, "has_more", default=False),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisputeFact:
-    """How a dispute of a charge stands."""
+    """How a dispute of a charge stands; its amount and currency are the bank's, not the payment's."""
 
     id: str
     as_of: int
     created: int
     status: str
+    livemode: bool
     payment_intent_id: str
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a Dispute; raises BadRequestError where it isn't one."""
         return cls(
-            id=_read(stripe_object, "id", str),
-            as_of=as_of,
-            created=_read(stripe_object, "created", int) * 1000,
-            status=_read(stripe_object, "status", str),
-            payment_intent_id=_get_id(stripe_object.get("payment_intent")),
+            id=read_text(stripe_object, "id"),
+            as_of=get_second(as_of),
+            created=read_time(stripe_object, "created"),
+            status=read_text(stripe_object, "status", length=64),
+            livemode=read_flag(stripe_object, "livemode"),
+            payment_intent_id=read_id(stripe_object, "payment_intent"),
         )
 
 
-def _read(stripe_object: dict[str, Any], name: str, kind: type[Field]) -> Field:
+def get_second(as_of: int) -> int:
+    """Return the second that a moment in milliseconds is of, in milliseconds too."""
+    return as_of - as_of % 1000
+
+
+def read_text(
+    stripe_object: dict[str, Any],
+    name: str,
+    *,
+    default: str | None = None,
+    length: int | None = TEXT_LENGTH,
+) -> str:
+    """Return a text that fits its column; null is the default where there is one."""
     value = stripe_object.get(name)
-    if not isinstance(value, kind):
-        raise BadRequestError(f"Stripe's object has no valid {name}.")
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str) or (length and len(value) > length):
+        raise _malformed(name)
     return value
 
 
-def _get_id(reference: Any) -> str:
-    return (reference["id"] if isinstance(reference, dict) else reference) or ""
+def read_flag(stripe_object: dict[str, Any], name: str, *, default: bool | None = None) -> bool:
+    """Return a boolean; null is the default where there is one."""
+    value = stripe_object.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, bool):
+        raise _malformed(name)
+    return value
+
+
+def read_time(stripe_object: dict[str, Any], name: str) -> int:
+    """Return a moment in milliseconds."""
+    seconds = _read_integer(stripe_object, name)
+    if seconds > LAST_SECOND:
+        raise _malformed(name)
+    return seconds * 1000
+
+
+def read_id(stripe_object: dict[str, Any], name: str) -> str:
+    """Return the id of another object, which is there as id, in full, or not at all."""
+    value = stripe_object.get(name)
+    return read_text(value, "id") if isinstance(value, dict) else read_text(stripe_object, name, default="")
+
+
+def read_metadata(stripe_object: dict[str, Any], key: str) -> str:
+    """Return the text under a key of the object's metadata, empty where there is none."""
+    metadata = stripe_object.get("metadata")
+    value = metadata.get(key) if isinstance(metadata, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _read_integer(stripe_object: dict[str, Any], name: str, *, default: int | None = None) -> int:
+    value = stripe_object.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_INTEGER:
+        raise _malformed(name)
+    return value
+
+
+def _read_object(stripe_object: dict[str, Any], name: str) -> dict[str, Any]:
+    value = stripe_object.get(name)
+    if not isinstance(value, dict | None):
+        raise _malformed(name)
+    return value or {}
+
+
+def _read_objects(stripe_object: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    values = stripe_object.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
+        raise _malformed(name)
+    return values
+
+
+def _malformed(name: str) -> BadRequestError:
+    return BadRequestError(f"Stripe's object has no valid {name}.")

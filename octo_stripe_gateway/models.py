@@ -12,20 +12,19 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.exceptions import PaymentNotFoundError
+from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.facts import (
-    DECLINED_RANK,
     DISPUTE_STAGES,
-    INTENT_RANKS,
-    INTENT_STAGES,
     PAYMENT_METADATA_KEY,
-    REFUND_RANKS,
-    REFUND_STAGES,
+    REFUND_METADATA_KEY,
     ChargeFact,
     DisputeFact,
     PaymentIntentFact,
     Precedence,
     RefundFact,
+    read_id,
+    read_metadata,
+    read_time,
 )
 
 STRIPE_ID_LENGTH = 255
@@ -51,12 +50,20 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return payment
 
     def unsettled(self, *, since: dt.datetime, until: dt.datetime) -> Self:
-        """Return those created in that time of which Stripe may know something later than the row."""
-        waiting = models.Q(
-            status__in=[Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED]
+        """Return those created before `until` of which Stripe may know something later than the row.
+
+        Those that nobody may ever pay are left alone from the age of `since` on. Money that is held or on
+        its way back is looked at however old the payment is.
+        """
+        waiting = models.Q(status=Payment.Status.PENDING) | models.Q(
+            status=Payment.Status.FAILED, stripe_payment_intent_id__isnull=False
         )
-        refunding = models.Q(amount_reserved__gt=0) | models.Q(refunds__status__in=Refund.OPEN_STATUSES)
-        return self.created_between(since, until).filter(waiting | refunding).distinct()
+        open_refunds = Refund.objects.filter(payment=models.OuterRef("pk"), status__in=Refund.OPEN_STATUSES)
+        return self.filter(created_at__lt=until).filter(
+            waiting & models.Q(created_at__gte=since)
+            | models.Q(status=Payment.Status.AUTHORIZED)
+            | models.Exists(open_refunds)
+        )
 
     def created_between(self, since: dt.datetime, until: dt.datetime) -> Self:
         """Return those created from one moment up to another, this excluded."""
@@ -186,9 +193,15 @@ class Payment(models.Model):
     @property
     def intent_precedence(self) -> Precedence:
         """Return what a new fact of the intent must exceed to hold."""
-        declined = self.intent_status == "requires_payment_method" and bool(self.failure_code)
-        rank = DECLINED_RANK if declined else INTENT_RANKS.get(self.intent_status, -1)
-        return Precedence(INTENT_STAGES.get(self.intent_status, 0), self.intent_as_of, rank)
+        content = (
+            self.failure_message,
+            self.stripe_charge_id,
+            self.amount_received,
+            self.amount_capturable,
+        )
+        return Precedence.of_intent(
+            self.intent_status, as_of=self.intent_as_of, failure_code=self.failure_code, content=content
+        )
 
     def find_mismatch(self, fact: PaymentIntentFact) -> str:
         """Return what of an intent contradicts this row, empty where nothing does."""
@@ -200,37 +213,42 @@ class Payment(models.Model):
         }
         if fact.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
             expected["amount_received"] = self.amount
-        differing = {
-            name: f"{name} is {getattr(fact, name)!r}, not {value!r}"
-            for name, value in expected.items()
-            if getattr(fact, name) != value
+        most = {"amount_received": self.amount, "amount_capturable": self.amount}
+        return _compare(fact, expected=expected, most=most)
+
+    def find_charge_mismatch(self, fact: ChargeFact | DisputeFact) -> str:
+        """Return what of a charge or its dispute contradicts this row, empty where nothing does."""
+        expected = {
+            "payment_intent_id": self.stripe_payment_intent_id or fact.payment_intent_id,
+            "livemode": self.livemode,
         }
-        if fact.amount_received > self.amount and "amount_received" not in differing:
-            differing["amount_received"] = f"{fact.amount_received} received of {self.amount}"
-        return "; ".join(differing.values())
+        if isinstance(fact, DisputeFact):
+            return _compare(fact, expected=expected)
+        return _compare(
+            fact, expected=expected | {"currency": self.currency}, most={"amount_refunded": self.amount}
+        )
 
     def take_intent(self, fact: PaymentIntentFact) -> None:
         """Take over how the intent stands, unless the row knows something later."""
         self.stripe_payment_intent_id = fact.id
+        self._date_outcome(fact)
         if fact.precedence <= self.intent_precedence:
             return
         self.intent_status = fact.status
         self.intent_as_of = fact.as_of
         self.amount_capturable = fact.amount_capturable
         self.amount_received = fact.amount_received
-        self.stripe_charge_id = fact.charge_id or self.stripe_charge_id
-        open_or_declined = fact.status not in INTENT_STAGES
-        self.failure_code = fact.failure_code if open_or_declined else ""
-        self.failure_message = fact.failure_message if open_or_declined else ""
+        self.stripe_charge_id = fact.charge_id
+        self.failure_code = fact.failure_code
+        self.failure_message = fact.failure_message
         self.update_status()
 
     def take_charge(self, fact: ChargeFact) -> None:
         """Take over a charge's refunded total; of one second's totals the largest is the last."""
-        second = fact.as_of // 1000 * 1000
         known = (self.charge_as_of, self.charge_amount_refunded)
-        if (second, fact.amount_refunded) > known:
-            self.charge_as_of, self.charge_amount_refunded = second, fact.amount_refunded
-        self.stripe_charge_id = fact.id
+        if (fact.as_of, fact.amount_refunded) > known:
+            self.charge_as_of, self.charge_amount_refunded = fact.as_of, fact.amount_refunded
+        self.disputed = self.disputed or fact.disputed
 
     def take_dispute(self, fact: DisputeFact) -> None:
         """Take over how the latest dispute stands, unless the row knows something later."""
@@ -249,30 +267,29 @@ class Payment(models.Model):
         self.update_status()
 
     def update_refunded(self, refunds: Iterable[Refund]) -> None:
-        """Work out the refunded and reserved totals from what is known of refunds and charge.
+        """Work out the refunded and reserved totals from all that is known of refunds and charge.
 
-        What the charge's total holds beyond the refunds known at that moment was refunded elsewhere.
+        Refunded are the refunds that stand, and what the charge's total holds beyond the refunds that were
+        in it at its time: those happened at Stripe, and we have not heard of them singly. Facts may come in
+        any order, so nothing counts as refunded before it is known to have been received.
         """
         rows = list(refunds)
-        live = sum(refund.amount for refund in rows if refund.is_live)
-        reserved = sum(refund.amount for refund in rows if refund.is_reserved)
-        explained = sum(r.amount for r in rows if r.was_in_charge_total(as_of=self.charge_as_of))
-        elsewhere = max(0, self.charge_amount_refunded - explained)
-        self.amount_refunded = live + elsewhere
-        self.amount_reserved = max(0, reserved - elsewhere)
+        standing = sum(refund.amount for refund in rows if refund.is_live)
+        known = sum(refund.amount for refund in rows if refund.was_in_charge_total(as_of=self.charge_as_of))
+        unheard_of = max(0, self.charge_amount_refunded - known)
+        self.amount_refunded = min(standing + unheard_of, self.amount_received)
+        self.amount_reserved = sum(refund.amount for refund in rows if refund.is_reserved)
         self.update_status()
 
     def update_status(self) -> None:
-        """Derive the status, and since when it is so, from the facts in the row."""
+        """Derive the status from the facts in the row.
+
+        `failed_at` and `refunded_at` tell when the row came to stand so, which depends on what came first.
+        """
         self.status = self._get_status()
-        since = self._get_since()
+        self.failed_at = (self.failed_at or self._get_since()) if self.status == "failed" else None
         now = dt.datetime.now(tz=dt.UTC)
-        self.failed_at = (self.failed_at or since) if self.status == "failed" else None
         self.refunded_at = (self.refunded_at or now) if self.status == "refunded" else None
-        if self.intent_status == "canceled":
-            self.canceled_at = min(self.canceled_at or since, since)
-        if self.intent_status == "succeeded":
-            self.confirmed_at = min(self.confirmed_at or since, since)
 
     def _get_status(self) -> Payment.Status:
         if self.intent_status == "succeeded":
@@ -284,10 +301,16 @@ class Payment(models.Model):
             return self.Status.CANCELED
         return self.Status.FAILED if self.failure_code else self.Status.PENDING
 
+    def _date_outcome(self, fact: PaymentIntentFact) -> None:
+        # The earliest fact tells best when it came to that, also where it arrives after a later one.
+        moment = _get_moment(fact.as_of)
+        if fact.status == "succeeded":
+            self.confirmed_at = min(self.confirmed_at or moment, moment)
+        if fact.status == "canceled":
+            self.canceled_at = min(self.canceled_at or moment, moment)
+
     def _get_since(self) -> dt.datetime:
-        if not self.intent_as_of:
-            return dt.datetime.now(tz=dt.UTC)
-        return dt.datetime.fromtimestamp(self.intent_as_of // 1000, tz=dt.UTC)
+        return _get_moment(self.intent_as_of) if self.intent_as_of else dt.datetime.now(tz=dt.UTC)
 
 
 class Refund(models.Model):
@@ -321,6 +344,13 @@ class Refund(models.Model):
     class Meta:
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
+        indexes = [
+            models.Index(
+                fields=["payment"],
+                condition=models.Q(status__in=["reserved", "pending", "requires_action"]),
+                name="octo_refund_open",
+            ),
+        ]
         constraints = [
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_refund_amount"),
         ]
@@ -341,24 +371,17 @@ class Refund(models.Model):
     @property
     def precedence(self) -> Precedence:
         """Return what a new fact of the refund must exceed to hold."""
-        return Precedence(
-            REFUND_STAGES.get(self.status, 0),
-            self.status_as_of,
-            REFUND_RANKS.get(self.status, -1),
-        )
+        return Precedence.of_refund(self.status, as_of=self.status_as_of, failure_reason=self.failure_reason)
 
     def find_mismatch(self, fact: RefundFact) -> str:
         """Return what of a refund contradicts this row or its payment, empty where nothing does."""
         expected = {
-            "payment_intent_id": self.payment.stripe_payment_intent_id,
+            "payment_intent_id": self.payment.stripe_payment_intent_id or fact.payment_intent_id,
             "currency": self.payment.currency,
             "amount": self.amount,
         }
-        return "; ".join(
-            f"refund {fact.id}: {name} is {getattr(fact, name)!r}, not {value!r}"
-            for name, value in expected.items()
-            if getattr(fact, name) != value
-        )
+        mismatch = _compare(fact, expected=expected, most={"amount": self.payment.amount})
+        return mismatch and f"refund {fact.id}: {mismatch}"
 
     def was_in_charge_total(self, *, as_of: int) -> bool:
         """Tell whether a charge's refunded total of that moment holds this refund's amount.
@@ -370,10 +393,14 @@ class Refund(models.Model):
         return self.is_live or self.status_as_of >= as_of
 
     def take(self, fact: RefundFact) -> None:
-        """Take over how the refund stands, unless the row knows something later."""
+        """Take over how the refund stands, unless the row knows something later.
+
+        What a row says that never heard from Stripe is our own guess, which any fact replaces.
+        """
+        is_first = self.stripe_refund_id is None
         self.stripe_refund_id = fact.id
         self.stripe_created = fact.created
-        if fact.precedence <= self.precedence:
+        if fact.precedence <= self.precedence and not is_first:
             return
         self.status = fact.status
         self.status_as_of = fact.as_of
@@ -444,6 +471,7 @@ class WebhookEvent(models.Model):
     class Meta:
         verbose_name = _("webhook event")
         verbose_name_plural = _("webhook events")
+        indexes = [models.Index(fields=["status", "received_at"], name="octo_webhook_event_status")]
         constraints = [
             models.UniqueConstraint(fields=["stripe_event_id", "stripe_account"], name="octo_webhook_event"),
         ]
@@ -458,18 +486,34 @@ class WebhookEvent(models.Model):
 
     @property
     def stripe_object(self) -> dict[str, Any]:
-        """Return the object that the event is about, as it was then."""
-        return self.payload["data"]["object"]  # type: ignore[no-any-return]
+        """Return the object that the event is about, as it was then; raises BadRequestError."""
+        content = self.payload.get("data")
+        stripe_object = content.get("object") if isinstance(content, dict) else None
+        if not isinstance(stripe_object, dict):
+            raise BadRequestError("The event has no object.")
+        return stripe_object
+
+    @property
+    def payment_intent_id(self) -> str:
+        """Return the id of the intent that the event is about, empty where it is about none."""
+        stripe_object = self.stripe_object
+        is_intent = stripe_object.get("object") == "payment_intent"
+        return read_id(stripe_object, "id" if is_intent else "payment_intent")
 
     @property
     def payment_uuid(self) -> str:
-        """Return the uuid that the object's metadata names, empty where it isn't of ours."""
-        return (self.stripe_object.get("metadata") or {}).get(PAYMENT_METADATA_KEY, "")  # type: ignore[no-any-return]
+        """Return the uuid that the object's metadata names, empty where it names none."""
+        return read_metadata(self.stripe_object, PAYMENT_METADATA_KEY)
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether the object's metadata says that it was made by this app."""
+        return bool(self.payment_uuid or read_metadata(self.stripe_object, REFUND_METADATA_KEY))
 
     @property
     def as_of(self) -> int:
-        """Return the millisecond of Stripe's clock at which the event's object stood so."""
-        return int(self.payload["created"]) * 1000
+        """Return the second of Stripe's clock at which the event's object stood so, in milliseconds."""
+        return read_time(self.payload, "created")
 
 
 class PaymentRelation(GenericRelation):
@@ -485,6 +529,25 @@ class PaymentRelation(GenericRelation):
     ) -> models.QuerySet[Payment]:
         """Return nothing for a deletion to take along."""
         return Payment.objects.using(using).none()
+
+
+def _compare(fact: Any, *, expected: dict[str, Any], most: dict[str, int] | None = None) -> str:
+    """Return where a fact differs from what is expected, or has more than it may."""
+    differing = [
+        f"{name} is {getattr(fact, name)!r}, not {value!r}"
+        for name, value in expected.items()
+        if getattr(fact, name) != value
+    ]
+    excessive = [
+        f"{name} is {getattr(fact, name)!r}, more than {value!r}"
+        for name, value in (most or {}).items()
+        if getattr(fact, name) > value
+    ]
+    return "; ".join(differing + excessive)
+
+
+def _get_moment(as_of: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(as_of // 1000, tz=dt.UTC)
 
 
 def _get_lookup(public_id: str) -> dict[str, Any]:

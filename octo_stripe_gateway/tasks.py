@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from octo_stripe_gateway import events
+from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import WebhookEvent
+from octo_stripe_gateway.transactions import get_database
 
 try:
     from django.tasks import task
 except ImportError:  # Django 5.2
-    from django_tasks import task  # type: ignore[no-redef]
+    try:
+        from django_tasks import task  # type: ignore[no-redef]
+    except ImportError as error:
+        raise ConfigurationError(
+            "WEBHOOK_PROCESSING 'task' needs Django 6 or django-tasks: "
+            "pip install 'octo-stripe-gateway[tasks]'"
+        ) from error
 
 
 @task()
 def process_webhook_event(event_pk: int) -> None:
     """Process one event of the inbox; a failure is on record there, and raised for the worker's."""
-    events.process_event(WebhookEvent.objects.get(pk=event_pk))
+    events.process_event(WebhookEvent.objects.using(get_database()).get(pk=event_pk))

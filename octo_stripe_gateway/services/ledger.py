@@ -26,7 +26,7 @@ class Before(NamedTuple):
     status: str
     was_confirmed: bool
     amount_refunded: int
-    dispute: tuple[str, str]
+    dispute: tuple[bool, str, str]
     mismatch: str
 
     @classmethod
@@ -37,7 +37,7 @@ class Before(NamedTuple):
             payment.status,
             payment.confirmed_at is not None,
             payment.amount_refunded,
-            (payment.stripe_dispute_id, payment.dispute_status),
+            _get_dispute(payment),
             payment.mismatch,
         )
 
@@ -49,24 +49,31 @@ def lock_payment(payment: Payment) -> Iterator[Payment]:
         yield Payment.objects.using(get_database()).get_locked(payment.pk)
 
 
-def apply_payment_intent(payment: Payment, fact: PaymentIntentFact) -> None:
-    """Bring a locked payment to what Stripe says of its intent; a mismatch is flagged, not applied."""
+def apply_payment_intent(payment: Payment, fact: PaymentIntentFact) -> str:
+    """Bring a locked payment to what Stripe says of its intent.
+
+    What contradicts the row is put on record and returned, and not applied; so with the others.
+    """
     before = Before.of(payment)
     mismatch = payment.find_mismatch(fact)
     if mismatch:
         _note_mismatch(payment, mismatch)
     else:
         payment.take_intent(fact)
-        if fact.charge:
-            _take_charge(payment, fact.charge)
+        mismatch = _take_charge(payment, fact.charge) if fact.charge else ""
+        if payment.amount_received:
+            payment.update_refunded(payment.refunds.all())
     save_payment(payment, before=before)
+    return mismatch
 
 
-def apply_charge(payment: Payment, fact: ChargeFact) -> None:
+def apply_charge(payment: Payment, fact: ChargeFact) -> str:
     """Bring a locked payment to what Stripe says of its charge's refunds."""
     before = Before.of(payment)
-    _take_charge(payment, fact)
+    mismatch = _take_charge(payment, fact)
+    payment.update_refunded(payment.refunds.all())
     save_payment(payment, before=before)
+    return mismatch
 
 
 def apply_refund(payment: Payment, fact: RefundFact) -> Refund:
@@ -78,11 +85,16 @@ def apply_refund(payment: Payment, fact: RefundFact) -> Refund:
     return refund
 
 
-def apply_dispute(payment: Payment, fact: DisputeFact) -> None:
+def apply_dispute(payment: Payment, fact: DisputeFact) -> str:
     """Bring a locked payment to what Stripe says of a dispute of its charge."""
     before = Before.of(payment)
-    payment.take_dispute(fact)
+    mismatch = payment.find_charge_mismatch(fact)
+    if mismatch:
+        _note_mismatch(payment, mismatch)
+    else:
+        payment.take_dispute(fact)
     save_payment(payment, before=before)
+    return mismatch
 
 
 def flag_mismatch(payment: Payment, mismatch: str) -> None:
@@ -100,18 +112,20 @@ def save_payment(payment: Payment, *, before: Before) -> None:
         transaction.on_commit(send, using=get_database(), robust=True)
 
 
-def _take_charge(payment: Payment, fact: ChargeFact) -> None:
+def _take_charge(payment: Payment, fact: ChargeFact) -> str:
+    mismatch = payment.find_charge_mismatch(fact)
+    if mismatch:
+        mismatch = f"charge {fact.id}: {mismatch}"
+        _note_mismatch(payment, mismatch)
+        return mismatch
     for refund_fact in fact.refunds:
         _take_refund(payment, refund_fact)
     payment.take_charge(fact)
-    payment.update_refunded(payment.refunds.all())
+    return ""
 
 
 def _take_refund(payment: Payment, fact: RefundFact) -> Refund:
-    rows = list(payment.refunds.filter(stripe_refund_id=fact.id))
-    if not rows and is_uuid(fact.refund_uuid):
-        rows = list(payment.refunds.filter(stripe_refund_id=None, uuid=fact.refund_uuid))
-    refund = rows[0] if rows else Refund(payment=payment, amount=fact.amount)
+    refund = _find_refund(payment, fact) or Refund(payment=payment, amount=fact.amount)
     mismatch = refund.find_mismatch(fact)
     if mismatch:
         _note_mismatch(payment, mismatch)
@@ -119,6 +133,17 @@ def _take_refund(payment: Payment, fact: RefundFact) -> Refund:
         refund.take(fact)
         refund.save()
     return refund
+
+
+def _find_refund(payment: Payment, fact: RefundFact) -> Refund | None:
+    refund = payment.refunds.filter(stripe_refund_id=fact.id).first()
+    if refund is None and is_uuid(fact.refund_uuid):
+        refund = payment.refunds.filter(stripe_refund_id=None, uuid=fact.refund_uuid).first()
+    return refund
+
+
+def _get_dispute(payment: Payment) -> tuple[bool, str, str]:
+    return payment.disputed, payment.stripe_dispute_id, payment.dispute_status
 
 
 def _note_mismatch(payment: Payment, mismatch: str) -> None:
@@ -137,7 +162,7 @@ def _get_changes(payment: Payment, *, before: Before) -> Iterator[Signal]:
         yield signals.payment_canceled
     if payment.amount_refunded > before.amount_refunded:
         yield signals.payment_refunded
-    if (payment.stripe_dispute_id, payment.dispute_status) != before.dispute:
+    if _get_dispute(payment) != before.dispute:
         yield signals.payment_disputed
     if payment.mismatch != before.mismatch:
         yield signals.payment_mismatched
