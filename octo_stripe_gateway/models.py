@@ -172,9 +172,24 @@ class Payment(models.Model):
             models.Index(fields=["created_at"], name="octo_payment_created"),
             models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
             models.Index(fields=["status", "created_at"], name="octo_payment_status"),
+            # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
+            models.Index(
+                fields=["reseller_reference"],
+                opclasses=["varchar_pattern_ops"],
+                name="octo_payment_reference",
+            ),
+            models.Index(
+                fields=["stripe_charge_id"], opclasses=["varchar_pattern_ops"], name="octo_payment_charge"
+            ),
         ]
         constraints = [
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_payment_amount"),
+        ]
+        permissions = [
+            ("refund_payment", "Can refund payment"),
+            ("capture_payment", "Can capture payment"),
+            ("cancel_payment", "Can cancel payment"),
+            ("sync_payment", "Can sync payment from Stripe"),
         ]
 
     def __str__(self) -> str:
@@ -471,6 +486,7 @@ class WebhookEvent(models.Model):
     class Meta:
         verbose_name = _("webhook event")
         verbose_name_plural = _("webhook events")
+        permissions = [("reprocess_webhookevent", "Can reprocess webhook event")]
         indexes = [models.Index(fields=["status", "received_at"], name="octo_webhook_event_status")]
         constraints = [
             models.UniqueConstraint(fields=["stripe_event_id", "stripe_account"], name="octo_webhook_event"),
