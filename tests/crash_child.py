@@ -1,0 +1,119 @@
+"""A process of its own that sends requests to the API and is killed, by SIGKILL, where it is told to.
+
+It reads one request as JSON from each line of its input, forks, and writes how the fork ended.
+Starting Python and Django once, not for each crash, is what makes a matrix of crashes affordable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import django
+from django.conf import settings
+
+# Where in an operation the process dies.
+POINTS = ("reserving", "reserved", "called", "applying", "applied")
+
+WRITES = ("INSERT", "UPDATE", "DELETE")
+
+
+class Assassin:
+    """Watches an operation's commits and calls, and kills the process at one point of it."""
+
+    def __init__(self, point: str, *, call: str) -> None:
+        self.point = point
+        self.call = call
+        self.called = False
+        self.wrote = False
+
+    def reach(self, point: str) -> None:
+        """Die here, if this is the place: nothing is flushed, closed or rolled back."""
+        if point == self.point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def note_query(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        """Note that the transaction has something to commit."""
+        self.wrote = self.wrote or sql.startswith(WRITES)
+        return execute(sql, *rest)
+
+    def watch_commits(self, connection: Any) -> None:
+        """Come before and after each commit of something written."""
+        commit = connection.commit
+
+        def watched() -> None:
+            wrote, self.wrote = self.wrote, False
+            if wrote:
+                self.reach("applying" if self.called else "reserving")
+            commit()
+            if wrote and self.called:
+                self.reach("applied")
+
+        connection.commit = watched
+        connection.execute_wrappers.append(self.note_query)
+
+    def watch_calls(self, client_class: Any) -> None:
+        """Come before and after the call that does the operation's work at Stripe."""
+        request = client_class.request
+
+        def watched(client: Any, method: str, url: str, *rest: Any) -> Any:
+            is_the_call = method == self.call
+            if is_the_call:
+                self.reach("reserved")
+            answer = request(client, method, url, *rest)
+            if is_the_call:
+                self.called = True
+                self.reach("called")
+            return answer
+
+        client_class.request = watched
+
+
+def run(job: dict[str, Any]) -> None:
+    """Send the request, and die at the point unless the operation never comes there."""
+    import stripe
+    from django.db import connection
+    from django.test import Client
+
+    settings.OCTO_STRIPE_GATEWAY["STRIPE_API_BASE"] = job["stripe"]
+    assassin = Assassin(job["point"], call=job["call"])
+    # Processing an event calls nobody: all that it writes is the answer.
+    assassin.called = not job["call"]
+    assassin.watch_calls(stripe.RequestsClient)
+    assassin.watch_commits(connection)
+    response = Client().generic(
+        job["method"],
+        job["path"],
+        job["body"],
+        content_type="application/json",
+        headers=job["headers"],
+    )
+    sys.stderr.write(f"{response.status_code} {response.content.decode()}\n")
+
+
+def main(*, database: str) -> None:
+    """Fork for each line, and say how the fork ended: `-9` for killed."""
+    settings.DATABASES["default"]["NAME"] = database
+    django.setup()
+    from django.test.utils import setup_test_environment
+    from django.urls import reverse
+
+    setup_test_environment()
+    # Imports the URLs, and by them whatever a request needs.
+    reverse("octo_stripe_gateway:payment-list")
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            run(json.loads(line))
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(database=sys.argv[1])

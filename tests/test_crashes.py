@@ -1,0 +1,322 @@
+"""A process is killed at each step of each operation, and a repeat or reconciliation alone heals it.
+
+The killed process is a real one (`crash_child.py`), the signal is SIGKILL, and its request goes through
+the API, as a client's would, to the tests' own PostgreSQL and to the emulator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.api import GatewayApi
+from tests.crash_child import POINTS
+from tests.ledger import assert_ledger_equals
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(
+        "connection.vendor == 'sqlite'", reason="another process cannot open SQLite's in-memory database"
+    ),
+]
+
+HEALERS = ("retry", "reconcile")
+KILLED = -9
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """What is asked, of which payment, what it leaves when done, and what when it never began."""
+
+    start: str
+    path: str
+    done: str
+    undone: str
+    body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    method: str = "POST"
+    call: str = "post"
+    keyed: bool = False
+    refunds: tuple[int, ...] = ()
+    points: tuple[str, ...] = POINTS
+    resumes_from: str = "reserved"
+    """The first point after which reconciliation ends what the client began."""
+
+    reconcile: tuple[str, ...] = ("--older-than", "0")
+    repeated_status: int = 200
+    """What a repeat is answered after the operation was done, and only its answer was lost."""
+
+
+PAYMENT = {"amount": 2000, "currency": "usd", "uuid": str(uuid.uuid4())}
+OPERATIONS = {
+    "create": Operation(
+        start="nothing",
+        path="/payments",
+        body=PAYMENT,
+        undone="",
+        done="pending",
+        repeated_status=201,
+    ),
+    "create, by key": Operation(
+        start="nothing",
+        path="/payments",
+        body={"amount": 2000, "currency": "usd"},
+        keyed=True,
+        undone="",
+        done="pending",
+        repeated_status=201,
+    ),
+    "complete": Operation(
+        start="paid at Stripe",
+        method="PATCH",
+        path="/payments/{id}/complete",
+        call="get",
+        undone="paid",
+        done="paid",
+        points=POINTS[1:],
+    ),
+    "refund": Operation(
+        start="paid",
+        path="/payments/{id}/refund",
+        refunds=(2000,),
+        undone="paid",
+        done="refunded",
+        repeated_status=422,
+    ),
+    "refund, by key": Operation(
+        start="paid",
+        path="/payments/{id}/refund",
+        keyed=True,
+        refunds=(2000,),
+        undone="paid",
+        done="refunded",
+    ),
+    # Without a key a partial refund that was answered looks like a new one: there is no "applied".
+    "partial refund": Operation(
+        start="paid",
+        path="/payments/{id}/refund",
+        body={"amount": 500},
+        refunds=(500,),
+        undone="paid",
+        done="paid",
+        points=POINTS[:-1],
+    ),
+    "partial refund, by key": Operation(
+        start="paid",
+        path="/payments/{id}/refund",
+        body={"amount": 500},
+        keyed=True,
+        refunds=(500,),
+        undone="paid",
+        done="paid",
+    ),
+    "capture": Operation(start="authorized", path="/payments/{id}/capture", undone="authorized", done="paid"),
+    "partial capture": Operation(
+        start="authorized",
+        path="/payments/{id}/capture",
+        body={"amount": 700},
+        keyed=True,
+        undone="authorized",
+        done="paid",
+    ),
+    # Nothing but its key is reserved for a cancellation: one that never reached Stripe is not resumed.
+    "cancel": Operation(
+        start="authorized",
+        path="/payments/{id}/cancel",
+        keyed=True,
+        undone="authorized",
+        done="canceled",
+        resumes_from="called",
+    ),
+    "cancel unpaid": Operation(
+        start="unpaid",
+        path="/payments/{id}/cancel",
+        undone="pending",
+        done="canceled",
+        points=POINTS[1:],
+        resumes_from="called",
+    ),
+    "event of a success": Operation(
+        start="paid at Stripe",
+        path="/webhooks",
+        call="",
+        undone="paid",
+        done="paid",
+        points=POINTS[3:],
+    ),
+    # A paid payment is settled: only a check of all since a date asks about it.
+    "event of a refund": Operation(
+        start="refunded at Stripe",
+        reconcile=("--from", "2026-01-01"),
+        path="/webhooks",
+        call="",
+        refunds=(800,),
+        undone="paid",
+        done="paid",
+        points=POINTS[3:],
+    ),
+}
+CELLS = [
+    pytest.param(name, point, healer, id=f"{name}-{point}-{healer}".replace(" ", "_"))
+    for name, operation in OPERATIONS.items()
+    for point in operation.points
+    for healer in HEALERS
+]
+
+
+class Crasher:
+    """Talks to the process that forks one to kill for each request."""
+
+    def __init__(self, *, database: str) -> None:
+        script = Path(__file__).with_name("crash_child.py")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", f"tests.{script.stem}", database],
+            cwd=script.parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def crash(self, **job: Any) -> int:
+        """Return how the process ended, a signal as a negative number."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def crasher(django_db_setup: None) -> Iterator[Crasher]:
+    crasher = Crasher(database=str(connection.settings_dict["NAME"]))
+    yield crasher
+    crasher.close()
+
+
+@pytest.fixture(scope="module")
+def table(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], list[str]]]:
+    """Collects what healed what, and prints it when all is done."""
+    healed: dict[tuple[str, str], list[str]] = {}
+    yield healed
+    lines = [
+        "",
+        "",
+        "Killed at (column), healed by:",
+        f"{'':24}" + "".join(f"{point:17}" for point in POINTS),
+    ]
+    for name, operation in OPERATIONS.items():
+        cells = [
+            ", ".join(healed.get((name, point), ["?"])) if point in operation.points else "-"
+            for point in POINTS
+        ]
+        lines.append(f"{name:24}" + "".join(f"{cell:17}" for cell in cells).rstrip())
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(("name", "point", "healer"), CELLS)
+def test_crash_is_healed(
+    name: str,
+    point: str,
+    healer: str,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    crasher: Crasher,
+    table: dict[tuple[str, str], list[str]],
+) -> None:
+    operation = OPERATIONS[name]
+    request = prepare(operation, api=api, stripe=stripe)
+    ended = crasher.crash(**request, point=point, call=operation.call, stripe=stripe.url)
+    assert ended == KILLED, "the operation never came to this point"
+
+    if healer == "retry":
+        assert_retry_ends(operation, request=request, point=point, api=api)
+    else:
+        call_command("reconcile_payments", *operation.reconcile)
+    done = healer == "retry" or POINTS.index(point) >= POINTS.index(operation.resumes_from)
+    assert_ended(operation, done=done, stripe=stripe)
+
+    assert {response.status_code for response in api.deliver(stripe)} <= {200}
+    assert_ended(operation, done=done, stripe=stripe)
+    table.setdefault((name, point), []).append(healer)
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.keyed])
+def test_client_may_repeat_by_key_after_reconciliation(
+    name: str, point: str, api: GatewayApi, stripe: StripeEmulator, crasher: Crasher
+) -> None:
+    operation = OPERATIONS[name]
+    request = prepare(operation, api=api, stripe=stripe)
+    crasher.crash(**request, point=point, call=operation.call, stripe=stripe.url)
+    call_command("reconcile_payments", *operation.reconcile)
+    assert_retry_ends(operation, request=request, point=point, api=api)
+    assert_ended(operation, done=True, stripe=stripe)
+
+
+def prepare(operation: Operation, *, api: GatewayApi, stripe: StripeEmulator) -> dict[str, Any]:
+    """Bring a payment to where the operation starts, and return the request for it."""
+    payment: dict[str, Any] = {}
+    if operation.start in {"unpaid", "paid at Stripe", "refunded at Stripe"}:
+        payment = api.create().json()
+    if operation.start in {"paid at Stripe", "refunded at Stripe"}:
+        stripe.confirm(payment["stripePaymentIntentId"])
+    if operation.start == "refunded at Stripe":
+        api.complete(payment)
+        stripe.refund(payment["stripePaymentIntentId"], amount=800)
+    if operation.start in {"paid", "authorized"}:
+        payment = getattr(api, operation.start)(stripe)
+    return get_request(operation, payment=payment, stripe=stripe)
+
+
+def get_request(operation: Operation, *, payment: dict[str, Any], stripe: StripeEmulator) -> dict[str, Any]:
+    body = json.dumps(operation.body) if operation.body else ""
+    headers = {"Authorization": "Bearer gateway-key"}
+    if operation.keyed:
+        headers["Idempotency-Key"] = "the-client's"
+    if operation.path == "/webhooks":
+        event_type = "refund.created" if operation.refunds else "payment_intent.succeeded"
+        signed, signature = stripe.signed(event_type)
+        body, headers = signed.decode(), {"Stripe-Signature": signature}
+    path = "/bookings" + operation.path.format_map(payment)
+    return {"method": operation.method, "path": path, "body": body, "headers": headers}
+
+
+def assert_retry_ends(operation: Operation, *, request: dict[str, Any], point: str, api: GatewayApi) -> None:
+    response = api.client.generic(
+        request["method"],
+        request["path"],
+        request["body"],
+        content_type="application/json",
+        headers=request["headers"],
+    )
+    usual = 201 if operation.start == "nothing" else 200
+    expected = operation.repeated_status if point == "applied" else usual
+    assert response.status_code == expected, response.content
+    if operation.start == "nothing":
+        assert response.json()["stripeClientSecret"]
+
+
+def assert_ended(operation: Operation, *, done: bool, stripe: StripeEmulator) -> None:
+    """Check that there is one of everything that was done, and that the ledger says so."""
+    status = operation.done if done else operation.undone
+    assert list(Payment.objects.values_list("status", flat=True)) == ([status] if status else [])
+    assert len(stripe.payment_intents) == bool(status)
+    refunds = operation.refunds if done or operation.start == "refunded at Stripe" else ()
+    assert [refund["amount"] for refund in stripe.refunds.values()] == list(refunds)
+    assert len(stripe.charges) == (operation.start not in {"nothing", "unpaid"})
+    assert_ledger_equals(stripe)
