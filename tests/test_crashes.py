@@ -158,7 +158,7 @@ OPERATIONS = {
     # A paid payment is settled: only a check of all since a date asks about it.
     "event of a refund": Operation(
         start="refunded at Stripe",
-        reconcile=("--from", "2026-01-01"),
+        reconcile=("--from", "2026-01-01", "--older-than", "0"),
         path="/webhooks",
         call="",
         refunds=(800,),
@@ -224,6 +224,7 @@ def table(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], list
             for point in POINTS
         ]
         lines.append(f"{name:24}" + "".join(f"{cell:17}" for cell in cells).rstrip())
+    lines.append("* left undone: nothing had been reserved, and the client was not answered")
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         sys.stdout.write("\n".join(lines) + "\n")
 
@@ -252,10 +253,10 @@ def test_crash_is_healed(
 
     assert {response.status_code for response in api.deliver(stripe)} <= {200}
     assert_ended(operation, done=done, stripe=stripe)
-    table.setdefault((name, point), []).append(healer)
+    table.setdefault((name, point), []).append(healer if done else f"{healer}*")
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", ["reserved", "called"])
 @pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.keyed])
 def test_client_may_repeat_by_key_after_reconciliation(
     name: str, point: str, api: GatewayApi, stripe: StripeEmulator, crasher: Crasher
