@@ -1,0 +1,366 @@
+"""Any order, repetition and loss of a true history's events ends where Stripe's own record is."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+import stripe as sdk
+from django.db import transaction
+from django.db.models import QuerySet
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from octo_stripe_gateway import events, services
+from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
+from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
+from octo_stripe_gateway.testing.emulator.server import _Handler
+
+pytestmark = pytest.mark.django_db
+
+AMOUNT = 2000
+START = 1_800_000_000
+FINAL = {"succeeded", "canceled"}
+OPEN_REFUND = {"pending", "requires_action"}
+# When a row came to be so depends on what came first: see Payment.update_status.
+BY_ARRIVAL = {"id", "created_at", "updated_at", "failed_at", "refunded_at"}
+
+CARDS = (
+    "pm_card_visa",
+    "pm_card_chargeDeclined",
+    "pm_card_chargeDeclinedInsufficientFunds",
+    "pm_card_authenticationRequired",
+    "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds",
+    "pm_usBankAccount_success",
+    "pm_usBankAccount_accountClosed",
+    "pm_card_pendingRefund",
+)
+LOOKS = ("complete", "reconcile", "deliver")
+ATTEMPTS = ("attempt", "attempt", "pass_challenge", "fail_challenge", "settle", "fail_settlement")
+ENDS = ("pay", "pay", "pay_pending_refunds", "authorize_and_capture", "cancel", "cancel_elsewhere")
+AFTERMATH = (
+    "refund",
+    "refund_elsewhere",
+    "refund_all_elsewhere",
+    "refund_succeeds",
+    "refund_fails",
+    "refund_asks",
+    "refund_is_canceled",
+    "dispute",
+    "close_dispute",
+)
+
+
+def steps(verbs: tuple[str, ...], *, max_size: int) -> st.SearchStrategy[list[tuple[str, int, int]]]:
+    """Make a part of a history: what happens, a number that says how, and the seconds that pass before."""
+    step = st.tuples(st.sampled_from(verbs), st.integers(0, 7), st.sampled_from((0, 0, 1, 5)))
+    return st.lists(step, max_size=max_size)
+
+
+HISTORIES = st.tuples(
+    steps(ATTEMPTS + LOOKS, max_size=6), steps(ENDS + LOOKS, max_size=3), steps(AFTERMATH + LOOKS, max_size=9)
+).map(lambda parts: [step for part in parts for step in part])
+PROPERTY = settings(
+    max_examples=1000 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else 60,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class History:
+    """One payment at Stripe, what happens to it there, and the row that hears of it."""
+
+    def __init__(self, stripe: StripeEmulator, *, manual: bool) -> None:
+        stripe.reset()
+        self.stripe = stripe
+        self.second = START
+        stripe.clock = lambda: self.second
+        method = Payment.CaptureMethod.MANUAL if manual else Payment.CaptureMethod.AUTOMATIC
+        self.pk = services.create_payment(AMOUNT, currency="usd", capture_method=method).payment.pk
+        self.intent_id = self.row.stripe_payment_intent_id or ""
+        self.states: dict[int, set[tuple[str, bool]]] = defaultdict(set)
+
+    @property
+    def row(self) -> Payment:
+        return Payment.objects.get(pk=self.pk)
+
+    @property
+    def refunds(self) -> QuerySet[Refund]:
+        """The refunds that are at Stripe too, which those that it refused are not."""
+        return self.row.refunds.exclude(stripe_refund_id=None)
+
+    @property
+    def intent(self) -> Any:
+        return self.stripe.payment_intents[self.intent_id]
+
+    @property
+    def charge(self) -> Any:
+        return self.stripe.charges.get(self.intent["latest_charge"] or "", {})
+
+    @property
+    def state(self) -> tuple[str, bool]:
+        """How the intent stands, and whether the last attempt failed."""
+        status = self.intent["status"]
+        return status, status == "requires_payment_method" and bool(self.intent["last_payment_error"])
+
+    def run(self, steps: list[tuple[str, int, int]]) -> None:
+        for verb, number, seconds in steps:
+            self.second += seconds
+            self.states[self.second].add(self.state)
+            with self.watched(), allow_refusals():
+                getattr(self, verb)(number)
+            self.states[self.second].add(self.state)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """See that nothing happens to the row that never may."""
+        before = self.row
+        yield
+        after = self.row
+        if before.intent_status == "succeeded":
+            assert after.status in {Payment.Status.PAID, Payment.Status.REFUNDED}
+            assert after.confirmed_at
+        assert 0 <= after.amount_refunded <= after.amount_received <= AMOUNT
+        assert 0 <= after.amount_reserved <= AMOUNT
+        assert after.amount_capturable in {0, AMOUNT}
+        assert after.mismatch == ""
+
+    # What a customer, a bank or a colleague does.
+
+    def attempt(self, number: int) -> None:
+        self.stripe.confirm(self.intent_id, CARDS[number])
+
+    def pay(self, number: int) -> None:
+        self.stripe.confirm(self.intent_id, "pm_card_visa")
+
+    def pay_pending_refunds(self, number: int) -> None:
+        self.stripe.confirm(self.intent_id, "pm_card_pendingRefund")
+
+    def authorize_and_capture(self, number: int) -> None:
+        with allow_refusals():
+            self.stripe.confirm(self.intent_id, "pm_card_visa")
+        if number % 2:
+            services.complete_payment(self.row)
+            services.capture_payment(self.row, amount=AMOUNT - 100 * number)
+        else:
+            self.request("capture", {"amount_to_capture": AMOUNT - 100 * number})
+
+    def pass_challenge(self, number: int) -> None:
+        self.stripe.authenticate(self.intent_id)
+
+    def fail_challenge(self, number: int) -> None:
+        self.stripe.authenticate(self.intent_id, succeed=False)
+
+    def settle(self, number: int) -> None:
+        self.stripe.settle(self.intent_id)
+
+    def fail_settlement(self, number: int) -> None:
+        self.stripe.settle(self.intent_id, succeed=False)
+
+    def cancel(self, number: int) -> None:
+        services.cancel_payment(self.row)
+
+    def cancel_elsewhere(self, number: int) -> None:
+        self.request("cancel", {})
+
+    def refund(self, number: int) -> None:
+        services.refund_payment(self.row, amount=100 * number or None)
+
+    def refund_elsewhere(self, number: int) -> None:
+        self.stripe.refund(self.intent_id, amount=100 + 200 * number)
+
+    def refund_all_elsewhere(self, number: int) -> None:
+        self.stripe.refund(self.intent_id)
+
+    def refund_succeeds(self, number: int) -> None:
+        self.settle_refund(number, "succeeded")
+
+    def refund_fails(self, number: int) -> None:
+        self.settle_refund(number, "failed")
+
+    def refund_asks(self, number: int) -> None:
+        self.settle_refund(number, "requires_action", of=OPEN_REFUND)
+
+    def refund_is_canceled(self, number: int) -> None:
+        self.settle_refund(number, "canceled", of=OPEN_REFUND)
+
+    def settle_refund(self, number: int, status: Any, *, of: set[str] | None = None) -> None:
+        among = [
+            refund["id"] for refund in self.stripe.refunds.values() if of is None or refund["status"] in of
+        ]
+        if among:
+            self.stripe.settle_refund(among[number % len(among)], status=status)
+
+    def dispute(self, number: int) -> None:
+        if self.intent["status"] == "succeeded" and not self.stripe.disputes:
+            self.stripe.open_dispute(self.intent_id, amount=100 + 100 * number)
+
+    def close_dispute(self, number: int) -> None:
+        for dispute_id in self.stripe.disputes:
+            self.stripe.close_dispute(dispute_id, won=bool(number % 2))
+
+    def request(self, action: str, params: Any) -> None:
+        """Do with the intent what another program may, of which the row hears by event only."""
+        intents = sdk.StripeClient("sk_test_x", base_addresses={"api": self.stripe.url}).v1.payment_intents
+        getattr(intents, action)(self.intent_id, params)
+
+    # How the row hears of it.
+
+    def complete(self, number: int) -> None:
+        services.complete_payment(self.row)
+
+    def reconcile(self, number: int) -> None:
+        services.reconcile_payment(self.row)
+
+    def deliver(self, number: int) -> None:
+        log = self.stripe.events
+        self.deliver_all([log[number % len(log)]])
+
+    def deliver_all(self, logged: list[Any]) -> None:
+        for event in logged:
+            with self.watched():
+                events.receive_event(event.payload)
+
+    # How it ends.
+
+    def describe_row(self) -> dict[str, Any]:
+        """Return all that the facts decide, of the payment and its refunds."""
+        row = self.row
+        columns = {
+            field.attname: getattr(row, field.attname)
+            for field in Payment._meta.concrete_fields
+            if field.attname not in BY_ARRIVAL
+        }
+        names = ("amount", "reason", "status", "status_as_of", "failure_reason", "stripe_created")
+        refunds = {each.stripe_refund_id: [getattr(each, name) for name in names] for each in self.refunds}
+        return columns | {"refunds": refunds}
+
+    def assert_row_equals_stripe(self, *, hears_disputes: bool) -> None:
+        row, charge = self.row, self.charge
+        state = (row.intent_status, bool(row.failure_code))
+        assert state == self.state
+        assert row.status == self.get_expected_status()
+        assert row.amount_received == self.intent["amount_received"]
+        assert row.amount_capturable == self.intent["amount_capturable"]
+        assert row.amount_refunded == charge.get("amount_refunded", 0)
+        assert row.amount_reserved == 0
+        assert row.stripe_charge_id == charge.get("id", "")
+        assert row.disputed == charge.get("disputed", False)
+        if hears_disputes:
+            statuses = [dispute["status"] for dispute in self.stripe.disputes.values()]
+            assert row.dispute_status == "".join(statuses)
+        assert {each.stripe_refund_id: (each.amount, each.status) for each in self.refunds} == {
+            refund_id: (refund["amount"], refund["status"])
+            for refund_id, refund in self.stripe.refunds.items()
+        }
+
+    def get_expected_status(self) -> str:
+        status, declined = self.state
+        if status == "succeeded":
+            return "refunded" if self.charge["refunded"] else "paid"
+        known = {"requires_capture": "authorized", "canceled": "canceled"}
+        return known.get(status, "failed" if declined else "pending")
+
+    def ended_in_a_tie(self) -> bool:
+        """Tell whether the row shows another open state of the second of the last one."""
+        row = self.row
+        states = self.states[row.intent_as_of // 1000]
+        shown = (row.intent_status, bool(row.failure_code))
+        return self.state[0] not in FINAL and shown != self.state and {shown, self.state} <= states
+
+    def forget_ties_of_refunds(self) -> None:
+        """Let the row show Stripe's state where it shows another open one of the same second."""
+        for refund in self.row.refunds.filter(status__in=OPEN_REFUND):
+            last = [
+                e for e in self.stripe.events if e.payload["data"]["object"]["id"] == refund.stripe_refund_id
+            ]
+            states = {
+                e.payload["data"]["object"]["status"]
+                for e in last
+                if e.payload["created"] * 1000 == refund.status_as_of
+            }
+            at_stripe = self.stripe.refunds[refund.stripe_refund_id or ""]["status"]
+            if {refund.status, at_stripe} <= states & OPEN_REFUND:
+                Refund.objects.filter(pk=refund.pk).update(status=at_stripe)
+
+
+@contextmanager
+def allow_refusals() -> Iterator[None]:
+    """Leave out a step that Stripe or the row does not allow at that point."""
+    try:
+        yield
+    except (StripeApiError, StripeRefusedError, UnprocessableError, sdk.InvalidRequestError):
+        return
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Undo what is written, in a transaction within which durable ones may open, as in a TestCase."""
+    block: Any = transaction.atomic()
+    block._from_testcase = True
+    with block:
+        yield
+        transaction.set_rollback(True)
+
+
+@pytest.fixture
+def stripe_at(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., History]]:
+    clock = stripe.clock
+    monkeypatch.setattr(_Handler, "date_time_string", lambda *args: formatdate(stripe.clock(), usegmt=True))
+    yield lambda **kwargs: History(stripe, **kwargs)
+    stripe.clock = clock
+
+
+def shuffled(logged: list[Any], *, seed: int) -> list[Any]:
+    """Return all events in an order of their own, some of them several times."""
+    chance = random.Random(seed)
+    deliveries = logged + chance.choices(logged, k=len(logged) // 3)
+    chance.shuffle(deliveries)
+    return deliveries
+
+
+@PROPERTY
+@given(steps=HISTORIES, manual=st.booleans(), seeds=st.tuples(st.integers(0, 999), st.integers(0, 999)))
+def test_any_order_of_all_events_ends_at_the_same_row_and_at_stripes_record(
+    stripe_at: Callable[..., History], steps: list[Any], manual: bool, seeds: tuple[int, int]
+) -> None:
+    with rolled_back():
+        history = stripe_at(manual=manual)
+        history.run(steps)
+        ends = []
+        for seed in seeds:
+            with rolled_back():
+                history.deliver_all(shuffled(history.stripe.events, seed=seed))
+                ends.append(history.describe_row())
+        assert ends[0] == ends[1]
+        history.deliver_all(history.stripe.events)
+        assert history.describe_row() == ends[0]
+        if not history.ended_in_a_tie():
+            history.forget_ties_of_refunds()
+            history.assert_row_equals_stripe(hears_disputes=True)
+
+
+@PROPERTY
+@given(steps=HISTORIES, manual=st.booleans(), seed=st.integers(0, 999))
+def test_reconciling_makes_good_for_any_lost_event(
+    stripe_at: Callable[..., History], steps: list[Any], manual: bool, seed: int
+) -> None:
+    with rolled_back():
+        history = stripe_at(manual=manual)
+        history.run(steps)
+        chance = random.Random(seed)
+        heard = [event for event in history.stripe.events if chance.random() < 0.5]
+        history.deliver_all(shuffled(heard, seed=seed))
+        history.second += 1
+        history.reconcile(0)
+        history.assert_row_equals_stripe(hears_disputes=False)
