@@ -28,7 +28,7 @@ class BookingForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def book(self, visitor: str) -> Booking:
         """Write the booking down with today's price."""
-        booking = self.save(commit=False)
+        booking: Booking = self.save(commit=False)
         booking.visitor = visitor
         booking.amount = booking.tour.price * booking.people
         booking.currency = booking.tour.currency

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.crypto import get_random_string
@@ -24,6 +26,8 @@ class Tour(models.Model):
     description = models.TextField()
     price = models.PositiveIntegerField()
     currency = models.CharField(max_length=3)
+
+    objects: ClassVar[models.Manager[Tour]] = models.Manager()
 
     class Meta:
         ordering = ["pk"]
@@ -50,6 +54,8 @@ class Booking(models.Model):
     currency = models.CharField(max_length=3)
     created_at = models.DateTimeField(auto_now_add=True)
     payments = PaymentRelation(related_query_name="booking")
+
+    objects: ClassVar[models.Manager[Booking]] = models.Manager()
 
     class Meta:
         ordering = ["-created_at"]

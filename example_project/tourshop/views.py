@@ -80,11 +80,14 @@ def bookings(request: HttpRequest) -> HttpResponse:
 def create_booking(request: HttpRequest) -> HttpResponse:
     """Take a booking in, to be paid for next; the session owns it."""
     try:
-        form = BookingForm(json.loads(request.body))
+        chosen = json.loads(request.body)
     except ValueError:
-        return refuse("The body is not valid JSON.")
+        chosen = None
+    if not isinstance(chosen, dict):
+        return refuse("The body is not a JSON object.")
+    form = BookingForm(chosen)
     if not form.is_valid():
-        return refuse(" ".join(message for messages in form.errors.values() for message in messages))
+        return refuse(" ".join(str(message) for messages in form.errors.values() for message in messages))
     visitor = request.session.setdefault("visitor", uuid.uuid4().hex)
     return JsonResponse(describe(form.book(visitor)), status=201)
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.db import migrations
 
 TOURS = [
@@ -7,7 +9,7 @@ TOURS = [
 ]
 
 
-def add_tours(apps, schema_editor):
+def add_tours(apps: Any, schema_editor: Any) -> None:
     tour = apps.get_model("tourshop", "Tour")
     tour.objects.bulk_create(
         tour(name=name, description=description, price=price, currency=currency)

@@ -44,6 +44,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until told to stop."""
         check_variables()
+        check_port(options["port"], option="--port")
+        if get_mode() == "emulator":
+            check_port(options["emulator_port"], option="--emulator-port")
         with suppress(KeyboardInterrupt), ExitStack() as stack:
             call_command("migrate", verbosity=0)
             if get_mode() == "emulator":
@@ -76,7 +79,6 @@ class Command(BaseCommand):
 @contextmanager
 def serve(port: int) -> Iterator[None]:
     """Serve the shop on this machine."""
-    check_port(port, option="--port")
     server = ThreadedWSGIServer((HOST, port), WSGIRequestHandler)
     server.set_app(StaticFilesHandler(get_internal_wsgi_application()))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -92,7 +94,6 @@ def serve(port: int) -> Iterator[None]:
 @contextmanager
 def emulate(port: int, *, shop_port: int) -> Iterator[None]:
     """Have the emulator stand in for Stripe, its events sent to the shop."""
-    check_port(port, option="--emulator-port")
     # It keeps nothing from one run to the next, so what was to be paid then can't be paid now.
     Booking.objects.filter(status=Booking.Status.PENDING).update(status=Booking.Status.CANCELLED)
     with StripeEmulator(

@@ -17,7 +17,9 @@ const APPEARANCE = {
   },
 };
 const STATUSES = {PENDING: "To be paid", CONFIRMED: "Confirmed", CANCELLED: "Cancelled"};
-const UNSETTLED = "Your bank has not decided yet. The booking is confirmed as soon as it has: reload to see.";
+const UNSETTLED = "Your payment is on its way. This page changes as soon as the booking is confirmed.";
+const UNAUTHENTICATED = "Your bank could not make sure that it was you. Try again, or use another card.";
+const PAUSE = 1000;
 
 /**
  * @typedef {{amount: number, currency: string, currencyPrecision: number}} Money
@@ -88,24 +90,43 @@ async function pay() {
     await prepare(checkout);
     return;
   }
-  const {payment, stripe, elements} = checkout;
+  const {booking, payment, stripe, elements} = checkout;
   const {error} = await stripe.confirmPayment({
     elements,
     redirect: "if_required",
     confirmParams: {return_url: `${location.origin}/?payment=${payment.uuid}`},
   });
   if (error && ["card_error", "validation_error"].includes(error.type)) {
-    throw new ShopError(error.message);
+    throw new ShopError(getReason(error));
   }
   // After any other error the money may have moved all the same, and only the server can tell.
   const {status} = await completePayment(payment.uuid);
-  if (error && status !== "CONFIRMED") throw new ShopError(error.message);
-  await (status === "PENDING" ? wait() : route());
+  if (error && status !== "CONFIRMED") throw new ShopError(getReason(error));
+  await watch(booking, showUnsettled);
+}
+
+/** Return why a payment failed; Stripe's API words this one for developers. */
+function getReason({code, message}) {
+  return code === "payment_intent_authentication_failure" ? UNAUTHENTICATED : message;
 }
 
 async function refund(form) {
+  const reference = currentReference();
   await call("POST", `${PAYMENTS}/${form.dataset.payment}/refund`, {body: {}});
-  await route();
+  await watch({reference, status: "CONFIRMED"});
+}
+
+/** Wait until the booking has changed, which may be after the payment has, and show it. */
+async function watch({reference, status}, meanwhile = () => {}) {
+  while (currentReference() === reference) {
+    const bookings = await loadBookings();
+    if (bookings.find((one) => one.reference === reference)?.status !== status) {
+      await route();
+      return;
+    }
+    meanwhile();
+    await new Promise((resolve) => { setTimeout(resolve, PAUSE); });
+  }
 }
 
 async function copy(button) {
@@ -122,11 +143,15 @@ async function copy(button) {
 
 // Where the visitor is: the booking that the address names, or else the tours.
 
+function currentReference() {
+  return location.hash.slice(1);
+}
+
 async function route() {
   leave();
-  const reference = location.hash.slice(1);
+  const reference = currentReference();
   const bookings = await loadBookings();
-  if (reference !== location.hash.slice(1)) return;
+  if (reference !== currentReference()) return;
   const booking = bookings.find((one) => one.reference === reference);
   if (!booking) show("choose");
   else if (booking.status === "PENDING") await checkOut(booking);
@@ -142,7 +167,7 @@ async function returnFromBank() {
   const {payable, failure} = await completePayment(uuid);
   history.replaceState(null, "", `/#${payable.id}`);
   await route();
-  if (failure) find("#pay .error").textContent = failure.message;
+  if (failure) find("#pay .error").textContent = getReason(failure);
 }
 
 async function checkOut(booking) {
@@ -160,7 +185,11 @@ async function prepare(current) {
     await mountForm(current);
   } catch (problem) {
     button.textContent = "Try again";
-    throw problem;
+    // Refused because it has been paid, in another tab or at a bank that took its time?
+    const bookings = await loadBookings();
+    const {reference} = current.booking;
+    if (bookings.find((one) => one.reference === reference)?.status === "PENDING") throw problem;
+    await route();
   }
 }
 
@@ -169,14 +198,14 @@ async function mountForm(current) {
   const payment = await requestPayment(current.booking);
   if (checkout !== current) return;
   if (!["PENDING", "FAILED"].includes(payment.status)) {
-    await route();
+    await watch(current.booking, showUnsettled);
     return;
   }
   if (!window.Stripe) throw new ShopError("Stripe's payment form could not be loaded. Reload the page.");
   const stripe = window.Stripe(payment.publishableKey);
   const {paymentIntent} = await stripe.retrievePaymentIntent(payment.stripeClientSecret);
   if (paymentIntent?.status === "processing") {
-    wait();
+    await watch(current.booking, showUnsettled);
     return;
   }
   const elements = stripe.elements({clientSecret: payment.stripeClientSecret, appearance: APPEARANCE});
@@ -201,8 +230,8 @@ function leave() {
   find("#payment-form button").hidden = false;
 }
 
-/** Tell that the money is on its way: paying again would pay twice. */
-function wait() {
+/** Tell that the money is on its way, and take the form away: paying again would pay twice. */
+function showUnsettled() {
   find("#payment-form button").hidden = true;
   find("#card").replaceChildren();
   find("#pay .notice").textContent = UNSETTLED;

@@ -1,0 +1,19 @@
+"""A plugin, since a fixture of the whole session must not be made once for each module that imports it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.demo import Demo, run_demo
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[Demo]:
+    """One demo for all tests; each comes as a new visitor."""
+    with tempfile.TemporaryDirectory() as directory, run_demo(Path(directory)) as demo:
+        yield demo
+        demo.stop()
