@@ -159,16 +159,18 @@ def test_body_without_a_length_is_refused(
     assert_refused(answer, stripe)
 
 
-NOT_AMOUNTS = [None, True, "2000", 20.5, 2000.0, 1e3, "", [], {}, [2000], 0, -1, 2**63, 10**30]
-NOT_TEXTS = [None, True, 7, 1.5, [], {}, ["a"], {"a": "b"}, "", " ", "a\0b"]
-WRONG = {
+NOT_AMOUNTS: list[Any] = [None, True, "2000", 20.5, 2000.0, 1e3, "", [], {}, [2000], 0, -1, 2**63, 10**30]
+NOT_VALUES: list[Any] = [None, True, 7, 1.5, [], {}, "a\0b", "x" * 501]
+NOT_IDS: list[Any] = [None, True, 1.5, [], {}, "", " ", "a\0b", 0, -1, 10**30, "9" * 5000, "x", "1;--"]
+NOT_TEXTS: list[Any] = [None, True, 7, 1.5, [], {}, ["a"], {"a": "b"}, "", " ", "a\0b"]
+WRONG: dict[str, list[Any]] = {
     "amount": NOT_AMOUNTS,
     "currency": [*NOT_TEXTS, "us", "usdd", "us1", "€ur", "us d", "\u0131st", "u\u017fd"],
     "uuid": [*NOT_TEXTS, "x", "123e4567e89b42d3a456426614174000", "{123e4567-e89b-42d3-a456-426614174000}"],
     "captureMethod": [*NOT_TEXTS, "later", "MANUAL"],
     "metadata": [
         *(wrong for wrong in NOT_TEXTS if wrong not in [{}, {"a": "b"}]),
-        *({"a": wrong} for wrong in [None, True, 7, 1.5, [], {}, "a\0b", "x" * 501]),
+        *({"a": wrong} for wrong in NOT_VALUES),
         *({key: "a"} for key in ["", "k" * 41, "a\0b", "a[b]", "octo_payment"]),
         {str(number): "a" for number in range(50)},
     ],
@@ -180,8 +182,7 @@ WRONG = {
         *(wrong for wrong in NOT_TEXTS if wrong is not None),
         *({"type": wrong, "id": 1} for wrong in [*NOT_TEXTS, "nope", "shop.Booking"]),
         *({"type": kind} for kind in ["booking", "voucher", "ticket"]),
-        *({"type": "booking", "id": wrong} for wrong in [None, True, 1.5, [], {}, "", " ", "a\0b"]),
-        *({"type": "booking", "id": wrong} for wrong in [0, -1, 10**30, "9" * 5000, "x", "1;--"]),
+        *({"type": "booking", "id": wrong} for wrong in NOT_IDS),
         *({"type": "ticket", "id": wrong} for wrong in ["a\0b", "nope", 0, "x" * 5000]),
         *({"type": "voucher", "id": wrong} for wrong in ["a\0b", "nope", 7, "1" * 32]),
     ],

@@ -141,7 +141,7 @@ def test_error_has_its_status_code_and_message(
 
 @pytest.mark.parametrize(("wait", "seconds"), [(None, 1), (0, 1), (0.2, 1), (59.1, 60)])
 def test_throttled_wait_is_given_in_whole_seconds(wait: float | None, seconds: int) -> None:
-    octo = OctoError(drf.Throttled(wait=wait))  # type: ignore[arg-type]
+    octo = OctoError(drf.Throttled(wait=wait))
     assert octo.body["retryAfter"] == seconds
     assert octo.headers["Retry-After"] == str(seconds)
 

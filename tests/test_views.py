@@ -377,10 +377,10 @@ class TestIdempotency:
     def test_same_uuid_gives_the_same_payment_and_its_secret(
         self, api: GatewayApi, stripe: StripeEmulator
     ) -> None:
-        body = {"uuid": str(uuid.uuid4()), "amount": 2000, "currency": "usd"}
-        first, second = api.create(body), api.create({**body, "uuid": body["uuid"].upper()})
+        own = str(uuid.uuid4())
+        first, second = (api.create({"uuid": each, "amount": 2000}) for each in (own, own.upper()))
         assert first.status_code == second.status_code == 201
-        assert first.json()["uuid"] == body["uuid"]
+        assert first.json()["uuid"] == own
         assert second.json()["stripeClientSecret"] == first.json()["stripeClientSecret"]
         assert len(stripe.payment_intents) == Payment.objects.count() == 1
 
