@@ -59,12 +59,12 @@ class PaymentMismatchError(GatewayError):
 
 
 class StripeError(GatewayError):
-    """A call to Stripe failed; `answered` tells whether Stripe may have kept this outcome."""
+    """A call to Stripe failed; `replayed` tells that Stripe will answer its idempotency key so for good."""
 
-    def __init__(self, message: Any, *, stripe_code: str = "", answered: bool = False) -> None:
+    def __init__(self, message: Any, *, stripe_code: str = "", replayed: bool = False) -> None:
         super().__init__(message)
         self.stripe_code = stripe_code
-        self.answered = answered
+        self.replayed = replayed
 
 
 class StripeRefusedError(StripeError, BadRequestError):

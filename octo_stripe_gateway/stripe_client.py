@@ -119,7 +119,7 @@ def capture_payment_intent(payment: Payment) -> PaymentIntentFact:
         ),
         idempotency_key=f"{payment.uuid}-capture-{payment.stripe_attempt}",
     )
-    return _read_intent(answer)
+    return _read_change(payment, answer)
 
 
 def cancel_payment_intent(payment: Payment) -> PaymentIntentFact:
@@ -129,7 +129,7 @@ def cancel_payment_intent(payment: Payment) -> PaymentIntentFact:
         lambda client, options: client.v1.payment_intents.cancel(_get_intent_id(payment), {}, options),
         idempotency_key=f"{payment.uuid}-cancel-{payment.stripe_attempt}",
     )
-    return _read_intent(answer)
+    return _read_change(payment, answer)
 
 
 def create_refund(refund: Refund) -> RefundFact:
@@ -246,6 +246,16 @@ def _read_intent(answer: StripeObject, *, at_creation: bool = False) -> PaymentI
     return PaymentIntentFact.from_object(stripe_object, as_of=as_of)
 
 
+def _read_change(payment: Payment, answer: StripeObject) -> PaymentIntentFact:
+    # A replayed answer shows the charge as it was, without what was refunded since.
+    replayed = _is_replayed(getattr(answer.last_response, "headers", None))
+    return retrieve_payment_intent(payment) if replayed else _read_intent(answer)
+
+
+def _is_replayed(headers: Mapping[str, str] | None) -> bool:
+    return (headers or {}).get("Idempotent-Replayed") == "true"
+
+
 def _get_as_of(answer: StripeObject) -> int:
     headers: Mapping[str, str] = getattr(answer.last_response, "headers", None) or {}
     date = headers.get("Date")
@@ -275,9 +285,8 @@ def _translate_error(error: stripe.StripeError, *, payment: Payment) -> Exceptio
         return StripeRateLimitedError(_("Stripe has had too many requests; try again."))
     if status in {401, 403}:
         return StripeRejectedCredentialsError(_("Stripe does not accept the gateway's key."))
-    if 400 <= status < 500:
+    if 400 <= status < 500 and not isinstance(error, stripe.IdempotencyError):
         message = redact_text(error.user_message or _("Stripe refused the request."))
-        return StripeRefusedError(message, stripe_code=code, answered=True)
-    return StripeUnavailableError(
-        _("Stripe could not be reached; try again."), stripe_code=code, answered=status >= 500
-    )
+        return StripeRefusedError(message, stripe_code=code)
+    message = _("Stripe could not be reached; try again.")
+    return StripeUnavailableError(message, stripe_code=code, replayed=_is_replayed(error.headers))

@@ -38,13 +38,10 @@ def find_key(caller: Caller) -> IdempotencyKey | None:
     return keys.filter(scope=caller.scope, key=caller.idempotency_key).first()
 
 
-def claim_key(
-    caller: Caller, *, payment: Payment, request: Mapping[str, Any], refund: Refund | None = None
-) -> None:
+def claim_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Refund | None = None) -> None:
     """Let the caller's key stand for this request; raises IdempotencyError if it is another's."""
     if not caller.idempotency_key:
         return
-    fingerprint = hash_request(request)
     key, _created = IdempotencyKey.objects.using(get_database()).get_or_create(
         scope=caller.scope,
         key=caller.idempotency_key,

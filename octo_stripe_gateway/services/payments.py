@@ -17,8 +17,8 @@ from octo_stripe_gateway.exceptions import (
     BadRequestError,
     IdempotencyError,
     PaymentMismatchError,
-    StripeError,
     StripeRefusedError,
+    StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY, PaymentIntentFact
@@ -97,24 +97,42 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
 
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
     """
+    if amount is not None and amount <= 0:
+        raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
     reserved = _reserve_capture(payment, amount=amount, caller=caller)
     if reserved.status != Payment.Status.AUTHORIZED:
         return reserved
-    return _change_intent(reserved, operation=stripe_client.capture_payment_intent)
+    try:
+        fact = _ask_stripe(reserved, operation=stripe_client.capture_payment_intent)
+    except StripeRefusedError:
+        _note_refused_capture(reserved)
+        current = _apply_current_intent(reserved)
+        if current.amount_received != reserved.amount_to_capture:
+            raise
+        return current
+    return _apply_intent_fact(reserved, fact=fact)
 
 
 @outside_transaction
 def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
     """Give up a payment that isn't paid; raises UnprocessableError, IdempotencyError, StripeError."""
     with lock_payment(payment) as locked:
-        claim_key(caller, payment=locked, request={"cancel": locked.pk})
+        claim_key(caller, payment=locked, fingerprint=hash_request({"cancel": locked.pk}))
         if locked.status == Payment.Status.CANCELED:
             return locked
         if locked.intent_status == "succeeded":
             raise UnprocessableError(_("The payment is paid; refund it instead."))
     if not locked.stripe_payment_intent_id:
         locked = _apply_intent_fact(locked, fact=_obtain_intent(locked))
-    return _change_intent(locked, operation=stripe_client.cancel_payment_intent)
+    try:
+        fact = _ask_stripe(locked, operation=stripe_client.cancel_payment_intent)
+    except StripeRefusedError:
+        _renew_key(locked)
+        current = _apply_current_intent(locked)
+        if current.status != Payment.Status.CANCELED:
+            raise
+        return current
+    return _apply_intent_fact(locked, fact=fact)
 
 
 def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> tuple[int, str]:
@@ -185,31 +203,64 @@ def _find_reserved_payment(payment: Payment, *, caller: Caller) -> Payment | Non
         caller.scope,
     ):
         raise IdempotencyError(_("This key or uuid was used with other parameters."))
+    if earlier:
+        claim_key(caller, payment=earlier, fingerprint=payment.request_fingerprint)
     return earlier
 
 
 def _obtain_intent(payment: Payment) -> PaymentIntentFact:
-    if payment.stripe_payment_intent_id:
-        return stripe_client.retrieve_payment_intent(payment)
     try:
-        return stripe_client.create_payment_intent(payment)
-    except StripeError as error:
-        _note_intent_error(payment, error)
+        return _ask_stripe(payment, operation=_create_or_retrieve_intent)
+    except StripeRefusedError as error:
+        if not payment.stripe_payment_intent_id:
+            _note_refused_creation(payment, error)
         raise
 
 
-def _note_intent_error(payment: Payment, error: StripeError) -> None:
-    # Stripe repeats an error to the key that got it, so the next try needs another key.
-    if not error.answered:
-        return
+def _create_or_retrieve_intent(payment: Payment) -> PaymentIntentFact:
+    if payment.stripe_payment_intent_id:
+        return stripe_client.retrieve_payment_intent(payment)
+    return stripe_client.create_payment_intent(payment)
+
+
+def _ask_stripe(payment: Payment, *, operation: Callable[[Payment], PaymentIntentFact]) -> PaymentIntentFact:
+    try:
+        return operation(payment)
+    except StripeUnavailableError as error:
+        if not error.replayed:
+            raise
+    # A fault of Stripe's that is the answer to this key for good. Before it is known to be, another key
+    # could do the work twice.
+    current = _renew_key(payment)
+    payment.stripe_attempt = current.stripe_attempt
+    payment.stripe_payment_intent_id = current.stripe_payment_intent_id
+    return operation(payment)
+
+
+def _renew_key(payment: Payment) -> Payment:
+    with lock_payment(payment) as locked:
+        if locked.stripe_attempt == payment.stripe_attempt:
+            locked.stripe_attempt += 1
+            locked.save(update_fields=["stripe_attempt"])
+    return locked
+
+
+def _note_refused_creation(payment: Payment, error: StripeRefusedError) -> None:
     with lock_payment(payment) as locked:
         before = Before.of(locked)
+        # Stripe repeats the refusal to this key, and what it objects to may be put right.
         locked.stripe_attempt = max(locked.stripe_attempt, payment.stripe_attempt + 1)
-        if isinstance(error, StripeRefusedError):
-            locked.amount_to_capture = None
-            if not locked.stripe_payment_intent_id:
-                locked.take_refusal(code=error.stripe_code, message=str(error.message))
+        if not locked.stripe_payment_intent_id:
+            locked.take_refusal(code=error.stripe_code, message=str(error.message))
         save_payment(locked, before=before)
+
+
+def _note_refused_capture(payment: Payment) -> None:
+    with lock_payment(payment) as locked:
+        if locked.stripe_attempt == payment.stripe_attempt:
+            locked.stripe_attempt += 1
+            locked.amount_to_capture = None
+            locked.save(update_fields=["stripe_attempt", "amount_to_capture"])
 
 
 def _apply_intent_fact(payment: Payment, *, fact: PaymentIntentFact) -> Payment:
@@ -218,21 +269,15 @@ def _apply_intent_fact(payment: Payment, *, fact: PaymentIntentFact) -> Payment:
     return locked
 
 
-def _change_intent(payment: Payment, *, operation: Callable[[Payment], PaymentIntentFact]) -> Payment:
-    try:
-        fact = operation(payment)
-    except StripeError as error:
-        _note_intent_error(payment, error)
-        if isinstance(error, StripeRefusedError):
-            # Refused because the intent is elsewhere by now: see where.
-            _apply_intent_fact(payment, fact=stripe_client.retrieve_payment_intent(payment))
-        raise
-    return _apply_intent_fact(payment, fact=fact)
+def _apply_current_intent(payment: Payment) -> Payment:
+    # Stripe refused because the intent is elsewhere by now, perhaps where it was to go.
+    return _apply_intent_fact(payment, fact=stripe_client.retrieve_payment_intent(payment))
 
 
 def _reserve_capture(payment: Payment, *, amount: int | None, caller: Caller) -> Payment:
     with lock_payment(payment) as locked:
-        claim_key(caller, payment=locked, request={"capture": locked.pk, "amount": amount})
+        fingerprint = hash_request({"capture": locked.pk, "amount": amount})
+        claim_key(caller, payment=locked, fingerprint=fingerprint)
         if locked.intent_status == "succeeded" and amount in {None, locked.amount_received}:
             return locked
         if locked.status != Payment.Status.AUTHORIZED:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.services.ledger import (
     Before,
@@ -45,7 +47,7 @@ def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences
     before = _describe(payment)
     if not dry_run:
         _finish_reservations(payment)
-        payment.refresh_from_db()
+        payment.refresh_from_db(using=get_database())
     if not payment.stripe_payment_intent_id:
         return _compare(before, _describe(payment))
     fact = stripe_client.retrieve_payment_intent(payment)
@@ -56,12 +58,16 @@ def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences
 
 
 def _finish_reservations(payment: Payment) -> None:
-    if not payment.stripe_payment_intent_id:
-        _finish_creation(payment)
+    # A refusal is an answer too, and the operation that got it took it down.
+    if not payment.stripe_payment_intent_id and payment.status == Payment.Status.PENDING:
+        with suppress(StripeRefusedError):
+            _finish_creation(payment)
     if payment.status == Payment.Status.AUTHORIZED and payment.amount_to_capture is not None:
-        capture_payment(payment, amount=payment.amount_to_capture)
+        with suppress(StripeRefusedError):
+            capture_payment(payment, amount=payment.amount_to_capture)
     for refund in payment.refunds.filter(status=Refund.RESERVED).select_related("payment"):
-        _finish_refund(refund)
+        with suppress(StripeRefusedError):
+            _finish_refund(refund)
 
 
 def _finish_creation(payment: Payment) -> None:

@@ -7,13 +7,13 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
-    StripeError,
     StripeRefusedError,
+    StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import RefundFact
 from octo_stripe_gateway.models import Payment, Refund
-from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key
+from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
 from octo_stripe_gateway.services.ledger import (
     Before,
     apply_refund,
@@ -64,15 +64,15 @@ def give_back(refund: Refund, *, reason: str) -> None:
 def _reserve_refund(
     payment: Payment, *, amount: int | None, reason: str, caller: Caller
 ) -> tuple[Refund, bool]:
-    request = {"refund": payment.pk, "amount": amount, "reason": reason}
+    fingerprint = hash_request({"refund": payment.pk, "amount": amount, "reason": reason})
     with lock_payment(payment) as locked:
         earlier = _find_earlier(locked, amount=amount, reason=reason, caller=caller)
         if earlier or find_key(caller):
-            claim_key(caller, payment=locked, request=request)
+            claim_key(caller, payment=locked, fingerprint=fingerprint)
         if earlier:
             return earlier, False
         refund = locked.refunds.create(amount=_get_refund_amount(locked, amount), reason=reason)
-        claim_key(caller, payment=locked, request=request, refund=refund)
+        claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
         before = Before.of(locked)
         locked.update_refunded(locked.refunds.all())
         save_payment(locked, before=before)
@@ -103,17 +103,26 @@ def _get_refund_amount(payment: Payment, amount: int | None) -> int:
 
 def _create_refund(refund: Refund) -> RefundFact:
     try:
+        return _ask_for_refund(refund)
+    except StripeUnavailableError as error:
+        if not error.replayed:
+            raise
+    # A fault of Stripe's that is the answer to this key for good. Before it is known to be, another key
+    # could refund twice; and though it is a fault, the refund may have been made.
+    _renew_key(refund)
+    return stripe_client.find_refund(refund) or _ask_for_refund(refund)
+
+
+def _ask_for_refund(refund: Refund) -> RefundFact:
+    try:
         return stripe_client.create_refund(refund)
     except StripeRefusedError as error:
         give_back(refund, reason=error.stripe_code or "refused")
         raise
-    except StripeError as error:
-        if error.answered:
-            _renew_key(refund)
-        raise
 
 
 def _renew_key(refund: Refund) -> None:
-    # Stripe repeats an error to the key that got it, so the next try needs another key.
-    same_attempt = refund.payment.refunds.filter(pk=refund.pk, stripe_attempt=refund.stripe_attempt)
-    same_attempt.update(stripe_attempt=refund.stripe_attempt + 1)
+    with lock_payment(refund.payment) as locked:
+        same_attempt = locked.refunds.filter(pk=refund.pk, stripe_attempt=refund.stripe_attempt)
+        same_attempt.update(stripe_attempt=refund.stripe_attempt + 1)
+        refund.stripe_attempt = locked.refunds.get(pk=refund.pk).stripe_attempt
