@@ -35,7 +35,9 @@ DEFAULTS: dict[str, Any] = {
     "AUTHENTICATE": None,
     "CURRENCY": "usd",
     "PAYABLES": {},
+    "MERCHANT_NAME": None,
     "REQUIRE_PAYABLE": False,
+    "STRICT_OCTO": False,
     "WEBHOOK_PROCESSING": "inline",
     "WEBHOOK_TOLERANCE": 300,
 }
@@ -109,6 +111,16 @@ class GatewaySettings:
     def require_payable(self) -> bool:
         """Tell whether the API refuses a payment for a bare amount."""
         return bool(self._value("REQUIRE_PAYABLE"))
+
+    @property
+    def merchant_name(self) -> str:
+        """Return the name that OCTO's `cardPayment` shows the customer."""
+        return str(self._value("MERCHANT_NAME") or "")
+
+    @property
+    def strict_octo(self) -> bool:
+        """Tell whether HTTP statuses are OCTO's few instead of the usual ones."""
+        return bool(self._value("STRICT_OCTO"))
 
     @property
     def webhook_tolerance(self) -> int:

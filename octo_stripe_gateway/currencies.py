@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway.exceptions import BadRequestError
+
 ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
+# Written with two decimals for history's sake, though they have none.
+WHOLE_UNITS = frozenset("isk ugx".split())
+# The most digits of any currency; most have fewer, and Stripe says so.
+MAX_AMOUNT = 999_999_999_999
 
 
 def get_precision(currency: str) -> int:
@@ -11,3 +19,23 @@ def get_precision(currency: str) -> int:
     if currency in ZERO_DECIMAL:
         return 0
     return 3 if currency in THREE_DECIMAL else 2
+
+
+def get_step(currency: str) -> int:
+    """Return the number that amounts of a lower-case currency must be divisible by."""
+    if currency in WHOLE_UNITS:
+        return 100
+    return 10 if currency in THREE_DECIMAL else 1
+
+
+def check_amount(amount: int, *, currency: str) -> None:
+    """Raise BadRequestError for an amount that Stripe takes in no case.
+
+    The smallest amount depends on the account's own currency, so that is left for Stripe to say.
+    """
+    if not 0 < amount <= MAX_AMOUNT:
+        raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
+    step = get_step(currency)
+    if amount % step:
+        message = _("amount: it must be divisible by %(step)s in %(currency)s.")
+        raise BadRequestError(message % {"step": step, "currency": currency.upper()})

@@ -32,6 +32,24 @@ class SignatureError(BadRequestError):
     """An event is not signed by Stripe, or was signed too long ago."""
 
 
+class GatewayMismatchError(BadRequestError):
+    """A confirmation names another payment gateway."""
+
+    code = "GATEWAY_MISMATCH"
+
+
+class GatewayCurrencyMismatchError(BadRequestError):
+    """A confirmation names another currency."""
+
+    code = "GATEWAY_CURRENCY_MISMATCH"
+
+
+class PaymentPendingError(GatewayError):
+    """Stripe has not settled yet; OCTO has the client repeat the confirmation until it has."""
+
+    code = "PAYMENT_PENDING"
+
+
 class UnprocessableError(GatewayError):
     """The request is well-formed, but the payment does not allow it."""
 

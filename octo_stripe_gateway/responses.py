@@ -21,27 +21,29 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import exceptions
+from octo_stripe_gateway.conf import gateway_settings
 
 logger = logging.getLogger(__name__)
 
 # The first class that an error is an instance of decides. REST framework's others bring their status.
-ERRORS: dict[type[Exception], tuple[int, str]] = {
-    exceptions.PaymentNotFoundError: (404, "INVALID_PAYMENT_ID"),
-    exceptions.OperationInProgressError: (409, "UNPROCESSABLE_ENTITY"),
-    exceptions.UnprocessableError: (422, "UNPROCESSABLE_ENTITY"),
-    exceptions.BadRequestError: (400, "BAD_REQUEST"),
-    exceptions.StripeUnavailableError: (503, "INTERNAL_SERVER_ERROR"),
-    exceptions.StripeError: (502, "INTERNAL_SERVER_ERROR"),
-    exceptions.GatewayError: (500, "INTERNAL_SERVER_ERROR"),
-    drf.NotAuthenticated: (401, "UNAUTHORIZED"),
-    drf.AuthenticationFailed: (403, "FORBIDDEN"),
-    drf.PermissionDenied: (403, "FORBIDDEN"),
-    drf.NotFound: (404, "NOT_FOUND"),
-    drf.Throttled: (429, "TOO_MANY_REQUESTS"),
-    RequestDataTooBig: (413, "BAD_REQUEST"),
-    SuspiciousOperation: (400, "BAD_REQUEST"),
-    UnreadablePostError: (400, "BAD_REQUEST"),
+STATUSES: dict[type[Exception], int] = {
+    exceptions.PaymentNotFoundError: 404,
+    exceptions.OperationInProgressError: 409,
+    exceptions.UnprocessableError: 422,
+    exceptions.PaymentPendingError: 400,
+    exceptions.BadRequestError: 400,
+    exceptions.StripeUnavailableError: 503,
+    exceptions.StripeError: 502,
+    exceptions.GatewayError: 500,
+    drf.NotAuthenticated: 401,
+    drf.AuthenticationFailed: 403,
+    drf.PermissionDenied: 403,
+    RequestDataTooBig: 413,
+    SuspiciousOperation: 400,
+    UnreadablePostError: 400,
 }
+# The codes of errors that bring none of OCTO's.
+CODES = {401: "UNAUTHORIZED", 403: "FORBIDDEN", 404: "NOT_FOUND", 429: "TOO_MANY_REQUESTS"}
 
 
 class OctoError:
@@ -49,7 +51,14 @@ class OctoError:
 
     def __init__(self, error: Exception) -> None:
         self.error = _to_rest_framework(error)
-        self.status, self.code = _classify(self.error)
+        self.status = _get_status(self.error)
+
+    @property
+    def code(self) -> str:
+        """Return OCTO's code."""
+        if isinstance(self.error, exceptions.GatewayError):
+            return self.error.code
+        return CODES.get(self.status, "BAD_REQUEST" if self.status < 500 else "INTERNAL_SERVER_ERROR")
 
     @property
     def body(self) -> dict[str, Any]:
@@ -99,7 +108,14 @@ def handle_exception(error: Exception, _context: dict[str, Any]) -> Response:
 def get_error_response(error: Exception) -> HttpResponse:
     """Answer an error of a plain view."""
     octo = _describe(error)
-    return JsonResponse(octo.body, status=octo.status, headers=octo.headers)
+    return JsonResponse(octo.body, status=adapt_status(octo.status), headers=octo.headers)
+
+
+def adapt_status(status: int) -> int:
+    """Return the status to send: with `STRICT_OCTO` 200, 400 or 500, as OCTO's own rule has it."""
+    if not gateway_settings.strict_octo:
+        return status
+    return 200 if status < 400 else 400 if status < 500 else 500
 
 
 @csrf_exempt
@@ -123,12 +139,11 @@ def _to_rest_framework(error: Exception) -> Exception:
     return drf.ValidationError(error.messages) if isinstance(error, ValidationError) else error
 
 
-def _classify(error: Exception) -> tuple[int, str]:
-    for kind, answer in ERRORS.items():
+def _get_status(error: Exception) -> int:
+    for kind, status in STATUSES.items():
         if isinstance(error, kind):
-            return answer
-    status = error.status_code if isinstance(error, drf.APIException) else 500
-    return status, "BAD_REQUEST" if status < 500 else "INTERNAL_SERVER_ERROR"
+            return status
+    return error.status_code if isinstance(error, drf.APIException) else 500
 
 
 def _flatten(detail: Any, path: str = "") -> str:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db import connections, transaction
+from django.db.models import Model
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ParseError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, Serializer
-from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from octo_stripe_gateway import services
+from octo_stripe_gateway import capabilities, services
 from octo_stripe_gateway.authentication import GatewayAuthentication
+from octo_stripe_gateway.card_payments import (
+    CompletePaymentSerializer,
+    check_confirmation,
+    get_card_payment,
+)
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import BadRequestError, PaymentPendingError
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
 from octo_stripe_gateway.parsers import OctoJSONParser
 from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
-from octo_stripe_gateway.responses import handle_exception
+from octo_stripe_gateway.responses import adapt_status, handle_exception
 from octo_stripe_gateway.serializers import (
     CapturePaymentSerializer,
     CreatePaymentSerializer,
@@ -32,30 +43,17 @@ MAX_KEY_LENGTH = 255
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
 
 
-class PaymentViewSet(GenericViewSet[Payment]):
-    """Creates, shows and changes payments; a host subclasses it and routes the subclass.
-
-    A host overrides `get_queryset` (whose payments a caller sees), `get_create_parameters` (what a payment
-    is created with), `get_caller` (whose idempotency keys are whose) or the class attributes. None of
-    them holds the payment's lock, so none can lose it.
-    """
+class OctoMixin(APIView):
+    """Makes a REST framework view speak OCTO, and nothing of it depend on the host's defaults."""
 
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (IsAuthenticated,)
     parser_classes = (OctoJSONParser,)
     renderer_classes = (OctoJSONRenderer,)
-    throttle_classes: Sequence[type[BaseThrottle]] = ()
-    filter_backends = ()
-    pagination_class = None
+    throttle_classes = ()
     versioning_class = None
     metadata_class = None
     content_negotiation_class = AlwaysJSON
-    serializer_class = PaymentSerializer
-    request_serializers: ClassVar[dict[str, type[BaseSerializer[Any]]]] = {
-        "create": CreatePaymentSerializer,
-        "refund": RefundPaymentSerializer,
-        "capture": CapturePaymentSerializer,
-    }
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
@@ -65,6 +63,13 @@ class PaymentViewSet(GenericViewSet[Payment]):
             view = transaction.non_atomic_requests(alias)(view)
         return view
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer in the request's language, whether or not the host has a middleware for that."""
+        with translation.override(translation.get_language_from_request(request)):
+            response = super().dispatch(request, *args, **kwargs)
+            response.headers["Content-Language"] = translation.get_language() or "en"
+            return response
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a body of unknown length too: it reads as an empty one, and that refunds everything."""
         super().initial(request, *args, **kwargs)
@@ -73,11 +78,60 @@ class PaymentViewSet(GenericViewSet[Payment]):
         if "Transfer-Encoding" in request.headers or request._request.body:
             raise ParseError(_("A body needs a Content-Length."))
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
+        """Echo what was honoured, and send the status that OCTO wants."""
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        answer.status_code = adapt_status(answer.status_code)
+        answer.headers[capabilities.HEADER] = ", ".join(self.get_capabilities())
+        answer.headers["Octo-Env"] = "live" if "_live_" in gateway_settings.stripe_api_key else "test"
+        patch_vary_headers(answer, ("Accept-Language", "Authorization", capabilities.HEADER))
+        return answer
+
+    def get_capabilities(self) -> tuple[str, ...]:
+        """Return the capabilities that the request asks for and that are served."""
+        return capabilities.get_honoured(self.request.headers.get(capabilities.HEADER, ""))
+
+    def get_exception_handler(self) -> Any:
+        """Return what turns every error into OCTO's body."""
+        return handle_exception
+
+
+class CapabilitiesView(OctoMixin):
+    """Lists the capabilities that are served."""
+
+    def get(self, request: Request, **kwargs: Any) -> Response:
+        """Answer OCTO's list."""
+        return Response(capabilities.CAPABILITIES)
+
+
+class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
+    """Creates, shows and changes payments; a host subclasses it and routes the subclass.
+
+    A host overrides `get_queryset` (whose payments a caller sees), `check_payable` (who may pay for what),
+    `get_create_parameters` (what a payment is created with), `get_caller` (whose idempotency keys are whose)
+    or the class attributes. None of them holds the payment's lock, so none can lose it.
+    """
+
+    filter_backends = ()
+    pagination_class = None
+    serializer_class = PaymentSerializer
+    request_serializers: ClassVar[dict[str, type[BaseSerializer[Any]]]] = {
+        "create": CreatePaymentSerializer,
+        "complete": CompletePaymentSerializer,
+        "refund": RefundPaymentSerializer,
+        "capture": CapturePaymentSerializer,
+    }
+
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a payment and answer it with the secret that the browser pays with."""
-        created = services.create_payment(**self.get_create_parameters(self.get_parameters()))
-        body = self.get_serializer(created.payment).data
-        return Response({**body, "stripe_client_secret": created.client_secret}, status=201)
+        parameters = self.get_parameters()
+        if parameters.get("payable"):
+            self.check_payable(parameters["payable"])
+        created = services.create_payment(**self.get_create_parameters(parameters))
+        response = self.answer(created.payment, client_secret=created.client_secret)
+        response.data["stripe_client_secret"] = created.client_secret
+        response.status_code = 201
+        return response
 
     def retrieve(self, request: Request, **kwargs: Any) -> Response:
         """Answer a payment."""
@@ -85,8 +139,13 @@ class PaymentViewSet(GenericViewSet[Payment]):
 
     def complete(self, request: Request, **kwargs: Any) -> Response:
         """Ask Stripe how the payment stands, update the record and answer it."""
-        self.get_parameters()
-        return self.answer(services.complete_payment(self.get_object()))
+        confirmation = self.get_parameters().get("card_payment", {})
+        payment = self.get_object()
+        check_confirmation(payment, confirmation)
+        payment = services.complete_payment(payment)
+        if gateway_settings.strict_octo:
+            self.check_settled(payment)
+        return self.answer(payment)
 
     def refund(self, request: Request, **kwargs: Any) -> Response:
         """Refund a paid payment, in full or in part."""
@@ -109,6 +168,16 @@ class PaymentViewSet(GenericViewSet[Payment]):
         payment = self.get_queryset().get_by_public_id(self.kwargs["public_id"])
         self.check_object_permissions(self.request, payment)
         return payment
+
+    def check_payable(self, payable: Model) -> None:
+        """Raise PermissionDenied where the caller may not pay for this; every caller may, by default."""
+
+    def check_settled(self, payment: Payment) -> None:
+        """Raise PaymentPendingError or BadRequestError where OCTO wants an error of what isn't paid."""
+        if payment.status == Payment.Status.PENDING:
+            raise PaymentPendingError(_("The payment is not settled yet; repeat this until it is."))
+        if payment.status == Payment.Status.FAILED:
+            raise BadRequestError(payment.failure_message or _("The payment failed."))
 
     def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for `services.create_payment`, made from the checked body."""
@@ -136,10 +205,9 @@ class PaymentViewSet(GenericViewSet[Payment]):
         parameters = self.get_parameters()
         return self.answer(operation(self.get_object(), **parameters, caller=self.get_caller()))
 
-    def answer(self, payment: Payment) -> Response:
-        """Answer a payment, never with its secret."""
-        return Response(self.get_serializer(payment).data)
-
-    def get_exception_handler(self) -> Any:
-        """Return what turns every error into OCTO's body."""
-        return handle_exception
+    def answer(self, payment: Payment, *, client_secret: str = "") -> Response:
+        """Answer a payment, with `cardPayment` where the request asks for it."""
+        body = dict(self.get_serializer(payment).data)
+        if capabilities.CARD_PAYMENTS in self.get_capabilities():
+            body["card_payment"] = get_card_payment(payment, client_secret=client_secret)
+        return Response(body)

@@ -13,12 +13,12 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
-    BadRequestError,
     IdempotencyError,
     PaymentMismatchError,
+    StripeError,
     StripeRefusedError,
-    StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY, PaymentIntentFact
@@ -142,9 +142,9 @@ def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> t
         if amount not in {None, price} or currency not in {"", price_currency.lower()}:
             raise UnprocessableError(_("The amount is not the price."), amount=amount)
         amount, currency = price, price_currency.lower()
-    if amount is None or amount <= 0:
-        raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
-    return amount, currency or gateway_settings.currency
+    currency = currency or gateway_settings.currency
+    check_amount(amount or 0, currency=currency)
+    return amount or 0, currency
 
 
 def _get_intent_params(payment: Payment, *, extra: Mapping[str, Any]) -> dict[str, Any]:

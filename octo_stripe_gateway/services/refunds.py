@@ -5,15 +5,15 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
-    BadRequestError,
+    StripeError,
     StripeRefusedError,
-    StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import RefundFact
 from octo_stripe_gateway.models import Payment, Refund
-from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
+from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key
 from octo_stripe_gateway.services.ledger import (
     Before,
     apply_refund,
@@ -93,11 +93,10 @@ def _find_earlier(payment: Payment, *, amount: int | None, reason: str, caller: 
 def _get_refund_amount(payment: Payment, amount: int | None) -> int:
     if not payment.is_paid:
         raise UnprocessableError(_("Only a paid payment can be refunded."))
-    if amount is not None and amount <= 0:
-        raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
     wanted = payment.amount_refundable if amount is None else amount
     if not 0 < wanted <= payment.amount_refundable:
         raise UnprocessableError(_("The amount is more than is left to refund."))
+    check_amount(wanted, currency=payment.currency)
     return wanted
 
 

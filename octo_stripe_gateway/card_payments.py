@@ -1,0 +1,89 @@
+"""The shape of OCTO's `octo/cardPayments` capability."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import (
+    GatewayCurrencyMismatchError,
+    GatewayMismatchError,
+    UnprocessableError,
+)
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.services import CreatedPayment
+
+GATEWAY = "stripe"
+
+
+def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, Any]:
+    """Return the object for a payment, its secret null unless it is given."""
+    intent = {
+        "id": payment.stripe_payment_intent_id,
+        "publishable_key": gateway_settings.stripe_publishable_key or None,
+        "client_secret": client_secret or None,
+        "amount": payment.amount,
+        "currency": payment.currency,
+    }
+    return {
+        "gateway": GATEWAY,
+        "merchant_name": gateway_settings.merchant_name or None,
+        "stripe": {"version": "latest", "payment_intent": intent},
+    }
+
+
+class CardPaymentField(serializers.Field[Any, Any, Any, Any]):
+    """Adds `cardPayment` to a host's own booking or order, made of its latest payment.
+
+    The object needs a `PaymentRelation` named `payments`. Null without a payment. The client secret is in
+    it only where the serializer's context has the `created_payment` that `create_payment` returned.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(source="*", read_only=True, **kwargs)
+
+    def to_representation(self, value: Any) -> dict[str, Any] | None:
+        """Return the object for the payable's latest payment."""
+        created: CreatedPayment | None = self.context.get("created_payment")
+        payment = max(value.payments.all(), key=lambda each: each.pk, default=None)
+        if payment is None:
+            return None
+        secret = created.client_secret if created and created.payment == payment else ""
+        return get_card_payment(payment, client_secret=secret)
+
+
+class StripeConfirmationSerializer(serializers.Serializer[Any]):
+    """The gateway's own part of a confirmation."""
+
+    payment_intent = serializers.CharField(required=False, max_length=255)
+
+
+class CardPaymentConfirmationSerializer(serializers.Serializer[Any]):
+    """What a client may replay when it confirms."""
+
+    gateway = serializers.CharField(required=False, max_length=64)
+    currency = serializers.CharField(required=False, max_length=3)
+    stripe = StripeConfirmationSerializer(required=False)
+
+
+class CompletePaymentSerializer(serializers.Serializer[Any]):
+    """The body of `PATCH /payments/:id/complete`, all of it optional."""
+
+    card_payment = CardPaymentConfirmationSerializer(required=False)
+
+
+def check_confirmation(payment: Payment, confirmation: dict[str, Any]) -> None:
+    """Refuse a confirmation of something else than this payment.
+
+    Raises GatewayMismatchError, GatewayCurrencyMismatchError, UnprocessableError.
+    """
+    if confirmation.get("gateway", GATEWAY) != GATEWAY:
+        raise GatewayMismatchError(_("This payment is not made through that gateway."))
+    if confirmation.get("currency", payment.currency).lower() != payment.currency:
+        raise GatewayCurrencyMismatchError(_("This payment is in another currency."))
+    intent = confirmation.get("stripe", {}).get("payment_intent", payment.stripe_payment_intent_id)
+    if intent != payment.stripe_payment_intent_id:
+        raise UnprocessableError(_("This payment has another payment intent."))
