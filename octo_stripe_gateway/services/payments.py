@@ -15,10 +15,11 @@ from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
+    BadRequestError,
     IdempotencyError,
     PaymentMismatchError,
-    StripeError,
     StripeRefusedError,
+    StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY, PaymentIntentFact

@@ -7,13 +7,13 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
-    StripeError,
     StripeRefusedError,
+    StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import RefundFact
 from octo_stripe_gateway.models import Payment, Refund
-from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key
+from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
 from octo_stripe_gateway.services.ledger import (
     Before,
     apply_refund,
