@@ -1,0 +1,21 @@
+"""The ledger in Django's admin: read-only, but for operations that go through the services.
+
+Django imports it where `django.contrib.admin` is installed; nothing else here does. A host adds to it with
+the classes named below, `PaymentInline` above all, which shows a payable's payments on its own page.
+"""
+
+from octo_stripe_gateway.admin.events import WebhookEventAdmin
+from octo_stripe_gateway.admin.inlines import PaymentInline
+from octo_stripe_gateway.admin.operations import Cancel, Capture, Operation, Refund, Sync
+from octo_stripe_gateway.admin.payments import PaymentAdmin
+
+__all__ = [
+    "Cancel",
+    "Capture",
+    "Operation",
+    "PaymentAdmin",
+    "PaymentInline",
+    "Refund",
+    "Sync",
+    "WebhookEventAdmin",
+]

@@ -1,0 +1,195 @@
+"""What an operator can do, each with a page that asks first."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, ClassVar, Generic, TypeVar
+
+from django import forms
+from django.db.models import Model
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway import events, models, services
+from octo_stripe_gateway.admin.display import format_money
+from octo_stripe_gateway.currencies import get_precision
+from octo_stripe_gateway.exceptions import UnprocessableError
+from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.stripe_client import redact_text
+
+Row = TypeVar("Row", bound=Model)
+Values = Mapping[str, Any]
+
+
+class ConfirmationForm(forms.Form):
+    """Asks for nothing, and remembers which page it was on: one page does one thing, however often sent."""
+
+    key = forms.UUIDField(initial=uuid.uuid4, widget=forms.HiddenInput)
+
+    def __init__(self, row: Model, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+class AmountForm(ConfirmationForm):
+    """Asks for an amount in the payment's currency, written as people do.
+
+    How much is possible is decided by the services: a repetition must not be refused for what it did itself.
+    """
+
+    amount = forms.DecimalField(label=_("Amount"))
+
+    def __init__(self, row: Payment, *, at_most: int, **kwargs: Any) -> None:
+        super().__init__(row, **kwargs)
+        self.precision = get_precision(row.currency)
+        unit = Decimal(1).scaleb(-self.precision)
+        most = Decimal(at_most).scaleb(-self.precision)
+        field = forms.DecimalField(
+            label=_("Amount in %(currency)s") % {"currency": row.currency.upper()},
+            initial=most,
+            min_value=unit,
+            max_digits=15,
+            decimal_places=self.precision,
+            help_text=_("At most %(amount)s.") % {"amount": format_money(at_most, currency=row.currency)},
+        )
+        field.widget.attrs |= {"max": str(most), "inputmode": "decimal", "autocomplete": "off"}
+        self.fields["amount"] = field
+
+    def clean_amount(self) -> int:
+        """Return the amount in minor units."""
+        return int(self.cleaned_data["amount"].scaleb(self.precision))
+
+
+class RefundForm(AmountForm):
+    """Asks how much to give back, and why."""
+
+    reason = forms.ChoiceField(
+        label=_("Reason"), required=False, choices=[("", _("Not given")), *models.Refund.Reason.choices]
+    )
+
+    def __init__(self, row: Payment, **kwargs: Any) -> None:
+        super().__init__(row, at_most=row.amount_refundable, **kwargs)
+
+
+class CaptureForm(AmountForm):
+    """Asks how much of the authorized amount to take."""
+
+    def __init__(self, row: Payment, **kwargs: Any) -> None:
+        super().__init__(row, at_most=row.amount_capturable, **kwargs)
+
+
+class Operation(Generic[Row]):
+    """One button, its page, and what it does; a host adds its own to `PaymentAdmin.operations`."""
+
+    name: ClassVar[str]
+    label: ClassVar[Any]
+    question: ClassVar[Any]
+    refusal: ClassVar[Any] = _("That isn't possible as it stands now.")
+    form_class: ClassVar[type[ConfirmationForm]] = ConfirmationForm
+
+    def is_possible(self, row: Row) -> bool:
+        """Tell whether the row's state allows it."""
+        raise NotImplementedError
+
+    def run(self, row: Row, *, values: Values, caller: services.Caller) -> str:
+        """Do it, and return what was done; raises GatewayError."""
+        raise NotImplementedError
+
+
+class Refund(Operation[Payment]):
+    """Gives money back through Stripe."""
+
+    name = "refund"
+    label = _("Refund")
+    question = _("The money goes back to the customer. A refund can't be undone.")
+    form_class = RefundForm
+
+    def is_possible(self, row: Payment) -> bool:
+        """Tell whether something is left to give back."""
+        return row.is_paid and row.amount_refundable > 0
+
+    def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
+        """Refund the amount."""
+        amount, reason = values["amount"], values["reason"]
+        services.refund_payment(row, amount=amount, reason=reason, caller=caller)
+        return _now("Refunded %s.") % format_money(amount, currency=row.currency)
+
+
+class Capture(Operation[Payment]):
+    """Takes the money of an authorized payment."""
+
+    name = "capture"
+    label = _("Capture")
+    question = _("The authorized money is taken. What is left of it is released, and can't be taken later.")
+    form_class = CaptureForm
+
+    def is_possible(self, row: Payment) -> bool:
+        """Tell whether money waits to be taken."""
+        return row.status == Payment.Status.AUTHORIZED
+
+    def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
+        """Capture the amount."""
+        amount = values["amount"]
+        services.capture_payment(row, amount=amount, caller=caller)
+        return _now("Captured %s.") % format_money(amount, currency=row.currency)
+
+
+class Cancel(Operation[Payment]):
+    """Gives up a payment that isn't paid."""
+
+    name = "cancel"
+    label = _("Cancel payment")
+    question = _("The customer can't pay this payment any more, and what is authorized is released.")
+
+    def is_possible(self, row: Payment) -> bool:
+        """Tell whether it may still be paid."""
+        unpaid = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
+        return row.status in unpaid and bool(row.stripe_payment_intent_id)
+
+    def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
+        """Cancel it."""
+        services.cancel_payment(row, caller=caller)
+        return _now("Canceled.")
+
+
+class Sync(Operation[Payment]):
+    """Takes over how the payment stands at Stripe, and finishes what had no answer."""
+
+    name = "sync"
+    label = _("Sync from Stripe")
+    question = _(
+        "Stripe is asked how the payment stands, and the record follows. "
+        "What was asked of Stripe before and got no answer is asked again."
+    )
+
+    def is_possible(self, row: Payment) -> bool:
+        """Tell that it always is."""
+        return True
+
+    def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
+        """Reconcile it, and return what that changed."""
+        differences = services.reconcile_payment(row)
+        changes = [f"{name} {before!r} → {after!r}" for name, (before, after) in differences.items()]
+        return _now("Synced. %s") % "; ".join(changes) if changes else _now("Synced: nothing had changed.")
+
+
+class Reprocess(Operation[WebhookEvent]):
+    """Applies an event that failed, or that nobody has processed yet."""
+
+    name = "reprocess"
+    label = _("Reprocess")
+    question = _("The event is applied to its payment, as if Stripe had delivered it again.")
+
+    def is_possible(self, row: WebhookEvent) -> bool:
+        """Tell whether something is left to do with it."""
+        return not row.is_finished
+
+    def run(self, row: WebhookEvent, *, values: Values, caller: services.Caller) -> str:
+        """Process it; raises UnprocessableError with what that raised."""
+        try:
+            event = events.process_event(row)
+        except Exception as error:  # a handler of the host's may raise anything, and it is on record
+            message = _now("The event failed again: %s")
+            raise UnprocessableError(message % redact_text(f"{type(error).__name__}: {error}")) from error
+        return _now("The event is %s now.") % event.get_status_display()

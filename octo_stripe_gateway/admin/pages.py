@@ -1,0 +1,210 @@
+"""Read-only admin pages with operations that ask before they act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.core.exceptions import PermissionDenied
+from django.db import connections, transaction
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from octo_stripe_gateway.admin.operations import ConfirmationForm, Operation
+from octo_stripe_gateway.exceptions import (
+    BadRequestError,
+    GatewayError,
+    OperationInProgressError,
+    UnprocessableError,
+)
+from octo_stripe_gateway.services import Caller
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin
+else:
+    # Django's class takes no parameters at run time.
+    class ModelAdmin(admin.ModelAdmin):
+        """Takes the model as a parameter, as its type stubs do."""
+
+        def __class_getitem__(cls, _model: Any) -> type:
+            return cls
+
+
+Row = TypeVar("Row", bound=Model)
+View = Callable[..., HttpResponse]
+
+
+class ReadOnly:
+    """Lets nobody add, change or delete rows: the services write them."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+
+class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
+    """Shows rows, and a button and a page for each operation that one's state and one's permissions allow."""
+
+    operations: ClassVar[Sequence[Operation[Any]]] = ()
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    change_form_template = "admin/octo_stripe_gateway/change_form.html"
+    confirmation_template = "admin/octo_stripe_gateway/confirmation.html"
+
+    class Media:
+        css = {"all": ["octo_stripe_gateway/admin.css"]}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the admin's own routes, and one for each operation."""
+        return [*(self._get_route(operation) for operation in self.operations), *super().get_urls()]
+
+    def has_operation_permission(
+        self, request: HttpRequest, operation: Operation[Any], obj: Row | None = None
+    ) -> bool:
+        """Tell whether the user may do this, which takes seeing the row."""
+        codename = f"{self.opts.app_label}.{operation.name}_{self.opts.model_name}"
+        return self.has_view_permission(request, obj) and request.user.has_perm(codename)
+
+    def get_summary(self, obj: Row) -> list[tuple[Any, Any]]:
+        """Return what the page of an operation shows of the row, by label."""
+        return []
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show one row and its operations."""
+        obj = context.get("original")
+        if obj is not None:
+            context |= self.get_page(request, obj)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_page(self, request: HttpRequest, obj: Row) -> dict[str, Any]:
+        """Return what a row's page shows beside its fields."""
+        operations = [
+            {"name": operation.name, "label": operation.label, "url": self._get_url(operation, obj)}
+            for operation in self.operations
+            if operation.is_possible(obj) and self.has_operation_permission(request, operation, obj)
+        ]
+        return {"operations": operations, "subtitle": self.get_subtitle(obj)}
+
+    def get_subtitle(self, obj: Row) -> Any:
+        """Return what names a row on its pages."""
+        return str(obj)
+
+    def operation_view(
+        self, request: HttpRequest, object_id: str, *, operation: Operation[Row]
+    ) -> HttpResponse:
+        """Ask for what the operation needs, and do it when the answer is posted."""
+        obj = self.get_object(request, object_id)
+        if not self.has_operation_permission(request, operation, obj):
+            raise PermissionDenied
+        if obj is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+        if request.method == "POST":
+            form = operation.form_class(obj, data=request.POST)
+            done = form.is_valid() and self._run(request, obj, operation=operation, form=form)
+            return self._go_to(request, obj) if done else self._ask(request, obj, operation, form)
+        if not operation.is_possible(obj):
+            self.message_user(request, operation.refusal, messages.WARNING)
+            return self._go_to(request, obj)
+        return self._ask(request, obj, operation, operation.form_class(obj))
+
+    def _run(
+        self, request: HttpRequest, obj: Row, *, operation: Operation[Row], form: ConfirmationForm
+    ) -> bool:
+        """Run the operation and tell how it ended; return False where sending the same again may help."""
+        caller = Caller(scope="admin", idempotency_key=str(form.cleaned_data["key"]))
+        try:
+            outcome = operation.run(obj, values=form.cleaned_data, caller=caller)
+        except GatewayError as error:
+            self.log_change(request, obj, f"{operation.label}: {error.message}")
+            self.message_user(request, error.message, messages.ERROR)
+            return is_final(error)
+        self.log_change(request, obj, outcome)
+        self.message_user(request, outcome, messages.SUCCESS)
+        return True
+
+    def _ask(
+        self, request: HttpRequest, obj: Row, operation: Operation[Row], form: ConfirmationForm
+    ) -> HttpResponse:
+        return self.ask(
+            request,
+            operation,
+            form=form,
+            original=obj,
+            subtitle=self.get_subtitle(obj),
+            summary=self.get_summary(obj),
+            livemode=getattr(obj, "livemode", False),
+            back_url=self._get_back_url(request, obj),
+        )
+
+    def ask(
+        self, request: HttpRequest, operation: Operation[Row], *, form: ConfirmationForm, **context: Any
+    ) -> HttpResponse:
+        """Return the page that asks before an operation."""
+        visible = [field.name for field in form.visible_fields()]
+        fieldsets: Any = [(None, {"fields": visible})] if visible else []
+        page = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": operation.label,
+            "operation": operation,
+            "form": form,
+            "adminform": AdminForm(cast(Any, form), fieldsets, {}, model_admin=self),
+            "media": self.media + form.media,
+            "has_view_permission": True,
+            "preserved_filters": self.get_preserved_filters(request),
+            **context,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, self.confirmation_template, page)
+
+    def outside_transaction(self, view: View) -> View:
+        """Return a view for this admin's users that ATOMIC_REQUESTS leaves alone.
+
+        No transaction may span a call to Stripe.
+        """
+        wrapped: Any = self.admin_site.admin_view(view)
+        for alias in connections:
+            wrapped = transaction.non_atomic_requests(alias)(wrapped)
+        return wrapped  # type: ignore[no-any-return]
+
+    def _get_route(self, operation: Operation[Any]) -> URLPattern:
+        view = self.outside_transaction(partial(self.operation_view, operation=operation))
+        return path(f"<path:object_id>/{operation.name}/", view, name=self._get_route_name(operation))
+
+    def _get_route_name(self, operation: Operation[Any]) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{operation.name}"
+
+    def _get_url(self, operation: Operation[Any], obj: Row) -> str:
+        name = f"admin:{self._get_route_name(operation)}"
+        return reverse(name, args=[obj.pk], current_app=self.admin_site.name)
+
+    def _go_to(self, request: HttpRequest, obj: Row) -> HttpResponse:
+        return HttpResponseRedirect(self._get_back_url(request, obj))
+
+    def _get_back_url(self, request: HttpRequest, obj: Row) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        url = reverse(name, args=[obj.pk], current_app=self.admin_site.name)
+        filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
+        return str(add_preserved_filters(filters, url))
+
+
+def is_final(error: GatewayError) -> bool:
+    """Tell whether the same again would be refused again, rather than finish what was begun."""
+    refused = isinstance(error, BadRequestError | UnprocessableError)
+    return refused and not isinstance(error, OperationInProgressError)

@@ -1,0 +1,830 @@
+"""The admin: what it shows, what an operator can do there, and who may."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
+from django.db import connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from octo_stripe_gateway import events
+from octo_stripe_gateway.admin.display import format_money, get_dashboard_url
+from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, WebhookEvent
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
+from tests.api import GatewayApi
+from tests.shop.models import Booking, Ticket
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
+
+LIST = "admin:octo_stripe_gateway_payment_changelist"
+EVENTS = "admin:octo_stripe_gateway_webhookevent_changelist"
+OPERATIONS = ("refund", "capture", "cancel", "sync")
+
+
+@pytest.fixture
+def make_staff() -> Callable[..., Client]:
+    """Log a member of staff in who has these permissions, or all of them."""
+
+    def make(*codenames: str) -> Client:
+        user = User.objects.create_user(f"staff-{uuid.uuid4()}", is_staff=True, is_superuser=not codenames)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def office(make_staff: Callable[..., Client]) -> Client:
+    return make_staff()
+
+
+def get_page(row: Any, operation: str = "change") -> str:
+    return reverse(f"admin:octo_stripe_gateway_{row._meta.model_name}_{operation}", args=[row.pk])
+
+
+def find_payment(made: Any) -> Payment:
+    return Payment.objects.get(pk=made["id"])
+
+
+def get_key(page: Any) -> str:
+    return re.findall(r'name="key" value="([^"]+)"', page.content.decode())[0]
+
+
+def operate(client: Client, row: Any, operation: str, **values: Any) -> Any:
+    """Open the page that asks, and send it."""
+    url = get_page(row, operation)
+    asked = client.get(url)
+    assert asked.status_code == 200, asked
+    return client.post(url, {"key": get_key(asked), **values}, follow=True)
+
+
+def get_messages(page: Any) -> list[str]:
+    return [str(message) for message in page.context["messages"]]
+
+
+def get_results(client: Client, name: str = LIST, **query: str) -> list[Any]:
+    page = client.get(reverse(name), query)
+    assert page.status_code == 200, page
+    return list(page.context["cl"].result_list)
+
+
+class TestMoney:
+    @pytest.mark.parametrize(
+        ("amount", "currency", "text"),
+        [
+            (2000, "usd", "20.00 USD"),
+            (2000, "jpy", "2,000 JPY"),
+            (1, "eur", "0.01 EUR"),
+            (1_234_567_890, "bhd", "1,234,567.890 BHD"),
+            (2**63 - 1, "usd", "92,233,720,368,547,758.07 USD"),
+            (0, "krw", "0 KRW"),
+        ],
+    )
+    def test_is_written_as_people_do(self, amount: int, currency: str, text: str) -> None:
+        assert format_money(amount, currency=currency) == text
+
+
+class TestDashboardLink:
+    @pytest.mark.parametrize(
+        ("livemode", "account", "url"),
+        [
+            (False, "", "https://dashboard.stripe.com/test/payments/pi_1"),
+            (True, "", "https://dashboard.stripe.com/payments/pi_1"),
+            (False, "acct_1", "https://dashboard.stripe.com/acct_1/test/payments/pi_1"),
+            (True, "acct_1", "https://dashboard.stripe.com/acct_1/payments/pi_1"),
+        ],
+    )
+    def test_leads_to_mode_and_account(self, office: Client, livemode: bool, account: str, url: str) -> None:
+        payment = PaymentFactory(stripe_payment_intent_id="pi_1", livemode=livemode, stripe_account=account)
+        assert get_dashboard_url(payment) == url
+        for page in (reverse(LIST), get_page(payment)):
+            assert f'href="{url}"' in office.get(page).content.decode()
+
+    def test_is_missing_before_the_intent_is_known(self, office: Client) -> None:
+        payment = PaymentFactory(stripe_payment_intent_id=None)
+        assert "dashboard.stripe.com" not in office.get(get_page(payment)).content.decode()
+
+    def test_of_an_event(self, office: Client) -> None:
+        event = WebhookEventFactory(stripe_event_id="evt_1", stripe_account="acct_1")
+        url = "https://dashboard.stripe.com/acct_1/test/events/evt_1"
+        assert f'href="{url}"' in office.get(get_page(event)).content.decode()
+
+
+class TestList:
+    def test_shows_each_payment(self, office: Client) -> None:
+        booking = Booking.objects.create()
+        PaymentFactory(paid=True, amount_refunded=500, payable=booking, reseller_reference="AB-12")
+        content = office.get(reverse(LIST)).content.decode()
+        for text in ("20.00 USD", "5.00 USD", "paid", "partly refunded", "AB-12", ">test<"):
+            assert text in content
+        assert f'<a href="/admin/shop/booking/{booking.pk}/change/">Booking {booking.pk}</a>' in content
+
+    def test_shows_a_payable_without_a_page_as_text(self, office: Client) -> None:
+        ticket = Ticket.objects.create(code="T/1")
+        PaymentFactory(payable=ticket)
+        assert '<td class="field-payable_link">Ticket T/1</td>' in office.get(reverse(LIST)).content.decode()
+
+    def test_shows_mismatch_and_dispute(self, office: Client) -> None:
+        PaymentFactory(paid=True, mismatch="amount is 1, not 2000", disputed=True)
+        content = office.get(reverse(LIST)).content.decode()
+        assert 'octo-alert">mismatch' in content
+        assert 'octo-alert">disputed' in content
+
+    def test_takes_as_many_queries_for_many_as_for_one(self, office: Client) -> None:
+        def fill(times: int) -> None:
+            for _ in range(times):
+                for payable in (Booking.objects.create(), Ticket.objects.create(code=str(uuid.uuid4()))):
+                    WebhookEventFactory(payment=PaymentFactory(paid=True, payable=payable))
+
+        def count(name: str) -> int:
+            office.get(reverse(name))
+            with CaptureQueriesContext(
+                connection,
+            ) as queries:
+                assert office.get(reverse(name)).status_code == 200
+            return len(queries)
+
+        fill(1)
+        few = count(LIST), count(EVENTS)
+        fill(30)
+        assert (count(LIST), count(EVENTS)) == few
+        assert max(few) <= 8
+
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ({"status__exact": "paid"}, {"paid"}),
+            ({"currency": "jpy"}, {"yen"}),
+            ({"currency": "JPY"}, {"yen"}),
+            ({"livemode__exact": "1"}, {"live"}),
+            ({"disputed__exact": "1"}, {"disputed"}),
+            ({"mismatched": "yes"}, {"mismatched"}),
+            ({"mismatched": "no", "status__exact": "paid"}, {"paid"}),
+            ({"payable_type": "none", "currency": "jpy"}, {"yen"}),
+            ({"payable_type": "x"}, set()),
+            ({"created_at__gte": "2000-01-01 00:00:00+00:00", "status__exact": "paid"}, {"paid"}),
+            ({"created_at__lt": "2000-01-01 00:00:00+00:00"}, set()),
+        ],
+    )
+    def test_filters(self, office: Client, query: dict[str, str], expected: set[str]) -> None:
+        PaymentFactory(paid=True, reseller_reference="paid")
+        PaymentFactory(currency="jpy", reseller_reference="yen")
+        PaymentFactory(livemode=True, reseller_reference="live")
+        PaymentFactory(disputed=True, reseller_reference="disputed")
+        PaymentFactory(mismatch="amount", reseller_reference="mismatched")
+        assert {payment.reseller_reference for payment in get_results(office, **query)} == expected
+
+    def test_filters_by_payable(self, office: Client) -> None:
+        payment = PaymentFactory(payable=Booking.objects.create())
+        PaymentFactory(payable=Ticket.objects.create(code="1"))
+        content = office.get(reverse(LIST)).content.decode()
+        assert f"payable_type={payment.payable_type_id}" in content
+        assert get_results(office, payable_type=str(payment.payable_type_id)) == [payment]
+
+    def test_offers_only_what_is_there(self, office: Client) -> None:
+        PaymentFactory(currency="jpy")
+        content = office.get(reverse(LIST)).content.decode()
+        assert "?currency=jpy" in content
+        assert "?currency=usd" not in content
+        assert "?payable_type=none" in content
+        assert not re.search(r"\?payable_type=\d", content)
+
+
+class TestSearch:
+    @pytest.mark.parametrize(
+        "find",
+        [
+            lambda payment: str(payment.pk),
+            lambda payment: str(payment.uuid),
+            lambda payment: f"  {payment.uuid.hex.upper()} ",
+            lambda payment: payment.stripe_payment_intent_id,
+            lambda payment: payment.stripe_payment_intent_id[:20],
+            lambda payment: payment.stripe_charge_id,
+            lambda payment: payment.refunds.get().stripe_refund_id,
+            lambda payment: "AB 12",
+            lambda payment: "AB",
+        ],
+    )
+    def test_finds_by(self, office: Client, find: Callable[[Payment], str]) -> None:
+        payment = RefundFactory(payment__reseller_reference="AB 12").payment
+        PaymentFactory.create_batch(3, paid=True, reseller_reference="other")
+        assert get_results(office, q=find(payment)) == [payment]
+
+    @pytest.mark.parametrize(
+        "term", ["nothing", "9" * 30, "²", "9223372036854775808", "pi_", "re_x", "%", "\\", "'", '"', "\x00"]
+    )
+    def test_finds_nothing_without_failing(self, office: Client, term: str) -> None:
+        PaymentFactory(reseller_reference="AB", stripe_payment_intent_id=None)
+        WebhookEventFactory(payment=None, payload={}, stripe_event_id="evt_1")
+        for name in (LIST, EVENTS):
+            assert office.get(reverse(name), {"q": term}).context["cl"].result_count == 0
+
+    @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL explains so")
+    @pytest.mark.parametrize("term", ["12", str(uuid.uuid4()), "pi_12", "ch_12", "AB-12"])
+    def test_reads_indexes_only(self, office: Client, term: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        with CaptureQueriesContext(connection) as queries:
+            get_results(office, q=term)
+        (search,) = [q["sql"] for q in queries if "LIKE" in q["sql"] and "COUNT" not in q["sql"]]
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {search.split('ORDER BY')[0]}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert "Seq Scan" not in plan
+        assert "octo_payment_reference" in plan
+
+    def test_finds_events_by_their_payment(self, office: Client) -> None:
+        event = WebhookEventFactory()
+        WebhookEventFactory.create_batch(2)
+        for term in (
+            event.stripe_event_id,
+            str(event.payment.pk),
+            str(event.payment.uuid),
+            event.payment.stripe_payment_intent_id,
+        ):
+            assert get_results(office, EVENTS, q=term) == [event]
+
+
+class TestPage:
+    def test_shows_all_and_changes_nothing(self, office: Client) -> None:
+        payment = PaymentFactory(paid=True, metadata={"tour": "<b>"}, reseller_reference="AB-12")
+        page = office.get(get_page(payment))
+        content = page.content.decode()
+        for text in ("20.00 USD", "AB-12", "&lt;b&gt;", str(payment.uuid), payment.stripe_charge_id):
+            assert text in content
+        assert 'name="_save"' not in content
+        assert office.post(get_page(payment), {"amount": "1"}).status_code == 403
+        assert office.get(get_page(payment, "delete")).status_code == 403
+        assert office.get(reverse("admin:octo_stripe_gateway_payment_add")).status_code == 403
+        assert "delete_selected" not in office.get(reverse(LIST)).content.decode()
+
+    def test_tells_the_story_in_order(self, office: Client, api: GatewayApi, stripe: StripeEmulator) -> None:
+        payment = find_payment(api.paid(stripe))
+        api.deliver(stripe)
+        operate(office, payment, "refund", amount="5", reason="duplicate")
+        page = office.get(get_page(payment))
+        titles = [entry.title for entry in page.context["timeline"]]
+        assert titles[0] == "Created" or titles[0] == "Paid"
+        assert {
+            "Created",
+            "Paid",
+            "payment_intent.succeeded",
+            "Refund of 5.00 USD",
+            "Refunded 5.00 USD.",
+        } <= {*titles}
+        assert titles.index("Refund of 5.00 USD") < titles.index("Refunded 5.00 USD.")
+        event = WebhookEvent.objects.get(type="payment_intent.succeeded")
+        assert f'href="{get_page(event)}"' in page.content.decode()
+
+    def test_takes_as_many_queries_for_many_as_for_one(self, office: Client) -> None:
+        def count(payment: Payment) -> int:
+            office.get(get_page(payment))
+            with CaptureQueriesContext(connection) as queries:
+                assert office.get(get_page(payment)).status_code == 200
+            return len(queries)
+
+        few, many = PaymentFactory.create_batch(2, paid=True, payable=Booking.objects.create())
+        RefundFactory(payment=few, amount=1)
+        WebhookEventFactory(payment=few)
+        RefundFactory.create_batch(30, payment=many, amount=1)
+        WebhookEventFactory.create_batch(250, payment=many)
+        assert count(many) == count(few)
+        assert len(office.get(get_page(many)).context["timeline"]) == 2 + 30 + 200
+
+    def test_shows_what_is_wrong_first(self, office: Client) -> None:
+        payment = PaymentFactory(
+            paid=True,
+            mismatch="amount is 1, not 2000",
+            disputed=True,
+            stripe_dispute_id="du_1",
+            dispute_status="needs_response",
+            amount_reserved=500,
+        )
+        content = office.get(get_page(payment)).content.decode()
+        first = content.index("<fieldset")
+        for text in ("amount is 1, not 2000", "du_1 · needs_response", "5.00 USD"):
+            assert content.index(text) < first
+
+    def test_hides_the_events_of_users_who_may_not_view_them(self, make_staff: Callable[..., Client]) -> None:
+        event = WebhookEventFactory()
+        client = make_staff("view_payment")
+        page = client.get(get_page(event.payment))
+        assert event.stripe_event_id not in page.content.decode()
+        assert client.get(get_page(event)).status_code == 403
+
+    def test_shows_no_client_secret(self, office: Client, api: GatewayApi, stripe: StripeEmulator) -> None:
+        created = api.create().json()
+        stripe.confirm(created["stripePaymentIntentId"])
+        api.deliver(stripe)
+        event = WebhookEvent.objects.filter(payment=created["id"]).first()
+        assert event is not None
+        event.payload["data"]["object"]["client_secret"] = created["stripeClientSecret"]
+        event.save()
+        for url in (get_page(event), get_page(event.payment), reverse(LIST), reverse(EVENTS)):
+            content = office.get(url).content.decode()
+            assert "_secret_" not in content
+            assert "client_secret" not in content
+
+    def test_of_a_payment_that_is_not_there(self, office: Client) -> None:
+        for path in ("0/change/", "x/change/", "0/refund/", "x/refund/", "9999999999999999999999/sync/"):
+            page = office.get(f"/admin/octo_stripe_gateway/payment/{path}", follow=True)
+            assert page.status_code == 200
+            assert "doesn’t exist" in get_messages(page)[0]
+
+
+class TestRefund:
+    def test_refunds_all_that_is_left_by_default(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        api.refund({"id": payment.pk}, {"amount": 500})
+        asked = office.get(get_page(payment, "refund"))
+        assert asked.context["form"]["amount"].value() == 15
+        assert "can&#x27;t be undone" in asked.content.decode()
+        page = operate(office, payment, "refund", amount="15.00", reason="requested_by_customer")
+        assert get_messages(page) == ["Refunded 15.00 USD."]
+        payment.refresh_from_db()
+        assert (payment.status, payment.amount_refunded) == ("refunded", 2000)
+        assert payment.refunds.order_by("pk").last().reason == "requested_by_customer"  # type: ignore[union-attr]
+        assert sorted(refund["amount"] for refund in stripe.refunds.values()) == [500, 1500]
+
+    def test_in_a_currency_without_decimals(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.paid(stripe, {"amount": 2000, "currency": "jpy"}))
+        page = operate(office, payment, "refund", amount="1.5")
+        assert "amount" in page.context["form"].errors
+        page = operate(office, payment, "refund", amount="1500")
+        assert get_messages(page) == ["Refunded 1,500 JPY."]
+        assert [refund["amount"] for refund in stripe.refunds.values()] == [1500]
+
+    def test_of_a_page_sent_twice_happens_once(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        url = get_page(payment, "refund")
+        for amount in ("5", "15"):
+            values = {"key": get_key(office.get(url)), "amount": amount}
+            for _ in range(3):
+                page = office.post(url, values, follow=True)
+                assert get_messages(page) == [f"Refunded {amount}.00 USD."]
+        assert sorted(refund["amount"] for refund in stripe.refunds.values()) == [500, 1500]
+        assert IdempotencyKey.objects.filter(scope="admin").count() == 2
+
+    def test_of_a_page_sent_again_with_another_amount_is_refused(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        url = get_page(payment, "refund")
+        key = get_key(office.get(url))
+        office.post(url, {"key": key, "amount": "5"})
+        page = office.post(url, {"key": key, "amount": "6"}, follow=True)
+        assert get_messages(page) == ["This key was used with other parameters."]
+        assert len(stripe.refunds) == 1
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"amount": ""},
+            {"amount": "0"},
+            {"amount": "-5"},
+            {"amount": "1.234"},
+            {"amount": "NaN"},
+            {"amount": "1e400"},
+            {"amount": "five"},
+            {"amount": "9" * 40},
+            {"amount": "5", "reason": "because"},
+            {"amount": "5", "key": ""},
+            {"amount": "5", "key": "me"},
+        ],
+    )
+    def test_of_what_makes_no_sense_asks_again(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator, values: dict[str, str]
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        page = operate(office, payment, "refund", **values)
+        assert page.status_code == 200
+        assert page.context["form"].errors
+        assert "errorlist" in page.content.decode()
+        assert not stripe.refunds
+
+    def test_of_more_than_is_left_is_refused(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        page = operate(office, payment, "refund", amount="20.01")
+        assert get_messages(page) == ["The amount is more than is left to refund."]
+        assert not stripe.refunds
+
+    @pytest.mark.parametrize("fault", [Fault(), Fault(when="after"), Fault(kind="reset"), Fault(status=429)])
+    def test_with_stripe_down_is_finished_by_the_same_page(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator, fault: Fault
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        stripe.add_fault(fault)
+        page = operate(office, payment, "refund", amount="5")
+        assert page.status_code == 200
+        (message,) = get_messages(page)
+        assert "try again" in message
+        again = {"key": get_key(page), "amount": "5"}
+        page = office.post(get_page(payment, "refund"), again, follow=True)
+        assert get_messages(page) == ["Refunded 5.00 USD."]
+        assert [refund["amount"] for refund in stripe.refunds.values()] == [500]
+        assert Refund.objects.count() == 1
+
+    def test_left_without_an_answer_is_finished_by_a_sync(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        stripe.add_fault(Fault(when="after"))
+        operate(office, payment, "refund", amount="20")
+        assert "no answer from Stripe" in office.get(get_page(payment)).content.decode()
+        (message,) = get_messages(operate(office, payment, "sync"))
+        assert "status 'paid' → 'refunded'" in message
+        assert len(stripe.refunds) == 1
+
+    def test_that_stripe_refuses_is_told(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        stripe.refund(payment.stripe_payment_intent_id or "")
+        (message,) = get_messages(operate(office, payment, "refund", amount="5"))
+        assert "refunded" in message
+        payment.refresh_from_db()
+        assert payment.amount_reserved == 0
+
+    def test_without_configuration_is_told(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        configure(STRIPE_API_KEY=None)
+        for operation, values in (("refund", {"amount": "5"}), ("sync", {})):
+            page = operate(office, payment, operation, **values)
+            assert page.status_code == 200
+            assert get_messages(page) == ["The payment gateway is not configured."]
+
+    def test_that_is_not_possible_is_not_asked_for(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.create().json())
+        page = office.get(get_page(payment, "refund"), follow=True)
+        assert get_messages(page) == ["That isn't possible as it stands now."]
+        sent = {"key": str(uuid.uuid4()), "amount": "5"}
+        page = office.post(get_page(payment, "refund"), sent, follow=True)
+        assert get_messages(page) == ["Only a paid payment can be refunded."]
+
+    def test_is_on_record(self, office: Client, api: GatewayApi, stripe: StripeEmulator) -> None:
+        payment = find_payment(api.paid(stripe))
+        operate(office, payment, "refund", amount="5")
+        operate(office, payment, "refund", amount="50")
+        texts = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
+        assert texts == ["Refunded 5.00 USD.", "Refund: The amount is more than is left to refund."]
+
+
+class TestCapture:
+    def test_takes_part_of_what_is_authorized(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.authorized(stripe))
+        assert office.get(get_page(payment, "capture")).context["form"]["amount"].value() == 20
+        page = operate(office, payment, "capture", amount="12.50")
+        assert get_messages(page) == ["Captured 12.50 USD."]
+        payment.refresh_from_db()
+        assert (payment.status, payment.amount_received) == ("paid", 1250)
+
+    def test_of_a_page_sent_twice_happens_once(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.authorized(stripe))
+        url = get_page(payment, "capture")
+        values = {"key": get_key(office.get(url)), "amount": "20"}
+        for _ in range(2):
+            assert get_messages(office.post(url, values, follow=True)) == ["Captured 20.00 USD."]
+
+    def test_of_too_much_or_too_late_is_refused(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.authorized(stripe))
+        page = operate(office, payment, "capture", amount="21")
+        assert get_messages(page) == ["The amount is more than was authorized."]
+        values = {"key": str(uuid.uuid4()), "amount": "20"}
+        operate(office, payment, "cancel")
+        page = office.post(get_page(payment, "capture"), values, follow=True)
+        assert get_messages(page) == ["Only an authorized payment can be captured."]
+
+
+class TestCancel:
+    def test_gives_an_unpaid_or_authorized_payment_up(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        for made in (api.create().json(), api.authorized(stripe)):
+            payment = find_payment(made)
+            assert get_messages(operate(office, payment, "cancel")) == ["Canceled."]
+            payment.refresh_from_db()
+            assert payment.status == "canceled"
+
+    def test_of_what_was_paid_meanwhile_is_refused(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.create().json())
+        stripe.confirm(payment.stripe_payment_intent_id or "")
+        page = operate(office, payment, "cancel")
+        assert page.status_code == 200
+        assert len(get_messages(page)) == 1
+        payment.refresh_from_db()
+        assert payment.status == "paid"
+
+
+class TestSync:
+    def test_takes_over_what_was_missed(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.create().json())
+        stripe.confirm(payment.stripe_payment_intent_id or "")
+        (message,) = get_messages(operate(office, payment, "sync"))
+        assert "status 'pending' → 'paid'" in message
+        assert get_messages(operate(office, payment, "sync")) == ["Synced: nothing had changed."]
+
+    @pytest.mark.parametrize(
+        "fault", [Fault(method="GET"), Fault(method="GET", kind="reset"), Fault(method="GET", status=401)]
+    )
+    def test_tells_that_stripe_is_down(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator, fault: Fault
+    ) -> None:
+        payment = find_payment(api.create().json())
+        stripe.add_fault(fault)
+        page = operate(office, payment, "sync")
+        assert page.status_code == 200
+        assert len(get_messages(page)) == 1
+
+
+class TestPermissions:
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    def test_are_one_for_each_operation(
+        self,
+        make_staff: Callable[..., Client],
+        api: GatewayApi,
+        stripe: StripeEmulator,
+        operation: str,
+    ) -> None:
+        made = api.paid(stripe) if operation in {"refund", "sync"} else api.authorized(stripe)
+        payment = find_payment(made)
+        allowed = make_staff("view_payment", f"{operation}_payment")
+        others = make_staff("view_payment", *(f"{each}_payment" for each in OPERATIONS if each != operation))
+        button = f'href="{get_page(payment, operation)}"'
+        assert button in allowed.get(get_page(payment)).content.decode()
+        assert button not in others.get(get_page(payment)).content.decode()
+        assert others.get(get_page(payment, operation)).status_code == 403
+        values = {"key": str(uuid.uuid4()), "amount": "5"}
+        assert others.post(get_page(payment, operation), values).status_code == 403
+        assert allowed.post(get_page(payment, operation), values).status_code == 302
+
+    def test_to_view_allow_nothing_else(self, make_staff: Callable[..., Client]) -> None:
+        client = make_staff("view_payment", "view_webhookevent")
+        event = WebhookEventFactory(failed=True)
+        for row, operations in ((event.payment, OPERATIONS), (event, ("reprocess",))):
+            page = client.get(get_page(row))
+            assert page.context["operations"] == []
+            for operation in operations:
+                assert client.get(get_page(row, operation)).status_code == 403
+                assert client.post(get_page(row, operation)).status_code == 403
+        assert "reprocess" not in client.get(reverse(EVENTS)).content.decode()
+        assert client.post("/admin/octo_stripe_gateway/webhookevent/reprocess/").status_code == 403
+
+    def test_to_operate_need_the_one_to_view(self, make_staff: Callable[..., Client]) -> None:
+        client = make_staff("refund_payment")
+        payment = PaymentFactory(paid=True)
+        assert client.get(get_page(payment, "refund")).status_code == 403
+
+    def test_are_asked_of_staff_only(self, client: Client) -> None:
+        payment = PaymentFactory(paid=True)
+        page = client.post(get_page(payment, "refund"), {"amount": "5"})
+        assert page.status_code == 302
+        assert "/login/" in page.headers["Location"]
+
+    def test_forged_requests_are_refused(self, office: Client) -> None:
+        payment = PaymentFactory(paid=True)
+        forged = Client(enforce_csrf_checks=True)
+        forged.cookies = office.cookies
+        for url in (get_page(payment, "refund"), "/admin/octo_stripe_gateway/webhookevent/reprocess/"):
+            assert forged.post(url, {"key": str(uuid.uuid4()), "amount": "5"}).status_code == 403
+
+
+class TestButtons:
+    @pytest.mark.parametrize(
+        ("trait", "operations"),
+        [
+            ({}, ["cancel", "sync"]),
+            ({"authorized": True}, ["capture", "cancel", "sync"]),
+            ({"paid": True}, ["refund", "sync"]),
+            ({"paid": True, "amount_reserved": 2000}, ["sync"]),
+            ({"failed": True}, ["cancel", "sync"]),
+            ({"failed": True, "stripe_payment_intent_id": None}, ["sync"]),
+            ({"canceled": True}, ["sync"]),
+            ({"refunded": True}, ["sync"]),
+        ],
+    )
+    def test_are_those_that_the_state_allows(
+        self, office: Client, trait: dict[str, Any], operations: list[str]
+    ) -> None:
+        page = office.get(get_page(PaymentFactory(**trait)))
+        assert [operation["name"] for operation in page.context["operations"]] == operations
+
+    def test_lead_back_to_the_filtered_list(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        payment = find_payment(api.paid(stripe))
+        filters = "?_changelist_filters=status__exact%3Dpaid"
+        button = office.get(get_page(payment) + filters).content.decode()
+        url = get_page(payment, "refund") + filters
+        assert f'href="{url}"' in button
+        page = office.post(url, {"key": str(uuid.uuid4()), "amount": "5"})
+        assert page.headers["Location"] == get_page(payment) + filters
+
+
+class TestReprocess:
+    def fail(self, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> WebhookEvent:
+        """Let an event fail whose payment Stripe has by now."""
+        created = api.create().json()
+        stripe.confirm(created["stripePaymentIntentId"])
+
+        def fail(event: WebhookEvent, payment: Payment) -> None:
+            raise ValueError("of pi_1_secret_abc")
+
+        with monkeypatch.context() as patch:
+            patch.setitem(events.HANDLERS, "payment_intent.succeeded", fail)
+            api.deliver(stripe, "payment_intent.succeeded")
+        return WebhookEvent.objects.get(status="failed")
+
+    def test_applies_a_failed_event(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        event = self.fail(api, stripe, monkeypatch)
+        assert get_messages(operate(office, event, "reprocess")) == ["The event is processed now."]
+        event.refresh_from_db()
+        assert (event.status, event.payment.status) == ("processed", "paid")  # type: ignore[union-attr]
+        assert office.get(get_page(event)).context["operations"] == []
+        again = office.post(get_page(event, "reprocess"), {"key": str(uuid.uuid4())}, follow=True)
+        assert get_messages(again) == ["The event is processed now."]
+
+    def test_tells_why_it_failed_again(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        event = self.fail(api, stripe, monkeypatch)
+
+        def fail(event: WebhookEvent, payment: Payment) -> None:
+            raise ValueError("of pi_1_secret_abc")
+
+        monkeypatch.setitem(events.HANDLERS, "payment_intent.succeeded", fail)
+        page = operate(office, event, "reprocess")
+        assert get_messages(page) == ["The event failed again: ValueError: of pi_1_secret_[redacted]"]
+
+    def test_of_several_asks_first(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        event = self.fail(api, stripe, monkeypatch)
+        done = WebhookEventFactory(processed=True)
+        broken = WebhookEventFactory(failed=True, payload={})
+        chosen = {"action": "reprocess_selected", "_selected_action": [event.pk, done.pk, broken.pk]}
+        asked = office.post(reverse(EVENTS), chosen)
+        assert asked.context["chosen"] == [event, broken]
+        sent = {"_selected_action": re.findall(r'_selected_action" value="(\d+)"', asked.content.decode())}
+        page = office.post(asked.context["action_url"], sent, follow=True)
+        assert get_messages(page) == [
+            "1 event was processed.",
+            "1 event failed again; its page says why.",
+        ]
+        event.refresh_from_db()
+        assert event.status == "processed"
+
+    def test_of_finished_ones_has_nothing_to_do(self, office: Client) -> None:
+        done = WebhookEventFactory(processed=True)
+        chosen = {"action": "reprocess_selected", "_selected_action": [done.pk]}
+        page = office.post(reverse(EVENTS), chosen, follow=True)
+        assert get_messages(page) == ["The selected events need no processing."]
+
+    def test_of_very_many_takes_the_first(self, office: Client) -> None:
+        WebhookEventFactory.create_batch(201, payment=PaymentFactory(paid=True))
+        chosen = {"action": "reprocess_selected", "select_across": "1", "_selected_action": ["1"]}
+        asked = office.post(reverse(EVENTS), chosen)
+        assert len(asked.context["chosen"]) == 200
+        assert "Only the first 200" in asked.content.decode()
+        nonsense = ["x", "9" * 30]
+        page = office.post(asked.context["action_url"], {"_selected_action": nonsense}, follow=True)
+        assert get_messages(page) == []
+
+    def test_of_many_takes_rows_in_one_query(self, office: Client) -> None:
+        WebhookEventFactory.create_batch(20, failed=True)
+        chosen = {"action": "reprocess_selected", "select_across": "1", "_selected_action": ["1"]}
+        with CaptureQueriesContext(connection) as queries:
+            office.post(reverse(EVENTS), chosen)
+        assert len(queries) <= 8
+
+
+class TestTransactions:
+    @pytest.mark.django_db(transaction=True)
+    def test_of_a_host_with_atomic_requests_span_no_operation(
+        self,
+        office: Client,
+        api: GatewayApi,
+        stripe: StripeEmulator,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        made = api.paid(stripe)
+        event = WebhookEventFactory(failed=True, payment=find_payment(made))
+        monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+        payment = find_payment(made)
+        assert get_messages(operate(office, payment, "refund", amount="5")) == ["Refunded 5.00 USD."]
+        assert get_messages(operate(office, payment, "sync")) == ["Synced: nothing had changed."]
+        page = operate(office, event, "reprocess")
+        assert get_messages(page) == ["The event is processed now."]
+        chosen = {"_selected_action": [WebhookEventFactory(failed=True, payment=payment).pk]}
+        url = "/admin/octo_stripe_gateway/webhookevent/reprocess/"
+        assert get_messages(office.post(url, chosen, follow=True)) == ["1 event was processed."]
+
+
+class TestInline:
+    def test_shows_the_payments_of_the_host_s_object(self, office: Client) -> None:
+        booking, other = Booking.objects.create(), Booking.objects.create()
+        payment = PaymentFactory(paid=True, payable=booking, amount_refunded=500)
+        PaymentFactory(payable=other, currency="jpy")
+        content = office.get(f"/admin/shop/booking/{booking.pk}/change/").content.decode()
+        assert f'<a href="{get_page(payment)}">{payment.pk}</a>' in content
+        assert "20.00 USD" in content
+        assert "JPY" not in content
+
+    def test_lets_the_host_s_object_be_saved_and_the_payments_alone(self, office: Client) -> None:
+        booking = Booking.objects.create()
+        payment = PaymentFactory(paid=True, payable=booking)
+        url = f"/admin/shop/booking/{booking.pk}/change/"
+        prefix = "octo_stripe_gateway-payment-payable_type-payable_id"
+        assert f"{prefix}-TOTAL_FORMS" in office.get(url).content.decode()
+        values = {
+            "price": "3000",
+            "currency": "eur",
+            f"{prefix}-TOTAL_FORMS": "1",
+            f"{prefix}-INITIAL_FORMS": "1",
+            f"{prefix}-0-id": str(payment.pk),
+            f"{prefix}-0-amount": "1",
+            f"{prefix}-0-DELETE": "on",
+        }
+        assert office.post(url, values).status_code == 302
+        booking.refresh_from_db()
+        payment.refresh_from_db()
+        assert (booking.price, payment.amount) == (3000, 2000)
+
+    def test_takes_one_query(self, office: Client) -> None:
+        booking = Booking.objects.create()
+        PaymentFactory.create_batch(30, paid=True, payable=booking)
+        with CaptureQueriesContext(connection) as queries:
+            office.get(f"/admin/shop/booking/{booking.pk}/change/")
+        assert len([q for q in queries if 'FROM "octo_stripe_gateway_payment"' in q["sql"]]) == 1
+
+    def test_is_hidden_from_users_who_may_not_view_payments(self, make_staff: Callable[..., Client]) -> None:
+        booking = Booking.objects.create()
+        PaymentFactory(payable=booking)
+        content = make_staff("change_booking").get(f"/admin/shop/booking/{booking.pk}/change/").content
+        assert b"20.00 USD" not in content
+
+    def test_deleting_the_host_s_object_keeps_its_payments(self, office: Client) -> None:
+        booking = Booking.objects.create()
+        payment = PaymentFactory(payable=booking)
+        office.post(f"/admin/shop/booking/{booking.pk}/delete/", {"post": "yes"})
+        assert not Booking.objects.exists()
+        assert "Booking" in office.get(get_page(payment)).content.decode()
+
+
+def test_checks_find_nothing() -> None:
+    call_command("check", "--fail-level", "WARNING")
+
+
+def test_app_works_without_the_admin() -> None:
+    code = """
+import django, sys
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "octo_stripe_gateway"],
+    ROOT_URLCONF="octo_stripe_gateway.urls", SECRET_KEY="x",
+)
+django.setup()
+from django.core.management import call_command
+call_command("check")
+import octo_stripe_gateway.urls
+assert not [name for name in sys.modules if "admin" in name.split(".")], "imported"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
