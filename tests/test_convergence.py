@@ -322,7 +322,7 @@ def rolled_back() -> Iterator[None]:
 @pytest.fixture
 def stripe_at(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., History]]:
     clock = stripe.clock
-    monkeypatch.setattr(_Handler, "date_time_string", lambda *args: formatdate(stripe.clock(), usegmt=True))
+    monkeypatch.setattr(_Handler, "date_time_string", lambda *_: formatdate(stripe.clock(), usegmt=True))
     yield lambda **kwargs: History(stripe, **kwargs)
     stripe.clock = clock
 

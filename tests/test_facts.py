@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from octo_stripe_gateway.exceptions import BadRequestError
+from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
+from tests.objects import (
+    SECOND,
+    make_charge,
+    make_declined_intent,
+    make_dispute,
+    make_intent,
+    make_paid_intent,
+    make_refund,
+)
+
+AS_OF = SECOND * 1000
+READERS: dict[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
+    "intent": (PaymentIntentFact, make_intent),
+    "charge": (ChargeFact, make_charge),
+    "refund": (RefundFact, make_refund),
+    "dispute": (DisputeFact, make_dispute),
+}
+
+
+def read_intent(as_of: int = AS_OF, **changes: Any) -> PaymentIntentFact:
+    return PaymentIntentFact.from_object(make_intent(**changes), as_of=as_of)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (kind, name, value)
+        for kind, name, values in [
+            ("intent", "id", (None, 1, "i" * 256)),
+            ("intent", "status", (None, 1, [], "s" * 65)),
+            ("intent", "amount", (None, "2000", 20.5, True, -1, 2**63)),
+            ("intent", "amount_received", ("0", -1, 2**63)),
+            ("intent", "amount_capturable", ([], -5)),
+            ("intent", "currency", (None, 840)),
+            ("intent", "livemode", (None, "false", 0)),
+            ("intent", "last_payment_error", ("declined", [1])),
+            ("intent", "latest_charge", (7, {"id": 7}, {}, "c" * 256)),
+            ("charge", "amount_refunded", (None, -1)),
+            ("charge", "livemode", (None,)),
+            ("charge", "disputed", ("yes",)),
+            ("charge", "refunds", ("none", {"data": {"1": 1}}, {"data": [1]}, {"data": [{}]}, {"has_more": 1})),
+            ("charge", "payment_intent", (1,)),
+            ("refund", "amount", (None, "500")),
+            ("refund", "created", (None, "now", 10**15)),
+            ("refund", "status", (5, "s" * 65)),
+            ("refund", "reason", ("r" * 65,)),
+            ("dispute", "livemode", (None,)),
+            ("dispute", "created", (None, 253_402_300_800)),
+        ]
+        for value in values
+    ],
+)
+def test_malformed_object_is_refused(kind: str, name: str, value: Any) -> None:
+    fact, make = READERS[kind]
+    with pytest.raises(BadRequestError, match="no valid"):
+        fact.from_object(make(**{name: value}), as_of=AS_OF)
+
+
+@pytest.mark.parametrize("metadata", [None, [], "octo_payment", {"octo_payment": 5}, {"other": "x"}])
+def test_metadata_of_another_shape_names_no_payment(metadata: Any) -> None:
+    assert read_intent(metadata=metadata).payment_uuid == ""
+
+
+def test_intent_carries_its_charge_and_refunds_where_expanded() -> None:
+    refunds = {"data": [make_refund()], "has_more": True}
+    fact = read_intent(latest_charge=make_charge(refunds=refunds, amount_refunded=500))
+    assert fact.charge_id == "ch_1"
+    assert fact.charge is not None
+    assert fact.charge.has_more_refunds
+    assert [refund.id for refund in fact.charge.refunds] == ["re_1"]
+
+
+def test_reference_may_be_an_id_or_an_object() -> None:
+    for reference in ("pi_1", {"id": "pi_1"}):
+        fact = RefundFact.from_object(make_refund(payment_intent=reference), as_of=AS_OF)
+        assert fact.payment_intent_id == "pi_1"
+
+
+def test_unknown_status_is_kept() -> None:
+    assert read_intent(status="requires_patience").status == "requires_patience"
+
+
+@pytest.mark.parametrize("status", ["requires_action", "processing", "requires_capture", "succeeded"])
+def test_error_of_an_earlier_attempt_is_not_this_ones(status: str) -> None:
+    assert read_intent(status=status, last_payment_error={"code": "card_declined"}).failure_code == ""
+
+
+def test_reason_of_the_bank_says_more_than_stripes_code() -> None:
+    error = {"code": "card_declined", "decline_code": "lost_card", "message": "m" * 5000}
+    fact = read_intent(last_payment_error=error)
+    assert (fact.failure_code, len(fact.failure_message)) == ("lost_card", 5000)
+
+
+def test_client_secret_is_not_in_the_representation() -> None:
+    assert "_secret_" not in repr(read_intent(client_secret="pi_1_secret_abc"))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        (make_intent(), make_intent(status="requires_confirmation")),
+        (make_intent(status="requires_confirmation"), make_intent(status="requires_action")),
+        (make_intent(status="requires_action"), make_intent(status="processing")),
+        (make_intent(status="processing"), make_declined_intent()),
+        (make_declined_intent(), make_intent(status="requires_capture")),
+        (make_intent(status="requires_capture"), make_intent(status="canceled")),
+        (make_intent(status="canceled"), make_paid_intent()),
+    ],
+)
+def test_facts_of_one_second_are_ordered_as_documented(earlier: Any, later: Any) -> None:
+    read = PaymentIntentFact.from_object
+    assert read(earlier, as_of=AS_OF + 999).precedence < read(later, as_of=AS_OF).precedence
+
+
+def test_later_second_holds_among_open_states() -> None:
+    authorized = read_intent(status="requires_capture")
+    assert read_intent(AS_OF + 1000, status="processing").precedence > authorized.precedence
+    assert read_intent(AS_OF + 1000).precedence > authorized.precedence
+
+
+@pytest.mark.parametrize("final", ["succeeded", "canceled"])
+def test_final_state_stands_against_anything_later(final: str) -> None:
+    for status in ("requires_payment_method", "requires_action", "processing", "requires_capture"):
+        later = read_intent(AS_OF + 10**9, status=status)
+        assert later.precedence < read_intent(status=final).precedence
+
+
+def test_two_declines_of_one_second_have_an_order_too() -> None:
+    lost, stolen = (
+        PaymentIntentFact.from_object(make_declined_intent(code), as_of=AS_OF) for code in ("lost", "stolen")
+    )
+    assert lost.precedence != stolen.precedence
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [("pending", "requires_action"), ("requires_action", "succeeded"), ("succeeded", "failed")],
+)
+def test_refund_that_succeeded_may_still_fail_but_nothing_else(earlier: str, later: str) -> None:
+    read = RefundFact.from_object
+    before, after = (read(make_refund(status=status), as_of=AS_OF) for status in (earlier, later))
+    assert before.precedence < after.precedence
