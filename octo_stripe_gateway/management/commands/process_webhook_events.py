@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from octo_stripe_gateway.events import process_event
@@ -24,20 +25,23 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, older_than: int, **options: Any) -> None:
-        """Try each event once, whatever becomes of the others."""
+        """Try each event once, whatever becomes of the others, and fail at the end if some failed."""
         cutoff = timezone.now() - dt.timedelta(minutes=older_than)
         waiting = WebhookEvent.objects.unprocessed(until=cutoff).order_by("pk")
-        outcomes: dict[str, int] = {}
-        for pk in waiting.values_list("pk", flat=True).iterator():
-            status = self.process(WebhookEvent.objects.get(pk=pk))
-            outcomes[status] = outcomes.get(status, 0) + 1
+        outcomes = Counter(
+            self.process(pk) for pk in waiting.values_list("pk", flat=True).iterator(chunk_size=1000)
+        )
         counts = ", ".join(f"{count} {status}" for status, count in sorted(outcomes.items()))
         self.stdout.write(counts or "nothing to do")
+        if outcomes[WebhookEvent.Status.FAILED]:
+            raise CommandError("Some events failed again; why is on them, and in the log.")
 
-    def process(self, event: WebhookEvent) -> str:
+    def process(self, pk: int) -> str:
         """Return the event's new status; why it failed is on the event and in the log."""
         try:
-            return process_event(event).status
+            return process_event(WebhookEvent.objects.get(pk=pk)).status
+        except WebhookEvent.DoesNotExist:
+            return "deleted"
         except Exception as error:  # noqa: BLE001 - the next event is to have its turn
-            self.stderr.write(self.style.ERROR(f"{event.stripe_event_id}: {error}"))
+            self.stderr.write(self.style.ERROR(f"event {pk}: {error}"))
             return WebhookEvent.Status.FAILED
