@@ -1,0 +1,438 @@
+"""Whatever goes wrong on the way to Stripe and back: a clear error, no double effect, healed by a retry."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal
+
+import pytest
+import stripe as sdk
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from octo_stripe_gateway import services
+from octo_stripe_gateway.exceptions import BadRequestError
+from octo_stripe_gateway.facts import REFUND_METADATA_KEY
+from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.emulator.idempotency import Answer
+from tests.api import GatewayApi
+from tests.ledger import assert_ledger_equals
+
+pytestmark = pytest.mark.django_db
+
+When = Literal["before", "after"]
+
+KEY = {"Idempotency-Key": "the-client's"}
+UUID = "a3bb189e-8bf9-4c3f-9f3c-2d0a2b1b0001"
+CREATION = {"amount": 2000, "currency": "usd", "uuid": UUID}
+
+# Stripe's faults, and the statuses that a client may see for them.
+FAULTS = {
+    "timeout before": (Fault(kind="delay", seconds=0.4), {503, 409}),
+    "timeout after": (Fault(kind="delay", seconds=0.4, when="after"), {503}),
+    "500 before": (Fault(), {503}),
+    "500 after": (Fault(when="after"), {503}),
+    "500 after, not kept": (Fault(when="after", save=False), {503}),
+    "503 before": (Fault(status=503), {503}),
+    "429": (Fault(status=429), {503}),
+    "reset before": (Fault(kind="reset"), {503}),
+    "reset after": (Fault(kind="reset", when="after"), {503}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call to Stripe, and the request that makes it."""
+
+    method: str
+    path: str
+    prepare: Callable[[GatewayApi, StripeEmulator], Any]
+    request: Callable[[GatewayApi, Any], Any]
+    done: str
+    refunds: tuple[int, ...] = ()
+
+
+def get_nothing(api: GatewayApi, stripe: StripeEmulator) -> Any:
+    return None
+
+
+def create_and_pay(api: GatewayApi, stripe: StripeEmulator) -> Any:
+    payment = api.create().json()
+    stripe.confirm(payment["stripePaymentIntentId"])
+    return payment
+
+
+def pay(api: GatewayApi, stripe: StripeEmulator) -> Any:
+    return api.paid(stripe)
+
+
+def authorize(api: GatewayApi, stripe: StripeEmulator) -> Any:
+    return api.authorized(stripe)
+
+
+def leave_refund_unanswered(api: GatewayApi, stripe: StripeEmulator) -> Any:
+    payment = api.paid(stripe)
+    stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when="after"))
+    assert api.refund(payment, {"amount": 500}).status_code == 503
+    return payment
+
+
+CALLS = {
+    "create": Call(
+        "POST", r"/v1/payment_intents$", get_nothing, lambda api, _: api.create(CREATION), done="pending"
+    ),
+    "retrieve": Call(
+        "GET", "/v1/payment_intents/", create_and_pay, lambda api, one: api.complete(one), done="paid"
+    ),
+    "refund": Call(
+        "POST", "/v1/refunds", pay, lambda api, one: api.refund(one), done="refunded", refunds=(2000,)
+    ),
+    "partial refund": Call(
+        "POST",
+        "/v1/refunds",
+        pay,
+        lambda api, one: api.refund(one, {"amount": 500}),
+        done="paid",
+        refunds=(500,),
+    ),
+    "look for a refund": Call(
+        "GET",
+        "/v1/refunds",
+        leave_refund_unanswered,
+        lambda api, one: api.refund(one, {"amount": 500}),
+        done="paid",
+        refunds=(500,),
+    ),
+    "capture": Call(
+        "POST", "/v1/payment_intents/.*/capture", authorize, lambda api, one: api.capture(one), done="paid"
+    ),
+    "partial capture": Call(
+        "POST",
+        "/v1/payment_intents/.*/capture",
+        authorize,
+        lambda api, one: api.capture(one, {"amount": 700}),
+        done="paid",
+    ),
+    "cancel": Call(
+        "POST", "/v1/payment_intents/.*/cancel", authorize, lambda api, one: api.cancel(one), done="canceled"
+    ),
+}
+
+
+@pytest.fixture
+def impatient(configure: Callable[..., None]) -> Callable[[int], None]:
+    """Give up on Stripe soon, and let the SDK repeat a call so often."""
+
+    def set_retries(retries: int) -> None:
+        configure(STRIPE_TIMEOUT=(1, 0.2), STRIPE_MAX_NETWORK_RETRIES=retries)
+
+    return set_retries
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_between_the_sdks_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0.01)
+    monkeypatch.setattr("stripe._http_client.HTTPClient.MAX_DELAY", 0.02)
+
+
+@pytest.mark.parametrize("fault_name", FAULTS)
+@pytest.mark.parametrize("call_name", CALLS)
+def test_fault_is_a_clear_error_and_healed_by_a_retry(
+    call_name: str, fault_name: str, api: GatewayApi, stripe: StripeEmulator, impatient: Callable[[int], None]
+) -> None:
+    call, (fault, statuses) = CALLS[call_name], FAULTS[fault_name]
+    one = call.prepare(api, stripe)
+    impatient(0)
+    stripe.add_fault(dataclasses.replace(fault, method=call.method, path=call.path))
+    failed = call.request(api, one)
+    assert failed.status_code in statuses, failed.content
+    assert failed.json()["error"] == "INTERNAL_SERVER_ERROR"
+    assert failed.json()["errorMessage"]
+    assert int(failed.headers["Retry-After"]) > 0
+
+    healed = retry(call, one, api=api)
+    assert healed.status_code in {200, 201}, healed.content
+    assert_done(call, stripe=stripe)
+    assert {response.status_code for response in api.deliver(stripe)} <= {200}
+    assert_done(call, stripe=stripe)
+
+
+@pytest.mark.parametrize("fault_name", ["timeout after", "500 after", "reset after"])
+@pytest.mark.parametrize("call_name", CALLS)
+def test_sdk_repeats_a_call_itself(
+    call_name: str, fault_name: str, api: GatewayApi, stripe: StripeEmulator, impatient: Callable[[int], None]
+) -> None:
+    call, (fault, _) = CALLS[call_name], FAULTS[fault_name]
+    one = call.prepare(api, stripe)
+    impatient(2)
+    stripe.add_fault(dataclasses.replace(fault, method=call.method, path=call.path))
+    assert retry(call, one, api=api).status_code in {200, 201}
+    assert_done(call, stripe=stripe)
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize("call_name", ["create", "retrieve", "look for a refund", "capture", "cancel"])
+def test_stripe_may_be_down_for_a_while(
+    call_name: str, retries: int, api: GatewayApi, stripe: StripeEmulator, impatient: Callable[[int], None]
+) -> None:
+    call = CALLS[call_name]
+    one = call.prepare(api, stripe)
+    impatient(retries)
+    stripe.add_fault(Fault(kind="reset", method="*", times=None))
+    assert [call.request(api, one).status_code for _ in range(3)] == [503] * 3
+    call_command_in_vain()
+    stripe.clear_faults()
+    assert retry(call, one, api=api).status_code in {200, 201}
+    assert_done(call, stripe=stripe)
+
+
+@pytest.mark.parametrize("heal", ["retry", "reconcile"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_forgotten_key_makes_no_second_refund(
+    when: When, heal: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.paid(stripe)
+    stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when=when))
+    assert api.refund(payment, {"amount": 500}).status_code == 503
+    stripe.forget_idempotency_keys()
+    if heal == "retry":
+        assert api.refund(payment, {"amount": 500}).status_code == 200
+    else:
+        call_command("reconcile_payments", "--older-than", "0")
+    assert [refund["amount"] for refund in stripe.refunds.values()] == [500]
+    assert_ledger_equals(stripe)
+
+
+def test_fault_that_stripe_keeps_for_a_refund_not_made(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
+    assert api.refund(payment, {"amount": 500}).status_code == 503
+    keep_fault(stripe, key=f"{Refund.objects.get().uuid}-0")
+    assert api.refund(payment, {"amount": 500}).status_code == 200
+    assert Refund.objects.get().stripe_attempt == 1
+    assert_ledger_equals(stripe)
+
+
+def test_fault_that_stripe_may_not_have_kept_changes_no_key(api: GatewayApi, stripe: StripeEmulator) -> None:
+    """With another key, a call still under way with the first one would be a second refund."""
+    payment = api.paid(stripe)
+    stripe.add_fault(Fault(path="/v1/refunds"))
+    assert api.refund(payment, {"amount": 500}).status_code == 503
+    assert Refund.objects.get().stripe_attempt == 0
+
+
+def test_refund_that_stripe_refuses_gives_its_amount_back(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    stripe.open_dispute(payment["stripePaymentIntentId"])
+    refused = api.refund(payment)
+    assert refused.status_code == 400
+    assert refused.json()["error"] == "BAD_REQUEST"
+    row = Payment.objects.get()
+    assert (row.amount_reserved, row.amount_refundable, row.status) == (0, 2000, "paid")
+    assert Refund.objects.get().failure_reason == "charge_disputed"
+
+
+def test_refused_search_for_a_refund_gives_nothing_back(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = leave_refund_unanswered(api, stripe)
+    stripe.add_fault(Fault(method="GET", path="/v1/refunds", status=404))
+    assert api.refund(payment, {"amount": 500}).status_code == 400
+    assert Payment.objects.get().amount_reserved == 500
+
+
+def test_key_spent_on_another_request_gives_nothing_back(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
+    assert api.refund(payment, {"amount": 500}).status_code == 503
+    keep_fault(stripe, key=f"{Refund.objects.get().uuid}-0", params={"amount": 1})
+    assert api.refund(payment, {"amount": 500}).status_code == 503
+    assert Payment.objects.get().amount_reserved == 500
+
+
+@pytest.mark.parametrize(
+    ("when", "status", "refunded"), [("before", "failed", 0), ("after", "succeeded", 500)]
+)
+def test_stale_refund_is_given_up_unless_stripe_has_it(
+    when: When, status: str, refunded: int, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.paid(stripe)
+    stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when=when))
+    api.refund(payment, {"amount": 500})
+    make_stale(Refund)
+    stripe.forget_idempotency_keys()
+    call_command("reconcile_payments", "--older-than", "0")
+    assert Refund.objects.get().status == status
+    assert Payment.objects.get().amount_refunded == refunded
+    assert_ledger_equals(stripe)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_stale_creation_is_given_up(when: When, api: GatewayApi, stripe: StripeEmulator) -> None:
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents", when=when))
+    assert api.create(CREATION).status_code == 503
+    make_stale(Payment)
+    stripe.forget_idempotency_keys()
+    asked = len(stripe.requests)
+    call_command("reconcile_payments", "--older-than", "0")
+    payment = Payment.objects.get()
+    assert (payment.status, payment.failure_code) == ("failed", "abandoned")
+    assert len(stripe.requests) == asked
+
+
+def test_refused_creation_is_not_asked_for_again_by_reconciliation(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(path="/v1/payment_intents", status=402))
+    assert api.create(CREATION).status_code == 400
+    asked = len(stripe.requests)
+    call_command("reconcile_payments", "--older-than", "0")
+    assert Payment.objects.get().status == "failed"
+    assert len(stripe.requests) == asked
+    assert api.create(CREATION).status_code == 201
+    assert_ledger_equals(stripe)
+
+
+def test_refusal_does_not_stop_reconciliation(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    for amount in (500, 700):
+        stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
+        assert api.refund(payment, {"amount": amount}).status_code == 503
+    stripe.open_dispute(payment["stripePaymentIntentId"])
+    call_command("reconcile_payments", "--older-than", "0")
+    assert [refund.status for refund in Refund.objects.all()] == ["failed", "failed"]
+    assert_ledger_equals(stripe)
+
+
+def test_replayed_capture_does_not_undo_a_later_refund(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.authorized(stripe)
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/.*/capture", when="after"))
+    assert api.capture(payment).status_code == 503
+    stripe.refund(payment["stripePaymentIntentId"], amount=500)
+    api.deliver(stripe, "charge.refunded")
+    captured = api.capture(payment).json()
+    assert (captured["status"], captured["totalRefunded"]) == ("CONFIRMED", 500)
+    assert_ledger_equals(stripe)
+
+
+def test_unanswered_capture_allows_no_other_amount(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.authorized(stripe)
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/.*/capture"))
+    assert api.capture(payment, {"amount": 700}).status_code == 503
+    assert api.capture(payment, {"amount": 800}).status_code == 422
+    assert api.capture(payment).status_code == 422
+    assert api.capture(payment, {"amount": 700}).status_code == 200
+    assert Payment.objects.get().amount_received == 700
+    assert_ledger_equals(stripe)
+
+
+def test_capture_that_stripe_refused_allows_another_amount(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.authorized(stripe)
+    stripe.add_fault(Fault(path="/v1/payment_intents/.*/capture", status=400))
+    assert api.capture(payment, {"amount": 700}).status_code == 400
+    assert api.capture(payment, {"amount": 800}).status_code == 200
+    assert Payment.objects.get().amount_received == 800
+
+
+def test_capture_after_the_authorization_is_gone_is_refused_and_seen(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.authorized(stripe)
+    cancel_at_stripe(stripe, payment)
+    assert api.capture(payment).status_code == 400
+    assert Payment.objects.get().status == "canceled"
+    assert_ledger_equals(stripe)
+
+
+def test_cancellation_that_came_too_late_is_refused_and_seen(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.create().json()
+    stripe.confirm(payment["stripePaymentIntentId"])
+    assert api.cancel(payment).status_code == 400
+    assert Payment.objects.get().status == "paid"
+    assert_ledger_equals(stripe)
+
+
+@pytest.mark.parametrize("amount", [0, -1])
+def test_capture_of_nothing_takes_nothing(amount: int, api: GatewayApi, stripe: StripeEmulator) -> None:
+    api.authorized(stripe)
+    with pytest.raises(BadRequestError):
+        services.capture_payment(Payment.objects.get(), amount=amount)
+    assert Payment.objects.get().status == "authorized"
+
+
+def test_key_sent_with_a_known_uuid_is_taken(api: GatewayApi, stripe: StripeEmulator) -> None:
+    first = api.create(CREATION).json()
+    repeated = api.create(CREATION, **{"Idempotency-Key": "mine"})
+    assert repeated.json()["id"] == first["id"]
+    assert api.create({"amount": 900}, **{"Idempotency-Key": "mine"}).status_code == 422
+    assert Payment.objects.count() == 1
+
+
+KEYED = {
+    "create": lambda api, _: api.create({"amount": 700}, **KEY),
+    "refund": lambda api, one: api.refund(one, **KEY),
+    "partial refund": lambda api, one: api.refund(one, {"amount": 500}, **KEY),
+    "capture": lambda api, one: api.capture(one, **KEY),
+    "cancel": lambda api, one: api.cancel(one, **KEY),
+}
+
+
+@pytest.mark.parametrize("second", KEYED)
+@pytest.mark.parametrize("first", ["create", "partial refund"])
+def test_key_of_one_operation_does_for_no_other(
+    first: str, second: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment, other = api.paid(stripe), api.paid(stripe)
+    assert KEYED[first](api, payment).status_code in {200, 201}
+    before = len(stripe.refunds), len(stripe.payment_intents)
+    same = first == second == "create"
+    assert KEYED[second](api, other).status_code == (201 if same else 422)
+    assert (len(stripe.refunds), len(stripe.payment_intents)) == before
+
+
+def retry(call: Call, one: Any, *, api: GatewayApi) -> Any:
+    """Repeat as a client would: at once, and again while the first is said to be still running."""
+    while True:
+        response = call.request(api, one)
+        if response.status_code != 409:
+            return response
+
+
+def call_command_in_vain() -> None:
+    """Run the reconciliation, which fails where Stripe could not be asked."""
+    with suppress(CommandError):
+        call_command("reconcile_payments", "--older-than", "0")
+
+
+def keep_fault(stripe: StripeEmulator, *, key: str, params: dict[str, Any] | None = None) -> None:
+    """Have Stripe answer a key with a 500 from now on, without having done anything."""
+    refund = Refund.objects.select_related("payment").get()
+    asked = {
+        "payment_intent": refund.payment.stripe_payment_intent_id,
+        "amount": str(refund.amount),
+        "metadata": {REFUND_METADATA_KEY: str(refund.uuid)},
+    }
+    keys = stripe._application.keys
+    keys.claim((None, key), path="/v1/refunds", params=params or asked)
+    error = {"error": {"type": "api_error", "message": "An unknown error occurred."}}
+    keys.save((None, key), Answer(status=500, body=error, request_id="req_kept"))
+
+
+def cancel_at_stripe(stripe: StripeEmulator, payment: Any) -> None:
+    client = sdk.StripeClient("sk_test_x", base_addresses={"api": stripe.url})
+    client.v1.payment_intents.cancel(payment["stripePaymentIntentId"])
+
+
+def make_stale(model: type[Payment] | type[Refund]) -> None:
+    """Let the model's rows be so old that Stripe has forgotten their keys."""
+    model._default_manager.update(created_at=timezone.now() - dt.timedelta(hours=25))
+
+
+def assert_done(call: Call, *, stripe: StripeEmulator) -> None:
+    payment = Payment.objects.get()
+    assert payment.status == call.done
+    assert [refund["amount"] for refund in stripe.refunds.values()] == list(call.refunds)
+    assert len(stripe.charges) == (call.done != "pending")
+    assert_ledger_equals(stripe)
