@@ -34,7 +34,7 @@ WATCHED = (
     "amount_capturable"
 ).split()
 # When a row came to stand so depends on what came first: see Payment.update_status.
-BY_ARRIVAL = {"id", "created_at", "updated_at", "failed_at", "refunded_at"}
+BY_ARRIVAL = {"id", "accepted", "created_at", "updated_at", "failed_at", "refunded_at"}
 
 CARDS = (
     "pm_card_visa",

@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.utils import timezone
+
+from octo_stripe_gateway import events, services
+from octo_stripe_gateway.exceptions import BadRequestError
+from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.testing.factories import PaymentFactory
+from tests.objects import (
+    make_charge,
+    make_declined_intent,
+    make_dispute,
+    make_event,
+    make_intent,
+    make_paid_intent,
+    make_refund,
+)
+
+pytestmark = pytest.mark.django_db
+
+SUCCESS = "payment_intent.succeeded"
+
+
+@pytest.fixture
+def payment() -> Payment:
+    return PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+
+
+def read_back(payload: dict[str, Any]) -> WebhookEvent:
+    return WebhookEvent.objects.get(stripe_event_id=payload["id"])
+
+
+@pytest.mark.parametrize(
+    ("event_type", "stripe_object", "status"),
+    [
+        ("payment_intent.requires_action", make_intent(status="requires_action"), "pending"),
+        ("payment_intent.processing", make_intent(status="processing"), "pending"),
+        ("payment_intent.payment_failed", make_declined_intent(), "failed"),
+        ("payment_intent.amount_capturable_updated", make_intent(status="requires_capture"), "authorized"),
+        ("payment_intent.canceled", make_intent(status="canceled"), "canceled"),
+        (SUCCESS, make_paid_intent(), "paid"),
+    ],
+)
+def test_event_of_an_intent_is_applied(
+    payment: Payment, event_type: str, stripe_object: Any, status: str
+) -> None:
+    event = events.receive_event(make_event(event_type, stripe_object))
+    payment.refresh_from_db()
+    assert payment.status == status
+    assert (event.status, event.attempts, event.error, event.payment) == ("processed", 1, "", payment)
+    assert event.processed_at
+    assert event.received_at <= event.processed_at + dt.timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "stripe_object"),
+    [
+        ("charge.refunded", make_charge(amount_refunded=500)),
+        ("refund.created", make_refund()),
+        ("refund.updated", make_refund()),
+        ("charge.refund.updated", make_refund()),
+    ],
+)
+def test_refund_made_elsewhere_is_heard_of(payment: Payment, event_type: str, stripe_object: Any) -> None:
+    events.receive_event(make_event(SUCCESS, make_paid_intent()))
+    events.receive_event(make_event(event_type, stripe_object))
+    payment.refresh_from_db()
+    assert (payment.status, payment.amount_refunded) == ("paid", 500)
+
+
+def test_refund_that_fails_gives_its_amount_back(payment: Payment) -> None:
+    events.receive_event(make_event(SUCCESS, make_paid_intent()))
+    events.receive_event(make_event("refund.created", make_refund()))
+    failed = make_refund(status="failed", failure_reason="lost_or_stolen_card")
+    events.receive_event(make_event("refund.failed", failed))
+    payment.refresh_from_db()
+    assert (payment.amount_refunded, payment.refunds.get().failure_reason) == (0, "lost_or_stolen_card")
+
+
+def test_dispute_is_put_on_record(payment: Payment) -> None:
+    events.receive_event(make_event("charge.dispute.created", make_dispute()))
+    events.receive_event(make_event("charge.dispute.closed", make_dispute(status="lost")))
+    events.receive_event(make_event("charge.dispute.updated", make_dispute(status="under_review")))
+    payment.refresh_from_db()
+    assert (payment.disputed, payment.dispute_status, payment.stripe_dispute_id) == (True, "lost", "dp_1")
+
+
+@pytest.mark.parametrize(
+    ("event_type", "stripe_object"),
+    [
+        ("customer.created", {"id": "cus_1", "object": "customer"}),
+        (SUCCESS, make_paid_intent(id="pi_of_another_shop")),
+        ("refund.created", make_refund(payment_intent=None)),
+        ("charge.dispute.created", make_dispute(payment_intent=None)),
+        ("v1.billing.meter.no_meter_found", None),
+        ("", make_intent()),
+    ],
+)
+def test_event_of_no_concern_is_ignored(payment: Payment, event_type: str, stripe_object: Any) -> None:
+    event = events.receive_event(make_event(event_type, stripe_object))
+    assert (event.status, event.payment, event.error) == ("ignored", None, "")
+    payment.refresh_from_db()
+    assert payment.status == "pending"
+
+
+def test_finished_event_is_left_alone(payment: Payment, django_assert_max_num_queries: Any) -> None:
+    payload = make_event(SUCCESS, make_paid_intent())
+    events.receive_event(payload)
+    with django_assert_max_num_queries(1):
+        assert events.receive_event(payload).status == "processed"
+    assert read_back(payload).attempts == 1
+
+
+def test_event_is_one_per_account(payment: Payment) -> None:
+    payload = make_event("customer.created", {"id": "cus_1"})
+    events.receive_event(payload)
+    events.receive_event(payload | {"account": "acct_1"})
+    events.receive_event(payload | {"account": "acct_1"})
+    accounts = WebhookEvent.objects.values_list("stripe_account", flat=True)
+    assert sorted(accounts) == ["", "acct_1"]
+
+
+def test_event_that_beats_the_payment_waits_for_it() -> None:
+    payment = PaymentFactory.build()
+    ours = {"octo_payment": str(payment.uuid)}
+    payload = make_event(SUCCESS, make_paid_intent(metadata=ours))
+    event = events.receive_event(payload)
+    assert (event.status, event.attempts, event.processed_at) == ("received", 1, None)
+
+    PaymentFactory(uuid=payment.uuid, stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
+    assert events.process_event(event).status == "processed"
+    row = Payment.objects.get()
+    assert (row.status, row.stripe_payment_intent_id) == ("paid", "pi_1")
+
+
+def test_refund_of_ours_waits_for_its_payment_too() -> None:
+    refund = make_refund(metadata={"octo_refund": "4d3f6cb3-3f53-4a3c-9b0e-0f2b5d8f8a11"})
+    assert events.receive_event(make_event("refund.created", refund)).status == "received"
+
+
+def test_event_does_not_wait_for_ever() -> None:
+    ours = {"octo_payment": str(PaymentFactory.build().uuid)}
+    event = events.receive_event(make_event(SUCCESS, make_paid_intent(metadata=ours)))
+    WebhookEvent.objects.update(received_at=timezone.now() - 2 * events.PATIENCE)
+    assert events.process_event(event).status == "ignored"
+
+
+def test_client_secrets_are_redacted_at_any_depth(payment: Payment) -> None:
+    secret = "pi_1_secret_ABCdef123"
+    nested = {"deep": [{"client_secret": secret, "url": f"https://x/?s={secret}&a=1"}]}
+    intent = make_paid_intent(client_secret=secret, next_action=nested, metadata={secret: "as a key"})
+    payload = make_event(SUCCESS, intent, previous={"client_secret": secret})
+    events.receive_event(payload)
+    kept = json.dumps(read_back(payload).payload)
+    assert "ABCdef123" not in kept
+    assert "client_secret" not in kept
+    assert "https://x/?s=pi_1_secret_[redacted]&a=1" in kept
+
+
+def test_failure_is_on_record_and_the_event_is_tried_again(
+    payment: Payment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    payload = make_event(SUCCESS, make_paid_intent())
+
+    def fail(payment: Payment, fact: Any) -> str:
+        Payment.objects.update(failure_message="half done")
+        raise DatabaseError("deadlock of pi_1_secret_ABC\0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(services, "apply_payment_intent", fail)
+        for attempts in (1, 2):
+            with pytest.raises(DatabaseError):
+                events.receive_event(payload)
+            event = read_back(payload)
+            assert (event.status, event.attempts, event.processed_at) == ("failed", attempts, None)
+            assert event.error == "DatabaseError: deadlock of pi_1_secret_[redacted]\ufffd"
+    payment.refresh_from_db()
+    assert payment.failure_message == ""
+    assert "[OctoStripeGateway] Event" in caplog.text
+
+    event = events.receive_event(payload)
+    assert (event.status, event.attempts, event.error) == ("processed", 3, "")
+
+
+@pytest.mark.parametrize(
+    ("stripe_object", "said"),
+    [
+        (make_paid_intent(amount=1), "amount is 1, not 2000"),
+        (make_paid_intent(currency="eur"), "currency is 'eur'"),
+        (make_paid_intent(amount_received=10**18), "amount_received is"),
+        (make_paid_intent(livemode=True), "livemode is True"),
+    ],
+)
+def test_mismatch_is_not_applied_but_kept_and_told(
+    payment: Payment, stripe_object: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = events.receive_event(make_event(SUCCESS, stripe_object))
+    payment.refresh_from_db()
+    assert (payment.status, payment.confirmed_at) == ("pending", None)
+    assert said in payment.mismatch
+    assert (event.status, event.error) == ("processed", payment.mismatch)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage().startswith("[OctoStripeGateway] Payment")
+
+    event = events.receive_event(make_event(SUCCESS, make_paid_intent()))
+    payment.refresh_from_db()
+    assert (payment.status, event.error) == ("paid", "")
+    assert said in payment.mismatch
+
+
+@pytest.mark.parametrize("changes", [{"account": "acct_1"}, {"livemode": True}])
+def test_event_of_another_account_or_mode_confirms_nothing(payment: Payment, changes: Any) -> None:
+    event = events.receive_event(make_event(SUCCESS, make_paid_intent(), **changes))
+    payment.refresh_from_db()
+    assert payment.status == "pending"
+    assert event.error == payment.mismatch == f"event {event.stripe_event_id} is of another account or mode"
+
+
+@pytest.mark.parametrize(
+    ("event_type", "stripe_object", "said"),
+    [
+        ("charge.refunded", make_charge(currency="eur", amount_refunded=5), "charge ch_1: currency"),
+        ("charge.refunded", make_charge(amount_refunded=2001), "charge ch_1: amount_refunded"),
+        ("refund.created", make_refund(currency="eur"), "refund re_1: currency"),
+        ("refund.created", make_refund(amount=2001), "refund re_1: amount"),
+        ("charge.dispute.created", make_dispute(livemode=True), "livemode"),
+    ],
+)
+def test_mismatch_of_a_charge_refund_or_dispute_is_not_applied(
+    payment: Payment, event_type: str, stripe_object: Any, said: str
+) -> None:
+    events.receive_event(make_event(SUCCESS, make_paid_intent()))
+    event = events.receive_event(make_event(event_type, stripe_object))
+    payment.refresh_from_db()
+    assert event.error == payment.mismatch
+    assert said in event.error
+    assert (payment.amount_refunded, payment.disputed, payment.refunds.count()) == (0, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "changes"),
+    [
+        (SUCCESS, {"data": None}),
+        (SUCCESS, {"data": {"object": "pi_1"}}),
+        (SUCCESS, {"data": {"object": []}}),
+        (SUCCESS, {"created": None}),
+        (SUCCESS, {"created": 10**40}),
+        (SUCCESS, {"data": {"object": make_paid_intent(amount="2000")}}),
+        (SUCCESS, {"data": {"object": make_paid_intent(amount_received=10**40)}}),
+        (SUCCESS, {"data": {"object": make_paid_intent(status="s" * 70)}}),
+        (SUCCESS, {"data": {"object": make_paid_intent(latest_charge=["ch_1"])}}),
+        ("charge.refunded", {"data": {"object": make_charge(amount_refunded=None)}}),
+        ("refund.created", {"data": {"object": make_refund(payment_intent={"id": None})}}),
+        ("charge.dispute.created", {"data": {"object": make_dispute(created="now")}}),
+    ],
+)
+def test_malformed_event_is_kept_as_failed_and_refused(
+    payment: Payment, event_type: str, changes: dict[str, Any]
+) -> None:
+    payload = make_event(event_type, make_paid_intent()) | changes
+    with pytest.raises(BadRequestError, match=r"has no (valid|object)"):
+        events.receive_event(payload)
+    event = read_back(payload)
+    assert (event.status, event.attempts) == ("failed", 1)
+    assert event.error.startswith("BadRequestError: ")
+    payment.refresh_from_db()
+    assert payment.status == "pending"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"id": "e" * 256}, {"account": 5}, {"account": "a" * 300}, {"type": ["x"]}, {"type": "t" * 256}],
+)
+def test_event_that_no_row_can_hold_is_refused(changes: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(BadRequestError):
+        events.receive_event(make_event("x", {}, **changes))
+    assert "[OctoStripeGateway] A signed event can't be taken in" in caplog.text
+    assert not WebhookEvent.objects.exists()
+
+
+def test_event_that_is_nested_too_deeply_is_refused() -> None:
+    nested: Any = []
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(BadRequestError):
+        events.receive_event(make_event("x", {"nested": nested}))
+
+
+def test_what_no_database_takes_is_replaced(payment: Payment) -> None:
+    odd = {"nul": "a\0b", "half\0": "\ud800", "infinite": float("inf"), "nan": float("nan"), "huge": 10**400}
+    payload = make_event(SUCCESS, make_paid_intent(odd=odd))
+    assert events.receive_event(payload).status == "processed"
+    kept = read_back(payload).stripe_object["odd"]
+    assert kept == {"nul": "a\ufffdb", "half\ufffd": "?", "infinite": None, "nan": None, "huge": 10**400}
+
+
+def test_event_of_a_megabyte_is_kept(payment: Payment) -> None:
+    payload = make_event(SUCCESS, make_paid_intent(description="x" * 1_000_000))
+    assert events.receive_event(payload).status == "processed"
+    assert len(read_back(payload).stripe_object["description"]) == 1_000_000
+
+
+def test_unfinished_delivery_that_was_quicker_is_gone_on_with(
+    payment: Payment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = make_event(SUCCESS, make_paid_intent())
+    earlier = WebhookEvent.objects.create(
+        stripe_event_id=payload["id"], type=payload["type"], payload=payload, status="failed", attempts=1
+    )
+    find, blind = events._find, iter([None])
+    # As if it had been written between the look for it and the insert.
+    monkeypatch.setattr(events, "_find", lambda event: next(blind, find(event)))
+    event = events.receive_event(payload)
+    assert (event.pk, event.status, event.attempts) == (earlier.pk, "processed", 2)
+    payment.refresh_from_db()
+    assert payment.status == "paid"
