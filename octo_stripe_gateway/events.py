@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import BadRequestError
+from octo_stripe_gateway.exceptions import BadRequestError, GatewayError
 from octo_stripe_gateway.facts import (
     ChargeFact,
     DisputeFact,
@@ -62,7 +62,7 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
     """Apply an event that isn't finished; raises what that raised, after it is on record."""
     try:
         with write_transaction():
-            return _process(_rows().select_for_update().get(pk=event.pk) if event.pk else event)
+            event = _process(_rows().select_for_update().get(pk=event.pk) if event.pk else event)
     except Exception as error:
         # Another delivery may have been quicker, as the event's unique id tells.
         quicker = _find(event) if isinstance(error, IntegrityError) and not event.pk else None
@@ -70,6 +70,9 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
             return process_event(quicker)
         _record_failure(event, error)
         raise
+    if event.payment and event.payment.is_unwanted:
+        _send_back(event.payment)
+    return event
 
 
 def redact(value: Any) -> Any:
@@ -165,6 +168,15 @@ def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> str:
     mismatch = f"event {event.stripe_event_id} is of another account or mode"
     services.flag_mismatch(payment, mismatch)
     return mismatch
+
+
+def _send_back(payment: Payment) -> None:
+    try:
+        services.send_back(payment)
+    except GatewayError:
+        # The event is done with; what is left to do is reserved in the ledger.
+        message = "[OctoStripeGateway] Payment %s is not sent back yet: reconcile_payments tries again"
+        logger.exception(message, payment.uuid)
 
 
 def _find_payment(event: WebhookEvent) -> Payment | None:

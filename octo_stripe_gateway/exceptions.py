@@ -56,6 +56,10 @@ class UnprocessableError(GatewayError):
     code = "UNPROCESSABLE_ENTITY"
 
 
+class PaymentRefusedError(UnprocessableError):
+    """The host does not want what was paid for: raise it in `on_payment_completed`."""
+
+
 class IdempotencyError(UnprocessableError):
     """The same key or uuid came before with other parameters."""
 

@@ -39,6 +39,14 @@ class PricedPayable(Protocol):
         """Return the amount in Stripe's minor unit, and the currency."""
 
 
+@runtime_checkable
+class ConsentingPayable(Protocol):
+    """A payable that has a last word before a payment counts as paid."""
+
+    def on_payment_completed(self, payment: Payment) -> None:
+        """Take note under the payment's lock; raise PaymentRefusedError to have the money go back."""
+
+
 class PaymentQuerySet(models.QuerySet["Payment"]):
     """Payments, found as callers name them."""
 
@@ -149,6 +157,8 @@ class Payment(models.Model):
     dispute_as_of = models.BigIntegerField(default=0)
     failure_code = models.CharField(max_length=255, blank=True)
     failure_message = models.TextField(blank=True)
+    accepted = models.BooleanField(default=False, help_text=_("Whether the host has agreed to the payment."))
+    refusal = models.TextField(blank=True, help_text=_("Why the host did not want the payment."))
     mismatch = models.TextField(
         blank=True, help_text=_("Why Stripe's object was not taken for this payment.")
     )
@@ -218,6 +228,17 @@ class Payment(models.Model):
             self.intent_status, as_of=self.intent_as_of, failure_code=self.failure_code, content=content
         )
 
+    @property
+    def awaits_consent(self) -> bool:
+        """Tell whether the money is secured and the host has not been asked about it."""
+        secured = self.intent_status in {"requires_capture", "succeeded"}
+        return secured and not self.accepted and not self.refusal
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Tell whether the host refused the payment and its money has not been sent back."""
+        return bool(self.refusal) and (self.intent_status == "requires_capture" or self.amount_reserved > 0)
+
     def find_mismatch(self, fact: PaymentIntentFact) -> str:
         """Return what of an intent contradicts this row, empty where nothing does."""
         expected = {
@@ -281,6 +302,15 @@ class Payment(models.Model):
         self.failure_message = message
         self.update_status()
 
+    def take_consent(self, refusal: str = "") -> None:
+        """Note that the host wants the payment, or why not."""
+        if refusal:
+            self.refusal = refusal
+            self.confirmed_at = None
+            self.update_status()
+        else:
+            self.accepted = True
+
     def update_refunded(self, refunds: Iterable[Refund]) -> None:
         """Work out the refunded and reserved totals from all that is known of refunds and charge.
 
@@ -309,9 +339,11 @@ class Payment(models.Model):
     def _get_status(self) -> Payment.Status:
         if self.intent_status == "succeeded":
             refunded = 0 < self.amount_received <= self.amount_refunded
-            return self.Status.REFUNDED if refunded else self.Status.PAID
+            if refunded:
+                return self.Status.REFUNDED
+            return self.Status.FAILED if self.refusal else self.Status.PAID
         if self.intent_status == "requires_capture":
-            return self.Status.AUTHORIZED
+            return self.Status.FAILED if self.refusal else self.Status.AUTHORIZED
         if self.intent_status == "canceled":
             return self.Status.CANCELED
         return self.Status.FAILED if self.failure_code else self.Status.PENDING
@@ -319,7 +351,7 @@ class Payment(models.Model):
     def _date_outcome(self, fact: PaymentIntentFact) -> None:
         # The earliest fact tells best when it came to that, also where it arrives after a later one.
         moment = _get_moment(fact.as_of)
-        if fact.status == "succeeded":
+        if fact.status == "succeeded" and not self.refusal:
             self.confirmed_at = min(self.confirmed_at or moment, moment)
         if fact.status == "canceled":
             self.canceled_at = min(self.canceled_at or moment, moment)

@@ -212,6 +212,8 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
 
     def get_failure(self, payment: Payment) -> dict[str, str] | None:
         """Return why the last attempt to pay failed."""
+        if payment.refusal:
+            return {"code": "refused", "message": payment.refusal}
         if not payment.failure_code:
             return None
         return {"code": payment.failure_code, "message": payment.failure_message}

@@ -23,6 +23,7 @@ from octo_stripe_gateway.services.payments import (
     capture_payment,
     complete_payment,
     create_payment,
+    send_back,
 )
 from octo_stripe_gateway.services.reconciliation import reconcile_payment
 from octo_stripe_gateway.services.refunds import refund_payment
@@ -43,4 +44,5 @@ __all__ = [
     "lock_payment",
     "reconcile_payment",
     "refund_payment",
+    "send_back",
 ]

@@ -12,8 +12,9 @@ from django.db import transaction
 from django.dispatch import Signal
 
 from octo_stripe_gateway import signals
+from octo_stripe_gateway.exceptions import PaymentRefusedError
 from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
-from octo_stripe_gateway.models import Payment, Refund, is_uuid
+from octo_stripe_gateway.models import ConsentingPayable, Payment, Refund, is_uuid
 from octo_stripe_gateway.transactions import get_database, write_transaction
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,8 @@ def lock_payment(payment: Payment) -> Iterator[Payment]:
         yield Payment.objects.using(get_database()).get_locked(payment.pk)
 
 
-def apply_payment_intent(payment: Payment, fact: PaymentIntentFact) -> str:
-    """Bring a locked payment to what Stripe says of its intent.
+def apply_payment_intent(payment: Payment, fact: PaymentIntentFact, *, ask_host: bool = True) -> str:
+    """Bring a locked payment to what Stripe says of its intent, and ask its payable for consent.
 
     What contradicts the row is put on record and returned, and not applied; so with the others.
     """
@@ -60,6 +61,8 @@ def apply_payment_intent(payment: Payment, fact: PaymentIntentFact) -> str:
         _note_mismatch(payment, mismatch)
     else:
         payment.take_intent(fact)
+        if ask_host and payment.awaits_consent:
+            _ask_for_consent(payment)
         mismatch = _take_charge(payment, fact.charge) if fact.charge else ""
         if payment.amount_received:
             payment.update_refunded(payment.refunds.all())
@@ -110,6 +113,20 @@ def save_payment(payment: Payment, *, before: Before) -> None:
     for signal in _get_changes(payment, before=before):
         send = functools.partial(signal.send_robust, sender=Payment, payment=payment)
         transaction.on_commit(send, using=get_database(), robust=True)
+
+
+def _ask_for_consent(payment: Payment) -> None:
+    payable = payment.payable
+    try:
+        if isinstance(payable, ConsentingPayable):
+            with transaction.atomic(using=get_database()):
+                payable.on_payment_completed(payment)
+        payment.take_consent()
+    except PaymentRefusedError as error:
+        logger.warning("[OctoStripeGateway] Payment %s is not wanted: %s", payment.uuid, error)
+        payment.take_consent(refusal=str(error))
+        if payment.amount_received:
+            payment.refunds.create(amount=payment.amount_received)
 
 
 def _take_charge(payment: Payment, fact: ChargeFact) -> str:

@@ -18,12 +18,13 @@ from octo_stripe_gateway.exceptions import (
     BadRequestError,
     IdempotencyError,
     PaymentMismatchError,
+    PaymentRefusedError,
     StripeRefusedError,
     StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY, PaymentIntentFact
-from octo_stripe_gateway.models import IdempotencyKey, Payment, PricedPayable
+from octo_stripe_gateway.models import IdempotencyKey, Payment, PricedPayable, Refund
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
 from octo_stripe_gateway.services.ledger import (
     Before,
@@ -31,6 +32,7 @@ from octo_stripe_gateway.services.ledger import (
     lock_payment,
     save_payment,
 )
+from octo_stripe_gateway.services.refunds import request_refund
 from octo_stripe_gateway.transactions import get_database, outside_transaction, write_transaction
 
 
@@ -88,8 +90,16 @@ def create_payment(
 
 @outside_transaction
 def complete_payment(payment: Payment) -> Payment:
-    """Ask Stripe how the payment stands and update the record; raises StripeError."""
-    return _apply_intent_fact(payment, fact=_obtain_intent(payment))
+    """Ask Stripe how the payment stands and update the record.
+
+    Raises StripeError, and PaymentRefusedError where the host did not want what was paid for.
+    """
+    payment = _apply_intent_fact(payment, fact=_obtain_intent(payment))
+    if payment.is_unwanted:
+        send_back(payment)
+    if payment.refusal:
+        raise PaymentRefusedError(payment.refusal)
+    return payment
 
 
 @outside_transaction
@@ -134,6 +144,14 @@ def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
             raise
         return current
     return _apply_intent_fact(locked, fact=fact)
+
+
+def send_back(payment: Payment) -> None:
+    """Void or refund, once, a payment that the host refused; raises StripeError."""
+    if payment.intent_status == "requires_capture":
+        cancel_payment(payment)
+    for refund in payment.refunds.filter(status=Refund.RESERVED).select_related("payment"):
+        request_refund(refund)
 
 
 def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> tuple[int, str]:

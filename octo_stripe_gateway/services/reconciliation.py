@@ -18,7 +18,7 @@ from octo_stripe_gateway.services.ledger import (
     lock_payment,
     save_payment,
 )
-from octo_stripe_gateway.services.payments import capture_payment, complete_payment
+from octo_stripe_gateway.services.payments import capture_payment, complete_payment, send_back
 from octo_stripe_gateway.services.refunds import give_back, request_refund
 from octo_stripe_gateway.transactions import get_database, outside_transaction
 
@@ -52,8 +52,11 @@ def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences
         return _compare(before, _describe(payment))
     fact = stripe_client.retrieve_payment_intent(payment)
     with lock_payment(payment) as locked:
-        apply_payment_intent(locked, fact)
+        apply_payment_intent(locked, fact, ask_host=not dry_run)
         transaction.set_rollback(dry_run, using=get_database())
+    if locked.is_unwanted and not dry_run:
+        send_back(locked)
+        locked.refresh_from_db(using=get_database())
     return _compare(before, _describe(locked))
 
 
