@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.dispatch import Signal
+
+from octo_stripe_gateway import events, services, signals
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory
+from tests.objects import (
+    make_charge,
+    make_declined_intent,
+    make_dispute,
+    make_event,
+    make_intent,
+    make_paid_intent,
+    make_refund,
+)
+
+ALL = {name: signal for name, signal in vars(signals).items() if isinstance(signal, Signal)}
+SUCCESS = make_paid_intent()
+
+Deliver = Callable[..., None]
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """The names of the signals sent, in order."""
+    names: list[str] = []
+
+    def listen(name: str) -> Callable[..., None]:
+        def receive(sender: Any, payment: Payment, **kwargs: Any) -> None:
+            assert sender is Payment
+            # After commit, so that whoever asks the database sees what is announced.
+            assert Payment.objects.get(pk=payment.pk).status == payment.status
+            names.append(name.removeprefix("payment_"))
+
+        return receive
+
+    receivers = {name: listen(name) for name in ALL}
+    for name, receive in receivers.items():
+        ALL[name].connect(receive)
+    yield names
+    for name, receive in receivers.items():
+        ALL[name].disconnect(receive)
+
+
+@pytest.fixture
+def payment(db: None) -> Payment:
+    return PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+
+
+@pytest.fixture
+def deliver(django_capture_on_commit_callbacks: Any) -> Deliver:
+    def deliver(event_type: str, stripe_object: Any, **changes: Any) -> None:
+        with django_capture_on_commit_callbacks(execute=True):
+            events.receive_event(make_event(event_type, stripe_object, **changes))
+
+    return deliver
+
+
+def test_every_change_has_its_signal() -> None:
+    names = "created succeeded failed canceled refunded disputed mismatched"
+    assert set(ALL) == {f"payment_{name}" for name in names.split()}
+
+
+@pytest.mark.parametrize(
+    ("event_type", "stripe_object", "name"),
+    [
+        ("payment_intent.succeeded", SUCCESS, "succeeded"),
+        ("payment_intent.payment_failed", make_declined_intent(), "failed"),
+        ("payment_intent.canceled", make_intent(status="canceled"), "canceled"),
+        ("charge.dispute.created", make_dispute(), "disputed"),
+        ("payment_intent.succeeded", make_paid_intent(amount=1), "mismatched"),
+    ],
+)
+def test_change_is_announced_once_however_often_it_is_told(
+    payment: Payment, heard: list[str], deliver: Deliver, event_type: str, stripe_object: Any, name: str
+) -> None:
+    for created in (0, 1, 1, 0):
+        deliver(event_type, stripe_object, created=1_800_000_000 + created)
+    assert heard == [name]
+
+
+@pytest.mark.parametrize(
+    ("event_type", "stripe_object"),
+    [
+        ("payment_intent.requires_action", make_intent(status="requires_action")),
+        ("payment_intent.processing", make_intent(status="processing")),
+        ("customer.created", {"id": "cus_1"}),
+    ],
+)
+def test_what_changes_nothing_for_a_host_is_not_announced(
+    payment: Payment, heard: list[str], deliver: Deliver, event_type: str, stripe_object: Any
+) -> None:
+    deliver(event_type, stripe_object)
+    assert heard == []
+
+
+def test_refunds_are_announced_each_and_once(payment: Payment, heard: list[str], deliver: Deliver) -> None:
+    deliver("payment_intent.succeeded", SUCCESS)
+    deliver("refund.created", make_refund())
+    deliver("charge.refunded", make_charge(amount_refunded=500))
+    deliver("refund.created", make_refund(id="re_2", amount=1500))
+    assert heard == ["succeeded", "refunded", "refunded"]
+    deliver("refund.failed", make_refund(status="failed"))
+    assert heard == ["succeeded", "refunded", "refunded"]
+
+
+def test_refund_heard_of_first_is_announced_with_the_success(
+    payment: Payment, heard: list[str], deliver: Deliver
+) -> None:
+    deliver("refund.created", make_refund())
+    assert heard == []
+    deliver("payment_intent.succeeded", SUCCESS)
+    assert heard == ["succeeded", "refunded"]
+
+
+def test_another_decline_after_another_attempt_is_announced_again(
+    payment: Payment, heard: list[str], deliver: Deliver
+) -> None:
+    for second, stripe_object in enumerate(
+        (make_declined_intent(), make_intent(status="requires_action"), make_declined_intent("lost_card"))
+    ):
+        deliver("payment_intent.payment_failed", stripe_object, created=1_800_000_000 + second)
+    assert heard == ["failed", "failed"]
+
+
+def test_dispute_is_announced_each_time_it_changes(
+    payment: Payment, heard: list[str], deliver: Deliver
+) -> None:
+    for status in ("needs_response", "under_review", "won", "won"):
+        deliver("charge.dispute.updated", make_dispute(status=status))
+    assert heard == ["disputed"] * 3
+
+
+def test_nothing_is_announced_of_what_is_rolled_back(
+    payment: Payment, heard: list[str], deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(event: Any) -> None:
+        raise DatabaseError
+
+    monkeypatch.setattr(events, "_get_outcome", fail)
+    with pytest.raises(DatabaseError):
+        deliver("payment_intent.succeeded", SUCCESS)
+    assert heard == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_creation_and_the_whole_life_are_announced_in_order(heard: list[str], stripe: StripeEmulator) -> None:
+    payment = services.create_payment(2000, currency="usd").payment
+    stripe.confirm(payment.stripe_payment_intent_id or "", "pm_card_chargeDeclined")
+    services.complete_payment(payment)
+    stripe.confirm(payment.stripe_payment_intent_id or "", "pm_card_visa")
+    services.complete_payment(payment)
+    services.refund_payment(payment, amount=500)
+    services.refund_payment(payment)
+    expected = ["created", "failed", "succeeded", "refunded", "refunded"]
+    assert heard == expected
+    for event in stripe.events:
+        events.receive_event(event.payload)
+    services.reconcile_payment(payment)
+    assert heard == expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_receiver_that_raises_spoils_nothing(heard: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    def fail(**kwargs: Any) -> None:
+        raise RuntimeError("the host's own bug")
+
+    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    signals.payment_succeeded.connect(fail)
+    try:
+        event = events.receive_event(make_event("payment_intent.succeeded", SUCCESS))
+    finally:
+        signals.payment_succeeded.disconnect(fail)
+    assert (event.status, Payment.objects.get().status) == ("processed", "paid")
+    assert heard == ["succeeded"]
+    assert "the host's own bug" in caplog.text

@@ -1,0 +1,159 @@
+"""WEBHOOK_PROCESSING="task": taken in, answered, and processed by a worker of Django's task framework."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from octo_stripe_gateway import events
+from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
+from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory
+from tests.api import GatewayApi
+from tests.objects import make_event, make_paid_intent
+
+FRAMEWORK = "django.tasks" if importlib.util.find_spec("django.tasks") else "django_tasks"
+WORKER = ("db_worker", "--batch", "--no-startup-delay", "--verbosity=0")
+
+WITHOUT_TASKS = """
+import sys
+import django
+from django.conf import settings
+
+sys.modules["django.tasks"] = sys.modules["django_tasks"] = None
+settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "octo_stripe_gateway"])
+django.setup()
+from octo_stripe_gateway.exceptions import ConfigurationError
+try:
+    from octo_stripe_gateway import tasks
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def use(settings: Any, configure: Callable[..., None]) -> Callable[[str], None]:
+    """Have events processed by this backend of the task framework."""
+
+    def use(backend: str) -> None:
+        if "." not in backend:
+            backend = f"{FRAMEWORK}.backends.{backend.lower()}.{backend}Backend"
+        settings.TASKS = {"default": {"BACKEND": backend}}
+        configure(WEBHOOK_PROCESSING="task")
+
+    return use
+
+
+@pytest.fixture
+def queue(use: Callable[[str], None]) -> Callable[[], Any]:
+    """Use the database as queue, and give the tasks in it."""
+    use("django_tasks_db.DatabaseBackend")
+    results = pytest.importorskip("django_tasks_db.models").DBTaskResult
+
+    return lambda: list(results.objects.order_by("enqueued_at"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_event_is_answered_first_and_processed_by_a_worker(
+    api: GatewayApi, stripe: StripeEmulator, queue: Callable[[], Any]
+) -> None:
+    payment = api.create().json()
+    stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_visa")
+    (answer,) = api.deliver(stripe, "payment_intent.succeeded")
+    assert (answer.status_code, answer.json()["status"]) == (200, "received")
+    assert api.retrieve(payment).json()["status"] == "PENDING"
+    assert len(queue()) == 1
+
+    call_command(*WORKER)
+    assert api.retrieve(payment).json()["status"] == "CONFIRMED"
+    event = WebhookEvent.objects.get()
+    assert (event.status, event.attempts) == ("processed", 1)
+    assert [task.status for task in queue()] == ["SUCCESSFUL"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_redelivery_before_the_worker_came_is_harmless(queue: Callable[[], Any]) -> None:
+    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    payload = make_event("payment_intent.succeeded", make_paid_intent())
+    for _ in range(3):
+        assert events.receive_event(payload).status == "received"
+    call_command(*WORKER)
+    event = WebhookEvent.objects.get()
+    assert (event.status, event.attempts) == ("processed", 1)
+    assert events.receive_event(payload).status == "processed"
+    assert [task.status for task in queue()] == ["SUCCESSFUL"] * 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_failure_in_the_worker_is_on_the_event_and_on_the_task(queue: Callable[[], Any]) -> None:
+    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    payload = make_event("payment_intent.succeeded", make_paid_intent(amount=None))
+    events.receive_event(payload)
+    call_command(*WORKER)
+    event = WebhookEvent.objects.get()
+    assert (event.status, event.attempts) == ("failed", 1)
+    assert event.error == "BadRequestError: Stripe's object has no valid amount."
+    assert [task.status for task in queue()] == ["FAILED"]
+    # Stripe has its answer; so it is the command that tries again, and a redelivery.
+    assert events.receive_event(payload).status == "failed"
+    assert len(queue()) == 2
+
+
+@pytest.mark.django_db
+def test_immediate_backend_processes_at_once(use: Callable[[str], None]) -> None:
+    use("Immediate")
+    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
+    assert Payment.objects.get().status == "paid"
+    assert WebhookEvent.objects.get().status == "processed"
+
+
+@pytest.mark.django_db
+def test_event_waits_where_nothing_works_the_queue(use: Callable[[str], None]) -> None:
+    use("Dummy")
+    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
+    assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("received", "pending")
+    call_command("process_webhook_events", older_than=0)
+    assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("processed", "paid")
+
+
+@pytest.mark.django_db
+def test_event_that_no_row_can_hold_is_refused_before_it_is_queued(use: Callable[[str], None]) -> None:
+    use("Dummy")
+    with pytest.raises(BadRequestError):
+        events.receive_event(make_event("x", {}, id="e" * 300))
+    assert not WebhookEvent.objects.exists()
+
+
+@pytest.mark.django_db
+def test_event_is_kept_when_the_queue_is_down(
+    use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from octo_stripe_gateway import tasks
+
+    use("Dummy")
+
+    def fail(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(type(tasks.process_webhook_event), "enqueue", fail)
+    with pytest.raises(ConnectionError):
+        events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
+    assert WebhookEvent.objects.get().status == "received"
+
+
+def test_missing_framework_is_named_with_what_to_install() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_TASKS], capture_output=True, text=True, check=True
+    )
+    assert "pip install 'octo-stripe-gateway[tasks]'" in done.stdout
+    assert issubclass(ConfigurationError, Exception)
