@@ -370,7 +370,7 @@ def test_key_sent_with_a_known_uuid_is_taken(api: GatewayApi, stripe: StripeEmul
     assert Payment.objects.count() == 1
 
 
-KEYED = {
+KEYED: dict[str, Callable[[GatewayApi, Any], Any]] = {
     "create": lambda api, _: api.create({"amount": 700}, **KEY),
     "refund": lambda api, one: api.refund(one, **KEY),
     "partial refund": lambda api, one: api.refund(one, {"amount": 500}, **KEY),
