@@ -14,8 +14,10 @@ DIRECTORY = Path(__file__).resolve().parent / ".demo"
 def main() -> None:
     """Run a command on the database that DATABASE_URL names or, without one, on the demo's own."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tourshop.settings")
-    # Ended in whatever way, a command stops the database that it started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ended in whatever way, a command stops the database that it started. A shell has what it starts in
+    # the background ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with provide_database(Path(os.environ.get("DEMO_DIRECTORY") or DIRECTORY)):
         execute_from_command_line(sys.argv)
 

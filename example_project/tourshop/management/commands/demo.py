@@ -71,7 +71,7 @@ class Command(BaseCommand):
 
     def say_goodbye(self) -> None:
         """Let nothing interrupt the stopping."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         self.stdout.write("Stopping.")
 
