@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 
 STATUSES = {
@@ -17,9 +15,10 @@ STATUSES = {
 
 def assert_ledger_equals(stripe: StripeEmulator) -> None:
     """Check every row and its refunds against the emulator, and that nothing is left under way."""
+    intents, charges, refunds = stripe.payment_intents, stripe.charges, stripe.refunds.values()
     for payment in Payment.objects.all():
-        intent = stripe.payment_intents[payment.stripe_payment_intent_id or ""]
-        charge = stripe.charges.get(intent["latest_charge"] or "", {})
+        intent = intents[payment.stripe_payment_intent_id or ""]
+        charge = charges.get(intent["latest_charge"] or "", {})
         assert payment.mismatch == ""
         assert payment.status in STATUSES[intent["status"]]
         assert payment.intent_status == intent["status"]
@@ -29,20 +28,15 @@ def assert_ledger_equals(stripe: StripeEmulator) -> None:
         assert payment.amount_reserved == 0
         fully = 0 < payment.amount_received == payment.amount_refunded
         assert (payment.status == Payment.Status.REFUNDED) == fully
-        assert get_refunds(payment) == get_refunds_at(stripe, payment)
+        assert get_refunds(payment) == {
+            refund["id"]: (refund["amount"], refund["status"])
+            for refund in refunds
+            if refund["payment_intent"] == intent["id"]
+        }
 
 
-def get_refunds(payment: Payment) -> dict[str | None, Any]:
+def get_refunds(payment: Payment) -> dict[str | None, tuple[int, str]]:
     """Return the refunds that Stripe answered; a refusal left nothing at Stripe."""
+    assert not payment.refunds.filter(status=Refund.RESERVED).exists()
     answered = payment.refunds.exclude(stripe_refund_id=None)
-    assert not payment.refunds.filter(status="reserved").exists()
     return {refund.stripe_refund_id: (refund.amount, refund.status) for refund in answered}
-
-
-def get_refunds_at(stripe: StripeEmulator, payment: Payment) -> dict[str | None, Any]:
-    """Return the refunds as Stripe has them."""
-    return {
-        refund_id: (refund["amount"], refund["status"])
-        for refund_id, refund in stripe.refunds.items()
-        if refund["payment_intent"] == payment.stripe_payment_intent_id
-    }
