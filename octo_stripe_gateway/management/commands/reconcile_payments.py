@@ -77,7 +77,7 @@ class Command(BaseCommand):
             self.stderr.write(self.style.ERROR(f"{payment.uuid}: {error}"))
             return None
         for name, (was, is_now) in differences.items():
-            self.stdout.write(f"{payment.uuid}: {name} {was!r} -> {is_now!r}")
+            self.stdout.write(f"{payment.uuid}: {name} {was} -> {is_now}")
         return bool(differences)
 
 

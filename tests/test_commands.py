@@ -1,0 +1,188 @@
+"""The commands that an operator has run by cron."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from octo_stripe_gateway import services
+from octo_stripe_gateway.management.commands import reconcile_payments
+from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
+
+pytestmark = pytest.mark.django_db
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a command, and return what it writes; progress and errors go to `run.errors`."""
+
+    def run(*args: str) -> str:
+        out, run.errors = io.StringIO(), io.StringIO()  # type: ignore[attr-defined]
+        call_command(*args, stdout=out, stderr=run.errors)  # type: ignore[attr-defined]
+        return out.getvalue()
+
+    return run
+
+
+def create_paid(stripe: StripeEmulator, count: int) -> list[Payment]:
+    """Create payments that were paid without the rows hearing of it."""
+    payments = [services.create_payment(2000, currency="usd").payment for _ in range(count)]
+    for payment in payments:
+        stripe.confirm(payment.stripe_payment_intent_id or "")
+    return payments
+
+
+def get_statuses() -> list[str]:
+    return list(Payment.objects.order_by("pk").values_list("status", flat=True))
+
+
+def test_reconciling_finds_unsettled_payments_and_nothing_the_second_time(
+    stripe: StripeEmulator, run: Run
+) -> None:
+    (payment,) = create_paid(stripe, 1)
+    assert run("reconcile_payments").strip() == "0 payments checked, 0 changed, 0 failed"
+    assert run("reconcile_payments", "--older-than", "0").splitlines() == [
+        f"{payment.uuid}: status pending -> paid",
+        f"{payment.uuid}: amount_received 0 -> 2000",
+        "1 payments checked, 1 changed, 0 failed",
+    ]
+    assert get_statuses() == ["paid"]
+    assert run("reconcile_payments", "--older-than", "0").strip() == "0 payments checked, 0 changed, 0 failed"
+
+
+def test_unpaid_payments_are_left_alone_after_some_days(stripe: StripeEmulator, run: Run) -> None:
+    create_paid(stripe, 1)
+    Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=10))
+    assert run("reconcile_payments").startswith("0 payments checked")
+    assert "1 changed" in run("reconcile_payments", "--days", "11")
+
+
+def test_dry_run_prints_the_difference_and_only_asks(stripe: StripeEmulator, run: Run) -> None:
+    create_paid(stripe, 2)
+    asked = len(stripe.requests)
+    output = run("reconcile_payments", "--older-than", "0", "--dry-run")
+    assert "2 payments checked, 2 would change, 0 failed" in output
+    assert output.count("amount_received 0 -> 2000") == 2
+    assert get_statuses() == ["pending"] * 2
+    assert {request.method for request in stripe.requests[asked:]} == {"GET"}
+
+
+def test_range_finds_what_a_settled_payment_missed(stripe: StripeEmulator, run: Run) -> None:
+    (payment,) = create_paid(stripe, 1)
+    services.complete_payment(payment)
+    stripe.refund(payment.stripe_payment_intent_id or "", amount=700)
+    assert "0 payments checked" in run("reconcile_payments", "--older-than", "0")
+    assert "0 payments checked" in run("reconcile_payments", "--to", "2020-01-01")
+    assert "0 payments checked" in run("reconcile_payments", "--from", "2100-01-01T00:00:00Z")
+    output = run("reconcile_payments", "--from", "2020-01-01")
+    assert "amount_refunded 0 -> 700" in output
+    assert "1 payments checked, 0 changed" in run("reconcile_payments", "--to", "2100-01-01")
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "2026-13-01", "12:00"])
+def test_time_that_is_none_is_refused(run: Run, moment: str) -> None:
+    with pytest.raises((CommandError, ValueError)):
+        run("reconcile_payments", "--from", moment)
+
+
+def test_trouble_with_one_payment_stops_no_other(stripe: StripeEmulator, run: Run) -> None:
+    payments = create_paid(stripe, 3)
+    path = f"/v1/payment_intents/{payments[1].stripe_payment_intent_id}"
+    stripe.add_fault(Fault("status", method="GET", path=path, status=500))
+    with pytest.raises(CommandError, match="1 payments could not be reconciled"):
+        run("reconcile_payments", "--older-than", "0")
+    assert get_statuses() == ["paid", "pending", "paid"]
+    assert str(payments[1].uuid) in run.errors.getvalue()  # type: ignore[attr-defined]
+    assert "1 changed" in run("reconcile_payments", "--older-than", "0")
+
+
+def test_fault_of_ours_with_one_payment_stops_no_other(
+    stripe: StripeEmulator, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payments = create_paid(stripe, 2)
+    reconcile = services.reconcile_payment
+
+    def fail_with_first(payment: Payment, **options: Any) -> Any:
+        return {}[payment.pk] if payment == payments[0] else reconcile(payment, **options)
+
+    monkeypatch.setattr(reconcile_payments, "reconcile_payment", fail_with_first)
+    with pytest.raises(CommandError):
+        run("reconcile_payments", "--older-than", "0")
+    assert get_statuses() == ["pending", "paid"]
+
+
+def test_payments_are_read_in_batches_with_progress(stripe: StripeEmulator, run: Run) -> None:
+    PaymentFactory.create_batch(5, canceled=True)
+    with CaptureQueriesContext(connection) as queries, pytest.raises(CommandError, match="5 payments"):
+        run("reconcile_payments", "--from", "2020-01-01", "--batch-size", "2")
+    batches = [query["sql"] for query in queries if query["sql"].endswith("LIMIT 2")]
+    assert len(batches) == 4
+    progress = run.errors.getvalue()  # type: ignore[attr-defined]
+    assert [line for line in progress.splitlines() if line.endswith("checked")] == [
+        "2 checked",
+        "4 checked",
+        "5 checked",
+    ]
+
+
+def test_failed_and_stuck_events_are_processed(run: Run) -> None:
+    failed, stuck, fresh = WebhookEventFactory(failed=True), WebhookEventFactory(), WebhookEventFactory()
+    WebhookEvent.objects.filter(pk=stuck.pk).update(received_at=timezone.now() - dt.timedelta(minutes=6))
+    assert run("process_webhook_events").strip() == "2 processed"
+    statuses = dict(WebhookEvent.objects.values_list("pk", "status"))
+    assert statuses == {failed.pk: "processed", stuck.pk: "processed", fresh.pk: "received"}
+    assert run("process_webhook_events", "--older-than", "0").strip() == "1 processed"
+    assert run("process_webhook_events", "--older-than", "0").strip() == "nothing to do"
+
+
+def test_event_that_fails_again_stops_no_other_and_is_told_by_the_exit_code(run: Run) -> None:
+    bad = WebhookEventFactory(failed=True, payload={"id": "evt_bad"})
+    good = WebhookEventFactory(failed=True)
+    with pytest.raises(CommandError, match="failed again"):
+        run("process_webhook_events")
+    bad.refresh_from_db()
+    good.refresh_from_db()
+    assert (bad.status, bad.attempts, bad.error) == ("failed", 2, "BadRequestError: The event has no object.")
+    assert good.status == "processed"
+    assert f"event {bad.pk}: " in run.errors.getvalue()  # type: ignore[attr-defined]
+
+
+def test_event_that_is_gone_meanwhile_is_passed_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from octo_stripe_gateway.management.commands import process_webhook_events as command
+
+    WebhookEventFactory.create_batch(2, failed=True)
+
+    def delete_all(event: WebhookEvent) -> WebhookEvent:
+        WebhookEvent.objects.all().delete()
+        event.status = WebhookEvent.Status.PROCESSED
+        return event
+
+    monkeypatch.setattr(command, "process_event", delete_all)
+    assert run("process_webhook_events").strip() == "1 deleted, 1 processed"
+
+
+@pytest.mark.parametrize("batch_size", ["2", "1000"])
+def test_pruning_deletes_old_finished_events_only(run: Run, batch_size: str) -> None:
+    old = timezone.now() - dt.timedelta(days=91)
+    WebhookEventFactory.create_batch(4, processed=True)
+    WebhookEventFactory(status="ignored")
+    kept = [WebhookEventFactory(failed=True), WebhookEventFactory()]
+    WebhookEvent.objects.update(received_at=old)
+    kept.append(WebhookEventFactory(processed=True))
+    assert run("prune_webhook_events", "--batch-size", batch_size).strip() == "5 events deleted"
+    assert set(WebhookEvent.objects.all()) == set(kept)
+    assert run("prune_webhook_events").strip() == "0 events deleted"
+    assert run("prune_webhook_events", "--days", "0").strip() == "1 events deleted"
+    assert Payment.objects.count() == 8
