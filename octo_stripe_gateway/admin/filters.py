@@ -111,7 +111,8 @@ def match_payments(term: str) -> Q:
     if term.startswith(("ch_", "py_")):
         query |= Q(stripe_charge_id__startswith=term)
     if term.startswith(("re_", "pyr_")):
-        query |= Q(pk__in=list(Refund.objects.filter(stripe_refund_id=term).values_list("payment")))
+        refunds = Refund.objects.filter(stripe_refund_id=term)
+        query |= Q(pk__in=list(refunds.values_list("payment", flat=True)))
     return query
 
 

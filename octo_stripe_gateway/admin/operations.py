@@ -169,9 +169,17 @@ class Sync(Operation[Payment]):
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         """Reconcile it, and return what that changed."""
-        differences = services.reconcile_payment(row)
-        changes = [f"{name} {before!r} → {after!r}" for name, (before, after) in differences.items()]
-        return _now("Synced. %s") % "; ".join(changes) if changes else _now("Synced: nothing had changed.")
+        changes = [
+            f"{row._meta.get_field(name).verbose_name}: {self._show(row, name, old)} → "  # type: ignore[union-attr]
+            f"{self._show(row, name, new)}"
+            for name, (old, new) in services.reconcile_payment(row).items()
+        ]
+        return _now("Synced: %s.") % "; ".join(changes) if changes else _now("Synced: nothing had changed.")
+
+    def _show(self, row: Payment, name: str, value: Any) -> str:
+        if name.startswith("amount"):
+            return format_money(value, currency=row.currency)
+        return str(value or "-")
 
 
 class Reprocess(Operation[WebhookEvent]):

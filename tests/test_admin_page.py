@@ -1,0 +1,162 @@
+"""The admin in a real browser: an operator finds a payment and refunds it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
+from tests.api import GatewayApi
+from tests.shop.models import Booking, Ticket
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+SCREENSHOTS = Path(__file__).parent.parent / ".screenshots"
+DESK: Any = {"width": 1280, "height": 900}
+PHONE: Any = {"width": 390, "height": 844}
+LOOKS: Any = (
+    ("phone-dark", PHONE, "dark"),
+    ("phone", PHONE, "light"),
+    ("dark", DESK, "dark"),
+    ("desk", DESK, "light"),
+)
+PAYMENTS = "/admin/octo_stripe_gateway/payment/"
+EVENTS = "/admin/octo_stripe_gateway/webhookevent/"
+
+make_payment: Any = PaymentFactory
+make_event: Any = WebhookEventFactory
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="neither Chromium nor Chrome is installed"),
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.urls("tests.admin_urls"),
+]
+
+
+class Office:
+    """The admin as an operator uses it."""
+
+    def __init__(self, page: Page, *, url: str) -> None:
+        self.page = page
+        self.url = url
+        page.set_default_timeout(10_000)
+
+    def log_in(self) -> None:
+        self.open("/admin/")
+        self.page.get_by_label("Username").fill("operator")
+        self.page.get_by_label("Password").fill("secret")
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.get_by_role("link", name="Payments", exact=True).first.wait_for()
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.url + path)
+
+    def follow(self, link: str) -> None:
+        self.page.get_by_role("link", name=link, exact=True).click()
+
+    def press(self, button: str) -> None:
+        self.page.get_by_role("button", name=button, exact=True).click()
+
+    def reads(self, text: str) -> None:
+        self.page.get_by_text(text).filter(visible=True).first.wait_for()
+
+    def picture(self, name: str) -> None:
+        """Keep pictures to look at, and see that nothing sticks out at the side."""
+        for look, viewport, scheme in LOOKS:
+            self.page.set_viewport_size(viewport)
+            self.page.emulate_media(color_scheme=scheme)
+            self.page.screenshot(path=SCREENSHOTS / f"admin-{name}-{look}.png", full_page=True)
+            assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.fixture
+def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) -> list[Payment]:
+    """Fill the ledger with one of each, the first of them real at the emulator."""
+    User.objects.create_superuser("operator", password="secret")
+    paid = api.paid(stripe, {"amount": 4900, "currency": "usd", "resellerReference": "VIATOR-88213"})
+    api.deliver(stripe)
+    booking = Booking.objects.create()
+    make_payment(authorized=True, amount=12_000, currency="jpy", payable=Ticket.objects.create(code="T-1"))
+    make_payment(failed=True, amount=8950, currency="eur", payable=booking)
+    make_payment(refunded=True, amount=15_000, currency="bhd", livemode=True)
+    disputed = make_payment(
+        paid=True,
+        disputed=True,
+        stripe_dispute_id="du_1PqXyz",
+        dispute_status="needs_response",
+        mismatch="amount is 1900, not 2000",
+        payable=booking,
+        amount_refunded=700,
+    )
+    make_event(failed=True, payment=disputed)
+    # Playwright's thread may not ask the database: what the tests need of it is read here.
+    return [Payment.objects.get(pk=paid["id"]), disputed]
+
+
+@pytest.fixture
+def office(payments: list[Payment], live_server: Any) -> Iterator[Office]:
+    problems: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser: Browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        page = browser.new_page(locale="en-GB")
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        yield Office(page, url=live_server.url)
+        browser.close()
+    assert problems == []
+
+
+def test_operator_finds_a_payment_and_refunds_it(
+    office: Office, payments: list[Payment], stripe: StripeEmulator
+) -> None:
+    payment = payments[0]
+    office.log_in()
+    office.open(PAYMENTS)
+    office.reads("12,000 JPY")
+    office.picture("1-list")
+    office.open(f"{PAYMENTS}?q=VIATOR-88213")
+    office.follow(str(payment.pk))
+    office.reads("payment_intent.succeeded")
+    office.picture("2-payment")
+    office.follow("Refund")
+    office.page.get_by_label("Amount in USD").fill("20")
+    office.page.get_by_label("Reason").select_option("requested by customer")
+    office.picture("3-refund")
+    office.press("Refund")
+    office.reads("Refunded 20.00 USD.")
+    office.reads("Refund of 20.00 USD")
+    office.picture("4-refunded")
+    assert [refund["amount"] for refund in stripe.refunds.values()] == [2000]
+
+
+def test_operator_sees_what_is_wrong(office: Office, payments: list[Payment]) -> None:
+    office.log_in()
+    office.open(f"{PAYMENTS}{payments[1].pk}/change/")
+    office.reads("amount is 1900, not 2000")
+    office.picture("5-disputed")
+    office.open(EVENTS)
+    office.picture("6-events")
+    office.page.get_by_role("link", name="payment_intent.succeeded").first.click()
+    office.follow("Reprocess")
+    office.picture("7-reprocess")
+    office.press("Reprocess")
+    office.reads("The event is processed now.")
+    office.picture("8-event")
+    office.open(f"/admin/shop/booking/{payments[1].payable_id}/change/")
+    office.reads("89.50 EUR")
+    office.picture("9-inline")
