@@ -14,24 +14,29 @@ from octo_stripe_gateway.exceptions import (
     UnprocessableError,
 )
 from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.serializers import TextField
 from octo_stripe_gateway.services import CreatedPayment
+from octo_stripe_gateway.stripe_client import get_publishable_key
 
 GATEWAY = "stripe"
 
 
 def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, Any]:
-    """Return the object for a payment, its secret null unless it is given."""
+    """Return the object for a payment, its secret null unless it is given.
+
+    In camelCase, since a host's own booking may be rendered by something that leaves names as they are.
+    """
     intent = {
         "id": payment.stripe_payment_intent_id,
-        "publishable_key": gateway_settings.stripe_publishable_key or None,
-        "client_secret": client_secret or None,
+        "publishableKey": get_publishable_key(payment) or None,
+        "clientSecret": client_secret or None,
         "amount": payment.amount,
         "currency": payment.currency,
     }
     return {
         "gateway": GATEWAY,
-        "merchant_name": gateway_settings.merchant_name or None,
-        "stripe": {"version": "latest", "payment_intent": intent},
+        "merchantName": gateway_settings.merchant_name or None,
+        "stripe": {"version": "latest", "paymentIntent": intent},
     }
 
 
@@ -58,14 +63,14 @@ class CardPaymentField(serializers.Field[Any, Any, Any, Any]):
 class StripeConfirmationSerializer(serializers.Serializer[Any]):
     """The gateway's own part of a confirmation."""
 
-    payment_intent = serializers.CharField(required=False, max_length=255)
+    payment_intent = TextField(required=False, max_length=255)
 
 
 class CardPaymentConfirmationSerializer(serializers.Serializer[Any]):
     """What a client may replay when it confirms."""
 
-    gateway = serializers.CharField(required=False, max_length=64)
-    currency = serializers.CharField(required=False, max_length=3)
+    gateway = TextField(required=False, max_length=64)
+    currency = TextField(required=False, max_length=3)
     stripe = StripeConfirmationSerializer(required=False)
 
 

@@ -12,9 +12,8 @@ from django.core.exceptions import (
     SuspiciousOperation,
     ValidationError,
 )
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http import Http404, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.translation import gettext as _
-from django.views.decorators.csrf import csrf_exempt
 from djangorestframework_camel_case.util import camelize_re, underscore_to_camel
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -116,12 +115,6 @@ def adapt_status(status: int) -> int:
     if not gateway_settings.strict_octo:
         return status
     return 200 if status < 400 else 400 if status < 500 else 500
-
-
-@csrf_exempt
-def not_found(_request: HttpRequest, **_kwargs: Any) -> HttpResponse:
-    """Answer a path of ours that leads nowhere."""
-    return get_error_response(Http404())
 
 
 def _describe(error: Exception) -> OctoError:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from django.urls import URLPattern, re_path
 
-from octo_stripe_gateway.responses import not_found
-from octo_stripe_gateway.views import CapabilitiesView, PaymentViewSet
+from octo_stripe_gateway.views import CapabilitiesView, NotFoundView, PaymentViewSet
 from octo_stripe_gateway.webhooks import WebhookView
 
 app_name = "octo_stripe_gateway"
@@ -33,9 +32,9 @@ def get_urls(
         re_path(r"^payments/?\Z", viewset.as_view({"post": "create"}), name="payment-list"),
         re_path(rf"{one}/?\Z", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
         *actions,
-        re_path(r"^capabilities/?$", CapabilitiesView.as_view(), name="capabilities"),
+        re_path(r"^capabilities/?\Z", CapabilitiesView.as_view(), name="capabilities"),
         re_path(r"^webhooks/?\Z", webhook_view.as_view(), name="webhooks"),
-        re_path(r"^payments/", not_found, name="not-found"),
+        re_path(r"^payments/", NotFoundView.as_view(), name="not-found"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from django.db import connections, transaction
@@ -11,7 +12,7 @@ from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -39,7 +40,7 @@ from octo_stripe_gateway.serializers import (
     RefundPaymentSerializer,
 )
 
-MAX_KEY_LENGTH = 255
+IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
 
 
@@ -94,6 +95,18 @@ class OctoMixin(APIView):
     def get_exception_handler(self) -> Any:
         """Return what turns every error into OCTO's body."""
         return handle_exception
+
+
+class NotFoundView(OctoMixin):
+    """Answers a path of ours that leads nowhere, whoever asks."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse every method."""
+        raise NotFound
 
 
 class CapabilitiesView(OctoMixin):
@@ -187,8 +200,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def get_caller(self) -> services.Caller:
         """Return whose idempotency key this is: the host's user's, or the API key holders'."""
         key = self.request.headers.get("Idempotency-Key", "")
-        if len(key) > MAX_KEY_LENGTH or not key.isprintable():
-            raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable."))
+        if not IDEMPOTENCY_KEY.match(key):
+            raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable ASCII."))
         user_id = getattr(self.request.user, "pk", None)
         scope = "" if user_id is None else f"user:{user_id}"
         return services.Caller(scope=scope, idempotency_key=key)

@@ -1,0 +1,347 @@
+"""Describes the API to drf-spectacular; loaded only where a host has installed that.
+
+Everything is named for this app and in camelCase, whatever the host's own schema looks like.
+"""
+
+# Most of drf-spectacular has no types.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from djangorestframework_camel_case.util import camelize_re, underscore_to_camel
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+    OpenApiSerializerFieldExtension,
+    OpenApiViewExtension,
+)
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent, is_jsonschema_compliant
+from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY
+from octo_stripe_gateway.responses import adapt_status
+from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES
+from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
+
+PREFIX = "Gateway"
+ERRORS = {
+    400: "`BAD_REQUEST`: malformed, or refused by Stripe, whose message is passed on.",
+    401: "`UNAUTHORIZED`: no API key was sent.",
+    403: "`FORBIDDEN`: the key sent is wrong, or this is not the caller's.",
+    404: "`INVALID_PAYMENT_ID` or `NOT_FOUND`: no such payment, no such route.",
+    409: "`UNPROCESSABLE_ENTITY`: the same operation is still running.",
+    413: "`BAD_REQUEST`: the body is too large.",
+    415: "`BAD_REQUEST`: the body is not JSON.",
+    422: "`UNPROCESSABLE_ENTITY`: well-formed, but the payment does not allow it.",
+    429: "`TOO_MANY_REQUESTS`: repeat after `retryAfter` seconds.",
+    500: "`INTERNAL_SERVER_ERROR`: a fault of ours, or nothing is configured.",
+    502: "`INTERNAL_SERVER_ERROR`: Stripe does not accept the gateway's key.",
+    503: "`INTERNAL_SERVER_ERROR`: Stripe can't be reached; repeat after `Retry-After`.",
+}
+ERRORS_OF_ALL = (400, 401, 403, 429, 500)
+ERRORS_OF_CHANGES = (409, 413, 415, 422, 502, 503)
+CODES = (
+    "BAD_REQUEST FORBIDDEN GATEWAY_CURRENCY_MISMATCH GATEWAY_MISMATCH INTERNAL_SERVER_ERROR"
+    " INVALID_PAYMENT_ID NOT_FOUND PAYMENT_PENDING TOO_MANY_REQUESTS UNAUTHORIZED UNPROCESSABLE_ENTITY"
+).split()
+
+Text = serializers.CharField
+Whole = serializers.IntegerField
+Time = serializers.DateTimeField
+
+
+def _define(name: str, fields: Mapping[str, Any], *, base: type[Any] = serializers.Serializer) -> type[Any]:
+    return type(name, (base,), dict(fields))
+
+
+PaymentIntent = _define(
+    "GatewayPaymentIntent",
+    {
+        "id": Text(allow_null=True),
+        "publishableKey": Text(allow_null=True),
+        "clientSecret": Text(allow_null=True, help_text="Null but in the answer to a create."),
+        "amount": Whole(),
+        "currency": Text(),
+    },
+)
+StripeCard = _define("GatewayStripeCard", {"version": Text(), "paymentIntent": PaymentIntent()})
+CardPayment = _define(
+    "GatewayCardPayment",
+    {"gateway": Text(), "merchantName": Text(allow_null=True), "stripe": StripeCard()},
+)
+Payable = _define("GatewayPayable", {"type": Text(), "id": Text()})
+Failure = _define("GatewayFailure", {"code": Text(), "message": Text()})
+Payment = _define(
+    "GatewayPayment",
+    {
+        "id": Whole(),
+        "uuid": serializers.UUIDField(),
+        "amount": Whole(help_text="In Stripe's minor unit."),
+        "currency": Text(help_text="ISO 4217 in lower case."),
+        "currencyPrecision": Whole(min_value=0, max_value=3),
+        "status": serializers.ChoiceField([*STATUSES.values()]),
+        "gateway": Text(),
+        "stripePaymentIntentId": Text(allow_null=True),
+        "publishableKey": Text(allow_null=True),
+        "totalRefunded": Whole(),
+        "refund": serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]),
+        "refundable": serializers.BooleanField(),
+        "testMode": serializers.BooleanField(),
+        "metadata": serializers.DictField(child=Text()),
+        "resellerReference": Text(allow_null=True),
+        "payable": Payable(allow_null=True),
+        "failure": Failure(allow_null=True),
+        "utcCreatedAt": Time(),
+        "utcUpdatedAt": Time(),
+        "utcConfirmedAt": Time(allow_null=True),
+        "utcFailedAt": Time(allow_null=True),
+        "utcRefundedAt": Time(allow_null=True),
+        "utcCancelledAt": Time(allow_null=True),
+        "cardPayment": CardPayment(required=False),
+    },
+)
+CreatedPayment = _define("GatewayCreatedPayment", {"stripeClientSecret": Text()}, base=Payment)
+Capability = _define(
+    "GatewayCapability",
+    {
+        "id": Text(),
+        "revision": Whole(),
+        "required": serializers.BooleanField(),
+        "dependencies": serializers.ListField(child=Text()),
+        "docs": Text(allow_null=True),
+    },
+)
+OctoError = _define(
+    "GatewayError",
+    {
+        "error": serializers.ChoiceField(CODES),
+        "errorMessage": Text(help_text="For people, in the language that Accept-Language asks for."),
+        "paymentId": Text(required=False, help_text="With INVALID_PAYMENT_ID."),
+        "amount": Whole(
+            required=False, allow_null=True, help_text="What was asked for, where it is refused."
+        ),
+        "retryAfter": Whole(required=False, help_text="Seconds, with TOO_MANY_REQUESTS."),
+    },
+)
+
+
+def _header(name: str, description: str, **options: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, **options)
+
+
+REQUEST_HEADERS = (
+    _header("Octo-Capabilities", "A comma list of capabilities; `octo/cardPayments` adds `cardPayment`."),
+    _header("Accept-Language", "The language of `errorMessage`."),
+)
+RESPONSE_HEADERS = (
+    _header("Octo-Capabilities", "The capabilities that were honoured.", response=True, required=True),
+    _header("Octo-Env", "Test or live.", response=True, required=True, enum=["test", "live"]),
+    _header("Content-Language", "The language of `errorMessage`.", response=True, required=True),
+)
+
+
+class OctoSchema(AutoSchema):
+    """Describes the operations of the gateway's views, a host's subclasses included."""
+
+    def get_operation_id(self) -> str:
+        """Return the resource and the action, after the mount's own path."""
+        tokens = [token.replace("-", "_") for token in self._tokenize_path()]
+        action = self._action or "list"
+        suffix = ["by_post"] if (action, self.method) == ("complete", "POST") else []
+        return "_".join([*(token for token in tokens if token != action), action, *suffix])
+
+    def get_override_parameters(self) -> list[Any]:
+        """Return the headers, and what the id in the path is."""
+        parameters = [*REQUEST_HEADERS, *RESPONSE_HEADERS]
+        parameters += [
+            _header("Retry-After", "Seconds after which a repeat may work.", response=_adapt(409, 429, 503)),
+            _header("WWW-Authenticate", "How to authenticate.", response=_adapt(401)),
+        ]
+        if "{public_id}" in self.path:
+            known = "The payment's `id` or `uuid`."
+            parameters.append(OpenApiParameter("public_id", str, OpenApiParameter.PATH, description=known))
+        if self.method == "POST" and self._action != "complete":
+            key = "Makes a repeat safe: the same again has the same effect and answer."
+            parameters.append(
+                _header("Idempotency-Key", key, pattern=IDEMPOTENCY_KEY.pattern.replace(r"\Z", "$"))
+            )
+        return parameters
+
+    def get_request_serializer(self) -> Any:
+        """Return the body's schema, not made partial for PATCH, since it is no partial update."""
+        serializer = getattr(self.view, "request_serializers", {}).get(self._action)
+        return serializer and {"application/json": self.resolve_serializer(serializer, "request").ref}
+
+    def get_response_serializers(self) -> Any:
+        """Return the answer by status."""
+        statuses = [*ERRORS_OF_ALL]
+        if isinstance(self.view, PaymentViewSet):
+            statuses += [404] if "{public_id}" in self.path else []
+            statuses += ERRORS_OF_CHANGES if self.method != "GET" else []
+        return {**self._get_success(), **{status: _describe_error(status) for status in _adapt(*statuses)}}
+
+    def get_serializer_name(self, serializer: Any, direction: Direction) -> str:
+        """Return a name that no component of the host's has."""
+        return PREFIX + super().get_serializer_name(serializer, direction).removeprefix(PREFIX)
+
+    @property
+    def _action(self) -> str:
+        return getattr(self.view, "action", "")
+
+    def _get_success(self) -> dict[int, OpenApiResponse]:
+        if not isinstance(self.view, PaymentViewSet):
+            return {200: OpenApiResponse(Capability(many=True), description="What is served.")}
+        if self._action == "create":
+            answer = OpenApiResponse(CreatedPayment, description="The payment, and its secret.")
+            return {adapt_status(201): answer}
+        return {200: OpenApiResponse(self._get_serializer(), description="The payment.")}
+
+    def _get_response_for_code(
+        self, serializer: Any, status_code: str, media_types: Any = None, direction: Direction = "response"
+    ) -> Any:
+        answer = super()._get_response_for_code(serializer, status_code, media_types, direction)
+        if status_code < "400":
+            return answer
+        # One for all operations, which would else be ten times as long.
+        return self._share(ResolvedComponent.RESPONSE, f"{PREFIX}{status_code}", answer)
+
+    def _get_request_body(self, direction: Direction = "request") -> Any:
+        body = super()._get_request_body(direction)
+        if body and self._action == "create":
+            body["required"] = True
+        return body
+
+    def _map_serializer(self, serializer: Any, direction: Direction, bypass_extensions: bool = False) -> Any:
+        schema = super()._map_serializer(serializer, direction, bypass_extensions)
+        properties = schema.get("properties", {}).items()
+        renamed = {
+            "properties": {_camelize(name): self._name_enum(name, each) for name, each in properties},
+            "required": [_camelize(name) for name in schema.get("required", [])],
+        }
+        return {**schema, **{name: value for name, value in renamed.items() if value}}
+
+    def _name_enum(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+        # A nameless one would be named by drf-spectacular, and take that name from the host's own.
+        if "enum" not in schema:
+            return schema
+        named = f"{PREFIX}{name[0].upper()}{_camelize(name[1:])}Enum"
+        return self._share(ResolvedComponent.SCHEMA, named, {"type": schema["type"], "enum": schema["enum"]})
+
+    def _share(self, kind: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+        component = ResolvedComponent(name, kind, schema, object=name)
+        self.registry.register_on_missing(component)
+        return component.ref
+
+
+class ViewExtension(OpenApiViewExtension):
+    """Gives the gateway's views their description, whatever the host's default is."""
+
+    target_class = "octo_stripe_gateway.views.OctoMixin"
+    match_subclasses = True
+
+    def view_replacement(self) -> Any:
+        """Return the view with its description."""
+        return type(self.target.__name__, (self.target,), {"schema": OctoSchema()})
+
+
+class PaymentExtension(OpenApiSerializerExtension):
+    """Describes the payment, which is mapped by hand."""
+
+    target_class = "octo_stripe_gateway.serializers.PaymentSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        """Return the payment's schema."""
+        return auto_schema._map_serializer(Payment, direction)
+
+
+class CardPaymentExtension(OpenApiSerializerFieldExtension):
+    """Describes `cardPayment` in a host's own booking or order."""
+
+    target_class = "octo_stripe_gateway.card_payments.CardPaymentField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        """Return a reference to the schema, null where there is no payment."""
+        return auto_schema._map_serializer_field(CardPayment(allow_null=True), direction)
+
+
+class MetadataExtension(OpenApiSerializerFieldExtension):
+    """Describes what Stripe lets metadata be."""
+
+    target_class = "octo_stripe_gateway.serializers.MetadataField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        """Return the schema with the limits."""
+        schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        if is_jsonschema_compliant():
+            pattern = rf"^(?!{PAYMENT_METADATA_KEY}$)[^\[\]]{{1,{METADATA_KEY_LENGTH}}}$"
+            schema["propertyNames"] = {"pattern": pattern}
+        return {**schema, "maxProperties": METADATA_KEYS}
+
+
+class PayableExtension(OpenApiSerializerFieldExtension):
+    """Describes how a client names what is paid for."""
+
+    target_class = "octo_stripe_gateway.serializers.PayableField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        """Return the schema."""
+        key = {"oneOf": [{"type": "integer"}, {"type": "string"}]}
+        properties = {"type": {"type": "string"}, "id": key}
+        return {"type": "object", "properties": properties, "required": ["type", "id"]}
+
+
+class TextExtension(OpenApiSerializerFieldExtension):
+    """Says which texts may not be blank."""
+
+    target_class = "octo_stripe_gateway.serializers.TextField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        """Return the schema, with a pattern unless the text may be blank."""
+        schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        return schema if self.target.allow_blank else {**schema, "pattern": r"\S"}
+
+
+class AuthenticationExtension(OpenApiAuthenticationExtension):
+    """Describes the API key; how a host's own `AUTHENTICATE` works, only the host can say."""
+
+    target_class = "octo_stripe_gateway.authentication.GatewayAuthentication"
+    match_subclasses = True
+    name = "gatewayKey"
+
+    def get_security_requirement(self, auto_schema: AutoSchema) -> Any:
+        """Return the key's name, nothing where the host authenticates."""
+        return [] if gateway_settings.authenticate else super().get_security_requirement(auto_schema)
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        """Return the scheme."""
+        return {"type": "http", "scheme": "bearer"}
+
+
+def drop_trailing_slashes(endpoints: list[tuple[Any, ...]], **_kwargs: Any) -> list[tuple[Any, ...]]:
+    """Describe the gateway's paths without their optional slash: for `PREPROCESSING_HOOKS`."""
+    return [
+        (path.rstrip("/") if issubclass(callback.cls, OctoMixin) else path, path_regex, method, callback)
+        for path, path_regex, method, callback in endpoints
+    ]
+
+
+def _describe_error(status: int) -> OpenApiResponse:
+    meanings = [text for usual, text in ERRORS.items() if adapt_status(usual) == status]
+    return OpenApiResponse(OctoError, description="\n\n".join(meanings))
+
+
+def _adapt(*statuses: int) -> list[int]:
+    return sorted({adapt_status(status) for status in statuses})
+
+
+def _camelize(name: str) -> str:
+    return re.sub(camelize_re, underscore_to_camel, name)
