@@ -16,7 +16,6 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.serializers import TextField
 from octo_stripe_gateway.services import CreatedPayment
-from octo_stripe_gateway.stripe_client import get_publishable_key
 
 GATEWAY = "stripe"
 
@@ -28,7 +27,7 @@ def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, 
     """
     intent = {
         "id": payment.stripe_payment_intent_id,
-        "publishableKey": get_publishable_key(payment) or None,
+        "publishableKey": gateway_settings.stripe_publishable_key or None,
         "clientSecret": client_secret or None,
         "amount": payment.amount,
         "currency": payment.currency,
