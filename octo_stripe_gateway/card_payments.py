@@ -16,6 +16,7 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.serializers import TextField
 from octo_stripe_gateway.services import CreatedPayment
+from octo_stripe_gateway.stripe_client import get_publishable_key
 
 GATEWAY = "stripe"
 
@@ -27,7 +28,7 @@ def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, 
     """
     intent = {
         "id": payment.stripe_payment_intent_id,
-        "publishableKey": gateway_settings.stripe_publishable_key or None,
+        "publishableKey": get_publishable_key(payment) or None,
         "clientSecret": client_secret or None,
         "amount": payment.amount,
         "currency": payment.currency,

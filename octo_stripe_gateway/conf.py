@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
+
+if TYPE_CHECKING:
+    from rest_framework.authentication import BaseAuthentication
+
+    from octo_stripe_gateway.models import Payment
 
 STRIPE_API_BASE = "https://api.stripe.com"
 EMULATOR_API_BASE = "http://127.0.0.1:8421"
@@ -31,8 +36,11 @@ DEFAULTS: dict[str, Any] = {
     "STRIPE_API_BASE": None,
     "STRIPE_TIMEOUT": (3, 10),
     "STRIPE_MAX_NETWORK_RETRIES": 2,
+    "STRIPE_ACCOUNT": None,
     "API_GATEWAY_KEY": None,
     "AUTHENTICATE": None,
+    "AUTHENTICATION_CLASSES": (),
+    "THROTTLE_RATES": {"create": "120/minute", "refund": "120/minute"},
     "CURRENCY": "usd",
     "PAYABLES": {},
     "MERCHANT_NAME": None,
@@ -41,6 +49,19 @@ DEFAULTS: dict[str, Any] = {
     "WEBHOOK_PROCESSING": "inline",
     "WEBHOOK_TOLERANCE": 300,
 }
+
+
+class Account(NamedTuple):
+    """A Stripe account: its keys, and with Connect the connected account that calls act for."""
+
+    api_key: str
+    publishable_key: str = ""
+    stripe_account: str = ""
+
+    @property
+    def livemode(self) -> bool:
+        """Tell whether the key moves real money."""
+        return "_live_" in self.api_key
 
 
 class GatewaySettings:
@@ -87,6 +108,11 @@ class GatewaySettings:
         return int(self._value("STRIPE_MAX_NETWORK_RETRIES"))
 
     @property
+    def stripe_account(self) -> Callable[[Payment], Account] | None:
+        """Return the host's choice among several Stripe accounts."""
+        return _import(self._value("STRIPE_ACCOUNT"))  # type: ignore[no-any-return]
+
+    @property
     def api_gateway_keys(self) -> tuple[str, ...]:
         """Return the API keys that callers may send as Bearer token."""
         return self.get_strings("API_GATEWAY_KEY")
@@ -94,8 +120,17 @@ class GatewaySettings:
     @property
     def authenticate(self) -> Callable[[HttpRequest], Any] | None:
         """Return the host's own check of a request, which replaces the API key."""
-        check = self._value("AUTHENTICATE")
-        return import_string(check) if isinstance(check, str) else check  # type: ignore[no-any-return]
+        return _import(self._value("AUTHENTICATE"))  # type: ignore[no-any-return]
+
+    @property
+    def authentication_classes(self) -> tuple[type[BaseAuthentication], ...]:
+        """Return the REST framework's or the host's own classes that replace the gateway's."""
+        return tuple(_import(each) for each in self._value("AUTHENTICATION_CLASSES"))
+
+    @property
+    def throttle_rates(self) -> Mapping[str, str | None]:
+        """Return the rates by action, as the REST framework writes them."""
+        return self._value("THROTTLE_RATES")  # type: ignore[no-any-return]
 
     @property
     def currency(self) -> str:
@@ -149,6 +184,10 @@ class GatewaySettings:
         if not values and self.uses_built_in_keys:
             return built_in
         return values[0] if values else ""
+
+
+def _import(reference: Any) -> Any:
+    return import_string(reference) if isinstance(reference, str) else reference
 
 
 gateway_settings = GatewaySettings()

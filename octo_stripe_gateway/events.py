@@ -37,6 +37,7 @@ from octo_stripe_gateway.transactions import get_database, write_transaction
 
 logger = logging.getLogger(__name__)
 
+HostHandler = Callable[[WebhookEvent, Payment | None], object]
 Handler = Callable[[WebhookEvent, Payment], str]
 
 # How long an event may wait for a payment of ours that isn't in the database yet.
@@ -73,6 +74,21 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
     if event.payment and event.payment.is_unwanted:
         _send_back(event.payment)
     return event
+
+
+def register(*types: str) -> Callable[[HostHandler], HostHandler]:
+    """Make a function of the host's a handler of more types of events, or of ours besides.
+
+    It gets the event and, locked, the payment if it is about one. It runs in the event's transaction: what
+    it raises fails the event, which is then tried again.
+    """
+
+    def add(handler: HostHandler) -> HostHandler:
+        for each in types:
+            HOST_HANDLERS.setdefault(each, []).append(handler)
+        return handler
+
+    return add
 
 
 def redact(value: Any) -> Any:
@@ -125,6 +141,8 @@ HANDLERS: dict[str, Handler] = {
     "charge.dispute.updated": handle_dispute,
 }
 
+HOST_HANDLERS: dict[str, list[HostHandler]] = {}
+
 
 def _read(payload: dict[str, Any]) -> WebhookEvent:
     try:
@@ -149,12 +167,16 @@ def _clean(text: str) -> str:
 def _process(event: WebhookEvent) -> WebhookEvent:
     if event.is_finished:
         return event
-    handler = HANDLERS.get(event.type)
+    handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
     event.error = ""
-    event.payment = _find_payment(event) if handler else None
+    event.payment = _find_payment(event) if handler or host_handlers else None
     if handler and event.payment:
         event.error = _apply(event, event.payment, handler=handler)
+    for host_handler in host_handlers:
+        host_handler(event, event.payment)
     event.status = _get_outcome(event)
+    if event.status == WebhookEvent.Status.IGNORED:
+        event.minimize()
     event.attempts += 1
     event.processed_at = timezone.now() if event.is_finished else None
     event.save()
@@ -191,6 +213,8 @@ def _get_outcome(event: WebhookEvent) -> WebhookEvent.Status:
     waits = event.received_at is None or event.received_at > timezone.now() - PATIENCE
     if event.type in HANDLERS and event.is_ours and waits:
         return WebhookEvent.Status.RECEIVED
+    if event.type in HOST_HANDLERS:
+        return WebhookEvent.Status.PROCESSED
     return WebhookEvent.Status.IGNORED
 
 

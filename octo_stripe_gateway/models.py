@@ -28,6 +28,10 @@ from octo_stripe_gateway.facts import (
 )
 
 STRIPE_ID_LENGTH = 255
+KEPT_OF_EVENTS = frozenset(
+    "id object type created livemode account api_version data status amount amount_received"
+    " amount_capturable amount_refunded currency payment_intent charge latest_charge refunded reason".split()
+)
 MAX_BIGINT = 2**63 - 1
 
 
@@ -532,6 +536,10 @@ class WebhookEvent(models.Model):
         """Tell whether nothing is left to do with it."""
         return self.status in {self.Status.PROCESSED, self.Status.IGNORED}
 
+    def minimize(self) -> None:
+        """Keep of the payload what the books need, which says nothing about a person."""
+        self.payload = _minimize(self.payload)
+
     @property
     def stripe_object(self) -> dict[str, Any]:
         """Return the object that the event is about, as it was then; raises BadRequestError."""
@@ -562,6 +570,13 @@ class WebhookEvent(models.Model):
     def as_of(self) -> int:
         """Return the second of Stripe's clock at which the event's object stood so, in milliseconds."""
         return read_time(self.payload, "created")
+
+
+def _minimize(stripe_object: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in stripe_object.items() if name in KEPT_OF_EVENTS}
+    if isinstance(kept.get("data"), dict) and isinstance(kept["data"].get("object"), dict):
+        kept["data"] = {"object": _minimize(kept["data"]["object"])}
+    return kept
 
 
 class PaymentRelation(GenericRelation):

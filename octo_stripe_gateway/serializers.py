@@ -18,6 +18,7 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY
 from octo_stripe_gateway.models import MAX_BIGINT, Payment, PricedPayable, Refund, is_uuid
+from octo_stripe_gateway.stripe_client import get_publishable_key
 
 STATUSES = {
     Payment.Status.PENDING: "PENDING",
@@ -182,7 +183,7 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "status": STATUSES[Payment.Status(instance.status)],
             "gateway": "stripe",
             "stripe_payment_intent_id": instance.stripe_payment_intent_id,
-            "publishable_key": gateway_settings.stripe_publishable_key or None,
+            "publishable_key": get_publishable_key(instance) or None,
             "total_refunded": instance.amount_refunded,
             "refund": self.get_refund(instance),
             "refundable": instance.is_paid and instance.amount_refundable > 0,

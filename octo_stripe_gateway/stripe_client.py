@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import requests
 import stripe
 from django.utils.translation import gettext as _
 from stripe import StripeObject
 
-from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     ConfigurationError,
@@ -42,18 +42,6 @@ CLIENT_SECRET = re.compile(r"_secret_\w+")
 stripe.enable_telemetry = False
 
 
-class Account(NamedTuple):
-    """Where a call goes: a key, and with Connect the account that it acts for."""
-
-    api_key: str
-    stripe_account: str = ""
-
-    @property
-    def livemode(self) -> bool:
-        """Tell whether the key moves real money."""
-        return "_live_" in self.api_key
-
-
 class RedactClientSecrets(logging.Filter):
     """Removes client secrets from what the SDK logs; at DEBUG it logs whole answers."""
 
@@ -71,13 +59,20 @@ def redact_text(text: str) -> str:
     return CLIENT_SECRET.sub("_secret_[redacted]", text)
 
 
-def get_account(stripe_account: str = "") -> Account:
-    """Return the configured account; raises ConfigurationError where there is no key."""
-    api_key = gateway_settings.stripe_api_key
-    if not api_key:
+def get_account(payment: Payment) -> Account:
+    """Return the account that takes the payment; raises ConfigurationError where there is no key."""
+    choose = gateway_settings.stripe_account
+    account = choose(payment) if choose else _get_own_account(payment)
+    if not account.api_key:
         logger.error("[OctoStripeGateway] STRIPE_API_KEY is not configured")
         raise ConfigurationError(_("The payment gateway is not configured."))
-    return Account(api_key, stripe_account)
+    return account
+
+
+def get_publishable_key(payment: Payment) -> str:
+    """Return the key that browsers pay with, empty where none is configured."""
+    choose = gateway_settings.stripe_account
+    return (choose(payment) if choose else _get_own_account(payment)).publishable_key
 
 
 def create_payment_intent(payment: Payment) -> PaymentIntentFact:
@@ -187,6 +182,14 @@ def read_event(body: bytes, *, signature: str, secrets: Sequence[str]) -> dict[s
     return event
 
 
+def _get_own_account(payment: Payment) -> Account:
+    return Account(
+        gateway_settings.stripe_api_key,
+        gateway_settings.stripe_publishable_key,
+        payment.stripe_account,
+    )
+
+
 def _is_signed(body: bytes, *, signature: str, secret: str) -> bool:
     tolerance = gateway_settings.webhook_tolerance
     if tolerance <= 0:
@@ -204,7 +207,7 @@ def _call(
     *,
     idempotency_key: str = "",
 ) -> Any:
-    account = get_account(payment.stripe_account)
+    account = get_account(payment)
     options: stripe.RequestOptions = {}
     if idempotency_key:
         options["idempotency_key"] = idempotency_key

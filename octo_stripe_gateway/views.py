@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db import connections, transaction
@@ -12,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -39,6 +41,7 @@ from octo_stripe_gateway.serializers import (
     PaymentSerializer,
     RefundPaymentSerializer,
 )
+from octo_stripe_gateway.throttling import ActionThrottle
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
@@ -47,14 +50,21 @@ STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
 class OctoMixin(APIView):
     """Makes a REST framework view speak OCTO, and nothing of it depend on the host's defaults."""
 
-    authentication_classes = (GatewayAuthentication,)
-    permission_classes = (IsAuthenticated,)
+    authentication_classes: Sequence[type[BaseAuthentication]] = (GatewayAuthentication,)
+    permission_classes: Sequence[Any] = (IsAuthenticated,)
     parser_classes = (OctoJSONParser,)
     renderer_classes = (OctoJSONRenderer,)
-    throttle_classes = ()
+    throttle_classes: Sequence[Any] = ()
     versioning_class = None
     metadata_class = None
     content_negotiation_class = AlwaysJSON
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """Return what the class says, the gateway's own replaced where the setting says so."""
+        replaced = gateway_settings.authentication_classes
+        if replaced and self.authentication_classes == OctoMixin.authentication_classes:
+            return [each() for each in replaced]
+        return super().get_authenticators()
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
@@ -125,6 +135,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     or the class attributes. None of them holds the payment's lock, so none can lose it.
     """
 
+    throttle_classes = (ActionThrottle,)
     filter_backends = ()
     pagination_class = None
     serializer_class = PaymentSerializer

@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.api import GatewayApi
 
-
-@pytest.fixture(scope="session")
-def emulator() -> Iterator[StripeEmulator]:
-    with StripeEmulator(webhook_secret="whsec_gateway") as emulator:
-        yield emulator
+pytest_plugins = ["octo_stripe_gateway.testing.pytest_plugin"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +28,6 @@ def configure(settings: Any) -> Callable[..., None]:
         settings.OCTO_STRIPE_GATEWAY = {name: value for name, value in changed.items() if value is not None}
 
     return change
-
-
-@pytest.fixture
-def stripe(emulator: StripeEmulator, configure: Callable[..., None]) -> StripeEmulator:
-    """Stripe's place taken by the emulator, which delivers nothing by itself."""
-    emulator.reset()
-    configure(STRIPE_API_BASE=emulator.url)
-    return emulator
 
 
 @pytest.fixture

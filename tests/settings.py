@@ -47,5 +47,6 @@ OCTO_STRIPE_GATEWAY = {
     "STRIPE_API_BASE": "http://127.0.0.1:9",
     "STRIPE_MAX_NETWORK_RETRIES": 0,
     "API_GATEWAY_KEY": "gateway-key",
+    "THROTTLE_RATES": {},
     "PAYABLES": {"booking": "shop.Booking", "ticket": "shop.Ticket", "voucher": "shop.Voucher"},
 }

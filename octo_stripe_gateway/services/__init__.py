@@ -27,6 +27,7 @@ from octo_stripe_gateway.services.payments import (
 )
 from octo_stripe_gateway.services.reconciliation import reconcile_payment
 from octo_stripe_gateway.services.refunds import refund_payment
+from octo_stripe_gateway.services.retention import erase_personal_data
 
 __all__ = [
     "ANYONE",
@@ -40,6 +41,7 @@ __all__ = [
     "capture_payment",
     "complete_payment",
     "create_payment",
+    "erase_personal_data",
     "flag_mismatch",
     "lock_payment",
     "reconcile_payment",

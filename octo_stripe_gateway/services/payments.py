@@ -64,7 +64,6 @@ def create_payment(
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
     """
     amount, currency = _get_price(amount, currency=currency, payable=payable)
-    account = stripe_client.get_account(stripe_account)
     payment = Payment(
         amount=amount,
         currency=currency,
@@ -72,10 +71,11 @@ def create_payment(
         capture_method=capture_method,
         metadata=dict(metadata or {}),
         reseller_reference=reseller_reference,
-        stripe_account=account.stripe_account,
-        livemode=account.livemode,
+        stripe_account=stripe_account,
         idempotency_scope=caller.scope,
     )
+    account = stripe_client.get_account(payment)
+    payment.stripe_account, payment.livemode = account.stripe_account, account.livemode
     if uuid:
         payment.uuid = uuid
     payment.stripe_params = _get_intent_params(payment, extra=stripe_params or {})

@@ -1,0 +1,36 @@
+"""Events as Stripe would sign them, for a host's own tests."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import stripe
+
+from octo_stripe_gateway.conf import gateway_settings
+
+
+def signed_event(
+    event_type: str, stripe_object: Mapping[str, Any], *, secret: str = "", **fields: Any
+) -> tuple[bytes, str]:
+    """Return the raw body and the `Stripe-Signature` of an event about the object.
+
+    Signed with the configured webhook secret. `fields` replace those of the event itself, such as `id`,
+    `created` and `account`.
+    """
+    event = {
+        "id": f"evt_{secrets.token_hex(12)}",
+        "object": "event",
+        "api_version": stripe.api_version,
+        "created": int(time.time()),
+        "livemode": False,
+        "type": event_type,
+        "data": {"object": dict(stripe_object)},
+        **fields,
+    }
+    body = json.dumps(event)
+    secret = secret or gateway_settings.stripe_webhook_secrets[0]
+    return body.encode(), stripe.WebhookSignature.generate_signature_header(body, secret)
