@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from django.db.models import Model
+
 from octo_stripe_gateway.models import Payment
 
 SECOND = 1_800_000_000
@@ -90,6 +92,12 @@ def make_event(event_type: str, stripe_object: Any, /, **changes: Any) -> dict[s
         "data": {"object": stripe_object},
         **changes,
     }
+
+
+def read_rows(model: type[Model]) -> list[tuple[Any, ...]]:
+    """Return every column of every row."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    return list(model._default_manager.order_by("pk").values_list(*names))
 
 
 def make_payment(**columns: Any) -> Payment:

@@ -115,7 +115,9 @@ def test_fault_of_ours_with_one_payment_stops_no_other(
     reconcile = services.reconcile_payment
 
     def fail_with_first(payment: Payment, **options: Any) -> Any:
-        return {}[payment.pk] if payment == payments[0] else reconcile(payment, **options)
+        if payment == payments[0]:
+            raise KeyError("a bug")
+        return reconcile(payment, **options)
 
     monkeypatch.setattr(reconcile_payments, "reconcile_payment", fail_with_first)
     with pytest.raises(CommandError):
@@ -138,7 +140,11 @@ def test_payments_are_read_in_batches_with_progress(stripe: StripeEmulator, run:
 
 
 def test_failed_and_stuck_events_are_processed(run: Run) -> None:
-    failed, stuck, fresh = WebhookEventFactory(failed=True), WebhookEventFactory(), WebhookEventFactory()
+    failed, stuck, fresh = (
+        WebhookEventFactory.create(failed=True),
+        WebhookEventFactory.create(),
+        WebhookEventFactory.create(),
+    )
     WebhookEvent.objects.filter(pk=stuck.pk).update(received_at=timezone.now() - dt.timedelta(minutes=6))
     assert run("process_webhook_events").strip() == "2 processed"
     statuses = dict(WebhookEvent.objects.values_list("pk", "status"))
@@ -148,8 +154,8 @@ def test_failed_and_stuck_events_are_processed(run: Run) -> None:
 
 
 def test_event_that_fails_again_stops_no_other_and_is_told_by_the_exit_code(run: Run) -> None:
-    bad = WebhookEventFactory(failed=True, payload={"id": "evt_bad"})
-    good = WebhookEventFactory(failed=True)
+    bad = WebhookEventFactory.create(failed=True, payload={"id": "evt_bad"})
+    good = WebhookEventFactory.create(failed=True)
     with pytest.raises(CommandError, match="failed again"):
         run("process_webhook_events")
     bad.refresh_from_db()
@@ -177,10 +183,10 @@ def test_event_that_is_gone_meanwhile_is_passed_over(run: Run, monkeypatch: pyte
 def test_pruning_deletes_old_finished_events_only(run: Run, batch_size: str) -> None:
     old = timezone.now() - dt.timedelta(days=91)
     WebhookEventFactory.create_batch(4, processed=True)
-    WebhookEventFactory(status="ignored")
-    kept = [WebhookEventFactory(failed=True), WebhookEventFactory()]
+    WebhookEventFactory.create(status="ignored")
+    kept = [WebhookEventFactory.create(failed=True), WebhookEventFactory.create()]
     WebhookEvent.objects.update(received_at=old)
-    kept.append(WebhookEventFactory(processed=True))
+    kept.append(WebhookEventFactory.create(processed=True))
     assert run("prune_webhook_events", "--batch-size", batch_size).strip() == "5 events deleted"
     assert set(WebhookEvent.objects.all()) == set(kept)
     assert run("prune_webhook_events").strip() == "0 events deleted"

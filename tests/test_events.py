@@ -30,7 +30,7 @@ SUCCESS = "payment_intent.succeeded"
 
 @pytest.fixture
 def payment() -> Payment:
-    return PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    return PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
 
 
 def read_back(payload: dict[str, Any]) -> WebhookEvent:
@@ -134,7 +134,7 @@ def test_event_that_beats_the_payment_waits_for_it() -> None:
     event = events.receive_event(payload)
     assert (event.status, event.attempts, event.processed_at) == ("received", 1, None)
 
-    PaymentFactory(uuid=payment.uuid, stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
+    PaymentFactory.create(uuid=payment.uuid, stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
     assert events.process_event(event).status == "processed"
     row = Payment.objects.get()
     assert (row.status, row.stripe_payment_intent_id) == ("paid", "pi_1")

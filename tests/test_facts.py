@@ -25,6 +25,29 @@ READERS: dict[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
     "dispute": (DisputeFact, make_dispute),
 }
 
+MALFORMED: list[tuple[str, str, tuple[Any, ...]]] = [
+    ("intent", "id", (None, 1, "i" * 256)),
+    ("intent", "status", (None, 1, [], "s" * 65)),
+    ("intent", "amount", (None, "2000", 20.5, True, -1, 2**63)),
+    ("intent", "amount_received", ("0", -1, 2**63)),
+    ("intent", "amount_capturable", ([], -5)),
+    ("intent", "currency", (None, 840)),
+    ("intent", "livemode", (None, "false", 0)),
+    ("intent", "last_payment_error", ("declined", [1])),
+    ("intent", "latest_charge", (7, {"id": 7}, {}, "c" * 256)),
+    ("charge", "amount_refunded", (None, -1)),
+    ("charge", "livemode", (None,)),
+    ("charge", "disputed", ("yes",)),
+    ("charge", "refunds", ("none", {"data": {"1": 1}}, {"data": [1]}, {"data": [{}]}, {"has_more": 1})),
+    ("charge", "payment_intent", (1,)),
+    ("refund", "amount", (None, "500")),
+    ("refund", "created", (None, "now", 10**15)),
+    ("refund", "status", (5, "s" * 65)),
+    ("refund", "reason", ("r" * 65,)),
+    ("dispute", "livemode", (None,)),
+    ("dispute", "created", (None, 253_402_300_800)),
+]
+
 
 def read_intent(as_of: int = AS_OF, **changes: Any) -> PaymentIntentFact:
     return PaymentIntentFact.from_object(make_intent(**changes), as_of=as_of)
@@ -32,32 +55,7 @@ def read_intent(as_of: int = AS_OF, **changes: Any) -> PaymentIntentFact:
 
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
-    [
-        (kind, name, value)
-        for kind, name, values in [
-            ("intent", "id", (None, 1, "i" * 256)),
-            ("intent", "status", (None, 1, [], "s" * 65)),
-            ("intent", "amount", (None, "2000", 20.5, True, -1, 2**63)),
-            ("intent", "amount_received", ("0", -1, 2**63)),
-            ("intent", "amount_capturable", ([], -5)),
-            ("intent", "currency", (None, 840)),
-            ("intent", "livemode", (None, "false", 0)),
-            ("intent", "last_payment_error", ("declined", [1])),
-            ("intent", "latest_charge", (7, {"id": 7}, {}, "c" * 256)),
-            ("charge", "amount_refunded", (None, -1)),
-            ("charge", "livemode", (None,)),
-            ("charge", "disputed", ("yes",)),
-            ("charge", "refunds", ("none", {"data": {"1": 1}}, {"data": [1]}, {"data": [{}]}, {"has_more": 1})),
-            ("charge", "payment_intent", (1,)),
-            ("refund", "amount", (None, "500")),
-            ("refund", "created", (None, "now", 10**15)),
-            ("refund", "status", (5, "s" * 65)),
-            ("refund", "reason", ("r" * 65,)),
-            ("dispute", "livemode", (None,)),
-            ("dispute", "created", (None, 253_402_300_800)),
-        ]
-        for value in values
-    ],
+    [(kind, name, value) for kind, name, values in MALFORMED for value in values],
 )
 def test_malformed_object_is_refused(kind: str, name: str, value: Any) -> None:
     fact, make = READERS[kind]

@@ -14,6 +14,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory
+from tests.objects import read_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -95,14 +96,14 @@ def test_dispute_is_seen_on_the_charge(stripe: StripeEmulator) -> None:
 def test_dry_run_tells_and_changes_nothing(stripe: StripeEmulator) -> None:
     payment = create(stripe, card=CARD)
     stripe.refund(payment.stripe_payment_intent_id or "", amount=500)
-    RefundFactory(payment=payment, status=Refund.RESERVED, stripe_refund_id=None, amount=100)
-    rows = list(Payment.objects.values()), list(Refund.objects.values())
+    RefundFactory.create(payment=payment, status=Refund.RESERVED, stripe_refund_id=None, amount=100)
+    rows = read_rows(Payment), read_rows(Refund)
     before = len(get_writes(stripe))
     differences = services.reconcile_payment(reload(payment), dry_run=True)
     assert differences["status"] == ("pending", "paid")
     assert differences["amount_refunded"] == (0, 500)
     assert len(get_writes(stripe)) == before
-    assert (list(Payment.objects.values()), list(Refund.objects.values())) == rows
+    assert (read_rows(Payment), read_rows(Refund)) == rows
 
 
 def test_intent_that_was_never_asked_for_is_asked_for_now(stripe: StripeEmulator) -> None:
@@ -115,7 +116,7 @@ def test_intent_that_was_never_asked_for_is_asked_for_now(stripe: StripeEmulator
 
 
 def test_intent_without_an_answer_is_given_up_once_its_key_is_forgotten(stripe: StripeEmulator) -> None:
-    payment = PaymentFactory(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
+    payment = PaymentFactory.create(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
     Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=1))
     assert services.reconcile_payment(reload(payment))["status"] == ("pending", "failed")
     assert reload(payment).failure_code == "abandoned"
@@ -132,7 +133,7 @@ def test_refund_without_an_answer_is_finished_once(
         services.refund_payment(payment, amount=500)
         payment.refunds.update(status=Refund.RESERVED, stripe_refund_id=None, status_as_of=0)
     else:
-        RefundFactory(payment=payment, amount=500, status=Refund.RESERVED, stripe_refund_id=None)
+        RefundFactory.create(payment=payment, amount=500, status=Refund.RESERVED, stripe_refund_id=None)
     Payment.objects.update(amount_refunded=0, amount_reserved=500)
     Refund.objects.update(created_at=timezone.now() - dt.timedelta(hours=hours))
     services.reconcile_payment(reload(payment))

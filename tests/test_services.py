@@ -20,6 +20,7 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.objects import read_rows
 from tests.shop.models import Booking, Voucher
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +75,7 @@ def test_creating_reserves_a_row_and_asks_for_its_intent(stripe: StripeEmulator)
     assert intent["metadata"] == {"tour": "7", "guide": "Ada", "octo_payment": str(payment.uuid)}
     row = Payment.objects.get()
     assert (row.payable, row.reseller_reference, row.livemode) == (booking, "R-1", False)
-    assert secret not in str(Payment.objects.values().get())
+    assert secret not in str(read_rows(Payment))
 
 
 def test_price_comes_from_the_payable(stripe: StripeEmulator) -> None:

@@ -51,7 +51,7 @@ def heard() -> Iterator[list[str]]:
 
 @pytest.fixture
 def payment(db: None) -> Payment:
-    return PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    return PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_receiver_that_raises_spoils_nothing(heard: list[str], caplog: pytest.Lo
     def fail(**kwargs: Any) -> None:
         raise RuntimeError("the host's own bug")
 
-    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
     signals.payment_succeeded.connect(fail)
     try:
         event = events.receive_event(make_event("payment_intent.succeeded", SUCCESS))

@@ -81,7 +81,7 @@ def test_event_is_answered_first_and_processed_by_a_worker(
 
 @pytest.mark.django_db(transaction=True)
 def test_redelivery_before_the_worker_came_is_harmless(queue: Callable[[], Any]) -> None:
-    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
     payload = make_event("payment_intent.succeeded", make_paid_intent())
     for _ in range(3):
         assert events.receive_event(payload).status == "received"
@@ -94,7 +94,7 @@ def test_redelivery_before_the_worker_came_is_harmless(queue: Callable[[], Any])
 
 @pytest.mark.django_db(transaction=True)
 def test_failure_in_the_worker_is_on_the_event_and_on_the_task(queue: Callable[[], Any]) -> None:
-    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
     payload = make_event("payment_intent.succeeded", make_paid_intent(amount=None))
     events.receive_event(payload)
     call_command(*WORKER)
@@ -110,7 +110,7 @@ def test_failure_in_the_worker_is_on_the_event_and_on_the_task(queue: Callable[[
 @pytest.mark.django_db
 def test_immediate_backend_processes_at_once(use: Callable[[str], None]) -> None:
     use("Immediate")
-    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
     events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
     assert Payment.objects.get().status == "paid"
     assert WebhookEvent.objects.get().status == "processed"
@@ -119,7 +119,7 @@ def test_immediate_backend_processes_at_once(use: Callable[[str], None]) -> None
 @pytest.mark.django_db
 def test_event_waits_where_nothing_works_the_queue(use: Callable[[str], None]) -> None:
     use("Dummy")
-    PaymentFactory(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
     events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
     assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("received", "pending")
     call_command("process_webhook_events", older_than=0)
