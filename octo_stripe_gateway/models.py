@@ -100,8 +100,10 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         rows = self.select_for_update()
         payment = rows.filter(stripe_payment_intent_id=payment_intent_id).first()
         if payment is None and is_uuid(payment_uuid):
-            payment = rows.filter(uuid=payment_uuid, stripe_payment_intent_id=None).first()
-        return payment
+            # The creation's answer may tell the row its intent while this waits for the lock.
+            payment = rows.filter(uuid=payment_uuid).first()
+        known = payment and payment.stripe_payment_intent_id
+        return payment if known in {None, payment_intent_id} else None
 
 
 class Payment(models.Model):

@@ -111,17 +111,15 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
     if amount is not None and amount <= 0:
         raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
     reserved = _reserve_capture(payment, amount=amount, caller=caller)
-    if reserved.status != Payment.Status.AUTHORIZED:
-        return reserved
-    try:
-        fact = _ask_stripe(reserved, operation=stripe_client.capture_payment_intent)
-    except StripeRefusedError:
-        _note_refused_capture(reserved)
-        current = _apply_current_intent(reserved)
-        if current.amount_received != reserved.amount_to_capture:
-            raise
-        return current
-    return _apply_intent_fact(reserved, fact=fact)
+    return _capture(reserved) if reserved.status == Payment.Status.AUTHORIZED else reserved
+
+
+@outside_transaction
+def resume_capture(payment: Payment) -> Payment:
+    """Repeat a capture that Stripe has not answered, if there is one; raises StripeError."""
+    with lock_payment(payment) as locked:
+        unanswered = locked.status == Payment.Status.AUTHORIZED and locked.amount_to_capture is not None
+    return _capture(locked) if unanswered else locked
 
 
 @outside_transaction
@@ -291,6 +289,18 @@ def _apply_intent_fact(payment: Payment, *, fact: PaymentIntentFact) -> Payment:
 def _apply_current_intent(payment: Payment) -> Payment:
     # Stripe refused because the intent is elsewhere by now, perhaps where it was to go.
     return _apply_intent_fact(payment, fact=stripe_client.retrieve_payment_intent(payment))
+
+
+def _capture(reserved: Payment) -> Payment:
+    try:
+        fact = _ask_stripe(reserved, operation=stripe_client.capture_payment_intent)
+    except StripeRefusedError:
+        _note_refused_capture(reserved)
+        current = _apply_current_intent(reserved)
+        if current.amount_received != reserved.amount_to_capture:
+            raise
+        return current
+    return _apply_intent_fact(reserved, fact=fact)
 
 
 def _reserve_capture(payment: Payment, *, amount: int | None, caller: Caller) -> Payment:

@@ -18,7 +18,7 @@ from octo_stripe_gateway.services.ledger import (
     lock_payment,
     save_payment,
 )
-from octo_stripe_gateway.services.payments import capture_payment, complete_payment, send_back
+from octo_stripe_gateway.services.payments import complete_payment, resume_capture, send_back
 from octo_stripe_gateway.services.refunds import give_back, request_refund
 from octo_stripe_gateway.transactions import get_database, outside_transaction
 
@@ -65,9 +65,8 @@ def _finish_reservations(payment: Payment) -> None:
     if not payment.stripe_payment_intent_id and payment.status == Payment.Status.PENDING:
         with suppress(StripeRefusedError):
             _finish_creation(payment)
-    if payment.status == Payment.Status.AUTHORIZED and payment.amount_to_capture is not None:
-        with suppress(StripeRefusedError):
-            capture_payment(payment, amount=payment.amount_to_capture)
+    with suppress(StripeRefusedError):
+        resume_capture(payment)
     for refund in payment.refunds.filter(status=Refund.RESERVED).select_related("payment"):
         with suppress(StripeRefusedError):
             _finish_refund(refund)
