@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.test import Client
 
 from octo_stripe_gateway import services, signals
@@ -238,6 +239,23 @@ def test_same_event_is_processed_once(
     assert_ledger_equals(stripe)
 
 
+def test_event_that_meets_the_creations_answer_is_processed(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.create().json()
+    stripe.confirm(payment["stripePaymentIntentId"])
+    signed = stripe.signed("payment_intent.succeeded")
+    Payment.objects.update(stripe_payment_intent_id=None)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            row = Payment.objects.select_for_update().get()
+            status = pool.submit(run, lambda api: api.post_event(*signed))
+            wait_for_a_lock()
+            row.stripe_payment_intent_id = payment["stripePaymentIntentId"]
+            row.save()
+        assert status.result(10) == 200
+    assert WebhookEvent.objects.get().status == "processed"
+    assert_ledger_equals(stripe)
+
+
 def test_all_events_of_a_payment_arrive_at_once(api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.create().json()
     stripe.confirm(payment["stripePaymentIntentId"])
@@ -339,6 +357,17 @@ def run(work: Work) -> int:
 
 def get_refunded(stripe: StripeEmulator) -> list[int]:
     return [refund["amount"] for refund in stripe.refunds.values()]
+
+
+def wait_for_a_lock() -> None:
+    """Wait until another session waits for a row's lock."""
+    for _ in range(500):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.01)
+    raise TimeoutError("No session came to wait for a lock.")
 
 
 def count_deadlocks() -> int:

@@ -336,6 +336,20 @@ def test_capture_that_stripe_refused_allows_another_amount(api: GatewayApi, stri
     assert Payment.objects.get().amount_received == 800
 
 
+def test_reconciliation_captures_nothing_that_was_refused_meanwhile(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.authorized(stripe)
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/.*/capture"))
+    assert api.capture(payment, {"amount": 700}).status_code == 503
+    read_earlier = Payment.objects.get()
+    stripe.add_fault(Fault(path="/v1/payment_intents/.*/capture", status=400))
+    assert api.capture(payment, {"amount": 700}).status_code == 400
+    services.reconcile_payment(read_earlier)
+    assert Payment.objects.get().status == "authorized"
+    assert_ledger_equals(stripe)
+
+
 def test_capture_after_the_authorization_is_gone_is_refused_and_seen(
     api: GatewayApi, stripe: StripeEmulator
 ) -> None:
