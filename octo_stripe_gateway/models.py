@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, Self, runtime_checkable
@@ -32,6 +33,7 @@ KEPT_OF_EVENTS = frozenset(
     "id object type created livemode account api_version data status amount amount_received"
     " amount_capturable amount_refunded currency payment_intent charge latest_charge refunded reason".split()
 )
+INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
 MAX_BIGINT = 2**63 - 1
 
 
@@ -616,8 +618,8 @@ def _get_moment(as_of: int) -> dt.datetime:
 
 
 def _get_lookup(public_id: str) -> dict[str, Any]:
-    if public_id.isascii() and public_id.isdigit() and int(public_id[:20]) <= MAX_BIGINT:
-        return {"pk": int(public_id[:20])}
+    if INTEGER_ID.fullmatch(public_id) and int(public_id) <= MAX_BIGINT:
+        return {"pk": int(public_id)}
     return {"uuid": public_id} if is_uuid(public_id) else {"pk__in": ()}
 
 

@@ -196,7 +196,8 @@ def _is_signed(body: bytes, *, signature: str, secret: str) -> bool:
         raise ConfigurationError("WEBHOOK_TOLERANCE must be positive.")
     try:
         stripe.WebhookSignature.verify_header(body, signature, secret, tolerance)
-    except (stripe.SignatureVerificationError, ValueError):
+    except (stripe.SignatureVerificationError, TypeError, ValueError):
+        # The SDK compares texts that way only where all of them are ASCII.
         return False
     return True
 

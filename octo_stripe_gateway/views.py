@@ -95,6 +95,7 @@ class OctoMixin(APIView):
         answer.status_code = adapt_status(answer.status_code)
         answer.headers[capabilities.HEADER] = ", ".join(self.get_capabilities())
         answer.headers["Octo-Env"] = "live" if "_live_" in gateway_settings.stripe_api_key else "test"
+        answer.headers["Cache-Control"] = "no-store"
         patch_vary_headers(answer, ("Accept-Language", "Authorization", capabilities.HEADER))
         return answer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import get_commands
 from django.test import Client, RequestFactory
 from django.test.utils import isolate_apps
+from rest_framework.exceptions import PermissionDenied
 
 from octo_stripe_gateway import checks, conf
 from octo_stripe_gateway.events import HANDLERS
@@ -165,12 +167,13 @@ def test_services_and_signals_are_used_as_shown(
 
 @pytest.mark.parametrize(("logged_in", "csrf", "allowed"), [(1, 1, True), (1, 0, False), (0, 1, False)])
 def test_the_authentication_shown_checks_session_and_csrf(logged_in: bool, csrf: bool, allowed: bool) -> None:
-    authenticate = run(get_block("python", "CSRFCheck"))["authenticate"]
+    authenticate = run(get_block("python", "check_csrf"))["authenticate"]
     token = "a" * 32
     request = RequestFactory().post("/", headers={"X-CSRFToken": token} if csrf else {})
     request.COOKIES["csrftoken"] = token
     request.user = User(username="visitor") if logged_in else AnonymousUser()
-    assert bool(authenticate(request)) is allowed
+    with nullcontext() if csrf else pytest.raises(PermissionDenied):
+        assert authenticate(request).is_authenticated is allowed
 
 
 def test_the_viewset_shown_can_be_routed() -> None:
