@@ -151,7 +151,7 @@ def test_operator_sees_what_is_wrong(office: Office, payments: list[Payment]) ->
     office.picture("5-disputed")
     office.open(EVENTS)
     office.picture("6-events")
-    office.page.get_by_role("link", name="payment_intent.succeeded").first.click()
+    office.page.locator("#result_list").get_by_role("link", name="payment_intent.succeeded").first.click()
     office.follow("Reprocess")
     office.picture("7-reprocess")
     office.press("Reprocess")

@@ -42,7 +42,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     reprocess = Reprocess()
     operations = (reprocess,)
     actions = ("reprocess_selected",)
-    list_display = ("type", "state", "stripe_event_id", "payment_link", "attempts", "mode", "received_at")
+    list_display = ("type", "state", "payment_link", "received_at", "attempts", "at_stripe")
     list_filter = ("status", EventTypeFilter, "received_at", "livemode")
     ordering = ("-pk",)
     sortable_by = ("received_at",)
@@ -141,6 +141,11 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
         return show_mode(obj)
 
     @admin.display(description=_("at Stripe"))
+    def at_stripe(self, obj: WebhookEvent) -> SafeString | str:
+        """Return whether real money moves, and the event's page in Stripe's dashboard."""
+        return show_dashboard_link(obj, text=show_mode(obj))
+
+    @admin.display(description=_("event"))
     def dashboard(self, obj: WebhookEvent) -> SafeString | str:
         """Return the event's page in Stripe's dashboard."""
         return show_dashboard_link(obj, text=obj.stripe_event_id)

@@ -15,6 +15,7 @@ from octo_stripe_gateway.admin.display import (
     PaymentColumns,
     show_dashboard_link,
     show_json,
+    show_mode,
     show_money,
     show_payable,
     show_state,
@@ -46,10 +47,9 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         "money",
         "refunded",
         "payable_link",
-        "reseller_reference",
-        "mode",
+        "reference",
         "created_at",
-        "dashboard",
+        "at_stripe",
     )
     list_filter = (
         "status",
@@ -88,6 +88,7 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         (
             _("Times"),
             {
+                "classes": ("collapse",),
                 "fields": (
                     "created_at",
                     "confirmed_at",
@@ -95,7 +96,7 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
                     "canceled_at",
                     "refunded_at",
                     "updated_at",
-                )
+                ),
             },
         ),
         (
@@ -173,7 +174,18 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         """Return what is paid for."""
         return show_payable(obj, site=self.admin_site)
 
+    @admin.display(description=_("reference"))
+    def reference(self, obj: Payment) -> str:
+        """Return the reseller's reference, under a word that is short enough for a column."""
+        return obj.reseller_reference or NOTHING
+
     @admin.display(description=_("at Stripe"))
+    def at_stripe(self, obj: Payment) -> SafeString | str:
+        """Return whether real money moves, and the payment's page in Stripe's dashboard."""
+        mode = show_mode(obj)
+        return show_dashboard_link(obj, text=mode) if obj.stripe_payment_intent_id else mode
+
+    @admin.display(description=_("payment intent"))
     def dashboard(self, obj: Payment) -> SafeString | str:
         """Return the payment's page in Stripe's dashboard."""
         return show_dashboard_link(obj, text=obj.stripe_payment_intent_id)

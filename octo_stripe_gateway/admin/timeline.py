@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.contrib.admin import AdminSite
@@ -38,7 +37,8 @@ def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
     entries = [*_get_milestones(payment), *_get_refunds(payment), *_get_operations(payment)]
     if with_events:
         entries += _get_events(payment, site=site)
-    return sorted(entries, key=attrgetter("at"))
+    # Stripe's moments have whole seconds: what happened in the first may seem to precede the payment.
+    return sorted(entries, key=lambda entry: max(entry.at, payment.created_at))
 
 
 def _get_milestones(payment: Payment) -> Iterator[Entry]:
