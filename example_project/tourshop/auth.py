@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from rest_framework.authentication import CSRFCheck
-from rest_framework.exceptions import PermissionDenied
+from django.http import HttpRequest
 from rest_framework.request import Request
 
-from octo_stripe_gateway.authentication import GatewayAuthentication
+from octo_stripe_gateway.authentication import GatewayAuthentication, check_csrf
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,3 @@ def find_visitor(request: HttpRequest) -> Visitor | None:
     """Return whom the session belongs to, once they have booked something."""
     pk = request.session.get("visitor")
     return Visitor(pk) if pk else None
-
-
-def check_csrf(request: HttpRequest) -> None:
-    """Apply Django's own CSRF check, which API views are exempt from; raises PermissionDenied."""
-    check = CSRFCheck(lambda _request: HttpResponse())
-    check.process_request(request)
-    reason = check.process_view(request, None, (), {})  # type: ignore[arg-type]
-    if reason:
-        raise PermissionDenied(f"The CSRF check failed: {reason}")
