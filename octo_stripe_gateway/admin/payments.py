@@ -7,6 +7,8 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -48,7 +50,7 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         "refunded",
         "payable_link",
         "reference",
-        "created_at",
+        "created",
         "at_stripe",
     )
     list_filter = (
@@ -61,7 +63,7 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         MismatchFilter,
     )
     ordering = ("-pk",)
-    sortable_by = ("id", "created_at")
+    sortable_by = ("id", "created")
     search_fields = ("uuid",)
     search_help_text = _("An id, uuid or reseller reference, or Stripe's id of the intent, charge or refund")
     fieldsets = (
@@ -178,6 +180,11 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
     def reference(self, obj: Payment) -> str:
         """Return the reseller's reference, under a word that is short enough for a column."""
         return obj.reseller_reference or NOTHING
+
+    @admin.display(description=_("created"), ordering="created_at")
+    def created(self, obj: Payment) -> str:
+        """Return since when it is there, short enough for a column."""
+        return date_format(timezone.localtime(obj.created_at), "SHORT_DATETIME_FORMAT")
 
     @admin.display(description=_("at Stripe"))
     def at_stripe(self, obj: Payment) -> SafeString | str:
