@@ -25,7 +25,9 @@ const PAUSE = 1000;
  * @typedef {{amount: number, currency: string, currencyPrecision: number}} Money
  * @typedef {{reference: string, tour: string, people: number, date: string, payment: ?string,
  *            status: "PENDING"|"CONFIRMED"|"CANCELLED", totalRefunded: number} & Money} Booking
- * @typedef {{uuid: string, status: string, publishableKey: string, stripeClientSecret: string}} Payment
+ * @typedef {{id: string, publishableKey: string, clientSecret: string}} PaymentIntent
+ * @typedef {{gateway: "stripe", stripe: {paymentIntent: PaymentIntent}}} CardPayment
+ * @typedef {{uuid: string, status: string, cardPayment: CardPayment}} Payment
  * @typedef {{booking: Booking, payment: ?Payment, stripe: any, elements: any}} Checkout
  */
 
@@ -67,7 +69,7 @@ async function loadBookings() {
 function requestPayment(booking) {
   return call("POST", PAYMENTS, {
     body: {payable: {type: "booking", id: booking.reference}},
-    headers: {"Idempotency-Key": booking.reference},
+    headers: {"Idempotency-Key": booking.reference, "Octo-Capabilities": "octo/cardPayments"},
   });
 }
 
@@ -202,13 +204,14 @@ async function mountForm(current) {
     return;
   }
   if (!window.Stripe) throw new ShopError("Stripe's payment form could not be loaded. Reload the page.");
-  const stripe = window.Stripe(payment.publishableKey);
-  const {paymentIntent} = await stripe.retrievePaymentIntent(payment.stripeClientSecret);
+  const {publishableKey, clientSecret} = payment.cardPayment.stripe.paymentIntent;
+  const stripe = window.Stripe(publishableKey);
+  const {paymentIntent} = await stripe.retrievePaymentIntent(clientSecret);
   if (paymentIntent?.status === "processing") {
     await watch(current.booking, showUnsettled);
     return;
   }
-  const elements = stripe.elements({clientSecret: payment.stripeClientSecret, appearance: APPEARANCE});
+  const elements = stripe.elements({clientSecret, appearance: APPEARANCE});
   await mount(elements);
   Object.assign(current, {payment, stripe, elements});
 }
