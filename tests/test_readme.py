@@ -16,11 +16,13 @@ from django.test import Client, RequestFactory
 from django.test.utils import isolate_apps
 from rest_framework.exceptions import PermissionDenied
 
-from octo_stripe_gateway import checks, conf
+from octo_stripe_gateway import checks, conf, events, services
 from octo_stripe_gateway.events import HANDLERS
+from octo_stripe_gateway.exceptions import PaymentRefusedError
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.events import signed_event
 from tests.shop.models import Booking
 
 README = Path(__file__).parent.parent.joinpath("README.md").read_text()
@@ -155,7 +157,7 @@ def test_services_and_signals_are_used_as_shown(
 
     receiver = run(get_block("python", "@receiver"))["confirm_booking"]
     payment_created.connect(pay)
-    create, _newline, rest = get_block("python", "services.create_payment").partition("services.complete")
+    create, _newline, rest = get_block("python", "create_payment(payable").partition("services.complete")
     with django_capture_on_commit_callbacks(execute=True):
         names = run(create, booking=booking)
     with django_capture_on_commit_callbacks(execute=True):
@@ -174,6 +176,51 @@ def test_the_authentication_shown_checks_session_and_csrf(logged_in: bool, csrf:
     request.user = User(username="visitor") if logged_in else AnonymousUser()
     with nullcontext() if csrf else pytest.raises(PermissionDenied):
         assert authenticate(request).is_authenticated is allowed
+
+
+def test_the_hook_shown_refuses() -> None:
+    hold: Any = run(get_block("python", "class Hold"))["Hold"]()
+    hold.expired = False
+    hold.on_payment_completed(None)
+    hold.expired = True
+    with pytest.raises(PaymentRefusedError, match="expired"):
+        hold.on_payment_completed(None)
+
+
+def test_the_handler_shown_is_registered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(events, "HOST_HANDLERS", {})
+    run(get_block("python", "@register"))
+    body, _signature = signed_event("invoice.paid", {"id": "in_1", "object": "invoice"})
+    assert events.receive_event(json.loads(body)).status == "processed"
+    assert capsys.readouterr().out == "in_1 None\n"
+
+
+@pytest.mark.parametrize(("currency", "account"), [("jpy", ""), ("eur", "acct_lyon")])
+def test_the_choice_of_accounts_shown_is_used(
+    currency: str, account: str, stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    configure(STRIPE_ACCOUNT=run(get_block("python", "def choose_account"))["choose_account"])
+    assert services.create_payment(2000, currency=currency).payment.stripe_account == account
+
+
+def test_the_tests_shown_pass(client: Client, stripe: StripeEmulator) -> None:
+    shown = run(get_block("python", "def test_a_booking"))
+    shown["test_a_booking_is_confirmed"](None, client, stripe)
+    shown["test_a_forged_event_is_refused"](None, client)
+    shown["test_a_row_without_stripe"](None)
+
+
+def test_every_block_of_python_is_executed_here() -> None:
+    source = Path(__file__).read_text()
+    named = re.findall(r'get_block\("python", (?:"([^"]+)"|\'([^\']+)\')\)', source)
+    markers = ["".join(pair) for pair in named] + [
+        "pytest_plugins",
+        '{"AUTHENTICATE"',
+        '"AUTHENTICATION_CLASSES"',
+    ]
+    assert [block for block in get_blocks("python") if not any(each in block for each in markers)] == []
 
 
 def test_the_viewset_shown_can_be_routed() -> None:
