@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
@@ -32,8 +33,8 @@ CREATION = {"amount": 2000, "currency": "usd", "uuid": UUID}
 
 # Stripe's faults, and the statuses that a client may see for them.
 FAULTS = {
-    "timeout before": (Fault(kind="delay", seconds=0.4), {503, 409}),
-    "timeout after": (Fault(kind="delay", seconds=0.4, when="after"), {503}),
+    "timeout before": (Fault(kind="delay", seconds=0.6), {503, 409}),
+    "timeout after": (Fault(kind="delay", seconds=0.6, when="after"), {503}),
     "500 before": (Fault(), {503}),
     "500 after": (Fault(when="after"), {503}),
     "500 after, not kept": (Fault(when="after", save=False), {503}),
@@ -128,7 +129,7 @@ def impatient(configure: Callable[..., None]) -> Callable[[int], None]:
     """Give up on Stripe soon, and let the SDK repeat a call so often."""
 
     def set_retries(retries: int) -> None:
-        configure(STRIPE_TIMEOUT=(1, 0.2), STRIPE_MAX_NETWORK_RETRIES=retries)
+        configure(STRIPE_TIMEOUT=(1, 0.4), STRIPE_MAX_NETWORK_RETRIES=retries)
 
     return set_retries
 
@@ -142,11 +143,17 @@ def no_waiting_between_the_sdks_retries(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("fault_name", FAULTS)
 @pytest.mark.parametrize("call_name", CALLS)
 def test_fault_is_a_clear_error_and_healed_by_a_retry(
-    call_name: str, fault_name: str, api: GatewayApi, stripe: StripeEmulator, impatient: Callable[[int], None]
+    call_name: str,
+    fault_name: str,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    impatient: Callable[[int], None],
+    configure: Callable[..., None],
 ) -> None:
     call, (fault, statuses) = CALLS[call_name], FAULTS[fault_name]
     one = call.prepare(api, stripe)
     impatient(0)
+    unanswered = count_unanswered(stripe)
     stripe.add_fault(dataclasses.replace(fault, method=call.method, path=call.path))
     failed = call.request(api, one)
     assert failed.status_code in statuses, failed.content
@@ -154,8 +161,11 @@ def test_fault_is_a_clear_error_and_healed_by_a_retry(
     assert failed.json()["errorMessage"]
     assert int(failed.headers["Retry-After"]) > 0
 
+    configure(STRIPE_TIMEOUT=(3, 10))
     healed = retry(call, one, api=api)
     assert healed.status_code in {200, 201}, healed.content
+    while fault.kind == "delay" and count_unanswered(stripe) > unanswered:
+        time.sleep(0.01)
     assert_done(call, stripe=stripe)
     assert {response.status_code for response in api.deliver(stripe)} <= {200}
     assert_done(call, stripe=stripe)
@@ -412,6 +422,11 @@ def retry(call: Call, one: Any, *, api: GatewayApi) -> Any:
         response = call.request(api, one)
         if response.status_code != 409:
             return response
+
+
+def count_unanswered(stripe: StripeEmulator) -> int:
+    """Count the calls that Stripe is still at work on, though the client may have given up."""
+    return sum(request.status is None for request in stripe.requests)
 
 
 def call_command_in_vain() -> None:
