@@ -1,0 +1,139 @@
+"""Whatever is sent, the answer is a documented one: schemathesis with all of its checks."""
+
+# mypy: disallow-untyped-decorators=False
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from schemathesis.config import GenerationConfig, SchemathesisConfig
+
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.api import GatewayApi
+from tests.openapi import close_document, make_document
+
+pytestmark = pytest.mark.django_db
+
+
+def load(*, max_examples: int, deterministic: bool = False, **keys: Any) -> Any:
+    config = SchemathesisConfig()
+    project = config.projects.default
+    project.update(base_url="http://testserver/bookings")
+    project.generation = GenerationConfig(
+        max_examples=max_examples, deterministic=deterministic, allow_x00=False, database="none"
+    )
+    accepted = ["2xx", "404", "409", "422"]
+    project.checks.positive_data_acceptance.expected_statuses = accepted
+    if keys.get("STRICT_OCTO"):
+        # These tell errors apart by statuses that OCTO doesn't use.
+        for check in (
+            "positive_data_acceptance",
+            "ignored_auth",
+            "missing_required_header",
+            "unsupported_method",
+        ):
+            getattr(project.checks, check).enabled = False
+    schema = schemathesis.openapi.from_dict(close_document(make_document(**keys)), config=config)
+    schema.app = get_wsgi_application()
+    return schema
+
+
+AUTHORIZED = {"Authorization": "Bearer gateway-key"}
+PAID = {"amount": 1_000_000, "currency": "usd"}
+
+
+class Shop:
+    """Payments in every state, and the knowledge of what Stripe would accept."""
+
+    def __init__(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        declined = api.create(PAID).json()
+        stripe.confirm(declined["stripePaymentIntentId"], payment_method="pm_card_chargeDeclined")
+        self.payments = [
+            *(api.paid(stripe, PAID) for _ in range(3)),
+            *(api.authorized(stripe, PAID) for _ in range(3)),
+            api.complete(declined).json(),
+            api.create(PAID).json(),
+            api.cancel(api.create(PAID).json()).json(),
+        ]
+
+    def prepare(self, case: Any) -> None:
+        """Let most requests for a payment find one, and a well-formed create be possible at Stripe."""
+        chance = zlib.crc32(repr((case.path_parameters, case.body)).encode())
+        if "public_id" in case.path_parameters and chance % 8:
+            payment = self.payments[chance % len(self.payments)]
+            case.path_parameters["public_id"] = str(payment["uuid" if chance % 3 else "id"])
+        if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
+            case.body = self.get_possible(case)
+
+    def get_possible(self, case: Any) -> dict[str, Any]:
+        """Return the body with an amount that Stripe takes, which JSON Schema's 2000.0 is not for us."""
+        body = {name: value for name, value in case.body.items() if name not in {"payable", "cardPayment"}}
+        if case.operation.label == "POST /payments":
+            body["amount"] = 1000 * (20 + int(body.get("amount", 0)) % 50_000)
+            body["currency"] = "eur" if body["amount"] % 2000 else "JPY"
+        elif "amount" in body:
+            body["amount"] = int(body["amount"])
+        return body
+
+
+@pytest.fixture
+def shop(api: GatewayApi, stripe: StripeEmulator, settings: Any) -> Iterator[Shop]:
+    settings.ALLOWED_HOSTS = ["*"]
+    shop = Shop(api, stripe)
+    # A server would close the connection after a request, and the test's transaction is on it.
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield shop
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+patient = hypothesis.settings(deadline=None, suppress_health_check=[*hypothesis.HealthCheck])
+usual = load(max_examples=15, deterministic=True)
+strict = load(max_examples=15, deterministic=True, STRICT_OCTO=True)
+usual_at_length = load(max_examples=150)
+strict_at_length = load(max_examples=150, STRICT_OCTO=True)
+
+
+@usual.parametrize()
+@patient
+def test_any_request_gets_a_documented_answer(case: Any, shop: Shop) -> None:
+    shop.prepare(case)
+    case.call_and_validate(headers=AUTHORIZED)
+
+
+@strict.parametrize()
+@patient
+def test_any_request_gets_a_documented_answer_where_octo_is_strict(
+    case: Any, shop: Shop, configure: Callable[..., None]
+) -> None:
+    configure(STRICT_OCTO=True)
+    shop.prepare(case)
+    case.call_and_validate(headers=AUTHORIZED)
+
+
+@pytest.mark.slow
+@usual_at_length.parametrize()
+@patient
+def test_many_more_requests_get_a_documented_answer(case: Any, shop: Shop) -> None:
+    shop.prepare(case)
+    case.call_and_validate(headers=AUTHORIZED)
+
+
+@pytest.mark.slow
+@strict_at_length.parametrize()
+@patient
+def test_many_more_requests_get_a_documented_answer_where_octo_is_strict(
+    case: Any, shop: Shop, configure: Callable[..., None]
+) -> None:
+    configure(STRICT_OCTO=True)
+    shop.prepare(case)
+    case.call_and_validate(headers=AUTHORIZED)

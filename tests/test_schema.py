@@ -1,0 +1,231 @@
+"""The API's description: complete, valid, in step with what is sent, and no trouble to a host's own."""
+
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from django.urls import include, path
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.validation import validate_schema
+from rest_framework import serializers
+from rest_framework.generics import RetrieveAPIView
+
+from octo_stripe_gateway import exceptions, responses, schema
+from octo_stripe_gateway.card_payments import CardPaymentField
+from octo_stripe_gateway.serializers import CreatePaymentSerializer
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.urls import get_urls, urlpatterns
+from octo_stripe_gateway.views import PaymentViewSet
+from tests.api import GatewayApi
+from tests.openapi import close_document, make_document
+from tests.shop.models import Booking
+
+ROOT = Path(__file__).parent.parent
+COMMITTED = ROOT / "octo_stripe_gateway" / "openapi.json"
+COMMAND = (
+    "-m django spectacular --settings tests.openapi_settings --urlconf octo_stripe_gateway.urls"
+    " --format openapi-json --validate --fail-on-warn --file"
+)
+
+
+class BookingSerializer(serializers.Serializer[Any]):
+    """A host's own object, whose names are like ours."""
+
+    booking_status = serializers.ChoiceField(["PENDING", "PAID"])
+    status = serializers.ChoiceField(["new", "old"])
+    reason = serializers.ChoiceField(["a", "b"])
+    card_payment = CardPaymentField()
+
+
+class BookingView(RetrieveAPIView[Booking]):
+    """A host's own view."""
+
+    schema = AutoSchema()
+    queryset = Booking.objects.all()
+    serializer_class = BookingSerializer
+    authentication_classes = ()
+
+
+class TourPaymentSerializer(CreatePaymentSerializer):
+    """What a host has added to a create."""
+
+    promo_code = serializers.CharField()
+
+
+HOST = [path("bookings/<int:pk>", BookingView.as_view())]
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings() -> Iterator[None]:
+    GENERATOR_STATS.reset()
+    yield
+    assert not GENERATOR_STATS, GENERATOR_STATS._warn_cache | GENERATOR_STATS._error_cache
+
+
+def find_schema(name: str) -> Any:
+    """Return what validates a component of the committed description, with no other keys allowed."""
+    closed = close_document(json.loads(COMMITTED.read_text()))
+    whole = {**closed, "$ref": f"#/components/schemas/{name}"}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+
+
+def test_committed_description_is_what_the_command_makes(tmp_path: Path) -> None:
+    made = tmp_path / "openapi.json"
+    subprocess.run([sys.executable, *COMMAND.split(), str(made)], cwd=ROOT, check=True)
+    assert made.read_text() == COMMITTED.read_text()
+
+
+def test_every_route_is_described() -> None:
+    routes = {
+        str(pattern.pattern).removesuffix(r"/?\Z").replace(r"(?P<public_id>[^/]+)", "{public_id}")[1:]
+        for pattern in urlpatterns
+        if pattern.name not in {"webhooks", "not-found"}
+    }
+    assert {name.strip("/") for name in make_document()["paths"]} == routes
+
+
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.1"])
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("split", [False, True])
+def test_description_is_valid_in_every_version_and_form(version: str, strict: bool, split: bool) -> None:
+    spectacular = {"OAS_VERSION": version, "COMPONENT_SPLIT_REQUEST": split}
+    validate_schema(make_document(spectacular=spectacular, STRICT_OCTO=strict))
+
+
+def test_strict_octo_s_statuses_are_described() -> None:
+    document = make_document(STRICT_OCTO=True)
+    operations = [operation for each in document["paths"].values() for operation in each.values()]
+    assert {status for operation in operations for status in operation["responses"]} == {"200", "400", "500"}
+
+
+def test_every_code_is_described() -> None:
+    kinds = [kind for kind in vars(exceptions).values() if isinstance(kind, type)]
+    ours = {kind.code for kind in kinds if issubclass(kind, exceptions.GatewayError)}
+    assert ours | {*responses.CODES.values()} == {*schema.CODES}
+
+
+def test_every_status_is_described() -> None:
+    assert {*responses.STATUSES.values()} <= {*schema.ERRORS}
+
+
+@pytest.mark.django_db
+class TestAnswers:
+    @pytest.mark.parametrize("headers", [{}, {"Octo-Capabilities": "octo/cardPayments"}])
+    def test_created_payment_is_as_described(
+        self, headers: dict[str, str], api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        booking = Booking.objects.create()
+        body = {
+            "payable": {"type": "booking", "id": booking.pk},
+            "resellerReference": "R",
+            "metadata": {"a": "b"},
+        }
+        find_schema("GatewayCreatedPayment").validate(api.create(body, **headers).json())
+
+    @pytest.mark.parametrize(
+        "traits",
+        [{}, {"authorized": True}, {"paid": True}, {"failed": True}, {"canceled": True}, {"refunded": True}],
+    )
+    @pytest.mark.parametrize("headers", [{}, {"Octo-Capabilities": "octo/cardPayments"}])
+    def test_payment_is_as_described(
+        self, traits: dict[str, bool], headers: dict[str, str], api: GatewayApi
+    ) -> None:
+        payment = PaymentFactory.create(**traits)
+        find_schema("GatewayPayment").validate(
+            api.request("GET", f"/payments/{payment.pk}", **headers).json()
+        )
+
+    def test_capabilities_are_as_described(self, api: GatewayApi) -> None:
+        for capability in api.request("GET", "/capabilities").json():
+            find_schema("GatewayCapability").validate(capability)
+
+    def test_card_payment_of_a_host_s_own_object_is_as_described(
+        self, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        booking = Booking.objects.create()
+        api.create({"payable": {"type": "booking", "id": booking.pk}})
+        find_schema("GatewayCardPayment").validate(CardPaymentField().to_representation(booking))
+
+    def test_undescribed_key_would_be_found(self, api: GatewayApi) -> None:
+        answer = api.retrieve(PaymentFactory.create().pk).json()
+        with pytest.raises(jsonschema_rs.ValidationError):
+            find_schema("GatewayPayment").validate({**answer, "clientSecret": "x"})
+
+
+class TestHost:
+    def test_host_s_own_description_stays_as_it_was(self) -> None:
+        alone = make_document(HOST)
+        together = make_document([*HOST, path("gateway/", include(urlpatterns))])
+        assert together["paths"]["/bookings/{id}"] == alone["paths"]["/bookings/{id}"]
+        schemas = together["components"]["schemas"]
+        assert {name: schemas[name] for name in alone["components"]["schemas"]} == alone["components"][
+            "schemas"
+        ]
+
+    def test_names_of_ours_are_ours(self) -> None:
+        together = make_document([*HOST, path("gateway/", include(urlpatterns))])
+        added = together["components"]["schemas"].keys() - make_document(HOST)["components"]["schemas"].keys()
+        assert all(name.startswith("Gateway") for name in added)
+
+    def test_card_payment_is_described_in_a_host_s_own_object(self) -> None:
+        booking = make_document(HOST)["components"]["schemas"]["Booking"]["properties"]
+        reference = {"$ref": "#/components/schemas/GatewayCardPayment"}
+        assert booking["card_payment"]["oneOf"] == [reference, {"type": "null"}]
+        assert booking["booking_status"]
+
+    def test_any_number_of_mounts_have_operations_of_their_own(self) -> None:
+        mounts = [path("a/", include(urlpatterns)), path("b/c/", include(urlpatterns))]
+        operations = [each for one in make_document(mounts)["paths"].values() for each in one.values()]
+        names = {each["operationId"] for each in operations}
+        assert len(names) == len(operations) == 16
+        assert {"a_payments_create", "b_c_payments_complete_by_post"} <= names
+
+    def test_host_s_additions_are_described(self, settings: Any) -> None:
+        settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+
+        class TourPayments(PaymentViewSet):
+            request_serializers = {**PaymentViewSet.request_serializers, "create": TourPaymentSerializer}
+
+            @extend_schema(summary="Pay back")
+            def refund(self, *args: Any, **kwargs: Any) -> Any:
+                return super().refund(*args, **kwargs)
+
+        document = make_document(get_urls(viewset=TourPayments))
+        added = document["components"]["schemas"]["GatewayTourPayment"]
+        assert added["properties"]["promoCode"] == {"type": "string"}
+        assert added["required"] == ["promoCode"]
+        refund = document["paths"]["/payments/{public_id}/refund"]["post"]
+        assert refund["summary"] == "Pay back"
+        assert "422" in refund["responses"]
+
+    def test_api_key_is_not_asked_for_where_the_host_authenticates(self) -> None:
+        document = make_document(AUTHENTICATE=lambda _request: None)
+        assert "security" not in document["paths"]["/payments"]["post"]
+        assert make_document()["paths"]["/payments"]["post"]["security"] == [{"gatewayKey": []}]
+
+
+def test_app_does_without_drf_spectacular() -> None:
+    script = (
+        "import sys, django; sys.modules['drf_spectacular'] = None; django.setup();"
+        " import octo_stripe_gateway.urls; assert 'octo_stripe_gateway.schema' not in sys.modules"
+    )
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
+
+
+def test_description_is_registered_where_drf_spectacular_is_installed() -> None:
+    script = "import sys, django; django.setup(); assert 'octo_stripe_gateway.schema' in sys.modules"
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.openapi_settings"}
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
