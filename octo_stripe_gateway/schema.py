@@ -17,7 +17,6 @@ from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
     OpenApiSerializerExtension,
     OpenApiSerializerFieldExtension,
-    OpenApiViewExtension,
 )
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, is_jsonschema_compliant
@@ -240,15 +239,8 @@ class OctoSchema(AutoSchema):
         return component.ref
 
 
-class ViewExtension(OpenApiViewExtension):
-    """Gives the gateway's views their description, whatever the host's default is."""
-
-    target_class = "octo_stripe_gateway.views.OctoMixin"
-    match_subclasses = True
-
-    def view_replacement(self) -> Any:
-        """Return the view with its description."""
-        return type(self.target.__name__, (self.target,), {"schema": OctoSchema()})
+# Set here, and not by an OpenApiViewExtension, since a host's `@extend_schema` builds on what its view has.
+OctoMixin.schema = OctoSchema()
 
 
 class PaymentExtension(OpenApiSerializerExtension):
