@@ -268,7 +268,7 @@ def test_all_events_of_a_payment_arrive_at_once(api: GatewayApi, stripe: StripeE
 
 
 def test_storm(api: GatewayApi, stripe: StripeEmulator) -> None:
-    weather_storm(api, stripe, rounds=10, seed=10)
+    weather_storm(api, stripe, rounds=6, seed=10)
 
 
 @pytest.mark.slow

@@ -216,14 +216,14 @@ def table(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], list
         "",
         "",
         "Killed at (column), healed by:",
-        f"{'':24}" + "".join(f"{point:17}" for point in POINTS),
+        f"{'':24}" + "".join(f"{point:18}" for point in POINTS),
     ]
     for name, operation in OPERATIONS.items():
         cells = [
             ", ".join(healed.get((name, point), ["?"])) if point in operation.points else "-"
             for point in POINTS
         ]
-        lines.append(f"{name:24}" + "".join(f"{cell:17}" for cell in cells).rstrip())
+        lines.append(f"{name:24}" + "".join(f"{cell:18}" for cell in cells).rstrip())
     lines.append("* left undone: nothing had been reserved, and the client was not answered")
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         sys.stdout.write("\n".join(lines) + "\n")

@@ -92,14 +92,6 @@ CALLS = {
     "refund": Call(
         "POST", "/v1/refunds", pay, lambda api, one: api.refund(one), done="refunded", refunds=(2000,)
     ),
-    "partial refund": Call(
-        "POST",
-        "/v1/refunds",
-        pay,
-        lambda api, one: api.refund(one, {"amount": 500}),
-        done="paid",
-        refunds=(500,),
-    ),
     "look for a refund": Call(
         "GET",
         "/v1/refunds",
@@ -109,9 +101,6 @@ CALLS = {
         refunds=(500,),
     ),
     "capture": Call(
-        "POST", "/v1/payment_intents/.*/capture", authorize, lambda api, one: api.capture(one), done="paid"
-    ),
-    "partial capture": Call(
         "POST",
         "/v1/payment_intents/.*/capture",
         authorize,
