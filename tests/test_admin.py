@@ -133,7 +133,7 @@ class TestList:
         booking = Booking.objects.create()
         make_payment(paid=True, amount_refunded=500, payable=booking, reseller_reference="AB-12")
         content = office.get(reverse(LIST)).content.decode()
-        for text in ("20.00 USD", "5.00 USD", "paid", "partly refunded", "AB-12", ">test<"):
+        for text in ("20.00 USD", "5.00 USD", "paid", "AB-12", ">test<"):
             assert text in content
         assert f'<a href="/admin/shop/booking/{booking.pk}/change/">Booking {booking.pk}</a>' in content
 

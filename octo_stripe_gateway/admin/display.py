@@ -45,8 +45,6 @@ def show_badge(text: Any, *, kind: str) -> SafeString:
 def show_state(payment: Payment) -> SafeString:
     """Return a payment's status, and beside it what an operator must not overlook."""
     badges = [show_badge(payment.get_status_display(), kind=payment.status)]
-    if 0 < payment.amount_refunded < payment.amount_received:
-        badges.append(show_badge(_now("partly refunded"), kind="refunded"))
     if payment.disputed:
         badges.append(show_badge(_now("disputed"), kind="alert"))
     if payment.mismatch:
