@@ -199,3 +199,15 @@ def test_payable_that_is_no_longer_listed_is_named_by_its_label(
     payment = PaymentFactory.create(payable=booking)
     configure(PAYABLES=None)
     assert api.retrieve(payment.pk).json()["payable"] == {"type": "shop.booking", "id": str(booking.pk)}
+
+
+def test_a_repeat_is_the_same_request_though_the_price_has_changed(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    booking = Booking.objects.create(price=2000)
+    body = {"payable": {"type": "booking", "id": booking.pk}, "uuid": "0b6e1c3e-4b0c-4f6e-8f53-1d0a6a0a3d77"}
+    first = api.create(body)
+    Booking.objects.update(price=2500)
+    again = api.create(body)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json()["amount"] == 2000

@@ -177,10 +177,12 @@ def _get_intent_params(payment: Payment, *, extra: Mapping[str, Any]) -> dict[st
 
 
 def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
+    # A price that the host has changed since makes no other request of it.
+    priced = isinstance(payment.payable, PricedPayable)
     request = {
         "uuid": uuid,
-        "amount": payment.amount,
-        "currency": payment.currency,
+        "amount": None if priced else payment.amount,
+        "currency": None if priced else payment.currency,
         "payable": [payment.payable_type_id, payment.payable_id],
         "capture_method": payment.capture_method,
         "metadata": payment.metadata,
