@@ -81,7 +81,9 @@ class Office:
         for look, viewport, scheme in LOOKS:
             self.page.set_viewport_size(viewport)
             self.page.emulate_media(color_scheme=scheme)
-            self.page.screenshot(path=SCREENSHOTS / f"admin-{name}-{look}.png", full_page=True)
+            self.page.screenshot(
+                path=SCREENSHOTS / f"admin-{name}-{look}.png", full_page=True, animations="disabled"
+            )
             assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
