@@ -339,10 +339,8 @@ def shuffled(logged: list[Any], *, seed: int) -> list[Any]:
 
 
 @PROPERTY
-@example(steps=TWO_DECLINES, manual=False, seeds=(0, 1))
-@example(steps=TWO_DECLINES, manual=False, seeds=(2, 3))
-@example(steps=DECLINE_WITHOUT_CHARGE, manual=False, seeds=(0, 1))
-@example(steps=DECLINE_WITHOUT_CHARGE, manual=False, seeds=(2, 3))
+@example(steps=TWO_DECLINES, manual=False, seeds=(0, 3))
+@example(steps=DECLINE_WITHOUT_CHARGE, manual=False, seeds=(0, 3))
 @given(steps=HISTORIES, manual=st.booleans(), seeds=st.tuples(st.integers(0, 999), st.integers(0, 999)))
 def test_any_order_of_all_events_ends_at_the_same_row_and_at_stripes_record(
     stripe_at: Callable[..., History], steps: list[Any], manual: bool, seeds: tuple[int, int]
