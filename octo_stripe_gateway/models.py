@@ -58,7 +58,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
 
     def get_by_public_id(self, public_id: str) -> Payment:
         """Return the payment with this integer id or uuid; raises PaymentNotFoundError."""
-        payment = self.filter(**_get_lookup(public_id)).first()
+        payment = _get_only(self.filter(**_get_lookup(public_id)))
         if payment is None:
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
         return payment
@@ -100,10 +100,10 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         The uuid in the intent's metadata finds a row that doesn't know its intent yet.
         """
         rows = self.select_for_update()
-        payment = rows.filter(stripe_payment_intent_id=payment_intent_id).first()
+        payment = _get_only(rows.filter(stripe_payment_intent_id=payment_intent_id))
         if payment is None and is_uuid(payment_uuid):
             # The creation's answer may tell the row its intent while this waits for the lock.
-            payment = rows.filter(uuid=payment_uuid).first()
+            payment = _get_only(rows.filter(uuid=payment_uuid))
         known = payment and payment.stripe_payment_intent_id
         return payment if known in {None, payment_intent_id} else None
 
@@ -211,7 +211,7 @@ class Payment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.uuid} ({self.amount} {self.currency}, {self.status})"
+        return str(self.uuid)
 
     @property
     def is_paid(self) -> bool:
@@ -411,7 +411,7 @@ class Refund(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.uuid} ({self.amount}, {self.status})"
+        return str(self.uuid)
 
     @property
     def is_reserved(self) -> bool:
@@ -611,6 +611,11 @@ def _compare(fact: Any, *, expected: dict[str, Any], most: dict[str, int] | None
         if getattr(fact, name) > value
     ]
     return "; ".join(differing + excessive)
+
+
+def _get_only(rows: models.QuerySet[Payment]) -> Payment | None:
+    # `first` orders and limits what is one row at most, which costs more than finding it.
+    return next(iter(rows), None)
 
 
 def _get_moment(as_of: int) -> dt.datetime:

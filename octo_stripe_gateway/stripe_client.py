@@ -8,15 +8,15 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import requests
 import stripe
 from django.utils.translation import gettext as _
-from stripe import StripeObject
 
 from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import (
@@ -79,7 +79,9 @@ def create_payment_intent(payment: Payment) -> PaymentIntentFact:
     """Ask Stripe for the payment's intent; the same payment asks for the same one."""
     answer = _call(
         payment,
-        lambda client, options: client.v1.payment_intents.create(payment.stripe_params, options),
+        "post",
+        "/v1/payment_intents",
+        params=payment.stripe_params,
         idempotency_key=f"{payment.uuid}-create-{payment.stripe_attempt}",
     )
     return _read_intent(answer, at_creation=True)
@@ -87,12 +89,7 @@ def create_payment_intent(payment: Payment) -> PaymentIntentFact:
 
 def retrieve_payment_intent(payment: Payment) -> PaymentIntentFact:
     """Ask Stripe how the payment's intent stands, its charge and refunds included."""
-    answer = _call(
-        payment,
-        lambda client, options: client.v1.payment_intents.retrieve(
-            _get_intent_id(payment), {"expand": [EXPAND_REFUNDS]}, options
-        ),
-    )
+    answer = _call(payment, "get", _get_intent_path(payment), params={"expand": [EXPAND_REFUNDS]})
     fact = _read_intent(answer)
     if fact.charge and fact.charge.has_more_refunds:
         charge = dataclasses.replace(fact.charge, refunds=tuple(list_refunds(payment)))
@@ -107,11 +104,9 @@ def capture_payment_intent(payment: Payment) -> PaymentIntentFact:
         params["amount_to_capture"] = payment.amount_to_capture
     answer = _call(
         payment,
-        lambda client, options: client.v1.payment_intents.capture(
-            _get_intent_id(payment),
-            params,  # type: ignore[arg-type]
-            options,
-        ),
+        "post",
+        f"{_get_intent_path(payment)}/capture",
+        params=params,
         idempotency_key=f"{payment.uuid}-capture-{payment.stripe_attempt}",
     )
     return _read_change(payment, answer)
@@ -121,7 +116,9 @@ def cancel_payment_intent(payment: Payment) -> PaymentIntentFact:
     """Give up the payment's intent, and with it what is authorized."""
     answer = _call(
         payment,
-        lambda client, options: client.v1.payment_intents.cancel(_get_intent_id(payment), {}, options),
+        "post",
+        f"{_get_intent_path(payment)}/cancel",
+        params={},
         idempotency_key=f"{payment.uuid}-cancel-{payment.stripe_attempt}",
     )
     return _read_change(payment, answer)
@@ -138,10 +135,13 @@ def create_refund(refund: Refund) -> RefundFact:
         params["reason"] = refund.reason
     answer = _call(
         refund.payment,
-        lambda client, options: client.v1.refunds.create(params, options),  # type: ignore[arg-type]
+        "post",
+        "/v1/refunds",
+        params=params,
         idempotency_key=f"{refund.uuid}-{refund.stripe_attempt}",
-    ).to_dict()
-    return RefundFact.from_object(answer, as_of=answer["created"] * 1000)
+    )
+    made: Any = answer.data
+    return RefundFact.from_object(made, as_of=made["created"] * 1000)
 
 
 def find_refund(refund: Refund) -> RefundFact | None:
@@ -155,11 +155,9 @@ def list_refunds(payment: Payment) -> list[RefundFact]:
     refunds: list[RefundFact] = []
     params: dict[str, Any] = {"payment_intent": _get_intent_id(payment), "limit": 100}
     while True:
-        page = _call(
-            payment,
-            lambda client, options: client.v1.refunds.list(params, options),  # type: ignore[arg-type]
-        )
-        as_of, answer = _get_as_of(page), page.to_dict()
+        page = _call(payment, "get", "/v1/refunds", params=params)
+        answer: Any = page.data
+        as_of = _get_as_of(page)
         refunds += [RefundFact.from_object(each, as_of=as_of) for each in answer["data"]]
         if not answer["has_more"]:
             return refunds
@@ -204,10 +202,13 @@ def _is_signed(body: bytes, *, signature: str, secret: str) -> bool:
 
 def _call(
     payment: Payment,
-    operation: Callable[[stripe.StripeClient, stripe.RequestOptions], StripeObject],
+    method: str,
+    path: str,
     *,
+    params: Mapping[str, Any],
     idempotency_key: str = "",
-) -> Any:
+) -> stripe.StripeResponse:
+    # Raw, because the SDK takes longer to make its objects of an answer than to fetch it.
     account = get_account(payment)
     options: stripe.RequestOptions = {}
     if idempotency_key:
@@ -215,27 +216,32 @@ def _call(
     if account.stripe_account:
         options["stripe_account"] = account.stripe_account
     try:
-        return operation(_get_client(account.api_key), options)
+        client = _get_client(account.api_key)
+        answer: stripe.StripeResponse = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
         raise _translate_error(error, payment=payment) from None
+    return answer
 
 
 def _get_client(api_key: str) -> stripe.StripeClient:
     return stripe.StripeClient(
         api_key,
         base_addresses={"api": gateway_settings.stripe_api_base},
-        http_client=_get_http_client(gateway_settings.stripe_timeout),
+        http_client=_get_http_client(gateway_settings.stripe_timeout, gateway_settings.stripe_api_base),
         max_network_retries=gateway_settings.stripe_max_network_retries,
     )
 
 
 @cache
-def _get_http_client(timeout: tuple[float, float]) -> stripe.RequestsClient:
+def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.RequestsClient:
     # One session for all threads: a server that starts a thread for each request
     # would otherwise open a connection, and do a TLS handshake, for each.
     session = requests.Session()
     session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=POOL_SIZE))
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=POOL_SIZE))
+    # Otherwise each call reads the environment's proxies anew, and a .netrc that could replace the API key.
+    session.proxies = requests.utils.get_environ_proxies(api_base)
+    session.trust_env = False
     return stripe.RequestsClient(timeout=timeout, session=session)
 
 
@@ -243,28 +249,30 @@ def _get_http_client(timeout: tuple[float, float]) -> stripe.RequestsClient:
 os.register_at_fork(after_in_child=_get_http_client.cache_clear)
 
 
-def _read_intent(answer: StripeObject, *, at_creation: bool = False) -> PaymentIntentFact:
-    stripe_object = answer.to_dict()
+def _read_intent(answer: stripe.StripeResponse, *, at_creation: bool = False) -> PaymentIntentFact:
+    stripe_object: Any = answer.data
     # A replayed answer shows the intent as it was when it was made.
     as_of = stripe_object["created"] * 1000 if at_creation else _get_as_of(answer)
     return PaymentIntentFact.from_object(stripe_object, as_of=as_of)
 
 
-def _read_change(payment: Payment, answer: StripeObject) -> PaymentIntentFact:
+def _read_change(payment: Payment, answer: stripe.StripeResponse) -> PaymentIntentFact:
     # A replayed answer shows the charge as it was, without what was refunded since.
-    replayed = _is_replayed(getattr(answer.last_response, "headers", None))
-    return retrieve_payment_intent(payment) if replayed else _read_intent(answer)
+    return retrieve_payment_intent(payment) if _is_replayed(answer.headers) else _read_intent(answer)
 
 
 def _is_replayed(headers: Mapping[str, str] | None) -> bool:
     return (headers or {}).get("Idempotent-Replayed") == "true"
 
 
-def _get_as_of(answer: StripeObject) -> int:
-    headers: Mapping[str, str] = getattr(answer.last_response, "headers", None) or {}
-    date = headers.get("Date")
+def _get_as_of(answer: stripe.StripeResponse) -> int:
+    date = answer.headers.get("Date")
     seconds = parsedate_to_datetime(date).timestamp() if date else time.time()
     return int(seconds) * 1000 + 999
+
+
+def _get_intent_path(payment: Payment) -> str:
+    return f"/v1/payment_intents/{quote(_get_intent_id(payment), safe='')}"
 
 
 def _get_intent_id(payment: Payment) -> str:
