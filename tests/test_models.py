@@ -311,8 +311,8 @@ def test_unprocessed_events_are_the_failed_and_the_old_received_ones() -> None:
 @pytest.mark.django_db
 def test_rows_say_what_they_are() -> None:
     payment = PaymentFactory.create(paid=True)
-    assert str(payment) == f"{payment.uuid} (2000 usd, paid)"
+    assert str(payment) == str(payment.uuid)
     refund = RefundFactory.create(payment=payment)
-    assert str(refund) == f"{refund.uuid} (2000, succeeded)"
+    assert str(refund) == str(refund.uuid)
     event = WebhookEventFactory.create(payment=payment)
     assert str(event) == f"payment_intent.succeeded {event.stripe_event_id}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -365,3 +366,12 @@ def test_pending_refund_counts_and_gives_back_when_it_fails(created: Payment, st
 def test_no_operation_runs_inside_the_callers_transaction(created: Payment, operate: Any) -> None:
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
         operate(created)
+
+
+def test_nothing_is_reserved_without_a_key_to_ask_stripe_with(
+    paid: Payment, configure: Callable[..., None]
+) -> None:
+    configure(STRIPE_API_KEY=None)
+    with pytest.raises(ConfigurationError):
+        services.refund_payment(paid)
+    assert not paid.refunds.exists()

@@ -110,6 +110,7 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
     """
     if amount is not None and amount <= 0:
         raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
+    stripe_client.get_account(payment)
     reserved = _reserve_capture(payment, amount=amount, caller=caller)
     return _capture(reserved) if reserved.status == Payment.Status.AUTHORIZED else reserved
 

@@ -31,6 +31,7 @@ def refund_payment(
 
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
     """
+    stripe_client.get_account(payment)
     refund, is_new = _reserve_refund(payment, amount=amount, reason=reason, caller=caller)
     if refund.is_reserved:
         refund = request_refund(refund, is_new=is_new)
