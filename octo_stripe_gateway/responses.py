@@ -14,6 +14,7 @@ from django.core.exceptions import (
 )
 from django.http import Http404, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from djangorestframework_camel_case.util import camelize_re, underscore_to_camel
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -43,6 +44,28 @@ STATUSES: dict[type[Exception], int] = {
 }
 # The codes of errors that bring none of OCTO's.
 CODES = {401: "UNAUTHORIZED", 403: "FORBIDDEN", 404: "NOT_FOUND", 429: "TOO_MANY_REQUESTS"}
+
+# REST framework's own translations count only where it is among the host's apps, which it need not be.
+REST_FRAMEWORK_MESSAGES = (
+    gettext_noop("Not found."),
+    gettext_noop('Method "{method}" not allowed.'),
+    gettext_noop('Unsupported media type "{media_type}" in request.'),
+    gettext_noop("Request was throttled."),
+    gettext_noop("Expected available in {wait} second."),
+    gettext_noop("Expected available in {wait} seconds."),
+    gettext_noop("You do not have permission to perform this action."),
+    gettext_noop("A server error occurred."),
+    gettext_noop("This field may not be null."),
+    gettext_noop("This field may not be blank."),
+    gettext_noop("Not a valid string."),
+    gettext_noop("Ensure this field has no more than {max_length} characters."),
+    gettext_noop("Ensure this value is less than or equal to {max_value}."),
+    gettext_noop("Ensure this value is greater than or equal to {min_value}."),
+    gettext_noop('"{input}" is not a valid choice.'),
+    gettext_noop('Expected a dictionary of items but got type "{input_type}".'),
+    gettext_noop("Invalid data. Expected a dictionary, but got {datatype}."),
+    gettext_noop("Surrogate characters are not allowed: U+{code_point:X}."),
+)
 
 
 class OctoError:

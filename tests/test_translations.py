@@ -1,0 +1,203 @@
+"""Every message of the API in every language that the README names; codes in none."""
+
+from __future__ import annotations
+
+import ast
+import gettext
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import translation
+
+import octo_stripe_gateway
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory
+from tests.api import GatewayApi
+
+PACKAGE = Path(octo_stripe_gateway.__file__).parent
+LANGUAGES = ["de", "es", "fr", "it", "ja", "nl", "pt"]
+MARKS = {"_", "gettext_noop"}
+NOT_OF_THE_API = {"admin", "testing", "management"}
+PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w+(?::\w+)?\}")
+
+
+def find_messages() -> Iterator[str]:
+    """Yield what is marked for translation in the modules that answer requests."""
+    for module in sorted(PACKAGE.rglob("*.py")):
+        if module.relative_to(PACKAGE).parts[0] in NOT_OF_THE_API | {"models.py", "apps.py"}:
+            continue
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in MARKS:
+                yield ast.literal_eval(node.args[0])
+
+
+MESSAGES = sorted({*find_messages(), "No such payment."})
+
+
+def load(language: str) -> gettext.GNUTranslations:
+    with (PACKAGE / "locale" / language / "LC_MESSAGES" / "django.mo").open("rb") as file:
+        return gettext.GNUTranslations(file)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_message_of_the_api_is_translated(language: str) -> None:
+    assert len(MESSAGES) > 60
+    with translation.override(language):
+        untranslated = [message for message in MESSAGES if translation.gettext(message) == message]
+    assert untranslated == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_compiled_catalogue_is_that_of_the_source(language: str) -> None:
+    source = (PACKAGE / "locale" / language / "LC_MESSAGES" / "django.po").read_text()
+    assert "#, fuzzy" not in source
+    entries = re.findall(r'^msgid (".+")\nmsgstr (".+")$', source, re.MULTILINE)
+    catalogue = load(language)
+    assert len(entries) > 100
+    for message, translated in ((ast.literal_eval(a), ast.literal_eval(b)) for a, b in entries):
+        assert catalogue.gettext(message) == translated
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_placeholders_are_kept(language: str) -> None:
+    for message, translated in load(language)._catalog.items():  # type: ignore[attr-defined]
+        original = message[0] if isinstance(message, tuple) else message
+        if original:
+            assert sorted(PLACEHOLDER.findall(translated)) == sorted(PLACEHOLDER.findall(original))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_of_django_s_own_are_left_to_django(language: str) -> None:
+    django = (
+        Path(translation.__file__).parents[2] / "conf" / "locale" / language / "LC_MESSAGES" / "django.mo"
+    )
+    with django.open("rb") as file:
+        its = gettext.GNUTranslations(file)._catalog.keys()  # type: ignore[attr-defined]
+    ours = load(language)._catalog.keys()  # type: ignore[attr-defined]
+    assert (ours & its) - {""} == set()
+
+
+NO_SUCH_PAYMENT = {
+    "de": "Diese Zahlung gibt es nicht.",
+    "de-at": "Diese Zahlung gibt es nicht.",
+    "es-mx": "No existe ese pago.",
+    "fr, en;q=0.5": "Ce paiement n’existe pas.",  # noqa: RUF001
+    "it": "Questo pagamento non esiste.",
+    "ja": "該当する支払いはありません。",
+    "nl;q=0.8, xx": "Deze betaling bestaat niet.",
+    "pt-br": "Esse pagamento não existe.",
+    "en": "No such payment.",
+    "sv": "No such payment.",
+    "xx": "No such payment.",
+    "": "No such payment.",
+    "*": "No such payment.",
+    ";;;=": "No such payment.",
+}
+
+
+@pytest.mark.django_db
+class TestAnswers:
+    @pytest.mark.parametrize(("accepted", "message"), NO_SUCH_PAYMENT.items())
+    def test_error_is_in_the_request_s_language(self, accepted: str, message: str, api: GatewayApi) -> None:
+        answer = api.request("GET", "/payments/0", **{"Accept-Language": accepted})
+        assert answer.json() == {
+            "error": "INVALID_PAYMENT_ID",
+            "errorMessage": message,
+            "paymentId": "0",
+        }
+
+    @pytest.mark.parametrize(
+        ("accepted", "language"),
+        [
+            ("de", "de"),
+            ("de-DE,de;q=0.9", "de"),
+            ("pt-BR", "pt-br"),
+            ("ja", "ja"),
+            ("xx", "en"),
+            ("", "en"),
+        ],
+    )
+    def test_language_of_an_answer_is_named(self, accepted: str, language: str, api: GatewayApi) -> None:
+        answer = api.request("GET", "/payments/0", **{"Accept-Language": accepted})
+        assert answer["Content-Language"] == language
+        assert "Accept-Language" in answer["Vary"]
+
+    def test_language_of_one_request_is_not_that_of_the_next(self, api: GatewayApi) -> None:
+        api.request("GET", "/payments/0", **{"Accept-Language": "de"})
+        assert api.retrieve(0).json()["errorMessage"] == "No such payment."
+        assert translation.get_language() == "en-us"
+
+    @pytest.mark.parametrize("language", LANGUAGES)
+    @pytest.mark.parametrize(
+        ("method", "path", "body", "code"),
+        [
+            ("POST", "/payments", "", "BAD_REQUEST"),
+            ("POST", "/payments", "{", "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": "1"}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 0}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 10**30}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 101, "currency": "isk"}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 1, "uuid": 1}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 1, "metadata": []}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 1, "description": None}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 1, "description": ""}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 1, "description": "x" * 1001}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 1, "captureMethod": "x"}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 1, "receiptEmail": "x"}, "BAD_REQUEST"),
+            ("POST", "/payments", {"amount": 1, "payable": {"type": "x", "id": 1}}, "BAD_REQUEST"),
+            ("GET", "/payments/0", None, "INVALID_PAYMENT_ID"),
+            ("GET", "/payments/0/nope", None, "NOT_FOUND"),
+            ("DELETE", "/payments", None, "BAD_REQUEST"),
+            ("POST", "/payments/PAID/cancel", None, "UNPROCESSABLE_ENTITY"),
+            ("POST", "/payments/PAID/capture", {"amount": 1}, "UNPROCESSABLE_ENTITY"),
+            ("POST", "/payments/PAID/refund", {"amount": 9999999}, "UNPROCESSABLE_ENTITY"),
+            ("POST", "/payments/PAID/complete", {"cardPayment": {"gateway": "x"}}, "GATEWAY_MISMATCH"),
+        ],
+    )
+    def test_refusal_is_translated_and_its_code_is_not(
+        self, method: str, path: str, body: Any, code: str, language: str, api: GatewayApi
+    ) -> None:
+        path = path.replace("PAID", str(PaymentFactory.create(paid=True).pk))
+        english, other = (
+            api.request(method, path, body, **{"Accept-Language": each}).json() for each in ("en", language)
+        )
+        assert other["error"] == english["error"] == code
+        assert other["errorMessage"] != english["errorMessage"]
+        assert other.keys() == english.keys()
+
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_refused_caller_is_told_in_their_language(self, language: str, api: GatewayApi) -> None:
+        for key, code in (("", "UNAUTHORIZED"), ("wrong", "FORBIDDEN")):
+            api.key = key
+            english, other = (
+                api.request("GET", "/payments/1", **{"Accept-Language": each}).json()
+                for each in ("en", language)
+            )
+            assert other["error"] == english["error"] == code
+            assert other["errorMessage"] != english["errorMessage"]
+
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_fault_is_told_in_the_request_s_language(
+        self, language: str, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        for status in (401, 409, 429, 500):
+            stripe.add_fault(Fault(status=status, times=2))
+            english, other = (
+                api.create(**{"Accept-Language": each}).json()["errorMessage"] for each in ("en", language)
+            )
+            assert english != other
+
+    def test_stripe_s_own_words_are_passed_on_as_they_are(
+        self, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        answer = api.create({"amount": 1, "currency": "usd"}, **{"Accept-Language": "de"})
+        assert answer.json()["errorMessage"].startswith("Amount must be at least")
+
+    def test_host_s_own_language_is_the_one_to_fall_back_on(
+        self, api: GatewayApi, settings: Any, configure: Callable[..., None]
+    ) -> None:
+        settings.LANGUAGE_CODE = "fr"
+        assert api.retrieve(0).json()["errorMessage"] == "Ce paiement n’existe pas."  # noqa: RUF001
