@@ -268,7 +268,7 @@ def _is_replayed(headers: Mapping[str, str] | None) -> bool:
 def _get_as_of(answer: stripe.StripeResponse) -> int:
     date = answer.headers.get("Date")
     seconds = parsedate_to_datetime(date).timestamp() if date else time.time()
-    return int(seconds) * 1000 + 999
+    return int(seconds) * 1000
 
 
 def _get_intent_path(payment: Payment) -> str:

@@ -28,9 +28,11 @@ ABANDONED = "abandoned"
 RECONCILED_FIELDS = (
     "stripe_payment_intent_id",
     "status",
+    "amount_capturable",
     "amount_received",
     "amount_refunded",
     "amount_reserved",
+    "disputed",
     "mismatch",
 )
 

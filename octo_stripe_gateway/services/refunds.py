@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
+    PaymentMismatchError,
     StripeRefusedError,
     StripeUnavailableError,
     UnprocessableError,
@@ -17,6 +18,7 @@ from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, 
 from octo_stripe_gateway.services.ledger import (
     Before,
     apply_refund,
+    find_refunds,
     lock_payment,
     save_payment,
 )
@@ -49,7 +51,10 @@ def request_refund(refund: Refund, *, is_new: bool = False) -> Refund:
     if fact is None:
         fact = _create_refund(refund)
     with lock_payment(refund.payment) as locked:
-        return apply_refund(locked, fact)
+        applied = apply_refund(locked, fact)
+    if applied.is_reserved:
+        raise PaymentMismatchError(_("Stripe's refund is not what was asked for."))
+    return applied
 
 
 def give_back(refund: Refund, *, reason: str) -> None:
@@ -58,7 +63,7 @@ def give_back(refund: Refund, *, reason: str) -> None:
         before = Before.of(locked)
         reserved = locked.refunds.filter(pk=refund.pk, status=Refund.RESERVED)
         if reserved.update(status="failed", failure_reason=reason):
-            locked.update_refunded(locked.refunds.all())
+            locked.update_refunded(find_refunds(locked))
             save_payment(locked, before=before)
 
 
@@ -75,7 +80,7 @@ def _reserve_refund(
         refund = locked.refunds.create(amount=_get_refund_amount(locked, amount), reason=reason)
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
         before = Before.of(locked)
-        locked.update_refunded(locked.refunds.all())
+        locked.update_refunded(find_refunds(locked))
         save_payment(locked, before=before)
     return refund, True
 
