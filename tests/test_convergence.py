@@ -7,7 +7,6 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from octo_stripe_gateway import events, services
 from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
-from octo_stripe_gateway.testing.emulator.server import _Handler
 
 pytestmark = pytest.mark.django_db
 
@@ -323,9 +321,8 @@ def rolled_back() -> Iterator[None]:
 
 
 @pytest.fixture
-def stripe_at(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., History]]:
+def stripe_at(stripe: StripeEmulator) -> Iterator[Callable[..., History]]:
     clock = stripe.clock
-    monkeypatch.setattr(_Handler, "date_time_string", lambda *_: formatdate(stripe.clock(), usegmt=True))
     yield lambda **kwargs: History(stripe, **kwargs)
     stripe.clock = clock
 

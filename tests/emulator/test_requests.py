@@ -423,3 +423,9 @@ def test_the_testing_package_alone_needs_no_werkzeug() -> None:
 
     script = "import octo_stripe_gateway.testing, sys; sys.exit('werkzeug' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_answers_are_dated_by_the_emulators_clock(stripe: StripeEmulator) -> None:
+    stripe.clock = lambda: 1_800_000_000.5
+    answer = requests.get(f"{stripe.url}/v1/payment_intents", headers=SECRET, timeout=5)
+    assert answer.headers["Date"] == "Fri, 15 Jan 2027 08:00:00 GMT"

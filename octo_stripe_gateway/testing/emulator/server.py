@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,9 @@ class Application:
         except FaultError as error:
             answer = error.answer
         entry.status, entry.replayed = answer.status, answer.replayed
-        return _response(answer, entry=entry)
+        response = _response(answer, entry=entry)
+        response.date = datetime.fromtimestamp(self._store.now(), tz=UTC)
+        return response
 
     def _answer(self, request: Request, entry: LoggedRequest) -> Answer:
         publishable = self._check_key(request)
