@@ -13,7 +13,6 @@ import socket
 import struct
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,9 +131,11 @@ class Application:
         except FaultError as error:
             answer = error.answer
         entry.status, entry.replayed = answer.status, answer.replayed
-        response = _response(answer, entry=entry)
-        response.date = datetime.fromtimestamp(self._store.now(), tz=UTC)
-        return response
+        return _response(answer, entry=entry)
+
+    def now(self) -> int:
+        """Return the second that the emulator's clock shows."""
+        return self._store.now()
 
     def _answer(self, request: Request, entry: LoggedRequest) -> Answer:
         publishable = self._check_key(request)
@@ -277,6 +278,11 @@ def _response(answer: Answer, *, entry: LoggedRequest) -> Response:
 
 class _Handler(WSGIRequestHandler):
     """Writes no access log, and resets the connection when the application asks for it."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Date answers by the emulator's clock."""
+        application: Any = self.server.app
+        return super().date_time_string(timestamp or application.now())
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Write nothing: the emulator keeps a log of its own."""
