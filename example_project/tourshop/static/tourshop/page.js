@@ -25,9 +25,8 @@ const PAUSE = 1000;
  * @typedef {{amount: number, currency: string, currencyPrecision: number}} Money
  * @typedef {{reference: string, tour: string, people: number, date: string, payment: ?string,
  *            status: "PENDING"|"CONFIRMED"|"CANCELLED", totalRefunded: number} & Money} Booking
- * @typedef {{id: string, publishableKey: string, clientSecret: string}} PaymentIntent
- * @typedef {{gateway: "stripe", stripe: {paymentIntent: PaymentIntent}}} CardPayment
- * @typedef {{uuid: string, status: string, cardPayment: CardPayment}} Payment
+ * @typedef {import("octo-stripe-gateway").components["schemas"]} Gateway
+ * @typedef {Gateway["GatewayCreatedPayment"] & {cardPayment: Gateway["GatewayCardPayment"]}} Payment
  * @typedef {{booking: Booking, payment: ?Payment, stripe: any, elements: any}} Checkout
  */
 
@@ -39,7 +38,14 @@ class ShopError extends Error {}
 
 // The shop and its payment API.
 
-/** Call the server as this visitor; throws a ShopError with the server's own message. */
+/**
+ * Call the server as this visitor; throws a ShopError with the server's own message.
+ *
+ * @param {string} method
+ * @param {string} path
+ * @param {{body?: object, headers?: Record<string, string>}} options
+ * @returns {Promise<any>}
+ */
 async function call(method, path, {body, headers = {}} = {}) {
   const token = find("[name=csrfmiddlewaretoken]").value;
   const request = {
@@ -65,15 +71,27 @@ async function loadBookings() {
   return bookings;
 }
 
-/** Create the booking's payment or, with the key seen before, get the same one again. */
+/**
+ * Create the booking's payment or, with the key seen before, get the same one again.
+ *
+ * @param {Booking} booking
+ * @returns {Promise<Payment>}
+ */
 function requestPayment(booking) {
+  /** @type {Gateway["GatewayCreatePayment"]} */
+  const body = {payable: {type: "booking", id: booking.reference}};
   return call("POST", PAYMENTS, {
-    body: {payable: {type: "booking", id: booking.reference}},
+    body,
     headers: {"Idempotency-Key": booking.reference, "Octo-Capabilities": "octo/cardPayments"},
   });
 }
 
-/** Have the server ask Stripe how the payment stands. */
+/**
+ * Have the server ask Stripe how the payment stands.
+ *
+ * @param {string} uuid
+ * @returns {Promise<Gateway["GatewayPayment"]>}
+ */
 function completePayment(uuid) {
   return call("PATCH", `${PAYMENTS}/${uuid}/complete`);
 }
@@ -88,11 +106,11 @@ async function book(form) {
 
 /** Pay, or get ready to pay where that failed before. */
 async function pay() {
-  if (!checkout.elements) {
+  const {booking, payment, stripe, elements} = /** @type {Checkout} */ (checkout);
+  if (!payment) {
     await prepare(checkout);
     return;
   }
-  const {booking, payment, stripe, elements} = checkout;
   const {error} = await stripe.confirmPayment({
     elements,
     redirect: "if_required",
@@ -167,7 +185,7 @@ async function returnFromBank() {
   // At once, since Stripe adds the client secret to the address.
   history.replaceState(null, "", "/");
   const {payable, failure} = await completePayment(uuid);
-  history.replaceState(null, "", `/#${payable.id}`);
+  history.replaceState(null, "", `/#${payable?.id ?? ""}`);
   await route();
   if (failure) find("#pay .error").textContent = getReason(failure);
 }
@@ -203,9 +221,10 @@ async function mountForm(current) {
     await watch(current.booking, showUnsettled);
     return;
   }
-  if (!window.Stripe) throw new ShopError("Stripe's payment form could not be loaded. Reload the page.");
+  const {Stripe} = /** @type {any} */ (window);
+  if (!Stripe) throw new ShopError("Stripe's payment form could not be loaded. Reload the page.");
   const {publishableKey, clientSecret} = payment.cardPayment.stripe.paymentIntent;
-  const stripe = window.Stripe(publishableKey);
+  const stripe = Stripe(publishableKey);
   const {paymentIntent} = await stripe.retrievePaymentIntent(clientSecret);
   if (paymentIntent?.status === "processing") {
     await watch(current.booking, showUnsettled);
@@ -248,7 +267,9 @@ function find(selector, within = document) {
 
 function show(id) {
   const arrived = find(`#${id}`).hidden;
-  for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== id;
+  /** @type {NodeListOf<HTMLElement>} */
+  const sections = document.querySelectorAll("main > section");
+  for (const section of sections) section.hidden = section.id !== id;
   if (arrived) find(`#${id} h1`).focus();
 }
 
@@ -328,7 +349,9 @@ function showBooked(booking) {
 }
 
 function showPrices() {
-  for (const input of document.querySelectorAll("[name=tour]")) {
+  /** @type {NodeListOf<any>} */
+  const inputs = document.querySelectorAll("[name=tour]");
+  for (const input of inputs) {
     find(".money", input.closest("label")).textContent = formatMoney(priceOf(input, 1));
   }
   const people = Number(find("#people").value);
