@@ -97,10 +97,10 @@ def shop(api: GatewayApi, stripe: StripeEmulator, settings: Any) -> Iterator[Sho
 
 
 patient = hypothesis.settings(deadline=None, suppress_health_check=[*hypothesis.HealthCheck])
-usual = load(max_examples=15, deterministic=True)
-strict = load(max_examples=15, deterministic=True, STRICT_OCTO=True)
-usual_at_length = load(max_examples=150)
-strict_at_length = load(max_examples=150, STRICT_OCTO=True)
+usual = load(max_examples=8, deterministic=True)
+strict = load(max_examples=8, deterministic=True, STRICT_OCTO=True)
+usual_at_length = load(max_examples=80)
+strict_at_length = load(max_examples=80, STRICT_OCTO=True)
 
 
 @usual.parametrize()

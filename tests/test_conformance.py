@@ -1,0 +1,192 @@
+"""Live answers held to what others publish for Node: OCTO's schemas and types, and TypeScript's compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import octo_stripe_gateway
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.api import GatewayApi
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+
+NODE = Path(__file__).parent / "node"
+DOCUMENT = Path(octo_stripe_gateway.__file__).parent / "openapi.json"
+PAGE = Path(__file__).parent.parent / "example_project/tourshop/static/tourshop/page.js"
+CAPABLE = {"Octo-Capabilities": "octo/cardPayments"}
+ERRORS = {
+    "BAD_REQUEST": "zErrorBadRequest",
+    "FORBIDDEN": "zErrorForbidden",
+    "INTERNAL_SERVER_ERROR": "zErrorInternalServerError",
+    "UNAUTHORIZED": "zErrorUnauthorized",
+    "UNPROCESSABLE_ENTITY": "zErrorUnprocessableEntity",
+}
+
+Check = Callable[[list[tuple[str, Any]]], list[str | None]]
+
+
+@pytest.fixture(scope="session")
+def packages() -> Path:
+    """Install the packages once, outside of the project."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("Node and npm are not installed")
+    wanted = (NODE / "package.json").read_bytes()
+    place = (
+        Path(tempfile.gettempdir()) / f"octo-stripe-gateway-node-{hashlib.sha256(wanted).hexdigest()[:12]}"
+    )
+    place.mkdir(exist_ok=True)
+    (place / "package.json").write_bytes(wanted)
+    if not (place / "installed").exists():
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
+        installed = subprocess.run(command, cwd=place, capture_output=True, text=True)
+        if installed.returncode:
+            pytest.skip(f"npm can't install the packages: {installed.stderr[-300:]}")
+        (place / "installed").touch()
+    return place
+
+
+@pytest.fixture
+def check(packages: Path) -> Check:
+    """Return what each named schema has against a value, None where nothing."""
+    script = packages / "check.cjs"
+    shutil.copy(NODE / "check.cjs", script)
+
+    def run(cases: list[tuple[str, Any]]) -> list[str | None]:
+        given = json.dumps([{"schema": schema, "value": value} for schema, value in cases])
+        done = subprocess.run(["node", script], input=given, capture_output=True, text=True, check=True)
+        answers: list[str | None] = json.loads(done.stdout)
+        return answers
+
+    return run
+
+
+@pytest.fixture
+def compile_types(packages: Path, tmp_path: Path) -> Callable[[], str]:
+    """Return what the compiler has against the sources in a directory, beside types made of the document."""
+    shutil.copy(NODE / "tsconfig.json", tmp_path)
+    (tmp_path / "node_modules").symlink_to(packages / "node_modules")
+    make = ["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "api.ts"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
+
+    def run() -> str:
+        command = ["node_modules/.bin/tsc", "--project", "."]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+
+    return run
+
+
+def collect_errors(api: GatewayApi, stripe: StripeEmulator) -> list[Any]:
+    """Provoke an error of each code."""
+    payment = api.paid(stripe)
+    answers = [
+        api.create({}),
+        api.create({"amount": 1, "currency": "usd"}),
+        api.retrieve(0),
+        api.request("GET", "/payments/1/nope"),
+        api.request("DELETE", "/payments"),
+        api.refund(payment, {"amount": 9999}),
+        api.complete(payment, {"cardPayment": {"gateway": "adyen"}}),
+        api.complete(payment, {"cardPayment": {"currency": "eur"}}),
+    ]
+    stripe.add_fault(Fault(status=500))
+    answers.append(api.create())
+    for api.key in ("", "wrong"):
+        answers.append(api.create())
+    return [answer.json() for answer in answers]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_every_error_is_octo_s(
+    strict: bool, check: Check, api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    configure(STRICT_OCTO=strict)
+    errors = collect_errors(api, stripe)
+    assert ERRORS.keys() < {error["error"] for error in errors}
+    assert check([(ERRORS.get(error["error"], "zBaseError"), error) for error in errors]) == [None] * len(
+        errors
+    )
+
+
+def test_another_shape_of_error_would_be_found(check: Check) -> None:
+    shapes: list[Any] = [{"detail": "no"}, {"error": "BAD_REQUEST"}, {"error": 1, "errorMessage": "no"}]
+    assert None not in check([("zErrorBadRequest", shape) for shape in shapes])
+
+
+def test_capabilities_are_octo_s_but_for_the_id_that_its_list_lacks(check: Check, api: GatewayApi) -> None:
+    capabilities = api.request("GET", "/capabilities").json()
+    assert check([("capability", each) for each in capabilities]) == [None]
+    (without,) = check([("zCapability", each) for each in capabilities])
+    assert without is not None
+    assert "octo/cardPayments" in without
+
+
+@pytest.mark.parametrize("schema", ["orderCardPaymentBodySchema", "bookingCardPaymentBodySchema"])
+def test_confirmation_that_we_accept_is_octo_s(
+    schema: str, check: Check, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.create(**CAPABLE).json()
+    stripe.confirm(payment["stripePaymentIntentId"])
+    body = {
+        "cardPayment": {"gateway": "stripe", "stripe": {"paymentIntent": payment["stripePaymentIntentId"]}}
+    }
+    assert check([(schema, body)]) == [None]
+    assert api.complete(payment, body).json()["status"] == "CONFIRMED"
+
+
+def test_confirmation_of_another_shape_is_neither_ours_nor_octo_s(
+    check: Check, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.create().json()
+    bodies: list[Any] = [
+        {"cardPayment": {"gateway": 1}},
+        {"cardPayment": {"stripe": {"paymentIntent": 1}}},
+        {"cardPayment": {"stripe": "pi_1"}},
+    ]
+    assert None not in check([("orderCardPaymentBodySchema", body) for body in bodies])
+    assert {api.complete(payment, body).status_code for body in bodies} == {400}
+
+
+CARD_PAYMENT = """
+import type { CardPayment, CardPaymentGateway, Stripe } from "octo-types-1/dist/types/CardPayment";
+import type { components } from "octo-stripe-gateway";
+const live = %s;
+// OCTO's whole type has fields of type never for the other gateways, which no object can have.
+const gateway: `${CardPaymentGateway.Stripe}` = "%s";
+const stripe: Stripe = live.stripe;
+const part: CardPayment<CardPaymentGateway.Stripe>["stripe"] = live.stripe;
+const described: components["schemas"]["GatewayCardPayment"] = live;
+export { gateway, stripe, part, described };
+"""
+
+
+def test_card_payment_is_of_octo_s_type(
+    compile_types: Callable[[], str], tmp_path: Path, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    live = api.create(**CAPABLE).json()["cardPayment"]
+    (tmp_path / "live.ts").write_text(CARD_PAYMENT % (json.dumps(live), live["gateway"]))
+    assert compile_types() == ""
+    del live["stripe"]["paymentIntent"]["amount"]
+    (tmp_path / "live.ts").write_text(CARD_PAYMENT % (json.dumps(live), live["gateway"]))
+    assert "Property 'amount' is missing" in compile_types()
+
+
+def test_demo_s_script_is_written_for_the_api_s_types(
+    compile_types: Callable[[], str], tmp_path: Path
+) -> None:
+    script = PAGE.read_text()
+    (tmp_path / "page.js").write_text(script)
+    assert compile_types() == ""
+    wrong = script.replace("payment.uuid", "payment.uid").replace("id: booking.reference}", "key: 1}")
+    (tmp_path / "page.js").write_text(wrong)
+    found = compile_types()
+    assert "Property 'uid' does not exist" in found
+    assert "'key' does not exist in type" in found
