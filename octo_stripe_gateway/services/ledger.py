@@ -15,7 +15,7 @@ from django.dispatch import Signal
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.exceptions import PaymentRefusedError
 from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
-from octo_stripe_gateway.models import ConsentingPayable, Payment, Refund, is_uuid
+from octo_stripe_gateway.models import ConsentingPayable, Payment, Refund
 from octo_stripe_gateway.transactions import get_database, write_transaction
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Before(NamedTuple):
     def of(cls, payment: Payment) -> Before:
         """Note how the payment stands."""
         return cls(
-            _get_columns(payment),
+            # A host's hook may change it in place.
+            _get_columns(payment) | {"metadata": copy.deepcopy(payment.metadata)},
             payment.stripe_payment_intent_id,
             payment.status,
             payment.confirmed_at is not None,
@@ -51,6 +52,11 @@ def lock_payment(payment: Payment) -> Iterator[Payment]:
     """Hold the payment's row locked in a transaction of its own, and give it as it is now."""
     with write_transaction():
         yield Payment.objects.using(get_database()).get_locked(payment.pk)
+
+
+def find_refunds(payment: Payment) -> list[Refund]:
+    """Return a locked payment's refunds, which only the lock's holder writes."""
+    return list(payment.refunds.using(get_database()).all())
 
 
 def apply_payment_intent(payment: Payment, fact: PaymentIntentFact, *, ask_host: bool = True) -> str:
@@ -68,7 +74,7 @@ def apply_payment_intent(payment: Payment, fact: PaymentIntentFact, *, ask_host:
             _ask_for_consent(payment)
         mismatch = _take_charge(payment, fact.charge) if fact.charge else ""
         if payment.amount_received:
-            payment.update_refunded(payment.refunds.all())
+            payment.update_refunded(find_refunds(payment))
     save_payment(payment, before=before)
     return mismatch
 
@@ -77,7 +83,7 @@ def apply_charge(payment: Payment, fact: ChargeFact) -> str:
     """Bring a locked payment to what Stripe says of its charge's refunds."""
     before = Before.of(payment)
     mismatch = _take_charge(payment, fact)
-    payment.update_refunded(payment.refunds.all())
+    payment.update_refunded(find_refunds(payment))
     save_payment(payment, before=before)
     return mismatch
 
@@ -85,8 +91,9 @@ def apply_charge(payment: Payment, fact: ChargeFact) -> str:
 def apply_refund(payment: Payment, fact: RefundFact) -> Refund:
     """Bring a locked payment and the refund's row to what Stripe says of the refund."""
     before = Before.of(payment)
-    refund = _take_refund(payment, fact)
-    payment.update_refunded(payment.refunds.all())
+    refunds = find_refunds(payment)
+    refund = _take_refund(payment, fact, refunds=refunds)
+    payment.update_refunded(refunds)
     save_payment(payment, before=before)
     return refund
 
@@ -138,34 +145,40 @@ def _take_charge(payment: Payment, fact: ChargeFact) -> str:
         mismatch = f"charge {fact.id}: {mismatch}"
         _note_mismatch(payment, mismatch)
         return mismatch
+    refunds = find_refunds(payment) if fact.refunds else []
     for refund_fact in fact.refunds:
-        _take_refund(payment, refund_fact)
+        _take_refund(payment, refund_fact, refunds=refunds)
     payment.take_charge(fact)
     return ""
 
 
-def _take_refund(payment: Payment, fact: RefundFact) -> Refund:
-    refund = _find_refund(payment, fact) or Refund(payment=payment, amount=fact.amount)
+def _take_refund(payment: Payment, fact: RefundFact, *, refunds: list[Refund]) -> Refund:
+    refund = _find_refund(fact, refunds=refunds) or Refund(payment=payment, amount=fact.amount)
     mismatch = refund.find_mismatch(fact)
     if mismatch:
         _note_mismatch(payment, mismatch)
-    else:
-        refund.take(fact)
+        return refund
+    before = _get_columns(refund)
+    refund.take(fact)
+    if refund.pk is None:
+        refunds.append(refund)
+    if refund.pk is None or _get_columns(refund) != before:
         refund.save()
     return refund
 
 
-def _find_refund(payment: Payment, fact: RefundFact) -> Refund | None:
-    refund = payment.refunds.filter(stripe_refund_id=fact.id).first()
-    if refund is None and is_uuid(fact.refund_uuid):
-        refund = payment.refunds.filter(stripe_refund_id=None, uuid=fact.refund_uuid).first()
-    return refund
+def _find_refund(fact: RefundFact, *, refunds: list[Refund]) -> Refund | None:
+    by_id = (each for each in refunds if each.stripe_refund_id == fact.id)
+    by_uuid = (
+        each
+        for each in refunds
+        if each.stripe_refund_id is None and str(each.uuid) == fact.refund_uuid.lower()
+    )
+    return next(by_id, None) or next(by_uuid, None)
 
 
-def _get_columns(payment: Payment) -> dict[str, Any]:
-    # What JSON holds can be changed in place, by a host's hook for one.
-    columns = {field.attname: payment.__dict__[field.attname] for field in Payment._meta.concrete_fields}
-    return columns | {"metadata": copy.deepcopy(payment.metadata)}
+def _get_columns(row: Payment | Refund) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
 
 
 def _get_changed_fields(payment: Payment, *, before: Before) -> list[str]:
