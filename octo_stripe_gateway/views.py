@@ -136,7 +136,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     or the class attributes. None of them holds the payment's lock, so none can lose it.
     """
 
-    throttle_classes = (ActionThrottle,)
+    throttle_classes: Sequence[Any] = (ActionThrottle,)
     filter_backends = ()
     pagination_class = None
     serializer_class = PaymentSerializer
