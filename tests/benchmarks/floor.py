@@ -1,0 +1,110 @@
+"""The least that hand-written Django does for the same work, without authentication, locks or an inbox."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import requests
+import stripe
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from octo_stripe_gateway.models import Payment
+from tests.benchmarks.settings import API_KEY_AT_STRIPE, UPSTREAM, WEBHOOK_SECRET
+
+
+@csrf_exempt
+def empty(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+@csrf_exempt
+def take_event(request: HttpRequest) -> HttpResponse:
+    """Verify and update by ORM, and nothing else."""
+    signature = request.headers["Stripe-Signature"]
+    stripe.WebhookSignature.verify_header(request.body, signature, WEBHOOK_SECRET, 300)
+    intent = json.loads(request.body)["data"]["object"]
+    Payment.objects.filter(stripe_payment_intent_id=intent["id"]).update(
+        status="paid", amount_received=intent["amount_received"]
+    )
+    return JsonResponse({"received": True})
+
+
+def read(request: HttpRequest, pk: int) -> HttpResponse:
+    payment = Payment.objects.get(pk=pk)
+    return JsonResponse(_describe(payment))
+
+
+@csrf_exempt
+def create(request: HttpRequest) -> HttpResponse:
+    body = json.loads(request.body)
+    intent = _get_client().v1.payment_intents.create(
+        {
+            "amount": body["amount"],
+            "currency": body["currency"],
+            "automatic_payment_methods": {"enabled": True},
+        }
+    )
+    return JsonResponse({"id": intent.id, "clientSecret": intent.client_secret}, status=201)
+
+
+@csrf_exempt
+def complete(request: HttpRequest, pk: int) -> HttpResponse:
+    payment = Payment.objects.get(pk=pk)
+    intent = _get_client().v1.payment_intents.retrieve(str(payment.stripe_payment_intent_id))
+    payment.status = "paid" if intent.status == "succeeded" else "pending"
+    payment.amount_received = intent.amount_received
+    payment.save()
+    return JsonResponse(_describe(payment))
+
+
+@csrf_exempt
+def refund(request: HttpRequest, pk: int) -> HttpResponse:
+    payment = Payment.objects.get(pk=pk)
+    made = _get_client().v1.refunds.create({"payment_intent": str(payment.stripe_payment_intent_id)})
+    payment.refunds.create(amount=payment.amount, stripe_refund_id=made.id, status=str(made.status))
+    payment.status, payment.amount_refunded = "refunded", payment.amount
+    payment.save()
+    return JsonResponse(_describe(payment))
+
+
+def _describe(payment: Payment) -> dict[str, Any]:
+    return {
+        "id": payment.pk,
+        "uuid": payment.uuid,
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "currencyPrecision": 2,
+        "status": payment.status,
+        "gateway": "stripe",
+        "stripePaymentIntentId": payment.stripe_payment_intent_id,
+        "publishableKey": "pk_test_benchmark",
+        "totalRefunded": payment.amount_refunded,
+        "refund": "NONE",
+        "refundable": False,
+        "testMode": not payment.livemode,
+        "metadata": payment.metadata,
+        "resellerReference": payment.reseller_reference,
+        "payable": None,
+        "failure": None,
+        "utcCreatedAt": payment.created_at,
+        "utcUpdatedAt": payment.updated_at,
+        "utcConfirmedAt": payment.confirmed_at,
+        "utcFailedAt": payment.failed_at,
+        "utcRefundedAt": payment.refunded_at,
+        "utcCancelledAt": payment.canceled_at,
+    }
+
+
+@functools.cache
+def _get_client() -> stripe.StripeClient:
+    session = requests.Session()
+    session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+    return stripe.StripeClient(
+        API_KEY_AT_STRIPE,
+        base_addresses={"api": UPSTREAM},
+        http_client=stripe.RequestsClient(timeout=(3, 30), session=session),
+        max_network_retries=0,
+    )

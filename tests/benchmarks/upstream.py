@@ -1,0 +1,169 @@
+"""Answers as Stripe would, with keep-alive, over TLS, after a delay; a process of its own.
+
+It remembers nothing: every intent is of 2000 usd, and paid when it is retrieved. `GET /control/delay/<ms>`
+sets the delay, `GET /control/connections` tells how many connections were opened so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import ssl
+import sys
+import time
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import parse_qs
+
+CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+numbers = itertools.count(1)
+# Ids of an earlier run are in the database.
+RUN = f"{time.time_ns():x}"
+
+
+class Upstream(asyncio.Protocol):
+    """One connection."""
+
+    delay = 0.0
+    connections = 0
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        Upstream.connections += 1
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        end = self.received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self.received[:end])
+        length = CONTENT_LENGTH.search(head)
+        total = end + 4 + (int(length[1]) if length else 0)
+        if len(self.received) < total:
+            return
+        body = bytes(self.received[end + 4 : total])
+        del self.received[:total]
+        method, path, _version = head.split(b"\r\n", 1)[0].decode().split(" ")
+        if path.startswith("/control"):
+            self.answer(control(path))
+        elif Upstream.delay:
+            answer = make_answer(method, path, body)
+            asyncio.get_running_loop().call_later(Upstream.delay, self.answer, answer)
+        else:
+            self.answer(make_answer(method, path, body))
+
+    def answer(self, content: Any) -> None:
+        body = json.dumps(content).encode()
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: {formatdate(usegmt=True)}\r\n"
+            f"Request-Id: req_{next(numbers)}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+
+
+def control(path: str) -> Any:
+    if path.startswith("/control/delay/"):
+        Upstream.delay = int(path.rsplit("/", 1)[1]) / 1000
+    return Upstream.connections
+
+
+def make_answer(method: str, path: str, body: bytes) -> Any:
+    path = path.partition("?")[0]
+    if path == "/v1/refunds":
+        return make_refund(parse_qs(body.decode()))
+    if method == "POST":
+        return make_intent(f"pi_{RUN}{next(numbers)}")
+    intent_id = path.rsplit("/", 1)[1]
+    charge = {
+        "id": intent_id.replace("pi_", "ch_"),
+        "object": "charge",
+        "currency": "usd",
+        "amount_refunded": 0,
+        "livemode": False,
+        "disputed": False,
+        "payment_intent": intent_id,
+        "refunds": {"object": "list", "data": [], "has_more": False},
+    }
+    return make_intent(intent_id) | {"status": "succeeded", "amount_received": 2000, "latest_charge": charge}
+
+
+def make_refund(params: dict[str, list[str]]) -> Any:
+    return {
+        "id": f"re_{RUN}{next(numbers)}",
+        "object": "refund",
+        "amount": int(params.get("amount", ["2000"])[0]),
+        "created": int(time.time()),
+        "currency": "usd",
+        "metadata": {"octo_refund": params.get("metadata[octo_refund]", [""])[0]},
+        "payment_intent": params["payment_intent"][0],
+        "charge": params["payment_intent"][0].replace("pi_", "ch_"),
+        "reason": None,
+        "status": "succeeded",
+        **dict.fromkeys("balance_transaction destination_details receipt_number source_transfer".split()),
+    }
+
+
+def make_intent(intent_id: str) -> dict[str, Any]:
+    return {
+        "id": intent_id,
+        "object": "payment_intent",
+        "amount": 2000,
+        "amount_capturable": 0,
+        "amount_details": {"tip": {}},
+        "amount_received": 0,
+        "application": None,
+        "application_fee_amount": None,
+        "automatic_payment_methods": {"allow_redirects": "always", "enabled": True},
+        "canceled_at": None,
+        "cancellation_reason": None,
+        "capture_method": "automatic",
+        "client_secret": f"{intent_id}_secret_0123456789abcdefghijklmno",
+        "confirmation_method": "automatic",
+        "created": int(time.time()),
+        "currency": "usd",
+        "customer": None,
+        "description": None,
+        "last_payment_error": None,
+        "latest_charge": None,
+        "livemode": False,
+        "metadata": {"hotel": "Ritz"},
+        "next_action": None,
+        "on_behalf_of": None,
+        "payment_method": None,
+        "payment_method_configuration_details": {"id": "pmc_1234567890", "parent": None},
+        "payment_method_options": {
+            "card": {"installments": None, "network": None, "request_three_d_secure": "automatic"},
+            "link": {"persistent_token": None},
+        },
+        "payment_method_types": ["card", "link"],
+        "processing": None,
+        "receipt_email": None,
+        "review": None,
+        "setup_future_usage": None,
+        "shipping": None,
+        "source": None,
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": None,
+        "status": "requires_payment_method",
+        "transfer_data": None,
+        "transfer_group": None,
+    }
+
+
+async def serve(port: int, certificate: str) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Upstream, "127.0.0.1", port, ssl=context, backlog=256)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), sys.argv[2]))

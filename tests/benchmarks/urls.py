@@ -1,0 +1,13 @@
+from django.urls import include, path
+
+from tests.benchmarks import floor
+
+urlpatterns = [
+    path("bookings/", include("octo_stripe_gateway.urls")),
+    path("floor/empty", floor.empty),
+    path("floor/webhooks", floor.take_event),
+    path("floor/payments", floor.create),
+    path("floor/payments/<int:pk>", floor.read),
+    path("floor/payments/<int:pk>/complete", floor.complete),
+    path("floor/payments/<int:pk>/refund", floor.refund),
+]

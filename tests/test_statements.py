@@ -1,0 +1,290 @@
+"""How many SQL statements a request makes, and that none of them grows with the tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from octo_stripe_gateway.models import IdempotencyKey, Payment, WebhookEvent
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.events import signed_event
+from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
+from tests.api import GatewayApi
+from tests.objects import make_paid_intent
+
+# A transaction of its own for each operation, as a server has it: BEGIN and COMMIT are seen.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TRANSACTION = ("BEGIN", "COMMIT")
+
+
+class Statements:
+    """The statements that were made, and how many transactions had any in them."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.transactions = 0
+
+    @property
+    def kinds(self) -> list[str]:
+        """Return the first word of each, with LOCK for those that lock."""
+        return ["LOCK" if "FOR UPDATE" in text else text.split(" ", 1)[0] for text in self.texts]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@contextmanager
+def statements() -> Iterator[Statements]:
+    made = Statements()
+    with CaptureQueriesContext(connection) as captured:
+        yield made
+    texts = [str(query["sql"]) for query in captured.captured_queries]
+    made.texts = [text for text in texts if not text.startswith(TRANSACTION)]
+    made.transactions = sum(
+        text == "BEGIN" and not following.startswith(TRANSACTION)
+        for text, following in zip(texts, [*texts[1:], "COMMIT"], strict=False)
+    )
+
+
+def make_event(**changes: Any) -> tuple[bytes, str]:
+    payment = PaymentFactory.create()
+    intent = make_paid_intent(id=payment.stripe_payment_intent_id, **changes)
+    return signed_event("payment_intent.succeeded", intent)
+
+
+def test_read_is_one_statement(api: GatewayApi) -> None:
+    payment = PaymentFactory.create()
+    with statements() as made:
+        assert api.retrieve(payment.pk).status_code == 200
+        assert api.retrieve(payment.uuid).status_code == 200
+    assert (made.kinds, made.transactions) == (["SELECT"] * 2, 0)
+
+
+def test_first_delivery_locks_and_writes_once_in_one_transaction(api: GatewayApi) -> None:
+    event = make_event()
+    with statements() as made:
+        assert api.post_event(*event).json()["status"] == "processed"
+    assert (made.kinds, made.transactions) == (["SELECT", "LOCK", "SELECT", "UPDATE", "INSERT"], 1)
+
+
+def test_only_the_columns_that_changed_are_written(api: GatewayApi) -> None:
+    event = make_event()
+    with statements() as made:
+        api.post_event(*event)
+    (update,) = (text for text in made.texts if text.startswith("UPDATE"))
+    assert "stripe_params" not in update
+    assert "reseller_reference" not in update
+
+
+def test_duplicate_is_one_statement(api: GatewayApi) -> None:
+    event = make_event()
+    api.post_event(*event)
+    with statements() as made:
+        assert api.post_event(*event).json()["status"] == "processed"
+    assert (made.kinds, made.transactions) == (["SELECT"], 0)
+
+
+def test_foreign_event_is_looked_for_and_kept(api: GatewayApi) -> None:
+    event = signed_event("payment_intent.succeeded", make_paid_intent(id="pi_foreign"))
+    with statements() as made:
+        assert api.post_event(*event).json()["status"] == "ignored"
+    assert (made.kinds, made.transactions) == (["SELECT", "LOCK", "INSERT"], 1)
+
+
+def test_forged_event_is_no_statement(api: GatewayApi) -> None:
+    body, signature = make_event()
+    with statements() as made:
+        assert api.post_event(body, signature[:-1]).status_code == 400
+    assert made.texts == []
+
+
+def test_refused_caller_is_no_statement(api: GatewayApi) -> None:
+    api.key = "wrong"
+    with statements() as made:
+        assert api.create().status_code == 403
+        assert api.retrieve(1).status_code == 403
+    assert made.texts == []
+
+
+def test_create_is_two_writes(api: GatewayApi, stripe: StripeEmulator) -> None:
+    with statements() as made:
+        assert api.create().status_code == 201
+    assert (made.kinds, made.transactions) == (["INSERT", "LOCK", "UPDATE"], 2)
+
+
+def test_complete_is_one_write(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.create().json()
+    stripe.confirm(payment["stripePaymentIntentId"])
+    with statements() as made:
+        assert api.complete(payment).json()["status"] == "CONFIRMED"
+    assert (made.kinds, made.transactions) == (["SELECT", "LOCK", "SELECT", "UPDATE"], 1)
+
+
+def test_refund_reserves_and_applies(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    with statements() as made:
+        assert api.refund(payment).json()["status"] == "REFUNDED"
+    reserve = ["LOCK", "SELECT", "INSERT", "SELECT", "UPDATE"]
+    apply = ["LOCK", "SELECT", "SELECT", "UPDATE", "SELECT", "UPDATE"]
+    assert made.transactions == 2
+    assert made.kinds[0] == "SELECT"
+    assert len(made) <= 1 + len(reserve) + len(apply)
+
+
+CALLS: dict[str, Callable[[GatewayApi, Any], Any]] = {
+    "retrieve": lambda api, payment: api.retrieve(payment),
+    "complete": lambda api, payment: api.complete(payment),
+    "refund": lambda api, payment: api.refund(payment, {"amount": 10}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_statements_do_not_grow_with_the_tables(call: str, api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    # Stripe dates a payment's refunds anew in each answer to complete, and each is then written again.
+    own = {"complete": 0}.get(call, 20)
+    for _each in range(min(own, 1)):
+        api.refund(payment, {"amount": 5})
+    with statements() as few:
+        assert CALLS[call](api, payment).status_code == 200
+    for _each in range(own):
+        api.refund(payment, {"amount": 5})
+    for _each in range(20):
+        RefundFactory.create()
+        WebhookEventFactory.create(processed=True)
+    with statements() as many:
+        assert CALLS[call](api, payment).status_code == 200
+    assert many.kinds == few.kinds
+
+
+def test_delivery_does_not_grow_with_the_events_of_its_payment(api: GatewayApi) -> None:
+    payment = PaymentFactory.create()
+    intent = make_paid_intent(id=payment.stripe_payment_intent_id)
+    events = [signed_event("payment_intent.succeeded", intent) for _each in range(20)]
+    counts = []
+    for event in events:
+        with statements() as made:
+            assert api.post_event(*event).status_code == 200
+        counts.append(len(made))
+    assert set(counts) == {counts[0]}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL for its plans")
+class TestPlans:
+    """With many rows, no query of the API, the admin or the commands reads a whole table."""
+
+    ROWS = 200_000
+
+    @pytest.fixture(autouse=True)
+    def rows(self, transactional_db: None) -> None:
+        fill(self.ROWS)
+
+    def test_api_and_events(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        payment = api.paid(stripe)
+        event = make_event()
+        with statements() as made:
+            api.retrieve(payment)
+            api.retrieve(payment["uuid"])
+            api.refund(payment, {"amount": 5})
+            api.complete(payment)
+            api.post_event(*event)
+            api.post_event(*event)
+        assert_indexed(made)
+
+    def test_admin_pages(self, admin_client: Any, settings: Any) -> None:
+        settings.ROOT_URLCONF = "tests.admin_urls"
+        last = Payment.objects.order_by("-pk")[0]
+        pages = [
+            "payment/",
+            f"payment/{last.pk}/change/",
+            f"payment/?q={last.stripe_payment_intent_id}",
+            "webhookevent/",
+        ]
+        with statements() as made:
+            for page in pages:
+                answer = admin_client.get(f"/admin/octo_stripe_gateway/{page}")
+                assert answer.status_code == 200, page
+        # Django's admin counts the rows that it pages through.
+        made.texts = [text for text in made.texts if not text.startswith("SELECT COUNT(*)")]
+        assert_indexed(made)
+
+    def test_reconciling_pruning_and_reprocessing(self) -> None:
+        now = timezone.now()
+        unsettled = Payment.objects.unsettled(since=now - dt.timedelta(days=7), until=now)
+        finished = WebhookEvent.objects.finished(until=now - dt.timedelta(days=120))
+        with statements() as made:
+            next(unsettled.in_batches(100), None)
+            list(finished.order_by("received_at")[:100])
+            list(WebhookEvent.objects.unprocessed(until=now)[:100])
+        assert_indexed(made)
+
+
+def fill(count: int) -> None:
+    """Write that many payments, mostly paid, with an event each, and every tenth refunded."""
+    payments, refunds, events = (
+        f"octo_stripe_gateway_{name}" for name in ("payment", "refund", "webhookevent")
+    )
+    template = PaymentFactory.create(paid=True)
+    event = WebhookEventFactory.create(payment=template, processed=True)
+    refund = RefundFactory.create(payment=template)
+    own = {"stripe_payment_intent_id": "'pi_fill' || n", "created_at": "now() - n * interval '1 minute'"}
+    copy_rows(payments, template.pk, count, own)
+    own = {
+        "stripe_event_id": "'evt_fill' || n",
+        "received_at": "now() - n * interval '1 minute'",
+        "payment_id": f"{template.pk} + n",
+    }
+    copy_rows(events, event.pk, count, own)
+    own = {"stripe_refund_id": "'re_fill' || n", "payment_id": f"{template.pk} + n * 10"}
+    copy_rows(refunds, refund.pk, count // 10, own)
+    key = IdempotencyKey.objects.create(key="fill", payment=template, refund=refund)
+    own = {"key": "'fill' || n", "payment_id": f"{template.pk} + n", "refund_id": f"{refund.pk} + n"}
+    copy_rows("octo_stripe_gateway_idempotencykey", key.pk, count // 10, own)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+def copy_rows(table: str, pk: int, count: int, own: dict[str, str]) -> None:
+    """Write a row that many times, with what differs as SQL of the number n."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {table} LIMIT 0")
+        names = [column.name for column in cursor.description or ()]
+        own = {"id": f"{pk} + n", "uuid": "gen_random_uuid()"} | own
+        values = ", ".join(own.get(name, name) for name in names)
+        columns = ", ".join(names)
+        cursor.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {values}"
+            f" FROM {table}, generate_series(1, {count}) AS n WHERE id = {pk}"
+        )
+        cursor.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {pk + count})")
+
+
+def assert_indexed(made: Statements) -> None:
+    """Check that no plan reads one of our large tables whole."""
+    for text in made.texts:
+        if "octo_stripe_gateway" not in text or text.startswith(("INSERT", "SAVEPOINT", "RELEASE")):
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {text}")
+            plan = cursor.fetchone()[0]
+        plan = json.loads(plan) if isinstance(plan, str) else plan
+        scanned = list(find_scans(plan[0]["Plan"]))
+        assert not scanned, f"{scanned}: {text[:600]}"
+
+
+def find_scans(plan: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables that a plan reads from beginning to end."""
+    if plan["Node Type"] == "Seq Scan" and plan["Relation Name"].startswith("octo_stripe_gateway"):
+        yield plan["Relation Name"]
+    for each in plan.get("Plans", []):
+        yield from find_scans(each)
