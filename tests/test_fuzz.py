@@ -23,13 +23,14 @@ from tests.openapi import close_document, make_document
 pytestmark = pytest.mark.django_db
 
 
-def load(*, max_examples: int, deterministic: bool = False, **keys: Any) -> Any:
+def load(*, max_examples: int, deterministic: bool = False, coverage: bool = True, **keys: Any) -> Any:
     config = SchemathesisConfig()
     project = config.projects.default
     project.update(base_url="http://testserver/bookings")
     project.generation = GenerationConfig(
         max_examples=max_examples, deterministic=deterministic, allow_x00=False, database="none"
     )
+    project.phases.coverage.enabled = coverage
     accepted = ["2xx", "404", "409", "422"]
     project.checks.positive_data_acceptance.expected_statuses = accepted
     if keys.get("STRICT_OCTO"):
@@ -97,8 +98,8 @@ def shop(api: GatewayApi, stripe: StripeEmulator, settings: Any) -> Iterator[Sho
 
 
 patient = hypothesis.settings(deadline=None, suppress_health_check=[*hypothesis.HealthCheck])
-usual = load(max_examples=8, deterministic=True)
-strict = load(max_examples=8, deterministic=True, STRICT_OCTO=True)
+usual = load(max_examples=5, deterministic=True)
+strict = load(max_examples=5, deterministic=True, coverage=False, STRICT_OCTO=True)
 usual_at_length = load(max_examples=80)
 strict_at_length = load(max_examples=80, STRICT_OCTO=True)
 
