@@ -258,7 +258,8 @@ def _take_in(event: WebhookEvent) -> WebhookEvent:
 
 def _find(event: WebhookEvent) -> WebhookEvent | None:
     same = _rows().filter(stripe_event_id=event.stripe_event_id, stripe_account=event.stripe_account)
-    return same.first()
+    # At most one, so that `first` would order and limit it for nothing.
+    return next(iter(same), None)
 
 
 def _rows() -> QuerySet[WebhookEvent]:

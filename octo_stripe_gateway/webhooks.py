@@ -47,7 +47,7 @@ class WebhookView(View):
         """Verify the raw body, take the event in, and tell Stripe how it ended."""
         payload = stripe_client.read_event(
             request.body,
-            signature=request.headers.get("Stripe-Signature", ""),
+            signature=request.META.get("HTTP_STRIPE_SIGNATURE", ""),
             secrets=self.get_secrets(),
         )
         event = events.receive_event(payload)
