@@ -36,6 +36,8 @@ make_payment: Any = PaymentFactory
 make_refund: Any = RefundFactory
 make_event: Any = WebhookEventFactory
 
+UUID = "1ad5a3cb-5d3a-4a4b-9a52-1b5d4c0d8a55"
+
 
 @pytest.fixture
 def make_staff() -> Callable[..., Client]:
@@ -238,7 +240,9 @@ class TestSearch:
             assert office.get(reverse(name), {"q": term}).context["cl"].result_count == 0
 
     @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL explains so")
-    @pytest.mark.parametrize("term", ["12", str(uuid.uuid4()), "pi_12", "ch_12", "AB-12"])
+    @pytest.mark.parametrize(
+        "term", ["12", "1ad5a3cb-5d3a-4a4b-9a52-1b5d4c0d8a55", "pi_12", "ch_12", "AB-12"]
+    )
     def test_reads_indexes_only(self, office: Client, term: str) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")

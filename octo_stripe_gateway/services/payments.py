@@ -157,7 +157,9 @@ def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> t
     currency = currency.lower()
     if isinstance(payable, PricedPayable):
         price, price_currency = payable.get_payment_amount()
-        if amount not in {None, price} or currency not in {"", price_currency.lower()}:
+        if currency not in {"", price_currency.lower()}:
+            raise UnprocessableError(_("The amount is not the price."), currency=currency)
+        if amount not in {None, price}:
             raise UnprocessableError(_("The amount is not the price."), amount=amount)
         amount, currency = price, price_currency.lower()
     currency = currency or gateway_settings.currency

@@ -18,7 +18,7 @@ from tests.benchmarks.load import LoadOrder, LoadOutcome
 from tests.benchmarks.servers import Server
 
 LOAD_SECONDS = 120
-REQUESTS_A_SECOND = 2500
+REQUESTS_A_SECOND = 1000
 
 
 class Sample(NamedTuple):
