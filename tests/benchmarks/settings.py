@@ -13,7 +13,9 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 DATABASES: dict[str, Any] = {"default": dict(dj_database_url.config(conn_max_age=None))}
 if os.environ.get("BENCHMARK_POOL"):
     # Under ASGI a request runs in a thread of its own, so that only a pool keeps connections.
-    DATABASES["default"] |= {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"min_size": 2, "max_size": 20}}}
+    pool = {"pool": {"min_size": 2, "max_size": 20}}
+    options = DATABASES["default"].get("OPTIONS", {}) | pool
+    DATABASES["default"] |= {"CONN_MAX_AGE": 0, "OPTIONS": options}
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
