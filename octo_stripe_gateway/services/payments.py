@@ -65,6 +65,7 @@ def create_payment(
     """
     amount, currency = _get_price(amount, currency=currency, payable=payable)
     payment = Payment(
+        uuid=uuid or uuids.uuid4(),
         amount=amount,
         currency=currency,
         payable=payable,
@@ -76,8 +77,6 @@ def create_payment(
     )
     account = stripe_client.get_account(payment)
     payment.stripe_account, payment.livemode = account.stripe_account, account.livemode
-    if uuid:
-        payment.uuid = uuid
     payment.stripe_params = _get_intent_params(payment, extra=stripe_params or {})
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
     payment = _reserve_payment(payment, caller=caller)
