@@ -22,6 +22,69 @@ SITE = "http://127.0.0.1:8765"
 EMULATOR = "http://127.0.0.1:8421"
 WEBHOOKS = f"{SITE}/shop/pay/webhooks/"
 
+TYPED_HOST = """
+from typing import Any
+
+from django.dispatch import receiver
+from rest_framework.permissions import IsAdminUser
+
+from octo_stripe_gateway import services
+from octo_stripe_gateway.conf import Account
+from octo_stripe_gateway.events import register
+from octo_stripe_gateway.models import Payment, PaymentQuerySet, WebhookEvent
+from octo_stripe_gateway.signals import payment_succeeded
+from octo_stripe_gateway.urls import get_urls
+from octo_stripe_gateway.views import PaymentViewSet
+from octo_stripe_gateway.webhooks import WebhookView
+
+
+class HostViewSet(PaymentViewSet):
+    permission_classes = (IsAdminUser,)
+
+    def get_queryset(self) -> PaymentQuerySet:
+        return super().get_queryset().filter(metadata__user="1")
+
+    def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return super().get_create_parameters({**parameters, "metadata": {"user": "1"}})
+
+
+class HostWebhooks(WebhookView):
+    def get_secrets(self) -> tuple[str, ...]:
+        return ("whsec_1",)
+
+
+@register("invoice.paid")
+def note(event: WebhookEvent, payment: Payment | None) -> None:
+    print(event.type, payment and payment.status)
+
+
+@receiver(payment_succeeded)
+def confirm(payment: Payment, **kwargs: Any) -> None:
+    print(payment.amount_refundable)
+
+
+def choose(payment: Payment) -> Account:
+    return Account("sk_test_1")
+
+
+def pay() -> str:
+    created = services.create_payment(2000, currency="usd")
+    services.refund_payment(created.payment, amount=500)
+    return created.client_secret
+
+
+urlpatterns = get_urls(viewset=HostViewSet, webhook_view=HostWebhooks)
+"""
+MYPY = """
+[mypy]
+strict = True
+plugins = mypy_django_plugin.main, mypy_drf_plugin.main
+[mypy-host.settings]
+ignore_errors = True
+[mypy.plugins.django-stubs]
+django_settings_module = host.settings
+"""
+
 pytestmark = pytest.mark.slow
 
 
@@ -131,3 +194,11 @@ def test_a_new_project_takes_a_payment(project: Path) -> None:
         wait_for_status(payment, "CONFIRMED")
         assert call("PATCH", f"/payments/{payment['id']}/complete")["status"] == "CONFIRMED"
         assert call("POST", f"/payments/{payment['id']}/refund")["status"] == "REFUNDED"
+
+
+def test_a_typed_host_passes_mypy_in_strict_mode(project: Path) -> None:
+    packages = ["mypy", "django-stubs", "djangorestframework-stubs"]
+    run([str(project / "venv/bin/pip"), "install", "-q", *packages])
+    project.joinpath("host/payments.py").write_text(TYPED_HOST)
+    project.joinpath("mypy.ini").write_text(MYPY)
+    run([str(project / "venv/bin/mypy"), "host/payments.py"], cwd=project)
