@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.facts import (
     DISPUTE_STAGES,
+    LARGEST_INTEGER,
     PAYMENT_METADATA_KEY,
     REFUND_METADATA_KEY,
     ChargeFact,
@@ -34,7 +35,6 @@ KEPT_OF_EVENTS = frozenset(
     " amount_capturable amount_refunded currency payment_intent charge latest_charge refunded reason".split()
 )
 INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
-MAX_BIGINT = 2**63 - 1
 
 
 @runtime_checkable
@@ -623,7 +623,7 @@ def _get_moment(as_of: int) -> dt.datetime:
 
 
 def _get_lookup(public_id: str) -> dict[str, Any]:
-    if INTEGER_ID.fullmatch(public_id) and int(public_id) <= MAX_BIGINT:
+    if INTEGER_ID.fullmatch(public_id) and int(public_id) <= LARGEST_INTEGER:
         return {"pk": int(public_id)}
     return {"uuid": public_id} if is_uuid(public_id) else {"pk__in": ()}
 

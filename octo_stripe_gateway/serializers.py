@@ -16,8 +16,8 @@ from rest_framework import serializers
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY
-from octo_stripe_gateway.models import MAX_BIGINT, Payment, PricedPayable, Refund, is_uuid
+from octo_stripe_gateway.facts import LARGEST_INTEGER, PAYMENT_METADATA_KEY
+from octo_stripe_gateway.models import Payment, PricedPayable, Refund, is_uuid
 from octo_stripe_gateway.stripe_client import get_publishable_key
 
 STATUSES = {
@@ -39,7 +39,7 @@ class AmountField(serializers.IntegerField):
     default_error_messages = {"invalid": _("A positive integer in the minor unit is required.")}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_value=1, max_value=MAX_BIGINT, **kwargs)
+        super().__init__(min_value=1, max_value=LARGEST_INTEGER, **kwargs)
 
     def to_internal_value(self, data: Any) -> int:
         """Return the integer."""

@@ -14,7 +14,8 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.events import HANDLERS
-from octo_stripe_gateway.models import MAX_BIGINT, Payment, Refund
+from octo_stripe_gateway.facts import LARGEST_INTEGER
+from octo_stripe_gateway.models import Payment, Refund
 
 LATEST = 1000
 FOUND = 1000
@@ -124,7 +125,7 @@ def match_events(term: str) -> Q:
 
 def is_row_id(term: str) -> bool:
     """Tell whether a term is a number that a row can have."""
-    return term.isascii() and term.isdigit() and len(term) < 20 and int(term) <= MAX_BIGINT
+    return term.isascii() and term.isdigit() and len(term) < 20 and int(term) <= LARGEST_INTEGER
 
 
 def _read_uuid(term: str) -> uuid.UUID | None:
