@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -31,7 +30,7 @@ from octo_stripe_gateway.facts import (
     RefundFact,
     read_text,
 )
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models import Payment, WebhookEvent, WebhookEventQuerySet
 from octo_stripe_gateway.stripe_client import redact_text
 from octo_stripe_gateway.transactions import get_database, write_transaction
 
@@ -257,10 +256,9 @@ def _take_in(event: WebhookEvent) -> WebhookEvent:
 
 
 def _find(event: WebhookEvent) -> WebhookEvent | None:
-    same = _rows().filter(stripe_event_id=event.stripe_event_id, stripe_account=event.stripe_account)
-    # At most one, so that `first` would order and limit it for nothing.
-    return next(iter(same), None)
+    same = _rows().find(stripe_event_id=event.stripe_event_id, stripe_account=event.stripe_account)
+    return same[0] if same else None
 
 
-def _rows() -> QuerySet[WebhookEvent]:
+def _rows() -> WebhookEventQuerySet:
     return WebhookEvent.objects.using(get_database())

@@ -28,6 +28,7 @@ from octo_stripe_gateway.facts import (
     read_metadata,
     read_time,
 )
+from octo_stripe_gateway.lookups import LookupQuerySet
 
 STRIPE_ID_LENGTH = 255
 KEPT_OF_EVENTS = frozenset(
@@ -53,15 +54,16 @@ class ConsentingPayable(Protocol):
         """Take note under the payment's lock; raise PaymentRefusedError to have the money go back."""
 
 
-class PaymentQuerySet(models.QuerySet["Payment"]):
+class PaymentQuerySet(LookupQuerySet["Payment"]):
     """Payments, found as callers name them."""
 
     def get_by_public_id(self, public_id: str) -> Payment:
         """Return the payment with this integer id or uuid; raises PaymentNotFoundError."""
-        payment = _get_only(self.filter(**_get_lookup(public_id)))
-        if payment is None:
+        named = _get_lookup(public_id)
+        found = self.find(**named) if named else []
+        if not found:
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
-        return payment
+        return found[0]
 
     def unsettled(self, *, since: dt.datetime, until: dt.datetime) -> Self:
         """Return those created before `until` of which Stripe may know something later than the row.
@@ -92,20 +94,22 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
 
     def get_locked(self, pk: int) -> Payment:
         """Return the payment with its row locked until the transaction ends."""
-        return self.select_for_update().get(pk=pk)
+        found = self.find(lock=True, id=pk)
+        if not found:
+            raise Payment.DoesNotExist
+        return found[0]
 
     def find_locked(self, *, payment_intent_id: str, payment_uuid: str = "") -> Payment | None:
         """Return the intent's payment, locked.
 
         The uuid in the intent's metadata finds a row that doesn't know its intent yet.
         """
-        rows = self.select_for_update()
-        payment = _get_only(rows.filter(stripe_payment_intent_id=payment_intent_id))
-        if payment is None and is_uuid(payment_uuid):
+        found = self.find(lock=True, stripe_payment_intent_id=payment_intent_id)
+        if not found and is_uuid(payment_uuid):
             # The creation's answer may tell the row its intent while this waits for the lock.
-            payment = _get_only(rows.filter(uuid=payment_uuid))
-        known = payment and payment.stripe_payment_intent_id
-        return payment if known in {None, payment_intent_id} else None
+            found = self.find(lock=True, uuid=payment_uuid)
+        known = found and found[0].stripe_payment_intent_id
+        return found[0] if found and known in {None, payment_intent_id} else None
 
 
 class Payment(models.Model):
@@ -155,6 +159,9 @@ class Payment(models.Model):
     charge_amount_refunded = models.BigIntegerField(default=0)
     charge_as_of = models.BigIntegerField(default=0)
     amount_refunded = models.BigIntegerField(default=0)
+    refunds_total = models.BigIntegerField(
+        default=0, help_text=_("All refunds heard of, also before the payment itself is.")
+    )
     amount_reserved = models.BigIntegerField(
         default=0, help_text=_("Refunds asked for that Stripe has not answered yet.")
     )
@@ -330,7 +337,7 @@ class Payment(models.Model):
         standing = sum(refund.amount for refund in rows if refund.is_live)
         known = sum(refund.amount for refund in rows if refund.was_in_charge_total(as_of=self.charge_as_of))
         unheard_of = max(0, self.charge_amount_refunded - known)
-        self.amount_refunded = min(standing + unheard_of, self.amount_received)
+        self.refunds_total = standing + unheard_of
         self.amount_reserved = sum(refund.amount for refund in rows if refund.is_reserved)
         self.update_status()
 
@@ -339,6 +346,7 @@ class Payment(models.Model):
 
         `failed_at` and `refunded_at` tell when the row came to stand so, which depends on what came first.
         """
+        self.amount_refunded = min(self.refunds_total, self.amount_received)
         self.status = self._get_status()
         self.failed_at = (self.failed_at or self._get_since()) if self.status == "failed" else None
         now = dt.datetime.now(tz=dt.UTC)
@@ -484,7 +492,7 @@ class IdempotencyKey(models.Model):
         return self.key
 
 
-class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
+class WebhookEventQuerySet(LookupQuerySet["WebhookEvent"]):
     """Events by what is to be done with them."""
 
     def unprocessed(self, *, until: dt.datetime) -> Self:
@@ -613,19 +621,14 @@ def _compare(fact: Any, *, expected: dict[str, Any], most: dict[str, int] | None
     return "; ".join(differing + excessive)
 
 
-def _get_only(rows: models.QuerySet[Payment]) -> Payment | None:
-    # `first` orders and limits what is one row at most, which costs more than finding it.
-    return next(iter(rows), None)
-
-
 def _get_moment(as_of: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(as_of // 1000, tz=dt.UTC)
 
 
 def _get_lookup(public_id: str) -> dict[str, Any]:
     if INTEGER_ID.fullmatch(public_id) and int(public_id) <= LARGEST_INTEGER:
-        return {"pk": int(public_id)}
-    return {"uuid": public_id} if is_uuid(public_id) else {"pk__in": ()}
+        return {"id": int(public_id)}
+    return {"uuid": public_id} if is_uuid(public_id) else {}
 
 
 def is_uuid(text: str) -> bool:

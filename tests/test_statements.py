@@ -78,7 +78,7 @@ def test_first_delivery_locks_and_writes_once_in_one_transaction(api: GatewayApi
     event = make_event()
     with statements() as made:
         assert api.post_event(*event).json()["status"] == "processed"
-    assert (made.kinds, made.transactions) == (["SELECT", "LOCK", "SELECT", "UPDATE", "INSERT"], 1)
+    assert (made.kinds, made.transactions) == (["SELECT", "LOCK", "UPDATE", "INSERT"], 1)
 
 
 def test_only_the_columns_that_changed_are_written(api: GatewayApi) -> None:
@@ -180,7 +180,7 @@ def test_delivery_does_not_grow_with_the_events_of_its_payment(api: GatewayApi) 
         with statements() as made:
             assert api.post_event(*event).status_code == 200
         counts.append(len(made))
-    assert set(counts) == {counts[0]}
+    assert max(counts) == counts[0]
 
 
 @pytest.mark.slow

@@ -30,12 +30,15 @@ def hash_request(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def find_key(caller: Caller) -> IdempotencyKey | None:
-    """Return what the caller's key stands for, if it came before."""
+def find_key(caller: Caller, *, fingerprint: str) -> IdempotencyKey | None:
+    """Return what the caller's key stands for, if it came before; raises IdempotencyError as `claim_key`."""
     if not caller.idempotency_key:
         return None
     keys = IdempotencyKey.objects.using(get_database()).select_related("payment", "refund__payment")
-    return keys.filter(scope=caller.scope, key=caller.idempotency_key).first()
+    key = keys.filter(scope=caller.scope, key=caller.idempotency_key).first()
+    if key:
+        _check(key, fingerprint=fingerprint)
+    return key
 
 
 def claim_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Refund | None = None) -> None:
@@ -47,5 +50,9 @@ def claim_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Ref
         key=caller.idempotency_key,
         defaults={"request_fingerprint": fingerprint, "payment": payment, "refund": refund},
     )
+    _check(key, fingerprint=fingerprint)
+
+
+def _check(key: IdempotencyKey, *, fingerprint: str) -> None:
     if key.request_fingerprint != fingerprint:
         raise IdempotencyError(_("This key was used with other parameters."))

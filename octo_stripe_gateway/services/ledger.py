@@ -7,7 +7,7 @@ import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import transaction
 from django.dispatch import Signal
@@ -21,37 +21,25 @@ from octo_stripe_gateway.transactions import get_database, write_transaction
 logger = logging.getLogger(__name__)
 
 
-class Before(NamedTuple):
-    """What a payment was before a change, to tell what to save and what to announce."""
-
-    columns: dict[str, Any]
-    payment_intent_id: str | None
-    status: str
-    was_confirmed: bool
-    amount_refunded: int
-    dispute: tuple[bool, str, str]
-    mismatch: str
-
-    @classmethod
-    def of(cls, payment: Payment) -> Before:
-        """Note how the payment stands."""
-        return cls(
-            # A host's hook may change it in place.
-            _get_columns(payment) | {"metadata": copy.deepcopy(payment.metadata)},
-            payment.stripe_payment_intent_id,
-            payment.status,
-            payment.confirmed_at is not None,
-            payment.amount_refunded,
-            _get_dispute(payment),
-            payment.mismatch,
-        )
-
-
 @contextmanager
 def lock_payment(payment: Payment) -> Iterator[Payment]:
     """Hold the payment's row locked in a transaction of its own, and give it as it is now."""
     with write_transaction():
         yield Payment.objects.using(get_database()).get_locked(payment.pk)
+
+
+@contextmanager
+def saving_changes(payment: Payment) -> Iterator[None]:
+    """Save what is changed of a locked payment, and announce it once that is committed."""
+    # A host's hook may change the metadata in place.
+    before = _get_columns(payment) | {"metadata": copy.deepcopy(payment.metadata)}
+    yield
+    changed = [name for name, value in before.items() if getattr(payment, name) != value]
+    if changed:
+        payment.save(update_fields=[*changed, "updated_at"])
+    for signal in _get_signals(payment, before=before):
+        send = functools.partial(signal.send_robust, sender=Payment, payment=payment)
+        transaction.on_commit(send, using=get_database(), robust=True)
 
 
 def find_refunds(payment: Payment) -> list[Refund]:
@@ -64,71 +52,51 @@ def apply_payment_intent(payment: Payment, fact: PaymentIntentFact, *, ask_host:
 
     What contradicts the row is put on record and returned, and not applied; so with the others.
     """
-    before = Before.of(payment)
-    mismatch = payment.find_mismatch(fact)
-    if mismatch:
-        _note_mismatch(payment, mismatch)
-    else:
+    with saving_changes(payment):
+        mismatch = payment.find_mismatch(fact)
+        if mismatch:
+            return _note_mismatch(payment, mismatch)
         payment.take_intent(fact)
         if ask_host and payment.awaits_consent:
             _ask_for_consent(payment)
-        mismatch = _take_charge(payment, fact.charge) if fact.charge else ""
-        if payment.amount_received:
-            payment.update_refunded(find_refunds(payment))
-    save_payment(payment, before=before)
-    return mismatch
+        return _take_charge(payment, fact.charge) if fact.charge else ""
 
 
 def apply_charge(payment: Payment, fact: ChargeFact) -> str:
     """Bring a locked payment to what Stripe says of its charge's refunds."""
-    before = Before.of(payment)
-    mismatch = _take_charge(payment, fact)
-    payment.update_refunded(find_refunds(payment))
-    save_payment(payment, before=before)
-    return mismatch
+    with saving_changes(payment):
+        return _take_charge(payment, fact)
 
 
 def apply_refund(payment: Payment, fact: RefundFact) -> Refund:
     """Bring a locked payment and the refund's row to what Stripe says of the refund."""
-    before = Before.of(payment)
-    refunds = find_refunds(payment)
-    refund = _take_refund(payment, fact, refunds=refunds)
-    payment.update_refunded(refunds)
-    save_payment(payment, before=before)
+    with saving_changes(payment):
+        refunds = find_refunds(payment)
+        refund = _take_refund(payment, fact, refunds=refunds)
+        payment.update_refunded(refunds)
     return refund
 
 
 def apply_dispute(payment: Payment, fact: DisputeFact) -> str:
     """Bring a locked payment to what Stripe says of a dispute of its charge."""
-    before = Before.of(payment)
-    mismatch = payment.find_charge_mismatch(fact)
-    if mismatch:
-        _note_mismatch(payment, mismatch)
-    else:
+    with saving_changes(payment):
+        mismatch = payment.find_charge_mismatch(fact)
+        if mismatch:
+            return _note_mismatch(payment, mismatch)
         payment.take_dispute(fact)
-    save_payment(payment, before=before)
-    return mismatch
+        return ""
 
 
-def flag_mismatch(payment: Payment, mismatch: str) -> None:
-    """Put on record why Stripe's object was not taken for this locked payment."""
-    before = Before.of(payment)
-    _note_mismatch(payment, mismatch)
-    save_payment(payment, before=before)
-
-
-def save_payment(payment: Payment, *, before: Before) -> None:
-    """Save a locked payment, and announce what changed once that is committed."""
-    payment.save(update_fields=_get_changed_fields(payment, before=before))
-    for signal in _get_changes(payment, before=before):
-        send = functools.partial(signal.send_robust, sender=Payment, payment=payment)
-        transaction.on_commit(send, using=get_database(), robust=True)
+def flag_mismatch(payment: Payment, mismatch: str) -> str:
+    """Put on record why Stripe's object was not taken for this locked payment, and return that."""
+    with saving_changes(payment):
+        return _note_mismatch(payment, mismatch)
 
 
 def _ask_for_consent(payment: Payment) -> None:
     payable = payment.payable
     try:
-        if isinstance(payable, ConsentingPayable):
+        if payable is not None and isinstance(payable, ConsentingPayable):
             with transaction.atomic(using=get_database()):
                 payable.on_payment_completed(payment)
         payment.take_consent()
@@ -142,13 +110,12 @@ def _ask_for_consent(payment: Payment) -> None:
 def _take_charge(payment: Payment, fact: ChargeFact) -> str:
     mismatch = payment.find_charge_mismatch(fact)
     if mismatch:
-        mismatch = f"charge {fact.id}: {mismatch}"
-        _note_mismatch(payment, mismatch)
-        return mismatch
-    refunds = find_refunds(payment) if fact.refunds else []
+        return _note_mismatch(payment, f"charge {fact.id}: {mismatch}")
+    payment.take_charge(fact)
+    refunds = find_refunds(payment)
     for refund_fact in fact.refunds:
         _take_refund(payment, refund_fact, refunds=refunds)
-    payment.take_charge(fact)
+    payment.update_refunded(refunds)
     return ""
 
 
@@ -181,33 +148,27 @@ def _get_columns(row: Payment | Refund) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
 
 
-def _get_changed_fields(payment: Payment, *, before: Before) -> list[str]:
-    # An UPDATE of all columns takes the ORM longer to write than the database to run.
-    changed = [name for name, value in before.columns.items() if getattr(payment, name) != value]
-    return [*changed, "updated_at"]
-
-
-def _get_dispute(payment: Payment) -> tuple[bool, str, str]:
-    return payment.disputed, payment.stripe_dispute_id, payment.dispute_status
-
-
-def _note_mismatch(payment: Payment, mismatch: str) -> None:
+def _note_mismatch(payment: Payment, mismatch: str) -> str:
     logger.error("[OctoStripeGateway] Payment %s does not match Stripe: %s", payment.uuid, mismatch)
     payment.mismatch = mismatch
+    return mismatch
 
 
-def _get_changes(payment: Payment, *, before: Before) -> Iterator[Signal]:
-    if before.payment_intent_id is None and payment.stripe_payment_intent_id:
+def _get_signals(payment: Payment, *, before: dict[str, Any]) -> Iterator[Signal]:
+    def differs(*names: str) -> bool:
+        return any(getattr(payment, name) != before[name] for name in names)
+
+    if payment.stripe_payment_intent_id and not before["stripe_payment_intent_id"]:
         yield signals.payment_created
-    if payment.confirmed_at and not before.was_confirmed:
+    if payment.confirmed_at and not before["confirmed_at"]:
         yield signals.payment_succeeded
-    if payment.status == Payment.Status.FAILED != before.status:
+    if differs("status") and payment.status == Payment.Status.FAILED:
         yield signals.payment_failed
-    if payment.status == Payment.Status.CANCELED != before.status:
+    if differs("status") and payment.status == Payment.Status.CANCELED:
         yield signals.payment_canceled
-    if payment.amount_refunded > before.amount_refunded:
+    if payment.amount_refunded > before["amount_refunded"]:
         yield signals.payment_refunded
-    if _get_dispute(payment) != before.dispute:
+    if differs("disputed", "stripe_dispute_id", "dispute_status"):
         yield signals.payment_disputed
-    if payment.mismatch != before.mismatch:
+    if differs("mismatch"):
         yield signals.payment_mismatched

@@ -27,10 +27,9 @@ from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY, PaymentIntentFact
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PricedPayable, Refund
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
 from octo_stripe_gateway.services.ledger import (
-    Before,
     apply_payment_intent,
     lock_payment,
-    save_payment,
+    saving_changes,
 )
 from octo_stripe_gateway.services.refunds import request_refund
 from octo_stripe_gateway.transactions import get_database, outside_transaction, write_transaction
@@ -215,17 +214,16 @@ def _reserve_payment(payment: Payment, *, caller: Caller) -> Payment:
 
 
 def _find_reserved_payment(payment: Payment, *, caller: Caller) -> Payment | None:
-    key = find_key(caller)
-    same_uuid = Payment.objects.using(get_database()).filter(uuid=payment.uuid)
-    earlier = key.payment if key else same_uuid.first()
-    fingerprint = key.request_fingerprint if key else earlier and earlier.request_fingerprint
-    if earlier and (fingerprint, earlier.idempotency_scope) != (
-        payment.request_fingerprint,
-        caller.scope,
-    ):
+    fingerprint = payment.request_fingerprint
+    key = find_key(caller, fingerprint=fingerprint)
+    if key:
+        return key.payment
+    earlier = Payment.objects.using(get_database()).filter(uuid=payment.uuid).first()
+    if earlier is None:
+        return None
+    if (earlier.request_fingerprint, earlier.idempotency_scope) != (fingerprint, caller.scope):
         raise IdempotencyError(_("This key or uuid was used with other parameters."))
-    if earlier:
-        claim_key(caller, payment=earlier, fingerprint=payment.request_fingerprint)
+    claim_key(caller, payment=earlier, fingerprint=fingerprint)
     return earlier
 
 
@@ -267,13 +265,11 @@ def _renew_key(payment: Payment) -> Payment:
 
 
 def _note_refused_creation(payment: Payment, error: StripeRefusedError) -> None:
-    with lock_payment(payment) as locked:
-        before = Before.of(locked)
+    with lock_payment(payment) as locked, saving_changes(locked):
         # Stripe repeats the refusal to this key, and what it objects to may be put right.
         locked.stripe_attempt = max(locked.stripe_attempt, payment.stripe_attempt + 1)
         if not locked.stripe_payment_intent_id:
             locked.take_refusal(code=error.stripe_code, message=str(error.message))
-        save_payment(locked, before=before)
 
 
 def _note_refused_capture(payment: Payment) -> None:

@@ -13,10 +13,9 @@ from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.services.ledger import (
-    Before,
     apply_payment_intent,
     lock_payment,
-    save_payment,
+    saving_changes,
 )
 from octo_stripe_gateway.services.payments import complete_payment, resume_capture, send_back
 from octo_stripe_gateway.services.refunds import give_back, request_refund
@@ -78,11 +77,9 @@ def _finish_creation(payment: Payment) -> None:
     if not _is_stale(payment):
         complete_payment(payment)
         return
-    with lock_payment(payment) as locked:
-        before = Before.of(locked)
+    with lock_payment(payment) as locked, saving_changes(locked):
         if not locked.stripe_payment_intent_id:
             locked.take_refusal(code=ABANDONED, message="")
-            save_payment(locked, before=before)
 
 
 def _finish_refund(refund: Refund) -> None:

@@ -16,11 +16,10 @@ from octo_stripe_gateway.facts import RefundFact
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
 from octo_stripe_gateway.services.ledger import (
-    Before,
     apply_refund,
     find_refunds,
     lock_payment,
-    save_payment,
+    saving_changes,
 )
 from octo_stripe_gateway.transactions import outside_transaction
 
@@ -59,12 +58,10 @@ def request_refund(refund: Refund, *, is_new: bool = False) -> Refund:
 
 def give_back(refund: Refund, *, reason: str) -> None:
     """Return a reserved refund's amount to the books, because Stripe will not refund it."""
-    with lock_payment(refund.payment) as locked:
-        before = Before.of(locked)
+    with lock_payment(refund.payment) as locked, saving_changes(locked):
         reserved = locked.refunds.filter(pk=refund.pk, status=Refund.RESERVED)
         if reserved.update(status="failed", failure_reason=reason):
             locked.update_refunded(find_refunds(locked))
-            save_payment(locked, before=before)
 
 
 def _reserve_refund(
@@ -72,23 +69,22 @@ def _reserve_refund(
 ) -> tuple[Refund, bool]:
     fingerprint = hash_request({"refund": payment.pk, "amount": amount, "reason": reason})
     with lock_payment(payment) as locked:
-        earlier = _find_earlier(locked, amount=amount, reason=reason, caller=caller)
-        if earlier or find_key(caller):
-            claim_key(caller, payment=locked, fingerprint=fingerprint)
+        earlier = _find_earlier(locked, amount=amount, reason=reason, caller=caller, fingerprint=fingerprint)
         if earlier:
             return earlier, False
-        refund = locked.refunds.create(amount=_get_refund_amount(locked, amount), reason=reason)
+        with saving_changes(locked):
+            refund = locked.refunds.create(amount=_get_refund_amount(locked, amount), reason=reason)
+            locked.update_refunded(find_refunds(locked))
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
-        before = Before.of(locked)
-        locked.update_refunded(find_refunds(locked))
-        save_payment(locked, before=before)
     return refund, True
 
 
-def _find_earlier(payment: Payment, *, amount: int | None, reason: str, caller: Caller) -> Refund | None:
+def _find_earlier(
+    payment: Payment, *, amount: int | None, reason: str, caller: Caller, fingerprint: str
+) -> Refund | None:
     """Return the refund that this call repeats: by its key or, without one, if it has no answer yet."""
     if caller.idempotency_key:
-        key = find_key(caller)
+        key = find_key(caller, fingerprint=fingerprint)
         return key.refund if key else None
     unanswered = payment.refunds.filter(status=Refund.RESERVED, reason=reason, idempotency_keys=None)
     if amount is not None:

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import NotSupportedError, connection, transaction
+from django.db.models import F, QuerySet, Value
+from django.test.utils import CaptureQueriesContext
+
+from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
+from tests.shop.models import Booking
+
+pytestmark = pytest.mark.django_db
+
+
+def get_columns(row: Any) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+@pytest.mark.parametrize("name", ["id", "uuid", "stripe_payment_intent_id"])
+def test_finds_what_filter_finds(name: str) -> None:
+    booking = Booking.objects.create(price=100)
+    payment = PaymentFactory.create(refunded=True, payable=booking, metadata={"hotel": "Ritz"})
+    PaymentFactory.create()
+    for _time in range(2):
+        (found,) = Payment.objects.find(**{name: getattr(payment, name)})
+        assert get_columns(found) == get_columns(Payment.objects.get(pk=payment.pk))
+        assert (found.payable, found._state.db, found._state.adding) == (booking, "default", False)
+
+
+def test_finds_by_several_columns_in_any_order() -> None:
+    event = WebhookEventFactory.create(stripe_account="acct_1")
+    names: dict[str, Any] = {"stripe_event_id": event.stripe_event_id, "stripe_account": "acct_1"}
+    assert WebhookEvent.objects.find(**names) == [event]
+    assert WebhookEvent.objects.find(**dict(reversed(names.items()))) == [event]
+    assert WebhookEvent.objects.find(**names | {"stripe_account": ""}) == []
+
+
+def test_takes_a_uuid_as_text_too() -> None:
+    payment = PaymentFactory.create()
+    assert Payment.objects.find(uuid=str(payment.uuid).upper()) == [payment]
+
+
+@pytest.mark.parametrize("value", ["' OR 1=1 --", "%s", "pi_%", "\\", "é\u2028"])
+def test_a_value_is_only_a_value(value: str) -> None:
+    PaymentFactory.create()
+    assert Payment.objects.find(stripe_payment_intent_id=value) == []
+    payment = PaymentFactory.create(stripe_payment_intent_id=value)
+    assert Payment.objects.find(stripe_payment_intent_id=value) == [payment]
+
+
+NARROWED: dict[str, Callable[[QuerySet[Payment]], QuerySet[Payment]]] = {
+    "filter": lambda rows: rows.filter(amount=1),
+    "exclude": lambda rows: rows.exclude(amount=2000),
+    "none": lambda rows: rows.none(),
+    "slice": lambda rows: rows.filter(amount=1)[:1],
+    "union": lambda rows: rows.filter(amount=1).union(rows.filter(amount=2)),
+}
+
+
+@pytest.mark.parametrize("narrow", NARROWED)
+def test_finds_nothing_outside_a_narrowed_queryset(narrow: str) -> None:
+    payment = PaymentFactory.create()
+    rows: Any = NARROWED[narrow](Payment.objects.all())
+    if narrow in {"slice", "union"}:
+        # Django refuses to filter these, as it does without us.
+        with pytest.raises((TypeError, NotSupportedError)):
+            rows.find(id=payment.pk)
+    else:
+        assert rows.find(id=payment.pk) == []
+
+
+def test_keeps_what_a_queryset_adds() -> None:
+    payment = PaymentFactory.create()
+    RefundFactory.create(payment=payment)
+    annotated: Any = Payment.objects.annotate(double=F("amount") * Value(2)).find(id=payment.pk)
+    assert annotated[0].double == 4000
+    (deferred,) = Payment.objects.defer("metadata").find(id=payment.pk)
+    assert deferred.get_deferred_fields() == {"metadata"}
+    (prefetched,) = Payment.objects.prefetch_related("refunds").find(id=payment.pk)
+    with CaptureQueriesContext(connection) as captured:
+        assert len(prefetched.refunds.all()) == 1
+    assert len(captured) == 0
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no row locks")
+@pytest.mark.django_db(transaction=True)
+def test_lock_makes_others_wait() -> None:
+    payment = PaymentFactory.create()
+    locked, seen = threading.Event(), []
+
+    def read_under_lock() -> None:
+        locked.wait(10)
+        with transaction.atomic():
+            seen.append(Payment.objects.get_locked(payment.pk).amount)
+        connection.close()
+
+    thread = threading.Thread(target=read_under_lock)
+    thread.start()
+    with transaction.atomic():
+        Payment.objects.get_locked(payment.pk)
+        locked.set()
+        thread.join(0.3)
+        assert thread.is_alive()
+        Payment.objects.filter(pk=payment.pk).update(amount=1)
+    thread.join(10)
+    assert seen == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_lock_outside_a_transaction_is_refused() -> None:
+    payment = PaymentFactory.create()
+    with transaction.atomic():
+        Payment.objects.get_locked(payment.pk)
+    with pytest.raises(transaction.TransactionManagementError):
+        Payment.objects.get_locked(payment.pk)
+    with pytest.raises(Payment.DoesNotExist), transaction.atomic():
+        Payment.objects.get_locked(0)
