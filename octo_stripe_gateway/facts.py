@@ -52,10 +52,11 @@ class Precedence(NamedTuple):
     content: tuple[str | int, ...]
 
     @classmethod
-    def of_intent(cls, status: str, *, as_of: int, failure_code: str, content: tuple[str | int, ...]) -> Self:
+    def of_intent(cls, status: str, *, as_of: int, failure_code: str, **content: str | int) -> Self:
         """Order facts of an intent; `content` is all else that a payment's row keeps of it."""
         rank = DECLINED_RANK if failure_code else INTENT_RANKS.get(status, 0)
-        return cls(INTENT_STAGES.get(status, 0), as_of, rank, (status, failure_code, *content))
+        rest = (content[name] for name in sorted(content))
+        return cls(INTENT_STAGES.get(status, 0), as_of, rank, (status, failure_code, *rest))
 
     @classmethod
     def of_refund(cls, status: str, *, as_of: int, failure_reason: str) -> Self:
@@ -111,9 +112,14 @@ class PaymentIntentFact:
     @property
     def precedence(self) -> Precedence:
         """Return what orders this fact among others of the same intent."""
-        content = (self.failure_message, self.charge_id, self.amount_received, self.amount_capturable)
         return Precedence.of_intent(
-            self.status, as_of=self.as_of, failure_code=self.failure_code, content=content
+            self.status,
+            as_of=self.as_of,
+            failure_code=self.failure_code,
+            failure_message=self.failure_message,
+            charge_id=self.charge_id,
+            amount_received=self.amount_received,
+            amount_capturable=self.amount_capturable,
         )
 
 

@@ -233,14 +233,14 @@ class Payment(models.Model):
     @property
     def intent_precedence(self) -> Precedence:
         """Return what a new fact of the intent must exceed to hold."""
-        content = (
-            self.failure_message,
-            self.stripe_charge_id,
-            self.amount_received,
-            self.amount_capturable,
-        )
         return Precedence.of_intent(
-            self.intent_status, as_of=self.intent_as_of, failure_code=self.failure_code, content=content
+            self.intent_status,
+            as_of=self.intent_as_of,
+            failure_code=self.failure_code,
+            failure_message=self.failure_message,
+            charge_id=self.stripe_charge_id,
+            amount_received=self.amount_received,
+            amount_capturable=self.amount_capturable,
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +20,11 @@ from octo_stripe_gateway.exceptions import (
     PaymentMismatchError,
     PaymentRefusedError,
     StripeRefusedError,
-    StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY, PaymentIntentFact
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PricedPayable, Refund
+from octo_stripe_gateway.services.attempts import ask_stripe, renew_key
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
 from octo_stripe_gateway.services.ledger import (
     apply_payment_intent,
@@ -133,9 +133,9 @@ def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
     if not locked.stripe_payment_intent_id:
         locked = _apply_intent_fact(locked, fact=_obtain_intent(locked))
     try:
-        fact = _ask_stripe(locked, operation=stripe_client.cancel_payment_intent)
+        fact = ask_stripe(locked, operation=stripe_client.cancel_payment_intent)
     except StripeRefusedError:
-        _renew_key(locked)
+        renew_key(locked)
         current = _apply_current_intent(locked)
         if current.status != Payment.Status.CANCELED:
             raise
@@ -229,7 +229,7 @@ def _find_reserved_payment(payment: Payment, *, caller: Caller) -> Payment | Non
 
 def _obtain_intent(payment: Payment) -> PaymentIntentFact:
     try:
-        return _ask_stripe(payment, operation=_create_or_retrieve_intent)
+        return ask_stripe(payment, operation=_create_or_retrieve_intent)
     except StripeRefusedError as error:
         if not payment.stripe_payment_intent_id:
             _note_refused_creation(payment, error)
@@ -240,28 +240,6 @@ def _create_or_retrieve_intent(payment: Payment) -> PaymentIntentFact:
     if payment.stripe_payment_intent_id:
         return stripe_client.retrieve_payment_intent(payment)
     return stripe_client.create_payment_intent(payment)
-
-
-def _ask_stripe(payment: Payment, *, operation: Callable[[Payment], PaymentIntentFact]) -> PaymentIntentFact:
-    try:
-        return operation(payment)
-    except StripeUnavailableError as error:
-        if not error.replayed:
-            raise
-    # A fault of Stripe's that is the answer to this key for good. Before it is known to be, another key
-    # could do the work twice.
-    current = _renew_key(payment)
-    payment.stripe_attempt = current.stripe_attempt
-    payment.stripe_payment_intent_id = current.stripe_payment_intent_id
-    return operation(payment)
-
-
-def _renew_key(payment: Payment) -> Payment:
-    with lock_payment(payment) as locked:
-        if locked.stripe_attempt == payment.stripe_attempt:
-            locked.stripe_attempt += 1
-            locked.save(update_fields=["stripe_attempt"])
-    return locked
 
 
 def _note_refused_creation(payment: Payment, error: StripeRefusedError) -> None:
@@ -293,7 +271,7 @@ def _apply_current_intent(payment: Payment) -> Payment:
 
 def _capture(reserved: Payment) -> Payment:
     try:
-        fact = _ask_stripe(reserved, operation=stripe_client.capture_payment_intent)
+        fact = ask_stripe(reserved, operation=stripe_client.capture_payment_intent)
     except StripeRefusedError:
         _note_refused_capture(reserved)
         current = _apply_current_intent(reserved)

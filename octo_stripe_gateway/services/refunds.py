@@ -9,11 +9,11 @@ from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
     PaymentMismatchError,
     StripeRefusedError,
-    StripeUnavailableError,
     UnprocessableError,
 )
 from octo_stripe_gateway.facts import RefundFact
 from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.services.attempts import ask_stripe
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
 from octo_stripe_gateway.services.ledger import (
     apply_refund,
@@ -46,9 +46,13 @@ def request_refund(refund: Refund, *, is_new: bool = False) -> Refund:
 
     A refund that was asked for before is looked for first: Stripe forgets idempotency keys after a day.
     """
-    fact = None if is_new else stripe_client.find_refund(refund)
-    if fact is None:
-        fact = _create_refund(refund)
+
+    def obtain(refund: Refund) -> RefundFact:
+        was_asked_for = not is_new or refund.stripe_attempt > 0
+        earlier = stripe_client.find_refund(refund) if was_asked_for else None
+        return earlier or _create_refund(refund)
+
+    fact = ask_stripe(refund, operation=obtain)
     with lock_payment(refund.payment) as locked:
         applied = apply_refund(locked, fact)
     if applied.is_reserved:
@@ -104,26 +108,7 @@ def _get_refund_amount(payment: Payment, amount: int | None) -> int:
 
 def _create_refund(refund: Refund) -> RefundFact:
     try:
-        return _ask_for_refund(refund)
-    except StripeUnavailableError as error:
-        if not error.replayed:
-            raise
-    # A fault of Stripe's that is the answer to this key for good. Before it is known to be, another key
-    # could refund twice; and though it is a fault, the refund may have been made.
-    _renew_key(refund)
-    return stripe_client.find_refund(refund) or _ask_for_refund(refund)
-
-
-def _ask_for_refund(refund: Refund) -> RefundFact:
-    try:
         return stripe_client.create_refund(refund)
     except StripeRefusedError as error:
         give_back(refund, reason=error.stripe_code or "refused")
         raise
-
-
-def _renew_key(refund: Refund) -> None:
-    with lock_payment(refund.payment) as locked:
-        same_attempt = locked.refunds.filter(pk=refund.pk, stripe_attempt=refund.stripe_attempt)
-        same_attempt.update(stripe_attempt=refund.stripe_attempt + 1)
-        refund.stripe_attempt = locked.refunds.get(pk=refund.pk).stripe_attempt
