@@ -180,7 +180,10 @@ def _process(event: WebhookEvent) -> WebhookEvent:
         event.minimize()
     event.attempts += 1
     event.processed_at = timezone.now() if event.is_finished else None
-    event.save()
+    if event.pk:
+        event.save()
+    else:
+        _rows().insert(event)
     return event
 
 

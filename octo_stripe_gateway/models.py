@@ -28,7 +28,7 @@ from octo_stripe_gateway.facts import (
     read_metadata,
     read_time,
 )
-from octo_stripe_gateway.lookups import LookupQuerySet
+from octo_stripe_gateway.rows import RowQuerySet
 
 STRIPE_ID_LENGTH = 255
 KEPT_OF_EVENTS = frozenset(
@@ -54,7 +54,7 @@ class ConsentingPayable(Protocol):
         """Take note under the payment's lock; raise PaymentRefusedError to have the money go back."""
 
 
-class PaymentQuerySet(LookupQuerySet["Payment"]):
+class PaymentQuerySet(RowQuerySet["Payment"]):
     """Payments, found as callers name them."""
 
     def get_by_public_id(self, public_id: str) -> Payment:
@@ -492,7 +492,7 @@ class IdempotencyKey(models.Model):
         return self.key
 
 
-class WebhookEventQuerySet(LookupQuerySet["WebhookEvent"]):
+class WebhookEventQuerySet(RowQuerySet["WebhookEvent"]):
     """Events by what is to be done with them."""
 
     def unprocessed(self, *, until: dt.datetime) -> Self:

@@ -36,7 +36,7 @@ def saving_changes(payment: Payment) -> Iterator[None]:
     yield
     changed = [name for name, value in before.items() if getattr(payment, name) != value]
     if changed:
-        payment.save(update_fields=[*changed, "updated_at"])
+        Payment.objects.using(get_database()).rewrite(payment, names=[*changed, "updated_at"])
     for signal in _get_signals(payment, before=before):
         send = functools.partial(signal.send_robust, sender=Payment, payment=payment)
         transaction.on_commit(send, using=get_database(), robust=True)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import NotSupportedError, connection, transaction
+from django.db import DatabaseError, IntegrityError, NotSupportedError, connection, transaction
 from django.db.models import F, QuerySet, Value
+from django.db.models.signals import post_save, pre_save
+from django.dispatch import Signal
 from django.test.utils import CaptureQueriesContext
 
 from octo_stripe_gateway.models import Payment, WebhookEvent
@@ -84,6 +86,81 @@ def test_keeps_what_a_queryset_adds() -> None:
     with CaptureQueriesContext(connection) as captured:
         assert len(prefetched.refunds.all()) == 1
     assert len(captured) == 0
+
+
+@pytest.fixture
+def saves() -> Iterator[list[dict[str, Any]]]:
+    """Collect what the host's receivers of Django's own signals hear."""
+    heard: list[dict[str, Any]] = []
+
+    def receive(signal: Signal, **arguments: Any) -> None:
+        heard.append({"signal": signal, **arguments})
+
+    for signal in (pre_save, post_save):
+        signal.connect(receive)
+    yield heard
+    for signal in (pre_save, post_save):
+        signal.disconnect(receive)
+
+
+def without_instance(heard: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in each.items() if name != "instance"} for each in heard]
+
+
+def test_insert_writes_and_announces_what_save_does(saves: list[dict[str, Any]]) -> None:
+    payment = PaymentFactory.create()
+    saves.clear()
+    saved, inserted = (
+        WebhookEventFactory.build(payment=payment, payload={"text": "é\\'%s", "none": None}) for _each in "12"
+    )
+    saved.save(force_insert=True)
+    by_save = without_instance(saves)
+    saves.clear()
+    WebhookEvent.objects.insert(inserted)
+    assert without_instance(saves) == by_save
+    assert (inserted._state.adding, inserted._state.db) == (False, "default")
+    own = {"id": None, "stripe_event_id": None, "received_at": None}
+    stored = WebhookEvent.objects.get(pk=inserted.pk)
+    assert get_columns(stored) == get_columns(inserted)
+    assert get_columns(stored) | own == get_columns(WebhookEvent.objects.get(pk=saved.pk)) | own
+
+
+def test_insert_refuses_what_the_database_refuses() -> None:
+    event = WebhookEventFactory.create()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        WebhookEvent.objects.insert(WebhookEventFactory.build(stripe_event_id=event.stripe_event_id))
+
+
+def test_insert_where_the_database_returns_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[dict[str, Any]] = []
+    monkeypatch.setattr(connection.features, "can_return_columns_from_insert", False)
+    monkeypatch.setattr(WebhookEvent, "save", lambda _row, **arguments: saved.append(arguments))
+    WebhookEvent.objects.insert(WebhookEvent())
+    assert saved == [{"force_insert": True, "using": "default"}]
+
+
+def test_rewrite_writes_and_announces_what_save_does(saves: list[dict[str, Any]]) -> None:
+    payment, other = PaymentFactory.create(), PaymentFactory.create()
+    names = ["status", "metadata", "confirmed_at", "updated_at"]
+    payment.status, payment.metadata, payment.amount = "paid", {"a": "%s"}, 5
+    before = payment.updated_at
+    saves.clear()
+    payment.save(update_fields=names)
+    by_save = without_instance(saves)
+    saves.clear()
+    Payment.objects.rewrite(payment, names=names)
+    assert without_instance(saves) == by_save
+    stored = Payment.objects.get(pk=payment.pk)
+    assert (stored.status, stored.metadata, stored.amount) == ("paid", {"a": "%s"}, 2000)
+    assert stored.updated_at == payment.updated_at > before
+    assert get_columns(Payment.objects.get(pk=other.pk)) == get_columns(other)
+
+
+def test_rewrite_of_a_row_that_is_gone_raises() -> None:
+    payment = PaymentFactory.create()
+    Payment.objects.filter(pk=payment.pk).delete()
+    with pytest.raises(DatabaseError):
+        Payment.objects.rewrite(payment, names=["status"])
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no row locks")
