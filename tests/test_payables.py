@@ -143,6 +143,13 @@ def test_host_s_own_code_attaches_payments(name: str, make: Make, stripe: Stripe
     assert payable.payments.get() == created.payment
 
 
+def test_payable_must_be_saved_first(stripe: StripeEmulator) -> None:
+    with pytest.raises(ValueError, match="not saved"):
+        services.create_payment(payable=Booking())
+    assert stripe.requests == []
+    assert Payment.objects.count() == 0
+
+
 @pytest.mark.parametrize(("name", "make"), PAYABLES)
 def test_payments_are_kept_when_the_payable_goes(name: str, make: Make, api: GatewayApi) -> None:
     payable = make()

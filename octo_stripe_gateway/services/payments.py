@@ -60,7 +60,8 @@ def create_payment(
     """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
 
     A payable that says its price sets amount and currency. `stripe_params` go to Stripe as they are.
-    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
+    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, ValueError where the payable is
+    not saved.
     """
     amount, currency = _get_price(amount, currency=currency, payable=payable)
     payment = Payment(
@@ -153,6 +154,8 @@ def send_back(payment: Payment) -> None:
 
 def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> tuple[int, str]:
     currency = currency.lower()
+    if payable is not None and payable.pk is None:
+        raise ValueError("The payable is not saved, so no payment can refer to it.")
     if isinstance(payable, PricedPayable):
         price, price_currency = payable.get_payment_amount()
         if currency not in {"", price_currency.lower()}:
@@ -197,7 +200,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
 def _reserve_payment(payment: Payment, *, caller: Caller) -> Payment:
     try:
         with write_transaction():
-            payment.save(force_insert=True, using=get_database())
+            Payment.objects.using(get_database()).insert(payment)
             if caller.idempotency_key:
                 IdempotencyKey.objects.using(get_database()).create(
                     scope=caller.scope,
