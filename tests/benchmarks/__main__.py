@@ -109,7 +109,7 @@ def measure_slow_create(upstream: Upstream) -> str:
         upstream.set_delay(SLOW)
         before = upstream.connections
         sample = send(CREATE, server=server, burst=burst)
-        opened = upstream.connections - before - 1
+        opened = upstream.connections - before
         upstream.set_delay(0)
     ceiling = WORKERS * THREADS * 1000 / SLOW
     ratio = sample.per_second / ceiling

@@ -25,9 +25,12 @@ ANSWER_SECONDS = 60.0
 
 
 class LoadOrder(NamedTuple):
-    """What to send: the requests once each, or over and over until the time is up."""
+    """What to send: the requests once each, or over and over until the time is up.
 
-    port: int
+    The ports get equal shares of the connections.
+    """
+
+    ports: list[int]
     connections: int
     seconds: float
     repeat: bool
@@ -90,8 +93,9 @@ def run(order: LoadOrder) -> LoadOutcome:
     with selectors.DefaultSelector() as selector:
         started = time.perf_counter()
         busy = 0
+        ports = itertools.cycle(order.ports)
         for request in itertools.islice(requests, order.connections):
-            Connection(order.port).send(request, selector=selector)
+            Connection(next(ports)).send(request, selector=selector)
             busy += 1
         while busy:
             ready = selector.select(timeout=ANSWER_SECONDS)

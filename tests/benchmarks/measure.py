@@ -75,7 +75,7 @@ def measure(case: Case, *, server: Server, kind: str, burst: Burst, rounds: int)
 def send(work: Work, *, server: Server, burst: Burst) -> Sample:
     """Prepare requests, send them from a process of its own, and see what they took."""
     requests = work.prepare(min(burst.most, work.most, int(burst.seconds * REQUESTS_A_SECOND)))
-    order = LoadOrder(server.port, burst.connections, burst.seconds, work.repeat, requests)
+    order = LoadOrder(server.ports, burst.connections, burst.seconds, work.repeat, requests)
     if work.name == "duplicate":
         _run_load(order._replace(repeat=False, seconds=LOAD_SECONDS / 2))
     cpu, wal = server.cpu_seconds, _get_wal_position()
@@ -83,11 +83,11 @@ def send(work: Work, *, server: Server, burst: Burst) -> Sample:
     count = len(outcome.latencies)
     if outcome.statuses != {work.status: count}:
         raise RuntimeError(f"{work.name} was answered {outcome.statuses}")
-    cuts = statistics.quantiles(outcome.latencies, n=100)
+    latencies = sorted(outcome.latencies)
     return Sample(
         per_second=count / outcome.seconds,
-        p50=cuts[49],
-        p99=cuts[98],
+        p50=latencies[count // 2],
+        p99=latencies[count * 99 // 100],
         cpu=(server.cpu_seconds - cpu) / count,
         wal=(_get_wal_position() - wal) / count,
     )

@@ -10,35 +10,39 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
 
 START_SECONDS = 30
+STOP_SECONDS = 15
 WORKERS = 2
 THREADS = 16
 TICKS = os.sysconf("SC_CLK_TCK")
 COMMANDS = {
-    "sync": ["gunicorn", "-k", "sync", "-w", str(WORKERS)],
-    "gthread": ["gunicorn", "-k", "gthread", "-w", str(WORKERS), "--threads", str(THREADS)],
-    "asgi": ["uvicorn", "--workers", str(WORKERS), "--no-access-log", "--log-level", "warning"],
+    "sync": ["gunicorn", "-k", "sync"],
+    "gthread": ["gunicorn", "-k", "gthread", "--threads", str(THREADS)],
+    "asgi": ["uvicorn", "--no-access-log", "--log-level", "warning"],
 }
 
 
 class Server:
-    """A web server with its workers."""
+    """A web server with its workers.
 
-    def __init__(self, process: subprocess.Popen[bytes], *, port: int) -> None:
-        self.process = process
-        self.port = port
+    Each worker has a port of its own, and gets as many of the connections as the others, as behind a proxy
+    that balances them. Workers that share a port take kept connections as they come: of 64, one had all.
+    """
+
+    def __init__(self, processes: list[subprocess.Popen[bytes]], *, ports: list[int]) -> None:
+        self.processes = processes
+        self.ports = ports
 
     @property
     def workers(self) -> list[int]:
-        """Return the processes that do the work."""
-        pid = self.process.pid
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        """Return the processes that do the work: gunicorn's are its children."""
+        return [pid for each in self.processes for pid in _get_children(each.pid) or [each.pid]]
 
     @property
     def cpu_seconds(self) -> float:
@@ -60,7 +64,7 @@ class Upstream:
 
     @property
     def connections(self) -> int:
-        """Return how many connections were opened; asking opens one more."""
+        """Return how many connections were opened, without those of this class."""
         return int(self._control("connections"))
 
     def set_delay(self, milliseconds: int) -> None:
@@ -98,36 +102,49 @@ def run_upstream() -> Iterator[Upstream]:
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         port = _get_free_port()
         command = ["-m", "tests.benchmarks.upstream", str(port), str(certificate)]
-        with _run(command, port=port, environment={}):
+        with _run(command, environment={}) as process:
+            _wait_for(port, process=process)
             yield Upstream(port=port, authority=str(trusted))
 
 
 @contextmanager
 def run_server(kind: str, *, environment: dict[str, str]) -> Iterator[Server]:
     """Run the benchmark's host project under gunicorn or uvicorn."""
-    port = _get_free_port()
+    ports = [_get_free_port() for _number in range(WORKERS)]
+    if kind == "asgi":
+        environment = environment | {"BENCHMARK_POOL": "1"}
+    with ExitStack() as stack:
+        running = [_run(_get_command(kind, port=port), environment=environment) for port in ports]
+        processes = [stack.enter_context(each) for each in running]
+        for process, port in zip(processes, ports, strict=True):
+            _wait_for(port, process=process)
+            # The first request imports the views.
+            requests.get(f"http://127.0.0.1:{port}/floor/empty", timeout=START_SECONDS)
+        yield Server(processes, ports=ports)
+
+
+def _get_command(kind: str, *, port: int) -> list[str]:
     program, *options = COMMANDS[kind]
     if program == "gunicorn":
-        options += ["-b", f"127.0.0.1:{port}", "--keep-alive", "60", "--log-level", "warning"]
-        options += ["--backlog", "512", "tests.benchmarks.wsgi:application"]
+        options += ["-w", "1", "-b", f"127.0.0.1:{port}", "--backlog", "512", "--keep-alive", "60"]
+        options += ["--log-level", "warning", "tests.benchmarks.wsgi:application"]
     else:
-        environment = environment | {"BENCHMARK_POOL": "1"}
         options += ["--host", "127.0.0.1", "--port", str(port), "tests.benchmarks.asgi:application"]
-    with _run(["-m", program, *options], port=port, environment=environment) as process:
-        yield Server(process, port=port)
+    return ["-m", program, *options]
 
 
 @contextmanager
-def _run(
-    arguments: list[str], *, port: int, environment: dict[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
+def _run(arguments: list[str], *, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment)
     try:
-        _wait_for(port, process=process)
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=START_SECONDS)
+        try:
+            process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _wait_for(port: int, *, process: subprocess.Popen[bytes]) -> None:
@@ -146,6 +163,10 @@ def _get_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _get_children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _get_ticks(pid: int) -> int:

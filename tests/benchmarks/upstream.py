@@ -69,6 +69,8 @@ class Upstream(asyncio.Protocol):
 
 
 def control(path: str) -> Any:
+    # The connection that asks is none of the measured.
+    Upstream.connections -= 1
     if path.startswith("/control/delay/"):
         Upstream.delay = int(path.rsplit("/", 1)[1]) / 1000
     return Upstream.connections
