@@ -29,11 +29,15 @@ class Sample(NamedTuple):
     p99: float
     cpu: float
     wal: float
+    opened: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A case under one server at one number of connections; medians over the rounds."""
+    """A case under one server at one number of connections; medians over the rounds.
+
+    The connections that ours opened at the upstream are of all rounds, and of those that warm up.
+    """
 
     case: Case
     server: str
@@ -41,6 +45,7 @@ class Result:
     ours: Sample
     floor: Sample
     ratio: float
+    opened: int
     memory: int
 
 
@@ -52,34 +57,50 @@ class Burst(NamedTuple):
     most: int
 
 
-def measure(case: Case, *, server: Server, kind: str, burst: Burst, rounds: int) -> Result:
+def measure(case: Case, *, server: Server, burst: Burst, rounds: int) -> Result:
     """Send both kinds of work in turns and compare them round by round."""
-    pairs = []
-    send(case.work, server=server, burst=_get_warm_up(burst))
-    send(case.floor, server=server, burst=_get_warm_up(burst))
-    for number in range(rounds):
-        first = send(case.work, server=server, burst=burst) if number % 2 == 0 else None
-        floor = send(case.floor, server=server, burst=burst)
-        pairs.append((first or send(case.work, server=server, burst=burst), floor))
+    warm_up = burst._replace(seconds=1.0, most=200)
+    first = send(case.work, server=server, burst=warm_up)
+    send(case.floor, server=server, burst=warm_up)
+    pairs = [
+        _measure_pair(case, server=server, burst=burst, swap=number % 2 == 1) for number in range(rounds)
+    ]
     return Result(
         case=case,
-        server=kind,
+        server=server.kind,
         connections=burst.connections,
-        ours=_get_median([ours for ours, _floor in pairs]),
-        floor=_get_median([floor for _ours, floor in pairs]),
+        ours=get_median([ours for ours, _floor in pairs]),
+        floor=get_median([floor for _ours, floor in pairs]),
         ratio=statistics.median(ours.per_second / floor.per_second for ours, floor in pairs),
+        opened=int(sum(ours.opened for ours in [first, *(ours for ours, _floor in pairs)])),
         memory=server.worker_memory,
     )
 
 
+def _measure_pair(case: Case, *, server: Server, burst: Burst, swap: bool) -> tuple[Sample, Sample]:
+    works = (case.floor, case.work) if swap else (case.work, case.floor)
+    first, second = (send(work, server=server, burst=burst) for work in works)
+    return (second, first) if swap else (first, second)
+
+
 def send(work: Work, *, server: Server, burst: Burst) -> Sample:
-    """Prepare requests, send them from a process of its own, and see what they took."""
+    """Prepare requests, send them, and see what they took."""
+    return fire(work, order=prepare(work, server=server, burst=burst), server=server)
+
+
+def prepare(work: Work, *, server: Server, burst: Burst) -> LoadOrder:
+    """Return what to send; what must have been sent before is."""
     requests = work.prepare(min(burst.most, work.most, int(burst.seconds * REQUESTS_A_SECOND)))
     order = LoadOrder(server.ports, burst.connections, burst.seconds, work.repeat, requests)
     if work.name == "duplicate":
-        _run_load(order._replace(repeat=False, seconds=LOAD_SECONDS / 2))
-    cpu, wal = server.cpu_seconds, _get_wal_position()
-    outcome = _run_load(order)
+        run_load(order._replace(repeat=False, seconds=LOAD_SECONDS / 2))
+    return order
+
+
+def fire(work: Work, *, order: LoadOrder, server: Server) -> Sample:
+    """Send what was prepared, and see what it took."""
+    opened, cpu, wal = server.upstream.connections, server.cpu_seconds, _get_wal_position()
+    outcome = run_load(order)
     count = len(outcome.latencies)
     if outcome.statuses != {work.status: count}:
         raise RuntimeError(f"{work.name} was answered {outcome.statuses}")
@@ -90,14 +111,12 @@ def send(work: Work, *, server: Server, burst: Burst) -> Sample:
         p99=latencies[count * 99 // 100],
         cpu=(server.cpu_seconds - cpu) / count,
         wal=(_get_wal_position() - wal) / count,
+        opened=server.upstream.connections - opened,
     )
 
 
-def _get_warm_up(burst: Burst) -> Burst:
-    return burst._replace(seconds=min(1.0, burst.seconds), most=200)
-
-
-def _run_load(order: LoadOrder) -> LoadOutcome:
+def run_load(order: LoadOrder) -> LoadOutcome:
+    """Send from a process of its own."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(pickle.dumps(tuple(order)))
         file.flush()
@@ -108,11 +127,12 @@ def _run_load(order: LoadOrder) -> LoadOutcome:
     return LoadOutcome(**dict(zip(LoadOutcome._fields, json.loads(done.stdout), strict=True)))
 
 
+def get_median(samples: list[Sample]) -> Sample:
+    """Return the median of each figure."""
+    return Sample(*(statistics.median(column) for column in zip(*samples, strict=True)))
+
+
 def _get_wal_position() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         return int(cursor.fetchone()[0])
-
-
-def _get_median(samples: list[Sample]) -> Sample:
-    return Sample(*(statistics.median(column) for column in zip(*samples, strict=True)))

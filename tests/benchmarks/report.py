@@ -1,18 +1,20 @@
-"""Shows the results as a table, as Markdown and as a plot."""
+"""Shows the results as tables, as Markdown and as a plot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.measure import Result, Sample
+from tests.benchmarks.servers import THREADS_A_WORKER, WORKERS
 
-HEADINGS = (
-    "work",
-    "server",
+TEXT_COLUMNS = ("work", "server")
+COLUMNS = (
+    *TEXT_COLUMNS,
     "conn.",
     "ours/s",
     "floor/s",
@@ -20,15 +22,27 @@ HEADINGS = (
     "target",
     "p50 ms",
     "p99 ms",
-    "CPU µs",
-    "floor CPU µs",
+    "CPU µs (floor)",
     "SQL",
     "WAL B",
     "MB",
+    "to Stripe",
 )
+CHECK_COLUMNS = ("checked", "seen", "required", "")
+
+Rows = Sequence[tuple[str, ...]]
 
 
-def make_rows(results: Sequence[Result], *, statements: Mapping[str, str]) -> list[tuple[str, ...]]:
+class Check(NamedTuple):
+    """What was seen beside the cases; `met` is None where nothing is required."""
+
+    subject: str
+    seen: str
+    required: str = ""
+    met: bool | None = None
+
+
+def make_rows(results: Sequence[Result], *, statements: Mapping[str, str]) -> Rows:
     """Return the table's cells."""
     return [
         (
@@ -40,13 +54,31 @@ def make_rows(results: Sequence[Result], *, statements: Mapping[str, str]) -> li
             f"{result.ratio:.2f}",
             describe_target(result),
             *_describe_times(result.ours),
-            f"{result.floor.cpu * 1e6:,.0f}",
+            f"{result.ours.cpu * 1e6:,.0f} ({result.floor.cpu * 1e6:,.0f})",
             statements.get(result.case.name, ""),
             f"{result.ours.wal:,.0f}",
             f"{result.memory / 2**20:,.0f}",
+            str(result.opened),
         )
         for result in results
     ]
+
+
+def check_connections(results: Sequence[Result]) -> list[Check]:
+    """Tell whether a worker's threads kept their connections to Stripe; under ASGI each request has one."""
+    checks = []
+    for kind in dict.fromkeys(each.server for each in results if each.opened):
+        mine = [each for each in results if each.server == kind]
+        opened = sum(each.opened for each in mine)
+        most = WORKERS * THREADS_A_WORKER.get(kind, max(each.connections for each in mine) // WORKERS)
+        checks.append(Check(f"connections to Stripe, {kind}", str(opened), f"≤ {most}", opened <= most))
+    return checks
+
+
+def make_check_rows(checks: Sequence[Check]) -> Rows:
+    """Return the cells of the table of checks."""
+    verdicts = {None: "", True: "met", False: "MISSED"}
+    return [(each.subject, each.seen, each.required, verdicts[each.met]) for each in checks]
 
 
 def describe_target(result: Result) -> str:
@@ -59,19 +91,28 @@ def describe_target(result: Result) -> str:
     return f"≥ {case.must} {'met' if result.ratio >= case.must else 'MISSED'}"
 
 
-def print_table(rows: Sequence[tuple[str, ...]], *, console: Console) -> None:
-    """Show the table on a terminal, however wide it is."""
-    table = Table(*HEADINGS)
+def print_table(columns: Sequence[str], *, rows: Rows, console: Console) -> None:
+    """Show a table on a terminal, however wide it is."""
+    table = Table(*columns)
     for row in rows:
-        colour = "red" if "MISSED" in row[6] else "green" if row[6] else ""
+        words = set(" ".join(row).split())
+        colour = "red" if "MISSED" in words else "green" if words & {"met", "moonshot"} else ""
         table.add_row(*row, style=colour)
-    console.print(table)
+    if rows:
+        console.print(table)
 
 
-def write_markdown(rows: Sequence[tuple[str, ...]], *, path: Path) -> None:
-    """Write the table as the README has it."""
-    lines = [HEADINGS, tuple("---" for _each in HEADINGS), *rows]
-    path.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+def write_markdown(path: Path, *, rows: Rows, check_rows: Rows) -> None:
+    """Write both tables as the README has them."""
+    tables = [make_markdown(COLUMNS, rows=rows), make_markdown(CHECK_COLUMNS, rows=check_rows)]
+    path.write_text("\n".join(table for table in tables if table))
+
+
+def make_markdown(columns: Sequence[str], *, rows: Rows) -> str:
+    """Return a table in Markdown; columns of figures are to the right."""
+    rules = ["---" if each in {*TEXT_COLUMNS, *CHECK_COLUMNS, "target"} else "--:" for each in columns]
+    lines = [columns, rules, *rows] if rows else []
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_plot(results: Sequence[Result], *, path: Path) -> None:
@@ -96,5 +137,5 @@ def write_plot(results: Sequence[Result], *, path: Path) -> None:
     figure.savefig(path)
 
 
-def _describe_times(sample: Sample) -> tuple[str, str, str]:
-    return f"{sample.p50 * 1e3:.1f}", f"{sample.p99 * 1e3:.1f}", f"{sample.cpu * 1e6:,.0f}"
+def _describe_times(sample: Sample) -> tuple[str, str]:
+    return f"{sample.p50 * 1e3:.1f}", f"{sample.p99 * 1e3:.1f}"

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,39 +20,14 @@ START_SECONDS = 30
 STOP_SECONDS = 15
 WORKERS = 2
 THREADS = 16
+THREADS_A_WORKER = {"sync": 1, "gthread": THREADS}
+NOTHING: Mapping[str, str] = {}
 TICKS = os.sysconf("SC_CLK_TCK")
 COMMANDS = {
     "sync": ["gunicorn", "-k", "sync"],
     "gthread": ["gunicorn", "-k", "gthread", "--threads", str(THREADS)],
     "asgi": ["uvicorn", "--no-access-log", "--log-level", "warning"],
 }
-
-
-class Server:
-    """A web server with its workers.
-
-    Each worker has a port of its own, and gets as many of the connections as the others, as behind a proxy
-    that balances them. Workers that share a port take kept connections as they come: of 64, one had all.
-    """
-
-    def __init__(self, processes: list[subprocess.Popen[bytes]], *, ports: list[int]) -> None:
-        self.processes = processes
-        self.ports = ports
-
-    @property
-    def workers(self) -> list[int]:
-        """Return the processes that do the work: gunicorn's are its children."""
-        return [pid for each in self.processes for pid in _get_children(each.pid) or [each.pid]]
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Return the processor time that the workers have used."""
-        return sum(_get_ticks(pid) for pid in self.workers) / TICKS
-
-    @property
-    def worker_memory(self) -> int:
-        """Return the largest worker's resident bytes."""
-        return max(_get_resident(pid) for pid in self.workers)
 
 
 class Upstream:
@@ -74,6 +49,37 @@ class Upstream:
     def _control(self, path: str) -> str:
         answer = requests.get(f"{self.url}/control/{path}", verify=self.authority, timeout=10)
         return answer.text
+
+
+class Server:
+    """A web server with its workers.
+
+    Each worker has a port of its own, and gets as many of the connections as the others, as behind a proxy
+    that balances them. Workers that share a port take kept connections as they come: of 64, one had all.
+    """
+
+    def __init__(
+        self, processes: list[subprocess.Popen[bytes]], *, kind: str, ports: list[int], upstream: Upstream
+    ) -> None:
+        self.processes = processes
+        self.kind = kind
+        self.ports = ports
+        self.upstream = upstream
+
+    @property
+    def workers(self) -> list[int]:
+        """Return the processes that do the work: gunicorn's are its children."""
+        return [pid for each in self.processes for pid in _get_children(each.pid) or [each.pid]]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the workers have used."""
+        return sum(_get_ticks(pid) for pid in self.workers) / TICKS
+
+    @property
+    def worker_memory(self) -> int:
+        """Return the largest worker's resident bytes."""
+        return max(_get_resident(pid) for pid in self.workers)
 
 
 @contextmanager
@@ -102,17 +108,19 @@ def run_upstream() -> Iterator[Upstream]:
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         port = _get_free_port()
         command = ["-m", "tests.benchmarks.upstream", str(port), str(certificate)]
-        with _run(command, environment={}) as process:
+        with _run(command) as process:
             _wait_for(port, process=process)
             yield Upstream(port=port, authority=str(trusted))
 
 
 @contextmanager
-def run_server(kind: str, *, environment: dict[str, str]) -> Iterator[Server]:
+def run_server(
+    kind: str, *, upstream: Upstream, environment: Mapping[str, str] = NOTHING
+) -> Iterator[Server]:
     """Run the benchmark's host project under gunicorn or uvicorn."""
     ports = [_get_free_port() for _number in range(WORKERS)]
     if kind == "asgi":
-        environment = environment | {"BENCHMARK_POOL": "1"}
+        environment = {**environment, "BENCHMARK_POOL": "1"}
     with ExitStack() as stack:
         running = [_run(_get_command(kind, port=port), environment=environment) for port in ports]
         processes = [stack.enter_context(each) for each in running]
@@ -120,7 +128,7 @@ def run_server(kind: str, *, environment: dict[str, str]) -> Iterator[Server]:
             _wait_for(port, process=process)
             # The first request imports the views.
             requests.get(f"http://127.0.0.1:{port}/floor/empty", timeout=START_SECONDS)
-        yield Server(processes, ports=ports)
+        yield Server(processes, kind=kind, ports=ports, upstream=upstream)
 
 
 def _get_command(kind: str, *, port: int) -> list[str]:
@@ -134,8 +142,10 @@ def _get_command(kind: str, *, port: int) -> list[str]:
 
 
 @contextmanager
-def _run(arguments: list[str], *, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment)
+def _run(
+    arguments: list[str], *, environment: Mapping[str, str] = NOTHING
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, *arguments], env={**os.environ, **environment})
     try:
         yield process
     finally:

@@ -47,12 +47,16 @@ WEBHOOK_SECRET = "whsec_benchmark"
 API_KEY = "benchmark-key"
 API_KEY_AT_STRIPE = "sk_test_benchmark"
 UPSTREAM = os.environ.get("BENCHMARK_UPSTREAM", "https://127.0.0.1:9")
+READ_TIMEOUT = os.environ.get("BENCHMARK_READ_TIMEOUT")
+if READ_TIMEOUT:
+    # Each of the requests fails then, and says so.
+    LOGGING = {"version": 1, "loggers": {"octo_stripe_gateway": {"level": "ERROR"}}}
 OCTO_STRIPE_GATEWAY = {
     "STRIPE_API_KEY": API_KEY_AT_STRIPE,
     "STRIPE_PUBLISHABLE_KEY": "pk_test_benchmark",
     "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
     "STRIPE_API_BASE": UPSTREAM,
-    "STRIPE_TIMEOUT": (3, 30),
+    "STRIPE_TIMEOUT": (3, int(READ_TIMEOUT or 30)),
     "API_GATEWAY_KEY": API_KEY,
     "THROTTLE_RATES": {},
 }

@@ -1,0 +1,87 @@
+"""Runs what was asked for, and keeps what was measured where something fails."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import DatabaseError
+from rich.progress import Progress
+
+from tests.benchmarks.cases import CASES
+from tests.benchmarks.measure import Burst, Result, measure
+from tests.benchmarks.report import Check, check_connections
+from tests.benchmarks.servers import Upstream, run_server
+from tests.benchmarks.slow import SLOWNESSES, check_ceiling, check_time_out, check_unhindered
+from tests.benchmarks.statements import count_statements
+
+FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, DatabaseError)
+MOST_REQUESTS = 12_000
+CEILING_SECONDS = 5.0
+
+
+class Run:
+    """One run: its results so far, and the reasons of what failed."""
+
+    def __init__(self, options: argparse.Namespace, *, upstream: Upstream, progress: Progress) -> None:
+        self.options = options
+        self.upstream = upstream
+        self.progress = progress
+        self.cases = [case for case in CASES if any(part in case.name for part in options.cases)]
+        self.task = progress.add_task("", total=self._count_steps())
+        self.results: list[Result] = []
+        self.checks: list[Check] = []
+        self.statements: dict[str, str] = {}
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        """Do every step, whatever became of the ones before."""
+        for kind in self.options.servers:
+            with self._catch(kind):
+                self._run_cases(kind)
+        self.checks += check_connections(self.results)
+        if not self.options.no_slow:
+            self._run_slow()
+        for case in self.cases:
+            with self._catch(f"statements of {case.name}"):
+                self.statements[case.name] = count_statements(case.work)
+
+    def _run_cases(self, kind: str) -> None:
+        with run_server(kind, upstream=self.upstream) as server:
+            for connections in self.options.connections:
+                burst = Burst(connections, self.options.seconds, MOST_REQUESTS)
+                for case in self.cases:
+                    with self._step(f"{kind}, {connections}: {case.name}"):
+                        rounds = self.options.rounds
+                        self.results.append(measure(case, server=server, burst=burst, rounds=rounds))
+
+    def _run_slow(self) -> None:
+        with self._step("threads that wait for the upstream"):
+            self.checks += check_ceiling(self.upstream, seconds=CEILING_SECONDS)
+        for slowness in SLOWNESSES:
+            with self._step(f"requests beside an upstream that takes {slowness.milliseconds} ms"):
+                rounds = self.options.rounds
+                self.checks += check_unhindered(slowness, upstream=self.upstream, rounds=rounds)
+        with self._step("an upstream that does not answer"):
+            self.checks += check_time_out(self.upstream)
+
+    def _count_steps(self) -> int:
+        options = self.options
+        slow = 0 if options.no_slow else 2 + len(SLOWNESSES)
+        return len(options.servers) * len(options.connections) * len(self.cases) + slow
+
+    @contextmanager
+    def _step(self, title: str) -> Iterator[None]:
+        self.progress.update(self.task, description=title)
+        with self._catch(title):
+            yield
+        self.progress.advance(self.task)
+
+    @contextmanager
+    def _catch(self, title: str) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            self.failures.append(f"{title}: {error}")

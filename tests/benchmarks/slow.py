@@ -1,0 +1,165 @@
+"""What an upstream that takes its time costs the requests that wait for it, and those that do not."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import stripe
+from django.db import connection
+
+from octo_stripe_gateway.conf import gateway_settings
+from tests.benchmarks.cases import CREATE, DUPLICATE, FIRST, READ, SDK_CREATE
+from tests.benchmarks.load import LoadOutcome
+from tests.benchmarks.measure import Burst, fire, prepare, run_load, send
+from tests.benchmarks.report import Check
+from tests.benchmarks.servers import THREADS, WORKERS, Server, Upstream, run_server
+
+KEPT = 0.9
+CEILING_DELAY = 200
+CEILING_CONNECTIONS = 2 * WORKERS * THREADS
+# Ends before an upstream that takes ten seconds answers.
+WINDOW = 9.0
+UNHINDERED = (READ, DUPLICATE, FIRST)
+UNHINDERED_BURST = Burst(connections=8, seconds=2.0, most=2_000)
+READ_TIMEOUT = 3
+SLACK = 2.0
+
+
+class Slowness(NamedTuple):
+    """How long the upstream takes, and how many creates wait for it: fewer than there are threads."""
+
+    milliseconds: int
+    creates: int
+
+
+# At 200 ms creates use the processor too, and more of them would hinder the others by that.
+SLOWNESSES = (Slowness(200, WORKERS), Slowness(10_000, WORKERS * THREADS // 2))
+
+
+class Comparison(NamedTuple):
+    """Requests a second without and with creates under way, and transactions that waited with these."""
+
+    alone: list[float]
+    beside: list[float]
+    waiting: int
+
+
+def check_ceiling(upstream: Upstream, *, seconds: float) -> list[Check]:
+    """Fill every thread with a create that waits, and see how near they come to never being idle."""
+    burst = Burst(CEILING_CONNECTIONS, seconds, most=1)
+    rates = []
+    with run_server("gthread", upstream=upstream) as server:
+        for work in (CREATE, SDK_CREATE):
+            send(work, server=server, burst=burst._replace(seconds=1.5))
+            with _delay(upstream, milliseconds=CEILING_DELAY):
+                rates.append(send(work, server=server, burst=burst).per_second)
+    ceiling = WORKERS * THREADS * 1000 / CEILING_DELAY
+    ours, floor = (rate / ceiling for rate in rates)
+    subject = f"create at {CEILING_DELAY} ms upstream, {WORKERS} x {THREADS} threads"
+    seen = f"{rates[0]:.0f}/s of {ceiling:.0f}: {ours:.2f} (floor {floor:.2f})"
+    return [Check(subject, seen, f"≥ {KEPT}", ours >= KEPT)]
+
+
+def check_unhindered(slowness: Slowness, *, upstream: Upstream, rounds: int) -> list[Check]:
+    """Measure what needs no Stripe with and without creates that wait for it."""
+    with run_server("gthread", upstream=upstream) as server:
+        for work in (*UNHINDERED, CREATE):
+            send(work, server=server, burst=UNHINDERED_BURST._replace(seconds=0.5))
+        comparisons = [_compare(slowness, server=server) for _round in range(rounds)]
+    checks = []
+    for number, work in enumerate(UNHINDERED):
+        alone, beside = (
+            [getattr(each, field)[number] for each in comparisons] for field in ("alone", "beside")
+        )
+        checks.append(_judge(f"{work.name} beside {_describe(slowness)}", alone=alone, beside=beside))
+    waiting = max(each.waiting for each in comparisons)
+    subject = f"transactions open during {_describe(slowness)}"
+    return [*checks, Check(subject, str(waiting), "0", waiting == 0)]
+
+
+def check_time_out(upstream: Upstream) -> list[Check]:
+    """Let every thread's create run into the time-out, and see how long that takes."""
+    retries = gateway_settings.stripe_max_network_retries
+    pauses = stripe.HTTPClient.INITIAL_DELAY * (2**retries - 1)
+    most = (1 + retries) * READ_TIMEOUT + pauses + SLACK
+    environment = {"BENCHMARK_READ_TIMEOUT": str(READ_TIMEOUT)}
+    with (
+        run_server("gthread", upstream=upstream, environment=environment) as server,
+        _delay(upstream, milliseconds=10_000),
+    ):
+        burst = Burst(WORKERS * THREADS, seconds=1.0, most=1)
+        outcome = run_load(prepare(CREATE, server=server, burst=burst))
+    longest = max(outcome.latencies)
+    subject = f"creates that Stripe leaves waiting, STRIPE_TIMEOUT {READ_TIMEOUT} s, {1 + retries} tries"
+    seen = f"{_describe_statuses(outcome)} in {longest:.1f} s"
+    met = set(outcome.statuses) == {"503"} and longest <= most
+    return [Check(subject, seen, f"503 in ≤ {most:.1f} s", met)]
+
+
+def _compare(slowness: Slowness, *, server: Server) -> Comparison:
+    alone = [send(work, server=server, burst=UNHINDERED_BURST).per_second for work in UNHINDERED]
+    orders = [prepare(work, server=server, burst=UNHINDERED_BURST) for work in UNHINDERED]
+    with _waiting_creates(slowness, server=server) as creates:
+        waiting = _count_transactions(older_than=slowness.milliseconds / 2000)
+        beside = [
+            fire(work, order=order, server=server).per_second
+            for work, order in zip(UNHINDERED, orders, strict=True)
+        ]
+        if creates.done():
+            raise RuntimeError("the creates were answered before the others were measured")
+    outcome = creates.result()
+    if set(outcome.statuses) != {"201"}:
+        raise RuntimeError(f"the creates were answered {outcome.statuses}")
+    return Comparison(alone, beside, waiting)
+
+
+@contextmanager
+def _waiting_creates(slowness: Slowness, *, server: Server) -> Iterator[Future[LoadOutcome]]:
+    burst = Burst(slowness.creates, WINDOW, most=1)
+    order = prepare(CREATE, server=server, burst=burst)
+    with _delay(server.upstream, milliseconds=slowness.milliseconds), ThreadPoolExecutor(1) as executor:
+        creates = executor.submit(run_load, order)
+        time.sleep(1.0)
+        yield creates
+
+
+@contextmanager
+def _delay(upstream: Upstream, *, milliseconds: int) -> Iterator[None]:
+    upstream.set_delay(milliseconds)
+    try:
+        yield
+    finally:
+        upstream.set_delay(0)
+
+
+def _count_transactions(*, older_than: float) -> int:
+    most = 0
+    with connection.cursor() as cursor:
+        for _look in range(20):
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'"
+                " AND now() - xact_start > make_interval(secs => %s)",
+                [older_than],
+            )
+            most = max(most, cursor.fetchone()[0])
+            time.sleep(0.02)
+    return most
+
+
+def _judge(subject: str, *, alone: Sequence[float], beside: Sequence[float]) -> Check:
+    ratio = statistics.median(slow / fast for slow, fast in zip(beside, alone, strict=True))
+    seen = f"{statistics.median(beside):,.0f}/s of {statistics.median(alone):,.0f}: {ratio:.2f}"
+    return Check(subject, seen, f"≥ {KEPT}", round(ratio, 2) >= KEPT)
+
+
+def _describe(slowness: Slowness) -> str:
+    return f"{slowness.creates} creates at {slowness.milliseconds / 1000:g} s"
+
+
+def _describe_statuses(outcome: LoadOutcome) -> str:
+    return ", ".join(f"{count} x {status}" for status, count in outcome.statuses.items())
