@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.measure import Result, Sample
-from tests.benchmarks.servers import THREADS_A_WORKER, WORKERS
+from tests.benchmarks.servers import THREADS_OF
 
 TEXT_COLUMNS = ("work", "server")
 COLUMNS = (
@@ -70,7 +70,7 @@ def check_connections(results: Sequence[Result]) -> list[Check]:
     for kind in dict.fromkeys(each.server for each in results if each.opened):
         mine = [each for each in results if each.server == kind]
         opened = sum(each.opened for each in mine)
-        most = WORKERS * THREADS_A_WORKER.get(kind, max(each.connections for each in mine) // WORKERS)
+        most = THREADS_OF.get(kind, max(each.connections for each in mine))
         checks.append(Check(f"connections to Stripe, {kind}", str(opened), f"≤ {most}", opened <= most))
     return checks
 
