@@ -21,6 +21,47 @@ CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 numbers = itertools.count(1)
 # Ids of an earlier run are in the database.
 RUN = f"{time.time_ns():x}"
+INTENT: dict[str, Any] = {
+    "object": "payment_intent",
+    "amount": 2000,
+    "amount_capturable": 0,
+    "amount_details": {"tip": {}},
+    "amount_received": 0,
+    "application": None,
+    "application_fee_amount": None,
+    "automatic_payment_methods": {"allow_redirects": "always", "enabled": True},
+    "canceled_at": None,
+    "cancellation_reason": None,
+    "capture_method": "automatic",
+    "confirmation_method": "automatic",
+    "currency": "usd",
+    "customer": None,
+    "description": None,
+    "last_payment_error": None,
+    "latest_charge": None,
+    "livemode": False,
+    "metadata": {"hotel": "Ritz"},
+    "next_action": None,
+    "on_behalf_of": None,
+    "payment_method": None,
+    "payment_method_configuration_details": {"id": "pmc_1234567890", "parent": None},
+    "payment_method_options": {
+        "card": {"installments": None, "network": None, "request_three_d_secure": "automatic"},
+        "link": {"persistent_token": None},
+    },
+    "payment_method_types": ["card", "link"],
+    "processing": None,
+    "receipt_email": None,
+    "review": None,
+    "setup_future_usage": None,
+    "shipping": None,
+    "source": None,
+    "statement_descriptor": None,
+    "statement_descriptor_suffix": None,
+    "status": "requires_payment_method",
+    "transfer_data": None,
+    "transfer_group": None,
+}
 
 
 class Upstream(asyncio.Protocol):
@@ -113,50 +154,8 @@ def make_refund(params: dict[str, list[str]]) -> Any:
 
 
 def make_intent(intent_id: str) -> dict[str, Any]:
-    return {
-        "id": intent_id,
-        "object": "payment_intent",
-        "amount": 2000,
-        "amount_capturable": 0,
-        "amount_details": {"tip": {}},
-        "amount_received": 0,
-        "application": None,
-        "application_fee_amount": None,
-        "automatic_payment_methods": {"allow_redirects": "always", "enabled": True},
-        "canceled_at": None,
-        "cancellation_reason": None,
-        "capture_method": "automatic",
-        "client_secret": f"{intent_id}_secret_0123456789abcdefghijklmno",
-        "confirmation_method": "automatic",
-        "created": int(time.time()),
-        "currency": "usd",
-        "customer": None,
-        "description": None,
-        "last_payment_error": None,
-        "latest_charge": None,
-        "livemode": False,
-        "metadata": {"hotel": "Ritz"},
-        "next_action": None,
-        "on_behalf_of": None,
-        "payment_method": None,
-        "payment_method_configuration_details": {"id": "pmc_1234567890", "parent": None},
-        "payment_method_options": {
-            "card": {"installments": None, "network": None, "request_three_d_secure": "automatic"},
-            "link": {"persistent_token": None},
-        },
-        "payment_method_types": ["card", "link"],
-        "processing": None,
-        "receipt_email": None,
-        "review": None,
-        "setup_future_usage": None,
-        "shipping": None,
-        "source": None,
-        "statement_descriptor": None,
-        "statement_descriptor_suffix": None,
-        "status": "requires_payment_method",
-        "transfer_data": None,
-        "transfer_group": None,
-    }
+    secret = f"{intent_id}_secret_0123456789abcdefghijklmno"
+    return {"id": intent_id, "client_secret": secret, "created": int(time.time()), **INTENT}
 
 
 async def serve(port: int, certificate: str) -> None:
