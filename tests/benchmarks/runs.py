@@ -12,9 +12,11 @@ from rich.progress import Progress
 
 from tests.benchmarks.cases import CASES
 from tests.benchmarks.measure import Burst, Result, measure
+from tests.benchmarks.peer import check_peer
 from tests.benchmarks.report import Check, check_connections
 from tests.benchmarks.servers import Upstream, run_server
 from tests.benchmarks.slow import SLOWNESSES, check_ceiling, check_time_out, check_unhindered
+from tests.benchmarks.start_up import check_start_up
 from tests.benchmarks.statements import count_statements
 
 FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, DatabaseError)
@@ -44,6 +46,11 @@ class Run:
         self.checks += check_connections(self.results)
         if not self.options.no_slow:
             self._run_slow()
+        if self.options.start_up:
+            with self._step("start-up"):
+                self.checks += check_start_up()
+        if self.options.dj_stripe:
+            self._run_peer()
         for case in self.cases:
             with self._catch(f"statements of {case.name}"):
                 self.statements[case.name] = count_statements(case.work)
@@ -67,10 +74,16 @@ class Run:
         with self._step("an upstream that does not answer"):
             self.checks += check_time_out(self.upstream)
 
+    def _run_peer(self) -> None:
+        with self._step("dj-stripe"):
+            seconds, rounds = self.options.seconds, self.options.rounds
+            self.checks.append(check_peer(self.upstream, seconds=seconds, rounds=rounds))
+
     def _count_steps(self) -> int:
         options = self.options
         slow = 0 if options.no_slow else 2 + len(SLOWNESSES)
-        return len(options.servers) * len(options.connections) * len(self.cases) + slow
+        cases = len(options.servers) * len(options.connections) * len(self.cases)
+        return cases + slow + int(options.dj_stripe) + int(options.start_up)
 
     @contextmanager
     def _step(self, title: str) -> Iterator[None]:

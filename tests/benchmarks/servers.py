@@ -107,7 +107,7 @@ def run_upstream() -> Iterator[Upstream]:
         authority.cert_pem.write_to_path(trusted)
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         port = _get_free_port()
-        command = ["-m", "tests.benchmarks.upstream", str(port), str(certificate)]
+        command = [sys.executable, "-m", "tests.benchmarks.upstream", str(port), str(certificate)]
         with _run(command) as process:
             _wait_for(port, process=process)
             yield Upstream(port=port, authority=str(trusted))
@@ -115,15 +115,19 @@ def run_upstream() -> Iterator[Upstream]:
 
 @contextmanager
 def run_server(
-    kind: str, *, upstream: Upstream, environment: Mapping[str, str] = NOTHING
+    kind: str,
+    *,
+    upstream: Upstream,
+    environment: Mapping[str, str] = NOTHING,
+    python: str = sys.executable,
 ) -> Iterator[Server]:
-    """Run the benchmark's host project under gunicorn or uvicorn."""
+    """Run a host project, of the settings that the environment names, under gunicorn or uvicorn."""
     ports = [_get_free_port() for _number in range(WORKERS)]
     if kind == "asgi":
         environment = {**environment, "BENCHMARK_POOL": "1"}
     with ExitStack() as stack:
-        running = [_run(_get_command(kind, port=port), environment=environment) for port in ports]
-        processes = [stack.enter_context(each) for each in running]
+        commands = [[python, *_get_arguments(kind, port=port)] for port in ports]
+        processes = [stack.enter_context(_run(each, environment=environment)) for each in commands]
         for process, port in zip(processes, ports, strict=True):
             _wait_for(port, process=process)
             # The first request imports the views.
@@ -131,7 +135,7 @@ def run_server(
         yield Server(processes, kind=kind, ports=ports, upstream=upstream)
 
 
-def _get_command(kind: str, *, port: int) -> list[str]:
+def _get_arguments(kind: str, *, port: int) -> list[str]:
     program, *options = COMMANDS[kind]
     if program == "gunicorn":
         options += ["-w", "1", "-b", f"127.0.0.1:{port}", "--backlog", "512", "--keep-alive", "60"]
@@ -143,9 +147,9 @@ def _get_command(kind: str, *, port: int) -> list[str]:
 
 @contextmanager
 def _run(
-    arguments: list[str], *, environment: Mapping[str, str] = NOTHING
+    command: list[str], *, environment: Mapping[str, str] = NOTHING
 ) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, *arguments], env={**os.environ, **environment})
+    process = subprocess.Popen(command, env={**os.environ, **environment})
     try:
         yield process
     finally:

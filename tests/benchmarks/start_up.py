@@ -1,0 +1,70 @@
+"""What the app adds to the start of a process, each time in a fresh one."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from typing import NamedTuple
+
+from tests.benchmarks.report import Check
+from tests.benchmarks.settings import INSTALLED_APPS
+
+TIMES = 7
+APP = "octo_stripe_gateway"
+WITHOUT = [app for app in INSTALLED_APPS if app != APP]
+PROGRAM = """
+import importlib, json, sys, time
+apps, modules = json.loads(sys.argv[1])
+started = time.perf_counter()
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=apps, SECRET_KEY="-", STATIC_URL="static/", USE_TZ=True)
+django.setup()
+if modules:
+    before, started = len(sys.modules), time.perf_counter()
+    for module in modules:
+        importlib.import_module(module)
+else:
+    before = 0
+milliseconds = (time.perf_counter() - started) * 1000
+print(json.dumps([milliseconds, len(sys.modules) - before, sorted(sys.modules)]))
+"""
+
+
+class StartUp(NamedTuple):
+    """What it took, median of several; the modules are counted where they were not there before."""
+
+    milliseconds: float
+    imported: int
+    modules: list[str]
+
+
+def check_start_up() -> list[Check]:
+    """Measure `django.setup()` with and without the app, and the largest packages that the app needs."""
+    app = start([*WITHOUT, APP])
+    large = [name for name in ("requests", "rest_framework", "stripe") if name in app.modules]
+    remark = f", {' and '.join(large)} among them" if large else ""
+    sdk = ["requests", "stripe"]
+    return [
+        _describe("django.setup() without the app", start_up=start(WITHOUT)),
+        _describe("django.setup() with the app", start_up=app, remark=remark),
+        _describe("without it, then requests", start_up=start(WITHOUT, modules=sdk[:1])),
+        _describe("without it, then requests and stripe", start_up=start(WITHOUT, modules=sdk)),
+        _describe("with it, then its URLs", start_up=start([*WITHOUT, APP], modules=[f"{APP}.urls"])),
+    ]
+
+
+def start(apps: list[str], *, modules: list[str] | None = None) -> StartUp:
+    """Set Django up in fresh processes; where modules are named, measure their import after it instead."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps([apps, modules or []])]
+    answers = [
+        json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _time in range(TIMES)
+    ]
+    milliseconds = statistics.median(answer[0] for answer in answers)
+    return StartUp(milliseconds, answers[0][1], answers[0][2])
+
+
+def _describe(subject: str, *, start_up: StartUp, remark: str = "") -> Check:
+    return Check(subject, f"{start_up.milliseconds:.0f} ms, {start_up.imported:,} modules{remark}")
