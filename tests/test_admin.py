@@ -19,6 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from octo_stripe_gateway import events
+from octo_stripe_gateway.admin import pagination
 from octo_stripe_gateway.admin.display import format_money, get_dashboard_url
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
@@ -83,9 +84,13 @@ def get_messages(page: Any) -> list[str]:
 
 
 def get_results(client: Client, name: str = LIST, **query: str) -> list[Any]:
+    return list(get_change_list(client, name, **query).result_list)
+
+
+def get_change_list(client: Client, name: str = LIST, **query: str) -> Any:
     page = client.get(reverse(name), query)
     assert page.status_code == 200, page
-    return list(page.context["cl"].result_list)
+    return page.context["cl"]
 
 
 class TestMoney:
@@ -169,6 +174,28 @@ class TestList:
         fill(30)
         assert (count(LIST), count(EVENTS)) == few
         assert max(few) <= 8
+
+    def test_counts_up_to_a_cap(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pagination, "MOST_COUNTED", 150)
+        make_payment.create_batch(149)
+        for count in (149, 150, 150):
+            assert get_change_list(office).result_count == count
+            make_payment()
+
+    def test_pages_end_at_the_cap(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pagination, "MOST_COUNTED", 150)
+        latest = make_payment.create_batch(160)[:9:-1]
+        assert get_results(office) == latest[:100]
+        assert get_results(office, p="2") == latest[100:150]
+        assert get_change_list(office).paginator.num_pages == 2
+        beyond = office.get(reverse(LIST), {"p": "3"})
+        assert beyond.status_code == 302
+
+    def test_counts_what_is_found(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pagination, "MOST_COUNTED", 5)
+        make_payment.create_batch(8)
+        make_payment.create_batch(3, reseller_reference="AB")
+        assert get_change_list(office, q="AB").result_count == 3
 
     @pytest.mark.parametrize(
         ("query", "expected"),

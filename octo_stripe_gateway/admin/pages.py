@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Operation
+from octo_stripe_gateway.admin.pagination import CappedPaginator
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     GatewayError,
@@ -60,6 +61,7 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
     """Shows rows, and a button and a page for each operation that one's state and one's permissions allow."""
 
     operations: ClassVar[Sequence[Operation[Any]]] = ()
+    paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     change_form_template = "admin/octo_stripe_gateway/change_form.html"
