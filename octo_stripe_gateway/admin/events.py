@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from django.contrib import admin, messages
@@ -42,10 +43,10 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     reprocess = Reprocess()
     operations = (reprocess,)
     actions = ("reprocess_selected",)
-    list_display = ("type", "state", "payment_link", "received_at", "attempts", "at_stripe")
+    list_display = ("type", "state", "payment_link", "received", "attempts", "at_stripe")
     list_filter = ("status", EventTypeFilter, "received_at", "livemode")
     ordering = ("-pk",)
-    sortable_by = ("received_at",)
+    sortable_by = ("received",)
     search_fields = ("stripe_event_id",)
     search_help_text = _("Stripe's id of the event, or what finds its payment")
     fieldsets = (
@@ -134,6 +135,12 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
         if obj.payment_id is None:
             return NOTHING
         return show_link(get_change_url(Payment, obj.payment_id, site=self.admin_site), text=obj.payment_id)
+
+    # No index is by that moment alone, and the ids are in its order.
+    @admin.display(description=_("received at"), ordering="pk")
+    def received(self, obj: WebhookEvent) -> dt.datetime:
+        """Return when it was taken in."""
+        return obj.received_at
 
     @admin.display(description=_("mode"))
     def mode(self, obj: WebhookEvent) -> SafeString:

@@ -138,15 +138,27 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='payment',
-            index=models.Index(fields=['status', 'created_at'], name='octo_payment_status'),
+            index=models.Index(condition=models.Q(('status', 'paid'), _negated=True), fields=['status', 'created_at'], name='octo_payment_status'),
         ),
         migrations.AddIndex(
             model_name='payment',
-            index=models.Index(fields=['reseller_reference'], name='octo_payment_reference', opclasses=['varchar_pattern_ops']),
+            index=models.Index(condition=models.Q(('reseller_reference', ''), _negated=True), fields=['reseller_reference'], name='octo_payment_reference', opclasses=['varchar_pattern_ops']),
         ),
         migrations.AddIndex(
             model_name='payment',
-            index=models.Index(fields=['stripe_charge_id'], name='octo_payment_charge', opclasses=['varchar_pattern_ops']),
+            index=models.Index(condition=models.Q(('stripe_charge_id', ''), _negated=True), fields=['stripe_charge_id'], name='octo_payment_charge', opclasses=['varchar_pattern_ops']),
+        ),
+        migrations.AddIndex(
+            model_name='payment',
+            index=models.Index(condition=models.Q(('disputed', True)), fields=['id'], name='octo_payment_disputed'),
+        ),
+        migrations.AddIndex(
+            model_name='payment',
+            index=models.Index(condition=models.Q(('mismatch', ''), _negated=True), fields=['id'], name='octo_payment_mismatch'),
+        ),
+        migrations.AddIndex(
+            model_name='payment',
+            index=models.Index(condition=models.Q(('livemode', False)), fields=['id'], name='octo_payment_test'),
         ),
         migrations.AddConstraint(
             model_name='payment',
@@ -167,6 +179,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='webhookevent',
             index=models.Index(fields=['status', 'received_at'], name='octo_webhook_event_status'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookevent',
+            index=models.Index(condition=models.Q(('livemode', False)), fields=['id'], name='octo_webhook_event_test'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookevent',
+            index=models.Index(condition=models.Q(('type__in', ['charge.dispute.closed', 'charge.dispute.created', 'charge.dispute.updated', 'charge.refund.updated', 'payment_intent.amount_capturable_updated', 'payment_intent.canceled', 'payment_intent.processing', 'refund.failed'])), fields=['type', 'id'], name='octo_webhook_event_rare'),
         ),
         migrations.AddConstraint(
             model_name='webhookevent',
