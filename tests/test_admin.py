@@ -282,6 +282,12 @@ class TestSearch:
         assert "Seq Scan" not in plan
         assert "octo_payment_reference" in plan
 
+    def test_sorts_events_by_when_they_came(self, office: Client) -> None:
+        events = make_event.create_batch(3)
+        columns = get_change_list(office, EVENTS).list_display
+        assert get_results(office, EVENTS, o=f"{columns.index('received')}") == events
+        assert get_results(office, EVENTS, o=f"-{columns.index('received')}") == events[::-1]
+
     def test_finds_events_by_their_payment(self, office: Client) -> None:
         event = make_event()
         make_event.create_batch(2)
