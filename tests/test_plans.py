@@ -331,6 +331,7 @@ def test_admin_search(by: str, name: str, admin_client: Client) -> None:
 
 
 def test_admin_reprocesses_all_events(admin_client: Client) -> None:
+    WebhookEventFactory.create(failed=True)
     body = {"action": "reprocess_selected", "_selected_action": "1", "select_across": "1"}
     with planned("reprocess all"):
         assert admin_client.post(f"{LISTS}webhookevent/", body).status_code == 200
