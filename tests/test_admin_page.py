@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,21 +12,12 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 from tests.api import GatewayApi
+from tests.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser
 from tests.shop.models import Booking, Ticket
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
-
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-SCREENSHOTS = Path(__file__).parent.parent / ".screenshots"
-DESK: Any = {"width": 1280, "height": 900}
-PHONE: Any = {"width": 390, "height": 844}
 LOOKS: Any = (
     ("phone-dark", PHONE, "dark"),
     ("phone", PHONE, "light"),
@@ -42,8 +31,7 @@ make_payment: Any = PaymentFactory
 make_event: Any = WebhookEventFactory
 
 pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(BROWSER is None, reason="neither Chromium nor Chrome is installed"),
+    *MARKS,
     pytest.mark.django_db(transaction=True),
     pytest.mark.urls("tests.admin_urls"),
 ]
@@ -114,12 +102,10 @@ def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) ->
 @pytest.fixture
 def office(payments: list[Payment], live_server: Any) -> Iterator[Office]:
     problems: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+    with open_browser() as browser:
         page = browser.new_page(locale="en-GB")
         page.on("pageerror", lambda error: problems.append(str(error)))
         yield Office(page, url=live_server.url)
-        browser.close()
     assert problems == []
 
 

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.demo import ROOT, Demo
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+from tests.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser, sync_api
+from tests.demo import Demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-SCREENSHOTS = ROOT / ".screenshots"
-DESK = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
 PAYS = "4242424242424242"
 IS_DECLINED = "4000000000000002"
 ASKS = "4000002500003155"
 
 pytest_plugins = ["tests.demo_plugin"]
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(BROWSER is None, reason="neither Chromium nor Chrome is installed"),
-]
+pytestmark = MARKS
 
 
 class Shop:
@@ -89,14 +76,12 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
-def viewport() -> dict[str, int]:
+def viewport() -> Any:
     return DESK
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import http.server
-import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+from tests.browser import MARKS, open_browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,12 +17,7 @@ if TYPE_CHECKING:
 
     from octo_stripe_gateway.testing.emulator import StripeEmulator
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+pytestmark = MARKS
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Pay</title>
 <h1>Pay</h1><div id="element"></div><script src="%s/stripe.js"></script>"""
@@ -46,10 +40,8 @@ CONFIRM_CARD = """() => stripe.confirmCardPayment(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
