@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from django.test import Client
 
-from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+
+When = Literal["before", "after"]
 
 
 class GatewayApi:
@@ -69,17 +71,28 @@ class GatewayApi:
             headers={"Stripe-Signature": signature},
         )
 
-    def paid(self, stripe: StripeEmulator, body: Any = None) -> Any:
-        """Create a payment, pay it, complete it, and return its JSON."""
+    def paid_at_stripe(self, stripe: StripeEmulator, body: Any = None) -> Any:
+        """Create a payment, pay it, and return its JSON; the ledger has yet to hear of it."""
         payment = self.create(body).json()
         stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_visa")
-        return self.complete(payment).json()
+        return payment
+
+    def paid(self, stripe: StripeEmulator, body: Any = None) -> Any:
+        """Create a payment, pay it, complete it, and return its JSON."""
+        return self.complete(self.paid_at_stripe(stripe, body)).json()
 
     def authorized(self, stripe: StripeEmulator, body: Any = None) -> Any:
         """Create a payment to be captured later, authorize it, complete it, and return its JSON."""
         return self.paid(
             stripe, {"amount": 2000, "currency": "usd", "captureMethod": "manual", **(body or {})}
         )
+
+    def unanswered_refund(self, stripe: StripeEmulator, body: Any = None, *, when: When = "before") -> Any:
+        """Pay, ask for a refund that Stripe doesn't answer, and return the payment's JSON."""
+        payment = self.paid(stripe)
+        stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when=when))
+        assert self.refund(payment, body).status_code == 503
+        return payment
 
 
 def _dump(body: Any) -> str:

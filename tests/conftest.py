@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.api import GatewayApi
 
 pytest_plugins = ["octo_stripe_gateway.testing.pytest_plugin"]
@@ -28,6 +30,12 @@ def configure(settings: Any) -> Callable[..., None]:
         settings.OCTO_STRIPE_GATEWAY = {name: value for name, value in changed.items() if value is not None}
 
     return change
+
+
+@pytest.fixture
+def payment(db: None) -> Payment:
+    """The pending payment that the objects made in `tests.objects` are about."""
+    return PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
 
 
 @pytest.fixture

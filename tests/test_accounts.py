@@ -35,8 +35,7 @@ def test_the_host_chooses_keys_and_account(api: GatewayApi, stripe: StripeEmulat
 def test_a_connected_accounts_payment_goes_through_all_of_its_life(
     api: GatewayApi, stripe: StripeEmulator
 ) -> None:
-    payment = api.create({"amount": 500, "currency": "jpy"}).json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = api.paid_at_stripe(stripe, {"amount": 500, "currency": "jpy"})
     assert api.complete(payment).json()["status"] == "CONFIRMED"
     assert api.refund(payment).json()["status"] == "REFUNDED"
     assert {answer.status_code for answer in api.deliver(stripe)} == {200}
@@ -45,8 +44,7 @@ def test_a_connected_accounts_payment_goes_through_all_of_its_life(
 
 
 def test_an_event_finds_its_account(api: GatewayApi, stripe: StripeEmulator) -> None:
-    payment = api.create({"amount": 500, "currency": "jpy"}).json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = api.paid_at_stripe(stripe, {"amount": 500, "currency": "jpy"})
     api.deliver(stripe, "payment_intent.succeeded")
     assert api.retrieve(payment).json()["status"] == "CONFIRMED"
 

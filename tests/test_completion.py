@@ -39,9 +39,7 @@ def refuse(booking: Booking, payment: Payment) -> None:
 
 def create(api: GatewayApi, stripe: StripeEmulator, **body: Any) -> Any:
     booking = Booking.objects.create()
-    payment = api.create({"payable": {"type": "booking", "id": booking.pk}, **body}).json()
-    stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_visa")
-    return payment
+    return api.paid_at_stripe(stripe, {"payable": {"type": "booking", "id": booking.pk}, **body})
 
 
 def test_a_willing_host_is_asked_once_under_the_lock(

@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from octo_stripe_gateway.models import IdempotencyKey, Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.api import GatewayApi
 from tests.ledger import assert_ledger_equals
+from tests.receivers import listening
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -47,15 +49,11 @@ def no_deadlocks() -> Iterator[None]:
 def heard() -> Iterator[Counter[str]]:
     """Counts the signals that were sent."""
     counts: Counter[str] = Counter()
-    receivers = []
-    for name in ("created", "succeeded", "canceled", "refunded", "mismatched"):
-        signal = getattr(signals, f"payment_{name}")
-        receiver = count_into(counts, name=name)
-        signal.connect(receiver, weak=False)
-        receivers.append((signal, receiver))
-    yield counts
-    for signal, receiver in receivers:
-        signal.disconnect(receiver)
+    with ExitStack() as stack:
+        for name in ("created", "succeeded", "canceled", "refunded", "mismatched"):
+            signal = getattr(signals, f"payment_{name}")
+            stack.enter_context(listening(signal, count_into(counts, name=name)))
+        yield counts
 
 
 def count_into(counts: Counter[str], *, name: str) -> Callable[..., None]:
@@ -129,8 +127,7 @@ def test_partial_refunds_each_with_a_key_are_all_made(api: GatewayApi, stripe: S
 def test_complete_webhook_and_reconcile_agree(
     api: GatewayApi, stripe: StripeEmulator, heard: Counter[str]
 ) -> None:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = api.paid_at_stripe(stripe)
     signed = stripe.signed("payment_intent.succeeded")
     works: list[Work] = [
         lambda api: api.complete(payment),
@@ -227,8 +224,7 @@ def test_refund_races_its_own_event(api: GatewayApi, stripe: StripeEmulator, hea
 def test_same_event_is_processed_once(
     known: bool, api: GatewayApi, stripe: StripeEmulator, heard: Counter[str]
 ) -> None:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    api.paid_at_stripe(stripe)
     if not known:
         Payment.objects.update(stripe_payment_intent_id=None)
     signed = stripe.signed("payment_intent.succeeded")
@@ -240,8 +236,7 @@ def test_same_event_is_processed_once(
 
 
 def test_event_that_meets_the_creations_answer_is_processed(api: GatewayApi, stripe: StripeEmulator) -> None:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = api.paid_at_stripe(stripe)
     signed = stripe.signed("payment_intent.succeeded")
     Payment.objects.update(stripe_payment_intent_id=None)
     with ThreadPoolExecutor(1) as pool:
@@ -257,8 +252,7 @@ def test_event_that_meets_the_creations_answer_is_processed(api: GatewayApi, str
 
 
 def test_all_events_of_a_payment_arrive_at_once(api: GatewayApi, stripe: StripeEmulator) -> None:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = api.paid_at_stripe(stripe)
     for amount in (300, 400, 500):
         stripe.refund(payment["stripePaymentIntentId"], amount=amount)
     signed = [stripe.signed(event) for event in stripe.events] * 5

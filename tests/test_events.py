@@ -28,11 +28,6 @@ pytestmark = pytest.mark.django_db
 SUCCESS = "payment_intent.succeeded"
 
 
-@pytest.fixture
-def payment() -> Payment:
-    return PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
-
-
 def read_back(payload: dict[str, Any]) -> WebhookEvent:
     return WebhookEvent.objects.get(stripe_event_id=payload["id"])
 

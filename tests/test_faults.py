@@ -7,7 +7,7 @@ import datetime as dt
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import stripe as sdk
@@ -20,12 +20,10 @@ from octo_stripe_gateway.facts import REFUND_METADATA_KEY
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator.idempotency import Answer
-from tests.api import GatewayApi
+from tests.api import GatewayApi, When
 from tests.ledger import assert_ledger_equals
 
 pytestmark = pytest.mark.django_db
-
-When = Literal["before", "after"]
 
 KEY = {"Idempotency-Key": "the-client's"}
 UUID = "a3bb189e-8bf9-4c3f-9f3c-2d0a2b1b0001"
@@ -57,45 +55,33 @@ class Call:
     refunds: tuple[int, ...] = ()
 
 
-def get_nothing(api: GatewayApi, stripe: StripeEmulator) -> Any:
-    return None
-
-
-def create_and_pay(api: GatewayApi, stripe: StripeEmulator) -> Any:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
-    return payment
-
-
-def pay(api: GatewayApi, stripe: StripeEmulator) -> Any:
-    return api.paid(stripe)
-
-
-def authorize(api: GatewayApi, stripe: StripeEmulator) -> Any:
-    return api.authorized(stripe)
-
-
-def leave_refund_unanswered(api: GatewayApi, stripe: StripeEmulator) -> Any:
-    payment = api.paid(stripe)
-    stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when="after"))
-    assert api.refund(payment, {"amount": 500}).status_code == 503
-    return payment
-
-
 CALLS = {
     "create": Call(
-        "POST", r"/v1/payment_intents$", get_nothing, lambda api, _: api.create(CREATION), done="pending"
+        "POST",
+        r"/v1/payment_intents$",
+        lambda _api, _stripe: None,
+        lambda api, _: api.create(CREATION),
+        done="pending",
     ),
     "retrieve": Call(
-        "GET", "/v1/payment_intents/", create_and_pay, lambda api, one: api.complete(one), done="paid"
+        "GET",
+        "/v1/payment_intents/",
+        GatewayApi.paid_at_stripe,
+        lambda api, one: api.complete(one),
+        done="paid",
     ),
     "refund": Call(
-        "POST", "/v1/refunds", pay, lambda api, one: api.refund(one), done="refunded", refunds=(2000,)
+        "POST",
+        "/v1/refunds",
+        GatewayApi.paid,
+        lambda api, one: api.refund(one),
+        done="refunded",
+        refunds=(2000,),
     ),
     "look for a refund": Call(
         "GET",
         "/v1/refunds",
-        leave_refund_unanswered,
+        lambda api, stripe: api.unanswered_refund(stripe, {"amount": 500}, when="after"),
         lambda api, one: api.refund(one, {"amount": 500}),
         done="paid",
         refunds=(500,),
@@ -103,12 +89,16 @@ CALLS = {
     "capture": Call(
         "POST",
         "/v1/payment_intents/.*/capture",
-        authorize,
+        GatewayApi.authorized,
         lambda api, one: api.capture(one, {"amount": 700}),
         done="paid",
     ),
     "cancel": Call(
-        "POST", "/v1/payment_intents/.*/cancel", authorize, lambda api, one: api.cancel(one), done="canceled"
+        "POST",
+        "/v1/payment_intents/.*/cancel",
+        GatewayApi.authorized,
+        lambda api, one: api.cancel(one),
+        done="canceled",
     ),
 }
 
@@ -194,9 +184,7 @@ def test_stripe_may_be_down_for_a_while(
 def test_forgotten_key_makes_no_second_refund(
     when: When, heal: str, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
-    payment = api.paid(stripe)
-    stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when=when))
-    assert api.refund(payment, {"amount": 500}).status_code == 503
+    payment = api.unanswered_refund(stripe, {"amount": 500}, when=when)
     stripe.forget_idempotency_keys()
     if heal == "retry":
         assert api.refund(payment, {"amount": 500}).status_code == 200
@@ -207,9 +195,7 @@ def test_forgotten_key_makes_no_second_refund(
 
 
 def test_fault_that_stripe_keeps_for_a_refund_not_made(api: GatewayApi, stripe: StripeEmulator) -> None:
-    payment = api.paid(stripe)
-    stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
-    assert api.refund(payment, {"amount": 500}).status_code == 503
+    payment = api.unanswered_refund(stripe, {"amount": 500})
     keep_fault(stripe, key=f"{Refund.objects.get().uuid}-0")
     assert api.refund(payment, {"amount": 500}).status_code == 200
     assert Refund.objects.get().stripe_attempt == 1
@@ -236,16 +222,14 @@ def test_refund_that_stripe_refuses_gives_its_amount_back(api: GatewayApi, strip
 
 
 def test_refused_search_for_a_refund_gives_nothing_back(api: GatewayApi, stripe: StripeEmulator) -> None:
-    payment = leave_refund_unanswered(api, stripe)
+    payment = api.unanswered_refund(stripe, {"amount": 500}, when="after")
     stripe.add_fault(Fault(method="GET", path="/v1/refunds", status=404))
     assert api.refund(payment, {"amount": 500}).status_code == 400
     assert Payment.objects.get().amount_reserved == 500
 
 
 def test_key_spent_on_another_request_gives_nothing_back(api: GatewayApi, stripe: StripeEmulator) -> None:
-    payment = api.paid(stripe)
-    stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
-    assert api.refund(payment, {"amount": 500}).status_code == 503
+    payment = api.unanswered_refund(stripe, {"amount": 500})
     keep_fault(stripe, key=f"{Refund.objects.get().uuid}-0", params={"amount": 1})
     assert api.refund(payment, {"amount": 500}).status_code == 503
     assert Payment.objects.get().amount_reserved == 500
@@ -257,9 +241,7 @@ def test_key_spent_on_another_request_gives_nothing_back(api: GatewayApi, stripe
 def test_stale_refund_is_given_up_unless_stripe_has_it(
     when: When, status: str, refunded: int, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
-    payment = api.paid(stripe)
-    stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when=when))
-    api.refund(payment, {"amount": 500})
+    api.unanswered_refund(stripe, {"amount": 500}, when=when)
     make_stale(Refund)
     stripe.forget_idempotency_keys()
     call_command("reconcile_payments", "--older-than", "0")
@@ -360,8 +342,7 @@ def test_capture_after_the_authorization_is_gone_is_refused_and_seen(
 
 
 def test_cancellation_that_came_too_late_is_refused_and_seen(api: GatewayApi, stripe: StripeEmulator) -> None:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = api.paid_at_stripe(stripe)
     assert api.cancel(payment).status_code == 400
     assert Payment.objects.get().status == "paid"
     assert_ledger_equals(stripe)

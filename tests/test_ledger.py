@@ -7,17 +7,12 @@ import pytest
 from octo_stripe_gateway import services
 from octo_stripe_gateway.facts import ChargeFact, PaymentIntentFact, RefundFact
 from octo_stripe_gateway.models import Payment, Refund
-from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory
+from octo_stripe_gateway.testing.factories import RefundFactory
 from tests.objects import SECOND, make_charge, make_intent, make_paid_intent, make_refund
 
 pytestmark = pytest.mark.django_db
 
 AS_OF = SECOND * 1000
-
-
-@pytest.fixture
-def payment() -> Payment:
-    return PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
 
 
 def apply_intent(payment: Payment, stripe_object: Any) -> str:

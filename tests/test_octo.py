@@ -241,8 +241,7 @@ class TestCardPayment:
     def test_completion_may_replay_it(
         self, replayed: dict[str, Any], api: GatewayApi, stripe: StripeEmulator
     ) -> None:
-        payment = api.create().json()
-        stripe.confirm(payment["stripePaymentIntentId"])
+        payment = api.paid_at_stripe(stripe)
         if replayed.get("stripe", {}).get("paymentIntent"):
             replayed = {**replayed, "stripe": {"paymentIntent": payment["stripePaymentIntentId"]}}
         answer = api.complete(payment, {"cardPayment": replayed})
@@ -278,8 +277,7 @@ class TestCardPayment:
         configure: Configure,
     ) -> None:
         configure(STRICT_OCTO=strict)
-        payment = api.create().json()
-        stripe.confirm(payment["stripePaymentIntentId"])
+        payment = api.paid_at_stripe(stripe)
         asked = len(stripe.requests)
         answer = api.complete(payment, {"cardPayment": replayed})
         assert (answer.status_code, answer.json()["error"]) == (400 if strict else status, code)
@@ -423,8 +421,7 @@ class TestStrict:
         assert (answer.status_code, answer.json()["status"]) == (200, status)
 
     def test_stripe_s_event_is_taken_in_as_ever(self, api: GatewayApi, stripe: StripeEmulator) -> None:
-        payment = api.create().json()
-        stripe.confirm(payment["stripePaymentIntentId"])
+        payment = api.paid_at_stripe(stripe)
         assert {answer.status_code for answer in api.deliver(stripe)} == {200}
         assert api.retrieve(payment).json()["status"] == "CONFIRMED"
 

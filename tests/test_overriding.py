@@ -41,8 +41,7 @@ def test_a_host_handles_more_types_of_events(
 def test_a_hosts_handler_comes_after_ours_and_once(
     api: GatewayApi, stripe: StripeEmulator, handled: list[tuple[str, Payment | None]]
 ) -> None:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    api.paid_at_stripe(stripe)
     api.deliver(stripe, "payment_intent.succeeded")
     api.deliver(stripe, "payment_intent.succeeded")
     ((event_type, seen),) = handled
@@ -53,8 +52,7 @@ def test_a_handler_that_breaks_fails_the_event_and_nothing_is_applied(
     api: GatewayApi, stripe: StripeEmulator, handled: list[Any]
 ) -> None:
     events.register("payment_intent.succeeded")(lambda _event, _payment: 1 / 0)
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = api.paid_at_stripe(stripe)
     assert api.deliver(stripe, "payment_intent.succeeded")[0].status_code == 500
     assert api.retrieve(payment).json()["status"] == "PENDING"
     assert WebhookEvent.objects.get().status == "failed"

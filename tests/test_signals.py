@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -10,7 +11,6 @@ from django.dispatch import Signal
 from octo_stripe_gateway import events, services, signals
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.objects import (
     make_charge,
     make_declined_intent,
@@ -20,6 +20,7 @@ from tests.objects import (
     make_paid_intent,
     make_refund,
 )
+from tests.receivers import listening
 
 ALL = {name: signal for name, signal in vars(signals).items() if isinstance(signal, Signal)}
 SUCCESS = make_paid_intent()
@@ -41,17 +42,10 @@ def heard() -> Iterator[list[str]]:
 
         return receive
 
-    receivers = {name: listen(name) for name in ALL}
-    for name, receive in receivers.items():
-        ALL[name].connect(receive)
-    yield names
-    for name, receive in receivers.items():
-        ALL[name].disconnect(receive)
-
-
-@pytest.fixture
-def payment(db: None) -> Payment:
-    return PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
+    with ExitStack() as stack:
+        for name, signal in ALL.items():
+            stack.enter_context(listening(signal, listen(name)))
+        yield names
 
 
 @pytest.fixture
@@ -168,16 +162,14 @@ def test_creation_and_the_whole_life_are_announced_in_order(heard: list[str], st
 
 
 @pytest.mark.django_db(transaction=True)
-def test_receiver_that_raises_spoils_nothing(heard: list[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_receiver_that_raises_spoils_nothing(
+    payment: Payment, heard: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(**kwargs: Any) -> None:
         raise RuntimeError("the host's own bug")
 
-    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
-    signals.payment_succeeded.connect(fail)
-    try:
+    with listening(signals.payment_succeeded, fail):
         event = events.receive_event(make_event("payment_intent.succeeded", SUCCESS))
-    finally:
-        signals.payment_succeeded.disconnect(fail)
     assert (event.status, Payment.objects.get().status) == ("processed", "paid")
     assert heard == ["succeeded"]
     assert "the host's own bug" in caplog.text

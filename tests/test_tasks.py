@@ -16,7 +16,6 @@ from octo_stripe_gateway import events
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.api import GatewayApi
 from tests.objects import make_event, make_paid_intent
 
@@ -65,8 +64,7 @@ def queue(use: Callable[[str], None]) -> Callable[[], Any]:
 def test_event_is_answered_first_and_processed_by_a_worker(
     api: GatewayApi, stripe: StripeEmulator, queue: Callable[[], Any]
 ) -> None:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_visa")
+    payment = api.paid_at_stripe(stripe)
     (answer,) = api.deliver(stripe, "payment_intent.succeeded")
     assert (answer.status_code, answer.json()["status"]) == (200, "received")
     assert api.retrieve(payment).json()["status"] == "PENDING"
@@ -80,8 +78,7 @@ def test_event_is_answered_first_and_processed_by_a_worker(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_redelivery_before_the_worker_came_is_harmless(queue: Callable[[], Any]) -> None:
-    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
+def test_redelivery_before_the_worker_came_is_harmless(payment: Payment, queue: Callable[[], Any]) -> None:
     payload = make_event("payment_intent.succeeded", make_paid_intent())
     for _ in range(3):
         assert events.receive_event(payload).status == "received"
@@ -93,8 +90,9 @@ def test_redelivery_before_the_worker_came_is_harmless(queue: Callable[[], Any])
 
 
 @pytest.mark.django_db(transaction=True)
-def test_failure_in_the_worker_is_on_the_event_and_on_the_task(queue: Callable[[], Any]) -> None:
-    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
+def test_failure_in_the_worker_is_on_the_event_and_on_the_task(
+    payment: Payment, queue: Callable[[], Any]
+) -> None:
     payload = make_event("payment_intent.succeeded", make_paid_intent(amount=None))
     events.receive_event(payload)
     call_command(*WORKER)
@@ -108,18 +106,16 @@ def test_failure_in_the_worker_is_on_the_event_and_on_the_task(queue: Callable[[
 
 
 @pytest.mark.django_db
-def test_immediate_backend_processes_at_once(use: Callable[[str], None]) -> None:
+def test_immediate_backend_processes_at_once(payment: Payment, use: Callable[[str], None]) -> None:
     use("Immediate")
-    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
     events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
     assert Payment.objects.get().status == "paid"
     assert WebhookEvent.objects.get().status == "processed"
 
 
 @pytest.mark.django_db
-def test_event_waits_where_nothing_works_the_queue(use: Callable[[str], None]) -> None:
+def test_event_waits_where_nothing_works_the_queue(payment: Payment, use: Callable[[str], None]) -> None:
     use("Dummy")
-    PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
     events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
     assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("received", "pending")
     call_command("process_webhook_events", older_than=0)

@@ -17,6 +17,7 @@ from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.api import GatewayApi
+from tests.receivers import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,23 +29,6 @@ on_postgresql = pytest.mark.skipif(
 
 Prepare = Callable[[GatewayApi, StripeEmulator], Any]
 Request = Callable[[GatewayApi, Any], Any]
-
-
-def get_nothing(api: GatewayApi, stripe: StripeEmulator) -> Any:
-    return None
-
-
-def create_and_pay(api: GatewayApi, stripe: StripeEmulator) -> Any:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
-    return payment
-
-
-def leave_refund_unanswered(api: GatewayApi, stripe: StripeEmulator) -> Any:
-    payment = api.paid(stripe)
-    stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
-    assert api.refund(payment).status_code == 503
-    return payment
 
 
 def refuse_next(path: str) -> Callable[[GatewayApi, StripeEmulator], Any]:
@@ -62,17 +46,22 @@ CAPTURE, CANCEL = "/v1/payment_intents/.*/capture", "/v1/payment_intents/.*/canc
 
 # What is asked of the API, of which payment, and the call that Stripe holds meanwhile.
 HELD: dict[str, tuple[Prepare, Request, str, str]] = {
-    "create": (get_nothing, lambda api, _: api.create(), "POST", "/v1/payment_intents$"),
-    "complete": (create_and_pay, lambda api, one: api.complete(one), "GET", "/v1/payment_intents/"),
+    "create": (lambda _api, _stripe: None, lambda api, _: api.create(), "POST", "/v1/payment_intents$"),
+    "complete": (
+        GatewayApi.paid_at_stripe,
+        lambda api, one: api.complete(one),
+        "GET",
+        "/v1/payment_intents/",
+    ),
     "refund": (GatewayApi.paid, lambda api, one: api.refund(one), "POST", "/v1/refunds"),
     "resume a refund, looking": (
-        leave_refund_unanswered,
+        GatewayApi.unanswered_refund,
         lambda api, one: api.refund(one),
         "GET",
         "/v1/refunds",
     ),
     "resume a refund, asking": (
-        leave_refund_unanswered,
+        GatewayApi.unanswered_refund,
         lambda api, one: api.refund(one),
         "POST",
         "/v1/refunds",
@@ -92,13 +81,13 @@ HELD: dict[str, tuple[Prepare, Request, str, str]] = {
         "/v1/payment_intents/",
     ),
     "reconcile": (
-        create_and_pay,
+        GatewayApi.paid_at_stripe,
         lambda _, one: services.reconcile_payment(Payment.objects.get(pk=one["id"])),
         "GET",
         "/v1/payment_intents/",
     ),
     "reconcile a refund": (
-        leave_refund_unanswered,
+        GatewayApi.unanswered_refund,
         lambda _, one: services.reconcile_payment(Payment.objects.get(pk=one["id"])),
         "POST",
         "/v1/refunds",
@@ -218,7 +207,7 @@ def test_receiver_that_raises_harms_nothing(name: str, api: GatewayApi, stripe: 
 def test_change_that_is_rolled_back_is_not_announced(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payment = create_and_pay(api, stripe)
+    payment = api.paid_at_stripe(stripe)
     heard: list[Any] = []
 
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -266,13 +255,3 @@ def run_and_disconnect(work: Callable[[], Any]) -> Any:
         return work()
     finally:
         connections.close_all()
-
-
-@contextmanager
-def listening(signal: Signal, receiver: Callable[..., None]) -> Iterator[None]:
-    """Connect a receiver to a signal for the block."""
-    signal.connect(receiver, weak=False)
-    try:
-        yield
-    finally:
-        signal.disconnect(receiver)

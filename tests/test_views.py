@@ -248,8 +248,7 @@ def test_unpaid_payment_stays_pending_when_completed(
 def test_paid_payment_is_confirmed_when_completed_however_often(
     method: str, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
-    payment = api.create().json()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = api.paid_at_stripe(stripe)
     answers = [api.request(method, f"/payments/{payment['id']}/complete") for _ in range(2)]
     assert [answer.json()["status"] for answer in answers] == ["CONFIRMED", "CONFIRMED"]
     assert answers[0].json()["refundable"] is True
