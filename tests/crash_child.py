@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import django
@@ -85,14 +85,19 @@ def run(job: dict[str, Any]) -> None:
     assassin.called = not job["call"]
     assassin.watch_calls(stripe.RequestsClient)
     assassin.watch_commits(connection)
-    response = Client().generic(
-        job["method"],
-        job["path"],
-        job["body"],
-        content_type="application/json",
-        headers=job["headers"],
-    )
+    response = send(job, client=Client())
     sys.stderr.write(f"{response.status_code} {response.content.decode()}\n")
+
+
+def send(request: Mapping[str, Any], *, client: Any) -> Any:
+    """Send a request that was described in JSON, and return the response."""
+    return client.generic(
+        request["method"],
+        request["path"],
+        request["body"],
+        content_type="application/json",
+        headers=request["headers"],
+    )
 
 
 def main(*, database: str) -> None:

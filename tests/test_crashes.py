@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from django.db import connection
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.api import GatewayApi
-from tests.crash_child import POINTS
+from tests.crash_child import POINTS, send
 from tests.ledger import assert_ledger_equals
 
 pytestmark = [
@@ -271,16 +271,17 @@ def test_client_may_repeat_by_key_after_reconciliation(
 
 def prepare(operation: Operation, *, api: GatewayApi, stripe: StripeEmulator) -> dict[str, Any]:
     """Bring a payment to where the operation starts, and return the request for it."""
-    payment: dict[str, Any] = {}
-    if operation.start in {"unpaid", "paid at Stripe", "refunded at Stripe"}:
-        payment = api.create().json()
-    if operation.start in {"paid at Stripe", "refunded at Stripe"}:
-        stripe.confirm(payment["stripePaymentIntentId"])
+    starts: dict[str, Callable[[], dict[str, Any]]] = {
+        "nothing": dict,
+        "unpaid": lambda: api.create().json(),
+        "authorized": lambda: api.authorized(stripe),
+        "paid at Stripe": lambda: api.paid_at_stripe(stripe),
+        "paid": lambda: api.paid(stripe),
+        "refunded at Stripe": lambda: api.paid(stripe),
+    }
+    payment = starts[operation.start]()
     if operation.start == "refunded at Stripe":
-        api.complete(payment)
         stripe.refund(payment["stripePaymentIntentId"], amount=800)
-    if operation.start in {"paid", "authorized"}:
-        payment = getattr(api, operation.start)(stripe)
     return get_request(operation, payment=payment, stripe=stripe)
 
 
@@ -298,13 +299,7 @@ def get_request(operation: Operation, *, payment: dict[str, Any], stripe: Stripe
 
 
 def assert_retry_ends(operation: Operation, *, request: dict[str, Any], point: str, api: GatewayApi) -> None:
-    response = api.client.generic(
-        request["method"],
-        request["path"],
-        request["body"],
-        content_type="application/json",
-        headers=request["headers"],
-    )
+    response = send(request, client=api.client)
     usual = 201 if operation.start == "nothing" else 200
     expected = operation.repeated_status if point == "applied" else usual
     assert response.status_code == expected, response.content
