@@ -8,7 +8,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.crypto import get_random_string
 
-from octo_stripe_gateway.models import PaymentRelation
+from octo_stripe_gateway.exceptions import PaymentRefusedError
+from octo_stripe_gateway.models import Payment, PaymentRelation
 
 REFERENCE_LENGTH = 8
 UNMISTAKABLE = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -66,3 +67,9 @@ class Booking(models.Model):
     def get_payment_amount(self) -> tuple[int, str]:
         """Tell the payment API the price, so that no browser can."""
         return self.amount, self.currency
+
+    def on_payment_completed(self, payment: Payment) -> None:
+        """Confirm the booking, or refuse money that it doesn't wait for: it is paid already, or given up."""
+        waiting = Booking.objects.filter(pk=self.pk, status=self.Status.PENDING)
+        if not waiting.update(status=self.Status.CONFIRMED):
+            raise PaymentRefusedError("This booking is not waiting for a payment.")

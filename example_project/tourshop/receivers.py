@@ -1,7 +1,7 @@
-"""What happens to a booking when something happens to its payment, whoever found that out.
+"""What happens to a booking when its money goes back, whoever sent it.
 
-Signals are sent after commit, once per change: after the page's `complete`, after Stripe's webhook, after
-a refund here or in Stripe's dashboard.
+Signals are sent after commit, once per change: after a refund here or in Stripe's dashboard, or a payment
+given up. What must not lag behind the payment is in `Booking.on_payment_completed`.
 """
 
 from typing import Any
@@ -9,20 +9,16 @@ from typing import Any
 from django.dispatch import receiver
 
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.signals import payment_canceled, payment_refunded, payment_succeeded
+from octo_stripe_gateway.signals import payment_canceled, payment_refunded
 from tourshop.models import Booking
 
-
-@receiver(payment_succeeded)
-def confirm_booking(payment: Payment, **_kwargs: Any) -> None:
-    """Confirm the booking that has been paid for."""
-    Booking.objects.filter(payments=payment, status=Booking.Status.PENDING).update(
-        status=Booking.Status.CONFIRMED
-    )
+GONE = (Payment.Status.REFUNDED, Payment.Status.CANCELED)
+SECURED = (Payment.Status.PAID, Payment.Status.AUTHORIZED)
 
 
 @receiver([payment_refunded, payment_canceled])
 def cancel_booking(payment: Payment, **_kwargs: Any) -> None:
-    """Cancel the booking whose money went back in full, or never came; a part of it changes nothing."""
-    if payment.status in {Payment.Status.REFUNDED, Payment.Status.CANCELED}:
-        Booking.objects.filter(payments=payment).update(status=Booking.Status.CANCELLED)
+    """Cancel the booking whose money went back in full, or never came, unless another payment is there."""
+    if payment.status in GONE:
+        unpaid = Booking.objects.filter(payments=payment).exclude(payments__status__in=SECURED)
+        unpaid.update(status=Booking.Status.CANCELLED)

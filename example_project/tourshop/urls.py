@@ -1,3 +1,4 @@
+from django.contrib import admin
 from django.urls import include, path
 
 from octo_stripe_gateway.urls import get_urls
@@ -5,6 +6,7 @@ from tourshop import views
 
 urlpatterns = [
     path("", views.page, name="page"),
+    path("admin/", admin.site.urls),
     path("bookings", views.bookings, name="bookings"),
     # The payment API: /bookings/payments and /bookings/webhooks.
     path("bookings/", include((get_urls(viewset=views.BookingPaymentViewSet), "octo_stripe_gateway"))),

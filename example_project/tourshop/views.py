@@ -16,7 +16,7 @@ from rest_framework.exceptions import ValidationError
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.exceptions import UnprocessableError
-from octo_stripe_gateway.models import PaymentQuerySet
+from octo_stripe_gateway.models import Payment, PaymentQuerySet
 from octo_stripe_gateway.views import PaymentViewSet
 from tourshop.auth import Visitor, find_visitor
 from tourshop.forms import BookingForm
@@ -48,6 +48,8 @@ class BookingPaymentViewSet(PaymentViewSet):
                 raise ValidationError({"payable": "A booking of yours is required."})
             if booking.status != Booking.Status.PENDING:
                 raise UnprocessableError("This booking is not waiting for a payment.")
+            # Money that is only held would confirm the booking too.
+            parameters["capture_method"] = Payment.CaptureMethod.AUTOMATIC
         return super().get_create_parameters(parameters)
 
 

@@ -1,0 +1,1 @@
+pytest_plugins = ["octo_stripe_gateway.testing.pytest_plugin"]

@@ -1,0 +1,113 @@
+"""How a shop tests its payments: the emulator is in Stripe's place, all else is as in production.
+
+`pytest example_project` runs them.
+"""
+
+# ruff: noqa: S101 - pytest's tests assert
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.events import signed_event
+from octo_stripe_gateway.testing.factories import PaymentFactory
+from tourshop.models import Booking, Tour
+
+# Signals are sent after a commit, which a test's own transaction would never come to.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def booking(client: Client) -> Booking:
+    """Two places at 24.50 EUR, booked by the visitor whose browser `client` is."""
+    tour = Tour.objects.create(name="Old town on foot", price=2450, currency="eur")
+    chosen = {"tour": tour.pk, "people": 2, "date": timezone.localdate()}
+    booked = client.post("/bookings", chosen, content_type="application/json")
+    return Booking.objects.get(reference=booked.json()["reference"])
+
+
+def start_payment(client: Client, booking: Booking, **body: Any) -> Any:
+    payable = {"type": "booking", "id": booking.reference}
+    return client.post("/bookings/payments", {"payable": payable, **body}, content_type="application/json")
+
+
+def deliver(client: Client, signed: tuple[bytes, str]) -> int:
+    body, signature = signed
+    headers = {"Stripe-Signature": signature}
+    return client.post("/bookings/webhooks", body, "application/json", headers=headers).status_code
+
+
+def test_booking_is_confirmed_when_its_payment_succeeds(
+    client: Client, booking: Booking, stripe: StripeEmulator
+) -> None:
+    payment = start_payment(client, booking).json()
+    stripe.confirm(payment["stripePaymentIntentId"], "pm_card_visa")
+    assert deliver(client, stripe.signed("payment_intent.succeeded")) == 200
+    booking.refresh_from_db()
+    assert booking.status == "CONFIRMED"
+
+
+def test_declined_card_leaves_the_booking_to_be_paid(
+    client: Client, booking: Booking, stripe: StripeEmulator
+) -> None:
+    payment = start_payment(client, booking).json()
+    stripe.confirm(payment["stripePaymentIntentId"], "pm_card_chargeDeclined")
+    completed = client.patch(f"/bookings/payments/{payment['uuid']}/complete").json()
+    assert (completed["status"], completed["failure"]["message"]) == ("FAILED", "Your card was declined.")
+    booking.refresh_from_db()
+    assert booking.status == "PENDING"
+
+
+def test_price_is_the_shops(client: Client, booking: Booking, stripe: StripeEmulator) -> None:
+    assert start_payment(client, booking, amount=1).status_code == 422
+    assert stripe.payment_intents == {}
+    assert start_payment(client, booking).json()["amount"] == 4900
+
+
+def test_second_payment_of_a_booking_is_sent_back(
+    client: Client, booking: Booking, stripe: StripeEmulator
+) -> None:
+    payments = [start_payment(client, booking).json() for _tab in range(2)]
+    for payment in payments:
+        stripe.confirm(payment["stripePaymentIntentId"], "pm_card_visa")
+    answers = [client.patch(f"/bookings/payments/{payment['uuid']}/complete") for payment in payments]
+    assert [answer.status_code for answer in answers] == [200, 422]
+    assert answers[1].json()["errorMessage"] == "This booking is not waiting for a payment."
+    assert list(booking.payments.order_by("pk").values_list("status", flat=True)) == ["paid", "refunded"]
+    booking.refresh_from_db()
+    assert booking.status == "CONFIRMED"
+
+
+def test_booking_is_cancelled_when_its_money_goes_back(
+    client: Client, booking: Booking, stripe: StripeEmulator
+) -> None:
+    payment = start_payment(client, booking).json()
+    stripe.confirm(payment["stripePaymentIntentId"], "pm_card_visa")
+    deliver(client, stripe.signed("payment_intent.succeeded"))
+    stripe.refund(payment["stripePaymentIntentId"])
+    assert deliver(client, stripe.signed("charge.refunded")) == 200
+    booking.refresh_from_db()
+    assert booking.status == "CANCELLED"
+
+
+@pytest.mark.usefixtures("stripe")
+def test_event_that_stripe_did_not_sign_confirms_nothing(client: Client, booking: Booking) -> None:
+    payment: Payment = PaymentFactory.create(payable=booking)
+    intent = {"id": payment.stripe_payment_intent_id, "object": "payment_intent", "status": "succeeded"}
+    forged = signed_event("payment_intent.succeeded", intent, secret="whsec_forged")  # noqa: S106
+    assert deliver(client, forged) == 400
+    booking.refresh_from_db()
+    assert booking.status == "PENDING"
+
+
+def test_admin_shows_the_payments_of_a_booking(admin_client: Client, booking: Booking) -> None:
+    payment: Payment = PaymentFactory.create(paid=True, payable=booking, amount=4900, currency="eur")
+    page = admin_client.get(f"/admin/tourshop/booking/{booking.pk}/change/")
+    assert "49.00 EUR" in page.text
+    assert f"/admin/octo_stripe_gateway/payment/{payment.pk}/change/" in page.text
