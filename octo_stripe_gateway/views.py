@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db import connections, transaction
 from django.db.models import Model
 from django.http import HttpRequest
@@ -45,6 +47,29 @@ from octo_stripe_gateway.throttling import ActionThrottle
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
+SPECIMEN = "No such payment."
+
+
+def get_language_of_messages() -> str:
+    """Return the language that our messages are in now; the active one may have no catalogue of ours."""
+    active = translation.get_language() or "en"
+    return _find_language(translation.gettext(SPECIMEN), active=active, own=settings.LANGUAGE_CODE)
+
+
+# Cached, since activating a few languages for each request is felt.
+@lru_cache(maxsize=256)
+def _find_language(words: str, *, active: str, own: str) -> str:
+    # The plainest that has these words: English, the host's own, which Django falls back on, or the active
+    # one without its country.
+    for language in ("en", _drop_country(own), own, _drop_country(active)):
+        with translation.override(language):
+            if translation.gettext(SPECIMEN) == words:
+                return language
+    return active
+
+
+def _drop_country(language: str) -> str:
+    return language.partition("-")[0]
 
 
 class OctoMixin(APIView):
@@ -78,7 +103,7 @@ class OctoMixin(APIView):
         """Answer in the request's language, whether or not the host has a middleware for that."""
         with translation.override(translation.get_language_from_request(request)):
             response = super().dispatch(request, *args, **kwargs)
-            response.headers["Content-Language"] = translation.get_language() or "en"
+            response.headers["Content-Language"] = get_language_of_messages()
             return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

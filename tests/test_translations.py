@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import gettext
+import itertools
 import re
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,17 @@ MESSAGES = sorted({*find_messages(), "No such payment."})
 def load(language: str) -> gettext.GNUTranslations:
     with (PACKAGE / "locale" / language / "LC_MESSAGES" / "django.mo").open("rb") as file:
         return gettext.GNUTranslations(file)
+
+
+def write_catalogue(path: Path, message: str, translated: str) -> None:
+    """Compile a catalogue of one message, as `msgfmt` would."""
+    header = "Content-Type: text/plain; charset=UTF-8\n"
+    texts = [text.encode() + b"\0" for text in ("", message, header, translated)]
+    start = 28 + 8 * len(texts)
+    places = [(len(text) - 1, start + sum(map(len, texts[:number]))) for number, text in enumerate(texts)]
+    table = struct.pack("<8I", *itertools.chain.from_iterable(places))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(struct.pack("<7I", 0x950412DE, 0, 2, 28, 44, 0, 0) + table + b"".join(texts))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -114,8 +127,14 @@ class TestAnswers:
         [
             ("de", "de"),
             ("de-DE,de;q=0.9", "de"),
-            ("pt-BR", "pt-br"),
+            ("de-AT", "de"),
+            ("pt-BR", "pt"),
+            ("es-mx", "es"),
             ("ja", "ja"),
+            ("en-GB", "en"),
+            ("sv", "en"),
+            ("zh-hans", "en"),
+            ("nl;q=0.8, xx", "nl"),
             ("xx", "en"),
             ("", "en"),
         ],
@@ -124,6 +143,54 @@ class TestAnswers:
         answer = api.request("GET", "/payments/0", **{"Accept-Language": accepted})
         assert answer["Content-Language"] == language
         assert "Accept-Language" in answer["Vary"]
+
+    @pytest.mark.parametrize(
+        ("own", "accepted", "language"),
+        [
+            ("fr", "sv", "fr"),
+            ("fr-ca", "sv", "fr"),
+            ("fr", "en", "en"),
+            ("fr", "pt-br", "pt"),
+            ("de-at", "de", "de"),
+            ("sv", "", "en"),
+            ("sv", "sv", "en"),
+        ],
+    )
+    def test_host_s_own_language_is_named_where_its_words_are_sent(
+        self, own: str, accepted: str, language: str, api: GatewayApi, settings: Any
+    ) -> None:
+        # Changed, the paths have Django forget the languages that it loaded with another to fall back on.
+        settings.LANGUAGE_CODE, settings.LOCALE_PATHS = own, []
+        answer = api.request("GET", "/payments/0", **{"Accept-Language": accepted})
+        assert answer["Content-Language"] == language
+        with translation.override(language):
+            assert answer.json()["errorMessage"] == translation.gettext("No such payment.")
+
+    @pytest.mark.parametrize(("accepted", "language"), [("de", "en"), ("fr-ca", "fr"), ("en", "en")])
+    def test_language_that_the_host_leaves_out_is_not_named(
+        self, accepted: str, language: str, api: GatewayApi, settings: Any
+    ) -> None:
+        settings.LANGUAGES = [("en", "English"), ("fr", "French")]
+        answer = api.request("GET", "/payments/0", **{"Accept-Language": accepted})
+        assert answer["Content-Language"] == language
+
+    @pytest.mark.parametrize(("catalogue", "accepted"), [("sv", "sv"), ("pt_BR", "pt-br")])
+    def test_host_s_own_catalogue_is_named(
+        self, catalogue: str, accepted: str, api: GatewayApi, settings: Any, tmp_path: Path
+    ) -> None:
+        write_catalogue(tmp_path / catalogue / "LC_MESSAGES" / "django.mo", "No such payment.", "Nada!")
+        settings.LOCALE_PATHS = [tmp_path]
+        answer = api.request("GET", "/payments/0", **{"Accept-Language": accepted})
+        assert (answer.json()["errorMessage"], answer["Content-Language"]) == ("Nada!", accepted)
+
+    def test_english_is_named_where_the_host_does_without_translations(
+        self, api: GatewayApi, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # As new, since it looks at the setting once.
+        monkeypatch.setattr(translation, "_trans", type(translation._trans)())  # type: ignore[attr-defined]
+        settings.USE_I18N, settings.LANGUAGE_CODE = False, "de"
+        answer = api.request("GET", "/payments/0", **{"Accept-Language": "fr"})
+        assert (answer.json()["errorMessage"], answer["Content-Language"]) == ("No such payment.", "en")
 
     def test_language_of_one_request_is_not_that_of_the_next(self, api: GatewayApi) -> None:
         api.request("GET", "/payments/0", **{"Accept-Language": "de"})
