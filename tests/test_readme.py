@@ -208,7 +208,7 @@ def test_the_choice_of_accounts_shown_is_used(
 def test_the_tests_shown_pass(client: Client, stripe: StripeEmulator) -> None:
     shown = run(get_block("python", "def test_a_booking"))
     shown["test_a_booking_is_confirmed"](None, client, stripe)
-    shown["test_a_forged_event_is_refused"](None, client)
+    shown["test_a_forged_event_is_refused"](None, client, stripe)
     shown["test_a_row_without_stripe"](None)
 
 
