@@ -134,7 +134,8 @@ class Payment(models.Model):
     capture_method = models.CharField(max_length=16, choices=CaptureMethod, default=CaptureMethod.AUTOMATIC)
     metadata = models.JSONField(default=dict, blank=True)
     reseller_reference = models.CharField(max_length=255, blank=True)
-    payable_type = models.ForeignKey(ContentType, models.PROTECT, null=True, blank=True)
+    # The index of it together with the id serves for it alone.
+    payable_type = models.ForeignKey(ContentType, models.PROTECT, null=True, blank=True, db_index=False)
     payable_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null with its type
     payable = GenericForeignKey("payable_type", "payable_id")
 

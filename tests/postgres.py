@@ -18,7 +18,7 @@ if "DATABASE_URL" not in os.environ:
 
     servers.append(get_server(tempfile.mkdtemp(), cleanup_mode="delete"))
     # Nothing has to outlive a power failure, and the disk is what flushes after a test would wait for.
-    off = ("fsync", "synchronous_commit", "full_page_writes")
+    off = ("fsync", "full_page_writes")
     statements = [f"ALTER SYSTEM SET {setting} = off;" for setting in off]
     servers[0].psql("\n".join([*statements, "SELECT pg_reload_conf();"]))
     os.environ["DATABASE_URL"] = servers[0].get_uri()

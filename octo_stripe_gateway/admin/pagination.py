@@ -11,7 +11,7 @@ from django.utils.functional import cached_property
 MOST_COUNTED = 10_000
 
 
-class CappedPaginator(Paginator[Any]):
+class CappedPaginator(Paginator):  # type: ignore[type-arg] # it takes no parameter at run time
     """Counts and shows the first ten thousand rows: to count all of them takes reading the whole table.
 
     A list of more says that it has ten thousand. What lies beyond is found by a search or a filter.
