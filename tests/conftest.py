@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
 from octo_stripe_gateway.models import Payment
@@ -19,6 +21,21 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET", "OSG_API_GATEWAY_KEY"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Put content types and permissions back after a flush at once; Django does it app by app."""
+    with django_db_blocker.unblock():
+        content_types, permissions = list(ContentType.objects.all()), list(Permission.objects.all())
+
+    def put_back(*_args: Any, **_options: Any) -> None:
+        ContentType.objects.bulk_create(content_types)
+        Permission.objects.bulk_create(permissions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django.core.management.commands.flush.emit_post_migrate_signal", put_back)
+        yield
 
 
 @pytest.fixture
