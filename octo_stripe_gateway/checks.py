@@ -90,6 +90,18 @@ def _check_authentication() -> Iterator[CheckMessage]:
     if check is not None and gateway_settings.api_gateway_keys:
         hint = "AUTHENTICATE decides alone: leave out API_GATEWAY_KEY, or compare it there."
         yield _warning("W001", "Both AUTHENTICATE and API_GATEWAY_KEY are set.", hint)
+    if not _may_anyone_call():
+        hint = "Set API_GATEWAY_KEY, or AUTHENTICATE to a check of your own."
+        yield _warning("W004", "Nobody may call the payment API.", hint)
+
+
+def _may_anyone_call() -> bool:
+    ways = (
+        gateway_settings.authenticate,
+        gateway_settings.api_gateway_keys,
+        gateway_settings.authentication_classes,
+    )
+    return any(ways)
 
 
 def _check_webhooks() -> Iterator[CheckMessage]:
@@ -105,7 +117,7 @@ def _check_missing() -> Iterator[CheckMessage]:
         "STRIPE_API_KEY": gateway_settings.stripe_api_key,
         "STRIPE_PUBLISHABLE_KEY": gateway_settings.stripe_publishable_key,
         "STRIPE_WEBHOOK_SECRET": gateway_settings.stripe_webhook_secrets,
-        "API_GATEWAY_KEY or AUTHENTICATE": gateway_settings.api_gateway_keys or gateway_settings.authenticate,
+        "API_GATEWAY_KEY or AUTHENTICATE": _may_anyone_call(),
     }
     for number, (name, value) in enumerate(needed.items(), start=9):
         if not value:

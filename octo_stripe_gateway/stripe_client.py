@@ -290,6 +290,9 @@ def _translate_error(error: stripe.StripeError, *, payment: Payment) -> Exceptio
         error.request_id,
         payment.uuid,
     )
+    if isinstance(error, stripe.APIConnectionError):
+        hint = "; run `manage.py stripe_emulator` beside it" if gateway_settings.uses_built_in_keys else ""
+        logger.warning("[OctoStripeGateway] No answer from %s%s", gateway_settings.stripe_api_base, hint)
     status, code = error.http_status or 0, str(error.code or "")
     if status == 409:
         return OperationInProgressError(_("The same operation is still running; try again."))

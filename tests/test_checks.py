@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from rest_framework.authentication import SessionAuthentication
 
 from octo_stripe_gateway import checks, conf
 
@@ -39,6 +40,7 @@ def test_a_good_configuration_is_quiet() -> None:
         ({"WEBHOOK_TOLERANCE": 0}, "E007"),
         ({"WEBHOOK_PROCESSING": "later"}, "E008"),
         ({"AUTHENTICATE": bool}, "W001"),
+        ({"API_GATEWAY_KEY": None}, "W004"),
     ],
 )
 def test_what_is_wrong_is_said(configure: Callable[..., None], keys: dict[str, Any], expected: str) -> None:
@@ -62,6 +64,12 @@ def test_what_is_missing_is_said_before_a_deployment(configure: Callable[..., No
     configure(**NOTHING)
     found = get_ids(checks.check_deployment())
     assert [number for number in found if number.startswith("E")] == ["E009", "E010", "E011", "E012"]
+
+
+def test_classes_of_the_host_are_a_way_to_authenticate(configure: Callable[..., None]) -> None:
+    configure(API_GATEWAY_KEY=None, AUTHENTICATION_CLASSES=[SessionAuthentication])
+    assert get_ids(checks.check_settings()) == []
+    assert "E012" not in get_ids(checks.check_deployment())
 
 
 def test_a_test_key_in_production_is_pointed_out() -> None:

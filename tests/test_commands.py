@@ -129,8 +129,8 @@ def test_payments_are_read_in_batches_with_progress(stripe: StripeEmulator, run:
     PaymentFactory.create_batch(5, canceled=True)
     with CaptureQueriesContext(connection) as queries, pytest.raises(CommandError, match="5 payments"):
         run("reconcile_payments", "--from", "2020-01-01", "--batch-size", "2")
-    batches = [query["sql"] for query in queries if query["sql"].endswith("LIMIT 2")]
-    assert len(batches) == 4
+    batches = [query["sql"] for query in queries if " IN (" in query["sql"] and "ORDER BY" in query["sql"]]
+    assert len(batches) == 3
     progress = run.errors.getvalue()  # type: ignore[attr-defined]
     assert [line for line in progress.splitlines() if line.endswith("checked")] == [
         "2 checked",

@@ -179,6 +179,24 @@ def test_stripe_may_be_down_for_a_while(
     assert_done(call, stripe=stripe)
 
 
+def test_log_says_where_stripe_was_looked_for(
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    impatient: Callable[[int], None],
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    impatient(0)
+    stripe.add_fault(Fault(kind="reset"))
+    assert api.create(CREATION).status_code == 503
+    assert f"[OctoStripeGateway] No answer from {stripe.url}" in caplog.messages
+    settings.DEBUG = True
+    settings.OCTO_STRIPE_GATEWAY = {**settings.OCTO_STRIPE_GATEWAY, "STRIPE_API_KEY": None}
+    stripe.add_fault(Fault(kind="reset"))
+    assert api.create(CREATION).status_code == 503
+    assert "run `manage.py stripe_emulator` beside it" in caplog.text
+
+
 @pytest.mark.parametrize("heal", ["retry", "reconcile"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_forgotten_key_makes_no_second_refund(

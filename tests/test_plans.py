@@ -346,7 +346,6 @@ def test_payments_of_a_payable(admin_client: Client) -> None:
         assert admin_client.get(f"/admin/shop/booking/{booking.pk}/change/").status_code == 200
 
 
-@pytest.mark.xfail(ROWS >= ENOUGH_ROWS, reason="in_batches goes through the table by its key", strict=True)
 def test_reconciling_what_is_unsettled() -> None:
     now = timezone.now()
     unsettled = Payment.objects.unsettled(since=now - dt.timedelta(days=7), until=now)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
+from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -56,3 +58,9 @@ def test_the_kit_is_not_imported_unless_it_is_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_signed_event_without_a_secret_says_what_to_do(configure: Callable[..., None]) -> None:
+    configure(STRIPE_WEBHOOK_SECRET=None)
+    with pytest.raises(ConfigurationError, match="fixture `stripe`"):
+        signed_event("payment_intent.succeeded", {})

@@ -105,6 +105,7 @@ def _ask_for_consent(payment: Payment) -> None:
         payment.take_consent(refusal=str(error))
         if payment.amount_received:
             payment.refunds.create(amount=payment.amount_received)
+            payment.update_refunded(find_refunds(payment))
 
 
 def _take_charge(payment: Payment, fact: ChargeFact) -> str:

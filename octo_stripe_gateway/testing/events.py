@@ -11,6 +11,7 @@ from typing import Any
 import stripe
 
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import ConfigurationError
 
 
 def signed_event(
@@ -19,8 +20,11 @@ def signed_event(
     """Return the raw body and the `Stripe-Signature` of an event about the object.
 
     Signed with the configured webhook secret. `fields` replace those of the event itself, such as `id`,
-    `created` and `account`.
+    `created` and `account`. Raises ConfigurationError where there is no secret.
     """
+    secret = secret or next(iter(gateway_settings.stripe_webhook_secrets), "")
+    if not secret:
+        raise ConfigurationError("There is no STRIPE_WEBHOOK_SECRET: use the fixture `stripe`, or pass one.")
     event = {
         "id": f"evt_{secrets.token_hex(12)}",
         "object": "event",
@@ -32,5 +36,4 @@ def signed_event(
         **fields,
     }
     body = json.dumps(event)
-    secret = secret or gateway_settings.stripe_webhook_secrets[0]
     return body.encode(), stripe.WebhookSignature.generate_signature_header(body, secret)
