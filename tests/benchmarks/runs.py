@@ -69,8 +69,7 @@ class Run:
             self.checks += check_ceiling(self.upstream, seconds=CEILING_SECONDS)
         for slowness in SLOWNESSES:
             with self._step(f"requests beside an upstream that takes {slowness.milliseconds} ms"):
-                rounds = self.options.rounds
-                self.checks += check_unhindered(slowness, upstream=self.upstream, rounds=rounds)
+                self.checks += check_unhindered(slowness, upstream=self.upstream)
         with self._step("an upstream that does not answer"):
             self.checks += check_time_out(self.upstream)
 
