@@ -101,10 +101,12 @@ def _compare(
     with _waiting_creates(slowness, server=busy) as creates:
         deadline = time.monotonic() + PAIRS_SECONDS
         waiting = _count_transactions(older_than=slowness.milliseconds / 2000)
-        pairs = [
-            _fire_pair(work, orders=orders, busy=busy, quiet=quiet)
-            for _pair in itertools.takewhile(lambda _pair: time.monotonic() < deadline, range(PAIRS))
-        ]
+        pairs: list[tuple[float, float]] = []
+        while len(pairs) < PAIRS and time.monotonic() < deadline:
+            # In turns, so that neither always comes after the other.
+            servers = (quiet, busy) if len(pairs) % 2 else (busy, quiet)
+            rates = {each: _fire(work, order=next(orders), server=each) for each in servers}
+            pairs.append((rates[busy], rates[quiet]))
         if creates.done():
             raise RuntimeError("the creates were answered before the others were measured")
     outcome = creates.result()
@@ -113,14 +115,8 @@ def _compare(
     return pairs, waiting
 
 
-def _fire_pair(
-    work: Work, *, orders: Iterator[LoadOrder], busy: Server, quiet: Server
-) -> tuple[float, float]:
-    beside, alone = (
-        fire(work, order=next(orders)._replace(ports=server.ports), server=server).per_second
-        for server in (busy, quiet)
-    )
-    return beside, alone
+def _fire(work: Work, *, order: LoadOrder, server: Server) -> float:
+    return fire(work, order=order._replace(ports=server.ports), server=server).per_second
 
 
 @contextmanager
