@@ -174,6 +174,11 @@ SDK_CREATE = Work("bare view calling the SDK", create("/floor/payments"), repeat
 
 CASES = [
     Case("webhook, first delivery", FIRST, HAND_WRITTEN, 0.75, 1.0),
+    Case(
+        "webhook, first delivery, beside the same statements by hand",
+        FIRST,
+        Work("same statements by cursor", first_delivery("/floor/safe-webhooks")),
+    ),
     # Its requests are sent once before they are measured.
     Case("webhook, duplicate", DUPLICATE, FIRST, 1.2, 1.5),
     Case("webhook, foreign event", Work("foreign", foreign_event), FIRST, 1.2, 1.5),
@@ -197,6 +202,11 @@ CASES = [
         1.3,
     ),
     Case("create", CREATE, SDK_CREATE, 0.95, 1.3),
+    Case(
+        "create, beside a view that writes too",
+        CREATE,
+        Work("SDK, INSERT and UPDATE", create("/floor/safe-payments"), repeat=True, status="201"),
+    ),
     Case(
         "complete",
         Work("complete", change("PATCH", "/bookings/payments/{}/complete")),

@@ -8,11 +8,27 @@ from typing import Any
 
 import requests
 import stripe
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from octo_stripe_gateway.models import Payment
 from tests.benchmarks.settings import API_KEY_AT_STRIPE, UPSTREAM, WEBHOOK_SECRET
+
+FIND_EVENT = (
+    "SELECT 1 FROM octo_stripe_gateway_webhookevent WHERE stripe_event_id = %s AND stripe_account = ''"
+)
+LOCK_PAYMENT = "SELECT id FROM octo_stripe_gateway_payment WHERE stripe_payment_intent_id = %s FOR UPDATE"
+UPDATE_PAYMENT = """
+    UPDATE octo_stripe_gateway_payment
+    SET status = 'paid', amount_received = %s, confirmed_at = %s, updated_at = %s WHERE id = %s
+"""
+INSERT_EVENT = """
+    INSERT INTO octo_stripe_gateway_webhookevent (stripe_event_id, stripe_account, type, livemode, payload,
+        payment_id, status, attempts, error, received_at, processed_at)
+    VALUES (%s, '', %s, false, %s, %s, 'processed', 1, '', %s, %s)
+"""
 
 
 @csrf_exempt
@@ -32,6 +48,25 @@ def take_event(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"received": True})
 
 
+@csrf_exempt
+def take_event_safely(request: HttpRequest) -> HttpResponse:
+    """Verify, store the event, lock, update and mark, in SQL by hand that decides on nothing."""
+    signature = request.headers["Stripe-Signature"]
+    stripe.WebhookSignature.verify_header(request.body, signature, WEBHOOK_SECRET, 300)
+    event = json.loads(request.body)
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_EVENT, [event["id"]])
+        if cursor.fetchone():
+            return JsonResponse({"received": True})
+        with transaction.atomic():
+            cursor.execute(LOCK_PAYMENT, [event["data"]["object"]["id"]])
+            (pk,) = cursor.fetchone()
+            cursor.execute(UPDATE_PAYMENT, [event["data"]["object"]["amount_received"], now, now, pk])
+            cursor.execute(INSERT_EVENT, [event["id"], event["type"], json.dumps(event), pk, now, now])
+    return JsonResponse({"received": True})
+
+
 def read(request: HttpRequest, pk: int) -> HttpResponse:
     payment = Payment.objects.get(pk=pk)
     return JsonResponse(_describe(payment))
@@ -48,6 +83,16 @@ def create(request: HttpRequest) -> HttpResponse:
         }
     )
     return JsonResponse({"id": intent.id, "clientSecret": intent.client_secret}, status=201)
+
+
+@csrf_exempt
+def create_safely(request: HttpRequest) -> HttpResponse:
+    """Write the payment before Stripe is asked, and the intent after, by ORM."""
+    body = json.loads(request.body)
+    payment = Payment.objects.create(amount=body["amount"], currency=body["currency"])
+    answer = create(request)
+    Payment.objects.filter(pk=payment.pk).update(stripe_payment_intent_id=json.loads(answer.content)["id"])
+    return answer
 
 
 @csrf_exempt
