@@ -1,4 +1,8 @@
-"""The one place that talks to Stripe: pooled connections, time-outs, and Stripe's errors as ours."""
+"""The one place that talks to Stripe: pooled connections, time-outs, and Stripe's errors as ours.
+
+The SDK is imported where it is used: it takes as long as a third of Django's own start, and a process that
+never talks to Stripe never needs it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,9 @@ import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import requests
-import stripe
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import Account, gateway_settings
@@ -32,14 +34,14 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.facts import REFUND_METADATA_KEY, PaymentIntentFact, RefundFact
 from octo_stripe_gateway.models import Payment, Refund
 
+if TYPE_CHECKING:
+    import stripe
+
 logger = logging.getLogger(__name__)
 
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
 CLIENT_SECRET = re.compile(r"_secret_\w+")
-
-# The SDK otherwise writes a telemetry file into the user's home directory.
-stripe.enable_telemetry = False
 
 
 class RedactClientSecrets(logging.Filter):
@@ -189,6 +191,8 @@ def _get_own_account(payment: Payment) -> Account:
 
 
 def _is_signed(body: bytes, *, signature: str, secret: str) -> bool:
+    import stripe
+
     tolerance = gateway_settings.webhook_tolerance
     if tolerance <= 0:
         raise ConfigurationError("WEBHOOK_TOLERANCE must be positive.")
@@ -208,6 +212,8 @@ def _call(
     params: Mapping[str, Any],
     idempotency_key: str = "",
 ) -> stripe.StripeResponse:
+    import stripe
+
     # Raw, because the SDK takes longer to make its objects of an answer than to fetch it.
     account = get_account(payment)
     options: stripe.RequestOptions = {}
@@ -224,6 +230,8 @@ def _call(
 
 
 def _get_client(api_key: str) -> stripe.StripeClient:
+    import stripe
+
     return stripe.StripeClient(
         api_key,
         base_addresses={"api": gateway_settings.stripe_api_base},
@@ -234,6 +242,11 @@ def _get_client(api_key: str) -> stripe.StripeClient:
 
 @cache
 def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.RequestsClient:
+    import requests
+    import stripe
+
+    # The SDK otherwise writes a telemetry file into the user's home directory.
+    stripe.enable_telemetry = False
     # One session for all threads: a server that starts a thread for each request
     # would otherwise open a connection, and do a TLS handshake, for each.
     session = requests.Session()
@@ -282,6 +295,8 @@ def _get_intent_id(payment: Payment) -> str:
 
 
 def _translate_error(error: stripe.StripeError, *, payment: Payment) -> Exception:
+    import stripe
+
     logger.warning(
         "[OctoStripeGateway] Stripe refused or failed: %s, HTTP %s, code %s, request %s, payment %s",
         type(error).__name__,

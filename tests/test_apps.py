@@ -1,0 +1,30 @@
+"""What a process pays for having the app installed, before it uses it."""
+
+from __future__ import annotations
+
+from tests.test_independence import run
+
+HOST = """
+import sys
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="x",
+    INSTALLED_APPS=[
+        "django.contrib.admin",
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.messages",
+        "octo_stripe_gateway",
+    ],
+)
+import django
+django.setup()
+print(sorted({"stripe", "requests", "rest_framework"} & sys.modules.keys()))
+from octo_stripe_gateway import events, services
+print(sorted({"stripe", "requests"} & sys.modules.keys()))
+"""
+
+
+def test_neither_the_start_nor_the_services_import_what_is_not_used_yet() -> None:
+    assert run("-c", HOST).split("\n")[:2] == ["[]", "[]"]
