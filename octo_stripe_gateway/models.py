@@ -392,6 +392,17 @@ class Payment(models.Model):
         return _get_moment(self.intent_as_of) if self.intent_as_of else dt.datetime.now(tz=dt.UTC)
 
 
+class RefundQuerySet(RowQuerySet["Refund"]):
+    """Refunds, found by their payment."""
+
+    def get_all_of(self, payment: Payment) -> list[Refund]:
+        """Return a payment's refunds by id, each of which knows it."""
+        refunds = sorted(self.find(payment_id=payment.pk), key=lambda refund: refund.pk)
+        for refund in refunds:
+            refund.payment = payment
+        return refunds
+
+
 class Refund(models.Model):
     """One refund, reserved here before Stripe is asked for it, or found at Stripe."""
 
@@ -419,6 +430,8 @@ class Refund(models.Model):
     stripe_created = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    objects = RefundQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("refund")

@@ -134,11 +134,8 @@ def test_refund_reserves_and_applies(api: GatewayApi, stripe: StripeEmulator) ->
     payment = api.paid(stripe)
     with statements() as made:
         assert api.refund(payment).json()["status"] == "REFUNDED"
-    reserve = ["LOCK", "SELECT", "INSERT", "SELECT", "UPDATE"]
-    apply = ["LOCK", "SELECT", "SELECT", "UPDATE", "SELECT", "UPDATE"]
-    assert made.transactions == 2
-    assert made.kinds[0] == "SELECT"
-    assert len(made) <= 1 + len(reserve) + len(apply)
+    reserve, apply = ["LOCK", "SELECT", "INSERT", "UPDATE"], ["LOCK", "SELECT", "UPDATE", "UPDATE"]
+    assert (made.kinds, made.transactions) == (["SELECT", *reserve, *apply], 2)
 
 
 CALLS: dict[str, Callable[[GatewayApi, Any], Any]] = {
@@ -151,20 +148,20 @@ CALLS: dict[str, Callable[[GatewayApi, Any], Any]] = {
 @pytest.mark.parametrize("call", CALLS)
 def test_statements_do_not_grow_with_the_tables(call: str, api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.paid(stripe)
-    # Stripe dates a payment's refunds anew in each answer to complete, and each is then written again.
-    own = {"complete": 0}.get(call, 20)
-    for _each in range(min(own, 1)):
-        api.refund(payment, {"amount": 5})
+    api.refund(payment, {"amount": 5})
     with statements() as few:
         assert CALLS[call](api, payment).status_code == 200
-    for _each in range(own):
-        api.refund(payment, {"amount": 5})
     for _each in range(20):
+        api.refund(payment, {"amount": 5})
         RefundFactory.create()
         WebhookEventFactory.create(processed=True)
     with statements() as many:
         assert CALLS[call](api, payment).status_code == 200
-    assert many.kinds == few.kinds
+    # Stripe dates a payment and its refunds anew in each answer to complete, by the second.
+    dated = {"UPDATE"} if call == "complete" else set()
+    assert [kind for kind in many.kinds if kind not in dated] == [
+        kind for kind in few.kinds if kind not in dated
+    ]
 
 
 def test_delivery_does_not_grow_with_the_events_of_its_payment(api: GatewayApi) -> None:

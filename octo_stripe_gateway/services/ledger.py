@@ -34,9 +34,8 @@ def saving_changes(payment: Payment) -> Iterator[None]:
     # A host's hook may change the metadata in place.
     before = _get_columns(payment) | {"metadata": copy.deepcopy(payment.metadata)}
     yield
-    changed = [name for name, value in before.items() if getattr(payment, name) != value]
-    if changed:
-        Payment.objects.using(get_database()).rewrite(payment, names=[*changed, "updated_at"])
+    if changed := _get_changed(payment, before=before):
+        Payment.objects.using(get_database()).rewrite(payment, names=changed)
     for signal in _get_signals(payment, before=before):
         send = functools.partial(signal.send_robust, sender=Payment, payment=payment)
         transaction.on_commit(send, using=get_database(), robust=True)
@@ -44,7 +43,7 @@ def saving_changes(payment: Payment) -> Iterator[None]:
 
 def find_refunds(payment: Payment) -> list[Refund]:
     """Return a locked payment's refunds, which only the lock's holder writes."""
-    return list(payment.refunds.using(get_database()).all())
+    return Refund.objects.using(get_database()).get_all_of(payment)
 
 
 def apply_payment_intent(payment: Payment, fact: PaymentIntentFact, *, ask_host: bool = True) -> str:
@@ -128,10 +127,12 @@ def _take_refund(payment: Payment, fact: RefundFact, *, refunds: list[Refund]) -
         return refund
     before = _get_columns(refund)
     refund.take(fact)
+    rows = Refund.objects.using(get_database())
     if refund.pk is None:
+        rows.insert(refund)
         refunds.append(refund)
-    if refund.pk is None or _get_columns(refund) != before:
-        refund.save()
+    elif changed := _get_changed(refund, before=before):
+        rows.rewrite(refund, names=changed)
     return refund
 
 
@@ -147,6 +148,11 @@ def _find_refund(fact: RefundFact, *, refunds: list[Refund]) -> Refund | None:
 
 def _get_columns(row: Payment | Refund) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+def _get_changed(row: Payment | Refund, *, before: dict[str, Any]) -> list[str]:
+    changed = [name for name, value in before.items() if getattr(row, name) != value]
+    return [*changed, "updated_at"] if changed else []
 
 
 def _note_mismatch(payment: Payment, mismatch: str) -> str:

@@ -21,7 +21,7 @@ from octo_stripe_gateway.services.ledger import (
     lock_payment,
     saving_changes,
 )
-from octo_stripe_gateway.transactions import outside_transaction
+from octo_stripe_gateway.transactions import get_database, outside_transaction
 
 
 @outside_transaction
@@ -73,27 +73,33 @@ def _reserve_refund(
 ) -> tuple[Refund, bool]:
     fingerprint = hash_request({"refund": payment.pk, "amount": amount, "reason": reason})
     with lock_payment(payment) as locked:
-        earlier = _find_earlier(locked, amount=amount, reason=reason, caller=caller, fingerprint=fingerprint)
-        if earlier:
-            return earlier, False
+        key = find_key(caller, fingerprint=fingerprint)
+        if key and key.refund:
+            return key.refund, False
+        refunds = find_refunds(locked)
+        if not caller.idempotency_key:
+            earlier = _find_unanswered(locked, refunds=refunds, amount=amount, reason=reason)
+            if earlier:
+                return earlier, False
         with saving_changes(locked):
-            refund = locked.refunds.create(amount=_get_refund_amount(locked, amount), reason=reason)
-            locked.update_refunded(find_refunds(locked))
+            refund = Refund(payment=locked, amount=_get_refund_amount(locked, amount), reason=reason)
+            Refund.objects.using(get_database()).insert(refund)
+            locked.update_refunded([*refunds, refund])
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
     return refund, True
 
 
-def _find_earlier(
-    payment: Payment, *, amount: int | None, reason: str, caller: Caller, fingerprint: str
+def _find_unanswered(
+    payment: Payment, *, refunds: list[Refund], amount: int | None, reason: str
 ) -> Refund | None:
-    """Return the refund that this call repeats: by its key or, without one, if it has no answer yet."""
-    if caller.idempotency_key:
-        key = find_key(caller, fingerprint=fingerprint)
-        return key.refund if key else None
-    unanswered = payment.refunds.filter(status=Refund.RESERVED, reason=reason, idempotency_keys=None)
-    if amount is not None:
-        return unanswered.filter(amount=amount).first()
-    return None if payment.amount_refundable else unanswered.first()
+    """Return the refund that a call without a key repeats: the same one, if it has no answer yet."""
+    if amount is None and payment.amount_refundable:
+        return None
+    for refund in refunds:
+        same = refund.is_reserved and refund.reason == reason and amount in {None, refund.amount}
+        if same and not refund.idempotency_keys.exists():
+            return refund
+    return None
 
 
 def _get_refund_amount(payment: Payment, amount: int | None) -> int:
