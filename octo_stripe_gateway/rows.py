@@ -44,7 +44,7 @@ class RowQuerySet(QuerySet[M]):
         return [self.model.from_db(self.db, lookup.attributes, row) for row in rows]
 
     def insert(self, row: M) -> None:
-        """Insert a row and give it its key: `save(force_insert=True)`, in short."""
+        """Insert a row that has no key yet, and give it one: `save(force_insert=True)`, in short."""
         connection, fields = connections[self.db], _get_fields(self.model)
         if not connection.features.can_return_columns_from_insert:
             row.save(force_insert=True, using=self.db)
