@@ -192,8 +192,7 @@ def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> str:
     if source == (payment.stripe_account, payment.livemode):
         return handler(event, payment)
     mismatch = f"event {event.stripe_event_id} is of another account or mode"
-    services.flag_mismatch(payment, mismatch)
-    return mismatch
+    return services.flag_mismatch(payment, mismatch)
 
 
 def _send_back(payment: Payment) -> None:

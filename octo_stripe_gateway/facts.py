@@ -52,11 +52,21 @@ class Precedence(NamedTuple):
     content: tuple[str | int, ...]
 
     @classmethod
-    def of_intent(cls, status: str, *, as_of: int, failure_code: str, **content: str | int) -> Self:
-        """Order facts of an intent; `content` is all else that a payment's row keeps of it."""
+    def of_intent(
+        cls,
+        status: str,
+        *,
+        as_of: int,
+        failure_code: str,
+        failure_message: str,
+        charge_id: str,
+        amount_received: int,
+        amount_capturable: int,
+    ) -> Self:
+        """Order facts of an intent, by all that a payment's row keeps of it."""
         rank = DECLINED_RANK if failure_code else INTENT_RANKS.get(status, 0)
-        rest = (content[name] for name in sorted(content))
-        return cls(INTENT_STAGES.get(status, 0), as_of, rank, (status, failure_code, *rest))
+        content = (status, failure_code, failure_message, charge_id, amount_received, amount_capturable)
+        return cls(INTENT_STAGES.get(status, 0), as_of, rank, content)
 
     @classmethod
     def of_refund(cls, status: str, *, as_of: int, failure_reason: str) -> Self:

@@ -7,7 +7,8 @@ every request makes such statements. Models, fields, converters and signals are 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import DatabaseError, connections
@@ -49,34 +50,25 @@ class RowQuerySet(QuerySet[M]):
         if not connection.features.can_return_columns_from_insert:
             row.save(force_insert=True, using=self.db)
             return
-        signal = {
-            "sender": self.model,
-            "instance": row,
-            "raw": False,
-            "using": self.db,
-            "update_fields": None,
-        }
-        pre_save.send(**signal)
-        values = [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields.values()]
-        with connection.cursor() as cursor:
-            cursor.execute(_write_insert(self.model, self.db), values)
-            row.pk = cursor.fetchone()[0]
-        row._state.adding, row._state.db = False, self.db
-        post_save.send(**signal, created=True)
+        with _announced(row, using=self.db, names=None):
+            values = [
+                field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields.values()
+            ]
+            with connection.cursor() as cursor:
+                cursor.execute(_write_insert(self.model, self.db), values)
+                row.pk = cursor.fetchone()[0]
+            row._state.adding, row._state.db = False, self.db
 
     def rewrite(self, row: M, *, names: Sequence[str]) -> None:
         """Write these columns of a row: `save(update_fields=names)`, in short; raises DatabaseError."""
         connection, fields = connections[self.db], _get_fields(self.model)
-        signal = {"sender": self.model, "instance": row, "raw": False, "using": self.db}
-        signal["update_fields"] = frozenset(names)
-        pre_save.send(**signal)
-        written = [fields[name] for name in names]
-        values = [field.get_db_prep_save(field.pre_save(row, False), connection) for field in written]
-        with connection.cursor() as cursor:
-            cursor.execute(_write_update(self.model, self.db, tuple(names)), [*values, row.pk])
-            if cursor.rowcount != 1:
-                raise DatabaseError("The row to write is gone.")
-        post_save.send(**signal, created=False)
+        with _announced(row, using=self.db, names=names):
+            written = [fields[name] for name in names]
+            values = [field.get_db_prep_save(field.pre_save(row, False), connection) for field in written]
+            with connection.cursor() as cursor:
+                cursor.execute(_write_update(self.model, self.db, tuple(names)), [*values, row.pk])
+                if cursor.rowcount != 1:
+                    raise DatabaseError("The row to write is gone.")
 
     @property
     def _is_narrowed(self) -> bool:
@@ -94,6 +86,15 @@ class RowQuerySet(QuerySet[M]):
             or query.select_for_update
             or self._prefetch_related_lookups  # type: ignore[attr-defined]
         )
+
+
+@contextmanager
+def _announced(row: Model, *, using: str, names: Sequence[str] | None) -> Iterator[None]:
+    update_fields = None if names is None else frozenset(names)
+    signal = {"sender": type(row), "instance": row, "raw": False, "using": using}
+    pre_save.send(**signal, update_fields=update_fields)
+    yield
+    post_save.send(**signal, update_fields=update_fields, created=names is None)
 
 
 def _get_names(model: type[Model], using: str) -> tuple[str, str]:

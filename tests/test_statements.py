@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -148,29 +149,34 @@ CALLS: dict[str, Callable[[GatewayApi, Any], Any]] = {
 @pytest.mark.parametrize("call", CALLS)
 def test_statements_do_not_grow_with_the_tables(call: str, api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.paid(stripe)
-    api.refund(payment, {"amount": 5})
+    # Stripe dates a payment's refunds anew in each answer to complete, and each is then written again.
+    own = {"complete": 0}.get(call, 20)
+    for _each in range(min(own, 1)):
+        api.refund(payment, {"amount": 5})
+    # So it dates the payment; the same second twice would be no change to write.
+    stripe.clock = lambda: time.time() + 60
     with statements() as few:
         assert CALLS[call](api, payment).status_code == 200
-    for _each in range(20):
+    for _each in range(own):
         api.refund(payment, {"amount": 5})
+    for _each in range(20):
         RefundFactory.create()
         WebhookEventFactory.create(processed=True)
+    stripe.clock = lambda: time.time() + 120
     with statements() as many:
         assert CALLS[call](api, payment).status_code == 200
-    # Stripe dates a payment and its refunds anew in each answer to complete, by the second.
-    dated = {"UPDATE"} if call == "complete" else set()
-    assert [kind for kind in many.kinds if kind not in dated] == [
-        kind for kind in few.kinds if kind not in dated
-    ]
+    assert many.kinds == few.kinds
 
 
 def test_delivery_does_not_grow_with_the_events_of_its_payment(api: GatewayApi) -> None:
     payment = PaymentFactory.create()
     intent = make_paid_intent(id=payment.stripe_payment_intent_id)
-    events = [signed_event("payment_intent.succeeded", intent) for _each in range(20)]
+    now = int(time.time())
+    events = [signed_event("payment_intent.succeeded", intent, created=now) for _each in range(20)]
     counts = []
     for event in events:
         with statements() as made:
             assert api.post_event(*event).status_code == 200
         counts.append(len(made))
-    assert max(counts) == counts[0]
+    # The first writes the payment, and the others change nothing of it.
+    assert counts == [4] + [3] * 19
