@@ -258,8 +258,7 @@ def _take_in(event: WebhookEvent) -> WebhookEvent:
 
 
 def _find(event: WebhookEvent) -> WebhookEvent | None:
-    same = _rows().find(stripe_event_id=event.stripe_event_id, stripe_account=event.stripe_account)
-    return same[0] if same else None
+    return _rows().find_one(stripe_event_id=event.stripe_event_id, stripe_account=event.stripe_account)
 
 
 def _rows() -> WebhookEventQuerySet:

@@ -61,10 +61,10 @@ class PaymentQuerySet(RowQuerySet["Payment"]):
     def get_by_public_id(self, public_id: str) -> Payment:
         """Return the payment with this integer id or uuid; raises PaymentNotFoundError."""
         named = _get_lookup(public_id)
-        found = self.find(**named) if named else []
-        if not found:
+        payment = self.find_one(**named) if named else None
+        if payment is None:
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
-        return found[0]
+        return payment
 
     def unsettled(self, *, since: dt.datetime, until: dt.datetime) -> Self:
         """Return those created before `until` of which Stripe may know something later than the row.
@@ -97,22 +97,22 @@ class PaymentQuerySet(RowQuerySet["Payment"]):
 
     def get_locked(self, pk: int) -> Payment:
         """Return the payment with its row locked until the transaction ends."""
-        found = self.find(lock=True, id=pk)
-        if not found:
+        payment = self.find_one(lock=True, id=pk)
+        if payment is None:
             raise Payment.DoesNotExist
-        return found[0]
+        return payment
 
     def find_locked(self, *, payment_intent_id: str, payment_uuid: str = "") -> Payment | None:
         """Return the intent's payment, locked.
 
         The uuid in the intent's metadata finds a row that doesn't know its intent yet.
         """
-        found = self.find(lock=True, stripe_payment_intent_id=payment_intent_id)
-        if not found and is_uuid(payment_uuid):
+        payment = self.find_one(lock=True, stripe_payment_intent_id=payment_intent_id)
+        if payment is None and is_uuid(payment_uuid):
             # The creation's answer may tell the row its intent while this waits for the lock.
-            found = self.find(lock=True, uuid=payment_uuid)
-        known = found and found[0].stripe_payment_intent_id
-        return found[0] if found and known in {None, payment_intent_id} else None
+            payment = self.find_one(lock=True, uuid=payment_uuid)
+        known = payment and payment.stripe_payment_intent_id
+        return payment if known in {None, payment_intent_id} else None
 
 
 class Payment(models.Model):

@@ -44,6 +44,10 @@ class RowQuerySet(QuerySet[M]):
         rows = _read(lookup, connection=connection, model=self.model, values=values)
         return [self.model.from_db(self.db, lookup.attributes, row) for row in rows]
 
+    def find_one(self, *, lock: bool = False, **values: Any) -> M | None:
+        """Return the row with these values, by which there is one at most."""
+        return next(iter(self.find(lock=lock, **values)), None)
+
     def insert(self, row: M) -> None:
         """Insert a row that has no key yet, and give it one: `save(force_insert=True)`, in short."""
         connection, fields = connections[self.db], _get_fields(self.model)

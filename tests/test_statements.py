@@ -147,14 +147,16 @@ CALLS: dict[str, Callable[[GatewayApi, Any], Any]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_statements_do_not_grow_with_the_tables(call: str, api: GatewayApi, stripe: StripeEmulator) -> None:
+def test_statements_do_not_grow_with_the_tables(
+    call: str, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     payment = api.paid(stripe)
     # Stripe dates a payment's refunds anew in each answer to complete, and each is then written again.
     own = {"complete": 0}.get(call, 20)
     for _each in range(min(own, 1)):
         api.refund(payment, {"amount": 5})
     # So it dates the payment; the same second twice would be no change to write.
-    stripe.clock = lambda: time.time() + 60
+    monkeypatch.setattr(stripe, "clock", lambda: time.time() + 60)
     with statements() as few:
         assert CALLS[call](api, payment).status_code == 200
     for _each in range(own):
@@ -162,7 +164,7 @@ def test_statements_do_not_grow_with_the_tables(call: str, api: GatewayApi, stri
     for _each in range(20):
         RefundFactory.create()
         WebhookEventFactory.create(processed=True)
-    stripe.clock = lambda: time.time() + 120
+    monkeypatch.setattr(stripe, "clock", lambda: time.time() + 120)
     with statements() as many:
         assert CALLS[call](api, payment).status_code == 200
     assert many.kinds == few.kinds
