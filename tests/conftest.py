@@ -10,7 +10,7 @@ from django.test import Client
 
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytest_plugins = ["octo_stripe_gateway.testing.pytest_plugin"]
 
@@ -51,7 +51,7 @@ def configure(settings: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def payment(db: None) -> Payment:
-    """The pending payment that the objects made in `tests.objects` are about."""
+    """The pending payment that the objects made in `tests.support.objects` are about."""
     return PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
 
 

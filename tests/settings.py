@@ -36,7 +36,7 @@ TEMPLATES = [
     },
 ]
 STATIC_URL = "static/"
-ROOT_URLCONF = "tests.urls"
+ROOT_URLCONF = "tests.support.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 

@@ -10,7 +10,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import Account
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

@@ -24,10 +24,10 @@ from octo_stripe_gateway.admin.display import format_money, get_dashboard_url
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
-from tests.api import GatewayApi
 from tests.shop.models import Booking, Ticket
+from tests.support.api import GatewayApi
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls")]
 
 LIST = "admin:octo_stripe_gateway_payment_changelist"
 EVENTS = "admin:octo_stripe_gateway_webhookevent_changelist"

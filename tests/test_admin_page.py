@@ -11,9 +11,9 @@ from django.contrib.auth.models import User
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
-from tests.api import GatewayApi
-from tests.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser
 from tests.shop.models import Booking, Ticket
+from tests.support.api import GatewayApi
+from tests.support.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -33,7 +33,7 @@ make_event: Any = WebhookEventFactory
 pytestmark = [
     *MARKS,
     pytest.mark.django_db(transaction=True),
-    pytest.mark.urls("tests.admin_urls"),
+    pytest.mark.urls("tests.support.admin_urls"),
 ]
 
 

@@ -14,8 +14,8 @@ from octo_stripe_gateway.exceptions import PaymentRefusedError
 from octo_stripe_gateway.models import ConsentingPayable, Payment
 from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from tests.api import GatewayApi
 from tests.shop.models import Booking
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

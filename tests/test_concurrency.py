@@ -20,9 +20,9 @@ from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.models import IdempotencyKey, Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.api import GatewayApi
-from tests.ledger import assert_ledger_equals
-from tests.receivers import listening
+from tests.support.api import GatewayApi
+from tests.support.ledger import assert_ledger_equals
+from tests.support.receivers import listening
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -12,7 +12,7 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 Configure = Callable[..., None]
 

@@ -15,7 +15,7 @@ import pytest
 
 import octo_stripe_gateway
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 

@@ -21,9 +21,9 @@ from django.db import connection
 
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.api import GatewayApi
-from tests.crash_child import POINTS, send
-from tests.ledger import assert_ledger_equals
+from tests.support.api import GatewayApi
+from tests.support.crash_child import POINTS, send
+from tests.support.ledger import assert_ledger_equals
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -179,10 +179,9 @@ class Crasher:
     """Talks to the process that forks one to kill for each request."""
 
     def __init__(self, *, database: str) -> None:
-        script = Path(__file__).with_name("crash_child.py")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"tests.{script.stem}", database],
-            cwd=script.parent.parent,
+            [sys.executable, "-m", "tests.support.crash_child", database],
+            cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.demo import Demo, get_free_ports, run_command, run_demo
+from tests.support.demo import Demo, get_free_ports, run_command, run_demo
 
-pytest_plugins = ["tests.demo_plugin"]
+pytest_plugins = ["tests.support.demo_plugin"]
 
 KEY = {"Authorization": "Bearer demo-key"}
 OLD_TOWN = 2450

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser, sync_api
-from tests.demo import Demo
+from tests.support.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser, sync_api
+from tests.support.demo import Demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
@@ -18,7 +18,7 @@ PAYS = "4242424242424242"
 IS_DECLINED = "4000000000000002"
 ASKS = "4000002500003155"
 
-pytest_plugins = ["tests.demo_plugin"]
+pytest_plugins = ["tests.support.demo_plugin"]
 pytestmark = MARKS
 
 

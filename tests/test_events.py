@@ -13,7 +13,7 @@ from octo_stripe_gateway import events, services
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.objects import (
+from tests.support.objects import (
     make_charge,
     make_declined_intent,
     make_dispute,

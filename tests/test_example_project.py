@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.demo import ROOT, get_environment
+from tests.support.demo import ROOT, get_environment
 from tests.test_independence import ALONE
 
 

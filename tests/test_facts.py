@@ -7,7 +7,7 @@ import pytest
 
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
-from tests.objects import (
+from tests.support.objects import (
     SECOND,
     make_charge,
     make_declined_intent,

@@ -20,8 +20,8 @@ from octo_stripe_gateway.facts import REFUND_METADATA_KEY
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator.idempotency import Answer
-from tests.api import GatewayApi, When
-from tests.ledger import assert_ledger_equals
+from tests.support.api import GatewayApi, When
+from tests.support.ledger import assert_ledger_equals
 
 pytestmark = pytest.mark.django_db
 

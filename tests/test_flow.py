@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

@@ -17,8 +17,8 @@ from django.db import close_old_connections
 from schemathesis.config import GenerationConfig, SchemathesisConfig
 
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.api import GatewayApi
-from tests.openapi import close_document, make_document
+from tests.support.api import GatewayApi
+from tests.support.openapi import close_document, make_document
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.facts import ChargeFact, PaymentIntentFact, RefundFact
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.factories import RefundFactory
-from tests.objects import SECOND, make_charge, make_intent, make_paid_intent, make_refund
+from tests.support.objects import SECOND, make_charge, make_intent, make_paid_intent, make_refund
 
 pytestmark = pytest.mark.django_db
 

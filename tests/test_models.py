@@ -11,7 +11,7 @@ from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
 from octo_stripe_gateway.models import Payment, Refund, WebhookEvent
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
-from tests.objects import (
+from tests.support.objects import (
     SECOND,
     make_charge,
     make_declined_intent,

@@ -21,8 +21,8 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator import currencies as independent
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.api import GatewayApi
 from tests.shop.models import Booking
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

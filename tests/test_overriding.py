@@ -13,7 +13,7 @@ from octo_stripe_gateway import events
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ import pytest
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

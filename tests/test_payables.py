@@ -13,8 +13,8 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.api import GatewayApi
 from tests.shop.models import Booking, Ticket, Voucher
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

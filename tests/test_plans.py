@@ -25,14 +25,14 @@ from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, WebhookE
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
-from tests.api import GatewayApi
-from tests.objects import make_charge, make_dispute, make_paid_intent, make_refund
 from tests.shop.models import Booking, Ticket
+from tests.support.api import GatewayApi
+from tests.support.objects import make_charge, make_dispute, make_paid_intent, make_refund
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.django_db,
-    pytest.mark.urls("tests.admin_urls"),
+    pytest.mark.urls("tests.support.admin_urls"),
     pytest.mark.skipif("connection.vendor != 'postgresql'", reason="asks PostgreSQL for its plans"),
 ]
 

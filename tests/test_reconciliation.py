@@ -14,7 +14,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory
-from tests.objects import read_rows
+from tests.support.objects import read_rows
 
 pytestmark = pytest.mark.django_db
 

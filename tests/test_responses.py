@@ -18,7 +18,7 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.responses import OctoError
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

@@ -28,14 +28,14 @@ from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.urls import get_urls, urlpatterns
 from octo_stripe_gateway.views import PaymentViewSet
-from tests.api import GatewayApi
-from tests.openapi import close_document, make_document
 from tests.shop.models import Booking
+from tests.support.api import GatewayApi
+from tests.support.openapi import close_document, make_document
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "octo_stripe_gateway" / "openapi.json"
 COMMAND = (
-    "-m django spectacular --settings tests.openapi_settings --urlconf octo_stripe_gateway.urls"
+    "-m django spectacular --settings tests.support.openapi_settings --urlconf octo_stripe_gateway.urls"
     " --format openapi-json --validate --fail-on-warn --file"
 )
 
@@ -227,5 +227,5 @@ def test_app_does_without_drf_spectacular() -> None:
 
 def test_description_is_registered_where_drf_spectacular_is_installed() -> None:
     script = "import sys, django; django.setup(); assert 'octo_stripe_gateway.schema' in sys.modules"
-    environment = {"DJANGO_SETTINGS_MODULE": "tests.openapi_settings"}
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.support.openapi_settings"}
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)

@@ -15,7 +15,7 @@ from django.test import Client
 from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

@@ -21,8 +21,8 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.objects import read_rows
 from tests.shop.models import Booking, Voucher
+from tests.support.objects import read_rows
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from django.dispatch import Signal
 from octo_stripe_gateway import events, services, signals
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.objects import (
+from tests.support.objects import (
     make_charge,
     make_declined_intent,
     make_dispute,
@@ -20,7 +20,7 @@ from tests.objects import (
     make_paid_intent,
     make_refund,
 )
-from tests.receivers import listening
+from tests.support.receivers import listening
 
 ALL = {name: signal for name, signal in vars(signals).items() if isinstance(signal, Signal)}
 SUCCESS = make_paid_intent()

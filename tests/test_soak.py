@@ -30,8 +30,8 @@ from django.test import Client
 
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, LoggedEvent, StripeEmulator
-from tests.api import GatewayApi
-from tests.ledger import assert_ledger_equals
+from tests.support.api import GatewayApi
+from tests.support.ledger import assert_ledger_equals
 
 pytestmark = [
     pytest.mark.slow,

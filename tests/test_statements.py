@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
-from tests.api import GatewayApi
-from tests.objects import make_paid_intent
+from tests.support.api import GatewayApi
+from tests.support.objects import make_paid_intent
 
 # A transaction of its own for each operation, as a server has it: BEGIN and COMMIT are seen.
 pytestmark = [

@@ -16,8 +16,8 @@ from octo_stripe_gateway import events
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.api import GatewayApi
-from tests.objects import make_event, make_paid_intent
+from tests.support.api import GatewayApi
+from tests.support.objects import make_event, make_paid_intent
 
 FRAMEWORK = "django.tasks" if importlib.util.find_spec("django.tasks") else "django_tasks"
 WORKER = ("db_worker", "--batch", "--no-startup-delay", "--verbosity=0")

@@ -15,7 +15,7 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
 

@@ -16,8 +16,8 @@ from django.dispatch import Signal
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from tests.api import GatewayApi
-from tests.receivers import listening
+from tests.support.api import GatewayApi
+from tests.support.receivers import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,7 +17,7 @@ from django.utils import translation
 import octo_stripe_gateway
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from tests.api import GatewayApi
+from tests.support.api import GatewayApi
 
 PACKAGE = Path(octo_stripe_gateway.__file__).parent
 LANGUAGES = ["de", "es", "fr", "it", "ja", "nl", "pt"]

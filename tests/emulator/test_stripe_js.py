@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser import MARKS, open_browser
+from tests.support.browser import MARKS, open_browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,7 +24,7 @@ MARKS = [
     pytest.mark.browser,
     pytest.mark.skipif(BROWSER is None, reason="neither Chromium nor Chrome is installed"),
 ]
-SCREENSHOTS = Path(__file__).resolve().parent.parent / ".screenshots"
+SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 DESK: Any = {"width": 1280, "height": 900}
 PHONE: Any = {"width": 390, "height": 844}
 

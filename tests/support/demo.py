@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # What the tests' own settings and database are told by, and what a developer has exported.
 FOREIGN = {
     "DATABASE_URL",

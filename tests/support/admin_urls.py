@@ -16,5 +16,5 @@ if not admin.site.is_registered(Booking):
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("", include("tests.urls")),
+    path("", include("tests.support.urls")),
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo import Demo, run_demo
+from tests.support.demo import Demo, run_demo
 
 
 @pytest.fixture(scope="session")

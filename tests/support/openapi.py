@@ -14,7 +14,7 @@ from drf_spectacular.settings import patched_settings
 
 from octo_stripe_gateway import schema as _extensions  # noqa: F401 - registered when it is imported
 from octo_stripe_gateway.urls import urlpatterns
-from tests.openapi_settings import SPECTACULAR_SETTINGS
+from tests.support.openapi_settings import SPECTACULAR_SETTINGS
 
 
 def make_document(
