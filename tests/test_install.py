@@ -30,7 +30,7 @@ from rest_framework.permissions import IsAdminUser
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import Account
-from octo_stripe_gateway.events import register
+from octo_stripe_gateway.inbox import register
 from octo_stripe_gateway.models import Payment, PaymentQuerySet, WebhookEvent
 from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.urls import get_urls

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stripe.params import (
     ChargeListParams,
     ChargeRetrieveParams,
+    DisputeListParams,
     EventListParams,
     EventRetrieveParams,
     PaymentIntentCancelParams,
@@ -172,6 +173,7 @@ class Api:
                 schema=Schema(RefundCancelParams),
                 run=lambda call: refunds.cancel(self._target("refund", call)),
             ),
+            "GET /v1/disputes": self._list("dispute", DisputeListParams, *by_charge),
             "GET /v1/charges": self._list(
                 "charge", ChargeListParams, "payment_intent", "customer", "transfer_group"
             ),
