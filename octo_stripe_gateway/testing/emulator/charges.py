@@ -5,18 +5,23 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from octo_stripe_gateway.testing.emulator.store import random_text
+from octo_stripe_gateway.testing.emulator.descriptors import calculated_descriptor
+from octo_stripe_gateway.testing.emulator.refunds import blank_refund
+from octo_stripe_gateway.testing.emulator.store import new_id, random_text
+from octo_stripe_gateway.testing.emulator.versions import ACACIA, BASIL, Range
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.cards import Card, Decline
+    from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
 
 class Charges:
     """Creates the charge of an attempt and books its money."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, emit: Emit) -> None:
         self._store = store
+        self._emit = emit
 
     def declined(self, intent: JsonObject, *, method: JsonObject, decline: Decline) -> JsonObject:
         """Record an attempt that the issuer refused."""
@@ -45,6 +50,21 @@ class Charges:
         charge["receipt_url"] = f"https://pay.stripe.com/receipts/payment/{random_text(40)}"
         if settled:
             self.settle(charge)
+
+    def release(self, charge: JsonObject, *, amount: int) -> None:
+        """Let go of what was authorized and not captured; older API versions tell it as a refund."""
+        made = blank_refund(charge, params={}, amount=amount) | {"status": "succeeded"}
+        head = {"id": new_id("refund"), "object": "refund", "created": self._store.now()}
+        self._store.released.setdefault(charge["id"], []).append(head | made)
+
+    def tell_release(self, charge: JsonObject) -> None:
+        """Send the events that only endpoints of older API versions get of a release."""
+        account = self._store.account_of(charge)
+        for refund in self._store.released.get(charge["id"], []):
+            self._store.assign(refund, account=account)
+            self._emit("refund.created", refund, versions=Range(since=ACACIA, before=BASIL))
+            self._emit("charge.refunded", charge, versions=Range(before=BASIL))
+            self._emit("charge.refund.updated", refund, versions=Range(before=BASIL))
 
     def settle(self, charge: JsonObject) -> None:
         """Book the charge's balance transaction (2.9 % and 30 as the fee)."""
@@ -107,7 +127,7 @@ def _blank_charge(intent: JsonObject) -> JsonObject:
         **{name: copy.deepcopy(intent[name]) for name in taken + more},
         "amount_captured": 0,
         "amount_refunded": 0,
-        "calculated_statement_descriptor": "EMULATED STRIPE",
+        "calculated_statement_descriptor": calculated_descriptor(intent["statement_descriptor_suffix"]),
         "captured": False,
         "disputed": False,
         "fraud_details": {},

@@ -81,11 +81,11 @@ class PaymentMethods:
             "checks": {"address_line1_check": None, "address_postal_code_check": None}
             | {"cvc_check": "pass" if details.get("cvc") else None},
             "country": card.country,
-            "display_brand": card.brand,
+            "display_brand": card.display_brand,
             "exp_month": details.get("exp_month", 12),
             "exp_year": details.get("exp_year", year + 1),
             "fingerprint": random_text(16),
-            "funding": "credit",
+            "funding": card.funding,
             "last4": card.last4,
             "networks": {"available": [card.brand], "preferred": None},
             "three_d_secure_usage": {"supported": True},

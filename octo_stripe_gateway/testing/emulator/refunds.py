@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
@@ -11,12 +11,14 @@ from octo_stripe_gateway.testing.emulator.store import random_text
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.charges import Charges
-    from octo_stripe_gateway.testing.emulator.intents import Emit
+    from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
+Funds = Literal["enough", "refused", "pending"]
+
 GONE = ("failed", "canceled")
-FINAL = (*GONE, "succeeded")
+INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this amount."
 
 
 class Refunds:
@@ -26,22 +28,30 @@ class Refunds:
         self._store = store
         self._emit = emit
         self._charges = charges
+        self.funds: Funds = "enough"
 
     def create(self, params: Parameters, *, account: str | None) -> JsonObject:
         """Refund a paid charge: all that is left of it, or the amount given."""
         charge = self._refundable(params, account=account)
         amount = params.get("amount", charge["amount_captured"] - charge["amount_refunded"])
         _check_unrefunded(charge, amount=amount)
-        behaviour = self._store.cards[charge["payment_method"]].refund
+        if self.funds == "refused":
+            raise StripeApiError(INSUFFICIENT_FUNDS, message_code="insufficient_balance_for_refund")
         refund = self._store.new(
-            "refund", account=account, **_blank_refund(charge, params=params, amount=amount)
+            "refund", account=account, **blank_refund(charge, params=params, amount=amount)
         )
-        refund["status"] = "pending" if behaviour == "pends" else "succeeded"
-        refund["balance_transaction"] = self._charges.book(refund, amount=-amount, fee=0, kind="refund")
+        self._begin(refund, behaviour=self._store.cards[charge["payment_method"]].refund)
         self._recount(charge)
         self._emit("refund.created", refund)
         self._emit("charge.refunded", charge)
         return refund
+
+    def top_up(self) -> None:
+        """Have enough balance again, and make the refunds that wait for it."""
+        self.funds = "enough"
+        for refund in list(self._store.each("refund", pending_reason="insufficient_funds")):
+            self._book(refund)
+            self.settle(refund, status="succeeded", reason=None)
 
     def update(self, refund: JsonObject, params: Parameters) -> JsonObject:
         """Change a refund's metadata: the only thing that can be changed."""
@@ -64,7 +74,9 @@ class Refunds:
         if refund["status"] in GONE or refund["status"] == status:
             raise StripeApiError(f"Refund {refund['id']} is {refund['status']} already.")
         refund["status"] = status
-        if status in GONE:
+        if status != "pending":
+            refund.pop("pending_reason", None)
+        if status in GONE and refund["balance_transaction"]:
             refund["failure_balance_transaction"] = self._charges.book(
                 refund, amount=refund["amount"], fee=0, kind="refund_failure"
             )
@@ -76,6 +88,19 @@ class Refunds:
         if status == "failed":
             self._emit("refund.failed", refund)
         return refund
+
+    def _begin(self, refund: JsonObject, *, behaviour: str) -> None:
+        if self.funds == "pending":
+            refund |= {"status": "pending", "pending_reason": "insufficient_funds"}
+            return
+        refund |= {"status": "succeeded"}
+        if behaviour == "pends":
+            refund |= {"status": "pending", "pending_reason": "processing"}
+        self._book(refund)
+
+    def _book(self, refund: JsonObject) -> None:
+        booked = self._charges.book(refund, amount=-refund["amount"], fee=0, kind="refund")
+        refund["balance_transaction"] = booked
 
     def _refundable(self, params: Parameters, *, account: str | None) -> JsonObject:
         charge = self._named_charge(params, account=account)
@@ -109,7 +134,7 @@ class Refunds:
         return self._store.get(charge_id or intent["latest_charge"])
 
     def _recount(self, charge: JsonObject) -> None:
-        refunds = self._store.each("refund", charge=charge["id"])
+        refunds = self._store.each_of_charge("refund", charge["id"])
         refunded = sum(refund["amount"] for refund in refunds if refund["status"] not in GONE)
         charge |= {
             "amount_refunded": refunded,
@@ -181,7 +206,8 @@ def _check_unrefunded(charge: JsonObject, *, amount: int) -> None:
     raise StripeApiError(f"Refund amount ({asked}) is greater than {limit}", param="amount")
 
 
-def _blank_refund(charge: JsonObject, *, params: Parameters, amount: int) -> JsonObject:
+def blank_refund(charge: JsonObject, *, params: Parameters, amount: int) -> JsonObject:
+    """Return the fields of a refund that is just being made."""
     reference = {"reference": random_text(16), "reference_status": "available"}
     return {
         "amount": amount,
