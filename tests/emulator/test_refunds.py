@@ -167,7 +167,8 @@ def test_a_refund_that_waits_for_balance_can_fail(api: Any, stripe: StripeEmulat
     stripe.drain_balance(refunds="pending")
     refund = api.refunds.create(params={"payment_intent": intent.id})
     failed = stripe.settle_refund(refund.id, status="failed", reason="insufficient_funds")
-    assert (failed["failure_reason"], failed["failure_balance_transaction"]) == ("insufficient_funds", None)
+    assert failed["failure_reason"] == "insufficient_funds"
+    assert "failure_balance_transaction" not in failed
     assert charge_of(stripe, intent)["amount_refunded"] == 0
     stripe.top_up_balance()
     assert stripe.refunds[refund.id]["status"] == "failed"

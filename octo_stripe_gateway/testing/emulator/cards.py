@@ -12,6 +12,7 @@ class Decline:
     code: str = "card_declined"
     decline_code: str | None = None
     message: str = "Your card was declined."
+    network_code: str = "01"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 from octo_stripe_gateway.testing.emulator.accounts import Accounts, EmulatedAccount
 from octo_stripe_gateway.testing.emulator.api import Api
+from octo_stripe_gateway.testing.emulator.balance import Balance
 from octo_stripe_gateway.testing.emulator.charges import Charges
 from octo_stripe_gateway.testing.emulator.control import Control
+from octo_stripe_gateway.testing.emulator.disputes import Disputes
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.events import Events, Worker
 from octo_stripe_gateway.testing.emulator.faults import Faults, Hold
 from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
 from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
-from octo_stripe_gateway.testing.emulator.refunds import Disputes, Refunds
+from octo_stripe_gateway.testing.emulator.refunds import Refunds
 from octo_stripe_gateway.testing.emulator.server import LOOPBACK, Application, HttpServer
 from octo_stripe_gateway.testing.emulator.store import Store
 from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION
@@ -82,12 +84,13 @@ class StripeEmulator:
 
     def _build(self) -> None:
         store, emit = self._store, self._emit
-        charges, methods = Charges(store, emit=emit), PaymentMethods(store)
+        balance, methods = Balance(store), PaymentMethods(store)
+        charges = Charges(store, emit=emit, balance=balance)
         self._intents = PaymentIntents(
             store, emit=emit, charges=charges, methods=methods, challenge_url=self._challenge_url
         )
-        self._refunds = Refunds(store, emit=emit, charges=charges)
-        self._disputes = Disputes(store, emit=emit, charges=charges)
+        self._refunds = Refunds(store, emit=emit, balance=balance)
+        self._disputes = Disputes(store, emit=emit, balance=balance)
         self._application = Application(
             store,
             api=Api(store, intents=self._intents, refunds=self._refunds, methods=methods),

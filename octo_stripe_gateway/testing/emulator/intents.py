@@ -17,6 +17,7 @@ from octo_stripe_gateway.testing.emulator.errors import (
     StripeApiError,
     unexpected_state,
 )
+from octo_stripe_gateway.testing.emulator.methods import NO_ADDRESS
 from octo_stripe_gateway.testing.emulator.params import merged_metadata
 from octo_stripe_gateway.testing.emulator.store import random_text
 
@@ -56,6 +57,16 @@ NOT_CONFIRMABLE = {
         "it has a status of canceled. Only a PaymentIntent with one of the following statuses may "
         "be confirmed: requires_confirmation, requires_action, requires_payment_method."
     ),
+}
+CONFIGURATION = {"id": "pmc_1EmulatedStripe", "parent": None}
+OPTIONS: dict[str, JsonObject] = {
+    "card": {
+        "installments": None,
+        "mandate_options": None,
+        "network": None,
+        "request_three_d_secure": "automatic",
+    },
+    "us_bank_account": {"verification_method": "automatic"},
 }
 PLAIN_FIELDS = (
     "description",
@@ -125,7 +136,7 @@ class PaymentIntents:
         amount = check_amount(int(params.get("amount") or intent["amount"]), currency=currency)
         method = self._named_method(params, account=self._store.account_of(intent))
         intent |= {"currency": currency, "amount": amount}
-        intent |= {name: params[name] or None for name in PLAIN_FIELDS if name in params}
+        intent |= _plain(params)
         if "metadata" in params:
             intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
         if "capture_method" in params:
@@ -153,7 +164,7 @@ class PaymentIntents:
             raise unexpected_state(NO_PAYMENT_METHOD, intent=copy.deepcopy(intent))
         if "capture_method" in params:
             intent["capture_method"] = params["capture_method"]
-        intent |= {name: params[name] or None for name in PLAIN_FIELDS if name in params}
+        intent |= _plain(params)
         return self._begin(intent, params)
 
     def authenticate(self, intent: JsonObject, *, succeed: bool) -> JsonObject:
@@ -299,7 +310,6 @@ class PaymentIntents:
         if card.kind == "us_bank_account":
             charge = self._charges.pending(intent, method=method)
             intent |= {"status": "processing", "latest_charge": charge["id"]}
-            intent["processing"] = {"type": card.kind}
             self._emit("charge.pending", charge)
             self._emit("payment_intent.processing", intent)
         elif card.decline:
@@ -385,15 +395,25 @@ def _automatic(params: Parameters) -> JsonObject | None:
     return details if details["enabled"] else None
 
 
+def _plain(params: Parameters) -> JsonObject:
+    given = {name: params[name] or None for name in PLAIN_FIELDS if name in params}
+    if shipping := given.get("shipping"):
+        missing = dict.fromkeys(("carrier", "phone", "tracking_number"))
+        given["shipping"] = missing | shipping | {"address": NO_ADDRESS | shipping["address"]}
+    return given
+
+
 def _blank_intent(params: Parameters) -> JsonObject:
     empty = (
         "application application_fee_amount canceled_at cancellation_reason customer "
-        "customer_account excluded_payment_method_types last_payment_error latest_charge "
-        "next_action payment_method processing review source"
+        "customer_account last_payment_error latest_charge managed_payments next_action "
+        "payment_method payment_record processing review source"
     )
     return {
         **dict.fromkeys(empty.split()),
-        **{name: params.get(name) or None for name in PLAIN_FIELDS},
+        **dict.fromkeys(PLAIN_FIELDS),
+        **_plain(params),
+        "allowed_payment_method_types": params.get("allowed_payment_method_types"),
         "amount": params["amount"],
         "amount_capturable": 0,
         "amount_details": {"tip": {}},
@@ -404,9 +424,10 @@ def _blank_intent(params: Parameters) -> JsonObject:
         "confirmation_method": params.get("confirmation_method", "automatic"),
         "currency": params["currency"],
         "customer": params.get("customer"),
+        "excluded_payment_method_types": params.get("excluded_payment_method_types") or None,
         "metadata": merged_metadata({}, change=params.get("metadata") or {}),
-        "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+        "payment_method_configuration_details": CONFIGURATION if _automatic(params) else None,
+        "payment_method_options": {kind: dict(OPTIONS[kind]) for kind in _types(params)},
         "payment_method_types": _types(params),
         "status": "requires_payment_method",
     }

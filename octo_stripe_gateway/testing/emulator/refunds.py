@@ -1,4 +1,4 @@
-"""Refunds and disputes: money that goes back, and what that leaves on the charge."""
+"""Refunds: money that goes back, and what that leaves on the charge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from octo_stripe_gateway.testing.emulator.params import merged_metadata
 from octo_stripe_gateway.testing.emulator.store import random_text
 
 if TYPE_CHECKING:
-    from octo_stripe_gateway.testing.emulator.charges import Charges
+    from octo_stripe_gateway.testing.emulator.balance import Balance, Kind
     from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
@@ -24,10 +24,10 @@ INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this a
 class Refunds:
     """Creates refunds and settles those that take their time."""
 
-    def __init__(self, store: Store, *, emit: Emit, charges: Charges) -> None:
+    def __init__(self, store: Store, *, emit: Emit, balance: Balance) -> None:
         self._store = store
         self._emit = emit
-        self._charges = charges
+        self._balance = balance
         self.funds: Funds = "enough"
 
     def create(self, params: Parameters, *, account: str | None) -> JsonObject:
@@ -77,9 +77,8 @@ class Refunds:
         if status != "pending":
             refund.pop("pending_reason", None)
         if status in GONE and refund["balance_transaction"]:
-            refund["failure_balance_transaction"] = self._charges.book(
-                refund, amount=refund["amount"], fee=0, kind="refund_failure"
-            )
+            booked = self._balance.book(refund, amount=refund["amount"], kind="refund_failure")
+            refund["failure_balance_transaction"] = booked["id"]
         if status == "failed":
             refund["failure_reason"] = reason or "expired_or_canceled_card"
         self._recount(self._store.get(refund["charge"]))
@@ -99,8 +98,11 @@ class Refunds:
         self._book(refund)
 
     def _book(self, refund: JsonObject) -> None:
-        booked = self._charges.book(refund, amount=-refund["amount"], fee=0, kind="refund")
-        refund["balance_transaction"] = booked
+        kind: Kind = "refund" if refund["destination_details"]["type"] == "card" else "payment_refund"
+        booked = self._balance.book(
+            refund, amount=-refund["amount"], kind=kind, description="REFUND FOR CHARGE"
+        )
+        refund["balance_transaction"] = booked["id"]
 
     def _refundable(self, params: Parameters, *, account: str | None) -> JsonObject:
         charge = self._named_charge(params, account=account)
@@ -142,57 +144,6 @@ class Refunds:
         }
 
 
-class Disputes:
-    """Opens and closes disputes: what a cardholder's bank does, and no API call."""
-
-    def __init__(self, store: Store, *, emit: Emit, charges: Charges) -> None:
-        self._store = store
-        self._emit = emit
-        self._charges = charges
-
-    def open(self, charge: JsonObject, *, reason: str, amount: int | None) -> JsonObject:
-        """Take the disputed money back from the merchant until the bank decides."""
-        disputed = charge["amount_captured"] if amount is None else amount
-        dispute = self._store.new(
-            "dispute",
-            account=self._store.account_of(charge),
-            amount=disputed,
-            balance_transactions=[],
-            charge=charge["id"],
-            currency=charge["currency"],
-            enhanced_eligibility_types=[],
-            evidence={},
-            evidence_details={"due_by": self._store.now() + 7 * 86_400, "has_evidence": False},
-            is_charge_refundable=False,
-            metadata={},
-            payment_intent=charge["payment_intent"],
-            reason=reason,
-            status="needs_response",
-        )
-        charge["disputed"] = True
-        self._emit("charge.dispute.created", dispute)
-        self._move(dispute, amount=-disputed, fee=1500)
-        self._emit("charge.dispute.funds_withdrawn", dispute)
-        return dispute
-
-    def close(self, dispute: JsonObject, *, won: bool) -> JsonObject:
-        """Decide a dispute; the money of one that is won comes back."""
-        if dispute["status"] in ("won", "lost"):
-            raise StripeApiError(f"This dispute is already closed: {dispute['status']}.")
-        dispute["status"] = "under_review"
-        self._emit("charge.dispute.updated", dispute)
-        dispute["status"] = "won" if won else "lost"
-        if won:
-            self._move(dispute, amount=dispute["amount"], fee=0)
-            self._emit("charge.dispute.funds_reinstated", dispute)
-        self._emit("charge.dispute.closed", dispute)
-        return dispute
-
-    def _move(self, dispute: JsonObject, *, amount: int, fee: int) -> None:
-        booked = self._charges.book(dispute, amount=amount, fee=fee, kind="adjustment")
-        dispute["balance_transactions"].append(dict(self._store.get(booked)))
-
-
 def _check_unrefunded(charge: JsonObject, *, amount: int) -> None:
     currency, captured = charge["currency"], charge["amount_captured"]
     left = captured - charge["amount_refunded"]
@@ -208,17 +159,16 @@ def _check_unrefunded(charge: JsonObject, *, amount: int) -> None:
 
 def blank_refund(charge: JsonObject, *, params: Parameters, amount: int) -> JsonObject:
     """Return the fields of a refund that is just being made."""
-    reference = {"reference": random_text(16), "reference_status": "available"}
+    kind = charge["payment_method_details"]["type"]
     return {
         "amount": amount,
         "balance_transaction": None,
         "charge": charge["id"],
         "currency": charge["currency"],
-        "destination_details": {"card": {"type": "refund", **reference}, "type": "card"},
-        "failure_balance_transaction": None,
-        "failure_reason": None,
+        "customer": charge["customer"],
+        "customer_account": None,
+        "destination_details": _destination(kind),
         "metadata": merged_metadata({}, change=params.get("metadata") or {}),
-        "next_action": None,
         "payment_intent": charge["payment_intent"],
         "payment_method": charge["payment_method"],
         "reason": params.get("reason"),
@@ -226,3 +176,11 @@ def blank_refund(charge: JsonObject, *, params: Parameters, amount: int) -> Json
         "source_transfer_reversal": None,
         "transfer_reversal": None,
     }
+
+
+def _destination(kind: str) -> JsonObject:
+    reference = {"reference": random_text(16), "reference_status": "available"}
+    if kind == "us_bank_account":
+        return {"type": "us_bank_transfer", "us_bank_transfer": reference}
+    reference["reference_type"] = "acquirer_reference_number"
+    return {"type": "card", "card": {"type": "refund", **reference}}

@@ -26,6 +26,7 @@ PREFIXES = {
     "dispute": "dp_1",
     "event": "evt_3",
 }
+WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
 DEFAULT_LIMIT, MAXIMUM_LIMIT, MAXIMUM_DEPTH = 10, 100, 4
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -59,7 +60,9 @@ class Store:
     def new(self, kind: str, *, account: str | None, **fields: Any) -> JsonObject:
         """Add an object of that kind, with an id of Stripe's shape, and return it."""
         object_id = new_id(kind)
-        head = {"id": object_id, "object": kind, "created": self.now(), "livemode": False}
+        head: JsonObject = {"id": object_id, "object": kind, "created": self.now()}
+        if kind not in WITHOUT_MODE:
+            head["livemode"] = False
         made = self._objects[kind][object_id] = head | fields
         self._accounts[object_id] = account
         if "charge" in made:
