@@ -166,7 +166,7 @@ def wait_for_status(payment: Any, status: str) -> None:
 def pay(payment: Any) -> None:
     answer = requests.post(
         f"{EMULATOR}/v1/payment_intents/{payment['stripePaymentIntentId']}/confirm",
-        {"payment_method": "pm_card_visa"},
+        {"payment_method": "pm_card_visa", "return_url": SITE},
         headers={"Authorization": "Bearer sk_test_anyone"},
         timeout=10,
     )
