@@ -58,16 +58,19 @@ def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent
 
 
 def process_event(event: WebhookEvent) -> WebhookEvent:
-    """Apply an event, new or from the inbox, unless it is finished; raises what that raised."""
+    """Apply an event, new or from the inbox, unless it is finished; raises what that raised.
+
+    The money of a payment that the host rejects because of it goes back at once.
+    """
     try:
         with write_transaction():
-            row, payment = _process(event)
+            row, rejected = _process(event)
     except Exception as error:
         _record_failure(event, error)
         raise
-    if payment and payment.needs_reversal:
+    if rejected:
         with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
-            services.reverse_rejected(payment)
+            services.reverse_rejected(rejected)
     return row
 
 
@@ -167,16 +170,19 @@ def _clean(text: str) -> str:
 
 
 def _process(event: WebhookEvent) -> tuple[WebhookEvent, Payment | None]:
-    """Insert the event as processed, or lock its row, and apply it; the transaction is the caller's."""
+    """Insert the event as processed, or lock its row, and apply it; the transaction is the caller's.
+
+    Returns the row, and the payment if the host has just rejected it.
+    """
     row, is_new = _claim(event)
     if row.is_finished and not is_new:
         return row, None
     _mark(row, WebhookEvent.Status.PROCESSED)
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
-        payment = _handle(row)
+        rejected = _handle(row)
     if not is_new or row.error or row.status != WebhookEvent.Status.PROCESSED:
         WebhookEvent.ledger.save_changed(row, names=OUTCOME_COLUMNS)
-    return row, payment
+    return row, rejected
 
 
 def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
@@ -191,9 +197,13 @@ def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
 
 
 def _handle(event: WebhookEvent) -> Payment | None:
-    """Run the handlers of an event, and set its outcome where it isn't simply processed."""
+    """Run the handlers of an event, and set its outcome where it isn't simply processed.
+
+    Returns the payment if the host has just rejected it.
+    """
     handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
     payment = _get_payment(event) if handler or host_handlers else None
+    was_rejected = bool(payment and payment.rejection_reason)
     if handler and payment:
         _apply(event, payment, handler=handler)
     elif handler:
@@ -203,7 +213,7 @@ def _handle(event: WebhookEvent) -> Payment | None:
     if not event.error:
         for host_handler in host_handlers:
             host_handler(event, payment)
-    return payment
+    return payment if payment and payment.needs_reversal and not was_rejected else None
 
 
 def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:

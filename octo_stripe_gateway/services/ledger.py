@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.models import Dispute, Payment, PaymentChange, Refund
+from octo_stripe_gateway.models.payments import HOST_COLUMNS
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.delivery import FIRST_PAUSE, deliver_change, get_undelivered
 from octo_stripe_gateway.services.journal import get_cause
@@ -69,6 +70,17 @@ class Unsaved:
         """Take the row's columns as what is saved."""
         # A host's hook may change the metadata in place.
         self.before = _get_columns(self.payment) | {"metadata": copy.deepcopy(self.payment.metadata)}
+
+    @contextmanager
+    def protected(self) -> Iterator[None]:
+        """Save, and undo what the block sets in the ledger's columns: a host's hook may do anything."""
+        self.save()
+        try:
+            yield
+        finally:
+            for name, value in self.before.items():
+                if name not in HOST_COLUMNS:
+                    setattr(self.payment, name, value)
 
     def save(self) -> None:
         """Write the columns that changed, and put the change on the journal with its signals."""
@@ -162,7 +174,7 @@ def _ask_host(unsaved: Unsaved) -> None:
     payment = unsaved.payment
     if not (payment.needs_acceptance or payment.needs_authorization):
         return
-    reason = ask_host(payment, save=unsaved.save)
+    reason = ask_host(payment, protected=unsaved.protected)
     if reason:
         logger.warning("[OctoStripeGateway] The host rejects payment %s: %s", payment.uuid, reason)
         payment.metadata = copy.deepcopy(unsaved.before["metadata"])
