@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from abc import ABCMeta
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,7 +53,7 @@ def booking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Booking]]
     yield make
     # Python remembers of a class that it follows a protocol.
     for protocol in (CompletedPayable, AuthorizedPayable, HoldablePayable):
-        protocol._abc_caches_clear()  # type: ignore[attr-defined]
+        vars(ABCMeta)["_abc_caches_clear"](protocol)
 
 
 def reject(booking: Booking, payment: Payment) -> None:
