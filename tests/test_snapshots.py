@@ -175,7 +175,6 @@ def test_stage_that_is_reached_stands_against_earlier_ones_of_any_later_second(
     assert later.precedence < read_intent(status=reached).precedence
 
 
-
 def test_two_declines_of_one_second_have_an_order_too() -> None:
     lost, stolen = (
         PaymentIntentSnapshot.from_object(make_declined_intent(code), as_of=AS_OF)

@@ -9,6 +9,7 @@ from stripe.params import (
     ChargeListParams,
     ChargeRetrieveParams,
     DisputeListParams,
+    DisputeRetrieveParams,
     EventListParams,
     EventRetrieveParams,
     PaymentIntentCancelParams,
@@ -187,11 +188,12 @@ class Api:
                 schema=Schema(RefundCancelParams),
                 run=lambda call: refunds.cancel(self._target("refund", call)),
             ),
-            "GET /v1/disputes": self._list("dispute", DisputeListParams, *by_charge),
             "GET /v1/charges": self._list(
                 "charge", ChargeListParams, "payment_intent", "customer", "transfer_group"
             ),
             "GET /v1/charges/<target>": self._retrieve("charge", ChargeRetrieveParams),
+            "GET /v1/disputes": self._list("dispute", DisputeListParams, *by_charge),
+            "GET /v1/disputes/<target>": self._retrieve("dispute", DisputeRetrieveParams),
             "POST /v1/payment_methods": Endpoint(
                 schema=Schema(PaymentMethodCreateParams),
                 run=lambda call: self._methods.create(call.params, account=call.account),
