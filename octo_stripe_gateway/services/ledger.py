@@ -156,7 +156,9 @@ def settle_attention(payment: Payment, *, reason: str) -> Payment:
 
 def record_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
     """Set the mismatch of a payment that is being changed; the same one again is not logged again."""
-    if as_of >= max(payment.mismatch_as_of, 0 if payment.mismatch else payment.intent_as_of):
+    # A later snapshot of the intent has contradicted an earlier one, and says nothing of other objects.
+    agreed_as_of = 0 if payment.mismatch or _is_of_another_object(mismatch) else payment.intent_as_of
+    if as_of >= max(payment.mismatch_as_of, agreed_as_of):
         if mismatch != payment.mismatch:
             logger.error("[OctoStripeGateway] Payment %s contradicts Stripe: %s", payment.uuid, mismatch)
         payment.mismatch, payment.mismatch_as_of = mismatch, as_of
@@ -165,9 +167,13 @@ def record_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
 
 def _clear_mismatch(payment: Payment, *, as_of: int, complete: bool) -> None:
     """Drop a mismatch that a later snapshot of the same object contradicts."""
-    of_another_object = payment.mismatch.startswith(("charge ", "refund ", "event "))
-    if payment.mismatch and as_of >= payment.mismatch_as_of and (complete or not of_another_object):
+    contradicted = complete or not _is_of_another_object(payment.mismatch)
+    if payment.mismatch and as_of >= payment.mismatch_as_of and contradicted:
         payment.mismatch = ""
+
+
+def _is_of_another_object(mismatch: str) -> bool:
+    return mismatch.startswith(("charge ", "refund ", "dispute ", "event "))
 
 
 def _ask_host(unsaved: Unsaved) -> None:
