@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.models import Payment, PaymentChange, Refund
+from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.testing.factories import RefundFactory
 from tests.support.objects import SECOND, make_charge, make_intent, make_paid_intent, make_refund
 from tests.support.snapshots import snap_charge, snap_dispute, snap_intent, snap_refund
