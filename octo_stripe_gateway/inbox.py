@@ -175,9 +175,10 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, Payment | None]:
     Returns the row, and the payment if the host has just rejected it.
     """
     row, is_new = _claim(event)
-    if row.is_finished and not is_new:
+    if row.is_finished and not (is_new and _is_handled(row)):
         return row, None
-    _mark(row, WebhookEvent.Status.PROCESSED)
+    if not is_new:
+        _mark(row, WebhookEvent.Status.PROCESSED)
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
         rejected = _handle(row)
     if not is_new or row.error or row.status != WebhookEvent.Status.PROCESSED:
@@ -186,14 +187,19 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, Payment | None]:
 
 
 def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
-    """Return the event's row, locked, and whether it is new: then it is inserted as processed already."""
+    """Return the event's row, locked, and whether it is new: then it is inserted with its likely outcome."""
     if event.pk is None:
         new = _copy_as_new(event)
         _mark(new, WebhookEvent.Status.PROCESSED)
+        if not _is_handled(new):
+            _ignore(new)
         if WebhookEvent.ledger.insert(new, or_ignore=True):
-            new.attempts = 0
             return new, True
     return _get(event, lock=True), False
+
+
+def _is_handled(event: WebhookEvent) -> bool:
+    return event.type in HANDLERS or bool(HOST_HANDLERS.get(event.type))
 
 
 def _handle(event: WebhookEvent) -> Payment | None:
