@@ -216,7 +216,7 @@ def _handle(event: WebhookEvent) -> Payment | None:
         _mark_unmatched(event, has_host_handlers=bool(host_handlers))
     elif not host_handlers:
         _ignore(event)
-    if not event.error:
+    if event.status == WebhookEvent.Status.PROCESSED and not event.error:
         for host_handler in host_handlers:
             host_handler(event, payment)
     return payment if payment and payment.needs_reversal and not was_rejected else None
@@ -277,7 +277,9 @@ def _mark(event: WebhookEvent, status: WebhookEvent.Status) -> None:
 def _get_payment(event: WebhookEvent) -> Payment | None:
     if not event.has_object and event.type not in HANDLERS:
         return None
-    return Payment.ledger.get_locked_by_intent(event.payment_intent_id, payment_uuid=event.payment_uuid)
+    # Raises where the event's own column was left empty, because the object names its intent in no valid way.
+    payment_intent_id = event.read_payment_intent_id()
+    return Payment.ledger.get_locked_by_intent(payment_intent_id, payment_uuid=event.payment_uuid)
 
 
 def _defer(event: WebhookEvent) -> WebhookEvent:
@@ -285,10 +287,11 @@ def _defer(event: WebhookEvent) -> WebhookEvent:
 
     with write_transaction():
         is_new = WebhookEvent.ledger.insert(event, or_ignore=True)
-    if not is_new:
-        return _get(event)
-    tasks.process_webhook_event.enqueue(event.pk)
-    return event
+    row = event if is_new else _get(event)
+    # One that is delivered again may have failed, or never have come to the queue.
+    if not row.is_finished:
+        tasks.process_webhook_event.enqueue(row.pk)
+    return row
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:
