@@ -46,6 +46,12 @@ STRIPE_JS = Path(__file__).with_name("stripe.js")
 RATE_LIMITED = (
     "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
 )
+LOCKED = (
+    "This object cannot be accessed right now because another API request or Stripe process is currently "
+    "accessing it. If you see this error intermittently, retry the request. If you see this error frequently "
+    "and are making multiple concurrent requests to a single object, make your requests serially or at a "
+    "lower rate. For more details, see https://stripe.com/docs/rate-limits#object-lock-timeouts."
+)
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST",
@@ -222,9 +228,10 @@ class FaultError(Exception):
 
 def _failure(fault: Fault, *, request_id: str) -> Answer:
     if fault.status == 429:
-        error = StripeApiError(RATE_LIMITED, status=429, code="rate_limit")
+        message = LOCKED if fault.code == "lock_timeout" else RATE_LIMITED
+        error = StripeApiError(message, status=429, code=fault.code or "rate_limit")
     else:
-        error = StripeApiError(UNKNOWN_ERROR, status=fault.status, kind="api_error")
+        error = StripeApiError(UNKNOWN_ERROR, status=fault.status, kind="api_error", code=fault.code)
     body = error.body(request_id=request_id)
     return Answer(status=fault.status, body=body, request_id=request_id, headers=fault.answered_headers)
 
