@@ -420,6 +420,33 @@ def test_it_listens_on_loopback_only() -> None:
         StripeEmulator(host="0.0.0.0")
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:8421", 200),
+        ("localhost:8421", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:8421", 200),
+        ("evil.test", 403),
+        ("evil.test:8421", 403),
+        ("127.0.0.1.evil.test", 403),
+        ("localhost.evil.test:8421", 403),
+        ("evil.test@127.0.0.1", 403),
+        ("192.168.0.7:8421", 403),
+        ("", 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/charges", "/_emulator", "/stripe.js"])
+def test_it_answers_to_names_of_loopback_only(
+    stripe: StripeEmulator, host: str, status: int, path: str
+) -> None:
+    answer = requests.get(f"{stripe.url}{path}", headers={**SECRET, "Host": host}, timeout=5)
+    assert answer.status_code == status
+    if status == 403:
+        assert "no page of another site" in answer.json()["error"]["message"]
+
+
 def test_it_has_no_address_before_it_is_started() -> None:
     stripe = StripeEmulator()
     with pytest.raises(RuntimeError, match="isn't running"):

@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import json
 import logging
+import re
 import socket
 import struct
 import threading
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "[::1]"})
+FOREIGN_HOST = (
+    "The emulator answers to 127.0.0.1 and localhost only, so that no page of another site can drive it."
+)
 STRIPE_JS = Path(__file__).with_name("stripe.js")
 RATE_LIMITED = (
     "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
@@ -101,6 +106,9 @@ class Application:
         return self._route(Request(environ))(environ, start_response)
 
     def _route(self, request: Request) -> Response:
+        if not _is_for_loopback(request.environ.get("HTTP_HOST", LOOPBACK)):
+            error = StripeApiError(FOREIGN_HOST, status=403)
+            return _json(error.body(request_id="req_refused"), status=403)
         if request.path == "/stripe.js":
             return Response(STRIPE_JS.read_bytes(), mimetype="text/javascript")
         if request.path.startswith("/_emulator"):
@@ -194,6 +202,11 @@ class Application:
         return caller.account, entry.idempotency_key
 
 
+def _is_for_loopback(host: str) -> bool:
+    name = re.sub(r":\d+\Z", "", host)
+    return name.lower() in LOOPBACK_NAMES
+
+
 def _key_of(request: Request) -> str:
     given = request.authorization
     return str(given.token or given.username or "") if given else ""
@@ -253,8 +266,12 @@ def _response(answer: Answer, *, entry: LoggedRequest) -> Response:
         headers |= {"Idempotent-Replayed": "true", "Original-Request": answer.request_id}
         if answer.status >= 500:
             headers["Stripe-Should-Retry"] = "false"
-    body = json.dumps(answer.body, indent=2)
-    return Response(body, status=answer.status, mimetype="application/json", headers=headers)
+    return _json(answer.body, status=answer.status, headers=headers)
+
+
+def _json(body: Any, *, status: int, headers: dict[str, str] | None = None) -> Response:
+    text = json.dumps(body, indent=2)
+    return Response(text, status=status, mimetype="application/json", headers=headers)
 
 
 class _Handler(WSGIRequestHandler):
