@@ -29,6 +29,7 @@ from stripe.params import (
 )
 
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
+from octo_stripe_gateway.testing.emulator.lists import list_page
 from octo_stripe_gateway.testing.emulator.params import Schema
 from octo_stripe_gateway.testing.emulator.urls import match
 
@@ -209,7 +210,8 @@ class Api:
 
     def _list(self, kind: str, description: Any, *filters: str) -> Endpoint:
         def run(call: Call) -> JsonObject:
-            return self._store.page(
+            return list_page(
+                self._store,
                 kind,
                 account=call.account,
                 params=call.params,

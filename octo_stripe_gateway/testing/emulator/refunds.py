@@ -139,7 +139,7 @@ class Refunds:
         return self._store.get(charge_id or intent["latest_charge"])
 
     def _recount(self, charge: JsonObject) -> None:
-        refunds = self._store.each_of_charge("refund", charge["id"])
+        refunds = self._store.each("refund", charge=charge["id"])
         refunded = sum(refund["amount"] for refund in refunds if refund["status"] not in GONE)
         charge |= {
             "amount_refunded": refunded,
