@@ -27,7 +27,7 @@ PAGE = """{% load static %}<!doctype html>
 </head>
 <body><main>
 <h1>Pay</h1>
-<octo-payment endpoint="{{ endpoint }}" payable="booking:{{ booking }}" {{ more }}></octo-payment>
+<octo-payment endpoint="{{ endpoint }}" payable="booking:{{ booking }}" {{ more|safe }}></octo-payment>
 </main></body></html>
 """
 STYLE = """

@@ -58,7 +58,7 @@ const DECLINES = ["card_error", "validation_error"];
 const REPEATS = [500, 1500];
 const LONGEST_REPEAT = 10_000;
 const ANSWER_TIMEOUT = 30_000;
-const STRIPE_TIMEOUT = 5000;
+const STRIPE_TIMEOUT = 3000;
 const WATCH_FIRST = 1000;
 const WATCH_LAST = 30_000;
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -243,13 +243,15 @@ const STYLE = `
   /* Stripe's frames are made for a light canvas; another scheme gives them an opaque one. */
   ::slotted(form) { margin: 0; color-scheme: light; }
   :host([state="loading"]) ::slotted(form) { visibility: hidden; }
-  [part="skeleton"] { display: none; grid-template-columns: 1fr 1fr; gap: .75rem; align-content: start; }
+  [part="skeleton"] {
+    display: none; grid-template-columns: 1fr 1fr; gap: 2.1rem .75rem; align-content: start; padding-top: 1.6rem;
+  }
   :host([state="loading"]) [part="skeleton"] { display: grid; }
   [part="skeleton"] i {
     height: 2.75rem; border-radius: var(--_radius);
     background: color-mix(in srgb, var(--_muted) 22%, transparent); animation: breathe 1.6s ease-in-out infinite;
   }
-  [part="skeleton"] i:first-child { grid-column: 1 / -1; }
+  [part="skeleton"] i:is(:first-child, :last-child) { grid-column: 1 / -1; }
   @keyframes breathe { 50% { opacity: .5; } }
   [part="until"] { margin: 1rem 0 0; color: var(--_muted); font-size: .875em; }
   [part="until"]:empty, [part="error"]:empty { display: none; }
@@ -273,6 +275,7 @@ const STYLE = `
     background: color-mix(in srgb, var(--_danger) 7%, var(--_background));
   }
   [part="status"] { border: 1px solid var(--_border); background: var(--_background); }
+  :host([state="paid"]) [part="status"]::before { content: "✓ " / ""; color: var(--_accent); font-weight: 700; }
   [part="error"]:focus, [part="status"]:focus { outline: 2px solid currentcolor; outline-offset: 2px; }
   :host(:is([state="loading"], [state="ready"], [state="paying"], [state="failed"])) [part="status"] {
     position: absolute; width: 1px; height: 1px; margin: 0; padding: 0; overflow: hidden; border: 0;
@@ -513,7 +516,7 @@ function formatTime(moment, language) {
 
 /** Make what the element shows; Trusted Types, where a page insists on them, forbid innerHTML. */
 function makeParts() {
-  const skeleton = make("div", "skeleton", {"aria-hidden": "true"}, [make("i"), make("i"), make("i")]);
+  const skeleton = make("div", "skeleton", {"aria-hidden": "true"}, [1, 2, 3, 4].map(() => make("i")));
   const or = make("div", "or");
   const express = make("div", "express", {}, [make("slot", "", {name: "express"}), or]);
   const form = make("div", "form", {}, [skeleton, make("slot", "", {name: "payment"})]);
@@ -544,7 +547,7 @@ export class OctoPayment extends HTMLElement {
   #run = null;
   #end = new AbortController();
   #changing = false;
-  // Whether the customer has pressed the button: focus then follows what comes of it.
+  // Whether the customer has begun to pay here: focus then follows what comes of it.
   #engaged = false;
   #token = "";
   /** @type {Appearance} */
@@ -730,7 +733,7 @@ export class OctoPayment extends HTMLElement {
     if (!payment || this.#conclude(run, payment)) return;
     await this.#open(run, payment);
     const reason = failure ?? returned?.failure;
-    if (reason && this.#state === "ready") this.#decline(run, reason);
+    if (reason && this.#state === "ready") this.#decline(run, this.#translate(reason));
   }
 
   /** Complete the payment with which the customer comes back from a bank. @param {Run} run */
@@ -972,6 +975,13 @@ export class OctoPayment extends HTMLElement {
     };
     const known = /** @type {Record<string, string | undefined>} */ (words)[code ?? type];
     return {code: decline_code ?? code ?? type, message: known ?? message ?? this.#say("declined")};
+  }
+
+  /** The server tells Stripe's reasons in English, the host's in the host's words. @param {Failure} failure */
+  #translate({code, message}) {
+    if (code === "payment_intent_authentication_failure") return {code, message: this.#say("unauthenticated")};
+    const ours = ["refused", "rejected"].includes(code) || this.language === "en";
+    return {code, message: (ours && message) || this.#say("declined")};
   }
 
   /** @param {Run} run */

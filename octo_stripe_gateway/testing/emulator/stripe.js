@@ -920,6 +920,8 @@
 
     async _challenge(clientSecret, paymentIntent, words) {
       if (paymentIntent.status !== "requires_action") return {paymentIntent};
+      const elsewhere = paymentIntent.next_action.redirect_to_url;
+      if (elsewhere) return goTo(elsewhere.url);
       const succeed = await askCustomer(paymentIntent, words);
       const path = `/_emulator/payment_intents/${paymentIntent.id}/authenticate`;
       const told = await this._tell(path, {succeed, client_secret: clientSecret});
@@ -976,6 +978,10 @@
     url.searchParams.set("payment_intent", intent.id);
     url.searchParams.set("payment_intent_client_secret", intent.client_secret);
     url.searchParams.set("redirect_status", intent.status === "processing" ? "pending" : "succeeded");
+    return goTo(url);
+  }
+
+  function goTo(url) {
     location.assign(url);
     return new Promise(() => {});
   }
