@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
 
+import octo_stripe_gateway
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.browser import MARKS, open_browser, sync_api
 
@@ -494,3 +497,162 @@ def test_csrf_token_may_be_an_attribute(checkout: Checkout) -> None:
     checkout.open(more='csrf-token="abc"')
     checkout.becomes("failed")
     assert checkout.calls("/bookings/payments")[0].headers["x-csrftoken"] == "abc"
+
+
+def test_bearer_token_is_sent_in_place_of_a_cookie(checkout: Checkout) -> None:
+    checkout.page.route("**/bookings/payments", lambda route: route.abort())
+    checkout.open()
+    checkout.becomes("failed")
+    checkout.page.unroute_all()
+    checkout.page.context.clear_cookies()
+    checkout.page.evaluate("document.querySelector('octo-payment').token = 'gateway-key'")
+    checkout.becomes("ready")
+    assert checkout.calls("/bookings/payments")[-1].headers["authorization"] == "Bearer gateway-key"
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+
+
+def test_token_that_was_set_before_the_element_was_defined_counts(checkout: Checkout) -> None:
+    checkout.page.add_init_script(
+        "document.addEventListener('readystatechange', () => {"
+        " document.querySelector('octo-payment').token = 'gateway-key'; }, {once: true})"
+    )
+    checkout.open_form()
+    first, *more = checkout.calls("/bookings/payments")
+    assert first.headers["authorization"] == "Bearer gateway-key"
+    assert more == []
+
+
+def test_purpose_is_sent(checkout: Checkout) -> None:
+    answer_create(checkout, (422, {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "No deposit."}, {}))
+    checkout.open(more='purpose="deposit"')
+    checkout.becomes("failed")
+    assert checkout.calls("/bookings/payments")[0].post_data_json["purpose"] == "deposit"
+
+
+def test_another_payable_begins_another_payment(checkout: Checkout) -> None:
+    checkout.open_form()
+    first = checkout.element.get_attribute("payable")
+    checkout.open_form(price="3000")
+    checkout.page.evaluate(
+        "(payable) => { document.querySelector('octo-payment').payable = payable; }", first
+    )
+    sync_api.expect(checkout.button).to_have_text("Pay €20.00")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert {intent["amount"]: intent["status"] for intent in checkout.intents()} == {
+        2000: "succeeded",
+        3000: "requires_payment_method",
+    }
+
+
+def test_element_that_was_taken_away_does_nothing_more(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.page.evaluate("() => { window.away = document.querySelector('octo-payment'); away.remove(); }")
+    assert checkout.page.evaluate("away.childElementCount") == 0
+    checkout.page.evaluate("() => { document.querySelector('main').append(away); }")
+    checkout.becomes("ready")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert len(checkout.intents()) == 1
+
+
+def test_form_of_the_page_around_it_is_not_sent(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.page.evaluate("""() => {
+      const form = document.createElement("form");
+      form.addEventListener("submit", () => told.push(["sent"]));
+      document.querySelector("main").append(form);
+      form.append(document.querySelector("octo-payment"));
+    }""")
+    checkout.becomes("ready")
+    checkout.fill(PAYS)
+    checkout.page.get_by_label("CVC").press("Enter")
+    checkout.becomes("paid")
+    assert "sent" not in checkout.names()
+
+
+# The look and the language.
+
+BUTTONS = {
+    "en": "Pay €20.00",
+    "de": "20,00 € bezahlen",
+    "es": "Pagar 20,00 €",
+    "fr": "Payer 20,00 €",
+    "it": "Paga 20,00 €",
+    "pt-PT": "Pagar 20,00 €",
+    "nl": "€ 20,00 betalen",
+    "ja": "€20.00 を支払う",
+}
+
+
+@pytest.mark.parametrize("language", BUTTONS)
+def test_language_is_the_page_s(checkout: Checkout, language: str) -> None:
+    checkout.open_form(lang=language)
+    sync_api.expect(checkout.button).to_have_text(BUTTONS[language])
+    assert checkout.calls("/bookings/payments")[0].headers["accept-language"] == language[:2]
+
+
+def test_language_of_a_page_in_another_is_english(checkout: Checkout) -> None:
+    checkout.open_form(lang="sv")
+    sync_api.expect(checkout.button).to_have_text("Pay €20.00")
+    assert checkout.page.locator("octo-payment [part=body]").get_attribute("lang") == "en"
+
+
+def test_every_message_is_in_every_language(checkout: Checkout) -> None:
+    source = Path(octo_stripe_gateway.__file__).parent / "static/octo_stripe_gateway/octo-payment.js"
+    table = source.read_text().partition("const MESSAGES = ")[2].partition("\n};")[0]
+    checkout.page.goto("about:blank")
+    messages = checkout.page.evaluate(f"() => ({table}\n}})")
+    assert messages.keys() == {language[:2] for language in BUTTONS}
+    holes = {
+        language: {name: re.findall(r"{\w+}", text) for name, text in texts.items()}
+        for language, texts in messages.items()
+    }
+    assert [language for language in holes if holes[language] != holes["en"]] == []
+
+
+def test_german_page_has_no_english_on_it(checkout: Checkout) -> None:
+    checkout.open_form(lang="de")
+    for label, value in {"Kartennummer": IS_DECLINED, "Ablaufdatum": "1234", "Prüfziffer": "123"}.items():
+        checkout.page.get_by_label(label).press_sequentially(value)
+    checkout.button.click()
+    sync_api.expect(checkout.error).to_have_text("Ihre Karte wurde abgelehnt.")
+
+
+def test_stripe_s_form_has_the_element_s_colours(checkout: Checkout) -> None:
+    checkout.open_form()
+    field = checkout.page.get_by_label("Card number")
+    background = "(node) => getComputedStyle(node).backgroundColor"
+    assert field.evaluate(background) == "rgb(255, 255, 255)"
+    checkout.page.emulate_media(color_scheme="dark")
+    sync_api.expect(field).to_have_css("background-color", "rgb(27, 35, 44)")
+    checkout.page.evaluate("""() => {
+      document.querySelector("octo-payment").appearance = {variables: {colorBackground: "#123456"}};
+    }""")
+    sync_api.expect(field).to_have_css("background-color", "rgb(18, 52, 86)")
+
+
+# The keyboard.
+
+
+def test_payment_is_made_from_the_keyboard(checkout: Checkout) -> None:
+    keyboard = checkout.page.keyboard
+    checkout.open_form()
+    keyboard.press("Tab")
+    # A field that is complete goes on to the next.
+    keyboard.type(f"{IS_DECLINED}1234123")
+    keyboard.press("Enter")
+    sync_api.expect(checkout.error).to_be_focused()
+    keyboard.press("Tab")
+    sync_api.expect(checkout.button).to_be_focused()
+    for _step in ("CVC", "expiration date", "card number"):
+        keyboard.press("Shift+Tab")
+    sync_api.expect(checkout.page.get_by_label("Card number")).to_be_focused()
+    keyboard.press("ControlOrMeta+A")
+    keyboard.type(ASKS)
+    keyboard.press("Enter")
+    checkout.page.get_by_role("dialog").wait_for()
+    keyboard.press("Enter")
+    checkout.becomes("paid")
+    sync_api.expect(checkout.page.get_by_role("status")).to_be_focused()

@@ -497,9 +497,9 @@ function isDark(hex) {
   return red * 0.299 + green * 0.587 + blue * 0.114 < 128;
 }
 
-/** @param {Payment} payment @param {string} language */
-function formatMoney({amount, currency, currencyPrecision}, language) {
-  const format = new Intl.NumberFormat(language, {
+/** @param {Payment} payment @param {string} locale */
+function formatMoney({amount, currency, currencyPrecision}, locale) {
+  const format = new Intl.NumberFormat(locale, {
     style: "currency",
     currency,
     minimumFractionDigits: currencyPrecision,
@@ -508,10 +508,10 @@ function formatMoney({amount, currency, currencyPrecision}, language) {
   return format.format(amount / 10 ** currencyPrecision);
 }
 
-/** @param {number} moment @param {string} language */
-function formatTime(moment, language) {
+/** @param {number} moment @param {string} locale */
+function formatTime(moment, locale) {
   const today = new Date(moment).toDateString() === new Date().toDateString();
-  return new Intl.DateTimeFormat(language, {timeStyle: "short", dateStyle: today ? undefined : "medium"}).format(moment);
+  return new Intl.DateTimeFormat(locale, {timeStyle: "short", dateStyle: today ? undefined : "medium"}).format(moment);
 }
 
 /** Make what the element shows; Trusted Types, where a page insists on them, forbid innerHTML. */
@@ -629,9 +629,7 @@ export class OctoPayment extends HTMLElement {
 
   /** The language of everything shown: the page's, where there are messages in it. */
   get language() {
-    const asked = this.getAttribute("locale") || this.closest("[lang]")?.getAttribute("lang") || navigator.language;
-    const language = asked.toLowerCase().split(/[-_]/)[0];
-    return language in MESSAGES ? language : "en";
+    return this.#locale.split("-")[0];
   }
 
   connectedCallback() {
@@ -1027,14 +1025,14 @@ export class OctoPayment extends HTMLElement {
     until.textContent = this.#getReservation();
     button.setAttribute("aria-disabled", String(state === "paying"));
     button.textContent = this.#say(state === "failed" ? "again" : state === "paying" ? "paying" : "pay", {
-      amount: payment ? formatMoney(payment, this.language) : "",
+      amount: payment ? formatMoney(payment, this.#locale) : "",
     });
     status.textContent = state === "ready" || state === "failed" ? "" : this.#say(state);
   }
 
   #getReservation() {
     const until = Date.parse(this.#run?.payment?.utcExpiresAt ?? "");
-    return until ? this.#say("until", {time: formatTime(until, this.language)}) : "";
+    return until ? this.#say("until", {time: formatTime(until, this.#locale)}) : "";
   }
 
   #relabel() {
@@ -1066,6 +1064,13 @@ export class OctoPayment extends HTMLElement {
         ...own.variables,
       },
     };
+  }
+
+  /** The language with its country, which numbers and times are written by. */
+  get #locale() {
+    const asked = this.getAttribute("locale") || this.closest("[lang]")?.getAttribute("lang") || navigator.language;
+    const [language, ...country] = asked.split(/[-_]/);
+    return language.toLowerCase() in MESSAGES ? [language.toLowerCase(), ...country].join("-") : "en";
   }
 
   /** The page's own choice goes to Stripe as it is: Stripe knows more languages. */

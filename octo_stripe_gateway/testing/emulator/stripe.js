@@ -514,7 +514,8 @@
 
     _left(name) {
       const {check} = FIELDS.find((field) => field.name === name);
-      if (this._values[name]) this._show(name, check(this._values));
+      const code = this._values[name] && check(this._values);
+      if (code) this._show(name, code);
       this._changed();
       this._fire("blur", {elementType: this._type});
     }
