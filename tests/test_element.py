@@ -527,7 +527,7 @@ def test_purpose_is_sent(checkout: Checkout) -> None:
     answer_create(checkout, (422, {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "No deposit."}, {}))
     checkout.open(more='purpose="deposit"')
     checkout.becomes("failed")
-    assert checkout.calls("/bookings/payments")[0].post_data_json["purpose"] == "deposit"
+    assert '"purpose":"deposit"' in str(checkout.calls("/bookings/payments")[0].post_data)
 
 
 def test_another_payable_begins_another_payment(checkout: Checkout) -> None:

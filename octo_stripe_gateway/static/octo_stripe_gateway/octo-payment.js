@@ -1004,14 +1004,20 @@ export class OctoPayment extends HTMLElement {
 
   /** @param {State} state @param {string} [error] */
   #enter(state, error = "") {
-    const focused = this.matches(":focus-within");
+    const focused = this.#hasFocus();
     this.#state = state;
     this.setAttribute("state", state);
     this.#render();
     this.#parts.error.textContent = error;
     const formStays = state === "ready" || state === "paying";
-    if (error && (focused || this.#engaged)) this.#parts.error.focus();
+    if (focused && error) this.#parts.error.focus();
     else if (focused && !formStays) this.#parts.status.focus();
+  }
+
+  /** Tell whether the focus is here, or was before a bank's dialog took it along. */
+  #hasFocus() {
+    const lost = !document.activeElement || document.activeElement === document.body;
+    return this.matches(":focus-within") || (this.#engaged && lost);
   }
 
   #render() {
