@@ -174,7 +174,7 @@ def test_challenge_that_failed_is_tried_again(checkout: Checkout) -> None:
 def test_wallet_pays_where_wallets_are_asked_for(checkout: Checkout) -> None:
     checkout.open_form(more="express")
     sync_api.expect(checkout.page.get_by_text("or", exact=True)).to_be_visible()
-    checkout.page.get_by_role("button", name="Pay with the test wallet").click()
+    checkout.page.get_by_role("button", name="Test wallet").click()
     checkout.becomes("paid")
     assert [intent["status"] for intent in checkout.intents()] == ["succeeded"]
 

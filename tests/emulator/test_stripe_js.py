@@ -367,7 +367,7 @@ def test_a_wallet_pays_within_its_confirm_event(page: Page, mount: Callable[...,
     page.evaluate(f"""() => {{
       window.result = new Promise((done) => element.on("confirm", () => done(({CONFIRM_PAYMENT})())));
     }}""")
-    page.get_by_role("button", name="Pay with the test wallet").click()
+    page.get_by_role("button", name="Test wallet").click()
     assert page.evaluate("result")["paymentIntent"]["status"] == "succeeded"
 
 

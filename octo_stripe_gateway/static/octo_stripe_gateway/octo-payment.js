@@ -694,13 +694,13 @@ export class OctoPayment extends HTMLElement {
   /** @param {Failure | null} failure what is told once the form is there */
   #begin(failure) {
     this.#finishRun();
+    this.#enter("loading");
     if (!this.endpoint || !this.payable) return;
     this.#end = new AbortController();
     const {signal} = this.#end;
     const key = `octo-payment ${this.endpoint} ${this.payable} ${this.purpose}`;
     const run = {signal, gateway: new Gateway(this, signal), key};
     this.#run = run;
-    this.#enter("loading");
     this.#perform(run, () => this.#load(run, failure));
   }
 
