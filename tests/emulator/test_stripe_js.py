@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import stripe as sdk
 
-from tests.support.browser import MARKS, open_browser
+from tests.support.browser import MARKS, open_browser, serve_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,33 +45,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
-    document = (PAGE % stripe.url).encode()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            # Playwright evaluates; styles may not be inline.
-            self.send_header(
-                "Content-Security-Policy", f"style-src 'self'; script-src {stripe.url} 'unsafe-eval'"
-            )
-            self.end_headers()
-            self.wfile.write(document)
-
-        def log_message(self, *args: object) -> None:
-            """Write nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
+    # Playwright evaluates; styles may not be inline.
+    policy = f"style-src 'self'; script-src {stripe.url} 'unsafe-eval'"
     page = browser.new_page()
     page.set_default_timeout(5000)
-    page.goto(f"http://127.0.0.1:{server.server_port}/shop?tour=1")
-    yield page
-    page.close()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_page(PAGE % stripe.url, policy=policy) as url:
+        page.goto(f"{url}shop?tour=1")
+        yield page
+        page.close()
 
 
 @pytest.fixture
