@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +30,7 @@ from octo_stripe_gateway.facts import (
     read_text,
 )
 from octo_stripe_gateway.models import Payment, WebhookEvent, WebhookEventQuerySet
-from octo_stripe_gateway.stripe_client import redact_text
+from octo_stripe_gateway.redaction import clean_text, redact
 from octo_stripe_gateway.transactions import get_database, write_transaction
 
 logger = logging.getLogger(__name__)
@@ -90,17 +89,6 @@ def register(*types: str) -> Callable[[HostHandler], HostHandler]:
     return add
 
 
-def redact(value: Any) -> Any:
-    """Copy a JSON value without the client secrets in it, nor what no database takes."""
-    if isinstance(value, dict):
-        return {_clean(key): redact(each) for key, each in value.items() if key != "client_secret"}
-    if isinstance(value, list):
-        return [redact(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return _clean(value) if isinstance(value, str) else value
-
-
 def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
     """Apply an event of the family `payment_intent.*`; as all of these, return what didn't match."""
     fact = PaymentIntentFact.from_object(event.stripe_object, as_of=event.as_of)
@@ -156,13 +144,6 @@ def _read(payload: dict[str, Any]) -> WebhookEvent:
     except (BadRequestError, RecursionError) as error:
         logger.error("[OctoStripeGateway] A signed event can't be taken in: %s", error)  # noqa: TRY400
         raise BadRequestError(_("The event is not one of Stripe's.")) from error
-
-
-def _clean(text: str) -> str:
-    if text.isascii() and "_secret_" not in text and "\0" not in text:
-        return text
-    # PostgreSQL has no NUL, and half of a surrogate pair is no character.
-    return redact_text(text).replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _process(event: WebhookEvent) -> WebhookEvent:
@@ -238,7 +219,7 @@ def _record_failure(event: WebhookEvent, error: Exception) -> None:
         if row.is_finished:
             return
         row.status = WebhookEvent.Status.FAILED
-        row.error = _clean(f"{type(error).__name__}: {error}")
+        row.error = clean_text(f"{type(error).__name__}: {error}")
         row.attempts += 1
         row.save()
 

@@ -66,6 +66,14 @@ class PaymentQuerySet(RowQuerySet["Payment"]):
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
         return payment
 
+    def owned_by(self, owner: str) -> Self:
+        """Return the owner's payments."""
+        return self.filter(idempotency_scope=owner)
+
+    def includes(self, payment: Payment) -> bool:
+        """Tell whether a payment is one of these."""
+        return not self._is_narrowed or self.filter(pk=payment.pk).exists()
+
     def unsettled(self, *, since: dt.datetime, until: dt.datetime) -> Self:
         """Return those created before `until` of which Stripe may know something later than the row.
 
@@ -235,6 +243,11 @@ class Payment(models.Model):
 
     def __str__(self) -> str:
         return str(self.uuid)
+
+    @property
+    def owner(self) -> str:
+        """Return whose payment it is, empty for the integrator's own."""
+        return self.idempotency_scope
 
     @property
     def is_paid(self) -> bool:

@@ -25,18 +25,24 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from octo_stripe_gateway import capabilities, services
-from octo_stripe_gateway.authentication import GatewayAuthentication
+from octo_stripe_gateway.authentication import GatewayAuthentication, get_owner
 from octo_stripe_gateway.card_payments import (
     CompletePaymentSerializer,
     check_confirmation,
     get_card_payment,
 )
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import BadRequestError, PaymentPendingError
+from octo_stripe_gateway.exceptions import (
+    BadRequestError,
+    ConfigurationError,
+    IdempotencyError,
+    PaymentPendingError,
+)
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
 from octo_stripe_gateway.parsers import OctoJSONParser
+from octo_stripe_gateway.permissions import PaymentPermission, has_permission
 from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
-from octo_stripe_gateway.responses import adapt_status, handle_exception
+from octo_stripe_gateway.responses import adapt_status, get_error_response, handle_exception
 from octo_stripe_gateway.serializers import (
     CapturePaymentSerializer,
     CreatePaymentSerializer,
@@ -102,7 +108,11 @@ class OctoMixin(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer in the request's language, whether or not the host has a middleware for that."""
         with translation.override(translation.get_language_from_request(request)):
-            response = super().dispatch(request, *args, **kwargs)
+            try:
+                gateway_settings.check()
+                response = super().dispatch(request, *args, **kwargs)
+            except ConfigurationError as error:
+                response = get_error_response(error)
             response.headers["Content-Language"] = get_language_of_messages()
             return response
 
@@ -119,7 +129,7 @@ class OctoMixin(APIView):
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer.status_code = adapt_status(answer.status_code)
         answer.headers[capabilities.HEADER] = ", ".join(self.get_capabilities())
-        answer.headers["Octo-Env"] = "live" if "_live_" in gateway_settings.stripe_api_key else "test"
+        answer.headers["Octo-Env"] = "live" if gateway_settings.get_account().livemode else "test"
         answer.headers["Cache-Control"] = "no-store"
         patch_vary_headers(answer, ("Accept-Language", "Authorization", capabilities.HEADER))
         return answer
@@ -156,11 +166,13 @@ class CapabilitiesView(OctoMixin):
 class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     """Creates, shows and changes payments; a host subclasses it and routes the subclass.
 
-    A host overrides `get_queryset` (whose payments a caller sees), `check_payable` (who may pay for what),
-    `get_create_parameters` (what a payment is created with), `get_caller` (whose idempotency keys are whose)
-    or the class attributes. None of them holds the payment's lock, so none can lose it.
+    A host overrides `get_owner` (whose payments and idempotency keys a caller's are), `get_queryset` (which
+    payments a caller sees), `permission_classes` (what a caller may do with them), `check_payable` (who may
+    pay for what) or `get_create_parameters` (what a payment is created with). None of them holds the
+    payment's lock, so none can lose it.
     """
 
+    permission_classes: Sequence[Any] = (PaymentPermission,)
     throttle_classes: Sequence[Any] = (ActionThrottle,)
     filter_backends = ()
     pagination_class = None
@@ -178,6 +190,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         if parameters.get("payable"):
             self.check_payable(parameters["payable"])
         created = services.create_payment(**self.get_create_parameters(parameters))
+        self.check_repeat(created.payment)
         response = self.answer(created.payment, client_secret=created.client_secret)
         response.data["stripe_client_secret"] = created.client_secret
         response.status_code = 201
@@ -209,9 +222,18 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Give up a payment that isn't paid."""
         return self.change(services.cancel_payment)
 
+    def get_owner(self) -> str:
+        """Return whose payments the caller makes: `key:viator`, `auth.user:42`, empty for the integrator."""
+        return get_owner(self.request.user)
+
+    def is_own(self, payment: Payment) -> bool:
+        """Tell whether the payment is the caller's."""
+        return payment.owner == self.get_owner()
+
     def get_queryset(self) -> PaymentQuerySet:
-        """Return the payments that the caller may see and change."""
-        return Payment.objects.all()
+        """Return the payments that the caller sees; all others are not found."""
+        payments = Payment.objects.all()
+        return payments if has_permission(self.request.user, "list") else payments.owned_by(self.get_owner())
 
     def get_object(self) -> Payment:
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
@@ -221,6 +243,12 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def check_payable(self, payable: Model) -> None:
         """Raise PermissionDenied where the caller may not pay for this; every caller may, by default."""
+
+    def check_repeat(self, payment: Payment) -> None:
+        """Raise IdempotencyError where a key or uuid stands for a payment that the caller doesn't see."""
+        is_repeatable = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
+        if is_repeatable and not self.get_queryset().includes(payment):
+            raise IdempotencyError(_("This key or uuid was used with other parameters."))
 
     def check_settled(self, payment: Payment) -> None:
         """Raise PaymentPendingError or BadRequestError where OCTO wants an error of what isn't paid."""
@@ -235,13 +263,11 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         return {**parameters, "stripe_params": stripe_params, "caller": self.get_caller()}
 
     def get_caller(self) -> services.Caller:
-        """Return whose idempotency key this is: the host's user's, or the API key holders'."""
+        """Return who asks, and under which idempotency key."""
         key = self.request.headers.get("Idempotency-Key", "")
         if not IDEMPOTENCY_KEY.match(key):
             raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable ASCII."))
-        user_id = getattr(self.request.user, "pk", None)
-        scope = "" if user_id is None else f"user:{user_id}"
-        return services.Caller(scope=scope, idempotency_key=key)
+        return services.Caller(self.get_owner(), key)
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the checked body; raises ValidationError."""

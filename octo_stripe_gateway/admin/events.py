@@ -27,9 +27,9 @@ from octo_stripe_gateway.admin.display import (
 from octo_stripe_gateway.admin.filters import EventTypeFilter, is_row_id, match_events
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Reprocess
 from octo_stripe_gateway.admin.pages import LedgerAdmin
-from octo_stripe_gateway.events import redact
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.redaction import redact
 from octo_stripe_gateway.services import ANYONE
 
 # What one request can do in time; `process_webhook_events` does any number.
