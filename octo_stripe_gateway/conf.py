@@ -145,6 +145,7 @@ class GatewaySettings:
         types.read_rates(*RATES),
         default={"create": "120/minute", "refund": "120/minute"},
     )
+    max_body_size = Setting("MAX_BODY_SIZE", types.read_positive, default=65536)
     currency = Setting("CURRENCY", types.read_currency, default="usd")
     payables = Setting("PAYABLES", types.read_labels, default={})
     merchant_name = Setting("MERCHANT_NAME", types.read_text)

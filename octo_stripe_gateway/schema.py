@@ -26,7 +26,7 @@ from rest_framework import serializers
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY
 from octo_stripe_gateway.responses import adapt_status
-from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES
+from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES, RequestSerializer
 from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 
 PREFIX = "Gateway"
@@ -224,7 +224,8 @@ class OctoSchema(AutoSchema):
             "properties": {_camelize(name): self._name_enum(name, each) for name, each in properties},
             "required": [_camelize(name) for name in schema.get("required", [])],
         }
-        return {**schema, **{name: value for name, value in renamed.items() if value}}
+        closed = {"additionalProperties": False} if isinstance(serializer, RequestSerializer) else {}
+        return {**schema, **closed, **{name: value for name, value in renamed.items() if value}}
 
     def _name_enum(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
         # A nameless one would be named by drf-spectacular, and take that name from the host's own.
@@ -288,7 +289,8 @@ class PayableExtension(OpenApiSerializerFieldExtension):
         """Return the schema."""
         key = {"oneOf": [{"type": "integer"}, {"type": "string"}]}
         properties = {"type": {"type": "string"}, "id": key}
-        return {"type": "object", "properties": properties, "required": ["type", "id"]}
+        required = {"required": ["type", "id"], "additionalProperties": False}
+        return {"type": "object", "properties": properties, **required}
 
 
 class TextExtension(OpenApiSerializerFieldExtension):

@@ -20,7 +20,7 @@ from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer, Serializer
+from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
@@ -39,7 +39,7 @@ from octo_stripe_gateway.exceptions import (
     PaymentPendingError,
 )
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
-from octo_stripe_gateway.parsers import OctoJSONParser
+from octo_stripe_gateway.parsers import OctoJSONParser, check_body
 from octo_stripe_gateway.permissions import PaymentPermission, has_permission
 from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
 from octo_stripe_gateway.responses import adapt_status, get_error_response, handle_exception
@@ -48,6 +48,7 @@ from octo_stripe_gateway.serializers import (
     CreatePaymentSerializer,
     PaymentSerializer,
     RefundPaymentSerializer,
+    RequestSerializer,
 )
 from octo_stripe_gateway.throttling import ActionThrottle
 
@@ -117,12 +118,9 @@ class OctoMixin(APIView):
             return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a body of unknown length too: it reads as an empty one, and that refunds everything."""
+        """Check the body first, since authentication may read it."""
+        check_body(request)
         super().initial(request, *args, **kwargs)
-        if request.META.get("CONTENT_LENGTH"):
-            return
-        if "Transfer-Encoding" in request.headers or request._request.body:
-            raise ParseError(_("A body needs a Content-Length."))
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         """Echo what was honoured, and send the status that OCTO wants."""
@@ -271,7 +269,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the checked body; raises ValidationError."""
-        serializer_class = self.request_serializers.get(self.action, Serializer)
+        serializer_class = self.request_serializers.get(self.action, RequestSerializer)
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)

@@ -235,7 +235,7 @@ class TestCardPayment:
             {"gateway": "stripe", "stripe": {"paymentIntent": "THIS"}},
             {"currency": "usd", "stripe": {"paymentIntent": "THIS"}},
             {"currency": "USD"},
-            {"gateway": "stripe", "stripe": {"paymentIntent": "THIS", "setupIntent": "seti_1"}, "notes": "x"},
+            {"gateway": "stripe", "amount": 2000, "currency": "USD", "stripe": {"paymentIntent": "THIS"}},
         ],
     )
     def test_completion_may_replay_it(
@@ -255,6 +255,11 @@ class TestCardPayment:
             ({"gateway": "adyen", "currency": "eur"}, 400, "GATEWAY_MISMATCH"),
             ({"gateway": "stripe", "currency": "eur"}, 400, "GATEWAY_CURRENCY_MISMATCH"),
             ({"gateway": "stripe", "stripe": {"paymentIntent": "pi_another"}}, 422, "UNPROCESSABLE_ENTITY"),
+            ({"amount": 1999}, 422, "UNPROCESSABLE_ENTITY"),
+            ({"amount": "2000"}, 400, "BAD_REQUEST"),
+            ({"stripe": {"paymentIntent": "THIS", "setupIntent": "seti_1"}}, 400, "BAD_REQUEST"),
+            ({"stripe": {"paymentMethod": "pm_1"}}, 400, "BAD_REQUEST"),
+            ({"notes": "x"}, 400, "BAD_REQUEST"),
             ({"gateway": 1}, 400, "BAD_REQUEST"),
             ({"gateway": None}, 400, "BAD_REQUEST"),
             ({"gateway": "x" * 65}, 400, "BAD_REQUEST"),
