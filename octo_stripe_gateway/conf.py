@@ -122,6 +122,8 @@ SETTINGS: dict[str, Setting[Any]] = {}
 class GatewaySettings:
     """Reads a setting anew at every access, so that `override_settings` works."""
 
+    _checked: Mapping[str, Any] | None = None
+
     own_api_key = Setting("STRIPE_API_KEY", types.read_text, secret=True)
     own_publishable_key = Setting("STRIPE_PUBLISHABLE_KEY", types.read_publishable_key, secret=True)
     own_webhook_secrets = Setting("STRIPE_WEBHOOK_SECRET", types.read_texts, nothing=(), secret=True)
@@ -143,7 +145,10 @@ class GatewaySettings:
     throttle_rates = Setting(
         "THROTTLE_RATES",
         types.read_rates(*RATES),
-        default={"create": "120/minute", "refund": "120/minute"},
+        default={
+            **dict.fromkeys(("create", "complete", "refund", "capture", "cancel"), "120/minute"),
+            "authentication": "60/minute",
+        },
     )
     max_body_size = Setting("MAX_BODY_SIZE", types.read_positive, default=65536)
     currency = Setting("CURRENCY", types.read_currency, default="usd")
@@ -202,9 +207,14 @@ class GatewaySettings:
         return accounts[name]
 
     def check(self) -> None:
-        """Raise ConfigurationError unless every setting can be read."""
+        """Raise ConfigurationError unless every setting can be read; one dict is looked at once."""
+        configured = get_configured()
+        if configured is self._checked:
+            return
         for setting in SETTINGS.values():
             setting.__get__(self)
+        self.get_account()
+        self._checked = configured
 
 
 DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}

@@ -11,6 +11,7 @@ from djangorestframework_camel_case.util import camel_to_underscore
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
+from rest_framework.utils.mediatypes import media_type_matches
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.renderers import VERBATIM
@@ -74,9 +75,10 @@ def check_body(request: Request) -> None:
     and a refund without a body is one of all the money. Raises ParseError, UnsupportedMediaType,
     RequestDataTooBig.
     """
-    length = _get_length(request)
-    if length and request.negotiator.select_parser(request, request.parsers) is None:
-        raise UnsupportedMediaType(request.content_type)
+    length, content_type = _get_length(request), request.content_type or ""
+    parsers = [each for each in request.parsers or () if media_type_matches(each.media_type, content_type)]
+    if length and not parsers:
+        raise UnsupportedMediaType(content_type)
     if length > gateway_settings.max_body_size:
         raise RequestDataTooBig
     if bool(request._request.body) > bool(length):

@@ -16,7 +16,7 @@ from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,7 +24,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from octo_stripe_gateway import capabilities, services
+from octo_stripe_gateway import capabilities, environments, services
 from octo_stripe_gateway.authentication import GatewayAuthentication, get_owner
 from octo_stripe_gateway.card_payments import (
     CompletePaymentSerializer,
@@ -32,6 +32,7 @@ from octo_stripe_gateway.card_payments import (
     get_card_payment,
 )
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.environments import check_livemode, get_livemode, read_livemode, show_environment
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     ConfigurationError,
@@ -50,7 +51,7 @@ from octo_stripe_gateway.serializers import (
     RefundPaymentSerializer,
     RequestSerializer,
 )
-from octo_stripe_gateway.throttling import ActionThrottle
+from octo_stripe_gateway.throttling import ActionThrottle, AuthenticationThrottle
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
@@ -91,6 +92,11 @@ class OctoMixin(APIView):
     metadata_class = None
     content_negotiation_class = AlwaysJSON
 
+    @property
+    def livemode(self) -> bool:
+        """Tell whether the answer is about real money."""
+        return get_livemode() or False
+
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Return what the class says, the gateway's own replaced where the setting says so."""
         replaced = gateway_settings.authentication_classes
@@ -118,16 +124,36 @@ class OctoMixin(APIView):
             return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check the body first, since authentication may read it."""
+        """Check the body and the mode before anything else: authentication may read the body."""
         check_body(request)
+        wanted = self.get_wanted_livemode()
+        if wanted is not None:
+            check_livemode(wanted, livemode=get_livemode())
         super().initial(request, *args, **kwargs)
+
+    def perform_authentication(self, request: Request) -> None:
+        """Authenticate, unless the address has sent too many wrong credentials."""
+        if "Authorization" not in request.headers:
+            return super().perform_authentication(request)
+        throttle = AuthenticationThrottle()
+        if not throttle.allow_request(request, self):
+            self.throttled(request, throttle.wait() or 0)
+        try:
+            return super().perform_authentication(request)
+        except AuthenticationFailed:
+            throttle.count_failure()
+            raise
+
+    def get_wanted_livemode(self) -> bool | None:
+        """Return whether the caller means real money, None where they don't say; raises BadRequestError."""
+        return read_livemode(self.request.headers.get(environments.HEADER, ""))
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         """Echo what was honoured, and send the status that OCTO wants."""
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer.status_code = adapt_status(answer.status_code)
         answer.headers[capabilities.HEADER] = ", ".join(self.get_capabilities())
-        answer.headers["Octo-Env"] = "live" if gateway_settings.get_account().livemode else "test"
+        answer.headers[environments.HEADER] = show_environment(self.livemode)
         answer.headers["Cache-Control"] = "no-store"
         patch_vary_headers(answer, ("Accept-Language", "Authorization", capabilities.HEADER))
         return answer
@@ -182,6 +208,13 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         "capture": CapturePaymentSerializer,
     }
 
+    payment: Payment | None = None
+
+    @property
+    def livemode(self) -> bool:
+        """Tell whether the answer's payment, or else the account, moves real money."""
+        return self.payment.livemode if self.payment else super().livemode
+
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a payment and answer it with the secret that the browser pays with."""
         parameters = self.get_parameters()
@@ -203,6 +236,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         confirmation = self.get_parameters().get("card_payment", {})
         payment = self.get_object()
         check_confirmation(payment, confirmation)
+        if not payment.stripe_payment_intent_id:
+            self.check_create_rate()
         payment = services.complete_payment(payment)
         if gateway_settings.strict_octo:
             self.check_settled(payment)
@@ -235,9 +270,10 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def get_object(self) -> Payment:
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
-        payment = self.get_queryset().get_by_public_id(self.kwargs["public_id"])
-        self.check_object_permissions(self.request, payment)
-        return payment
+        self.payment = self.get_queryset().get_by_public_id(self.kwargs["public_id"])
+        self.check_object_permissions(self.request, self.payment)
+        check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
+        return self.payment
 
     def check_payable(self, payable: Model) -> None:
         """Raise PermissionDenied where the caller may not pay for this; every caller may, by default."""
@@ -247,6 +283,14 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         is_repeatable = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
         if is_repeatable and not self.get_queryset().includes(payment):
             raise IdempotencyError(_("This key or uuid was used with other parameters."))
+
+    def check_create_rate(self) -> None:
+        """Raise Throttled where a completion that creates the intent anew is one too many."""
+        for throttle in self.get_throttles():
+            if isinstance(throttle, ActionThrottle):
+                throttle.name = "create"
+                if not throttle.allow_request(self.request, self):
+                    self.throttled(self.request, throttle.wait() or 0)
 
     def check_settled(self, payment: Payment) -> None:
         """Raise PaymentPendingError or BadRequestError where OCTO wants an error of what isn't paid."""
@@ -258,7 +302,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for `services.create_payment`, made from the checked body."""
         stripe_params = {name: parameters.pop(name) for name in STRIPE_PARAMS & parameters.keys()}
-        return {**parameters, "stripe_params": stripe_params, "caller": self.get_caller()}
+        own = {"caller": self.get_caller(), "livemode": self.get_wanted_livemode()}
+        return {**parameters, "stripe_params": stripe_params, **own}
 
     def get_caller(self) -> services.Caller:
         """Return who asks, and under which idempotency key."""
@@ -281,6 +326,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def answer(self, payment: Payment, *, client_secret: str = "") -> Response:
         """Answer a payment, with `cardPayment` where the request asks for it."""
+        self.payment = payment
         body = dict(self.get_serializer(payment).data)
         if capabilities.CARD_PAYMENTS in self.get_capabilities():
             body["card_payment"] = get_card_payment(payment, client_secret=client_secret)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import checks, conf
 
@@ -131,6 +132,26 @@ def test_rates_need_a_cache_that_all_processes_share(
     configure(THROTTLE_RATES=rates)
     settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{backend}"}}
     assert ("W005" in get_ids(checks.check_deployment())) == warned
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SECURE_PROXY_SSL_HEADER", ("HTTP_X", "https")), ("USE_X_FORWARDED_HOST", True)]
+)
+@pytest.mark.parametrize(("proxies", "warned"), [(None, True), (0, False), (1, False)])
+def test_rates_need_to_know_of_a_proxy(
+    proxies: int | None,
+    warned: bool,
+    name: str,
+    value: Any,
+    configure: Callable[..., None],
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configure(THROTTLE_RATES={"create": "1/minute"})
+    monkeypatch.setattr(api_settings, "NUM_PROXIES", proxies)
+    assert "W007" not in get_ids(checks.check_deployment())
+    setattr(settings, name, value)
+    assert ("W007" in get_ids(checks.check_deployment())) == warned
 
 
 @pytest.mark.parametrize(

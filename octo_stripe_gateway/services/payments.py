@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import check_amount
+from octo_stripe_gateway.environments import check_livemode
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     IdempotencyError,
@@ -55,13 +56,14 @@ def create_payment(
     reseller_reference: str = "",
     stripe_params: Mapping[str, Any] | None = None,
     stripe_account: str = "",
+    livemode: bool | None = None,
     caller: Caller = ANYONE,
 ) -> CreatedPayment:
     """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
 
     A payable that says its price sets amount and currency. `stripe_params` go to Stripe as they are.
-    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, ValueError where the payable is
-    not saved.
+    `livemode` insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError,
+    UnprocessableError, IdempotencyError, StripeError, ValueError where the payable is not saved.
     """
     amount, currency = _get_price(amount, currency=currency, payable=payable)
     payment = Payment(
@@ -76,6 +78,7 @@ def create_payment(
         idempotency_scope=caller.scope,
     )
     account = stripe_client.get_account(payment)
+    check_livemode(livemode, livemode=account.livemode)
     payment.stripe_account, payment.livemode = account.stripe_account, account.livemode
     payment.stripe_params = _get_intent_params(payment, extra=stripe_params or {})
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
