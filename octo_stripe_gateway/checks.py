@@ -10,13 +10,11 @@ from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Info, Tags, register
-from django.db import connections
-from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
-from octo_stripe_gateway.transactions import get_database
+from octo_stripe_gateway.transactions import get_connection
 
 API_KEY_PREFIXES = ("sk_test_", "sk_live_", "rk_test_", "rk_live_")
 PUBLISHABLE_KEY_PREFIXES = ("pk_test_", "pk_live_")
@@ -180,10 +178,10 @@ def _check_tasks() -> Iterator[CheckMessage]:
 
 
 def _check_autocommit() -> Iterator[CheckMessage]:
-    alias = get_database()
-    if not connections[alias].settings_dict.get("AUTOCOMMIT", True):
+    connection = get_connection()
+    if not connection.settings_dict.get("AUTOCOMMIT", True):
         hint = "A payment is committed before Stripe is asked for it."
-        yield _error("E020", f"The database {alias!r} has AUTOCOMMIT off.", hint)
+        yield _error("E020", f"The database {connection.alias!r} has AUTOCOMMIT off.", hint)
 
 
 def _check_missing() -> Iterator[CheckMessage]:
@@ -211,7 +209,7 @@ def _check_production() -> Iterator[CheckMessage]:
     accounts = [account for account in gateway_settings.accounts.values() if account.api_key]
     if accounts and not any(account.livemode for account in accounts) and not settings.DEBUG:
         yield _warning("W002", "STRIPE_API_KEY is a test key.", "No real money moves with it.")
-    if connections[get_database()].vendor == "sqlite":
+    if get_connection().vendor == "sqlite":
         hint = "Payments wait for each other there; use PostgreSQL."
         yield _warning("W003", "SQLite has no row locks.", hint)
 

@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
 from rest_framework.exceptions import MethodNotAllowed
 
-from octo_stripe_gateway import events, signatures
+from octo_stripe_gateway import inbox, signatures
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.redaction import Secret, SecretBytes, redact
@@ -52,8 +52,8 @@ class WebhookView(View):
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         """Verify the raw body, take the event in, and tell Stripe how it ended."""
-        self.verify(request)
-        event = events.receive_event(read_event(request))
+        account = self.verify(request)
+        event = inbox.receive_event(read_event(request), account=account)
         return JsonResponse({"received": True, "status": event.status})
 
     def verify(self, request: HttpRequest) -> str:
@@ -69,7 +69,7 @@ class WebhookView(View):
 
     def get_secrets(self) -> Mapping[str, Sequence[str]]:
         """Return the secrets that may have signed, by the name of their account."""
-        return {"": gateway_settings.stripe_webhook_secrets}
+        return {name: account.webhook_secrets for name, account in gateway_settings.accounts.items()}
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Refuse anything but a POST."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stripe as sdk
 
 import octo_stripe_gateway
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.support.answers import Answer, record_answers
 from tests.support.api import GatewayApi
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -70,18 +74,24 @@ def check(packages: Path) -> Check:
 
 
 @pytest.fixture
-def compile_types(packages: Path, tmp_path: Path) -> Callable[[], str]:
-    """Return what the compiler has against the sources in a directory, beside types made of the document."""
+def compile_sources(packages: Path, tmp_path: Path) -> Callable[[], str]:
+    """Return what the compiler has against the sources in a directory."""
     shutil.copy(NODE / "tsconfig.json", tmp_path)
     (tmp_path / "node_modules").symlink_to(packages / "node_modules")
-    make = ["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "api.ts"]
-    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
 
     def run() -> str:
         command = ["node_modules/.bin/tsc", "--project", "."]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
 
     return run
+
+
+@pytest.fixture
+def compile_types(compile_sources: Callable[[], str], tmp_path: Path) -> Callable[[], str]:
+    """Return the same, with types made of the API's document beside the sources."""
+    make = ["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "api.ts"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
+    return compile_sources
 
 
 def collect_errors(api: GatewayApi, stripe: StripeEmulator) -> list[Any]:
@@ -190,3 +200,45 @@ def test_demo_s_script_is_written_for_the_api_s_types(
     found = compile_types()
     assert "Property 'uid' does not exist" in found
     assert "'key' does not exist in type" in found
+
+
+def write_answers(path: Path, answers: list[Answer]) -> None:
+    """Write each answer as a literal of its type, in which a field that the type lacks is an error too."""
+    lines = [f"export const a{at}: {name} = {json.dumps(value)};" for at, (name, value) in enumerate(answers)]
+    path.write_text("\n".join(['import Stripe from "stripe";', *lines]))
+
+
+def test_emulator_answers_what_the_pinned_version_of_stripe_s_api_does(
+    compile_sources: Callable[[], str], tmp_path: Path, stripe: StripeEmulator, packages: Path
+) -> None:
+    assert sdk.api_version in (packages / "node_modules/stripe/cjs/apiVersion.js").read_text()
+    answers = record_answers(stripe)
+    write_answers(tmp_path / "answers.ts", answers)
+    assert compile_sources() == ""
+
+
+def test_wrong_answers_would_be_found(
+    compile_sources: Callable[[], str], tmp_path: Path, stripe: StripeEmulator
+) -> None:
+    *_, (name, intent) = [answer for answer in record_answers(stripe) if answer[0] == "Stripe.PaymentIntent"]
+    told = next(event.payload for event in stripe.events if event.type == "charge.refunded")
+    without, surprising = copy.deepcopy(told), copy.deepcopy(told)
+    del without["data"]["object"]["captured"]
+    surprising["data"]["object"]["surprise"] = 1
+    answers: list[Answer] = [
+        (name, {field: value for field, value in intent.items() if field != "managed_payments"}),
+        (name, intent | {"surprise": 1}),
+        (name, intent | {"amount": "2000"}),
+        ("Stripe.Event", without),
+        ("Stripe.Event", surprising),
+        ("Stripe.Event", told | {"type": "refund.created"}),
+    ]
+    write_answers(tmp_path / "answers.ts", answers)
+    found = compile_sources()
+    assert {int(line) for line in re.findall(r"answers\.ts\((\d+),", found)} == set(range(2, 8))
+    for message in (
+        "'managed_payments' is missing",
+        """'"surprise"' does not exist""",
+        "not assignable to type 'number'",
+    ):
+        assert message in found

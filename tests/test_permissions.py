@@ -126,7 +126,7 @@ def test_a_caller_may_do_what_the_table_says(
     api = CallerApi(caller)
     if action == "create":
         answer = api.create()
-        assert Payment.objects.filter(idempotency_scope=owner).count() == (status == 201)
+        assert Payment.objects.filter(owner=owner).count() == (status == 201)
     else:
         payment = make_payment(stripe, owner if whose == "own" else "key:somebody", action=action)
         answer = getattr(api, action)(payment.pk)

@@ -12,7 +12,7 @@ from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.callers import KEYS, CallerApi, authenticate
 
@@ -140,11 +140,13 @@ def test_every_action_may_have_a_rate(
     assert statuses[1] == 429
 
 
-def test_completing_a_refused_creation_counts_as_creating(api: GatewayApi, stripe: StripeEmulator) -> None:
-    assert api.create({"amount": 1, "currency": "usd"}).status_code == 400
+def test_completing_an_unanswered_creation_counts_as_creating(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents", times=99))
+    assert api.create().status_code == 503
     payment = Payment.objects.get()
-    assert [api.complete(payment.pk).status_code for _each in range(5)] == [400, 429, 429, 429, 429]
-    assert len([request for request in stripe.requests if request.method == "POST"]) == 2
+    assert [api.complete(payment.pk).status_code for _each in range(4)] == [503, 429, 429, 429]
 
 
 class BrokenCache(BaseCache):
