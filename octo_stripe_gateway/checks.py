@@ -228,9 +228,11 @@ def _check_throttling() -> Iterator[CheckMessage]:
     if settings.CACHES["default"]["BACKEND"] in CACHES_OF_ONE_PROCESS:
         hint = "Each process counts by itself, or none does: use a cache that all of them share."
         yield _warning("W005", "THROTTLE_RATES are counted in a cache that isn't shared.", hint)
-    if (
-        settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST
-    ) and api_settings.NUM_PROXIES is None:
+    # Imported here: a command that answers no request needs no REST framework.
+    from rest_framework.settings import api_settings
+
+    has_proxy = settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST
+    if has_proxy and api_settings.NUM_PROXIES is None:
         hint = "Set REST_FRAMEWORK['NUM_PROXIES']: else all callers have the proxy's address, and its rate."
         yield _warning("W007", "There is a proxy, and NUM_PROXIES isn't set.", hint)
 
