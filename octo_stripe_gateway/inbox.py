@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -22,6 +21,7 @@ from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.redaction import clean_text, redact
 from octo_stripe_gateway.services import journal
 from octo_stripe_gateway.snapshots import (
     ChargeSnapshot,
@@ -30,7 +30,6 @@ from octo_stripe_gateway.snapshots import (
     RefundSnapshot,
     read_text,
 )
-from octo_stripe_gateway.stripe_client import redact_text
 from octo_stripe_gateway.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
@@ -87,17 +86,6 @@ def register(*types: str) -> Callable[[HostHandler], HostHandler]:
         return handler
 
     return add
-
-
-def redact(value: Any) -> Any:
-    """Copy a JSON value without the client secrets in it, nor what no database takes."""
-    if isinstance(value, dict):
-        return {_clean(key): redact(each) for key, each in value.items() if key != "client_secret"}
-    if isinstance(value, list):
-        return [redact(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return _clean(value) if isinstance(value, str) else value
 
 
 def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
@@ -160,13 +148,6 @@ def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
     with suppress(BadRequestError):
         event.payment_intent_id = event.read_payment_intent_id()
     return event
-
-
-def _clean(text: str) -> str:
-    if text.isascii() and "_secret_" not in text and "\0" not in text:
-        return text
-    # PostgreSQL has no NUL, and half of a surrogate pair is no character.
-    return redact_text(text).replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _process(event: WebhookEvent) -> tuple[WebhookEvent, Payment | None]:
@@ -322,7 +303,7 @@ def _copy_as_new(event: WebhookEvent) -> WebhookEvent:
 
 
 def _describe(error: Exception) -> str:
-    return _clean(f"{type(error).__name__}: {error}")
+    return clean_text(f"{type(error).__name__}: {error}")
 
 
 def _get(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent:

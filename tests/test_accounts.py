@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.conf import Account
+from octo_stripe_gateway.conf import Account, choose_account, gateway_settings
+from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
+from tests.support.objects import make_payment
 
 pytestmark = pytest.mark.django_db
 
 
-def choose_account(payment: Payment) -> Account:
+def choose_keys(payment: Payment) -> Account:
     """Send payments in yen to a connected account, and all with keys of their own."""
     return Account("sk_test_two", "pk_test_two", "acct_tokyo" if payment.currency == "jpy" else "")
 
 
 @pytest.fixture(autouse=True)
 def _several_accounts(stripe: StripeEmulator, configure: Callable[..., None]) -> None:
-    configure(STRIPE_ACCOUNT="tests.test_accounts.choose_account", STRIPE_API_KEY=None)
+    configure(STRIPE_ACCOUNT="tests.test_accounts.choose_keys", STRIPE_API_KEY=None)
 
 
 def test_the_host_chooses_keys_and_account(api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -62,3 +65,95 @@ def test_an_account_without_a_key_is_refused(
     configure(STRIPE_ACCOUNT=lambda _payment: Account(""))
     assert api.create().status_code == 500
     assert not Payment.objects.exists()
+
+
+TOKYO = {
+    "STRIPE_API_KEY": "sk_live_tokyo",
+    "STRIPE_PUBLISHABLE_KEY": "pk_live_tokyo",
+    "STRIPE_WEBHOOK_SECRET": ["whsec_new", "", "whsec_old"],
+}
+
+
+class TestNamedAccounts:
+    @pytest.fixture(autouse=True)
+    def _tokyo(self, configure: Callable[..., None]) -> None:
+        configure(STRIPE_ACCOUNTS={"tokyo": TOKYO}, STRIPE_ACCOUNT=None, STRIPE_API_KEY="sk_test_own")
+
+    def test_an_account_has_the_keys_of_its_name(self) -> None:
+        account = gateway_settings.get_account("tokyo")
+        assert (account.name, account.api_key, account.publishable_key) == (
+            "tokyo",
+            "sk_live_tokyo",
+            "pk_live_tokyo",
+        )
+        assert account.webhook_secrets == ("whsec_new", "whsec_old")
+        assert account.livemode
+
+    def test_the_top_level_settings_are_the_account_without_a_name(self) -> None:
+        account = gateway_settings.get_account()
+        assert (account.name, account.api_key, account.webhook_secrets) == (
+            "",
+            "sk_test_own",
+            ("whsec_gateway",),
+        )
+        assert not account.livemode
+        assert gateway_settings.accounts.keys() == {"", "tokyo"}
+
+    def test_an_unknown_account_is_an_error(self) -> None:
+        with pytest.raises(ConfigurationError, match="no account 'osaka'"):
+            gateway_settings.get_account("osaka")
+
+    def test_no_repr_of_an_account_has_a_key(self) -> None:
+        shown = repr([*gateway_settings.accounts.values(), Account("sk_live_1", "pk_live_1", "acct_1")])
+        assert [word for word in ("sk_", "pk_", "whsec") if word in shown] == []
+        assert "'tokyo'" in shown
+
+    @pytest.mark.parametrize(
+        ("choice", "chosen"),
+        [
+            ("tokyo", ("tokyo", "")),
+            ("", ("", "")),
+            (("tokyo", "acct_1"), ("tokyo", "acct_1")),
+            (("", "acct_1"), ("", "acct_1")),
+            (("tokyo", ""), ("tokyo", "")),
+        ],
+    )
+    def test_the_host_chooses_by_name(
+        self, choice: Any, chosen: tuple[str, str], configure: Callable[..., None]
+    ) -> None:
+        configure(STRIPE_ACCOUNT=lambda _payment: choice)
+        assert choose_account(make_payment()) == chosen
+
+    def test_the_account_without_a_name_takes_what_nobody_chooses_for(self) -> None:
+        assert choose_account(make_payment(stripe_account="acct_1")) == ("", "acct_1")
+
+    def test_a_connected_account_that_is_asked_for_is_kept(self, configure: Callable[..., None]) -> None:
+        configure(STRIPE_ACCOUNT=lambda _payment: "tokyo")
+        assert choose_account(make_payment(stripe_account="acct_1")) == ("tokyo", "acct_1")
+
+    @pytest.mark.parametrize(
+        "choice",
+        [
+            *[None, 7, True, b"tokyo", "osaka", Account("sk_test_1"), ["tokyo", "acct_1"]],
+            *[
+                (),
+                ("tokyo",),
+                ("tokyo", None),
+                (None, "acct_1"),
+                ("osaka", "acct_1"),
+                ("tokyo", "acct_1", ""),
+            ],
+        ],
+    )
+    def test_a_choice_that_is_no_account_is_an_error(
+        self, choice: Any, configure: Callable[..., None]
+    ) -> None:
+        configure(STRIPE_ACCOUNT=lambda _payment: choice)
+        with pytest.raises(ConfigurationError) as caught:
+            choose_account(make_payment())
+        assert "sk_test" not in str(caught.value)
+
+    def test_a_secret_of_two_accounts_speaks_for_neither(self, configure: Callable[..., None]) -> None:
+        configure(STRIPE_WEBHOOK_SECRET="whsec_new")
+        with pytest.raises(ConfigurationError, match="the same"):
+            gateway_settings.get_account("tokyo")

@@ -49,8 +49,8 @@ class HostViewSet(PaymentViewSet):
 
 
 class HostWebhooks(WebhookView):
-    def get_secrets(self) -> tuple[str, ...]:
-        return ("whsec_1",)
+    def get_secrets(self) -> dict[str, list[str]]:
+        return {"": ["whsec_1"]}
 
 
 @register("invoice.paid")

@@ -54,6 +54,14 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
         return payment
 
+    def owned_by(self, owner: str) -> Self:
+        """Return the owner's payments."""
+        return self.filter(owner=owner)
+
+    def includes(self, payment: Payment) -> bool:
+        """Tell whether a payment is one of these."""
+        return self.filter(pk=payment.pk).exists()
+
     def unsettled(self) -> Self:
         """Return payments that Stripe may change, or may have changed, without the row knowing."""
         return self.filter(next_check_at__isnull=False)

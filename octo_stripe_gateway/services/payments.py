@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import check_amount
+from octo_stripe_gateway.environments import check_livemode
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     IdempotencyError,
@@ -72,13 +73,15 @@ def create_payment(
     reseller_reference: str = "",
     stripe_params: Mapping[str, Any] | None = None,
     stripe_account: str = "",
+    livemode: bool | None = None,
     caller: Caller = ANYONE,
 ) -> CreatedPayment:
     """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
 
     A payable that says its price sets amount and currency. `stripe_params` go to Stripe as they are, but for
-    what the ledger decides. Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, and
-    ValueError where the payable is not saved.
+    what the ledger decides. `livemode` insists on real money, or on none. Raises BadRequestError,
+    EnvironmentMismatchError, UnprocessableError, IdempotencyError, StripeError, and ValueError where the
+    payable is not saved.
     """
     amount, currency = _get_price(amount, currency=currency, payable=payable)
     _check_capture_method(capture_method, payable=payable)
@@ -94,6 +97,7 @@ def create_payment(
         owner=caller.owner,
     )
     account = stripe_client.get_account(payment)
+    check_livemode(livemode, livemode=account.livemode)
     payment.stripe_account, payment.livemode = account.stripe_account, account.livemode
     parameters = _get_intent_parameters(payment, extra=stripe_params or {})
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
