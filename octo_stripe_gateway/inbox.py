@@ -23,6 +23,7 @@ from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import clean_text, redact
 from octo_stripe_gateway.services import journal
+from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,
@@ -285,7 +286,8 @@ def _record_failure(event: WebhookEvent, error: Exception) -> None:
         if not WebhookEvent.ledger.insert(failed, or_ignore=True):
             _record_another_failure(_get(event, lock=True), error)
     if isinstance(error, UnknownPaymentError):
-        signals.payment_unknown.send_robust(sender=WebhookEvent, event=_get(event))
+        # What a receiver raises is in the log; the event is delivered again, and so is the signal.
+        send_to_all(signals.payment_unknown, sender=WebhookEvent, event=_get(event))
 
 
 def _record_another_failure(row: WebhookEvent, error: Exception) -> None:

@@ -25,7 +25,7 @@ def get_columns(payment: Payment) -> dict[str, Any]:
 def test_payment_has_the_status_that_its_columns_derive(trait: str) -> None:
     payment = PaymentFactory.create(**({trait: True} if trait in TRAITS else {}))
     before = get_columns(payment)
-    payment.update_refunded(payment.refunds.all())
+    payment.update_refunded(list(payment.refunds.all()))
     assert get_columns(payment) == before
     assert payment.status == trait
     assert (payment.next_check_at is None) is payment.is_settled

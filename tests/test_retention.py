@@ -64,17 +64,18 @@ def test_request_without_an_answer_has_to_be_answered_first(
     when: When, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
     stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents$", when=when))
-    body = {"uuid": str(uuid.uuid4()), "amount": 2000, "description": PERSON, "metadata": {"guest": PERSON}}
+    payment_uuid = str(uuid.uuid4())
+    body = {"uuid": payment_uuid, "amount": 2000, "description": PERSON, "metadata": {"guest": PERSON}}
     assert api.create(body).status_code == 503
     before = describe()
-    with pytest.raises(CommandError, match=body["uuid"]):
-        call_command("erase_payment_data", str(body["uuid"]))
+    with pytest.raises(CommandError, match=payment_uuid):
+        call_command("erase_payment_data", payment_uuid)
     assert describe() == before
 
     # A repeat asks the same, which would not be so with parameters that are gone.
     assert api.create(body).status_code == 201
     assert len(stripe.payment_intents) == 1
-    call_command("erase_payment_data", str(body["uuid"]))
+    call_command("erase_payment_data", payment_uuid)
     assert PERSON not in describe()
 
 

@@ -6,7 +6,6 @@ What contradicts the row is recorded and returned as text, and not applied.
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway.models import Dispute, Payment, PaymentChange, Refund
 from octo_stripe_gateway.models.payments import HOST_COLUMNS
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.delivery import FIRST_PAUSE, deliver_change, get_undelivered
+from octo_stripe_gateway.services.delivery import deliver_change, get_undelivered, schedule_delivery
 from octo_stripe_gateway.services.journal import get_cause
 from octo_stripe_gateway.snapshots import (
     ChargeSnapshot,
@@ -286,12 +285,15 @@ def _record_change(payment: Payment, *, before: dict[str, Any], changes: dict[st
         event_id=cause.event_id,
         request_id=cause.request_id,
         undelivered=undelivered,
-        deliver_at=timezone.now() + FIRST_PAUSE if undelivered else None,
     )
+    if undelivered:
+        schedule_delivery(change)
     PaymentChange.ledger.insert(change)
     if undelivered:
-        deliver = functools.partial(deliver_change, change, payment=payment)
-        transaction.on_commit(deliver, using=Payment.ledger.database, robust=True)
+        # Not a partial function: Django can't log the failure of one.
+        transaction.on_commit(
+            lambda: deliver_change(change, payment=payment), using=Payment.ledger.database, robust=True
+        )
 
 
 def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str, list[Any]]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from octo_stripe_gateway.exceptions import PaymentNotFoundError
-from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.models import Dispute, Payment, Refund
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.objects import (
     SECOND,
@@ -233,6 +233,15 @@ def test_payment_is_checked_again_while_a_refund_is_under_way() -> None:
         (known_refund(payment), True),
     ):
         payment.update_refunded([refund])
+        assert (payment.next_check_at is None) is settled
+
+
+def test_payment_is_checked_while_a_dispute_is_open() -> None:
+    payment = paid_payment(accepted_at=timezone.now())
+    dispute = Dispute(payment=payment)
+    for status, settled in (("needs_response", False), ("won", True)):
+        dispute.apply(snap_dispute(status=status))
+        payment.update_disputed([dispute])
         assert (payment.next_check_at is None) is settled
 
 

@@ -23,16 +23,22 @@ def run_together(works: Sequence[Callable[[], R]]) -> list[R]:
     """Do all of it at one moment, and return what each returned."""
     barrier = threading.Barrier(len(works))
 
-    def run(work: Callable[[], R]) -> R:
-        try:
-            connection.ensure_connection()
-            barrier.wait(PATIENCE)
-            return work()
-        finally:
-            connections.close_all()
+    def wait_and_run(work: Callable[[], R]) -> R:
+        connection.ensure_connection()
+        barrier.wait(PATIENCE)
+        return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(run, works))
+        runs = [pool.submit(run_and_disconnect, lambda work=work: wait_and_run(work)) for work in works]
+        return [run.result() for run in runs]
+
+
+def run_and_disconnect(work: Callable[[], R]) -> R:
+    """Run something in a thread that ends, or is used again, without its connections."""
+    try:
+        return work()
+    finally:
+        connections.close_all()
 
 
 def wait_for_locks(number: int) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from octo_stripe_gateway.exceptions import OperationInProgressError, PaymentNotFoundError
-from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.services import erase_personal_data
+from octo_stripe_gateway.models import Payment, PaymentChange
+from octo_stripe_gateway.services import acting, erase_personal_data
 
 
 class Command(BaseCommand):
@@ -26,7 +26,8 @@ class Command(BaseCommand):
             found = [Payment.objects.get_by_public_id(public_id) for public_id in payments]
         except PaymentNotFoundError as error:
             raise CommandError(f"{error} {error.values['paymentId']}") from None
-        waiting = [str(payment.uuid) for payment in found if not _erase(payment)]
+        with acting(source=PaymentChange.Source.COMMAND):
+            waiting = [str(payment.uuid) for payment in found if not _erase(payment)]
         report = f"{len(found) - len(waiting)} payments erased"
         if waiting:
             raise CommandError(
