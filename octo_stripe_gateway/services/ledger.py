@@ -44,6 +44,7 @@ JOURNALED = (
     "failure_code",
     "accepted_at",
     "authorized_at",
+    "capture_reminded_at",
     "rejection_reason",
     "mismatch",
     "attention",
@@ -186,6 +187,8 @@ def _ask_host(unsaved: Unsaved) -> None:
         payment.reject(reason)
     elif payment.needs_acceptance:
         payment.accept()
+        if payment.balance and not payment.balance.due:
+            unsaved.others["balance settled"] = [None, payment.balance.price]
     else:
         payment.authorized_at = timezone.now()
 
@@ -301,6 +304,10 @@ def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str,
         yield "payment_created"
     if payment.accepted_at and not before["accepted_at"]:
         yield "payment_succeeded"
+    if "balance settled" in changes:
+        yield "balance_settled"
+    if payment.capture_reminded_at and not before["capture_reminded_at"]:
+        yield "payment_capture_due"
     if "status" in changes and payment.status in {"failed", "canceled", "expired"}:
         yield f"payment_{payment.status}"
     if payment.amount_refunded > before["amount_refunded"]:
