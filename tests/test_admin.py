@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from octo_stripe_gateway import events
+from octo_stripe_gateway import inbox
 from octo_stripe_gateway.admin import pagination
 from octo_stripe_gateway.admin.display import format_money, get_dashboard_url
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, WebhookEvent
@@ -235,6 +235,23 @@ class TestList:
         assert "?currency=usd" not in content
         assert "?payable_type=none" in content
         assert not re.search(r"\?payable_type=\d", content)
+
+
+@pytest.mark.parametrize("value", ["%00", "a%00b", "%ED%A0%80", "%FF", "9" * 30, "-1", "%27;--", "x" * 2000])
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        *(
+            (LIST, name)
+            for name in ("currency", "payable_type", "mismatched", "disputed__exact", "q", "p", "o")
+        ),
+        *((LIST, name) for name in ("status__exact", "livemode__exact", "created_at__gte", "nonsense")),
+        *((EVENTS, name) for name in ("type", "q", "p", "status__exact", "received_at__lt")),
+    ],
+)
+def test_no_address_is_a_fault_of_ours(page: str, name: str, value: str, office: Client) -> None:
+    make_event(payment__currency="jpy")
+    assert office.get(f"{reverse(page)}?{name}={value}").status_code in {200, 302, 400}
 
 
 class TestSearch:
@@ -707,7 +724,7 @@ class TestReprocess:
             raise ValueError("of pi_1_secret_abc")
 
         with monkeypatch.context() as patch:
-            patch.setitem(events.HANDLERS, "payment_intent.succeeded", fail)
+            patch.setitem(inbox.HANDLERS, "payment_intent.succeeded", fail)
             api.deliver(stripe, "payment_intent.succeeded")
         return WebhookEvent.objects.get(status="failed")
 
@@ -730,7 +747,7 @@ class TestReprocess:
         def fail(event: WebhookEvent, payment: Payment) -> None:
             raise ValueError("of pi_1_secret_abc")
 
-        monkeypatch.setitem(events.HANDLERS, "payment_intent.succeeded", fail)
+        monkeypatch.setitem(inbox.HANDLERS, "payment_intent.succeeded", fail)
         page = operate(office, event, "reprocess")
         assert get_messages(page) == ["The event failed again: ValueError: of pi_1_secret_[redacted]"]
 
