@@ -1,4 +1,4 @@
-"""A host that reads from a replica: what decides is read from the primary, however far the other is behind."""
+"""A host that reads from a replica: what decides is read from the primary, however far behind that is."""
 
 from __future__ import annotations
 
