@@ -127,7 +127,7 @@ def test_forged_event_is_no_statement(api: GatewayApi) -> None:
     assert made.texts == []
 
 
-def test_refused_caller_is_no_statement(api: GatewayApi) -> None:
+def test_denied_caller_is_no_statement(api: GatewayApi) -> None:
     api.key = "wrong"
     with statements() as made:
         assert api.create().status_code == 403
