@@ -10,6 +10,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import router
 from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
@@ -140,7 +141,9 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
             self.fail("unknown_type")
         key = TextField(max_length=255, trim_whitespace=False).run_validation(str(data["id"]))
         try:
-            payable: Model = apps.get_model(label)._default_manager.get(pk=key)
+            model = apps.get_model(label)
+            # A price is decided on: it comes from where it is written, not from a replica.
+            payable: Model = model._default_manager.using(router.db_for_write(model)).get(pk=key)
         except (ObjectDoesNotExist, ValueError, ValidationError, OverflowError):
             self.fail("unknown_id")
         return payable

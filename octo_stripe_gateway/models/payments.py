@@ -115,6 +115,10 @@ class PaymentObjects(_PaymentObjects["Payment"]):
 class PaymentManager(LedgerManager["Payment"]):
     """The ledger's way to payments."""
 
+    def get_queryset(self) -> PaymentQuerySet:
+        """Return the payments of the database that is written to."""
+        return PaymentQuerySet(self.model, using=self.database)
+
     def get_locked(self, pk: int) -> Payment:
         """Return the payment with its row locked until the transaction ends."""
         payment = self.get_by(lock=True, id=pk)
