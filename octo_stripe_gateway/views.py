@@ -255,6 +255,11 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Give up a payment that isn't paid."""
         return self.change(services.cancel_payment)
 
+    def check_permissions(self, request: Request) -> None:
+        """Check what the caller may do, and keep for the log who that is."""
+        super().check_permissions(request)
+        self.owner = self.get_owner()
+
     def get_owner(self) -> str:
         """Return whose payments the caller makes: `key:viator`, `auth.user:42`, empty for the integrator."""
         return get_owner(self.request.user)
