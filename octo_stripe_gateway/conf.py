@@ -39,11 +39,10 @@ RATES = ("create", "list", "retrieve", "complete", "refund", "capture", "cancel"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A Stripe account: its keys, and with Connect the connected account that calls act for."""
+    """A Stripe account by the name that the settings give it, with its keys and webhook secrets."""
 
     api_key: str = field(repr=False)
     publishable_key: str = field(default="", repr=False)
-    stripe_account: str = ""
     name: str = field(default="", kw_only=True)
     webhook_secrets: tuple[str, ...] = field(default=(), kw_only=True, repr=False)
 

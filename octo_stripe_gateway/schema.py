@@ -66,6 +66,7 @@ PaymentIntent = _define(
     {
         "id": Text(allow_null=True),
         "publishableKey": Text(allow_null=True),
+        "stripeAccount": Text(required=False, help_text="The connected account, where there is one."),
         "clientSecret": Text(allow_null=True, help_text="Null but in the answer to a create."),
         "amount": Whole(),
         "currency": Text(),
@@ -90,6 +91,7 @@ Payment = _define(
         "gateway": Text(),
         "stripePaymentIntentId": Text(allow_null=True),
         "publishableKey": Text(allow_null=True),
+        "stripeAccount": Text(allow_null=True),
         "amountReceived": Whole(),
         "totalRefunded": Whole(),
         "refund": serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]),

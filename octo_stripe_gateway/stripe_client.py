@@ -51,9 +51,8 @@ logging.getLogger("stripe").addFilter(RedactClientSecrets())
 
 
 def get_account(payment: Payment) -> Account:
-    """Return the account that takes the payment; raises ConfigurationError where there is no key."""
-    choose = gateway_settings.stripe_account
-    account = choose(payment) if choose else _get_own_account(payment)
+    """Return the account that the payment was created with; raises ConfigurationError without a key."""
+    account = gateway_settings.get_account(payment.account)
     if not account.api_key:
         logger.error("[OctoStripeGateway] STRIPE_API_KEY is not configured")
         raise ConfigurationError(_("The payment gateway is not configured."))
@@ -62,8 +61,7 @@ def get_account(payment: Payment) -> Account:
 
 def get_publishable_key(payment: Payment) -> str:
     """Return the key that browsers pay with, empty where none is configured."""
-    choose = gateway_settings.stripe_account
-    return (choose(payment) if choose else _get_own_account(payment)).publishable_key
+    return gateway_settings.get_account(payment.account).publishable_key
 
 
 class Answer(NamedTuple):
@@ -124,14 +122,6 @@ def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterato
         yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
 
 
-def _get_own_account(payment: Payment) -> Account:
-    return Account(
-        gateway_settings.stripe_api_key,
-        gateway_settings.stripe_publishable_key,
-        payment.stripe_account,
-    )
-
-
 def _list(payment: Payment, path: str, *, params: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the objects of a list with the second that each was read in, page after page."""
     wanted: dict[str, Any] = {**params, "limit": PAGE_SIZE}
@@ -159,8 +149,8 @@ def _call(
     options: stripe.RequestOptions = {}
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
-    if account.stripe_account:
-        options["stripe_account"] = account.stripe_account
+    if payment.stripe_account:
+        options["stripe_account"] = payment.stripe_account
     began = time.monotonic()
     try:
         client = _get_client(account.api_key)

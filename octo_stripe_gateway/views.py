@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -39,7 +40,7 @@ from octo_stripe_gateway.exceptions import (
     IdempotencyError,
     PaymentPendingError,
 )
-from octo_stripe_gateway.models import Payment, PaymentQuerySet
+from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet
 from octo_stripe_gateway.parsers import OctoJSONParser, check_body
 from octo_stripe_gateway.permissions import PaymentPermission, has_permission
 from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
@@ -220,7 +221,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         parameters = self.get_parameters()
         if parameters.get("payable"):
             self.check_payable(parameters["payable"])
-        created = services.create_payment(**self.get_create_parameters(parameters))
+        with self.acting():
+            created = services.create_payment(**self.get_create_parameters(parameters))
         self.check_repeat(created.payment)
         response = self.answer(created.payment, client_secret=created.client_secret)
         response.data["stripe_client_secret"] = created.client_secret
@@ -238,7 +240,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         check_confirmation(payment, confirmation)
         if not payment.stripe_payment_intent_id:
             self.check_create_rate()
-        payment = services.complete_payment(payment)
+        with self.acting():
+            payment = services.complete_payment(payment)
         if gateway_settings.strict_octo:
             self.check_settled(payment)
         return self.answer(payment)
@@ -317,6 +320,10 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
             raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable ASCII."))
         return services.Caller(self.get_owner(), key)
 
+    def acting(self) -> AbstractContextManager[None]:
+        """Put what a service changes down to the caller, on the journal."""
+        return services.acting(source=PaymentChange.Source.API, actor=self.get_owner())
+
     def get_parameters(self) -> dict[str, Any]:
         """Return the checked body; raises ValidationError."""
         serializer_class = self.request_serializers.get(self.action, RequestSerializer)
@@ -327,7 +334,9 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def change(self, operation: Any) -> Response:
         """Run a service with the checked body on the payment, and answer it."""
         parameters = self.get_parameters()
-        return self.answer(operation(self.get_object(), **parameters, caller=self.get_caller()))
+        payment = self.get_object()
+        with self.acting():
+            return self.answer(operation(payment, **parameters, caller=self.get_caller()))
 
     def answer(self, payment: Payment, *, client_secret: str = "") -> Response:
         """Answer a payment, with `cardPayment` where the request asks for it."""

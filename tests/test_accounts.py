@@ -10,7 +10,7 @@ import pytest
 from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import Account, choose_account, gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.objects import make_payment
@@ -18,21 +18,39 @@ from tests.support.objects import make_payment
 pytestmark = pytest.mark.django_db
 
 
-def choose_keys(payment: Payment) -> Account:
-    """Send payments in yen to a connected account, and all with keys of their own."""
-    return Account("sk_test_two", "pk_test_two", "acct_tokyo" if payment.currency == "jpy" else "")
+PLATFORM = {"STRIPE_API_KEY": "sk_test_two", "STRIPE_PUBLISHABLE_KEY": "pk_test_two"}
+
+
+def choose(payment: Payment) -> tuple[str, str]:
+    """Send payments in yen to a connected account."""
+    return "platform", "acct_tokyo" if payment.currency == "jpy" else ""
 
 
 @pytest.fixture(autouse=True)
 def _several_accounts(stripe: StripeEmulator, configure: Callable[..., None]) -> None:
-    configure(STRIPE_ACCOUNT="tests.test_accounts.choose_keys", STRIPE_API_KEY=None)
+    secret = {"STRIPE_WEBHOOK_SECRET": stripe.webhook_secret}
+    configure(
+        STRIPE_ACCOUNTS={"platform": PLATFORM | secret},
+        STRIPE_ACCOUNT="tests.test_accounts.choose",
+        STRIPE_API_KEY=None,
+        STRIPE_WEBHOOK_SECRET=None,
+    )
 
 
 def test_the_host_chooses_keys_and_account(api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.create({"amount": 500, "currency": "jpy"}).json()
-    assert payment["publishableKey"] == "pk_test_two"
-    assert Payment.objects.get().stripe_account == "acct_tokyo"
+    assert (payment["publishableKey"], payment["stripeAccount"]) == ("pk_test_two", "acct_tokyo")
+    row = Payment.objects.get()
+    assert (row.account, row.stripe_account) == ("platform", "acct_tokyo")
     assert stripe.requests[-1].stripe_account == "acct_tokyo"
+
+
+def test_card_payment_names_the_connected_account(api: GatewayApi, stripe: StripeEmulator) -> None:
+    asked = {"Octo-Capabilities": "octo/cardPayments"}
+    yen = api.create({"amount": 500, "currency": "jpy"}, **asked).json()["cardPayment"]
+    euro = api.create({"amount": 500, "currency": "eur"}, **asked).json()["cardPayment"]
+    assert yen["stripe"]["paymentIntent"]["stripeAccount"] == "acct_tokyo"
+    assert "stripeAccount" not in euro["stripe"]["paymentIntent"]
 
 
 def test_a_connected_accounts_payment_goes_through_all_of_its_life(
@@ -52,6 +70,38 @@ def test_an_event_finds_its_account(api: GatewayApi, stripe: StripeEmulator) -> 
     assert api.retrieve(payment).json()["status"] == "CONFIRMED"
 
 
+def test_another_accounts_secret_confirms_nothing(
+    api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    paris = PLATFORM | {"STRIPE_WEBHOOK_SECRET": "whsec_paris"}
+    tokyo = PLATFORM | {"STRIPE_WEBHOOK_SECRET": "whsec_tokyo"}
+    configure(STRIPE_ACCOUNTS={"paris": paris, "tokyo": tokyo}, STRIPE_ACCOUNT=lambda _payment: "paris")
+    payment = api.paid_at_stripe(stripe)
+    forged = stripe.signed("payment_intent.succeeded", secret="whsec_tokyo")
+    assert api.post_event(*forged).status_code == 200
+    row = Payment.objects.get()
+    assert (row.status, row.confirmed_at) == ("pending", None)
+    assert "another account" in row.mismatch
+    assert WebhookEvent.objects.get().account == "tokyo"
+    assert api.post_event(*stripe.signed("payment_intent.succeeded", secret="whsec_paris")).status_code == 200
+    assert api.retrieve(payment).json()["status"] == "CONFIRMED"
+
+
+def test_the_choice_is_made_once(
+    api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    other = {"STRIPE_API_KEY": "sk_test_three", "STRIPE_WEBHOOK_SECRET": "whsec_three"}
+    secret = {"STRIPE_WEBHOOK_SECRET": stripe.webhook_secret}
+    configure(STRIPE_ACCOUNTS={"platform": PLATFORM | secret, "other": other})
+    key = {"Idempotency-Key": "the-client's"}
+    first = api.create({"amount": 500}, **key).json()
+    configure(STRIPE_ACCOUNT=lambda _payment: "other")
+    again = api.create({"amount": 500}, **key).json()
+    assert again["stripePaymentIntentId"] == first["stripePaymentIntentId"]
+    assert api.complete(first).json()["publishableKey"] == "pk_test_two"
+    assert len(stripe.payment_intents) == 1
+
+
 def test_a_service_names_a_connected_account(stripe: StripeEmulator, configure: Callable[..., None]) -> None:
     configure(STRIPE_ACCOUNT=None, STRIPE_API_KEY="sk_test_platform")
     created = services.create_payment(900, stripe_account="acct_paris")
@@ -62,7 +112,7 @@ def test_a_service_names_a_connected_account(stripe: StripeEmulator, configure: 
 def test_an_account_without_a_key_is_refused(
     api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
-    configure(STRIPE_ACCOUNT=lambda _payment: Account(""))
+    configure(STRIPE_ACCOUNT=lambda _payment: "")
     assert api.create().status_code == 500
     assert not Payment.objects.exists()
 
@@ -77,7 +127,12 @@ TOKYO = {
 class TestNamedAccounts:
     @pytest.fixture(autouse=True)
     def _tokyo(self, configure: Callable[..., None]) -> None:
-        configure(STRIPE_ACCOUNTS={"tokyo": TOKYO}, STRIPE_ACCOUNT=None, STRIPE_API_KEY="sk_test_own")
+        configure(
+            STRIPE_ACCOUNTS={"tokyo": TOKYO},
+            STRIPE_ACCOUNT=None,
+            STRIPE_API_KEY="sk_test_own",
+            STRIPE_WEBHOOK_SECRET="whsec_gateway",
+        )
 
     def test_an_account_has_the_keys_of_its_name(self) -> None:
         account = gateway_settings.get_account("tokyo")
@@ -104,7 +159,7 @@ class TestNamedAccounts:
             gateway_settings.get_account("osaka")
 
     def test_no_repr_of_an_account_has_a_key(self) -> None:
-        shown = repr([*gateway_settings.accounts.values(), Account("sk_live_1", "pk_live_1", "acct_1")])
+        shown = repr([*gateway_settings.accounts.values(), Account("sk_live_1", "pk_live_1", name="acct_1")])
         assert [word for word in ("sk_", "pk_", "whsec") if word in shown] == []
         assert "'tokyo'" in shown
 

@@ -322,7 +322,9 @@ class Payment(models.Model):
     @property
     def is_settled(self) -> bool:
         """Tell whether Stripe is not expected to change anything, so that nobody needs to ask."""
-        if self.amount_reserved or self.open_refunds or self.needs_reversal or self.needs_acceptance:
+        if self.amount_reserved or self.open_refunds or self.disputed:
+            return False
+        if self.needs_reversal or self.needs_acceptance:
             return False
         never_created = not self.stripe_payment_intent_id and self.status == self.Status.FAILED
         return never_created or self.intent_status in {"succeeded", "canceled"}
