@@ -224,6 +224,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         with self.acting():
             created = services.create_payment(**self.get_create_parameters(parameters))
         self.check_repeat(created.payment)
+        check_livemode(self.get_wanted_livemode(), livemode=created.payment.livemode)
         response = self.answer(created.payment, client_secret=created.client_secret)
         response.data["stripe_client_secret"] = created.client_secret
         response.status_code = 201
