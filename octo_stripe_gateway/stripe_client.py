@@ -30,7 +30,12 @@ from octo_stripe_gateway.exceptions import (
     StripeUnavailableError,
 )
 from octo_stripe_gateway.models import Payment, StripeRequest
-from octo_stripe_gateway.redaction import RedactClientSecrets, redact_prints, redact_text
+from octo_stripe_gateway.redaction import (
+    RedactClientSecrets,
+    hide_client_secrets,
+    redact_prints,
+    redact_text,
+)
 from octo_stripe_gateway.snapshots import DisputeSnapshot, PaymentIntentSnapshot, RefundSnapshot
 
 if TYPE_CHECKING:
@@ -152,6 +157,9 @@ def _call(
         answer: stripe.StripeResponse = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
         raise _translate_error(error, payment=payment) from None
+    except BaseException as error:  # noqa: BLE001 - it is raised again
+        # Without the SDK's own frames, whose variables have the key and Stripe's answer.
+        raise error.with_traceback(None) from None
     return _read_answer(answer, seconds=time.monotonic() - began)
 
 
@@ -191,6 +199,7 @@ os.register_at_fork(after_in_child=_get_http_client.cache_clear)
 
 
 def _read_answer(answer: stripe.StripeResponse, *, seconds: float) -> Answer:
+    hide_client_secrets(answer.data)
     stripe_object: Any = answer.data
     date = answer.headers.get("Date")
     sent = parsedate_to_datetime(date).timestamp() if date else time.time()
