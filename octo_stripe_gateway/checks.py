@@ -10,11 +10,10 @@ from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Info, Tags, register
-from django.db import connections
 
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.transactions import get_database
+from octo_stripe_gateway.transactions import get_connection
 
 PREFIXES = {
     "STRIPE_API_KEY": ("sk_test_", "sk_live_", "rk_test_", "rk_live_"),
@@ -128,7 +127,7 @@ def _check_missing() -> Iterator[CheckMessage]:
 def _check_production() -> Iterator[CheckMessage]:
     if "_test_" in gateway_settings.stripe_api_key and not settings.DEBUG:
         yield _warning("W002", "STRIPE_API_KEY is a test key.", "No real money moves with it.")
-    if connections[get_database()].vendor == "sqlite":
+    if get_connection().vendor == "sqlite":
         hint = "Payments wait for each other there; use PostgreSQL."
         yield _warning("W003", "SQLite has no row locks.", hint)
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 
 
 class GatewayError(Exception):
-    """A fault of ours; `message` is safe to show, `values` are the offending ones."""
+    """Any error of this app's. `message` is safe to show; `values` are the offending ones."""
 
     code = "INTERNAL_SERVER_ERROR"
 
@@ -23,7 +23,7 @@ class ConfigurationError(GatewayError, ImproperlyConfigured):
 
 
 class BadRequestError(GatewayError, ValueError):
-    """The request is malformed, or lacks something, or has something of the wrong type."""
+    """The request is malformed: something is missing or has the wrong type."""
 
     code = "BAD_REQUEST"
 
@@ -56,8 +56,11 @@ class UnprocessableError(GatewayError):
     code = "UNPROCESSABLE_ENTITY"
 
 
-class PaymentRefusedError(UnprocessableError):
-    """The host does not want what was paid for: raise it in `on_payment_completed`."""
+class PaymentRejectedError(UnprocessableError):
+    """The host rejects a payment: raise it in `on_payment_completed`, with the reason or without."""
+
+    def __init__(self, message: Any = "", **values: Any) -> None:
+        super().__init__(message, **values)
 
 
 class IdempotencyError(UnprocessableError):
@@ -77,15 +80,29 @@ class PaymentNotFoundError(GatewayError, ObjectDoesNotExist):
 
 
 class PaymentMismatchError(GatewayError):
-    """Stripe's object is not what the payment's row says it must be."""
+    """Stripe's object contradicts the payment's row."""
+
+
+class UnknownPaymentError(GatewayError):
+    """Stripe says that a payment of ours is paid, and there is no row for it."""
 
 
 class StripeError(GatewayError):
-    """A call to Stripe failed; `replayed` tells that Stripe will answer its idempotency key so for good."""
+    """A call to Stripe failed. `replayed` where Stripe will answer its idempotency key so for good."""
 
-    def __init__(self, message: Any, *, stripe_code: str = "", replayed: bool = False) -> None:
+    def __init__(
+        self,
+        message: Any,
+        *,
+        stripe_code: str = "",
+        http_status: int | None = None,
+        request_id: str = "",
+        replayed: bool = False,
+    ) -> None:
         super().__init__(message)
         self.stripe_code = stripe_code
+        self.http_status = http_status
+        self.request_id = request_id
         self.replayed = replayed
 
 
@@ -95,12 +112,12 @@ class StripeRefusedError(StripeError, BadRequestError):
     code = "BAD_REQUEST"
 
 
-class StripeRejectedCredentialsError(StripeError):
+class StripeAuthenticationError(StripeError):
     """Stripe does not accept the configured key, or the key may not do this."""
 
 
 class StripeUnavailableError(StripeError):
-    """Stripe did not answer, or answered with a fault of its own; the outcome is open."""
+    """Stripe did not answer, or answered with an error of its own; whether it did the work is unknown."""
 
     retry_after = 5
 

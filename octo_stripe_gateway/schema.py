@@ -24,9 +24,9 @@ from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY
 from octo_stripe_gateway.responses import adapt_status
 from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY
 from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 
 PREFIX = "Gateway"
@@ -89,6 +89,7 @@ Payment = _define(
         "gateway": Text(),
         "stripePaymentIntentId": Text(allow_null=True),
         "publishableKey": Text(allow_null=True),
+        "amountReceived": Whole(),
         "totalRefunded": Whole(),
         "refund": serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]),
         "refundable": serializers.BooleanField(),

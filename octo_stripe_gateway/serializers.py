@@ -16,8 +16,8 @@ from rest_framework import serializers
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.facts import LARGEST_INTEGER, PAYMENT_METADATA_KEY
 from octo_stripe_gateway.models import Payment, PricedPayable, Refund, is_uuid
+from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEY
 from octo_stripe_gateway.stripe_client import get_publishable_key
 
 STATUSES = {
@@ -26,6 +26,7 @@ STATUSES = {
     Payment.Status.PAID: "CONFIRMED",
     Payment.Status.FAILED: "FAILED",
     Payment.Status.CANCELED: "CANCELLED",
+    Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
 METADATA_KEYS = 49  # Stripe takes 50, and one of them is ours.
@@ -184,9 +185,10 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "gateway": "stripe",
             "stripe_payment_intent_id": instance.stripe_payment_intent_id,
             "publishable_key": get_publishable_key(instance) or None,
+            "amount_received": instance.amount_received,
             "total_refunded": instance.amount_refunded,
             "refund": self.get_refund(instance),
-            "refundable": instance.is_paid and instance.amount_refundable > 0,
+            "refundable": instance.is_refundable,
             "test_mode": not instance.livemode,
             "metadata": instance.metadata,
             "reseller_reference": instance.reseller_reference or None,
@@ -213,8 +215,8 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
 
     def get_failure(self, payment: Payment) -> dict[str, str] | None:
         """Return why the last attempt to pay failed."""
-        if payment.refusal:
-            return {"code": "refused", "message": payment.refusal}
+        if payment.rejection_reason:
+            return {"code": "rejected", "message": payment.rejection_reason}
         if not payment.failure_code:
             return None
         return {"code": payment.failure_code, "message": payment.failure_message}

@@ -1,4 +1,8 @@
-"""What a host can listen to; each is sent after commit, once per change, with `payment`."""
+"""What a host can listen to.
+
+Each is sent after commit, at least once per change, with `payment` and, but for `payment_unknown`, the
+`change` that the journal holds.
+"""
 
 from django.dispatch import Signal
 
@@ -6,6 +10,10 @@ payment_created = Signal()
 payment_succeeded = Signal()
 payment_failed = Signal()
 payment_canceled = Signal()
+payment_expired = Signal()
 payment_refunded = Signal()
 payment_disputed = Signal()
 payment_mismatched = Signal()
+payment_needs_attention = Signal()
+# Sent with `event`: Stripe says that a payment of ours is paid, and there is no row for it.
+payment_unknown = Signal()

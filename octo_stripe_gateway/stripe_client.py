@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from django.utils.translation import gettext as _
@@ -26,13 +27,13 @@ from octo_stripe_gateway.exceptions import (
     ConfigurationError,
     OperationInProgressError,
     SignatureError,
+    StripeAuthenticationError,
     StripeRateLimitedError,
     StripeRefusedError,
-    StripeRejectedCredentialsError,
     StripeUnavailableError,
 )
-from octo_stripe_gateway.facts import REFUND_METADATA_KEY, PaymentIntentFact, RefundFact
-from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.snapshots import DisputeSnapshot, PaymentIntentSnapshot, RefundSnapshot
 
 if TYPE_CHECKING:
     import stripe
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
+PAGE_SIZE = 100
 CLIENT_SECRET = re.compile(r"_secret_\w+")
 
 
@@ -77,93 +79,62 @@ def get_publishable_key(payment: Payment) -> str:
     return (choose(payment) if choose else _get_own_account(payment)).publishable_key
 
 
-def create_payment_intent(payment: Payment) -> PaymentIntentFact:
-    """Ask Stripe for the payment's intent; the same payment asks for the same one."""
-    answer = _call(
-        payment,
+class Answer(NamedTuple):
+    """What Stripe answered: the object, and what its support asks for."""
+
+    stripe_object: dict[str, Any]
+    as_of: int
+    request_id: str
+    http_status: int
+    replayed: bool
+
+
+def send_request(request: StripeRequest, path: str) -> Answer:
+    """Ask Stripe for what the request says; the same request asks for the same. Raises StripeError."""
+    return _call(
+        request.payment,
         "post",
-        "/v1/payment_intents",
-        params=payment.stripe_params,
-        idempotency_key=f"{payment.uuid}-create-{payment.stripe_attempt}",
+        path,
+        params=request.parameters,
+        idempotency_key=request.idempotency_key,
     )
-    return _read_intent(answer, at_creation=True)
 
 
-def retrieve_payment_intent(payment: Payment) -> PaymentIntentFact:
-    """Ask Stripe how the payment's intent stands, its charge and refunds included."""
-    answer = _call(payment, "get", _get_intent_path(payment), params={"expand": [EXPAND_REFUNDS]})
-    fact = _read_intent(answer)
-    if fact.charge and fact.charge.has_more_refunds:
-        charge = dataclasses.replace(fact.charge, refunds=tuple(list_refunds(payment)))
-        return dataclasses.replace(fact, charge=charge)
-    return fact
+def retrieve_payment_intent(payment: Payment) -> PaymentIntentSnapshot:
+    """Ask Stripe how the payment's intent stands, its charge, refunds and disputes included."""
+    answer = _call(payment, "get", get_intent_path(payment), params={"expand": [EXPAND_REFUNDS]})
+    snapshot = PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
+    charge = snapshot.charge
+    if charge and not charge.has_all_refunds:
+        refunds = tuple(list_refunds(payment))
+        charge = dataclasses.replace(charge, refunds=refunds, has_all_refunds=True)
+    disputes = tuple(list_disputes(payment)) if charge and charge.disputed else ()
+    return dataclasses.replace(snapshot, charge=charge, disputes=disputes)
 
 
-def capture_payment_intent(payment: Payment) -> PaymentIntentFact:
-    """Take the money of an authorized intent, as much as the row says."""
-    params: dict[str, Any] = {"expand": [EXPAND_REFUNDS]}
-    if payment.amount_to_capture is not None:
-        params["amount_to_capture"] = payment.amount_to_capture
-    answer = _call(
-        payment,
-        "post",
-        f"{_get_intent_path(payment)}/capture",
-        params=params,
-        idempotency_key=f"{payment.uuid}-capture-{payment.stripe_attempt}",
-    )
-    return _read_change(payment, answer)
-
-
-def cancel_payment_intent(payment: Payment) -> PaymentIntentFact:
-    """Give up the payment's intent, and with it what is authorized."""
-    answer = _call(
-        payment,
-        "post",
-        f"{_get_intent_path(payment)}/cancel",
-        params={},
-        idempotency_key=f"{payment.uuid}-cancel-{payment.stripe_attempt}",
-    )
-    return _read_change(payment, answer)
-
-
-def create_refund(refund: Refund) -> RefundFact:
-    """Ask Stripe for the refund; the same row asks for the same one."""
-    params: dict[str, Any] = {
-        "payment_intent": _get_intent_id(refund.payment),
-        "amount": refund.amount,
-        "metadata": {REFUND_METADATA_KEY: str(refund.uuid)},
-    }
-    if refund.reason:
-        params["reason"] = refund.reason
-    answer = _call(
-        refund.payment,
-        "post",
-        "/v1/refunds",
-        params=params,
-        idempotency_key=f"{refund.uuid}-{refund.stripe_attempt}",
-    )
-    made: Any = answer.data
-    return RefundFact.from_object(made, as_of=made["created"] * 1000)
-
-
-def find_refund(refund: Refund) -> RefundFact | None:
-    """Look for the refund at Stripe, for when an earlier call's answer was lost."""
-    refunds = list_refunds(refund.payment)
-    return next((fact for fact in refunds if fact.refund_uuid == str(refund.uuid)), None)
-
-
-def list_refunds(payment: Payment) -> list[RefundFact]:
+def list_refunds(payment: Payment) -> list[RefundSnapshot]:
     """Ask Stripe for all refunds of the payment."""
-    refunds: list[RefundFact] = []
-    params: dict[str, Any] = {"payment_intent": _get_intent_id(payment), "limit": 100}
-    while True:
-        page = _call(payment, "get", "/v1/refunds", params=params)
-        answer: Any = page.data
-        as_of = _get_as_of(page)
-        refunds += [RefundFact.from_object(each, as_of=as_of) for each in answer["data"]]
-        if not answer["has_more"]:
-            return refunds
-        params["starting_after"] = refunds[-1].id
+    params = {"payment_intent": get_intent_id(payment)}
+    return [
+        RefundSnapshot.from_object(each, as_of=as_of)
+        for each, as_of in _list(payment, "/v1/refunds", params=params)
+    ]
+
+
+def list_disputes(payment: Payment) -> list[DisputeSnapshot]:
+    """Ask Stripe for all disputes of the payment."""
+    params = {"payment_intent": get_intent_id(payment)}
+    return [
+        DisputeSnapshot.from_object(each, as_of=as_of)
+        for each, as_of in _list(payment, "/v1/disputes", params=params)
+    ]
+
+
+def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterator[PaymentIntentSnapshot]:
+    """Ask the payment's account for intents that were created from one second up to another, newest first."""
+    params = {"created": {"gte": since, "lt": until}}
+    for each, as_of in _list(payment, "/v1/payment_intents", params=params):
+        yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
 
 
 def read_event(body: bytes, *, signature: str, secrets: Sequence[str]) -> dict[str, Any]:
@@ -204,6 +175,18 @@ def _is_signed(body: bytes, *, signature: str, secret: str) -> bool:
     return True
 
 
+def _list(payment: Payment, path: str, *, params: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the objects of a list with the second that each was read in, page after page."""
+    wanted: dict[str, Any] = {**params, "limit": PAGE_SIZE}
+    while True:
+        page = _call(payment, "get", path, params=wanted)
+        objects = page.stripe_object["data"]
+        yield from ((each, page.as_of) for each in objects)
+        if not page.stripe_object["has_more"]:
+            return
+        wanted["starting_after"] = objects[-1]["id"]
+
+
 def _call(
     payment: Payment,
     method: str,
@@ -211,7 +194,7 @@ def _call(
     *,
     params: Mapping[str, Any],
     idempotency_key: str = "",
-) -> stripe.StripeResponse:
+) -> Answer:
     import stripe
 
     # Raw, because the SDK takes longer to make its objects of an answer than to fetch it.
@@ -221,12 +204,13 @@ def _call(
         options["idempotency_key"] = idempotency_key
     if account.stripe_account:
         options["stripe_account"] = account.stripe_account
+    began = time.monotonic()
     try:
         client = _get_client(account.api_key)
         answer: stripe.StripeResponse = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
         raise _translate_error(error, payment=payment) from None
-    return answer
+    return _read_answer(answer, seconds=time.monotonic() - began)
 
 
 def _get_client(api_key: str) -> stripe.StripeClient:
@@ -262,33 +246,33 @@ def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.Requ
 os.register_at_fork(after_in_child=_get_http_client.cache_clear)
 
 
-def _read_intent(answer: stripe.StripeResponse, *, at_creation: bool = False) -> PaymentIntentFact:
+def _read_answer(answer: stripe.StripeResponse, *, seconds: float) -> Answer:
     stripe_object: Any = answer.data
-    # A replayed answer shows the intent as it was when it was made.
-    as_of = stripe_object["created"] * 1000 if at_creation else _get_as_of(answer)
-    return PaymentIntentFact.from_object(stripe_object, as_of=as_of)
-
-
-def _read_change(payment: Payment, answer: stripe.StripeResponse) -> PaymentIntentFact:
-    # A replayed answer shows the charge as it was, without what was refunded since.
-    return retrieve_payment_intent(payment) if _is_replayed(answer.headers) else _read_intent(answer)
+    date = answer.headers.get("Date")
+    sent = parsedate_to_datetime(date).timestamp() if date else time.time()
+    # The object may have been read as long before it was sent as the call took, but not before it was made.
+    created = stripe_object.get("created")
+    as_of = max(int(sent) - math.ceil(seconds), created if isinstance(created, int) else 0)
+    return Answer(
+        stripe_object,
+        as_of=as_of,
+        request_id=answer.headers.get("Request-Id", ""),
+        http_status=answer.code,
+        replayed=_is_replayed(answer.headers),
+    )
 
 
 def _is_replayed(headers: Mapping[str, str] | None) -> bool:
     return (headers or {}).get("Idempotent-Replayed") == "true"
 
 
-def _get_as_of(answer: stripe.StripeResponse) -> int:
-    date = answer.headers.get("Date")
-    seconds = parsedate_to_datetime(date).timestamp() if date else time.time()
-    return int(seconds) * 1000
+def get_intent_path(payment: Payment) -> str:
+    """Return the path of the payment's intent in Stripe's API."""
+    return f"/v1/payment_intents/{quote(get_intent_id(payment), safe='')}"
 
 
-def _get_intent_path(payment: Payment) -> str:
-    return f"/v1/payment_intents/{quote(_get_intent_id(payment), safe='')}"
-
-
-def _get_intent_id(payment: Payment) -> str:
+def get_intent_id(payment: Payment) -> str:
+    """Return the id of the payment's intent; raises BadRequestError where there is none yet."""
     if not payment.stripe_payment_intent_id:
         raise BadRequestError(_("The payment has no intent at Stripe yet."))
     return payment.stripe_payment_intent_id
@@ -309,14 +293,19 @@ def _translate_error(error: stripe.StripeError, *, payment: Payment) -> Exceptio
         hint = "; run `manage.py stripe_emulator` beside it" if gateway_settings.uses_built_in_keys else ""
         logger.warning("[OctoStripeGateway] No answer from %s%s", gateway_settings.stripe_api_base, hint)
     status, code = error.http_status or 0, str(error.code or "")
+    known: dict[str, Any] = {
+        "stripe_code": code,
+        "http_status": error.http_status,
+        "request_id": error.request_id or "",
+    }
     if status == 409:
         return OperationInProgressError(_("The same operation is still running; try again."))
     if status == 429:
-        return StripeRateLimitedError(_("Stripe has had too many requests; try again."))
+        return StripeRateLimitedError(_("Stripe has had too many requests; try again."), **known)
     if status in {401, 403}:
-        return StripeRejectedCredentialsError(_("Stripe does not accept the gateway's key."))
+        return StripeAuthenticationError(_("Stripe does not accept the gateway's key."), **known)
     if 400 <= status < 500 and not isinstance(error, stripe.IdempotencyError):
         message = redact_text(error.user_message or _("Stripe refused the request."))
-        return StripeRefusedError(message, stripe_code=code)
+        return StripeRefusedError(message, **known)
     message = _("Stripe could not be reached; try again.")
-    return StripeUnavailableError(message, stripe_code=code, replayed=_is_replayed(error.headers))
+    return StripeUnavailableError(message, **known, replayed=_is_replayed(error.headers))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from octo_stripe_gateway import events
+from octo_stripe_gateway import inbox
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import WebhookEvent
-from octo_stripe_gateway.transactions import get_database
 
 try:
     from django.tasks import task
@@ -22,4 +21,4 @@ except ImportError:  # Django 5.2
 @task()
 def process_webhook_event(event_pk: int) -> None:
     """Process one event of the inbox; a failure is on record there, and raised for the worker's."""
-    events.process_event(WebhookEvent.objects.using(get_database()).get(pk=event_pk))
+    inbox.process_event(WebhookEvent.ledger.get(pk=event_pk))

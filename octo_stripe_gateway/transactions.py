@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import connections, router, transaction
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from octo_stripe_gateway.models import Payment
 
@@ -15,16 +16,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def get_database() -> str:
-    """Return the alias of the database that the ledger is written to."""
-    return router.db_for_write(Payment)
+def get_connection() -> BaseDatabaseWrapper:
+    """Return the connection to the database that the ledger is written to."""
+    return connections[Payment.ledger.database]
 
 
 @contextmanager
 def write_transaction() -> Iterator[None]:
-    """Open a transaction that will write; raises RuntimeError inside one of the caller's."""
-    with transaction.atomic(using=get_database(), durable=True):
-        connection = connections[get_database()]
+    """Open a `READ COMMITTED` transaction that will write; raises RuntimeError inside one of the caller's.
+
+    Under `REPEATABLE READ` a row that another transaction changed while this one waited for its lock would
+    be an error.
+    """
+    connection = get_connection()
+    check_outside_transaction(connection)
+    with _read_committed(connection), transaction.atomic(using=connection.alias, durable=True):
         if not connection.features.has_select_for_update:
             # SQLite has no row locks, and a transaction that reads before it writes fails where another
             # wrote in between. A write that changes nothing makes it wait for its turn.
@@ -33,13 +39,42 @@ def write_transaction() -> Iterator[None]:
         yield
 
 
+def check_outside_transaction(connection: BaseDatabaseWrapper) -> None:
+    """Raise RuntimeError where the caller has a transaction open, or autocommit off.
+
+    What is written before a call to Stripe must survive whatever the caller does after it.
+    """
+    if not connection.in_atomic_block and not connection.get_autocommit():
+        raise RuntimeError("The ledger needs autocommit: its transactions must commit when they end.")
+    with transaction.atomic(using=connection.alias, durable=True):
+        pass
+
+
 def outside_transaction(operation: Callable[P, R]) -> Callable[P, R]:
     """Make an operation raise RuntimeError where the caller has a transaction open."""
 
     @functools.wraps(operation)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        with transaction.atomic(using=get_database(), durable=True):
-            pass
+        check_outside_transaction(get_connection())
         return operation(*args, **kwargs)
 
     return checked
+
+
+@contextmanager
+def _read_committed(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Have the driver begin transactions as `READ COMMITTED`, which costs no statement of its own."""
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        yield
+        return
+    connection.ensure_connection()
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    driver: Any = connection.connection
+    level = driver.isolation_level
+    driver.isolation_level = IsolationLevel.READ_COMMITTED
+    try:
+        yield
+    finally:
+        if connection.connection is driver and not driver.closed:
+            driver.isolation_level = level

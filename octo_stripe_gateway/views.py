@@ -241,7 +241,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
             raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable ASCII."))
         user_id = getattr(self.request.user, "pk", None)
         scope = "" if user_id is None else f"user:{user_id}"
-        return services.Caller(scope=scope, idempotency_key=key)
+        return services.Caller(owner=scope, idempotency_key=key)
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the checked body; raises ValidationError."""

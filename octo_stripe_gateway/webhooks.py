@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
 from rest_framework.exceptions import MethodNotAllowed
 
-from octo_stripe_gateway import events, stripe_client
+from octo_stripe_gateway import inbox, stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.responses import get_error_response
@@ -50,7 +50,7 @@ class WebhookView(View):
             signature=request.META.get("HTTP_STRIPE_SIGNATURE", ""),
             secrets=self.get_secrets(),
         )
-        event = events.receive_event(payload)
+        event = inbox.receive_event(payload)
         return JsonResponse({"received": True, "status": event.status})
 
     def get_secrets(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from octo_stripe_gateway import events
+from octo_stripe_gateway import inbox
 from octo_stripe_gateway.admin import pagination
 from octo_stripe_gateway.admin.display import format_money, get_dashboard_url
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, WebhookEvent
@@ -707,7 +707,7 @@ class TestReprocess:
             raise ValueError("of pi_1_secret_abc")
 
         with monkeypatch.context() as patch:
-            patch.setitem(events.HANDLERS, "payment_intent.succeeded", fail)
+            patch.setitem(inbox.HANDLERS, "payment_intent.succeeded", fail)
             api.deliver(stripe, "payment_intent.succeeded")
         return WebhookEvent.objects.get(status="failed")
 
@@ -730,7 +730,7 @@ class TestReprocess:
         def fail(event: WebhookEvent, payment: Payment) -> None:
             raise ValueError("of pi_1_secret_abc")
 
-        monkeypatch.setitem(events.HANDLERS, "payment_intent.succeeded", fail)
+        monkeypatch.setitem(inbox.HANDLERS, "payment_intent.succeeded", fail)
         page = operate(office, event, "reprocess")
         assert get_messages(page) == ["The event failed again: ValueError: of pi_1_secret_[redacted]"]
 

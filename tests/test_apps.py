@@ -21,7 +21,7 @@ settings.configure(
 import django
 django.setup()
 print(sorted({"stripe", "requests", "rest_framework"} & sys.modules.keys()))
-from octo_stripe_gateway import events, services
+from octo_stripe_gateway import inbox, services
 print(sorted({"stripe", "requests"} & sys.modules.keys()))
 """
 

@@ -10,8 +10,8 @@ from django.core.management import call_command
 from django.db import connection
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.exceptions import PaymentRefusedError
-from octo_stripe_gateway.models import ConsentingPayable, Payment
+from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.models import CompletedPayable, Payment
 from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking
@@ -31,12 +31,12 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Hook], None]]:
 
     yield install
     # Python remembers of a class that it follows the protocol.
-    ConsentingPayable._abc_caches_clear()  # type: ignore[attr-defined]
+    CompletedPayable._abc_caches_clear()  # type: ignore[attr-defined]
 
 
-def refuse(booking: Booking, payment: Payment) -> None:
+def reject(booking: Booking, payment: Payment) -> None:
     Booking.objects.filter(pk=booking.pk).update(price=1)
-    raise PaymentRefusedError("The tour is full.")
+    raise PaymentRejectedError("The tour is full.")
 
 
 def create(api: GatewayApi, stripe: StripeEmulator, **body: Any) -> Any:
@@ -56,10 +56,10 @@ def test_a_willing_host_is_asked_once_under_the_lock(
     assert asked == [("paid", True)]
 
 
-def test_a_refused_payment_is_refunded_once_and_the_client_told(
+def test_a_rejected_payment_is_refunded_once_and_the_client_told(
     api: GatewayApi, stripe: StripeEmulator, hook: Callable[[Hook], None]
 ) -> None:
-    hook(refuse)
+    hook(reject)
     confirmed: list[Any] = []
     payment_succeeded.connect(lambda **sent: confirmed.append(sent), weak=False, dispatch_uid="test")
     payment = create(api, stripe)
@@ -72,36 +72,37 @@ def test_a_refused_payment_is_refunded_once_and_the_client_told(
     answer = api.retrieve(payment).json()
     assert (answer["status"], answer["failure"]) == (
         "REFUNDED",
-        {"code": "refused", "message": "The tour is full."},
+        {"code": "rejected", "message": "The tour is full."},
     )
     assert answer["utcConfirmedAt"] is None
     assert Booking.objects.get().price == 2000
 
 
-def test_a_refusal_through_an_event_refunds_as_well(
+def test_a_rejection_through_an_event_refunds_as_well(
     api: GatewayApi, stripe: StripeEmulator, hook: Callable[[Hook], None]
 ) -> None:
-    hook(refuse)
+    hook(reject)
     payment = create(api, stripe)
     assert {answer.status_code for answer in api.deliver(stripe)} == {200}
     assert api.retrieve(payment).json()["status"] == "REFUNDED"
     assert len(stripe.refunds) == 1
 
 
-def test_an_authorized_payment_is_voided(
-    api: GatewayApi, stripe: StripeEmulator, hook: Callable[[Hook], None]
+def test_a_rejected_hold_is_voided(
+    api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hook(refuse)
+    monkeypatch.setattr(Booking, "allows_manual_capture", True, raising=False)
+    monkeypatch.setattr(Booking, "on_payment_authorized", reject, raising=False)
     payment = create(api, stripe, captureMethod="manual")
     assert api.complete(payment).status_code == 422
     assert api.retrieve(payment).json()["status"] == "CANCELLED"
     assert stripe.payment_intents[payment["stripePaymentIntentId"]]["status"] == "canceled"
 
 
-def test_reconciliation_sends_back_what_stripe_could_not_take_back_at_once(
+def test_reconciliation_returns_what_stripe_could_not_take_back_at_once(
     api: GatewayApi, stripe: StripeEmulator, hook: Callable[[Hook], None]
 ) -> None:
-    hook(refuse)
+    hook(reject)
     payment = create(api, stripe)
     stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
     assert {answer.status_code for answer in api.deliver(stripe)} == {200}
@@ -114,7 +115,7 @@ def test_reconciliation_sends_back_what_stripe_could_not_take_back_at_once(
 def test_a_dry_run_asks_no_host(
     api: GatewayApi, stripe: StripeEmulator, hook: Callable[[Hook], None]
 ) -> None:
-    hook(refuse)
+    hook(reject)
     payment = Payment.objects.get(pk=create(api, stripe)["id"])
     assert services.reconcile_payment(payment, dry_run=True)["status"] == ("pending", "paid")
     assert stripe.refunds == {}

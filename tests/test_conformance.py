@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
+import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stripe as sdk
 
-import octo_stripe_gateway
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.support.answers import Answer, record_answers
 from tests.support.api import GatewayApi
+from tests.support.node import DOCUMENT, NODE
 
+pytest_plugins = ["tests.support.node"]
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
-NODE = Path(__file__).parent / "node"
-DOCUMENT = Path(octo_stripe_gateway.__file__).parent / "openapi.json"
-PAGE = Path(__file__).parent.parent / "example_project/tourshop/static/tourshop/page.js"
 CAPABLE = {"Octo-Capabilities": "octo/cardPayments"}
 ERRORS = {
     "BAD_REQUEST": "zErrorBadRequest",
@@ -32,26 +32,6 @@ ERRORS = {
 }
 
 Check = Callable[[list[tuple[str, Any]]], list[str | None]]
-
-
-@pytest.fixture(scope="session")
-def packages() -> Path:
-    """Install the packages once, outside of the project."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("Node and npm are not installed")
-    wanted = (NODE / "package.json").read_bytes()
-    place = (
-        Path(tempfile.gettempdir()) / f"octo-stripe-gateway-node-{hashlib.sha256(wanted).hexdigest()[:12]}"
-    )
-    place.mkdir(exist_ok=True)
-    (place / "package.json").write_bytes(wanted)
-    if not (place / "installed").exists():
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
-        installed = subprocess.run(command, cwd=place, capture_output=True, text=True)
-        if installed.returncode:
-            pytest.skip(f"npm can't install the packages: {installed.stderr[-300:]}")
-        (place / "installed").touch()
-    return place
 
 
 @pytest.fixture
@@ -70,18 +50,24 @@ def check(packages: Path) -> Check:
 
 
 @pytest.fixture
-def compile_types(packages: Path, tmp_path: Path) -> Callable[[], str]:
-    """Return what the compiler has against the sources in a directory, beside types made of the document."""
+def compile_sources(packages: Path, tmp_path: Path) -> Callable[[], str]:
+    """Return what the compiler has against the sources in a directory."""
     shutil.copy(NODE / "tsconfig.json", tmp_path)
     (tmp_path / "node_modules").symlink_to(packages / "node_modules")
-    make = ["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "api.ts"]
-    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
 
     def run() -> str:
         command = ["node_modules/.bin/tsc", "--project", "."]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
 
     return run
+
+
+@pytest.fixture
+def compile_types(compile_sources: Callable[[], str], tmp_path: Path) -> Callable[[], str]:
+    """Return the same, with types made of the API's document beside the sources."""
+    make = ["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "api.ts"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
+    return compile_sources
 
 
 def collect_errors(api: GatewayApi, stripe: StripeEmulator) -> list[Any]:
@@ -179,14 +165,43 @@ def test_card_payment_is_of_octo_s_type(
     assert "Property 'amount' is missing" in compile_types()
 
 
-def test_demo_s_script_is_written_for_the_api_s_types(
-    compile_types: Callable[[], str], tmp_path: Path
+def write_answers(path: Path, answers: list[Answer]) -> None:
+    """Write each answer as a literal of its type, in which a field that the type lacks is an error too."""
+    lines = [f"export const a{at}: {name} = {json.dumps(value)};" for at, (name, value) in enumerate(answers)]
+    path.write_text("\n".join(['import Stripe from "stripe";', *lines]))
+
+
+def test_emulator_answers_what_the_pinned_version_of_stripe_s_api_does(
+    compile_sources: Callable[[], str], tmp_path: Path, stripe: StripeEmulator, packages: Path
 ) -> None:
-    script = PAGE.read_text()
-    (tmp_path / "page.js").write_text(script)
-    assert compile_types() == ""
-    wrong = script.replace("payment.uuid", "payment.uid").replace("id: booking.reference}", "key: 1}")
-    (tmp_path / "page.js").write_text(wrong)
-    found = compile_types()
-    assert "Property 'uid' does not exist" in found
-    assert "'key' does not exist in type" in found
+    assert sdk.api_version in (packages / "node_modules/stripe/cjs/apiVersion.js").read_text()
+    answers = record_answers(stripe)
+    write_answers(tmp_path / "answers.ts", answers)
+    assert compile_sources() == ""
+
+
+def test_wrong_answers_would_be_found(
+    compile_sources: Callable[[], str], tmp_path: Path, stripe: StripeEmulator
+) -> None:
+    *_, (name, intent) = [answer for answer in record_answers(stripe) if answer[0] == "Stripe.PaymentIntent"]
+    told = next(event.payload for event in stripe.events if event.type == "charge.refunded")
+    without, surprising = copy.deepcopy(told), copy.deepcopy(told)
+    del without["data"]["object"]["captured"]
+    surprising["data"]["object"]["surprise"] = 1
+    answers: list[Answer] = [
+        (name, {field: value for field, value in intent.items() if field != "managed_payments"}),
+        (name, intent | {"surprise": 1}),
+        (name, intent | {"amount": "2000"}),
+        ("Stripe.Event", without),
+        ("Stripe.Event", surprising),
+        ("Stripe.Event", told | {"type": "refund.created"}),
+    ]
+    write_answers(tmp_path / "answers.ts", answers)
+    found = compile_sources()
+    assert {int(line) for line in re.findall(r"answers\.ts\((\d+),", found)} == set(range(2, 8))
+    for message in (
+        "'managed_payments' is missing",
+        """'"surprise"' does not exist""",
+        "not assignable to type 'number'",
+    ):
+        assert message in found

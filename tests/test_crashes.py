@@ -130,22 +130,15 @@ OPERATIONS = {
         undone="authorized",
         done="paid",
     ),
-    # Nothing but its key is reserved for a cancellation: one that never reached Stripe is not resumed.
     "cancel": Operation(
         start="authorized",
         path="/payments/{id}/cancel",
         keyed=True,
         undone="authorized",
         done="canceled",
-        resumes_from="called",
     ),
     "cancel unpaid": Operation(
-        start="unpaid",
-        path="/payments/{id}/cancel",
-        undone="pending",
-        done="canceled",
-        points=POINTS[1:],
-        resumes_from="called",
+        start="unpaid", path="/payments/{id}/cancel", undone="pending", done="canceled"
     ),
     "event of a success": Operation(
         start="paid at Stripe",

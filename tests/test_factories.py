@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from octo_stripe_gateway import events
+from octo_stripe_gateway import inbox
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
 
@@ -43,7 +43,7 @@ def test_waiting_event_can_be_processed() -> None:
     event.payload["data"]["object"] |= {"status": "succeeded", "amount_received": payment.amount}
     event.payload["created"] += 1
     event.save()
-    assert events.process_event(event).status == "processed"
+    assert inbox.process_event(event).status == "processed"
     assert Payment.objects.get().is_paid
 
 

@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import BadRequestError
-from octo_stripe_gateway.facts import REFUND_METADATA_KEY
-from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.snapshots import REFUND_METADATA_KEY
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator.idempotency import Answer
 from tests.support.api import GatewayApi, When
@@ -214,9 +214,9 @@ def test_forgotten_key_makes_no_second_refund(
 
 def test_fault_that_stripe_keeps_for_a_refund_not_made(api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.unanswered_refund(stripe, {"amount": 500})
-    keep_fault(stripe, key=f"{Refund.objects.get().uuid}-0")
+    keep_fault(stripe, key=StripeRequest.objects.open().get().idempotency_key)
     assert api.refund(payment, {"amount": 500}).status_code == 200
-    assert Refund.objects.get().stripe_attempt == 1
+    assert StripeRequest.objects.latest("pk").key_version == 1
     assert_ledger_equals(stripe)
 
 
@@ -225,7 +225,7 @@ def test_fault_that_stripe_may_not_have_kept_changes_no_key(api: GatewayApi, str
     payment = api.paid(stripe)
     stripe.add_fault(Fault(path="/v1/refunds"))
     assert api.refund(payment, {"amount": 500}).status_code == 503
-    assert Refund.objects.get().stripe_attempt == 0
+    assert StripeRequest.objects.latest("pk").key_version == 0
 
 
 def test_refund_that_stripe_refuses_gives_its_amount_back(api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -248,7 +248,7 @@ def test_refused_search_for_a_refund_gives_nothing_back(api: GatewayApi, stripe:
 
 def test_key_spent_on_another_request_gives_nothing_back(api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.unanswered_refund(stripe, {"amount": 500})
-    keep_fault(stripe, key=f"{Refund.objects.get().uuid}-0", params={"amount": 1})
+    keep_fault(stripe, key=StripeRequest.objects.open().get().idempotency_key, params={"amount": 1})
     assert api.refund(payment, {"amount": 500}).status_code == 503
     assert Payment.objects.get().amount_reserved == 500
 
@@ -260,7 +260,7 @@ def test_stale_refund_is_given_up_unless_stripe_has_it(
     when: When, status: str, refunded: int, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
     api.unanswered_refund(stripe, {"amount": 500}, when=when)
-    make_stale(Refund)
+    make_requests_stale()
     stripe.forget_idempotency_keys()
     call_command("reconcile_payments", "--older-than", "0")
     assert Refund.objects.get().status == status
@@ -268,17 +268,22 @@ def test_stale_refund_is_given_up_unless_stripe_has_it(
     assert_ledger_equals(stripe)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_stale_creation_is_given_up(when: When, api: GatewayApi, stripe: StripeEmulator) -> None:
+@pytest.mark.parametrize(
+    ("when", "status", "code", "state"),
+    [("before", "failed", "abandoned", "abandoned"), ("after", "pending", "", "done")],
+)
+def test_stale_creation_is_given_up_unless_stripe_has_it(
+    when: When, status: str, code: str, state: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
     stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents", when=when))
     assert api.create(CREATION).status_code == 503
-    make_stale(Payment)
+    make_requests_stale()
     stripe.forget_idempotency_keys()
-    asked = len(stripe.requests)
     call_command("reconcile_payments", "--older-than", "0")
     payment = Payment.objects.get()
-    assert (payment.status, payment.failure_code) == ("failed", "abandoned")
-    assert len(stripe.requests) == asked
+    assert (payment.status, payment.failure_code) == (status, code)
+    assert StripeRequest.objects.get().state == state
+    assert len(stripe.payment_intents) == (when == "after")
 
 
 def test_refused_creation_is_not_asked_for_again_by_reconciliation(
@@ -442,9 +447,9 @@ def cancel_at_stripe(stripe: StripeEmulator, payment: Any) -> None:
     client.v1.payment_intents.cancel(payment["stripePaymentIntentId"])
 
 
-def make_stale(model: type[Payment] | type[Refund]) -> None:
-    """Let the model's rows be so old that Stripe has forgotten their keys."""
-    model._default_manager.update(created_at=timezone.now() - dt.timedelta(hours=25))
+def make_requests_stale() -> None:
+    """Let requests be so old that Stripe may have forgotten their keys."""
+    StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(hours=24))
 
 
 def assert_done(call: Call, *, stripe: StripeEmulator) -> None:

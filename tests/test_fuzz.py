@@ -80,6 +80,9 @@ class Shop:
         if case.operation.label == "POST /payments":
             body["amount"] = 1000 * (20 + int(body.get("amount", 0)) % 50_000)
             body["currency"] = "eur" if body["amount"] % 2000 else "JPY"
+            if "statementDescriptorSuffix" in body:
+                # How long it may be depends on the account's own prefix.
+                body["statementDescriptorSuffix"] = "TOUR"
         elif "amount" in body:
             body["amount"] = int(body["amount"])
         return body

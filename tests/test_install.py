@@ -30,7 +30,7 @@ from rest_framework.permissions import IsAdminUser
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import Account
-from octo_stripe_gateway.events import register
+from octo_stripe_gateway.inbox import register
 from octo_stripe_gateway.models import Payment, PaymentQuerySet, WebhookEvent
 from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.urls import get_urls
@@ -166,7 +166,7 @@ def wait_for_status(payment: Any, status: str) -> None:
 def pay(payment: Any) -> None:
     answer = requests.post(
         f"{EMULATOR}/v1/payment_intents/{payment['stripePaymentIntentId']}/confirm",
-        {"payment_method": "pm_card_visa"},
+        {"payment_method": "pm_card_visa", "return_url": SITE},
         headers={"Authorization": "Bearer sk_test_anyone"},
         timeout=10,
     )

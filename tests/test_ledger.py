@@ -5,18 +5,20 @@ from typing import Any
 import pytest
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.facts import ChargeFact, PaymentIntentFact, RefundFact
-from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.snapshots import ChargeSnapshot, PaymentIntentSnapshot, RefundSnapshot
 from octo_stripe_gateway.testing.factories import RefundFactory
 from tests.support.objects import SECOND, make_charge, make_intent, make_paid_intent, make_refund
 
 pytestmark = pytest.mark.django_db
 
-AS_OF = SECOND * 1000
+AS_OF = SECOND
 
 
 def apply_intent(payment: Payment, stripe_object: Any) -> str:
-    return services.apply_payment_intent(payment, PaymentIntentFact.from_object(stripe_object, as_of=AS_OF))
+    return services.apply_payment_intent(
+        payment, PaymentIntentSnapshot.from_object(stripe_object, as_of=AS_OF)
+    )
 
 
 def test_answer_brings_charge_and_refunds_along(payment: Payment) -> None:
@@ -32,8 +34,8 @@ def test_answer_brings_charge_and_refunds_along(payment: Payment) -> None:
 
 
 def test_refund_known_before_the_success_counts_from_then_on(payment: Payment) -> None:
-    services.apply_refund(payment, RefundFact.from_object(make_refund(), as_of=AS_OF))
-    services.apply_charge(payment, ChargeFact.from_object(make_charge(amount_refunded=500), as_of=AS_OF))
+    services.apply_refund(payment, RefundSnapshot.from_object(make_refund(), as_of=AS_OF))
+    services.apply_charge(payment, ChargeSnapshot.from_object(make_charge(amount_refunded=500), as_of=AS_OF))
     assert payment.amount_refunded == 0
     apply_intent(payment, make_paid_intent())
     payment.refresh_from_db()
@@ -41,11 +43,9 @@ def test_refund_known_before_the_success_counts_from_then_on(payment: Payment) -
 
 
 def test_reserved_refund_is_found_by_the_uuid_in_its_metadata(payment: Payment) -> None:
-    reserved = RefundFactory.create(
-        payment=payment, amount=500, status=Refund.RESERVED, stripe_refund_id=None
-    )
+    reserved = RefundFactory.create(payment=payment, amount=500, status="pending", stripe_refund_id=None)
     refund = make_refund(metadata={"octo_refund": str(reserved.uuid)})
-    services.apply_refund(payment, RefundFact.from_object(refund, as_of=AS_OF))
+    services.apply_refund(payment, RefundSnapshot.from_object(refund, as_of=AS_OF))
     reserved.refresh_from_db()
     assert (reserved.stripe_refund_id, reserved.status) == ("re_1", "succeeded")
     assert payment.refunds.count() == 1
@@ -53,9 +53,9 @@ def test_reserved_refund_is_found_by_the_uuid_in_its_metadata(payment: Payment) 
 
 @pytest.mark.parametrize("uuid", ["not a uuid", "", "4d3f6cb3-3f53-4a3c-9b0e-0f2b5d8f8a11"])
 def test_refund_of_an_unknown_uuid_gets_a_row_of_its_own(payment: Payment, uuid: str) -> None:
-    RefundFactory.create(payment=payment, amount=500, status=Refund.RESERVED, stripe_refund_id=None)
+    RefundFactory.create(payment=payment, amount=500, status="pending", stripe_refund_id=None)
     refund = make_refund(metadata={"octo_refund": uuid})
-    services.apply_refund(payment, RefundFact.from_object(refund, as_of=AS_OF))
+    services.apply_refund(payment, RefundSnapshot.from_object(refund, as_of=AS_OF))
     assert payment.refunds.count() == 2
 
 

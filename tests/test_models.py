@@ -8,8 +8,13 @@ import pytest
 from django.utils import timezone
 
 from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
-from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
 from octo_stripe_gateway.models import Payment, Refund, WebhookEvent
+from octo_stripe_gateway.snapshots import (
+    ChargeSnapshot,
+    DisputeSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+)
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
 from tests.support.objects import (
     SECOND,
@@ -23,21 +28,21 @@ from tests.support.objects import (
     make_refund,
 )
 
-AS_OF = SECOND * 1000
+AS_OF = SECOND
 HOUR = dt.timedelta(hours=1)
 
 
-def intent(stripe_object: Any, *, second: int = 0) -> PaymentIntentFact:
-    return PaymentIntentFact.from_object(stripe_object, as_of=AS_OF + second * 1000)
+def intent(stripe_object: Any, *, second: int = 0) -> PaymentIntentSnapshot:
+    return PaymentIntentSnapshot.from_object(stripe_object, as_of=AS_OF + second * 1000)
 
 
-def refund_fact(*, second: int = 0, **changes: Any) -> RefundFact:
-    return RefundFact.from_object(make_refund(**changes), as_of=AS_OF + second * 1000)
+def refund_fact(*, second: int = 0, **changes: Any) -> RefundSnapshot:
+    return RefundSnapshot.from_object(make_refund(**changes), as_of=AS_OF + second * 1000)
 
 
-def charge_fact(amount_refunded: int, *, second: int = 0) -> ChargeFact:
+def charge_fact(amount_refunded: int, *, second: int = 0) -> ChargeSnapshot:
     charge = make_charge(amount_refunded=amount_refunded)
-    return ChargeFact.from_object(charge, as_of=AS_OF + second * 1000)
+    return ChargeSnapshot.from_object(charge, as_of=AS_OF + second * 1000)
 
 
 def paid_payment() -> Payment:
@@ -133,12 +138,12 @@ def test_partial_capture_is_no_mismatch_where_capture_is_manual() -> None:
     ],
 )
 def test_charge_that_contradicts_the_row_is_a_mismatch(changes: Any, said: str) -> None:
-    fact = ChargeFact.from_object(make_charge(**changes), as_of=AS_OF)
+    fact = ChargeSnapshot.from_object(make_charge(**changes), as_of=AS_OF)
     assert make_payment().find_charge_mismatch(fact) == said
 
 
 def test_dispute_may_be_of_another_currency_but_not_of_another_payment() -> None:
-    read = DisputeFact.from_object
+    read = DisputeSnapshot.from_object
     assert make_payment().find_charge_mismatch(read(make_dispute(currency="eur"), as_of=AS_OF)) == ""
     other = read(make_dispute(payment_intent="pi_2", livemode=True), as_of=AS_OF)
     assert "pi_2" in make_payment().find_charge_mismatch(other)
@@ -240,7 +245,7 @@ DISPUTES = [
 def test_latest_dispute_shows_whatever_came_first(order: tuple[Any, ...]) -> None:
     payment = make_payment()
     for dispute in order:
-        payment.take_dispute(DisputeFact.from_object(dispute, as_of=AS_OF))
+        payment.take_dispute(DisputeSnapshot.from_object(dispute, as_of=AS_OF))
     assert (payment.disputed, payment.stripe_dispute_id) == (True, "dp_2")
     assert payment.dispute_status == "needs_response"
 

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from octo_stripe_gateway import events
+from octo_stripe_gateway import inbox
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def handled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Payment | None]]:
-    monkeypatch.setattr(events, "HOST_HANDLERS", {})
+    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
     handled: list[tuple[str, Payment | None]] = []
 
-    @events.register("invoice.paid", "payment_intent.succeeded")
+    @inbox.register("invoice.paid", "payment_intent.succeeded")
     def note(event: WebhookEvent, payment: Payment | None) -> None:
         handled.append((event.type, payment))
 
@@ -51,7 +51,7 @@ def test_a_hosts_handler_comes_after_ours_and_once(
 def test_a_handler_that_breaks_fails_the_event_and_nothing_is_applied(
     api: GatewayApi, stripe: StripeEmulator, handled: list[Any]
 ) -> None:
-    events.register("payment_intent.succeeded")(lambda _event, _payment: 1 / 0)
+    inbox.register("payment_intent.succeeded")(lambda _event, _payment: 1 / 0)
     payment = api.paid_at_stripe(stripe)
     assert api.deliver(stripe, "payment_intent.succeeded")[0].status_code == 500
     assert api.retrieve(payment).json()["status"] == "PENDING"

@@ -16,9 +16,9 @@ from django.test import Client, RequestFactory
 from django.test.utils import isolate_apps
 from rest_framework.exceptions import PermissionDenied
 
-from octo_stripe_gateway import checks, conf, events, services
-from octo_stripe_gateway.events import HANDLERS
-from octo_stripe_gateway.exceptions import PaymentRefusedError
+from octo_stripe_gateway import checks, conf, inbox, services
+from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.inbox import HANDLERS
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -183,17 +183,17 @@ def test_the_hook_shown_refuses() -> None:
     hold.expired = False
     hold.on_payment_completed(None)
     hold.expired = True
-    with pytest.raises(PaymentRefusedError, match="expired"):
+    with pytest.raises(PaymentRejectedError, match="expired"):
         hold.on_payment_completed(None)
 
 
 def test_the_handler_shown_is_registered(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(events, "HOST_HANDLERS", {})
+    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
     run(get_block("python", "@register"))
     body, _signature = signed_event("invoice.paid", {"id": "in_1", "object": "invoice"})
-    assert events.receive_event(json.loads(body)).status == "processed"
+    assert inbox.receive_event(json.loads(body)).status == "processed"
     assert capsys.readouterr().out == "in_1 None\n"
 
 

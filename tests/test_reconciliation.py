@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.models import Payment, Refund, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory
+from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, StripeRequestFactory
 from tests.support.objects import read_rows
 
 pytestmark = pytest.mark.django_db
@@ -96,7 +96,7 @@ def test_dispute_is_seen_on_the_charge(stripe: StripeEmulator) -> None:
 def test_dry_run_tells_and_changes_nothing(stripe: StripeEmulator) -> None:
     payment = create(stripe, card=CARD)
     stripe.refund(payment.stripe_payment_intent_id or "", amount=500)
-    RefundFactory.create(payment=payment, status=Refund.RESERVED, stripe_refund_id=None, amount=100)
+    RefundFactory.create(payment=payment, status="pending", stripe_refund_id=None, amount=100)
     rows = read_rows(Payment), read_rows(Refund)
     before = len(get_writes(stripe))
     differences = services.reconcile_payment(reload(payment), dry_run=True)
@@ -109,6 +109,7 @@ def test_dry_run_tells_and_changes_nothing(stripe: StripeEmulator) -> None:
 def test_intent_that_was_never_asked_for_is_asked_for_now(stripe: StripeEmulator) -> None:
     payment = create(stripe)
     Payment.objects.update(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
+    StripeRequest.objects.update(state="open")
     differences = services.reconcile_payment(reload(payment))
     # The same key gives the same intent.
     assert differences == {"stripe_payment_intent_id": (None, payment.stripe_payment_intent_id)}
@@ -117,10 +118,12 @@ def test_intent_that_was_never_asked_for_is_asked_for_now(stripe: StripeEmulator
 
 def test_intent_without_an_answer_is_given_up_once_its_key_is_forgotten(stripe: StripeEmulator) -> None:
     payment = PaymentFactory.create(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
-    Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=1))
+    request = StripeRequestFactory.create(payment=payment, kind="create")
+    StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(days=1))
     assert services.reconcile_payment(reload(payment))["status"] == ("pending", "failed")
     assert reload(payment).failure_code == "abandoned"
-    assert stripe.requests == []
+    assert StripeRequest.objects.get(pk=request.pk).state == "abandoned"
+    assert get_writes(stripe) == []
 
 
 @pytest.mark.parametrize("hours", [0, 48])
@@ -131,11 +134,22 @@ def test_refund_without_an_answer_is_finished_once(
     payment = services.complete_payment(create(stripe, card=CARD))
     if reached_stripe:
         services.refund_payment(payment, amount=500)
-        payment.refunds.update(status=Refund.RESERVED, stripe_refund_id=None, status_as_of=0)
+        payment.refunds.update(status="pending", stripe_refund_id=None, status_as_of=0)
+        StripeRequest.objects.filter(kind="refund").update(state="open")
     else:
-        RefundFactory.create(payment=payment, amount=500, status=Refund.RESERVED, stripe_refund_id=None)
+        refund = RefundFactory.create(payment=payment, amount=500, status="pending", stripe_refund_id=None)
+        StripeRequestFactory.create(
+            payment=payment,
+            refund=refund,
+            kind="refund",
+            parameters={
+                "payment_intent": payment.stripe_payment_intent_id,
+                "amount": 500,
+                "metadata": {"octo_refund": str(refund.uuid)},
+            },
+        )
     Payment.objects.update(amount_refunded=0, amount_reserved=500)
-    Refund.objects.update(created_at=timezone.now() - dt.timedelta(hours=hours))
+    StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(hours=hours))
     services.reconcile_payment(reload(payment))
 
     refunded = 500 if reached_stripe or not hours else 0
@@ -147,7 +161,7 @@ def test_refund_without_an_answer_is_finished_once(
 
 def test_capture_without_an_answer_is_finished(stripe: StripeEmulator) -> None:
     payment = services.complete_payment(create(stripe, card=CARD, capture_method="manual"))
-    Payment.objects.update(amount_to_capture=1500)
+    StripeRequestFactory.create(payment=payment, kind="capture", parameters={"amount_to_capture": 1500})
     services.reconcile_payment(reload(payment))
     row = reload(payment)
     assert (row.status, row.amount_received) == ("paid", 1500)

@@ -166,7 +166,7 @@ def test_no_secret_is_at_rest_while_an_event_fails(
 
 def test_no_secret_is_in_any_log(run: Callable[[], RecordingClient], log: Lines) -> None:
     run()
-    talkers = {"stripe", "urllib3.connectionpool", "django.db.backends", "octo_stripe_gateway.events"}
+    talkers = {"stripe", "urllib3.connectionpool", "django.db.backends", "octo_stripe_gateway.inbox"}
     assert talkers <= log.names
     assert any("_secret_[redacted]" in line for line in log.lines)
     assert {line[:120] for line in log.lines if CLIENT_SECRET.search(line)} == set()

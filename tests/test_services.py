@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from octo_stripe_gateway import services
+from octo_stripe_gateway import services, stripe_client
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     ConfigurationError,
@@ -18,7 +18,7 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.models import Payment, Refund, StripeRequest
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Voucher
@@ -130,9 +130,18 @@ def test_same_key_with_other_parameters_is_refused(stripe: StripeEmulator) -> No
     assert Payment.objects.count() == 2
 
 
-def test_intent_that_is_not_what_was_asked_for_gives_no_secret(stripe: StripeEmulator) -> None:
+def test_intent_that_is_not_what_was_asked_for_gives_no_secret(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = stripe_client.send_request
+
+    def send_less(request: StripeRequest, path: str) -> Any:
+        request.parameters["amount"] = 1000
+        return send(request, path)
+
+    monkeypatch.setattr(stripe_client, "send_request", send_less)
     with pytest.raises(PaymentMismatchError):
-        services.create_payment(2000, currency="usd", stripe_params={"amount": 1000})
+        services.create_payment(2000, currency="usd")
     row = Payment.objects.get()
     assert (row.status, row.mismatch) == ("pending", "amount is 1000, not 2000")
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError
 from django.dispatch import Signal
 
-from octo_stripe_gateway import events, services, signals
+from octo_stripe_gateway import inbox, services, signals
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.objects import (
@@ -52,7 +52,7 @@ def heard() -> Iterator[list[str]]:
 def deliver(django_capture_on_commit_callbacks: Any) -> Deliver:
     def deliver(event_type: str, stripe_object: Any, **changes: Any) -> None:
         with django_capture_on_commit_callbacks(execute=True):
-            events.receive_event(make_event(event_type, stripe_object, **changes))
+            inbox.receive_event(make_event(event_type, stripe_object, **changes))
 
     return deliver
 
@@ -138,7 +138,7 @@ def test_nothing_is_announced_of_what_is_rolled_back(
     def fail(event: Any) -> None:
         raise DatabaseError
 
-    monkeypatch.setattr(events, "_get_outcome", fail)
+    monkeypatch.setattr(inbox, "_get_outcome", fail)
     with pytest.raises(DatabaseError):
         deliver("payment_intent.succeeded", SUCCESS)
     assert heard == []
@@ -156,7 +156,7 @@ def test_creation_and_the_whole_life_are_announced_in_order(heard: list[str], st
     expected = ["created", "failed", "succeeded", "refunded", "refunded"]
     assert heard == expected
     for event in stripe.events:
-        events.receive_event(event.payload)
+        inbox.receive_event(event.payload)
     services.reconcile_payment(payment)
     assert heard == expected
 
@@ -169,7 +169,7 @@ def test_receiver_that_raises_spoils_nothing(
         raise RuntimeError("the host's own bug")
 
     with listening(signals.payment_succeeded, fail):
-        event = events.receive_event(make_event("payment_intent.succeeded", SUCCESS))
+        event = inbox.receive_event(make_event("payment_intent.succeeded", SUCCESS))
     assert (event.status, Payment.objects.get().status) == ("processed", "paid")
     assert heard == ["succeeded"]
     assert "the host's own bug" in caplog.text

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from octo_stripe_gateway import events
+from octo_stripe_gateway import inbox
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -81,11 +81,11 @@ def test_event_is_answered_first_and_processed_by_a_worker(
 def test_redelivery_before_the_worker_came_is_harmless(payment: Payment, queue: Callable[[], Any]) -> None:
     payload = make_event("payment_intent.succeeded", make_paid_intent())
     for _ in range(3):
-        assert events.receive_event(payload).status == "received"
+        assert inbox.receive_event(payload).status == "received"
     call_command(*WORKER)
     event = WebhookEvent.objects.get()
     assert (event.status, event.attempts) == ("processed", 1)
-    assert events.receive_event(payload).status == "processed"
+    assert inbox.receive_event(payload).status == "processed"
     assert [task.status for task in queue()] == ["SUCCESSFUL"] * 3
 
 
@@ -94,21 +94,21 @@ def test_failure_in_the_worker_is_on_the_event_and_on_the_task(
     payment: Payment, queue: Callable[[], Any]
 ) -> None:
     payload = make_event("payment_intent.succeeded", make_paid_intent(amount=None))
-    events.receive_event(payload)
+    inbox.receive_event(payload)
     call_command(*WORKER)
     event = WebhookEvent.objects.get()
     assert (event.status, event.attempts) == ("failed", 1)
     assert event.error == "BadRequestError: Stripe's object has no valid amount."
     assert [task.status for task in queue()] == ["FAILED"]
     # Stripe has its answer; so it is the command that tries again, and a redelivery.
-    assert events.receive_event(payload).status == "failed"
+    assert inbox.receive_event(payload).status == "failed"
     assert len(queue()) == 2
 
 
 @pytest.mark.django_db
 def test_immediate_backend_processes_at_once(payment: Payment, use: Callable[[str], None]) -> None:
     use("Immediate")
-    events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
+    inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
     assert Payment.objects.get().status == "paid"
     assert WebhookEvent.objects.get().status == "processed"
 
@@ -116,7 +116,7 @@ def test_immediate_backend_processes_at_once(payment: Payment, use: Callable[[st
 @pytest.mark.django_db
 def test_event_waits_where_nothing_works_the_queue(payment: Payment, use: Callable[[str], None]) -> None:
     use("Dummy")
-    events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
+    inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
     assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("received", "pending")
     call_command("process_webhook_events", older_than=0)
     assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("processed", "paid")
@@ -126,7 +126,7 @@ def test_event_waits_where_nothing_works_the_queue(payment: Payment, use: Callab
 def test_event_that_no_row_can_hold_is_refused_before_it_is_queued(use: Callable[[str], None]) -> None:
     use("Dummy")
     with pytest.raises(BadRequestError):
-        events.receive_event(make_event("x", {}, id="e" * 300))
+        inbox.receive_event(make_event("x", {}, id="e" * 300))
     assert not WebhookEvent.objects.exists()
 
 
@@ -143,7 +143,7 @@ def test_event_is_kept_when_the_queue_is_down(
 
     monkeypatch.setattr(type(tasks.process_webhook_event), "enqueue", fail)
     with pytest.raises(ConnectionError):
-        events.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
+        inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
     assert WebhookEvent.objects.get().status == "received"
 
 

@@ -9,7 +9,7 @@ from django.db import models
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.exceptions import PaymentRefusedError
+from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.models import Payment, PaymentRelation
 
 REFERENCE_LENGTH = 8
@@ -73,4 +73,4 @@ class Booking(models.Model):
         """Confirm the booking, or refuse money that it doesn't wait for: it is paid already, or given up."""
         waiting = Booking.objects.filter(pk=self.pk, status=self.Status.PENDING)
         if not waiting.update(status=self.Status.CONFIRMED):
-            raise PaymentRefusedError(_("This booking is not waiting for a payment."))
+            raise PaymentRejectedError(_("This booking is not waiting for a payment."))

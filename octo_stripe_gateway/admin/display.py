@@ -11,15 +11,16 @@ from django.contrib.admin import AdminSite
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
-from django.utils.formats import number_format
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models import Dispute, Payment, WebhookEvent
 
 DASHBOARD = "https://dashboard.stripe.com"
 NOTHING = "-"
@@ -46,15 +47,28 @@ def show_state(payment: Payment) -> SafeString:
     """Return a payment's status, and beside it what an operator must not overlook."""
     badges = [show_badge(payment.get_status_display(), kind=payment.status)]
     if payment.disputed:
-        badges.append(show_badge(_now("disputed"), kind="alert"))
+        badges.append(show_badge(gettext("disputed"), kind="alert"))
     if payment.mismatch:
-        badges.append(show_badge(_now("mismatch"), kind="alert"))
+        badges.append(show_badge(gettext("mismatch"), kind="alert"))
     return SafeString(" ".join(badges))
+
+
+def show_dispute(dispute: Dispute) -> str:
+    """Return a dispute's amount, its state, and until when evidence is taken."""
+    parts = [format_money(dispute.amount, currency=dispute.currency), dispute.status.replace("_", " ")]
+    if dispute.reason:
+        parts.append(dispute.reason.replace("_", " "))
+    if dispute.is_open and dispute.evidence_due_at:
+        due = date_format(timezone.localtime(dispute.evidence_due_at), "SHORT_DATETIME_FORMAT")
+        parts.append(gettext("evidence until %s") % due)
+    return " · ".join([*parts, dispute.stripe_dispute_id])
 
 
 def show_mode(row: Payment | WebhookEvent) -> SafeString:
     """Return whether real money moves."""
-    return show_badge(_now("live"), kind="live") if row.livemode else show_badge(_now("test"), kind="test")
+    return (
+        show_badge(gettext("live"), kind="live") if row.livemode else show_badge(gettext("test"), kind="test")
+    )
 
 
 def show_json(value: Any) -> SafeString:

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
@@ -27,8 +27,8 @@ from octo_stripe_gateway.admin.display import (
 from octo_stripe_gateway.admin.filters import EventTypeFilter, is_row_id, match_events
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Reprocess
 from octo_stripe_gateway.admin.pages import LedgerAdmin
-from octo_stripe_gateway.events import redact
 from octo_stripe_gateway.exceptions import GatewayError
+from octo_stripe_gateway.inbox import redact
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.services import ANYONE
 
@@ -64,7 +64,9 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
         """Leave the payloads to the pages that show them."""
-        return super().get_queryset(request).defer("payload")
+        payments = Payment.objects.filter(stripe_payment_intent_id=OuterRef("payment_intent_id"))
+        events = super().get_queryset(request).defer("payload")
+        return events.annotate(payment_pk=Subquery(payments.values("pk")))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -132,9 +134,10 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     @admin.display(description=_("payment"))
     def payment_link(self, obj: WebhookEvent) -> SafeString | str:
         """Return the payment that the event is about."""
-        if obj.payment_id is None:
+        payment_pk = getattr(obj, "payment_pk", None)
+        if payment_pk is None:
             return NOTHING
-        return show_link(get_change_url(Payment, obj.payment_id, site=self.admin_site), text=obj.payment_id)
+        return show_link(get_change_url(Payment, payment_pk, site=self.admin_site), text=payment_pk)
 
     # No index is by that moment alone, and the ids are in its order.
     @admin.display(description=_("received at"), ordering="pk")

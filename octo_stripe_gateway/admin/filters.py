@@ -13,9 +13,9 @@ from django.http import HttpRequest
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.events import HANDLERS
-from octo_stripe_gateway.facts import LARGEST_INTEGER
+from octo_stripe_gateway.inbox import HANDLERS
 from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.snapshots import LARGEST_INTEGER
 
 LATEST = 1000
 FOUND = 1000
@@ -119,8 +119,9 @@ def match_payments(term: str) -> Q:
 
 def match_events(term: str) -> Q:
     """Return the events that a term names by their id at Stripe, or by their payment."""
-    payments = Payment.objects.filter(match_payments(term)).values_list("pk", flat=True)
-    return Q(stripe_event_id=term) | Q(payment__in=list(payments.order_by("-pk")[:FOUND]))
+    payments = Payment.objects.filter(match_payments(term), stripe_payment_intent_id__isnull=False)
+    intents = payments.order_by("-pk").values_list("stripe_payment_intent_id", flat=True)[:FOUND]
+    return Q(stripe_event_id=term) | Q(payment_intent_id__in=list(intents))
 
 
 def is_row_id(term: str) -> bool:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from django import forms
 from django.db.models import Model
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway import events, models, services
+from octo_stripe_gateway import inbox, models, services
 from octo_stripe_gateway.admin.display import format_money
 from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.exceptions import UnprocessableError
@@ -85,7 +85,7 @@ class Operation(Generic[Row]):
     name: ClassVar[str]
     label: ClassVar[Any]
     question: ClassVar[Any]
-    refusal: ClassVar[Any] = _("That isn't possible as it stands now.")
+    unavailable: ClassVar[Any] = _("That isn't possible as it stands now.")
     form_class: ClassVar[type[ConfirmationForm]] = ConfirmationForm
 
     def is_possible(self, row: Row) -> bool:
@@ -107,13 +107,13 @@ class Refund(Operation[Payment]):
 
     def is_possible(self, row: Payment) -> bool:
         """Tell whether something is left to give back."""
-        return row.is_paid and row.amount_refundable > 0
+        return row.is_refundable
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         """Refund the amount."""
         amount, reason = values["amount"], values["reason"]
         services.refund_payment(row, amount=amount, reason=reason, caller=caller)
-        return _now("Refunded %s.") % format_money(amount, currency=row.currency)
+        return gettext("Refunded %s.") % format_money(amount, currency=row.currency)
 
 
 class Capture(Operation[Payment]):
@@ -132,7 +132,7 @@ class Capture(Operation[Payment]):
         """Capture the amount."""
         amount = values["amount"]
         services.capture_payment(row, amount=amount, caller=caller)
-        return _now("Captured %s.") % format_money(amount, currency=row.currency)
+        return gettext("Captured %s.") % format_money(amount, currency=row.currency)
 
 
 class Cancel(Operation[Payment]):
@@ -150,7 +150,7 @@ class Cancel(Operation[Payment]):
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         """Cancel it."""
         services.cancel_payment(row, caller=caller)
-        return _now("Canceled.")
+        return gettext("Canceled.")
 
 
 class Sync(Operation[Payment]):
@@ -174,7 +174,11 @@ class Sync(Operation[Payment]):
             f"{self._show(row, name, new)}"
             for name, (old, new) in services.reconcile_payment(row).items()
         ]
-        return _now("Synced: %s.") % "; ".join(changes) if changes else _now("Synced: nothing had changed.")
+        return (
+            gettext("Synced: %s.") % "; ".join(changes)
+            if changes
+            else gettext("Synced: nothing had changed.")
+        )
 
     def _show(self, row: Payment, name: str, value: Any) -> str:
         if name.startswith("amount"):
@@ -196,8 +200,8 @@ class Reprocess(Operation[WebhookEvent]):
     def run(self, row: WebhookEvent, *, values: Values, caller: services.Caller) -> str:
         """Process it; raises UnprocessableError with what that raised."""
         try:
-            event = events.process_event(row)
+            event = inbox.process_event(row)
         except Exception as error:  # a handler of the host's may raise anything, and it is on record
-            message = _now("The event failed again: %s")
+            message = gettext("The event failed again: %s")
             raise UnprocessableError(message % redact_text(f"{type(error).__name__}: {error}")) from error
-        return _now("The event is %s now.") % event.get_status_display()
+        return gettext("The event is %s now.") % event.get_status_display()

@@ -24,7 +24,8 @@ from octo_stripe_gateway.exceptions import (
     OperationInProgressError,
     UnprocessableError,
 )
-from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.models import PaymentChange
+from octo_stripe_gateway.services import Caller, acting
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin
@@ -121,7 +122,7 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
             done = form.is_valid() and self._run(request, obj, operation=operation, form=form)
             return self._go_to(request, obj) if done else self._ask(request, obj, operation, form)
         if not operation.is_possible(obj):
-            self.message_user(request, operation.refusal, messages.WARNING)
+            self.message_user(request, operation.unavailable, messages.WARNING)
             return self._go_to(request, obj)
         return self._ask(request, obj, operation, operation.form_class(obj))
 
@@ -129,9 +130,10 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
         self, request: HttpRequest, obj: Row, *, operation: Operation[Row], form: ConfirmationForm
     ) -> bool:
         """Run the operation and tell how it ended; return False where sending the same again may help."""
-        caller = Caller(scope="admin", idempotency_key=str(form.cleaned_data["key"]))
+        caller = Caller(owner="admin", idempotency_key=str(form.cleaned_data["key"]))
         try:
-            outcome = operation.run(obj, values=form.cleaned_data, caller=caller)
+            with acting(source=PaymentChange.Source.ADMIN, actor=request.user.get_username()):
+                outcome = operation.run(obj, values=form.cleaned_data, caller=caller)
         except GatewayError as error:
             self.log_change(request, obj, f"{operation.label}: {error.message}")
             self.message_user(request, error.message, messages.ERROR)

@@ -16,6 +16,7 @@ from octo_stripe_gateway.admin.display import (
     NOTHING,
     PaymentColumns,
     show_dashboard_link,
+    show_dispute,
     show_json,
     show_mode,
     show_money,
@@ -31,7 +32,7 @@ from octo_stripe_gateway.admin.filters import (
 from octo_stripe_gateway.admin.operations import Cancel, Capture, Refund, Sync
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.admin.timeline import get_timeline
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, StripeRequest
 
 
 @admin.register(Payment)
@@ -132,9 +133,14 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         alerts: list[tuple[Any, str]] = []
         if obj.mismatch:
             alerts.append((_("Stripe says something else; it was not taken over."), obj.mismatch))
-        if obj.disputed:
-            known = " · ".join(text for text in (obj.stripe_dispute_id, obj.dispute_status) if text)
-            alerts.append((_("The customer's bank disputes this payment."), known))
+        if obj.attention:
+            alerts.append((_("This payment needs an operator."), obj.attention))
+        if obj.needs_reversal:
+            amount = show_money(obj.amount_held, currency=obj.currency)
+            alerts.append((_("The payment was rejected, and its money has not gone back yet."), amount))
+        for dispute in obj.disputes.all():
+            if dispute.is_open:
+                alerts.append((_("The customer's bank disputes this payment."), show_dispute(dispute)))
         if obj.amount_reserved:
             amount = show_money(obj.amount_reserved, currency=obj.currency)
             alerts.append((_("A refund has no answer from Stripe yet: sync to finish it."), amount))
@@ -200,7 +206,8 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
     @admin.display(description=_("dispute"))
     def dispute(self, obj: Payment) -> str:
         """Return the latest dispute."""
-        return f"{obj.stripe_dispute_id} ({obj.dispute_status})" if obj.disputed else NOTHING
+        latest = obj.disputes.order_by("-stripe_created").first()
+        return show_dispute(latest) if latest else NOTHING
 
     @admin.display(description=_("metadata"))
     def sent_metadata(self, obj: Payment) -> SafeString:
@@ -210,4 +217,5 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
     @admin.display(description=_("asked of Stripe"))
     def asked_for(self, obj: Payment) -> SafeString:
         """Return what the intent was made from."""
-        return show_json(obj.stripe_params)
+        creation = obj.stripe_requests.filter(kind=StripeRequest.Kind.CREATE).order_by("-pk").first()
+        return show_json(creation.parameters if creation else {})

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.contrib.admin import AdminSite
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.admin.display import format_money, get_change_url
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 
 LONGEST = 200
 
@@ -30,53 +28,90 @@ class Entry(NamedTuple):
 
 
 def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> list[Entry]:
-    """Return a payment's milestones, refunds, events and what operators did, the oldest first.
+    """Return what changed, what was asked of Stripe and what Stripe told, the oldest first.
 
     Of each kind the latest are there, up to two hundred.
     """
-    entries = [*_get_milestones(payment), *_get_refunds(payment), *_get_operations(payment)]
+    entries = [Entry(payment.created_at, "pending", _("Created"), detail=payment.owner)]
+    entries += _get_changes(payment)
+    entries += _get_requests(payment)
     if with_events:
         entries += _get_events(payment, site=site)
     # Stripe's moments have whole seconds: what happened in the first may seem to precede the payment.
     return sorted(entries, key=lambda entry: max(entry.at, payment.created_at))
 
 
-def _get_milestones(payment: Payment) -> Iterator[Entry]:
-    milestones = [
-        (payment.created_at, "pending", _("Created")),
-        (payment.failed_at, "failed", _("Failed")),
-        (payment.confirmed_at, "paid", _("Paid")),
-        (payment.refunded_at, "refunded", _("Refunded in full")),
-        (payment.canceled_at, "canceled", _("Canceled")),
-    ]
-    for at, kind, title in milestones:
-        if at:
-            failure = f"{payment.failure_code} {payment.failure_message}".strip() if kind == "failed" else ""
-            yield Entry(at, kind, title, detail=failure)
-
-
-def _get_refunds(payment: Payment) -> Iterator[Entry]:
-    for refund in payment.refunds.order_by("-pk")[:LONGEST]:
+def _get_changes(payment: Payment) -> Iterator[Entry]:
+    changes = payment.changes.select_related("event", "request").order_by("-pk")[:LONGEST]
+    for change in changes:
+        status = change.changes.get("status", ("", ""))[1]
         yield Entry(
-            refund.created_at,
-            "refunded",
-            _("Refund of %s") % format_money(refund.amount, currency=payment.currency),
-            state=refund.status,
-            state_kind=_get_refund_kind(refund.status),
-            detail=" · ".join(
-                text
-                for text in (refund.stripe_refund_id, refund.reason.replace("_", " "), refund.failure_reason)
-                if text
-            ),
+            change.created_at,
+            status or "change",
+            "; ".join(_describe_changes(change, currency=payment.currency)),
+            detail=" · ".join(_describe_cause(change)),
         )
 
 
-def _get_refund_kind(status: str) -> str:
-    return {"succeeded": "paid", "failed": "failed", "canceled": "canceled"}.get(status, "authorized")
+def _describe_changes(change: PaymentChange, *, currency: str) -> Iterator[str]:
+    for name, (was, is_now) in change.changes.items():
+        label = _get_label(name)
+        yield f"{label}: {_show(name, was, currency)} → {_show(name, is_now, currency)}"
+
+
+def _describe_cause(change: PaymentChange) -> Iterator[str]:
+    yield str(change.get_source_display())
+    if change.actor:
+        yield change.actor
+    if change.event:
+        yield change.event.type
+    if change.request:
+        yield str(change.request.get_kind_display())
+    if change.delivery_error:
+        yield _("Not delivered: %s") % change.delivery_error
+
+
+def _get_label(name: str) -> str:
+    if " " in name or name == "settled":
+        return name
+    return str(Payment._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+
+
+def _show(name: str, value: Any, currency: str) -> str:
+    if name.startswith("amount_"):
+        return format_money(value, currency=currency)
+    return "-" if value in {None, ""} else str(value)
+
+
+def _get_requests(payment: Payment) -> Iterator[Entry]:
+    requests = payment.stripe_requests.order_by("-pk")[:LONGEST]
+    for request in requests:
+        yield Entry(
+            request.created_at,
+            "request",
+            _("Asked of Stripe: %s") % request.get_kind_display(),
+            state=str(request.get_state_display()),
+            state_kind=_get_request_kind(request),
+            detail=" · ".join(_describe_answer(request)),
+        )
+
+
+def _get_request_kind(request: StripeRequest) -> str:
+    kinds = {"done": "paid", "failed": "failed", "abandoned": "canceled", "open": "authorized"}
+    return kinds[request.state]
+
+
+def _describe_answer(request: StripeRequest) -> Iterator[str]:
+    if request.stripe_request_id:
+        yield request.stripe_request_id
+    if request.http_status:
+        yield f"HTTP {request.http_status}"
+    if request.error_code:
+        yield request.error_code
 
 
 def _get_events(payment: Payment, *, site: AdminSite) -> Iterator[Entry]:
-    events = payment.webhook_events.defer("payload").order_by("-pk")[:LONGEST]
+    events = WebhookEvent.objects.about(payment).defer("payload").order_by("-pk")[:LONGEST]
     for event in events:
         yield Entry(
             event.received_at,
@@ -87,10 +122,3 @@ def _get_events(payment: Payment, *, site: AdminSite) -> Iterator[Entry]:
             detail=" · ".join(text for text in (event.stripe_event_id, event.error) if text),
             url=get_change_url(WebhookEvent, event.pk, site=site),
         )
-
-
-def _get_operations(payment: Payment) -> Iterator[Entry]:
-    content_type = ContentType.objects.get_for_model(Payment)
-    entries: Any = LogEntry.objects.filter(content_type=content_type, object_id=str(payment.pk))
-    for entry in entries.select_related("user").order_by("-pk")[:LONGEST]:
-        yield Entry(entry.action_time, "operator", entry.get_change_message(), detail=str(entry.user))

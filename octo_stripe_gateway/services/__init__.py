@@ -1,14 +1,16 @@
 """What can be done with a payment: one function per operation, for every caller.
 
-An operation first reserves what it is about to do and commits, then calls Stripe with an idempotency key
-made from the reserved row, then locks the row and applies the answer. Repeating it after a crash, a
-time-out or a lost answer finds the same row, sends the same key and ends the same. No lock and no
+An operation first puts on record what it will ask of Stripe and commits, then calls Stripe with the record's
+idempotency key, then locks the row, applies the answer and closes the record. Repeating it after a crash, a
+time-out or a lost answer finds the same record, sends the same key and ends the same. No lock and no
 transaction is held during a call, so the operations refuse to run inside the caller's transaction.
 
-Locks are taken in one order: event, payment, refund.
+Locks are taken in one order: event, payment, refund, idempotency key.
 """
 
+from octo_stripe_gateway.services.delivery import deliver_due_changes
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
+from octo_stripe_gateway.services.journal import acting
 from octo_stripe_gateway.services.ledger import (
     apply_charge,
     apply_dispute,
@@ -16,6 +18,7 @@ from octo_stripe_gateway.services.ledger import (
     apply_refund,
     flag_mismatch,
     lock_payment,
+    settle_attention,
 )
 from octo_stripe_gateway.services.payments import (
     CreatedPayment,
@@ -23,16 +26,16 @@ from octo_stripe_gateway.services.payments import (
     capture_payment,
     complete_payment,
     create_payment,
-    send_back,
 )
-from octo_stripe_gateway.services.reconciliation import reconcile_payment
-from octo_stripe_gateway.services.refunds import refund_payment
+from octo_stripe_gateway.services.reconciliation import postpone_check, reconcile_payment
+from octo_stripe_gateway.services.refunds import refund_payment, reverse_rejected, void_or_refund
 from octo_stripe_gateway.services.retention import erase_personal_data
 
 __all__ = [
     "ANYONE",
     "Caller",
     "CreatedPayment",
+    "acting",
     "apply_charge",
     "apply_dispute",
     "apply_payment_intent",
@@ -41,10 +44,14 @@ __all__ = [
     "capture_payment",
     "complete_payment",
     "create_payment",
+    "deliver_due_changes",
     "erase_personal_data",
     "flag_mismatch",
     "lock_payment",
+    "postpone_check",
     "reconcile_payment",
     "refund_payment",
-    "send_back",
+    "reverse_rejected",
+    "settle_attention",
+    "void_or_refund",
 ]

@@ -7,17 +7,17 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import IdempotencyError
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund
-from octo_stripe_gateway.transactions import get_database
 
 
 class Caller(NamedTuple):
-    """Who asks, and the idempotency key that they sent; keys of different scopes never meet."""
+    """Who asks, and the idempotency key that they sent; keys of different owners never meet."""
 
-    scope: str = ""
+    owner: str = ""
     idempotency_key: str = ""
 
 
@@ -30,27 +30,43 @@ def hash_request(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def find_key(caller: Caller, *, fingerprint: str) -> IdempotencyKey | None:
+def get_key(caller: Caller, *, fingerprint: str) -> IdempotencyKey | None:
     """Return what the caller's key stands for, if it came before; raises IdempotencyError as `claim_key`."""
     if not caller.idempotency_key:
         return None
-    keys = IdempotencyKey.objects.using(get_database()).select_related("payment", "refund__payment")
-    key = keys.filter(scope=caller.scope, key=caller.idempotency_key).first()
+    keys = IdempotencyKey.ledger.select_related("payment", "refund__payment")
+    key = keys.filter(owner=caller.owner, key=caller.idempotency_key).first()
     if key:
         _check(key, fingerprint=fingerprint)
     return key
 
 
 def claim_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Refund | None = None) -> None:
-    """Let the caller's key stand for this request; raises IdempotencyError if it is another's."""
+    """Let the caller's key stand for this request; raises IdempotencyError if it stands for another.
+
+    The payment is locked: keys come last in the lock order.
+    """
+    if not _insert_key(caller, payment=payment, fingerprint=fingerprint, refund=refund):
+        get_key(caller, fingerprint=fingerprint)
+
+
+def insert_new_key(caller: Caller, *, payment: Payment, fingerprint: str) -> None:
+    """Put the key of a payment that is being inserted on record; raises IntegrityError if it came before."""
+    if not _insert_key(caller, payment=payment, fingerprint=fingerprint, refund=None):
+        raise IntegrityError("The caller's key came before.")
+
+
+def _insert_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Refund | None) -> bool:
     if not caller.idempotency_key:
-        return
-    key, _created = IdempotencyKey.objects.using(get_database()).get_or_create(
-        scope=caller.scope,
+        return True
+    key = IdempotencyKey(
+        owner=caller.owner,
         key=caller.idempotency_key,
-        defaults={"request_fingerprint": fingerprint, "payment": payment, "refund": refund},
+        request_fingerprint=fingerprint,
+        payment=payment,
+        refund=refund,
     )
-    _check(key, fingerprint=fingerprint)
+    return IdempotencyKey.ledger.insert(key, or_ignore=True)
 
 
 def _check(key: IdempotencyKey, *, fingerprint: str) -> None:

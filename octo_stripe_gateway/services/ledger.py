@@ -1,4 +1,7 @@
-"""The one writer of a payment's state: what Stripe says, applied under the row's lock."""
+"""The one writer of a payment's state: snapshots are applied under the row's lock, and journaled.
+
+What contradicts the row is recorded and returned as text, and not applied.
+"""
 
 from __future__ import annotations
 
@@ -10,172 +13,294 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import transaction
-from django.dispatch import Signal
+from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from octo_stripe_gateway import signals
-from octo_stripe_gateway.exceptions import PaymentRefusedError
-from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
-from octo_stripe_gateway.models import ConsentingPayable, Payment, Refund
-from octo_stripe_gateway.transactions import get_database, write_transaction
+from octo_stripe_gateway.models import Dispute, Payment, PaymentChange, Refund
+from octo_stripe_gateway.services.acceptance import ask_host
+from octo_stripe_gateway.services.delivery import FIRST_PAUSE, deliver_change, get_undelivered
+from octo_stripe_gateway.services.journal import get_cause
+from octo_stripe_gateway.snapshots import (
+    ChargeSnapshot,
+    DisputeSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+)
+from octo_stripe_gateway.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
+
+JOURNALED = (
+    "stripe_payment_intent_id",
+    "stripe_charge_id",
+    "status",
+    "intent_status",
+    "amount_capturable",
+    "amount_received",
+    "amount_refunded",
+    "amount_reserved",
+    "amount_lost",
+    "disputed",
+    "failure_code",
+    "accepted_at",
+    "authorized_at",
+    "rejection_reason",
+    "mismatch",
+    "attention",
+)
 
 
 @contextmanager
 def lock_payment(payment: Payment) -> Iterator[Payment]:
     """Hold the payment's row locked in a transaction of its own, and give it as it is now."""
     with write_transaction():
-        yield Payment.objects.using(get_database()).get_locked(payment.pk)
+        yield Payment.ledger.get_locked(payment.pk)
+
+
+class Unsaved:
+    """What a locked payment was before it was changed, and the changes of its refunds and disputes."""
+
+    def __init__(self, payment: Payment) -> None:
+        self.payment = payment
+        self.others: dict[str, list[Any]] = {}
+        self.remember()
+
+    def remember(self) -> None:
+        """Take the row's columns as what is saved."""
+        # A host's hook may change the metadata in place.
+        self.before = _get_columns(self.payment) | {"metadata": copy.deepcopy(self.payment.metadata)}
+
+    def save(self) -> None:
+        """Write the columns that changed, and put the change on the journal with its signals."""
+        payment, before = self.payment, self.before
+        if changed := _get_changed(payment, before=before):
+            Payment.ledger.save_changed(payment, names=changed)
+        changes = {name: [before[name], getattr(payment, name)] for name in JOURNALED if name in changed}
+        if changes or self.others:
+            _record_change(payment, before=before, changes=changes | self.others)
+        self.others = {}
+        self.remember()
 
 
 @contextmanager
-def saving_changes(payment: Payment) -> Iterator[None]:
+def saving_changes(payment: Payment) -> Iterator[Unsaved]:
     """Save what is changed of a locked payment, and announce it once that is committed."""
-    # A host's hook may change the metadata in place.
-    before = _get_columns(payment) | {"metadata": copy.deepcopy(payment.metadata)}
-    yield
-    if changed := _get_changed(payment, before=before):
-        Payment.objects.using(get_database()).rewrite(payment, names=changed)
-    for signal in _get_signals(payment, before=before):
-        send = functools.partial(signal.send_robust, sender=Payment, payment=payment)
-        transaction.on_commit(send, using=get_database(), robust=True)
+    unsaved = Unsaved(payment)
+    yield unsaved
+    unsaved.save()
 
 
-def find_refunds(payment: Payment) -> list[Refund]:
-    """Return a locked payment's refunds, which only the lock's holder writes."""
-    return Refund.objects.using(get_database()).get_all_of(payment)
-
-
-def apply_payment_intent(payment: Payment, fact: PaymentIntentFact, *, ask_host: bool = True) -> str:
-    """Bring a locked payment to what Stripe says of its intent, and ask its payable for consent.
-
-    What contradicts the row is put on record and returned, and not applied; so with the others.
-    """
-    with saving_changes(payment):
-        mismatch = payment.find_mismatch(fact)
+def apply_payment_intent(payment: Payment, snapshot: PaymentIntentSnapshot, *, asks_host: bool = True) -> str:
+    """Bring a locked payment to what Stripe says of its intent, and give its payable the last word."""
+    with saving_changes(payment) as unsaved:
+        mismatch = payment.compare_intent(snapshot)
         if mismatch:
-            return _note_mismatch(payment, mismatch)
-        payment.take_intent(fact)
-        if ask_host and payment.awaits_consent:
-            _ask_for_consent(payment)
-        return _take_charge(payment, fact.charge) if fact.charge else ""
+            return record_mismatch(payment, mismatch, as_of=snapshot.as_of)
+        payment.apply_intent(snapshot)
+        mismatch = _apply_charge(unsaved, snapshot.charge) if snapshot.charge else ""
+        for dispute in snapshot.disputes:
+            mismatch = _apply_dispute(unsaved, dispute) or mismatch
+        if not mismatch:
+            _clear_mismatch(payment, as_of=snapshot.as_of, complete=snapshot.charge is not None)
+        if asks_host:
+            _ask_host(unsaved)
+        return mismatch
 
 
-def apply_charge(payment: Payment, fact: ChargeFact) -> str:
+def apply_charge(payment: Payment, snapshot: ChargeSnapshot) -> str:
     """Bring a locked payment to what Stripe says of its charge's refunds."""
-    with saving_changes(payment):
-        return _take_charge(payment, fact)
+    with saving_changes(payment) as unsaved:
+        return _apply_charge(unsaved, snapshot)
 
 
-def apply_refund(payment: Payment, fact: RefundFact) -> Refund:
+def apply_refund(payment: Payment, snapshot: RefundSnapshot) -> tuple[Refund, str]:
     """Bring a locked payment and the refund's row to what Stripe says of the refund."""
-    with saving_changes(payment):
-        refunds = find_refunds(payment)
-        refund = _take_refund(payment, fact, refunds=refunds)
+    with saving_changes(payment) as unsaved:
+        refunds = Refund.ledger.list_of(payment)
+        refund, mismatch = _apply_refund(unsaved, snapshot, refunds=refunds)
         payment.update_refunded(refunds)
-    return refund
+    return refund, mismatch
 
 
-def apply_dispute(payment: Payment, fact: DisputeFact) -> str:
-    """Bring a locked payment to what Stripe says of a dispute of its charge."""
+def apply_dispute(payment: Payment, snapshot: DisputeSnapshot) -> str:
+    """Bring a locked payment and the dispute's row to what Stripe says of the dispute."""
+    with saving_changes(payment) as unsaved:
+        return _apply_dispute(unsaved, snapshot)
+
+
+def flag_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
+    """Record on a locked payment why Stripe's object was not applied, and return that."""
     with saving_changes(payment):
-        mismatch = payment.find_charge_mismatch(fact)
-        if mismatch:
-            return _note_mismatch(payment, mismatch)
-        payment.take_dispute(fact)
-        return ""
+        return record_mismatch(payment, mismatch, as_of=as_of)
 
 
-def flag_mismatch(payment: Payment, mismatch: str) -> str:
-    """Put on record why Stripe's object was not taken for this locked payment, and return that."""
-    with saving_changes(payment):
-        return _note_mismatch(payment, mismatch)
+def settle_attention(payment: Payment, *, reason: str) -> Payment:
+    """Clear a payment's mismatch and what it needs attention for, by an operator's word for it."""
+    with lock_payment(payment) as locked, saving_changes(locked) as unsaved:
+        locked.mismatch = locked.attention = ""
+        unsaved.others["settled"] = ["", reason]
+    return locked
 
 
-def _ask_for_consent(payment: Payment) -> None:
-    payable = payment.payable
-    try:
-        if payable is not None and isinstance(payable, ConsentingPayable):
-            with transaction.atomic(using=get_database()):
-                payable.on_payment_completed(payment)
-        payment.take_consent()
-    except PaymentRefusedError as error:
-        logger.warning("[OctoStripeGateway] Payment %s is not wanted: %s", payment.uuid, error)
-        payment.take_consent(refusal=str(error))
-        if payment.amount_received:
-            payment.refunds.create(amount=payment.amount_received)
-            payment.update_refunded(find_refunds(payment))
+def record_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
+    """Set the mismatch of a payment that is being changed; the same one again is not logged again."""
+    if as_of >= max(payment.mismatch_as_of, 0 if payment.mismatch else payment.intent_as_of):
+        if mismatch != payment.mismatch:
+            logger.error("[OctoStripeGateway] Payment %s contradicts Stripe: %s", payment.uuid, mismatch)
+        payment.mismatch, payment.mismatch_as_of = mismatch, as_of
+    return mismatch
 
 
-def _take_charge(payment: Payment, fact: ChargeFact) -> str:
-    mismatch = payment.find_charge_mismatch(fact)
+def _clear_mismatch(payment: Payment, *, as_of: int, complete: bool) -> None:
+    """Drop a mismatch that a later snapshot of the same object contradicts."""
+    of_another_object = payment.mismatch.startswith(("charge ", "refund ", "event "))
+    if payment.mismatch and as_of >= payment.mismatch_as_of and (complete or not of_another_object):
+        payment.mismatch = ""
+
+
+def _ask_host(unsaved: Unsaved) -> None:
+    payment = unsaved.payment
+    if not (payment.needs_acceptance or payment.needs_authorization):
+        return
+    reason = ask_host(payment, save=unsaved.save)
+    if reason:
+        logger.warning("[OctoStripeGateway] The host rejects payment %s: %s", payment.uuid, reason)
+        payment.metadata = copy.deepcopy(unsaved.before["metadata"])
+        payment.reject(reason)
+    elif payment.needs_acceptance:
+        payment.accept()
+    else:
+        payment.authorized_at = timezone.now()
+
+
+def _apply_charge(unsaved: Unsaved, snapshot: ChargeSnapshot) -> str:
+    payment = unsaved.payment
+    mismatch = payment.compare_charge(snapshot)
     if mismatch:
-        return _note_mismatch(payment, f"charge {fact.id}: {mismatch}")
-    payment.take_charge(fact)
-    refunds = find_refunds(payment)
-    for refund_fact in fact.refunds:
-        _take_refund(payment, refund_fact, refunds=refunds)
+        return record_mismatch(payment, f"charge {snapshot.id}: {mismatch}", as_of=snapshot.as_of)
+    payment.apply_charge(snapshot)
+    refunds = Refund.ledger.list_of(payment)
+    for refund_snapshot in snapshot.refunds:
+        mismatch = _apply_refund(unsaved, refund_snapshot, refunds=refunds)[1] or mismatch
+    if snapshot.has_all_refunds:
+        _disown_others(unsaved, snapshot, refunds=refunds)
     payment.update_refunded(refunds)
+    return mismatch
+
+
+def _apply_refund(unsaved: Unsaved, snapshot: RefundSnapshot, *, refunds: list[Refund]) -> tuple[Refund, str]:
+    payment = unsaved.payment
+    refund = _pick_refund(snapshot, refunds=refunds) or Refund(
+        payment=payment, amount=snapshot.amount, status=""
+    )
+    mismatch = refund.compare(snapshot)
+    if mismatch:
+        return refund, record_mismatch(payment, mismatch, as_of=snapshot.as_of)
+    before, had_succeeded = _get_columns(refund), refund.status == "succeeded"
+    refund.apply(snapshot)
+    if had_succeeded and refund.status == "failed":
+        payment.attention = _("A refund failed after it had succeeded: the customer does not have the money.")
+    if refund.pk is None:
+        Refund.ledger.insert(refund)
+        refunds.append(refund)
+    elif changed := _get_changed(refund, before=before):
+        Refund.ledger.save_changed(refund, names=changed)
+    if refund.status != before["status"]:
+        unsaved.others[f"refund {refund.uuid}"] = [before["status"], refund.status]
+    return refund, ""
+
+
+def _disown_others(unsaved: Unsaved, snapshot: ChargeSnapshot, *, refunds: list[Refund]) -> None:
+    """Cancel the rows of refunds that Stripe's complete list lacks, which only an old event can have told."""
+    listed = {each.id for each in snapshot.refunds}
+    for refund in refunds:
+        if (
+            refund.is_live
+            and refund.stripe_refund_id not in listed
+            and refund.stripe_created < snapshot.as_of
+        ):
+            unsaved.others[f"refund {refund.uuid}"] = [refund.status, "canceled"]
+            refund.disown(snapshot.as_of)
+            Refund.ledger.save_changed(
+                refund, names=["status", "status_as_of", "failure_reason", "updated_at"]
+            )
+
+
+def _apply_dispute(unsaved: Unsaved, snapshot: DisputeSnapshot) -> str:
+    payment = unsaved.payment
+    mismatch = payment.compare_dispute(snapshot)
+    if mismatch:
+        return record_mismatch(payment, f"dispute {snapshot.id}: {mismatch}", as_of=snapshot.as_of)
+    disputes = Dispute.ledger.list_by(payment_id=payment.pk)
+    known = next((each for each in disputes if each.stripe_dispute_id == snapshot.id), None)
+    dispute = known or Dispute(payment=payment, stripe_dispute_id=snapshot.id)
+    before = _get_columns(dispute)
+    dispute.apply(snapshot)
+    if known is None:
+        Dispute.ledger.insert(dispute)
+        disputes.append(dispute)
+    elif changed := _get_changed(dispute, before=before):
+        Dispute.ledger.save_changed(dispute, names=changed)
+    if dispute.status != before["status"]:
+        unsaved.others[f"dispute {dispute.stripe_dispute_id}"] = [before["status"], dispute.status]
+    payment.update_disputed(disputes)
     return ""
 
 
-def _take_refund(payment: Payment, fact: RefundFact, *, refunds: list[Refund]) -> Refund:
-    refund = _find_refund(fact, refunds=refunds) or Refund(payment=payment, amount=fact.amount)
-    mismatch = refund.find_mismatch(fact)
-    if mismatch:
-        _note_mismatch(payment, mismatch)
-        return refund
-    before = _get_columns(refund)
-    refund.take(fact)
-    rows = Refund.objects.using(get_database())
-    if refund.pk is None:
-        rows.insert(refund)
-        refunds.append(refund)
-    elif changed := _get_changed(refund, before=before):
-        rows.rewrite(refund, names=changed)
-    return refund
-
-
-def _find_refund(fact: RefundFact, *, refunds: list[Refund]) -> Refund | None:
-    by_id = (each for each in refunds if each.stripe_refund_id == fact.id)
+def _pick_refund(snapshot: RefundSnapshot, *, refunds: list[Refund]) -> Refund | None:
+    by_id = (each for each in refunds if each.stripe_refund_id == snapshot.id)
     by_uuid = (
         each
         for each in refunds
-        if each.stripe_refund_id is None and str(each.uuid) == fact.refund_uuid.lower()
+        if each.stripe_refund_id is None and str(each.uuid) == snapshot.refund_uuid.lower()
     )
     return next(by_id, None) or next(by_uuid, None)
 
 
-def _get_columns(row: Payment | Refund) -> dict[str, Any]:
+def _record_change(payment: Payment, *, before: dict[str, Any], changes: dict[str, list[Any]]) -> None:
+    cause = get_cause()
+    undelivered = get_undelivered(list(_get_signals(payment, before=before, changes=changes)))
+    change = PaymentChange(
+        payment=payment,
+        changes={name: [_to_json(value) for value in values] for name, values in changes.items()},
+        source=cause.source,
+        actor=cause.actor,
+        event_id=cause.event_id,
+        request_id=cause.request_id,
+        undelivered=undelivered,
+        deliver_at=timezone.now() + FIRST_PAUSE if undelivered else None,
+    )
+    PaymentChange.ledger.insert(change)
+    if undelivered:
+        deliver = functools.partial(deliver_change, change, payment=payment)
+        transaction.on_commit(deliver, using=Payment.ledger.database, robust=True)
+
+
+def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str, list[Any]]) -> Iterator[str]:
+    if payment.stripe_payment_intent_id and not before["stripe_payment_intent_id"]:
+        yield "payment_created"
+    if payment.accepted_at and not before["accepted_at"]:
+        yield "payment_succeeded"
+    if "status" in changes and payment.status in {"failed", "canceled", "expired"}:
+        yield f"payment_{payment.status}"
+    if payment.amount_refunded > before["amount_refunded"]:
+        yield "payment_refunded"
+    if any(name.startswith("dispute ") for name in changes):
+        yield "payment_disputed"
+    if "mismatch" in changes and payment.mismatch:
+        yield "payment_mismatched"
+    if "attention" in changes and payment.attention:
+        yield "payment_needs_attention"
+
+
+def _to_json(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _get_columns(row: Payment | Refund | Dispute) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
 
 
-def _get_changed(row: Payment | Refund, *, before: dict[str, Any]) -> list[str]:
-    changed = [name for name, value in before.items() if getattr(row, name) != value]
+def _get_changed(row: Payment | Refund | Dispute, *, before: dict[str, Any]) -> list[str]:
+    changed = [name for name, value in before.items() if getattr(row, name) != value and name != "updated_at"]
     return [*changed, "updated_at"] if changed else []
-
-
-def _note_mismatch(payment: Payment, mismatch: str) -> str:
-    logger.error("[OctoStripeGateway] Payment %s does not match Stripe: %s", payment.uuid, mismatch)
-    payment.mismatch = mismatch
-    return mismatch
-
-
-def _get_signals(payment: Payment, *, before: dict[str, Any]) -> Iterator[Signal]:
-    def differs(*names: str) -> bool:
-        return any(getattr(payment, name) != before[name] for name in names)
-
-    if payment.stripe_payment_intent_id and not before["stripe_payment_intent_id"]:
-        yield signals.payment_created
-    if payment.confirmed_at and not before["confirmed_at"]:
-        yield signals.payment_succeeded
-    if differs("status") and payment.status == Payment.Status.FAILED:
-        yield signals.payment_failed
-    if differs("status") and payment.status == Payment.Status.CANCELED:
-        yield signals.payment_canceled
-    if payment.amount_refunded > before["amount_refunded"]:
-        yield signals.payment_refunded
-    if differs("disputed", "stripe_dispute_id", "dispute_status"):
-        yield signals.payment_disputed
-    if differs("mismatch"):
-        yield signals.payment_mismatched

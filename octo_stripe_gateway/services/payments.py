@@ -1,9 +1,9 @@
-"""Taking money: creating a payment, completing it, capturing and giving it up."""
+"""Taking money: creating a payment, completing, capturing and canceling it."""
 
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,21 +18,38 @@ from octo_stripe_gateway.exceptions import (
     BadRequestError,
     IdempotencyError,
     PaymentMismatchError,
-    PaymentRefusedError,
-    StripeRefusedError,
+    PaymentRejectedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.facts import PAYMENT_METADATA_KEY, PaymentIntentFact
-from octo_stripe_gateway.models import IdempotencyKey, Payment, PricedPayable, Refund
-from octo_stripe_gateway.services.attempts import ask_stripe, renew_key
-from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
-from octo_stripe_gateway.services.ledger import (
-    apply_payment_intent,
-    lock_payment,
-    saving_changes,
+from octo_stripe_gateway.models import HoldablePayable, Payment, PricedPayable, StripeRequest
+from octo_stripe_gateway.services.idempotency import (
+    ANYONE,
+    Caller,
+    claim_key,
+    get_key,
+    hash_request,
+    insert_new_key,
 )
-from octo_stripe_gateway.services.refunds import request_refund
-from octo_stripe_gateway.transactions import get_database, outside_transaction, write_transaction
+from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
+from octo_stripe_gateway.services.refunds import reverse_rejected
+from octo_stripe_gateway.services.requests import (
+    get_open_request,
+    open_request,
+    perform_request,
+)
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY, PaymentIntentSnapshot
+from octo_stripe_gateway.transactions import outside_transaction, write_transaction
+
+# What the ledger decides: passed through to Stripe, it would get past the ledger.
+LEDGER_PARAMS = frozenset(
+    "amount currency capture_method confirm confirmation_method off_session error_on_requires_action"
+    " expand return_url".split()
+)
+# What the SDK would take for options of the call.
+CALL_OPTIONS = frozenset(
+    "api_key idempotency_key stripe_account stripe_context stripe_version content_type headers"
+    " max_network_retries".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +76,12 @@ def create_payment(
 ) -> CreatedPayment:
     """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
 
-    A payable that says its price sets amount and currency. `stripe_params` go to Stripe as they are.
-    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, ValueError where the payable is
-    not saved.
+    A payable that says its price sets amount and currency. `stripe_params` go to Stripe as they are, but for
+    what the ledger decides. Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, and
+    ValueError where the payable is not saved.
     """
     amount, currency = _get_price(amount, currency=currency, payable=payable)
+    _check_capture_method(capture_method, payable=payable)
     payment = Payment(
         uuid=uuid or uuids.uuid4(),
         amount=amount,
@@ -73,31 +91,27 @@ def create_payment(
         metadata=dict(metadata or {}),
         reseller_reference=reseller_reference,
         stripe_account=stripe_account,
-        idempotency_scope=caller.scope,
+        owner=caller.owner,
     )
     account = stripe_client.get_account(payment)
     payment.stripe_account, payment.livemode = account.stripe_account, account.livemode
-    payment.stripe_params = _get_intent_params(payment, extra=stripe_params or {})
+    parameters = _get_intent_parameters(payment, extra=stripe_params or {})
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
-    payment = _reserve_payment(payment, caller=caller)
-    fact = _obtain_intent(payment)
-    payment = _apply_intent_fact(payment, fact=fact)
-    if payment.stripe_payment_intent_id != fact.id:
-        raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
-    return CreatedPayment(payment, fact.client_secret)
+    payment, request = _reserve_payment(payment, parameters=parameters, caller=caller)
+    return _obtain_secret(payment, request)
 
 
 @outside_transaction
 def complete_payment(payment: Payment) -> Payment:
     """Ask Stripe how the payment stands and update the record.
 
-    Raises StripeError, and PaymentRefusedError where the host did not want what was paid for.
+    Raises StripeError, and PaymentRejectedError where the host rejected what was paid for.
     """
-    payment = _apply_intent_fact(payment, fact=_obtain_intent(payment))
-    if payment.is_unwanted:
-        send_back(payment)
-    if payment.refusal:
-        raise PaymentRefusedError(payment.refusal)
+    payment = _refresh(payment)
+    if payment.needs_reversal:
+        payment = reverse_rejected(payment)
+    if payment.rejection_reason:
+        raise PaymentRejectedError(payment.rejection_reason)
     return payment
 
 
@@ -105,51 +119,29 @@ def complete_payment(payment: Payment) -> Payment:
 def capture_payment(payment: Payment, *, amount: int | None = None, caller: Caller = ANYONE) -> Payment:
     """Take an authorized payment's money: the amount in minor units, or all of it.
 
-    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
+    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, and PaymentRejectedError where
+    the host rejects what was captured.
     """
     if amount is not None and amount <= 0:
         raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
     stripe_client.get_account(payment)
-    reserved = _reserve_capture(payment, amount=amount, caller=caller)
-    return _capture(reserved) if reserved.status == Payment.Status.AUTHORIZED else reserved
-
-
-@outside_transaction
-def resume_capture(payment: Payment) -> Payment:
-    """Repeat a capture that Stripe has not answered, if there is one; raises StripeError."""
-    with lock_payment(payment) as locked:
-        unanswered = locked.status == Payment.Status.AUTHORIZED and locked.amount_to_capture is not None
-    return _capture(locked) if unanswered else locked
+    payment, request = _reserve_capture(payment, amount=amount, caller=caller)
+    if request:
+        payment = perform_request(request).payment
+    if payment.needs_reversal:
+        payment = reverse_rejected(payment)
+    if payment.rejection_reason:
+        raise PaymentRejectedError(payment.rejection_reason)
+    return payment
 
 
 @outside_transaction
 def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
-    """Give up a payment that isn't paid; raises UnprocessableError, IdempotencyError, StripeError."""
-    with lock_payment(payment) as locked:
-        claim_key(caller, payment=locked, fingerprint=hash_request({"cancel": locked.pk}))
-        if locked.status == Payment.Status.CANCELED:
-            return locked
-        if locked.intent_status == "succeeded":
-            raise UnprocessableError(_("The payment is paid; refund it instead."))
-    if not locked.stripe_payment_intent_id:
-        locked = _apply_intent_fact(locked, fact=_obtain_intent(locked))
-    try:
-        fact = ask_stripe(locked, operation=stripe_client.cancel_payment_intent)
-    except StripeRefusedError:
-        renew_key(locked)
-        current = _apply_current_intent(locked)
-        if current.status != Payment.Status.CANCELED:
-            raise
-        return current
-    return _apply_intent_fact(locked, fact=fact)
-
-
-def send_back(payment: Payment) -> None:
-    """Void or refund, once, a payment that the host refused; raises StripeError."""
-    if payment.intent_status == "requires_capture":
-        cancel_payment(payment)
-    for refund in payment.refunds.filter(status=Refund.RESERVED).select_related("payment"):
-        request_refund(refund)
+    """Cancel a payment that isn't paid; raises UnprocessableError, IdempotencyError, StripeError."""
+    stripe_client.get_account(payment)
+    _finish_creation(payment)
+    payment, request = _reserve_cancellation(payment, caller=caller)
+    return perform_request(request).payment if request else payment
 
 
 def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> tuple[int, str]:
@@ -168,8 +160,18 @@ def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> t
     return amount or 0, currency
 
 
-def _get_intent_params(payment: Payment, *, extra: Mapping[str, Any]) -> dict[str, Any]:
-    params = {
+def _check_capture_method(capture_method: str, *, payable: Model | None) -> None:
+    """Refuse a hold where a price is to be paid, unless the payable allows it: a hold confirms nothing."""
+    if capture_method == Payment.CaptureMethod.AUTOMATIC or not isinstance(payable, PricedPayable):
+        return
+    if not (isinstance(payable, HoldablePayable) and payable.allows_manual_capture):
+        raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
+
+
+def _get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dict[str, Any]:
+    for name in _list_reserved(extra):
+        raise BadRequestError(_("stripe_params: %s is decided by the ledger.") % name)
+    parameters = {
         "amount": payment.amount,
         "currency": payment.currency,
         "automatic_payment_methods": {"enabled": True},
@@ -177,7 +179,16 @@ def _get_intent_params(payment: Payment, *, extra: Mapping[str, Any]) -> dict[st
         **extra,
     }
     own = {PAYMENT_METADATA_KEY: str(payment.uuid)}
-    return params | {"metadata": {**payment.metadata, **extra.get("metadata", {}), **own}}
+    return parameters | {"metadata": {**payment.metadata, **extra.get("metadata", {}), **own}}
+
+
+def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
+    yield from sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
+    if PAYMENT_METADATA_KEY in extra.get("metadata", {}):
+        yield f"metadata.{PAYMENT_METADATA_KEY}"
+    for method, options in extra.get("payment_method_options", {}).items():
+        if "capture_method" in options:
+            yield f"payment_method_options.{method}.capture_method"
 
 
 def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
@@ -197,106 +208,129 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
     return hash_request(request)
 
 
-def _reserve_payment(payment: Payment, *, caller: Caller) -> Payment:
+def _reserve_payment(
+    payment: Payment, *, parameters: dict[str, Any], caller: Caller
+) -> tuple[Payment, StripeRequest | None]:
+    """Put the payment and its request on record, or return what the same create put there before."""
     try:
         with write_transaction():
-            Payment.objects.using(get_database()).insert(payment)
-            if caller.idempotency_key:
-                IdempotencyKey.objects.using(get_database()).create(
-                    scope=caller.scope,
-                    key=caller.idempotency_key,
-                    request_fingerprint=payment.request_fingerprint,
-                    payment=payment,
-                )
+            Payment.ledger.insert(payment)
+            request = open_request(payment, StripeRequest.Kind.CREATE, parameters=parameters)
+            insert_new_key(caller, payment=payment, fingerprint=payment.request_fingerprint)
     except IntegrityError:
-        earlier = _find_reserved_payment(payment, caller=caller)
-        if earlier:
-            return earlier
-        raise
-    return payment
+        earlier = _get_reserved_payment(payment, caller=caller)
+        if earlier is None:
+            raise
+        return _get_creation(earlier)
+    return payment, request
 
 
-def _find_reserved_payment(payment: Payment, *, caller: Caller) -> Payment | None:
+def _get_reserved_payment(payment: Payment, *, caller: Caller) -> Payment | None:
     fingerprint = payment.request_fingerprint
-    key = find_key(caller, fingerprint=fingerprint)
+    key = get_key(caller, fingerprint=fingerprint)
     if key:
         return key.payment
-    earlier = Payment.objects.using(get_database()).filter(uuid=payment.uuid).first()
+    earlier = Payment.ledger.filter(uuid=payment.uuid).first()
     if earlier is None:
         return None
-    if (earlier.request_fingerprint, earlier.idempotency_scope) != (fingerprint, caller.scope):
+    if (earlier.request_fingerprint, earlier.owner) != (fingerprint, caller.owner):
         raise IdempotencyError(_("This key or uuid was used with other parameters."))
-    claim_key(caller, payment=earlier, fingerprint=fingerprint)
+    with lock_payment(earlier) as locked:
+        claim_key(caller, payment=locked, fingerprint=fingerprint)
     return earlier
 
 
-def _obtain_intent(payment: Payment) -> PaymentIntentFact:
-    try:
-        return ask_stripe(payment, operation=_create_or_retrieve_intent)
-    except StripeRefusedError as error:
-        if not payment.stripe_payment_intent_id:
-            _note_refused_creation(payment, error)
-        raise
+def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
+    """Return the payment and the creation that a repeat waits for; one that Stripe refused is asked anew.
+
+    What Stripe objected to may have been put right, in its dashboard for instance.
+    """
+    with lock_payment(payment) as locked:
+        if locked.stripe_payment_intent_id or locked.intent_status == "canceled":
+            return locked, None
+        request = get_open_request(locked, StripeRequest.Kind.CREATE)
+        if request is None:
+            refused = locked.stripe_requests.using(Payment.ledger.database)
+            last = refused.filter(kind=StripeRequest.Kind.CREATE).latest("pk")
+            request = open_request(locked, StripeRequest.Kind.CREATE, parameters=last.parameters)
+    return locked, request
 
 
-def _create_or_retrieve_intent(payment: Payment) -> PaymentIntentFact:
+def _obtain_secret(payment: Payment, request: StripeRequest | None) -> CreatedPayment:
+    if request:
+        performed = perform_request(request, is_new=not request.attempts)
+        payment, snapshot = performed.payment, performed.snapshot
+    else:
+        snapshot = stripe_client.retrieve_payment_intent(payment)
+        payment = _apply_intent(payment, snapshot)
+    if not isinstance(snapshot, PaymentIntentSnapshot) or payment.stripe_payment_intent_id != snapshot.id:
+        raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
+    return CreatedPayment(payment, snapshot.client_secret)
+
+
+def _refresh(payment: Payment) -> Payment:
+    """Return the payment as Stripe says it stands; one whose creation Stripe refused stays as it is."""
+    payment = _finish_creation(payment)
+    if not payment.stripe_payment_intent_id:
+        return payment
+    return _apply_intent(payment, stripe_client.retrieve_payment_intent(payment))
+
+
+def _finish_creation(payment: Payment) -> Payment:
+    """Perform the creation that has no answer yet, if there is one."""
     if payment.stripe_payment_intent_id:
-        return stripe_client.retrieve_payment_intent(payment)
-    return stripe_client.create_payment_intent(payment)
+        return payment
+    request = get_open_request(payment, StripeRequest.Kind.CREATE)
+    if request:
+        return perform_request(request).payment
+    return Payment.ledger.get(pk=payment.pk)
 
 
-def _note_refused_creation(payment: Payment, error: StripeRefusedError) -> None:
-    with lock_payment(payment) as locked, saving_changes(locked):
-        # Stripe repeats the refusal to this key, and what it objects to may be put right.
-        locked.stripe_attempt = max(locked.stripe_attempt, payment.stripe_attempt + 1)
-        if not locked.stripe_payment_intent_id:
-            locked.take_refusal(code=error.stripe_code, message=str(error.message))
-
-
-def _note_refused_capture(payment: Payment) -> None:
+def _apply_intent(payment: Payment, snapshot: PaymentIntentSnapshot) -> Payment:
     with lock_payment(payment) as locked:
-        if locked.stripe_attempt == payment.stripe_attempt:
-            locked.stripe_attempt += 1
-            locked.amount_to_capture = None
-            locked.save(update_fields=["stripe_attempt", "amount_to_capture"])
-
-
-def _apply_intent_fact(payment: Payment, *, fact: PaymentIntentFact) -> Payment:
-    with lock_payment(payment) as locked:
-        apply_payment_intent(locked, fact)
+        apply_payment_intent(locked, snapshot)
     return locked
 
 
-def _apply_current_intent(payment: Payment) -> Payment:
-    # Stripe refused because the intent is elsewhere by now, perhaps where it was to go.
-    return _apply_intent_fact(payment, fact=stripe_client.retrieve_payment_intent(payment))
-
-
-def _capture(reserved: Payment) -> Payment:
-    try:
-        fact = ask_stripe(reserved, operation=stripe_client.capture_payment_intent)
-    except StripeRefusedError:
-        _note_refused_capture(reserved)
-        current = _apply_current_intent(reserved)
-        if current.amount_received != reserved.amount_to_capture:
-            raise
-        return current
-    return _apply_intent_fact(reserved, fact=fact)
-
-
-def _reserve_capture(payment: Payment, *, amount: int | None, caller: Caller) -> Payment:
+def _reserve_capture(
+    payment: Payment, *, amount: int | None, caller: Caller
+) -> tuple[Payment, StripeRequest | None]:
     with lock_payment(payment) as locked:
         fingerprint = hash_request({"capture": locked.pk, "amount": amount})
         claim_key(caller, payment=locked, fingerprint=fingerprint)
         if locked.intent_status == "succeeded" and amount in {None, locked.amount_received}:
-            return locked
+            return locked, None
         if locked.status != Payment.Status.AUTHORIZED:
             raise UnprocessableError(_("Only an authorized payment can be captured."))
         wanted = amount or locked.amount_capturable
-        if wanted > locked.amount_capturable:
-            raise UnprocessableError(_("The amount is more than was authorized."), amount=amount)
-        if locked.amount_to_capture not in {None, wanted}:
+        _check_capture(locked, wanted)
+        open_capture = get_open_request(locked, StripeRequest.Kind.CAPTURE)
+        if open_capture is None:
+            parameters = {"amount_to_capture": wanted, "expand": [stripe_client.EXPAND_REFUNDS]}
+            open_capture = open_request(locked, StripeRequest.Kind.CAPTURE, parameters=parameters)
+        elif open_capture.parameters["amount_to_capture"] != wanted:
             raise UnprocessableError(_("A capture of another amount is under way."))
-        locked.amount_to_capture = wanted
-        locked.save(update_fields=["amount_to_capture"])
-    return locked
+    return locked, open_capture
+
+
+def _check_capture(payment: Payment, wanted: int) -> None:
+    if wanted > payment.amount_capturable:
+        raise UnprocessableError(_("The amount is more than was authorized."), amount=wanted)
+    if wanted < payment.amount and isinstance(payment.payable, PricedPayable):
+        raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
+
+
+def _reserve_cancellation(payment: Payment, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
+    with lock_payment(payment) as locked:
+        claim_key(caller, payment=locked, fingerprint=hash_request({"cancel": locked.pk}))
+        if locked.intent_status == "canceled":
+            return locked, None
+        if locked.intent_status == "succeeded":
+            raise UnprocessableError(_("The payment is paid; refund it instead."))
+        if not locked.stripe_payment_intent_id:
+            with saving_changes(locked):
+                locked.cancel_unasked()
+            return locked, None
+        open_cancellation = get_open_request(locked, StripeRequest.Kind.CANCEL)
+        request = open_cancellation or open_request(locked, StripeRequest.Kind.CANCEL, parameters={})
+    return locked, request

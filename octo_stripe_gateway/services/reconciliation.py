@@ -11,19 +11,12 @@ from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
-from octo_stripe_gateway.models import Payment, Refund
-from octo_stripe_gateway.services.ledger import (
-    apply_payment_intent,
-    lock_payment,
-    saving_changes,
-)
-from octo_stripe_gateway.services.payments import complete_payment, resume_capture, send_back
-from octo_stripe_gateway.services.refunds import give_back, request_refund
-from octo_stripe_gateway.transactions import get_database, outside_transaction
+from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment
+from octo_stripe_gateway.services.refunds import void_or_refund
+from octo_stripe_gateway.services.requests import resume_request
+from octo_stripe_gateway.transactions import outside_transaction
 
-# Stripe keeps idempotency keys for at least 24 hours; past that a repeat might act twice.
-RESERVATION_LIFETIME = dt.timedelta(hours=23)
-ABANDONED = "abandoned"
 RECONCILED_FIELDS = (
     "stripe_payment_intent_id",
     "status",
@@ -33,7 +26,12 @@ RECONCILED_FIELDS = (
     "amount_reserved",
     "disputed",
     "mismatch",
+    "attention",
 )
+
+FIRST_PAUSE = dt.timedelta(minutes=10)
+# Where money may still move by itself, it is looked at once a day at least.
+LONGEST_PAUSE = dt.timedelta(days=1)
 
 Differences = dict[str, tuple[Any, Any]]
 
@@ -42,55 +40,53 @@ Differences = dict[str, tuple[Any, Any]]
 def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences:
     """Bring a payment to what Stripe says, and return by field what it was and what it became.
 
-    Reservations without an answer are asked for again, or given up once Stripe has forgotten their keys.
-    A dry run asks Stripe for nothing but how things stand, and writes nothing. Raises StripeError.
+    Requests without an answer are performed again. A dry run asks Stripe for nothing but how things stand,
+    and writes nothing. Raises StripeError.
     """
     before = _describe(payment)
     if not dry_run:
-        _finish_reservations(payment)
-        payment.refresh_from_db(using=get_database())
-    if not payment.stripe_payment_intent_id:
-        return _compare(before, _describe(payment))
-    fact = stripe_client.retrieve_payment_intent(payment)
+        payment = resume_requests(payment)
+    if payment.stripe_payment_intent_id:
+        payment = _sync(payment, dry_run=dry_run)
+    if payment.needs_reversal and not dry_run:
+        with suppress(StripeRefusedError):
+            void_or_refund(payment)
+        payment = Payment.ledger.get(pk=payment.pk)
+    return _compare(before, _describe(payment))
+
+
+def resume_requests(payment: Payment) -> Payment:
+    """Perform a payment's open requests again, and return the payment as it is then; raises StripeError."""
+    for request in StripeRequest.ledger.open_of(payment).select_related("payment", "refund"):
+        # A refusal is an answer too, and whoever got it has recorded it.
+        with suppress(StripeRefusedError):
+            resume_request(request)
+    return Payment.ledger.get(pk=payment.pk)
+
+
+def postpone_check(payment: Payment) -> None:
+    """Let the pause until an unsettled payment's next check grow.
+
+    An unpaid cart is asked about ever more rarely; money that may move, once a day at least.
+    """
     with lock_payment(payment) as locked:
-        apply_payment_intent(locked, fact, ask_host=not dry_run)
-        transaction.set_rollback(dry_run, using=get_database())
-    if locked.is_unwanted and not dry_run:
-        send_back(locked)
-        locked.refresh_from_db(using=get_database())
-    return _compare(before, _describe(locked))
+        if locked.next_check_at is None:
+            return
+        pause = FIRST_PAUSE * 2 ** min(locked.checks, 20)
+        unpaid = {"requires_payment_method", "requires_confirmation", "requires_action"}
+        if locked.intent_status not in unpaid:
+            pause = min(pause, LONGEST_PAUSE)
+        locked.checks += 1
+        locked.next_check_at = timezone.now() + pause
+        Payment.ledger.save_changed(locked, names=["checks", "next_check_at"])
 
 
-def _finish_reservations(payment: Payment) -> None:
-    # A refusal is an answer too, and the operation that got it took it down.
-    if not payment.stripe_payment_intent_id and payment.status == Payment.Status.PENDING:
-        with suppress(StripeRefusedError):
-            _finish_creation(payment)
-    with suppress(StripeRefusedError):
-        resume_capture(payment)
-    for refund in payment.refunds.filter(status=Refund.RESERVED).select_related("payment"):
-        with suppress(StripeRefusedError):
-            _finish_refund(refund)
-
-
-def _finish_creation(payment: Payment) -> None:
-    if not _is_stale(payment):
-        complete_payment(payment)
-        return
-    with lock_payment(payment) as locked, saving_changes(locked):
-        if not locked.stripe_payment_intent_id:
-            locked.take_refusal(code=ABANDONED, message="")
-
-
-def _finish_refund(refund: Refund) -> None:
-    if not _is_stale(refund) or stripe_client.find_refund(refund):
-        request_refund(refund)
-    else:
-        give_back(refund, reason=ABANDONED)
-
-
-def _is_stale(reservation: Payment | Refund) -> bool:
-    return reservation.created_at < timezone.now() - RESERVATION_LIFETIME
+def _sync(payment: Payment, *, dry_run: bool) -> Payment:
+    snapshot = stripe_client.retrieve_payment_intent(payment)
+    with lock_payment(payment) as locked:
+        apply_payment_intent(locked, snapshot, asks_host=not dry_run)
+        transaction.set_rollback(dry_run, using=Payment.ledger.database)
+    return locked
 
 
 def _describe(payment: Payment) -> dict[str, Any]:

@@ -2,119 +2,145 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.currencies import check_amount
-from octo_stripe_gateway.exceptions import (
-    PaymentMismatchError,
-    StripeRefusedError,
-    UnprocessableError,
-)
-from octo_stripe_gateway.facts import RefundFact
-from octo_stripe_gateway.models import Payment, Refund
-from octo_stripe_gateway.services.attempts import ask_stripe
-from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, find_key, hash_request
-from octo_stripe_gateway.services.ledger import (
-    apply_refund,
-    find_refunds,
-    lock_payment,
-    saving_changes,
-)
-from octo_stripe_gateway.transactions import get_database, outside_transaction
+from octo_stripe_gateway.exceptions import GatewayError, PaymentMismatchError, UnprocessableError
+from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, StripeRequest
+from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, get_key, hash_request
+from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
+from octo_stripe_gateway.services.requests import get_open_request, open_request, perform_request
+from octo_stripe_gateway.snapshots import REFUND_METADATA_KEY
+from octo_stripe_gateway.transactions import outside_transaction
+
+logger = logging.getLogger(__name__)
 
 
 @outside_transaction
 def refund_payment(
     payment: Payment, *, amount: int | None = None, reason: str = "", caller: Caller = ANYONE
 ) -> Payment:
-    """Refund a paid payment: the amount in minor units, or all of what is left.
+    """Refund money that is held: the amount in minor units, or all of what is left.
 
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
     """
     stripe_client.get_account(payment)
-    refund, is_new = _reserve_refund(payment, amount=amount, reason=reason, caller=caller)
+    refund, request, is_new = _reserve_refund(payment, amount=amount, reason=reason, caller=caller)
+    payment = perform_request(request, is_new=is_new).payment if request else refund.payment
+    refund = Refund.ledger.get(pk=refund.pk)
     if refund.is_reserved:
-        refund = request_refund(refund, is_new=is_new)
+        raise PaymentMismatchError(_("Stripe's refund is not what was asked for."))
     if refund.status == "failed":
         raise UnprocessableError(_("The refund failed: %s") % refund.failure_reason)
-    return refund.payment
+    return payment
 
 
-def request_refund(refund: Refund, *, is_new: bool = False) -> Refund:
-    """Ask Stripe for a reserved refund and apply the answer; raises StripeError.
+@outside_transaction
+def void_or_refund(payment: Payment) -> Payment:
+    """Return a rejected payment's money: void what is authorized, refund what is held.
 
-    A refund that was asked for before is looked for first: Stripe forgets idempotency keys after a day.
+    May be repeated until nothing is held. Raises StripeError.
     """
-
-    def obtain(refund: Refund) -> RefundFact:
-        was_asked_for = not is_new or refund.stripe_attempt > 0
-        earlier = stripe_client.find_refund(refund) if was_asked_for else None
-        return earlier or _create_refund(refund)
-
-    fact = ask_stripe(refund, operation=obtain)
-    with lock_payment(refund.payment) as locked:
-        applied = apply_refund(locked, fact)
-    if applied.is_reserved:
-        raise PaymentMismatchError(_("Stripe's refund is not what was asked for."))
-    return applied
+    stripe_client.get_account(payment)
+    request = _reserve_reversal(payment)
+    return perform_request(request).payment if request else Payment.ledger.get(pk=payment.pk)
 
 
-def give_back(refund: Refund, *, reason: str) -> None:
-    """Return a reserved refund's amount to the books, because Stripe will not refund it."""
-    with lock_payment(refund.payment) as locked, saving_changes(locked):
-        reserved = locked.refunds.filter(pk=refund.pk, status=Refund.RESERVED)
-        if reserved.update(status="failed", failure_reason=reason):
-            locked.update_refunded(find_refunds(locked))
+def reverse_rejected(payment: Payment) -> Payment:
+    """Return a rejected payment's money now if Stripe lets us; otherwise maintenance tries again."""
+    try:
+        return void_or_refund(payment)
+    except GatewayError:
+        message = "[OctoStripeGateway] The money of rejected payment %s is not returned yet"
+        logger.exception(message, payment.uuid)
+        return Payment.ledger.get(pk=payment.pk)
 
 
 def _reserve_refund(
     payment: Payment, *, amount: int | None, reason: str, caller: Caller
-) -> tuple[Refund, bool]:
+) -> tuple[Refund, StripeRequest | None, bool]:
+    """Return the refund, the request that has to be performed for it, and whether that is new."""
     fingerprint = hash_request({"refund": payment.pk, "amount": amount, "reason": reason})
     with lock_payment(payment) as locked:
-        key = find_key(caller, fingerprint=fingerprint)
+        key = get_key(caller, fingerprint=fingerprint)
         if key and key.refund:
-            return key.refund, False
-        refunds = find_refunds(locked)
-        if not caller.idempotency_key:
-            earlier = _find_unanswered(locked, refunds=refunds, amount=amount, reason=reason)
-            if earlier:
-                return earlier, False
-        with saving_changes(locked):
-            refund = Refund(payment=locked, amount=_get_refund_amount(locked, amount), reason=reason)
-            Refund.objects.using(get_database()).insert(refund)
-            locked.update_refunded([*refunds, refund])
+            return key.refund, _get_request(key.refund), False
+        refunds = Refund.ledger.list_of(locked)
+        earlier = _pick_unanswered(locked, refunds=refunds, amount=amount, reason=reason, caller=caller)
+        if earlier:
+            return earlier, _get_request(earlier), False
+        wanted = _get_refund_amount(locked, amount)
+        refund, request = _open_refund(locked, wanted, reason=reason, refunds=refunds)
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
-    return refund, True
+    return refund, request, True
 
 
-def _find_unanswered(
-    payment: Payment, *, refunds: list[Refund], amount: int | None, reason: str
+def _reserve_reversal(payment: Payment) -> StripeRequest | None:
+    with lock_payment(payment) as locked:
+        if not locked.needs_reversal:
+            return None
+        if locked.intent_status == "requires_capture":
+            unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
+            return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters={})
+        unanswered = get_open_request(locked, StripeRequest.Kind.REFUND)
+        if unanswered or not locked.is_refundable:
+            return unanswered
+        refunds = Refund.ledger.list_of(locked)
+        _refund, request = _open_refund(locked, locked.amount_refundable, reason="", refunds=refunds)
+    return request
+
+
+def _open_refund(
+    payment: Payment, amount: int, *, reason: str, refunds: list[Refund]
+) -> tuple[Refund, StripeRequest]:
+    """Reserve an amount of a locked payment for a refund, and put the request for it on record."""
+    with saving_changes(payment):
+        refund = Refund(payment=payment, amount=amount, reason=reason)
+        Refund.ledger.insert(refund)
+        payment.update_refunded([*refunds, refund])
+        parameters = {
+            "payment_intent": stripe_client.get_intent_id(payment),
+            "amount": amount,
+            "metadata": {REFUND_METADATA_KEY: str(refund.uuid)},
+        } | ({"reason": reason} if reason else {})
+        request = open_request(payment, StripeRequest.Kind.REFUND, parameters=parameters, refund=refund)
+    return refund, request
+
+
+def _get_request(refund: Refund) -> StripeRequest | None:
+    """Return the unanswered request of a refund."""
+    requests = StripeRequest.ledger.open_of(refund.payment).filter(refund=refund)
+    request = requests.first() if refund.is_reserved else None
+    if request:
+        request.payment, request.refund = refund.payment, refund
+    return request
+
+
+def _pick_unanswered(
+    payment: Payment, *, refunds: list[Refund], amount: int | None, reason: str, caller: Caller
 ) -> Refund | None:
     """Return the refund that a call without a key repeats: the same one, if it has no answer yet."""
-    if amount is None and payment.amount_refundable:
+    if caller.idempotency_key or (amount is None and payment.amount_refundable):
         return None
     for refund in refunds:
         same = refund.is_reserved and refund.reason == reason and amount in {None, refund.amount}
-        if same and not refund.idempotency_keys.exists():
+        if same and not IdempotencyKey.ledger.filter(refund=refund).exists():
             return refund
     return None
 
 
 def _get_refund_amount(payment: Payment, amount: int | None) -> int:
-    if not payment.is_paid:
-        raise UnprocessableError(_("Only a paid payment can be refunded."))
+    if payment.disputed:
+        raise UnprocessableError(_("The payment is disputed: Stripe takes no refund until that is decided."))
+    if payment.intent_status != "succeeded":
+        raise UnprocessableError(_("The payment is not paid, so there is nothing to refund."))
+    if not payment.amount_refundable:
+        raise UnprocessableError(_("All of the payment is refunded, or being refunded, already."))
     wanted = payment.amount_refundable if amount is None else amount
     if not 0 < wanted <= payment.amount_refundable:
         raise UnprocessableError(_("The amount is more than is left to refund."))
     check_amount(wanted, currency=payment.currency)
     return wanted
-
-
-def _create_refund(refund: Refund) -> RefundFact:
-    try:
-        return stripe_client.create_refund(refund)
-    except StripeRefusedError as error:
-        give_back(refund, reason=error.stripe_code or "refused")
-        raise

@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
-from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.services.ledger import lock_payment
+from django.utils.translation import gettext as _
 
-FREE_TEXT = ("description", "metadata", "receipt_email", "statement_descriptor_suffix")
+from octo_stripe_gateway.exceptions import OperationInProgressError
+from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY, REFUND_METADATA_KEY
+from octo_stripe_gateway.transactions import write_transaction
+
+PERSONAL_PARAMETERS = ("description", "metadata", "receipt_email", "shipping", "statement_descriptor_suffix")
+PERSONAL_CHANGES = ("rejection_reason", "attention", "mismatch", "settled")
 
 
 def erase_personal_data(payment: Payment) -> None:
-    """Remove from a payment and its events what may tell of a person; amounts and Stripe's ids stay.
+    """Remove from a payment and its records what may tell of a person; amounts and Stripe's ids stay.
 
-    Stripe keeps its own copy: https://docs.stripe.com/privacy/redaction.
+    Stripe keeps its own copy: https://docs.stripe.com/privacy/redaction. Raises OperationInProgressError
+    while a request has no answer: to repeat it takes what it asked for.
     """
     with lock_payment(payment) as locked:
-        locked.metadata = {}
-        locked.reseller_reference = ""
-        locked.failure_message = ""
-        locked.stripe_params = {
-            name: value for name, value in locked.stripe_params.items() if name not in FREE_TEXT
-        }
-        locked.save()
-        for event in locked.webhook_events.select_for_update().iterator():
+        requests = list(StripeRequest.ledger.filter(payment=locked))
+        if any(request.is_open for request in requests):
+            raise OperationInProgressError(_("Stripe has not answered a request for this payment yet."))
+        with saving_changes(locked):
+            locked.metadata = {}
+            locked.reseller_reference = ""
+            locked.failure_message = ""
+        for request in requests:
+            _erase_parameters(request)
+        for change in PaymentChange.ledger.filter(payment=locked):
+            _erase_changes(change)
+    # Events come before payments in the lock order.
+    for key in list(WebhookEvent.ledger.about(locked).values_list("pk", flat=True)):
+        _erase_payload(key)
+
+
+def _erase_parameters(request: StripeRequest) -> None:
+    kept = {name: value for name, value in request.parameters.items() if name not in PERSONAL_PARAMETERS}
+    if "metadata" in request.parameters:
+        # A repeat must still name its row.
+        own = {PAYMENT_METADATA_KEY, REFUND_METADATA_KEY}
+        metadata = request.parameters["metadata"]
+        kept["metadata"] = {name: metadata[name] for name in own & metadata.keys()}
+    if kept != request.parameters:
+        request.parameters = kept
+        StripeRequest.ledger.save_changed(request, names=["parameters"])
+
+
+def _erase_changes(change: PaymentChange) -> None:
+    kept = {name: values for name, values in change.changes.items() if name not in PERSONAL_CHANGES}
+    if kept != change.changes or change.delivery_error:
+        change.changes, change.delivery_error = kept, ""
+        PaymentChange.ledger.save_changed(change, names=["changes", "delivery_error"])
+
+
+def _erase_payload(event_pk: int) -> None:
+    with write_transaction():
+        event = WebhookEvent.ledger.get_by(lock=True, id=event_pk)
+        if event:
             event.minimize()
-            event.save(update_fields=["payload"])
+            WebhookEvent.ledger.save_changed(event, names=["payload"])

@@ -22,7 +22,7 @@ from factory.declarations import (
 )
 from factory.django import DjangoModelFactory
 
-from octo_stripe_gateway.models import Payment, Refund, WebhookEvent
+from octo_stripe_gateway.models import Payment, Refund, StripeRequest, WebhookEvent
 
 
 def _make_id(prefix: str) -> Any:
@@ -30,7 +30,7 @@ def _make_id(prefix: str) -> Any:
 
 
 def _get_since(row: Any) -> dt.datetime:
-    return dt.datetime.fromtimestamp(row.intent_as_of // 1000, tz=dt.UTC)
+    return dt.datetime.fromtimestamp(row.intent_as_of, tz=dt.UTC)
 
 
 def _get_payload(row: Any) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _get_payload(row: Any) -> dict[str, Any]:
         "id": row.stripe_event_id,
         "object": "event",
         "type": row.type,
-        "created": row.payment.intent_as_of // 1000,
+        "created": row.payment.intent_as_of,
         "livemode": row.payment.livemode,
         "data": {"object": _get_intent(row.payment)},
     }
@@ -80,6 +80,8 @@ class PaymentFactory(DjangoModelFactory[Payment]):
             amount_received=SelfAttribute("amount"),
             stripe_charge_id=_make_id("ch"),
             confirmed_at=LazyAttribute(_get_since),
+            accepted_at=LazyAttribute(_get_since),
+            next_check_at=None,
         )
         failed = Trait(
             status="failed",
@@ -87,7 +89,12 @@ class PaymentFactory(DjangoModelFactory[Payment]):
             failure_message="Your card was declined.",
             failed_at=LazyAttribute(_get_since),
         )
-        canceled = Trait(status="canceled", intent_status="canceled", canceled_at=LazyAttribute(_get_since))
+        canceled = Trait(
+            status="canceled",
+            intent_status="canceled",
+            canceled_at=LazyAttribute(_get_since),
+            next_check_at=None,
+        )
         refunded = Trait(
             paid=True,
             status="refunded",
@@ -106,7 +113,7 @@ class PaymentFactory(DjangoModelFactory[Payment]):
     refunds_total = SelfAttribute("amount_refunded")
     stripe_payment_intent_id = _make_id("pi")
     intent_status = "requires_payment_method"
-    intent_as_of = LazyFunction(lambda: int(dt.datetime.now(tz=dt.UTC).timestamp()) * 1000)
+    intent_as_of = LazyFunction(lambda: int(dt.datetime.now(tz=dt.UTC).timestamp()))
 
 
 class RefundFactory(DjangoModelFactory[Refund]):
@@ -121,6 +128,19 @@ class RefundFactory(DjangoModelFactory[Refund]):
     stripe_refund_id = _make_id("re")
 
 
+class StripeRequestFactory(DjangoModelFactory[StripeRequest]):
+    """Makes a request that Stripe has not answered, or with `done` one that it has."""
+
+    class Meta:
+        model = StripeRequest
+
+    class Params:
+        done = Trait(state="done", attempts=1, http_status=200, answered_at=LazyFunction(timezone.now))
+
+    payment = SubFactory(PaymentFactory)
+    kind = "create"
+
+
 class WebhookEventFactory(DjangoModelFactory[WebhookEvent]):
     """Makes an event about a payment's intent that waits, or one that is processed or failed."""
 
@@ -130,8 +150,9 @@ class WebhookEventFactory(DjangoModelFactory[WebhookEvent]):
     class Params:
         processed = Trait(status="processed", attempts=1, processed_at=LazyFunction(timezone.now))
         failed = Trait(status="failed", attempts=1, error="ValueError: for a test")
+        payment = SubFactory(PaymentFactory, paid=True)
 
-    payment = SubFactory(PaymentFactory, paid=True)
+    payment_intent_id = SelfAttribute("payment.stripe_payment_intent_id")
     stripe_event_id = _make_id("evt")
     type = "payment_intent.succeeded"
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 sdk.enable_telemetry = False
 
+AMOUNT: Any = {"amount": 2000, "currency": "usd"}
+NO_REDIRECTS: Any = {"automatic_payment_methods": {"enabled": True, "allow_redirects": "never"}}
+OPEN: Any = {**AMOUNT, **NO_REDIRECTS}
+PAID: Any = {**OPEN, "confirm": True, "payment_method": "pm_card_visa"}
+
 
 class Endpoint:
     """A webhook endpoint that answers with the statuses it is given, then with 200."""

@@ -9,14 +9,12 @@ import requests
 import stripe as sdk
 
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.emulator.conftest import AMOUNT, PAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.emulator.conftest import Endpoint
-
-AMOUNT: Any = {"amount": 2000, "currency": "usd"}
-PAID: Any = {**AMOUNT, "confirm": True, "payment_method": "pm_card_visa"}
 
 
 @pytest.fixture
@@ -68,6 +66,28 @@ def test_faults_are_commanded(command: Callable[..., Any], api: Any) -> None:
     first = api.payment_intents.create(params=AMOUNT, options=key)
     command("/idempotency_keys/forget")
     assert api.payment_intents.create(params=AMOUNT, options=key).id != first.id
+
+
+def test_accounts_and_balances_are_commanded(
+    command: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    tokyo = command("/accounts", account="acct_1Tokyo")
+    assert tokyo["id"] == "acct_1Tokyo"
+    client = connect(tokyo["secret_key"]).v1
+    intent = client.payment_intents.create(params=PAID)
+    command("/balance", refunds="refused")
+    with pytest.raises(sdk.InvalidRequestError, match="Insufficient funds"):
+        client.refunds.create(params={"payment_intent": intent.id})
+    command("/balance", refunds="enough")
+    assert client.refunds.create(params={"payment_intent": intent.id}).status == "succeeded"
+    command("/balance", refunds="many", answers=400)
+
+
+def test_the_endpoints_version_is_commanded(command: Callable[..., Any], api: Any) -> None:
+    command("/webhook", api_version="2024-06-20")
+    api.payment_intents.create(params=AMOUNT)
+    (event,) = command("/events", method="GET")
+    assert event["payload"]["api_version"] == "2024-06-20"
 
 
 def test_a_payment_is_commanded(command: Callable[..., Any], api: Any) -> None:

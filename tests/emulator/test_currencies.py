@@ -15,6 +15,7 @@ from octo_stripe_gateway.testing.emulator.currencies import format_amount
     [
         (50, "usd"), (50, "USD"), (30, "gbp"), (300, "sek"), (1500, "czk"), (17500, "huf"),
         (50, "jpy"), (1, "clp"), (100, "isk"), (100, "ugx"), (10, "kwd"), (99_999_999, "usd"),
+        (999_999_999_999, "idr"),
     ],
 )  # fmt: skip
 def test_an_amount_that_can_be_charged_is_taken(api: Any, amount: int, currency: str) -> None:
@@ -29,6 +30,12 @@ def test_an_amount_that_can_be_charged_is_taken(api: Any, amount: int, currency:
         (29, "gbp", "amount_too_small", "Amount must be at least £0.30 gbp"),
         (49, "jpy", "amount_too_small", "Amount must be at least ¥50 jpy"),
         (100_000_000, "usd", "amount_too_large", "Amount must be no more than $999,999.99 usd"),
+        (
+            10**12,
+            "idr",
+            "amount_too_large",
+            "Amount must be no more than 9,999,999,999.99 IDR idr",
+        ),
         (150, "isk", "parameter_invalid_integer", "divisible by 100"),
         (150, "ugx", "parameter_invalid_integer", "divisible by 100"),
         (1005, "bhd", "parameter_invalid_integer", "divisible by 10."),

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import stripe as sdk
 
+from tests.emulator.conftest import AMOUNT, PAID
+
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator import StripeEmulator
     from tests.emulator.conftest import Endpoint
 
-AMOUNT: Any = {"amount": 2000, "currency": "usd"}
-PAID: Any = {**AMOUNT, "confirm": True, "payment_method": "pm_card_visa"}
 PAID_TYPES = [
     "payment_intent.created",
     "charge.succeeded",

@@ -10,11 +10,10 @@ import pytest
 import stripe as sdk
 
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.emulator.conftest import AMOUNT, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-AMOUNT: Any = {"amount": 2000, "currency": "usd"}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +59,36 @@ def test_a_lost_answer_is_found_again_by_its_key(connect: Callable[..., Any], st
     intent = connect(retries=1).v1.payment_intents.create(params=AMOUNT)
     assert list(stripe.payment_intents) == [intent.id]
     assert [request.replayed for request in stripe.requests] == [False, True]
+
+
+@pytest.mark.parametrize(("should_retry", "asked"), [(False, 1), (True, 3), (None, 3)])
+def test_a_server_error_says_whether_to_repeat(
+    connect: Callable[..., Any], stripe: StripeEmulator, should_retry: bool | None, asked: int
+) -> None:
+    stripe.add_fault(Fault(status=500, should_retry=should_retry, times=None))
+    with pytest.raises(sdk.APIError) as caught:
+        connect(retries=2).v1.payment_intents.create(params=AMOUNT)
+    headers: Any = caught.value.headers
+    assert headers.get("Stripe-Should-Retry") == (None if should_retry is None else str(should_retry).lower())
+    assert len(stripe.requests) == asked
+
+
+def test_an_object_may_be_older_than_the_date_of_its_answer(
+    connect: Callable[..., Any], stripe: StripeEmulator
+) -> None:
+    api = connect().v1
+    intent = api.payment_intents.create(params=OPEN)
+    stripe.clock = lambda: 1_800_000_000.0
+    with ThreadPoolExecutor(1) as pool, stripe.hold("GET", "/v1/payment_intents/") as held:
+        answer = pool.submit(connect().v1.payment_intents.retrieve, intent.id)
+        held.wait_until_reached()
+        stripe.confirm(intent.id)
+        stripe.clock = lambda: 1_800_000_007.0
+        held.release()
+        read = answer.result()
+    assert read.status == "requires_payment_method"
+    assert stripe.payment_intents[intent.id]["status"] == "succeeded"
+    assert read.last_response.headers["Date"] == "Fri, 15 Jan 2027 08:00:07 GMT"
 
 
 def test_a_delay_outlasts_an_impatient_client(stripe: StripeEmulator) -> None:

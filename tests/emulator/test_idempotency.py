@@ -10,11 +10,11 @@ import requests
 import stripe as sdk
 
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.emulator.conftest import AMOUNT, PAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AMOUNT: Any = {"amount": 2000, "currency": "usd"}
 KEY: Any = {"idempotency_key": "order-1"}
 
 
@@ -41,7 +41,7 @@ def test_other_parameters_are_an_error(api: Any) -> None:
 
 
 def test_a_decline_is_remembered(api: Any, stripe: StripeEmulator) -> None:
-    params: Any = {**AMOUNT, "confirm": True, "payment_method": "pm_card_chargeDeclined"}
+    params: Any = {**PAID, "payment_method": "pm_card_chargeDeclined"}
     for _ in range(2):
         with pytest.raises(sdk.CardError):
             api.payment_intents.create(params=params, options=KEY)
@@ -61,6 +61,15 @@ def test_keys_are_each_accounts_own_and_can_expire(api: Any, stripe: StripeEmula
     assert api.payment_intents.create(params=AMOUNT, options=theirs).id != mine.id
     stripe.forget_idempotency_keys()
     assert api.payment_intents.create(params=AMOUNT, options=KEY).id != mine.id
+
+
+def test_keys_of_two_accounts_don_t_meet(connect: Callable[..., Any], stripe: StripeEmulator) -> None:
+    tokyo = stripe.add_account()
+    ids = {
+        connect(key).v1.payment_intents.create(params=AMOUNT, options=KEY).id
+        for key in ("sk_test_x", "rk_test_y", tokyo.secret_key)
+    }
+    assert len(ids) == 2
 
 
 def test_a_key_that_is_too_long_is_refused(api: Any) -> None:

@@ -8,12 +8,11 @@ import pytest
 import stripe as sdk
 
 from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
+from tests.emulator.conftest import OPEN, PAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AMOUNT = {"amount": 2000, "currency": "usd"}
-PAID = {**AMOUNT, "confirm": True, "payment_method": "pm_card_visa"}
 HELD = {**PAID, "capture_method": "manual"}
 
 
@@ -24,7 +23,7 @@ def types(stripe: StripeEmulator) -> list[str]:
 def test_a_new_intent_waits_for_a_payment_method(api: Any) -> None:
     intent = api.payment_intents.create(
         params={
-            **AMOUNT,
+            **OPEN,
             "automatic_payment_methods": {"enabled": True},
             "metadata": {"payment": "7"},
             "description": "Walking tour",
@@ -40,15 +39,45 @@ def test_a_new_intent_waits_for_a_payment_method(api: Any) -> None:
     assert intent.description == "Walking tour"
 
 
+@pytest.mark.parametrize("given", [{}, {"automatic_payment_methods": {"enabled": True}}])
+def test_confirming_needs_a_return_url_where_a_payment_method_may_redirect(
+    api: Any, stripe: StripeEmulator, given: Any
+) -> None:
+    params: Any = {"amount": 2000, "currency": "usd", **given, "payment_method": "pm_card_visa"}
+    with pytest.raises(sdk.InvalidRequestError, match="must provide a `return_url`"):
+        api.payment_intents.create(params={**params, "confirm": True})
+    assert not stripe.payment_intents
+    intent = api.payment_intents.create(params=params)
+    with pytest.raises(sdk.InvalidRequestError, match="must provide a `return_url`"):
+        api.payment_intents.confirm(intent.id)
+    url: Any = {"return_url": "https://shop.test/done"}
+    assert api.payment_intents.confirm(intent.id, params=url).status == "succeeded"
+
+
+def test_confirming_needs_no_return_url_where_nothing_redirects(api: Any, stripe: StripeEmulator) -> None:
+    params: Any = {"amount": 2000, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True}
+    chosen: Any = {"automatic_payment_methods": {"enabled": False}, "allowed_payment_method_types": ["card"]}
+    assert api.payment_intents.create(params={**params, **chosen}).status == "succeeded"
+    intent = api.payment_intents.create(params={"amount": 2000, "currency": "usd"})
+    assert stripe.confirm(intent.id)["status"] == "succeeded"
+
+
+def test_the_customer_may_be_redirected(api: Any, stripe: StripeEmulator) -> None:
+    intent = api.payment_intents.create(params=OPEN)
+    url = "https://shop.test/done"
+    asked = stripe.confirm(intent.id, "pm_card_threeDSecure2Required", return_url=url)
+    assert asked["next_action"]["redirect_to_url"]["return_url"] == url
+
+
 def test_an_intent_with_a_payment_method_waits_for_confirmation(api: Any) -> None:
-    intent = api.payment_intents.create(params={**AMOUNT, "payment_method": "pm_card_visa"})
+    intent = api.payment_intents.create(params={**OPEN, "payment_method": "pm_card_visa"})
     assert intent.status == "requires_confirmation"
     assert str(intent.payment_method).startswith("pm_1")
     assert api.payment_intents.confirm(intent.id).status == "succeeded"
 
 
 def test_a_card_pays_when_it_is_confirmed(api: Any, stripe: StripeEmulator) -> None:
-    intent = api.payment_intents.create(params=AMOUNT)
+    intent = api.payment_intents.create(params=OPEN)
     paid = api.payment_intents.confirm(
         intent.id, params={"payment_method": "pm_card_visa", "expand": ["latest_charge"]}
     )
@@ -98,7 +127,7 @@ def test_a_decline_is_a_card_error_and_the_intent_can_be_paid_later(
     code: str,
     decline_code: str | None,
 ) -> None:
-    intent = api.payment_intents.create(params=AMOUNT)
+    intent = api.payment_intents.create(params=OPEN)
     with pytest.raises(sdk.CardError) as caught:
         api.payment_intents.confirm(intent.id, params={"payment_method": payment_method})
     error: Any = caught.value.error
@@ -250,12 +279,12 @@ UPDATE = "This PaymentIntent's amount could not be updated because it has a stat
 @pytest.mark.parametrize(
     ("params", "step", "given", "message"),
     [
-        (AMOUNT, "confirm", {}, f"{CONFIRM}'s missing a payment method"),
+        (OPEN, "confirm", {}, f"{CONFIRM}'s missing a payment method"),
         (PAID, "confirm", {}, f"{CONFIRM} has already succeeded after being previously confirmed."),
         (HELD, "confirm", {}, f"{CONFIRM} has already been confirmed"),
         ({**PAID, "payment_method": "pm_usBankAccount"}, "confirm", {}, f"{CONFIRM} has a status"),
         (PAID, "cancel", {}, f"{CANCEL}succeeded. Only a PaymentIntent with one of"),
-        (AMOUNT, "capture", {}, f"{CAPTURE}requires_payment_method."),
+        (OPEN, "capture", {}, f"{CAPTURE}requires_payment_method."),
         (PAID, "capture", {}, f"{CAPTURE}succeeded."),
         (PAID, "update", {"amount": 3000}, f"{UPDATE}succeeded."),
     ],
@@ -271,7 +300,7 @@ def test_a_step_out_of_order_is_an_unexpected_state(
 
 
 def test_a_canceled_intent_is_not_canceled_or_confirmed_again(api: Any) -> None:
-    intent = api.payment_intents.create(params=AMOUNT)
+    intent = api.payment_intents.create(params=OPEN)
     api.payment_intents.cancel(intent.id)
     for step in (api.payment_intents.cancel, api.payment_intents.confirm):
         with pytest.raises(sdk.InvalidRequestError, match="has a status of canceled"):
@@ -286,7 +315,7 @@ def test_more_than_is_held_is_not_captured(api: Any) -> None:
 
 
 def test_an_open_intent_can_be_changed(api: Any) -> None:
-    intent = api.payment_intents.create(params={**AMOUNT, "metadata": {"a": "1", "b": "2"}})
+    intent = api.payment_intents.create(params={**OPEN, "metadata": {"a": "1", "b": "2"}})
     changed = api.payment_intents.update(
         intent.id,
         params={
@@ -307,7 +336,7 @@ def test_an_open_intent_can_be_changed(api: Any) -> None:
 
 
 def test_confirming_may_change_how_it_is_captured(api: Any) -> None:
-    intent = api.payment_intents.create(params=AMOUNT)
+    intent = api.payment_intents.create(params=OPEN)
     held = api.payment_intents.confirm(
         intent.id,
         params={
@@ -326,15 +355,15 @@ def test_a_bank_account_pays_dollars_only(api: Any) -> None:
 
 
 def test_the_kinds_of_payment_method_can_be_limited(api: Any) -> None:
-    only: Any = {**AMOUNT, "allowed_payment_method_types": ["card"]}
+    only: Any = {**OPEN, "allowed_payment_method_types": ["card"]}
     assert api.payment_intents.create(params=only).payment_method_types == ["card"]
-    without: Any = {**AMOUNT, "excluded_payment_method_types": ["card"]}
+    without: Any = {**OPEN, "excluded_payment_method_types": ["card"]}
     left = api.payment_intents.create(params=without).payment_method_types
     assert left == ["us_bank_account"]
 
 
 def test_the_customer_acts_in_process(api: Any, stripe: StripeEmulator) -> None:
-    intent = api.payment_intents.create(params=AMOUNT)
+    intent = api.payment_intents.create(params=OPEN)
     declined = stripe.confirm(intent.id, "pm_card_chargeDeclined")
     assert declined["last_payment_error"]["decline_code"] == "generic_decline"
     assert stripe.confirm(intent.id)["status"] == "succeeded"
@@ -344,6 +373,6 @@ def test_the_customer_acts_in_process(api: Any, stripe: StripeEmulator) -> None:
 
 
 def test_objects_are_shown_as_copies(api: Any, stripe: StripeEmulator) -> None:
-    intent = api.payment_intents.create(params=AMOUNT)
+    intent = api.payment_intents.create(params=OPEN)
     dict(stripe.payment_intents)[intent.id]["status"] = "succeeded"
     assert stripe.payment_intents[intent.id]["status"] == "requires_payment_method"

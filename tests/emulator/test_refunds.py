@@ -9,11 +9,10 @@ import pytest
 import stripe as sdk
 
 from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
+from tests.emulator.conftest import PAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-PAID = {"amount": 2000, "currency": "usd", "confirm": True, "payment_method": "pm_card_visa"}
 
 
 def pay(api: Any, **given: Any) -> Any:
@@ -108,7 +107,7 @@ def test_a_pending_refund_settles_on_command(api: Any, stripe: StripeEmulator) -
     assert api.refunds.retrieve(refund.id).status == "succeeded"
     assert types_since(stripe, "refund.updated") == ["refund.updated", "charge.refund.updated"]
     told = stripe.event("refund.updated").payload["data"]
-    assert told["previous_attributes"] == {"status": "pending"}
+    assert told["previous_attributes"] == {"status": "pending", "pending_reason": "processing"}
 
 
 @pytest.mark.parametrize("payment_method", ["pm_card_refundFail", "pm_card_pendingRefund"])
@@ -130,6 +129,55 @@ def test_a_refund_that_fails_gives_its_amount_back(
     assert api.refunds.create(params={"payment_intent": intent.id}).amount == 2000
     with pytest.raises(StripeApiError, match="is failed already"):
         stripe.settle_refund(refund.id, status="succeeded")
+
+
+def test_a_refund_without_balance_is_refused_until_it_is_topped_up(api: Any, stripe: StripeEmulator) -> None:
+    intent = pay(api)
+    params: Any = {"payment_intent": intent.id}
+    stripe.drain_balance()
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        api.refunds.create(params=params, options={"idempotency_key": "k"})
+    error: Any = caught.value.error
+    assert (caught.value.http_status, caught.value.code) == (400, None)
+    assert error.message_code == "insufficient_balance_for_refund"
+    assert caught.value.user_message == "Insufficient funds in your Stripe balance to refund this amount."
+    assert not stripe.refunds
+    assert charge_of(stripe, intent)["amount_refunded"] == 0
+    stripe.top_up_balance()
+    with pytest.raises(sdk.InvalidRequestError, match="Insufficient funds"):
+        api.refunds.create(params=params, options={"idempotency_key": "k"})
+    assert api.refunds.create(params=params).status == "succeeded"
+
+
+def test_a_refund_without_balance_may_wait_for_it(api: Any, stripe: StripeEmulator) -> None:
+    intent = pay(api)
+    stripe.drain_balance(refunds="pending")
+    refund = api.refunds.create(params={"payment_intent": intent.id})
+    assert (refund.status, refund.pending_reason) == ("pending", "insufficient_funds")
+    assert refund.balance_transaction is None
+    stripe.top_up_balance()
+    made = api.refunds.retrieve(refund.id)
+    assert made.status == "succeeded"
+    assert made.balance_transaction.startswith("txn_")
+    assert "pending_reason" not in made.to_dict()
+
+
+def test_a_refund_that_waits_for_balance_can_fail(api: Any, stripe: StripeEmulator) -> None:
+    intent = pay(api)
+    stripe.drain_balance(refunds="pending")
+    refund = api.refunds.create(params={"payment_intent": intent.id})
+    failed = stripe.settle_refund(refund.id, status="failed", reason="insufficient_funds")
+    assert failed["failure_reason"] == "insufficient_funds"
+    assert "failure_balance_transaction" not in failed
+    assert charge_of(stripe, intent)["amount_refunded"] == 0
+    stripe.top_up_balance()
+    assert stripe.refunds[refund.id]["status"] == "failed"
+
+
+def test_reset_fills_the_balance(api: Any, stripe: StripeEmulator) -> None:
+    stripe.drain_balance()
+    stripe.reset()
+    assert api.refunds.create(params={"payment_intent": pay(api).id}).status == "succeeded"
 
 
 def test_late_refunds_settle_by_themselves_when_told_to() -> None:

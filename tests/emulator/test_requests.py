@@ -10,12 +10,11 @@ import requests
 import stripe as sdk
 
 from octo_stripe_gateway.testing.emulator import CARDS, StripeEmulator
+from tests.emulator.conftest import AMOUNT, OPEN, PAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AMOUNT = {"amount": 2000, "currency": "usd"}
-PAID = {**AMOUNT, "confirm": True, "payment_method": "pm_card_visa"}
 PUBLISHABLE = {"Authorization": "Bearer pk_test_x"}
 SECRET = {"Authorization": "Bearer sk_test_x"}
 
@@ -139,7 +138,8 @@ def test_a_form_that_contradicts_itself_is_refused(stripe: StripeEmulator, form:
 
 
 def test_either_form_of_a_list_is_taken(stripe: StripeEmulator) -> None:
-    form = {**PAID, "confirm": "true", "expand[]": "latest_charge", "metadata[0]": "zero"}
+    form = {**AMOUNT, "confirm": "true", "payment_method": "pm_card_visa", "return_url": "http://shop.test"}
+    form |= {"expand[]": "latest_charge", "metadata[0]": "zero"}
     url = f"{stripe.url}/v1/payment_intents"
     intent = requests.post(url, data=form, headers=SECRET, timeout=5).json()
     assert intent["latest_charge"]["object"] == "charge"
@@ -285,7 +285,7 @@ def test_payment_methods_come_from_tokens_and_bank_accounts(api: Any) -> None:
 
 def test_an_intent_can_be_paid_with_details_sent_along(api: Any) -> None:
     bank: Any = {"type": "us_bank_account", "us_bank_account": {"account_holder_type": "company"}}
-    params: Any = {**AMOUNT, "confirm": True, "payment_method_data": bank}
+    params: Any = {**OPEN, "confirm": True, "payment_method_data": bank}
     assert api.payment_intents.create(params=params).status == "processing"
 
 
@@ -314,6 +314,9 @@ class TestBrowser:
     def test_it_confirms_with_the_secret(self, stripe: StripeEmulator, intent: sdk.PaymentIntent) -> None:
         url = f"{stripe.url}/v1/payment_intents/{intent.id}/confirm"
         form = {"client_secret": intent.client_secret, "payment_method": "pm_card_chargeDeclined"}
+        refused = requests.post(url, data=form, headers=PUBLISHABLE, timeout=5)
+        assert "must provide a `return_url`" in refused.json()["error"]["message"]
+        form["use_stripe_sdk"] = "true"
         declined = requests.post(url, data=form, headers=PUBLISHABLE, timeout=5)
         assert "metadata" not in declined.json()["error"]["payment_intent"]
         form["payment_method"] = "pm_card_visa"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 
 STATUSES = {
@@ -26,6 +26,7 @@ def assert_ledger_equals(stripe: StripeEmulator) -> None:
         assert payment.amount_capturable == intent["amount_capturable"]
         assert payment.amount_refunded == charge.get("amount_refunded", 0) <= payment.amount_received
         assert payment.amount_reserved == 0
+        assert not payment.stripe_requests.open().exists()
         fully = 0 < payment.amount_received == payment.amount_refunded
         assert (payment.status == Payment.Status.REFUNDED) == fully
         assert get_refunds(payment) == {
@@ -37,6 +38,6 @@ def assert_ledger_equals(stripe: StripeEmulator) -> None:
 
 def get_refunds(payment: Payment) -> dict[str | None, tuple[int, str]]:
     """Return the refunds that Stripe answered; a refusal left nothing at Stripe."""
-    assert not payment.refunds.filter(status=Refund.RESERVED).exists()
+    assert not any(refund.is_reserved for refund in payment.refunds.all())
     answered = payment.refunds.exclude(stripe_refund_id=None)
     return {refund.stripe_refund_id: (refund.amount, refund.status) for refund in answered}

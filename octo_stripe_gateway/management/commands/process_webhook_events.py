@@ -9,7 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from octo_stripe_gateway.events import process_event
+from octo_stripe_gateway.batches import iterate_keys
+from octo_stripe_gateway.inbox import process_event
 from octo_stripe_gateway.models import WebhookEvent
 
 
@@ -27,10 +28,8 @@ class Command(BaseCommand):
     def handle(self, *, older_than: int, **options: Any) -> None:
         """Try each event once, whatever becomes of the others, and fail at the end if some failed."""
         cutoff = timezone.now() - dt.timedelta(minutes=older_than)
-        waiting = WebhookEvent.objects.unprocessed(until=cutoff).order_by("pk")
-        outcomes = Counter(
-            self.process(pk) for pk in waiting.values_list("pk", flat=True).iterator(chunk_size=1000)
-        )
+        waiting = WebhookEvent.objects.unprocessed(until=cutoff)
+        outcomes = Counter(self.process(pk) for pk in iterate_keys(waiting))
         counts = ", ".join(f"{count} {status}" for status, count in sorted(outcomes.items()))
         self.stdout.write(counts or "nothing to do")
         if outcomes[WebhookEvent.Status.FAILED]:
@@ -39,7 +38,7 @@ class Command(BaseCommand):
     def process(self, pk: int) -> str:
         """Return the event's new status; why it failed is on the event and in the log."""
         try:
-            return process_event(WebhookEvent.objects.get(pk=pk)).status
+            return process_event(WebhookEvent.ledger.get(pk=pk)).status
         except WebhookEvent.DoesNotExist:
             return "deleted"
         except Exception as error:  # noqa: BLE001 - the next event is to have its turn

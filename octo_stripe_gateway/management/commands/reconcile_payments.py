@@ -6,64 +6,57 @@ import datetime as dt
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from octo_stripe_gateway.models import Payment, PaymentQuerySet
-from octo_stripe_gateway.services import reconcile_payment
+from octo_stripe_gateway.batches import iterate_keys
+from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, StripeRequest
+from octo_stripe_gateway.services import acting, postpone_check, reconcile_payment
 
 
 class Command(BaseCommand):
     help = (
-        "Asks Stripe about payments that have been unsettled for a while (pending, declined, authorized, with"
-        " a refund under way or a call without an answer), or about all that were created in a time, applies"
-        " what it says and prints the difference. Safe to run twice and beside live traffic."
+        "Asks Stripe about payments that are unsettled and due for a check (pending, declined, authorized,"
+        " with a refund under way, rejected with money held, or with a request without an answer), or about"
+        " all that were created in a time, applies what it says and prints the difference. Safe to run twice"
+        " and beside live traffic."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--older-than", type=int, default=10, metavar="MINUTES", help="leave out younger ones (10)"
-        )
-        parser.add_argument(
-            "--days", type=int, default=7, help="how far back to look for payments that nobody has paid (7)"
+            "--older-than",
+            type=int,
+            metavar="MINUTES",
+            help="check all unsettled payments that are older than this, due or not",
         )
         parser.add_argument("--from", dest="since", help="check every payment created from this time on")
         parser.add_argument("--to", dest="until", help="check every payment created before this time")
         parser.add_argument("--dry-run", action="store_true", help="print the difference, change nothing")
-        parser.add_argument("--batch-size", type=int, default=100, help="payments read at a time (100)")
 
     def handle(
-        self,
-        *,
-        older_than: int,
-        days: int,
-        since: str | None,
-        until: str | None,
-        dry_run: bool,
-        batch_size: int,
-        **options: Any,
+        self, *, older_than: int | None, since: str | None, until: str | None, dry_run: bool, **options: Any
     ) -> None:
         """Reconcile each payment, and fail at the end if that did not work with some."""
-        cutoff = timezone.now() - dt.timedelta(minutes=older_than)
         if since or until:
             start = _parse(since) if since else dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
             end = _parse(until) if until else timezone.now()
             payments = Payment.objects.created_between(start, end)
         else:
-            start = timezone.now() - dt.timedelta(days=days)
-            payments = Payment.objects.unsettled(since=start, until=cutoff)
-        self.reconcile(payments, dry_run=dry_run, batch_size=batch_size)
+            payments = _get_unsettled(older_than)
+        with acting(source=PaymentChange.Source.COMMAND):
+            self.reconcile(payments, dry_run=dry_run)
 
-    def reconcile(self, payments: PaymentQuerySet, *, dry_run: bool, batch_size: int) -> None:
-        """Go through the payments in batches, and report what changed and how far it is."""
+    def reconcile(self, payments: PaymentQuerySet, *, dry_run: bool) -> None:
+        """Go through the payments, and report what changed and how far it is."""
         checked = changed = failed = 0
-        for batch in payments.in_batches(batch_size):
-            for payment in batch:
-                outcome = self.reconcile_one(payment, dry_run=dry_run)
-                changed += outcome is True
-                failed += outcome is None
-            checked += len(batch)
-            self.stderr.write(f"{checked} checked", ending="\r" if self.stderr.isatty() else "\n")
+        for pk in iterate_keys(payments):
+            outcome = self.reconcile_one(Payment.ledger.get(pk=pk), dry_run=dry_run)
+            changed += outcome is True
+            failed += outcome is None
+            checked += 1
+            if self.stderr.isatty():
+                self.stderr.write(f"{checked} checked", ending="\r")
         verb = "would change" if dry_run else "changed"
         self.stdout.write(f"{checked} payments checked, {changed} {verb}, {failed} failed")
         if failed:
@@ -76,9 +69,26 @@ class Command(BaseCommand):
         except Exception as error:  # noqa: BLE001 - the next payment is to have its turn
             self.stderr.write(self.style.ERROR(f"{payment.uuid}: {error}"))
             return None
+        finally:
+            if not dry_run:
+                postpone_check(payment)
         for name, (was, is_now) in differences.items():
             self.stdout.write(f"{payment.uuid}: {name} {was} -> {is_now}")
         return bool(differences)
+
+
+def _get_unsettled(older_than: int | None) -> PaymentQuerySet:
+    now = timezone.now()
+    if older_than is None:
+        young = now - dt.timedelta(minutes=10)
+        asked = StripeRequest.objects.open().filter(created_at__lt=young).values("payment")
+        due = Payment.objects.due_for_check(now=now).values("pk")
+    else:
+        cutoff = now - dt.timedelta(minutes=older_than)
+        asked = StripeRequest.objects.open().filter(created_at__lt=cutoff).values("payment")
+        due = Payment.objects.unsettled().filter(created_at__lt=cutoff).values("pk")
+    # Each has an index of its own, which one condition with OR would not use.
+    return Payment.objects.filter(Q(pk__in=due.union(asked)))
 
 
 def _parse(text: str) -> dt.datetime:
@@ -88,4 +98,8 @@ def _parse(text: str) -> dt.datetime:
         if day is None:
             raise CommandError(f"{text} is neither a date nor a time in ISO 8601.")
         moment = dt.datetime.combine(day, dt.time())
+    return _make_aware(moment)
+
+
+def _make_aware(moment: dt.datetime) -> dt.datetime:
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)

@@ -70,5 +70,5 @@ class Command(BaseCommand):
             "Test cards (any future expiration date, any CVC):"
         )
         for card in module.CARDS:
-            self.stdout.write(f"  {card.number:<17} {card.does}  ({card.payment_method})")
+            self.stdout.write(f"  {card.number:<19} {card.does}  ({card.payment_method})")
         self.stdout.write("Stop it with Ctrl-C.")

@@ -8,6 +8,7 @@ An emulator that runs in a process of its own (`manage.py stripe_emulator`) take
 over HTTP: see `octo_stripe_gateway.testing.emulator.control`.
 """
 
+from octo_stripe_gateway.testing.emulator.accounts import EmulatedAccount
 from octo_stripe_gateway.testing.emulator.cards import CARDS, Card
 from octo_stripe_gateway.testing.emulator.emulator import DEFAULT_PORT, StripeEmulator
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
@@ -20,6 +21,7 @@ __all__ = [
     "DEFAULT_PORT",
     "Card",
     "Delivery",
+    "EmulatedAccount",
     "Fault",
     "Hold",
     "LoggedEvent",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stripe.params import (
     ChargeListParams,
     ChargeRetrieveParams,
+    DisputeListParams,
     EventListParams,
     EventRetrieveParams,
     PaymentIntentCancelParams,
@@ -33,6 +34,7 @@ from octo_stripe_gateway.testing.emulator.urls import match
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from octo_stripe_gateway.testing.emulator.accounts import Caller
     from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
     from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
     from octo_stripe_gateway.testing.emulator.params import Parameters
@@ -58,9 +60,20 @@ class Call:
     """One authenticated request to an endpoint."""
 
     params: Parameters
-    account: str | None
+    caller: Caller
     target: str | None
-    publishable: bool
+
+    @property
+    def account(self) -> str | None:
+        return self.caller.account
+
+    @property
+    def publishable(self) -> bool:
+        return self.caller.publishable
+
+    @property
+    def from_stripe_js(self) -> bool:
+        return self.publishable and bool(self.params.get("use_stripe_sdk"))
 
     @property
     def expand(self) -> list[str]:
@@ -141,7 +154,9 @@ class Api:
             ),
             f"POST {base}/<target>/confirm": Endpoint(
                 schema=Schema(PaymentIntentConfirmParams, also=secret),
-                run=lambda call: intents.confirm(self._intent(call), call.params),
+                run=lambda call: intents.confirm(
+                    self._intent(call), call.params, return_url_optional=call.from_stripe_js
+                ),
                 browser=True,
             ),
             f"POST {base}/<target>/capture": Endpoint(
@@ -172,6 +187,7 @@ class Api:
                 schema=Schema(RefundCancelParams),
                 run=lambda call: refunds.cancel(self._target("refund", call)),
             ),
+            "GET /v1/disputes": self._list("dispute", DisputeListParams, *by_charge),
             "GET /v1/charges": self._list(
                 "charge", ChargeListParams, "payment_intent", "customer", "transfer_group"
             ),

@@ -12,6 +12,7 @@ class Decline:
     code: str = "card_declined"
     decline_code: str | None = None
     message: str = "Your card was declined."
+    network_code: str = "01"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Card:
     payment_method: str
     number: str
     brand: str = "visa"
+    funding: str = "credit"
     kind: str = "card"
     decline: Decline | None = None
     challenge: bool = False
@@ -33,7 +35,12 @@ class Card:
     def last4(self) -> str:
         return self.number[-4:]
 
+    @property
+    def display_brand(self) -> str:
+        return DISPLAY_BRANDS.get(self.brand, self.brand)
 
+
+DISPLAY_BRANDS = {"amex": "american_express", "diners": "diners_club", "unionpay": "union_pay"}
 GENERIC_DECLINE = Decline(decline_code="generic_decline")
 INSUFFICIENT_FUNDS = Decline(decline_code="insufficient_funds", message="Your card has insufficient funds.")
 AUTHENTICATION_REQUIRED = Decline(
@@ -61,9 +68,30 @@ BANK_ACCOUNT_CLOSED = Decline(
 
 CARDS = (
     Card(payment_method="pm_card_visa", number="4242424242424242"),
-    Card(payment_method="pm_card_visa_debit", number="4000056655665556"),
+    Card(payment_method="pm_card_visa_debit", number="4000056655665556", funding="debit"),
     Card(payment_method="pm_card_mastercard", number="5555555555554444", brand="mastercard"),
+    Card(payment_method="pm_card_mastercard", number="2223003122003222", brand="mastercard"),
+    Card(
+        payment_method="pm_card_mastercard_debit",
+        number="5200828282828210",
+        brand="mastercard",
+        funding="debit",
+    ),
+    Card(
+        payment_method="pm_card_mastercard_prepaid",
+        number="5105105105105100",
+        brand="mastercard",
+        funding="prepaid",
+    ),
     Card(payment_method="pm_card_amex", number="378282246310005", brand="amex"),
+    Card(payment_method="pm_card_amex", number="371449635398431", brand="amex"),
+    Card(payment_method="pm_card_discover", number="6011111111111117", brand="discover"),
+    Card(payment_method="pm_card_discover", number="6011000990139424", brand="discover"),
+    Card(payment_method="pm_card_diners", number="3056930009020004", brand="diners"),
+    Card(payment_method="pm_card_diners", number="36227206271667", brand="diners"),
+    Card(payment_method="pm_card_jcb", number="3566002020360505", brand="jcb", country="JP"),
+    Card(payment_method="pm_card_unionpay", number="6200000000000005", brand="unionpay", country="CN"),
+    Card(payment_method="pm_card_unionpay", number="6205500000000000004", brand="unionpay", country="CN"),
     Card(
         payment_method="pm_card_visa_chargeDeclined",
         number="4000000000000002",
@@ -128,6 +156,25 @@ CARDS = (
         does="Asks for authentication, then is declined",
     ),
     Card(
+        payment_method="pm_card_threeDSecure2Required",
+        number="4000000000003220",
+        challenge=True,
+        does="Asks for authentication (3D Secure 2), then succeeds",
+    ),
+    Card(
+        payment_method="pm_card_threeDSecureRequired",
+        number="4000000000003063",
+        challenge=True,
+        does="Asks for authentication (3D Secure), then succeeds",
+    ),
+    Card(
+        payment_method="pm_card_threeDSecureRequiredChargeDeclined",
+        number="4000008400001629",
+        challenge=True,
+        decline=GENERIC_DECLINE,
+        does="Asks for authentication, then is declined",
+    ),
+    Card(
         payment_method="pm_card_pendingRefund",
         number="4000000000007726",
         refund="pends",
@@ -162,10 +209,10 @@ CARDS = (
 ALIASES = {
     "pm_card_chargeDeclined": "pm_card_visa_chargeDeclined",
     "pm_card_chargeDeclinedInsufficientFunds": "pm_card_visa_chargeDeclinedInsufficientFunds",
-    "pm_card_threeDSecure2Required": "pm_card_authenticationRequired",
     "pm_usBankAccount": "pm_usBankAccount_success",
 }
-BY_TOKEN = {card.payment_method: card for card in CARDS}
+# The first of those with one name is the one that the name means.
+BY_TOKEN = {card.payment_method: card for card in reversed(CARDS)}
 BY_TOKEN |= {alias: BY_TOKEN[token] for alias, token in ALIASES.items()}
 BY_NUMBER = {card.number: card for card in CARDS}
 

@@ -5,37 +5,46 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from octo_stripe_gateway.testing.emulator.store import random_text
+from octo_stripe_gateway.testing.emulator.balance import fee_for
+from octo_stripe_gateway.testing.emulator.descriptors import calculated_descriptor
+from octo_stripe_gateway.testing.emulator.refunds import blank_refund
+from octo_stripe_gateway.testing.emulator.store import new_id, random_text
+from octo_stripe_gateway.testing.emulator.versions import ACACIA, BASIL, Range
 
 if TYPE_CHECKING:
+    from octo_stripe_gateway.testing.emulator.balance import Balance
     from octo_stripe_gateway.testing.emulator.cards import Card, Decline
+    from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
 
 class Charges:
     """Creates the charge of an attempt and books its money."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, emit: Emit, balance: Balance) -> None:
         self._store = store
+        self._emit = emit
+        self._balance = balance
 
     def declined(self, intent: JsonObject, *, method: JsonObject, decline: Decline) -> JsonObject:
         """Record an attempt that the issuer refused."""
-        outcome = {
-            "network_status": "declined_by_network",
-            "reason": decline.decline_code or decline.code,
-            "seller_message": "The bank did not return any further details with this decline.",
-            "type": "issuer_declined",
-        }
+        outcome = _outcome(
+            network_decline_code=decline.network_code,
+            network_status="declined_by_network",
+            reason=decline.decline_code or decline.code,
+            seller_message="The bank did not return any further details with this decline.",
+            type="issuer_declined",
+        )
         fields = {"failure_code": decline.code, "failure_message": decline.message}
         return self._new(intent, method=method, status="failed", outcome=outcome, **fields)
 
     def pending(self, intent: JsonObject, *, method: JsonObject) -> JsonObject:
         """Record an attempt whose result the bank will tell later."""
-        return self._new(intent, method=method, status="pending", outcome=_approved())
+        return self._new(intent, method=method, status="pending", outcome=_outcome())
 
     def authorized(self, intent: JsonObject, *, method: JsonObject) -> JsonObject:
         """Record an attempt that succeeded, its money not yet captured."""
-        charge = self._new(intent, method=method, status="succeeded", outcome=_approved())
+        charge = self._new(intent, method=method, status="succeeded", outcome=_outcome())
         charge["paid"] = True
         return charge
 
@@ -46,28 +55,32 @@ class Charges:
         if settled:
             self.settle(charge)
 
-    def settle(self, charge: JsonObject) -> None:
-        """Book the charge's balance transaction (2.9 % and 30 as the fee)."""
-        amount = charge["amount_captured"]
-        fee = min(amount, round(amount * 0.029) + 30)
-        charge["balance_transaction"] = self.book(charge, amount=amount, fee=fee, kind="charge")
+    def release(self, charge: JsonObject, *, amount: int) -> None:
+        """Let go of what was authorized and not captured; older API versions tell it as a refund."""
+        made = blank_refund(charge, params={}, amount=amount) | {"status": "succeeded"}
+        head = {"id": new_id("refund"), "object": "refund", "created": self._store.now()}
+        self._store.released.setdefault(charge["id"], []).append(head | made)
 
-    def book(self, source: JsonObject, *, amount: int, fee: int, kind: str) -> str:
-        """Add a balance transaction for money that moved; return its id."""
-        made = self._store.new(
-            "balance_transaction",
-            account=self._store.account_of(source),
+    def tell_release(self, charge: JsonObject) -> None:
+        """Send the events that only endpoints of older API versions get of a release."""
+        account = self._store.account_of(charge)
+        for refund in self._store.released.get(charge["id"], []):
+            self._store.assign(refund, account=account)
+            self._emit("refund.created", refund, versions=Range(since=ACACIA, before=BASIL))
+            self._emit("charge.refunded", charge, versions=Range(before=BASIL))
+            self._emit("charge.refund.updated", refund, versions=Range(before=BASIL))
+
+    def settle(self, charge: JsonObject) -> None:
+        """Book the charge's balance transaction."""
+        amount = charge["amount_captured"]
+        booked = self._balance.book(
+            charge,
             amount=amount,
-            available_on=self._store.now(),
-            currency=source["currency"],
-            fee=fee,
-            net=amount - fee,
-            reporting_category=kind,
-            source=source["id"],
-            status="pending",
-            type=kind,
+            fee=fee_for(amount),
+            kind="charge" if charge["payment_method_details"]["type"] == "card" else "payment",
+            description=charge["description"],
         )
-        return str(made["id"])
+        charge["balance_transaction"] = booked["id"]
 
     def _new(self, intent: JsonObject, *, method: JsonObject, status: str, **fields: object) -> JsonObject:
         account = self._store.account_of(intent)
@@ -77,20 +90,25 @@ class Charges:
             "status": status,
             "payment_method": method["id"],
             "billing_details": copy.deepcopy(method["billing_details"]),
-            "payment_method_details": _details(method, card=self._store.cards[method["id"]]),
+            "payment_method_details": _details(
+                method, card=self._store.cards[method["id"]], amount=intent["amount"]
+            ),
         }
         return charge
 
 
-def _approved() -> JsonObject:
+def _outcome(**declined: str | None) -> JsonObject:
     return {
         "advice_code": None,
+        "network_advice_code": None,
+        "network_decline_code": None,
         "network_status": "approved_by_network",
         "reason": None,
         "risk_level": "normal",
         "risk_score": 20,
         "seller_message": "Payment complete.",
         "type": "authorized",
+        **declined,
     }
 
 
@@ -107,7 +125,7 @@ def _blank_charge(intent: JsonObject) -> JsonObject:
         **{name: copy.deepcopy(intent[name]) for name in taken + more},
         "amount_captured": 0,
         "amount_refunded": 0,
-        "calculated_statement_descriptor": "EMULATED STRIPE",
+        "calculated_statement_descriptor": calculated_descriptor(intent["statement_descriptor_suffix"]),
         "captured": False,
         "disputed": False,
         "fraud_details": {},
@@ -119,14 +137,40 @@ def _blank_charge(intent: JsonObject) -> JsonObject:
     }
 
 
-def _details(method: JsonObject, *, card: Card) -> JsonObject:
+def _details(method: JsonObject, *, card: Card, amount: int) -> JsonObject:
     details = copy.deepcopy(method[card.kind])
-    if card.kind == "card":
-        details |= {
-            "authorization_code": random_text(6).upper(),
-            "installments": None,
-            "mandate": None,
-            "network": card.brand,
-            "three_d_secure": {"result": "authenticated"} if card.challenge else None,
-        }
-    return {"type": card.kind, card.kind: details}
+    if card.kind != "card":
+        kept = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
+        details = {name: details[name] for name in kept} | {"payment_reference": None}
+        return {"type": card.kind, card.kind: details}
+    for name in ("display_brand", "generated_from", "networks", "three_d_secure_usage"):
+        del details[name]
+    details |= {
+        "amount_authorized": amount,
+        "authorization_code": random_text(6).upper(),
+        "electronic_commerce_indicator": "05" if card.challenge else None,
+        "extended_authorization": {"status": "disabled"},
+        "incremental_authorization": {"status": "unavailable"},
+        "installments": None,
+        "mandate": None,
+        "multicapture": {"status": "unavailable"},
+        "network": card.brand,
+        "network_token": {"used": False},
+        "network_transaction_id": random_text(15).upper(),
+        "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
+        "three_d_secure": _authenticated() if card.challenge else None,
+        "transaction_link_id": None,
+    }
+    return {"type": "card", "card": details}
+
+
+def _authenticated() -> JsonObject:
+    return {
+        "authentication_flow": "challenge",
+        "electronic_commerce_indicator": "05",
+        "exemption_indicator": None,
+        "result": "authenticated",
+        "result_reason": None,
+        "transaction_id": random_text(36),
+        "version": "2.2.0",
+    }

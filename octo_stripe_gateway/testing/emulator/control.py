@@ -6,14 +6,16 @@ All answer JSON; bodies are JSON objects, every field optional unless it is name
     POST   /_emulator/reset                           forgets everything
     GET    /_emulator/requests, /_emulator/events     the logs
     POST   /_emulator/events/:id/deliver              sends the event now  {copies}
-    POST   /_emulator/webhook                         {url, secret}
+    POST   /_emulator/webhook                         {url, secret, api_version}
     POST   /_emulator/withhold                        {types: ["payment_intent.*"]}
     POST   /_emulator/release                         {order: created|reversed|shuffled, copies,
                                                        delay, keep_withholding}
     POST   /_emulator/faults                          {kind, method, path, when, times, ...}
     DELETE /_emulator/faults
     POST   /_emulator/idempotency_keys/forget
-    POST   /_emulator/payment_intents/:id/confirm     {payment_method}
+    POST   /_emulator/accounts                        {keys, account}: answers {id, secret_key, ...}
+    POST   /_emulator/balance                         {refunds: refused|pending|enough}
+    POST   /_emulator/payment_intents/:id/confirm     {payment_method, return_url}
     POST   /_emulator/payment_intents/:id/authenticate  {succeed, client_secret}
     POST   /_emulator/payment_intents/:id/settle      {succeed}
     POST   /_emulator/payment_intents/:id/refund      {amount}
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
     from octo_stripe_gateway.testing.emulator.emulator import StripeEmulator
+    from octo_stripe_gateway.testing.emulator.events import LoggedEvent
     from octo_stripe_gateway.testing.emulator.store import JsonObject
 
 
@@ -122,7 +125,7 @@ class Control:
         return {
             "GET /_emulator": lambda _body, _id: self._settings(),
             "POST /_emulator/reset": lambda _body, _id: stripe.reset(),
-            "GET /_emulator/requests": lambda _body, _id: _listed(stripe.requests),
+            "GET /_emulator/requests": lambda _body, _id: [dataclasses.asdict(r) for r in stripe.requests],
             "GET /_emulator/events": lambda _body, _id: _listed(stripe.events),
             "POST /_emulator/events/<target>/deliver": lambda body, target: [
                 dataclasses.asdict(stripe.deliver_webhook(target)) for _ in range(body.get("copies", 1))
@@ -133,6 +136,10 @@ class Control:
             "POST /_emulator/faults": lambda body, _id: stripe.add_fault(Fault(**body)),
             "DELETE /_emulator/faults": lambda _body, _id: stripe.clear_faults(),
             "POST /_emulator/idempotency_keys/forget": lambda _body, _id: stripe.forget_idempotency_keys(),
+            "POST /_emulator/accounts": lambda body, _id: dataclasses.asdict(
+                stripe.add_account(*body.get("keys", ()), account=body.get("account"))
+            ),
+            "POST /_emulator/balance": lambda body, _id: self._set_balance(body),
         }
 
     def _objects(self) -> dict[str, Callable[[JsonObject, str], Any]]:
@@ -167,6 +174,14 @@ class Control:
         self._emulator.webhook_url = body.get("url")
         if secret := body.get("secret"):
             self._emulator.webhook_secret = secret
+        if version := body.get("api_version"):
+            self._emulator.webhook_api_version = version
+
+    def _set_balance(self, body: JsonObject) -> None:
+        if body["refunds"] == "enough":
+            self._emulator.top_up_balance()
+        else:
+            self._emulator.drain_balance(refunds=body["refunds"])
 
     def _challenge(self, request: Request, *, target: str) -> Response:
         intent = self._emulator.payment_intents.get(target, {})
@@ -194,8 +209,16 @@ AUTHENTICATE = "POST|OPTIONS /_emulator/payment_intents/<target>/authenticate"
 PAGES = ("GET|POST /_emulator/challenges/<target>",)
 
 
-def _listed(entries: list[Any]) -> list[JsonObject]:
-    return [dataclasses.asdict(entry) for entry in entries]
+def _listed(events: list[LoggedEvent]) -> list[JsonObject]:
+    return [
+        {
+            "id": event.id,
+            "type": event.type,
+            "payload": event.payload,
+            "deliveries": [dataclasses.asdict(delivery) for delivery in event.deliveries],
+        }
+        for event in events
+    ]
 
 
 def _json(body: Any, *, status: int = 200, browser: bool = False) -> Response:

@@ -46,6 +46,7 @@ MINIMUMS = {
     "thb": 1000,
 }
 MAXIMUM = 99_999_999
+MAXIMUMS = {"idr": 999_999_999_999}
 SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "inr": "₹", "krw": "₩"}
 
 
@@ -76,10 +77,10 @@ def check_currency(currency: str) -> str:
 
 
 def check_amount(amount: int, *, currency: str) -> int:
-    """Return the amount if it can be charged: Stripe's step, minimum and eight digits at most."""
-    step = STEPS.get(currency, 1)
-    if amount > MAXIMUM:
-        limit = format_amount(MAXIMUM, currency=currency)
+    """Return the amount if it can be charged: Stripe's step, minimum and maximum."""
+    step, maximum = STEPS.get(currency, 1), MAXIMUMS.get(currency, MAXIMUM)
+    if amount > maximum:
+        limit = format_amount(maximum, currency=currency)
         raise _refused(f"Amount must be no more than {limit} {currency}", code="amount_too_large")
     if amount % step:
         raise _refused(

@@ -6,17 +6,21 @@ import copy
 import time
 from typing import TYPE_CHECKING, Literal
 
+from octo_stripe_gateway.testing.emulator.accounts import Accounts, EmulatedAccount
 from octo_stripe_gateway.testing.emulator.api import Api
+from octo_stripe_gateway.testing.emulator.balance import Balance
 from octo_stripe_gateway.testing.emulator.charges import Charges
 from octo_stripe_gateway.testing.emulator.control import Control
+from octo_stripe_gateway.testing.emulator.disputes import Disputes
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.events import Events, Worker
 from octo_stripe_gateway.testing.emulator.faults import Faults, Hold
 from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
 from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
-from octo_stripe_gateway.testing.emulator.refunds import Disputes, Refunds
+from octo_stripe_gateway.testing.emulator.refunds import Refunds
 from octo_stripe_gateway.testing.emulator.server import LOOPBACK, Application, HttpServer
 from octo_stripe_gateway.testing.emulator.store import Store
+from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,8 +28,10 @@ if TYPE_CHECKING:
 
     from octo_stripe_gateway.testing.emulator.events import Delivery, LoggedEvent, Order
     from octo_stripe_gateway.testing.emulator.faults import Fault, When
+    from octo_stripe_gateway.testing.emulator.refunds import Funds
     from octo_stripe_gateway.testing.emulator.server import LoggedRequest
     from octo_stripe_gateway.testing.emulator.store import JsonObject
+    from octo_stripe_gateway.testing.emulator.versions import Range
 
 DEFAULT_PORT = 8421
 DECLINED = 402
@@ -63,32 +69,35 @@ class StripeEmulator:
         self._server: HttpServer | None = None
         self._worker = Worker()
         self._store = Store(clock=clock)
+        self._accounts = Accounts(api_keys=api_keys)
         self._faults = Faults()
         self._events = Events(
             self._store,
+            accounts=self._accounts,
             worker=self._worker,
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
             retry_delays=retry_delays,
             timeout=webhook_timeout,
         )
-        self._build(api_keys=api_keys)
+        self._build()
 
-    def _build(self, *, api_keys: Collection[str] | None) -> None:
+    def _build(self) -> None:
         store, emit = self._store, self._emit
-        charges, methods = Charges(store), PaymentMethods(store)
+        balance, methods = Balance(store), PaymentMethods(store)
+        charges = Charges(store, emit=emit, balance=balance)
         self._intents = PaymentIntents(
             store, emit=emit, charges=charges, methods=methods, challenge_url=self._challenge_url
         )
-        self._refunds = Refunds(store, emit=emit, charges=charges)
-        self._disputes = Disputes(store, emit=emit, charges=charges)
+        self._refunds = Refunds(store, emit=emit, balance=balance)
+        self._disputes = Disputes(store, emit=emit, balance=balance)
         self._application = Application(
             store,
             api=Api(store, intents=self._intents, refunds=self._refunds, methods=methods),
+            accounts=self._accounts,
             events=self._events,
             faults=self._faults,
             control=Control(self),
-            api_keys=api_keys,
         )
 
     def __enter__(self) -> Self:
@@ -115,11 +124,13 @@ class StripeEmulator:
         self._worker.stop()
 
     def reset(self) -> None:
-        """Forget objects, events, logs, keys and faults; the settings stay."""
+        """Forget objects, accounts, events, logs, keys and faults; the settings stay."""
         with self._store.lock:
             self._faults.clear()
             self._events.clear()
             self._store.clear()
+            self._accounts.clear()
+            self._refunds.funds = "enough"
             self._application.keys.clear()
             self._application.log.clear()
 
@@ -146,6 +157,15 @@ class StripeEmulator:
     @webhook_secret.setter
     def webhook_secret(self, secret: str) -> None:
         self._events.webhook_secret = secret
+
+    @property
+    def webhook_api_version(self) -> str:
+        """The API version of the endpoint: events are told as it gets them, and those only it gets."""
+        return self._events.api_version
+
+    @webhook_api_version.setter
+    def webhook_api_version(self, version: str) -> None:
+        self._events.api_version = version
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -187,12 +207,15 @@ class StripeEmulator:
 
     # What a customer, a bank or a colleague at the dashboard does.
 
-    def confirm(self, intent_id: str, payment_method: str = "pm_card_visa") -> JsonObject:
+    def confirm(
+        self, intent_id: str, payment_method: str = "pm_card_visa", *, return_url: str | None = None
+    ) -> JsonObject:
         """Pay as the customer's browser would; a decline is in the `last_payment_error`."""
+        params = {"payment_method": payment_method, "return_url": return_url}
         with self._store.lock:
             intent = self._store.get(intent_id)
             return self._attempt(
-                intent, lambda: self._intents.confirm(intent, {"payment_method": payment_method})
+                intent, lambda: self._intents.confirm(intent, params, return_url_optional=True)
             )
 
     def authenticate(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
@@ -220,6 +243,18 @@ class StripeEmulator:
         with self._store.lock:
             refund = self._store.get(refund_id)
             return copy.deepcopy(self._refunds.settle(refund, status=status, reason=reason))
+
+    def drain_balance(self, *, refunds: Funds = "refused") -> None:
+        """Leave no balance for refunds: they are `refused` (400), or `pending` until it is topped up."""
+        if refunds not in ("refused", "pending"):
+            raise ValueError(f"Refunds are refused or pending, not {refunds}.")
+        with self._store.lock:
+            self._refunds.funds = refunds
+
+    def top_up_balance(self) -> None:
+        """Have enough balance again; refunds that wait for it are made."""
+        with self._store.lock:
+            self._refunds.top_up()
 
     def open_dispute(
         self, intent_id: str, *, reason: str = "fraudulent", amount: int | None = None
@@ -269,9 +304,12 @@ class StripeEmulator:
         *,
         secret: str | None = None,
         timestamp: int | None = None,
+        api_version: str | None = None,
     ) -> Delivery:
         """Send one event now, once, from the caller's thread."""
-        return self._events.deliver(self.event(event), secret=secret, timestamp=timestamp)
+        return self._events.deliver(
+            self.event(event), secret=secret, timestamp=timestamp, api_version=api_version
+        )
 
     def signed(
         self,
@@ -279,9 +317,12 @@ class StripeEmulator:
         *,
         secret: str | None = None,
         timestamp: int | None = None,
+        api_version: str | None = None,
     ) -> tuple[bytes, str]:
         """Return an event's raw body and `Stripe-Signature`, to post it oneself."""
-        return self._events.signed(self.event(event), secret=secret, timestamp=timestamp)
+        return self._events.signed(
+            self.event(event), secret=secret, timestamp=timestamp, api_version=api_version
+        )
 
     def withhold(self, *types: str) -> None:
         """Keep back the events of these types (`payment_intent.*`), all without any."""
@@ -333,7 +374,15 @@ class StripeEmulator:
 
     def accept_keys(self, keys: Collection[str] | None) -> None:
         """Accept these API keys only; every well-formed test key when None."""
-        self._application.api_keys = keys
+        self._accounts.api_keys = keys
+
+    def add_account(self, *keys: str, account: str | None = None) -> EmulatedAccount:
+        """Make an account of its own, with these keys or with new ones.
+
+        Keys that Stripe made name their account, and each is kept apart; all other keys share one account
+        unless they are named here.
+        """
+        return self._accounts.add(keys, account=account)
 
     def _challenge_url(self, intent_id: str) -> str:
         return f"{self.url}/_emulator/challenges/{intent_id}"
@@ -346,8 +395,8 @@ class StripeEmulator:
                 raise
         return copy.deepcopy(intent)
 
-    def _emit(self, event_type: str, item: JsonObject, /) -> None:
-        self._events.emit(event_type, item)
+    def _emit(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None:
+        self._events.emit(event_type, item, versions=versions)
         if self._settle_after is not None and (job := self._settling(event_type, item)):
             self._worker.run_in(self._settle_after, job)
 

@@ -14,22 +14,31 @@ import json
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import requests
 import stripe
 
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
+from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION, differences, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from octo_stripe_gateway.testing.emulator.accounts import Accounts
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
+    from octo_stripe_gateway.testing.emulator.versions import Range
 
 USER_AGENT = "Stripe/1.0 (+https://stripe.com/docs/webhooks)"
 # Types of events that tell what was different before, in `data.previous_attributes`.
 CHANGES = ("updated", "charge.refunded", "charge.captured")
 Order = Literal["created", "reversed", "shuffled"]
+
+
+class Emit(Protocol):
+    """Records an event about an object as it is at this moment."""
+
+    def __call__(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Delivery:
 
     status: int | None
     error: str | None = None
+    url: str | None = None
 
     @property
     def accepted(self) -> bool:
@@ -46,17 +56,28 @@ class Delivery:
 
 @dataclasses.dataclass
 class LoggedEvent:
-    """An event, with every attempt to deliver it."""
+    """An event, with every attempt to deliver it.
+
+    `payload` is what the endpoint gets, in its API version; `original` and `older` are what other
+    versions are made of.
+    """
 
     id: str
     type: str
     payload: JsonObject
     deliveries: list[Delivery] = dataclasses.field(default_factory=list)
+    original: JsonObject = dataclasses.field(default_factory=dict, repr=False)
+    older: JsonObject = dataclasses.field(default_factory=dict, repr=False)
+    versions: Range = EVERY_VERSION
 
     @property
     def body(self) -> bytes:
         """The bytes that are signed and sent: JSON indented by two, as Stripe's."""
         return json.dumps(self.payload, indent=2).encode()
+
+    def body_for(self, api_version: str) -> bytes:
+        """Return the bytes for an endpoint of that API version."""
+        return json.dumps(render(self.original, version=api_version, older=self.older), indent=2).encode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +156,7 @@ class Events:
         self,
         store: Store,
         *,
+        accounts: Accounts,
         worker: Worker,
         webhook_url: str | None,
         webhook_secret: str,
@@ -143,46 +165,67 @@ class Events:
     ) -> None:
         self.webhook_url = webhook_url
         self.webhook_secret = webhook_secret
+        self.api_version = stripe.api_version
         self.delivery_delay = 0.0
         self.copies = 1
         self.log: list[LoggedEvent] = []
         self.withheld: list[LoggedEvent] = []
         self.origin = NOBODY
         self._store = store
+        self._accounts = accounts
         self._worker = worker
         self._retry_delays = tuple(retry_delays)
         self._timeout = timeout
         self._withholding: tuple[str, ...] = ()
-        self._seen: dict[str, JsonObject] = {}
+        self._seen: dict[str, tuple[JsonObject, JsonObject]] = {}
         self._outstanding = 0
         self._delivered = threading.Condition()
 
-    def emit(self, event_type: str, item: JsonObject, /) -> None:
+    def emit(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None:
         """Record an event with the object as it is now, and have it delivered."""
-        account = self._store.account_of(item)
-        payload = self._store.new(
-            "event",
-            account=account,
-            api_version=stripe.api_version,
-            data=self._data(event_type, item),
-            pending_webhooks=1 if self.webhook_url else 0,
-            request={"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
-            type=event_type,
-        )
-        if account:
-            payload["account"] = account
-        event = LoggedEvent(payload["id"], event_type, payload)
-        self.log.append(event)
+        if self.api_version not in versions:
+            return
+        event = self._record(event_type, item, versions=versions)
         if any(fnmatch.fnmatchcase(event_type, pattern) for pattern in self._withholding):
             self.withheld.append(event)
         else:
             self.schedule(event, copies=self.copies, delay=self.delivery_delay)
 
-    def _data(self, event_type: str, item: JsonObject) -> JsonObject:
-        now = copy.deepcopy(item)
-        before = self._seen.get(item["id"], now)
-        self._seen[item["id"]] = now
-        changed = {name: value for name, value in before.items() if now[name] != value}
+    def _record(self, event_type: str, item: JsonObject, *, versions: Range) -> LoggedEvent:
+        account = self._store.account_of(item)
+        shown, older = self._show(item)
+        original = self._store.new(
+            "event",
+            account=account,
+            api_version=stripe.api_version,
+            data=self._data(event_type, shown, older=older),
+            pending_webhooks=1 if self.webhook_url else 0,
+            request={"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
+            type=event_type,
+        )
+        if self._accounts.is_connected(account):
+            original["account"] = account
+        payload = original
+        if self.api_version != stripe.api_version:
+            payload = render(original, version=self.api_version, older=older)
+        event = LoggedEvent(original["id"], event_type, payload, [], original, older, versions)
+        self.log.append(event)
+        return event
+
+    def _show(self, item: JsonObject) -> tuple[JsonObject, JsonObject]:
+        older: JsonObject = {}
+        if item["object"] == "charge":
+            refunds = list(self._store.each_of_charge("refund", item["id"]))
+            found = {"refunds": refunds, "released": self._store.released.get(item["id"])}
+            older = copy.deepcopy({name: value for name, value in found.items() if value})
+        return copy.deepcopy(item), older
+
+    def _data(self, event_type: str, now: JsonObject, *, older: JsonObject) -> JsonObject:
+        before, older_before = self._seen.get(now["id"], (now, {}))
+        self._seen[now["id"]] = now, dict(older)
+        if older_before:
+            older["before"] = older_before
+        changed = differences(before, now)
         tells = changed and event_type.endswith(CHANGES)
         return {"object": now, "previous_attributes": changed} if tells else {"object": now}
 
@@ -217,17 +260,22 @@ class Events:
                 self._outstanding += 1
             self._worker.run_in(delay, lambda: self._attempt(event, attempt=attempt))
 
-    def deliver(self, event: LoggedEvent, *, secret: str | None, timestamp: int | None) -> Delivery:
+    def deliver(
+        self, event: LoggedEvent, *, secret: str | None, timestamp: int | None, api_version: str | None
+    ) -> Delivery:
         """Send an event now, once, in the caller's thread."""
-        body, header = self.signed(event, secret=secret, timestamp=timestamp)
+        body, header = self.signed(event, secret=secret, timestamp=timestamp, api_version=api_version)
         delivery = self._post(body, header=header)
         event.deliveries.append(delivery)
         return delivery
 
-    def signed(self, event: LoggedEvent, *, secret: str | None, timestamp: int | None) -> tuple[bytes, str]:
+    def signed(
+        self, event: LoggedEvent, *, secret: str | None, timestamp: int | None, api_version: str | None
+    ) -> tuple[bytes, str]:
         """Return an event's raw body and its signature header, made at the real time."""
         at = int(time.time()) if timestamp is None else timestamp
-        return event.body, signature(event.body, secret=secret or self.webhook_secret, timestamp=at)
+        body = event.body_for(api_version) if api_version else event.body
+        return body, signature(body, secret=secret or self.webhook_secret, timestamp=at)
 
     def wait(self, timeout: float) -> bool:
         """Wait until nothing is left to deliver; return whether it came to that."""
@@ -246,7 +294,7 @@ class Events:
             self._delivered.notify_all()
 
     def _attempt(self, event: LoggedEvent, *, attempt: int) -> None:
-        delivery = self.deliver(event, secret=None, timestamp=None)
+        delivery = self.deliver(event, secret=None, timestamp=None, api_version=None)
         if not delivery.accepted and attempt < len(self._retry_delays):
             delay = self._retry_delays[attempt]
             self.schedule(event, copies=1, delay=delay, attempt=attempt + 1)
@@ -273,8 +321,8 @@ class Events:
                     allow_redirects=False,  # a redirect is a failure to Stripe
                 )
         except requests.RequestException as error:
-            return Delivery(None, f"{type(error).__name__}: {error}")
-        return Delivery(response.status_code)
+            return Delivery(None, f"{type(error).__name__}: {error}", self.webhook_url)
+        return Delivery(response.status_code, None, self.webhook_url)
 
 
 def _ordered(

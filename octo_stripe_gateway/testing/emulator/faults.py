@@ -18,7 +18,9 @@ class Fault:
     `when` is before the work (nothing happened) or after it (it happened, the answer is lost).
     Kinds: `delay` waits `seconds`; `status` answers with that status (429, 500, 503) instead;
     `reset` resets the connection. Stripe remembers a 500 under the idempotency key once the work
-    began; with `save=False` the key remembers the true answer instead.
+    began; with `save=False` the key remembers the true answer instead. `should_retry` is what
+    `Stripe-Should-Retry` says, by which the SDK decides. A GET that is delayed or held after its work
+    answers with what it read before, dated when it is sent.
     """
 
     kind: Literal["delay", "status", "reset"] = "status"
@@ -29,10 +31,18 @@ class Fault:
     status: int = 500
     seconds: float = 0.0
     save: bool = True
+    should_retry: bool | None = None
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def matches(self, method: str, path: str) -> bool:
         return self.method in (method, "*") and re.match(self.path, path) is not None
+
+    @property
+    def answered_headers(self) -> dict[str, str]:
+        """The headers of the answer that this fault gives."""
+        if self.should_retry is None:
+            return self.headers
+        return self.headers | {"Stripe-Should-Retry": str(self.should_retry).lower()}
 
 
 class Hold:

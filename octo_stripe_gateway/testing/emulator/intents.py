@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from octo_stripe_gateway.testing.emulator import cards
 from octo_stripe_gateway.testing.emulator.currencies import (
@@ -11,11 +11,13 @@ from octo_stripe_gateway.testing.emulator.currencies import (
     check_currency,
     format_amount,
 )
+from octo_stripe_gateway.testing.emulator.descriptors import NOT_FOR_CARDS, check_descriptors
 from octo_stripe_gateway.testing.emulator.errors import (
     InvalidParameterError,
     StripeApiError,
     unexpected_state,
 )
+from octo_stripe_gateway.testing.emulator.methods import NO_ADDRESS
 from octo_stripe_gateway.testing.emulator.params import merged_metadata
 from octo_stripe_gateway.testing.emulator.store import random_text
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from octo_stripe_gateway.testing.emulator.cards import Decline
     from octo_stripe_gateway.testing.emulator.charges import Charges
+    from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
@@ -39,6 +42,13 @@ NO_PAYMENT_METHOD = (
     "update the PaymentIntent with a payment method and then confirm it again, or confirm it again "
     "directly with a payment method or ConfirmationToken."
 )
+NO_RETURN_URL = (
+    "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some "
+    "of these payment methods might redirect your customer off of your page, you must provide a "
+    "`return_url`. If you don't want to accept redirect-based payment methods, set "
+    "`automatic_payment_methods[enabled]` to `true` and `automatic_payment_methods[allow_redirects]` to "
+    "`never` when creating Setup Intents and Payment Intents."
+)
 NOT_CONFIRMABLE = {
     "succeeded": "it has already succeeded after being previously confirmed.",
     "requires_capture": "it has already been confirmed and is waiting to be captured.",
@@ -47,6 +57,16 @@ NOT_CONFIRMABLE = {
         "it has a status of canceled. Only a PaymentIntent with one of the following statuses may "
         "be confirmed: requires_confirmation, requires_action, requires_payment_method."
     ),
+}
+CONFIGURATION = {"id": "pmc_1EmulatedStripe", "parent": None}
+OPTIONS: dict[str, JsonObject] = {
+    "card": {
+        "installments": None,
+        "mandate_options": None,
+        "network": None,
+        "request_three_d_secure": "automatic",
+    },
+    "us_bank_account": {"verification_method": "automatic"},
 }
 PLAIN_FIELDS = (
     "description",
@@ -59,12 +79,6 @@ PLAIN_FIELDS = (
     "transfer_data",
     "transfer_group",
 )
-
-
-class Emit(Protocol):
-    """Records an event about an object as it is at this moment."""
-
-    def __call__(self, event_type: str, item: JsonObject, /) -> None: ...
 
 
 class PaymentIntents:
@@ -89,7 +103,10 @@ class PaymentIntents:
         """Create an intent, and confirm it at once when `confirm` says so."""
         currency = check_currency(params["currency"])
         check_amount(params["amount"], currency=currency)
+        check_descriptors(params)
         _check_confirmation_only(params)
+        if params.get("confirm"):
+            _check_return_url(params, automatic=_automatic(params))
         method = self._named_method(params, account=account)
         intent = self._store.new(
             "payment_intent", account=account, **_blank_intent(params | {"currency": currency})
@@ -114,11 +131,12 @@ class PaymentIntents:
                 f"with one of the following statuses: {', '.join(OPEN)}.",
                 intent=copy.deepcopy(intent),
             )
+        check_descriptors(params)
         currency = check_currency(str(params.get("currency") or intent["currency"]))
         amount = check_amount(int(params.get("amount") or intent["amount"]), currency=currency)
         method = self._named_method(params, account=self._store.account_of(intent))
         intent |= {"currency": currency, "amount": amount}
-        intent |= {name: params[name] or None for name in PLAIN_FIELDS if name in params}
+        intent |= _plain(params)
         if "metadata" in params:
             intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
         if "capture_method" in params:
@@ -127,7 +145,9 @@ class PaymentIntents:
             self._attach(intent, method=method)
         return intent
 
-    def confirm(self, intent: JsonObject, params: Parameters) -> JsonObject:
+    def confirm(
+        self, intent: JsonObject, params: Parameters, *, return_url_optional: bool = False
+    ) -> JsonObject:
         """Try to pay: ends in success, an authorization, a challenge, or a decline (402)."""
         status = intent["status"]
         if status not in OPEN:
@@ -135,6 +155,8 @@ class PaymentIntents:
                 f"You cannot confirm this PaymentIntent because {NOT_CONFIRMABLE[status]}",
                 intent=copy.deepcopy(intent),
             )
+        if not return_url_optional:
+            _check_return_url(params, automatic=intent["automatic_payment_methods"])
         method = self._named_method(params, account=self._store.account_of(intent))
         if method:
             self._attach(intent, method=method)
@@ -142,7 +164,7 @@ class PaymentIntents:
             raise unexpected_state(NO_PAYMENT_METHOD, intent=copy.deepcopy(intent))
         if "capture_method" in params:
             intent["capture_method"] = params["capture_method"]
-        intent |= {name: params[name] or None for name in PLAIN_FIELDS if name in params}
+        intent |= _plain(params)
         return self._begin(intent, params)
 
     def authenticate(self, intent: JsonObject, *, succeed: bool) -> JsonObject:
@@ -186,6 +208,7 @@ class PaymentIntents:
 
     def capture(self, intent: JsonObject, params: Parameters) -> JsonObject:
         """Capture an authorization, all of it or a part; the rest is released without a refund."""
+        check_descriptors(params)
         capturable = intent["amount_capturable"]
         amount = int(params.get("amount_to_capture") or capturable)
         if intent["status"] != "requires_capture":
@@ -206,9 +229,12 @@ class PaymentIntents:
         charge, _ = self._latest(intent)
         if "metadata" in params:
             intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
+        if amount < capturable:
+            self._charges.release(charge, amount=capturable - amount)
         self._charges.capture(charge, amount=amount)
         self._emit("charge.captured", charge)
         self._finish(intent, amount=amount)
+        self._charges.tell_release(charge)
         return intent
 
     def cancel(self, intent: JsonObject, params: Parameters) -> JsonObject:
@@ -220,6 +246,7 @@ class PaymentIntents:
                 f"be canceled: {CANCELABLE}.",
                 intent=copy.deepcopy(intent),
             )
+        held = intent["amount_capturable"]
         intent |= {
             "status": "canceled",
             "amount_capturable": 0,
@@ -228,7 +255,11 @@ class PaymentIntents:
             "next_action": None,
             "processing": None,
         }
+        if held:
+            self._charges.release(self._store.get(intent["latest_charge"]), amount=held)
         self._emit("payment_intent.canceled", intent)
+        if held:
+            self._charges.tell_release(self._store.get(intent["latest_charge"]))
         return intent
 
     def _named_method(self, params: Parameters, *, account: str | None) -> JsonObject | None:
@@ -252,6 +283,8 @@ class PaymentIntents:
 
     def _begin(self, intent: JsonObject, params: Parameters) -> JsonObject:
         card = self._methods.card_of(self._store.get(intent["payment_method"]))
+        if card.kind == "card" and intent["statement_descriptor"]:
+            raise StripeApiError(NOT_FOR_CARDS, param="statement_descriptor")
         if not card.challenge:
             return self._charge(intent)
         if params.get("error_on_requires_action") or params.get("off_session"):
@@ -277,7 +310,6 @@ class PaymentIntents:
         if card.kind == "us_bank_account":
             charge = self._charges.pending(intent, method=method)
             intent |= {"status": "processing", "latest_charge": charge["id"]}
-            intent["processing"] = {"type": card.kind}
             self._emit("charge.pending", charge)
             self._emit("payment_intent.processing", intent)
         elif card.decline:
@@ -351,30 +383,51 @@ def _check_confirmation_only(params: Parameters) -> None:
             raise InvalidParameterError(f"`{name}` can only be set when `confirm` is true.", param=name)
 
 
+def _check_return_url(params: Parameters, *, automatic: JsonObject | None) -> None:
+    redirects = automatic is not None and automatic["allow_redirects"] != "never"
+    if redirects and not params.get("return_url"):
+        raise StripeApiError(NO_RETURN_URL, saved=False)
+
+
+def _automatic(params: Parameters) -> JsonObject | None:
+    given = params.get("automatic_payment_methods") or {"enabled": True}
+    details: dict[str, Any] = {"allow_redirects": "always"} | given
+    return details if details["enabled"] else None
+
+
+def _plain(params: Parameters) -> JsonObject:
+    given = {name: params[name] or None for name in PLAIN_FIELDS if name in params}
+    if shipping := given.get("shipping"):
+        missing = dict.fromkeys(("carrier", "phone", "tracking_number"))
+        given["shipping"] = missing | shipping | {"address": NO_ADDRESS | shipping["address"]}
+    return given
+
+
 def _blank_intent(params: Parameters) -> JsonObject:
     empty = (
         "application application_fee_amount canceled_at cancellation_reason customer "
-        "customer_account excluded_payment_method_types last_payment_error latest_charge "
-        "next_action payment_method processing review source"
+        "customer_account last_payment_error latest_charge managed_payments next_action "
+        "payment_method payment_record processing review source"
     )
-    automatic = params.get("automatic_payment_methods") or {"enabled": True}
-    details: dict[str, Any] = {"allow_redirects": "always"} | automatic
     return {
         **dict.fromkeys(empty.split()),
-        **{name: params.get(name) or None for name in PLAIN_FIELDS},
+        **dict.fromkeys(PLAIN_FIELDS),
+        **_plain(params),
+        "allowed_payment_method_types": params.get("allowed_payment_method_types"),
         "amount": params["amount"],
         "amount_capturable": 0,
         "amount_details": {"tip": {}},
         "amount_received": 0,
-        "automatic_payment_methods": details if details["enabled"] else None,
+        "automatic_payment_methods": _automatic(params),
         "capture_method": params.get("capture_method", "automatic_async"),
         "client_secret": None,
         "confirmation_method": params.get("confirmation_method", "automatic"),
         "currency": params["currency"],
         "customer": params.get("customer"),
+        "excluded_payment_method_types": params.get("excluded_payment_method_types") or None,
         "metadata": merged_metadata({}, change=params.get("metadata") or {}),
-        "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+        "payment_method_configuration_details": CONFIGURATION if _automatic(params) else None,
+        "payment_method_options": {kind: dict(OPTIONS[kind]) for kind in _types(params)},
         "payment_method_types": _types(params),
         "status": "requires_payment_method",
     }

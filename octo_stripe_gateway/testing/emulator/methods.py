@@ -59,6 +59,7 @@ class PaymentMethods:
             allow_redisplay=params.get("allow_redisplay", "unspecified"),
             billing_details=_billing_details(params.get("billing_details", {})),
             customer=None,
+            customer_account=None,
             metadata=params.get("metadata") or {},
             type=card.kind,
         )
@@ -72,8 +73,12 @@ class PaymentMethods:
                 "account_holder_type": "individual",
                 "account_type": "checking",
                 "bank_name": "STRIPE TEST BANK",
+                "financial_connections_account": None,
+                "fingerprint": random_text(16),
                 "last4": card.last4,
+                "networks": {"preferred": "ach", "supported": ["ach"]},
                 "routing_number": "110000000",
+                "status_details": {},
             }
         year = datetime.datetime.fromtimestamp(self._store.now(), tz=datetime.UTC).year
         return {
@@ -81,13 +86,15 @@ class PaymentMethods:
             "checks": {"address_line1_check": None, "address_postal_code_check": None}
             | {"cvc_check": "pass" if details.get("cvc") else None},
             "country": card.country,
-            "display_brand": card.brand,
+            "display_brand": card.display_brand,
             "exp_month": details.get("exp_month", 12),
             "exp_year": details.get("exp_year", year + 1),
             "fingerprint": random_text(16),
-            "funding": "credit",
+            "funding": card.funding,
+            "generated_from": None,
             "last4": card.last4,
             "networks": {"available": [card.brand], "preferred": None},
+            "regulated_status": "unregulated",
             "three_d_secure_usage": {"supported": True},
             "wallet": None,
         }

@@ -1,8 +1,8 @@
-"""Refunds and disputes: money that goes back, and what that leaves on the charge."""
+"""Refunds: money that goes back, and what that leaves on the charge."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
@@ -10,38 +10,48 @@ from octo_stripe_gateway.testing.emulator.params import merged_metadata
 from octo_stripe_gateway.testing.emulator.store import random_text
 
 if TYPE_CHECKING:
-    from octo_stripe_gateway.testing.emulator.charges import Charges
-    from octo_stripe_gateway.testing.emulator.intents import Emit
+    from octo_stripe_gateway.testing.emulator.balance import Balance, Kind
+    from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
+Funds = Literal["enough", "refused", "pending"]
+
 GONE = ("failed", "canceled")
-FINAL = (*GONE, "succeeded")
+INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this amount."
 
 
 class Refunds:
     """Creates refunds and settles those that take their time."""
 
-    def __init__(self, store: Store, *, emit: Emit, charges: Charges) -> None:
+    def __init__(self, store: Store, *, emit: Emit, balance: Balance) -> None:
         self._store = store
         self._emit = emit
-        self._charges = charges
+        self._balance = balance
+        self.funds: Funds = "enough"
 
     def create(self, params: Parameters, *, account: str | None) -> JsonObject:
         """Refund a paid charge: all that is left of it, or the amount given."""
         charge = self._refundable(params, account=account)
         amount = params.get("amount", charge["amount_captured"] - charge["amount_refunded"])
         _check_unrefunded(charge, amount=amount)
-        behaviour = self._store.cards[charge["payment_method"]].refund
+        if self.funds == "refused":
+            raise StripeApiError(INSUFFICIENT_FUNDS, message_code="insufficient_balance_for_refund")
         refund = self._store.new(
-            "refund", account=account, **_blank_refund(charge, params=params, amount=amount)
+            "refund", account=account, **blank_refund(charge, params=params, amount=amount)
         )
-        refund["status"] = "pending" if behaviour == "pends" else "succeeded"
-        refund["balance_transaction"] = self._charges.book(refund, amount=-amount, fee=0, kind="refund")
+        self._begin(refund, behaviour=self._store.cards[charge["payment_method"]].refund)
         self._recount(charge)
         self._emit("refund.created", refund)
         self._emit("charge.refunded", charge)
         return refund
+
+    def top_up(self) -> None:
+        """Have enough balance again, and make the refunds that wait for it."""
+        self.funds = "enough"
+        for refund in list(self._store.each("refund", pending_reason="insufficient_funds")):
+            self._book(refund)
+            self.settle(refund, status="succeeded", reason=None)
 
     def update(self, refund: JsonObject, params: Parameters) -> JsonObject:
         """Change a refund's metadata: the only thing that can be changed."""
@@ -64,10 +74,11 @@ class Refunds:
         if refund["status"] in GONE or refund["status"] == status:
             raise StripeApiError(f"Refund {refund['id']} is {refund['status']} already.")
         refund["status"] = status
-        if status in GONE:
-            refund["failure_balance_transaction"] = self._charges.book(
-                refund, amount=refund["amount"], fee=0, kind="refund_failure"
-            )
+        if status != "pending":
+            refund.pop("pending_reason", None)
+        if status in GONE and refund["balance_transaction"]:
+            booked = self._balance.book(refund, amount=refund["amount"], kind="refund_failure")
+            refund["failure_balance_transaction"] = booked["id"]
         if status == "failed":
             refund["failure_reason"] = reason or "expired_or_canceled_card"
         self._recount(self._store.get(refund["charge"]))
@@ -76,6 +87,22 @@ class Refunds:
         if status == "failed":
             self._emit("refund.failed", refund)
         return refund
+
+    def _begin(self, refund: JsonObject, *, behaviour: str) -> None:
+        if self.funds == "pending":
+            refund |= {"status": "pending", "pending_reason": "insufficient_funds"}
+            return
+        refund |= {"status": "succeeded"}
+        if behaviour == "pends":
+            refund |= {"status": "pending", "pending_reason": "processing"}
+        self._book(refund)
+
+    def _book(self, refund: JsonObject) -> None:
+        kind: Kind = "refund" if refund["destination_details"]["type"] == "card" else "payment_refund"
+        booked = self._balance.book(
+            refund, amount=-refund["amount"], kind=kind, description="REFUND FOR CHARGE"
+        )
+        refund["balance_transaction"] = booked["id"]
 
     def _refundable(self, params: Parameters, *, account: str | None) -> JsonObject:
         charge = self._named_charge(params, account=account)
@@ -109,63 +136,12 @@ class Refunds:
         return self._store.get(charge_id or intent["latest_charge"])
 
     def _recount(self, charge: JsonObject) -> None:
-        refunds = self._store.each("refund", charge=charge["id"])
+        refunds = self._store.each_of_charge("refund", charge["id"])
         refunded = sum(refund["amount"] for refund in refunds if refund["status"] not in GONE)
         charge |= {
             "amount_refunded": refunded,
             "refunded": refunded > 0 and refunded == charge["amount_captured"],
         }
-
-
-class Disputes:
-    """Opens and closes disputes: what a cardholder's bank does, and no API call."""
-
-    def __init__(self, store: Store, *, emit: Emit, charges: Charges) -> None:
-        self._store = store
-        self._emit = emit
-        self._charges = charges
-
-    def open(self, charge: JsonObject, *, reason: str, amount: int | None) -> JsonObject:
-        """Take the disputed money back from the merchant until the bank decides."""
-        disputed = charge["amount_captured"] if amount is None else amount
-        dispute = self._store.new(
-            "dispute",
-            account=self._store.account_of(charge),
-            amount=disputed,
-            balance_transactions=[],
-            charge=charge["id"],
-            currency=charge["currency"],
-            enhanced_eligibility_types=[],
-            evidence={},
-            evidence_details={"due_by": self._store.now() + 7 * 86_400, "has_evidence": False},
-            is_charge_refundable=False,
-            metadata={},
-            payment_intent=charge["payment_intent"],
-            reason=reason,
-            status="needs_response",
-        )
-        charge["disputed"] = True
-        self._emit("charge.dispute.created", dispute)
-        self._move(dispute, amount=-disputed, fee=1500)
-        self._emit("charge.dispute.funds_withdrawn", dispute)
-        return dispute
-
-    def close(self, dispute: JsonObject, *, won: bool) -> JsonObject:
-        """Decide a dispute; the money of one that is won comes back."""
-        if dispute["status"] in ("won", "lost"):
-            raise StripeApiError(f"This dispute is already closed: {dispute['status']}.")
-        dispute["status"] = "under_review"
-        self._emit("charge.dispute.updated", dispute)
-        dispute["status"] = "won" if won else "lost"
-        if won:
-            self._move(dispute, amount=dispute["amount"], fee=0)
-            self._emit("charge.dispute.funds_reinstated", dispute)
-        self._emit("charge.dispute.closed", dispute)
-        return dispute
-
-    def _move(self, dispute: JsonObject, *, amount: int, fee: int) -> None:
-        booked = self._charges.book(dispute, amount=amount, fee=fee, kind="adjustment")
-        dispute["balance_transactions"].append(dict(self._store.get(booked)))
 
 
 def _check_unrefunded(charge: JsonObject, *, amount: int) -> None:
@@ -181,18 +157,18 @@ def _check_unrefunded(charge: JsonObject, *, amount: int) -> None:
     raise StripeApiError(f"Refund amount ({asked}) is greater than {limit}", param="amount")
 
 
-def _blank_refund(charge: JsonObject, *, params: Parameters, amount: int) -> JsonObject:
-    reference = {"reference": random_text(16), "reference_status": "available"}
+def blank_refund(charge: JsonObject, *, params: Parameters, amount: int) -> JsonObject:
+    """Return the fields of a refund that is just being made."""
+    kind = charge["payment_method_details"]["type"]
     return {
         "amount": amount,
         "balance_transaction": None,
         "charge": charge["id"],
         "currency": charge["currency"],
-        "destination_details": {"card": {"type": "refund", **reference}, "type": "card"},
-        "failure_balance_transaction": None,
-        "failure_reason": None,
+        "customer": charge["customer"],
+        "customer_account": None,
+        "destination_details": _destination(kind),
         "metadata": merged_metadata({}, change=params.get("metadata") or {}),
-        "next_action": None,
         "payment_intent": charge["payment_intent"],
         "payment_method": charge["payment_method"],
         "reason": params.get("reason"),
@@ -200,3 +176,11 @@ def _blank_refund(charge: JsonObject, *, params: Parameters, amount: int) -> Jso
         "source_transfer_reversal": None,
         "transfer_reversal": None,
     }
+
+
+def _destination(kind: str) -> JsonObject:
+    reference = {"reference": random_text(16), "reference_status": "available"}
+    if kind == "us_bank_account":
+        return {"type": "us_bank_transfer", "us_bank_transfer": reference}
+    reference["reference_type"] = "acquirer_reference_number"
+    return {"type": "card", "card": {"type": "refund", **reference}}

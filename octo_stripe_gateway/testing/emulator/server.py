@@ -8,7 +8,6 @@ import dataclasses
 import errno
 import json
 import logging
-import re
 import socket
 import struct
 import threading
@@ -20,6 +19,7 @@ import stripe
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
+from octo_stripe_gateway.testing.emulator.accounts import masked
 from octo_stripe_gateway.testing.emulator.api import Call
 from octo_stripe_gateway.testing.emulator.errors import UNKNOWN_ERROR, StripeApiError
 from octo_stripe_gateway.testing.emulator.events import NOBODY, Origin
@@ -28,9 +28,10 @@ from octo_stripe_gateway.testing.emulator.params import decode
 from octo_stripe_gateway.testing.emulator.store import random_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+    from octo_stripe_gateway.testing.emulator.accounts import Accounts, Caller
     from octo_stripe_gateway.testing.emulator.api import Api, Endpoint
     from octo_stripe_gateway.testing.emulator.events import Events
     from octo_stripe_gateway.testing.emulator.faults import Fault, Faults, When
@@ -42,13 +43,6 @@ logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 STRIPE_JS = Path(__file__).with_name("stripe.js")
-KEY_SHAPE = re.compile(r"(sk|rk|pk)_test_\w+")
-NO_KEY = (
-    "You did not provide an API key. You need to provide your API key in the Authorization header, "
-    "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See "
-    "https://stripe.com/docs/api#authentication for details, or we can help at "
-    "https://support.stripe.com/."
-)
 RATE_LIMITED = (
     "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
 )
@@ -83,14 +77,14 @@ class Application:
         store: Store,
         *,
         api: Api,
+        accounts: Accounts,
         events: Events,
         faults: Faults,
         control: Callable[[Request], Response],
-        api_keys: Collection[str] | None,
     ) -> None:
         self.keys = IdempotencyKeys()
         self.log: list[LoggedRequest] = []
-        self.api_keys = api_keys
+        self._accounts = accounts
         self._store = store
         self._api = api
         self._events = events
@@ -138,23 +132,18 @@ class Application:
         return self._store.now()
 
     def _answer(self, request: Request, entry: LoggedRequest) -> Answer:
-        publishable = self._check_key(request)
+        caller = self._accounts.identify(_key_of(request), stripe_account=entry.stripe_account)
         entry.params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
         endpoint, target = self._api.find(entry.method, entry.path)
         faults = self._take("before", entry)
         _break(faults, request_id=entry.request_id)
-        key = self._idempotency_key(entry)
+        key = self._idempotency_key(entry, caller=caller)
         params = copy.deepcopy(entry.params)
         if key and (saved := self.keys.claim(key, path=entry.path, params=params)):
             return self._finish(entry, answer=saved, key=None)
         try:
             self._pause("before", entry, faults=faults)
-            call = Call(
-                params=endpoint.schema.check(entry.params),
-                account=entry.stripe_account,
-                target=target,
-                publishable=publishable,
-            )
+            call = Call(params=endpoint.schema.check(entry.params), caller=caller, target=target)
             answer = self._execute(entry, endpoint=endpoint, call=call)
         except BaseException:
             if key:
@@ -193,20 +182,10 @@ class Application:
     def _take(self, when: When, entry: LoggedRequest) -> list[Fault]:
         return self._faults.take(method=entry.method, path=entry.path, when=when)
 
-    def _check_key(self, request: Request) -> bool:
-        key = _key_of(request)
-        if not key:
-            raise StripeApiError(NO_KEY, status=401)
-        shape = KEY_SHAPE.fullmatch(key)
-        known = self.api_keys is None or key in self.api_keys
-        if not shape or not known:
-            raise StripeApiError(f"Invalid API Key provided: {_masked(key)}", status=401)
-        return shape[1] == "pk"
-
-    def _idempotency_key(self, entry: LoggedRequest) -> Key | None:
+    def _idempotency_key(self, entry: LoggedRequest, *, caller: Caller) -> Key | None:
         if entry.method != "POST" or not entry.idempotency_key:
             return None
-        return entry.stripe_account, entry.idempotency_key
+        return caller.account, entry.idempotency_key
 
 
 def _key_of(request: Request) -> str:
@@ -214,15 +193,10 @@ def _key_of(request: Request) -> str:
     return str(given.token or given.username or "") if given else ""
 
 
-def _masked(key: str) -> str:
-    shown = key[-4:] if len(key) > 16 else ""
-    return f"{key[:8]}{'*' * max(3, len(key) - 12)}{shown}"
-
-
 def _without_key(request: Request) -> dict[str, str]:
     headers = dict(request.headers.items())
     if "Authorization" in headers:
-        headers["Authorization"] = f"Bearer {_masked(_key_of(request))}"
+        headers["Authorization"] = f"Bearer {masked(_key_of(request))}"
     return headers
 
 
@@ -252,7 +226,7 @@ def _failure(fault: Fault, *, request_id: str) -> Answer:
     else:
         error = StripeApiError(UNKNOWN_ERROR, status=fault.status, kind="api_error")
     body = error.body(request_id=request_id)
-    return Answer(status=fault.status, body=body, request_id=request_id, headers=fault.headers)
+    return Answer(status=fault.status, body=body, request_id=request_id, headers=fault.answered_headers)
 
 
 def _refusal(error: StripeApiError, *, entry: LoggedRequest) -> Answer:

@@ -26,8 +26,14 @@ PREFIXES = {
     "dispute": "dp_1",
     "event": "evt_3",
 }
+WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
 DEFAULT_LIMIT, MAXIMUM_LIMIT, MAXIMUM_DEPTH = 10, 100, 4
 _ALPHABET = string.ascii_letters + string.digits
+
+
+def new_id(kind: str) -> str:
+    """Return an id of Stripe's shape for an object of that kind."""
+    return f"{PREFIXES[kind]}{random_text(23)}"
 
 
 def random_text(length: int) -> str:
@@ -42,26 +48,35 @@ class Store:
         self.clock = clock
         self.lock = threading.RLock()
         self.cards: dict[str, Card] = {}
+        # What endpoints of older API versions are told as refunds: by charge, the amounts never captured.
+        self.released: dict[str, list[JsonObject]] = {}
         self._objects: dict[str, dict[str, JsonObject]] = {kind: {} for kind in PREFIXES}
         self._accounts: dict[str, str | None] = {}
+        self._by_charge: dict[str, list[JsonObject]] = {}
 
     def now(self) -> int:
         return int(self.clock())
 
     def new(self, kind: str, *, account: str | None, **fields: Any) -> JsonObject:
         """Add an object of that kind, with an id of Stripe's shape, and return it."""
-        object_id = f"{PREFIXES[kind]}{random_text(23)}"
-        head = {"id": object_id, "object": kind, "created": self.now(), "livemode": False}
-        self._objects[kind][object_id] = head | fields
+        object_id = new_id(kind)
+        head: JsonObject = {"id": object_id, "object": kind, "created": self.now()}
+        if kind not in WITHOUT_MODE:
+            head["livemode"] = False
+        made = self._objects[kind][object_id] = head | fields
         self._accounts[object_id] = account
-        return self._objects[kind][object_id]
+        if "charge" in made:
+            self._by_charge.setdefault(str(made["charge"]), []).append(made)
+        return made
 
     def clear(self) -> None:
         """Forget every object."""
         for objects in self._objects.values():
             objects.clear()
         self._accounts.clear()
+        self._by_charge.clear()
         self.cards.clear()
+        self.released.clear()
 
     def get(self, object_id: str) -> JsonObject:
         """Return the stored object itself; a KeyError when there is none."""
@@ -79,6 +94,11 @@ class Store:
             raise no_such(kind, object_id, param=param, status=status)
         return found
 
+    def assign(self, item: JsonObject, *, account: str | None) -> JsonObject:
+        """Say whose an object is that nobody can retrieve, and return it."""
+        self._accounts[item["id"]] = account
+        return item
+
     def account_of(self, item: JsonObject) -> str | None:
         return self._accounts[str(item["id"])]
 
@@ -87,6 +107,11 @@ class Store:
         for item in reversed(list(self._objects[kind].values())):
             if all(item.get(field) == value for field, value in matching.items()):
                 yield item
+
+    def each_of_charge(self, kind: str, charge_id: str) -> Iterator[JsonObject]:
+        """Yield the charge's refunds or disputes, the newest first."""
+        made = reversed(self._by_charge.get(charge_id, []))
+        return (item for item in made if item["object"] == kind)
 
     def copies(self, kind: str) -> dict[str, JsonObject]:
         with self.lock:
@@ -171,7 +196,7 @@ class Store:
             raise _cannot_expand(path) from None
 
     def _refunds_of(self, charge: JsonObject) -> JsonObject:
-        refunds = [copy.deepcopy(refund) for refund in self.each("refund", charge=charge["id"])]
+        refunds = [copy.deepcopy(refund) for refund in self.each_of_charge("refund", charge["id"])]
         url = f"/v1/charges/{charge['id']}/refunds"
         return {"object": "list", "data": refunds[:10], "has_more": len(refunds) > 10, "url": url}
 

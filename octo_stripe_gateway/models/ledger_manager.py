@@ -1,7 +1,8 @@
-"""Reads and writes single rows with SQL that is written once.
+"""Reads and writes the ledger's own rows: on the database that is written to, with SQL that is kept.
 
-For a table as wide as ours the ORM takes longer to write a statement than the database to run it, and
-every request makes such statements. Models, fields, converters and signals are Django's as ever.
+For tables as wide as ours the ORM takes longer to write a statement than the database to run it, and every
+request makes such statements. Only the four methods of `LedgerManager` use kept SQL, each for one row or the
+rows of one payment; everything else is plain Django. Fields, converters and signals are Django's as ever.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, IntegrityError, connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 from django.db.models.expressions import RawSQL
@@ -30,75 +31,87 @@ class Lookup(NamedTuple):
     converted: dict[int, Any]
 
 
-class RowQuerySet(QuerySet[M]):
-    """A queryset with a quick way to its rows."""
+class LedgerManager(models.Manager[M]):
+    """Finds and writes rows where the ledger decides: on the primary, whatever a router reads from."""
 
-    def find(self, *, lock: bool = False, **values: Any) -> list[M]:
-        """Return the rows with these values, locked where asked: `filter`, in short."""
-        if self._is_narrowed:
-            return list((self.select_for_update() if lock else self).filter(**values))
-        connection = connections[self.db]
+    def get_queryset(self) -> QuerySet[M]:
+        """Return the rows of the database that is written to."""
+        return super().get_queryset().using(self.database)
+
+    @property
+    def database(self) -> str:
+        """Return the alias of the database that is written to."""
+        return router.db_for_write(self.model)
+
+    def list_by(self, *, lock: bool = False, **values: Any) -> list[M]:
+        """Return the rows with these values, locked where asked."""
+        connection = connections[self.database]
         if lock and connection.get_autocommit():
             raise TransactionManagementError("A row is locked in a transaction only.")
-        lookup = _write_select(self.model, self.db, lock, tuple(values))
+        lookup = _write_select(self.model, self.database, lock, tuple(values))
         rows = _read(lookup, connection=connection, model=self.model, values=values)
-        return [self.model.from_db(self.db, lookup.attributes, row) for row in rows]
+        return [self.model.from_db(self.database, lookup.attributes, row) for row in rows]
 
-    def find_one(self, *, lock: bool = False, **values: Any) -> M | None:
-        """Return the row with these values, by which there is one at most."""
-        return next(iter(self.find(lock=lock, **values)), None)
+    def get_by(self, *, lock: bool = False, **values: Any) -> M | None:
+        """Return the one row with these values, locked where asked, or None."""
+        return next(iter(self.list_by(lock=lock, **values)), None)
 
-    def insert(self, row: M) -> None:
-        """Insert a row that has no key yet, and give it one: `save(force_insert=True)`, in short."""
-        connection, fields = connections[self.db], _get_fields(self.model)
+    def insert(self, row: M, *, or_ignore: bool = False) -> bool:
+        """Insert a row and give it its key; with `or_ignore` tell whether no other had its unique values.
+
+        Where another transaction is inserting the same values, this waits for it to end.
+        """
+        connection = connections[self.database]
         if not connection.features.can_return_columns_from_insert:
-            row.save(force_insert=True, using=self.db)
-            return
-        with _announced(row, using=self.db, names=None):
-            values = [
-                field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields.values()
-            ]
+            return self._insert_slowly(row, or_ignore=or_ignore)
+        fields = _get_fields(self.model).values()
+        with _announced(row, using=self.database, names=None) as announcement:
+            values = [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields]
             with connection.cursor() as cursor:
-                cursor.execute(_write_insert(self.model, self.db), values)
-                row.pk = cursor.fetchone()[0]
-            row._state.adding, row._state.db = False, self.db
+                cursor.execute(_write_insert(self.model, self.database, or_ignore), values)
+                inserted = cursor.fetchone()
+            announcement.needed = inserted is not None
+            if inserted:
+                row.pk = inserted[0]
+                row._state.adding, row._state.db = False, self.database
+        return inserted is not None
 
-    def rewrite(self, row: M, *, names: Sequence[str]) -> None:
-        """Write these columns of a row: `save(update_fields=names)`, in short; raises DatabaseError."""
-        connection, fields = connections[self.db], _get_fields(self.model)
-        with _announced(row, using=self.db, names=names):
+    def save_changed(self, row: M, *, names: Sequence[str]) -> None:
+        """Write these columns of a row; raises DatabaseError where the row is gone."""
+        connection, fields = connections[self.database], _get_fields(self.model)
+        with _announced(row, using=self.database, names=names):
             written = [fields[name] for name in names]
             values = [field.get_db_prep_save(field.pre_save(row, False), connection) for field in written]
             with connection.cursor() as cursor:
-                cursor.execute(_write_update(self.model, self.db, tuple(names)), [*values, row.pk])
+                cursor.execute(_write_update(self.model, self.database, tuple(names)), [*values, row.pk])
                 if cursor.rowcount != 1:
                     raise DatabaseError("The row to write is gone.")
 
-    @property
-    def _is_narrowed(self) -> bool:
-        query = self.query
-        return bool(
-            query.where
-            or query.annotations
-            or query.extra
-            or query.select_related
-            or query.distinct
-            or query.combinator
-            or query.is_sliced
-            or query.deferred_loading[0]
-            or query.values_select
-            or query.select_for_update
-            or self._prefetch_related_lookups  # type: ignore[attr-defined]
-        )
+    def _insert_slowly(self, row: M, *, or_ignore: bool) -> bool:
+        try:
+            with transaction.atomic(using=self.database):
+                row.save(force_insert=True, using=self.database)
+        except IntegrityError:
+            if not or_ignore:
+                raise
+            return False
+        return True
+
+
+class _Announcement:
+    needed = True
 
 
 @contextmanager
-def _announced(row: Model, *, using: str, names: Sequence[str] | None) -> Iterator[None]:
+def _announced(row: Model, *, using: str, names: Sequence[str] | None) -> Iterator[_Announcement]:
+    """Send Django's signals of a model that is saved."""
     update_fields = None if names is None else frozenset(names)
     signal = {"sender": type(row), "instance": row, "raw": False, "using": using}
     pre_save.send(**signal, update_fields=update_fields)
-    yield
-    post_save.send(**signal, update_fields=update_fields, created=names is None)
+    announcement = _Announcement()
+    yield announcement
+    if announcement.needed:
+        post_save.send(**signal, update_fields=update_fields, created=names is None)
 
 
 def _get_names(model: type[Model], using: str) -> tuple[str, str]:
@@ -122,12 +135,13 @@ def _write_select(model: type[Model], using: str, lock: bool, names: tuple[str, 
 
 
 @functools.cache
-def _write_insert(model: type[Model], using: str) -> str:
+def _write_insert(model: type[Model], using: str, or_ignore: bool) -> str:
     quote, fields = connections[using].ops.quote_name, _get_fields(model).values()
     columns = ", ".join(quote(field.column) for field in fields)
     marks = ", ".join("%s" for _field in fields)
     table, key = _get_names(model, using)
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING {key}"  # noqa: S608 - our own names
+    conflict = " ON CONFLICT DO NOTHING" if or_ignore else ""
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks}){conflict} RETURNING {key}"  # noqa: S608 - our own names
 
 
 @functools.cache

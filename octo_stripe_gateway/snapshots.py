@@ -1,18 +1,19 @@
-"""What Stripe says of its objects, typed, from API answers and events alike.
+"""What Stripe said of its objects at one moment, typed, from API answers and events alike.
 
-A fact carries `as_of`, the second of Stripe's clock at which it held, in milliseconds. Two facts of one
-object are ordered by their `precedence`, compared from left to right:
+`as_of` is the second of Stripe's clock at which a snapshot held, and not before anything in it was made. Two
+snapshots of one object are ordered by their `precedence`, compared from left to right:
 
-1. `stage`: what is final stays. A success is not undone by anything, nor a cancellation by an attempt.
-2. `as_of`: the later second holds.
-3. `rank`: Stripe's clock has whole seconds. Within one, an intent that is still open counts as having gone
-   `requires_payment_method`, `requires_confirmation`, `requires_action`, `processing`, declined,
-   `requires_capture`; a refund `pending`, `requires_action`. A customer who is declined and starts anew in
-   the same second so shows as declined until a fact of a later second, or the payment's end.
-4. `content`: of two facts that are equal so far, such as two declines in one second, either would do, but
-   always the same one.
+1. `stage`: an object never goes back to an earlier stage. An authorization ends as canceled or succeeded
+   only, and a success is final.
+2. `as_of`: the later second wins.
+3. `rank`: Stripe's clock has whole seconds. Within one second an open intent counts as having gone
+   `requires_payment_method`, `requires_confirmation`, `requires_action`, `processing`, declined; a refund
+   `pending`, `requires_action`. A customer who is declined and tries again in the same second shows as
+   declined until a snapshot of a later second.
+4. `content`: two snapshots that are equal so far, such as two declines in one second, are ordered by what
+   they hold, so that the same one always wins.
 
-So any order and repetition of the same facts ends in the same row.
+So any order and any repetition of the same snapshots ends in the same row.
 """
 
 from __future__ import annotations
@@ -25,18 +26,17 @@ from octo_stripe_gateway.exceptions import BadRequestError
 PAYMENT_METADATA_KEY = "octo_payment"
 REFUND_METADATA_KEY = "octo_refund"
 
-INTENT_STAGES = {"canceled": 1, "succeeded": 2}
+INTENT_STAGES = {"requires_capture": 1, "canceled": 2, "succeeded": 3}
 INTENT_RANKS = {
     "requires_payment_method": 1,
     "requires_confirmation": 2,
     "requires_action": 3,
     "processing": 4,
-    "requires_capture": 6,
 }
 DECLINED_RANK = 5
 REFUND_STAGES = {"succeeded": 1, "failed": 2, "canceled": 2}
 REFUND_RANKS = {"pending": 1, "requires_action": 2}
-DISPUTE_STAGES = {"won": 2, "lost": 2, "warning_closed": 2, "prevented": 2}
+CLOSED_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
 
 LARGEST_INTEGER = 2**63 - 1
 LAST_SECOND = 253_402_300_799  # of the year 9999
@@ -44,7 +44,7 @@ TEXT_LENGTH = 255
 
 
 class Precedence(NamedTuple):
-    """What orders two facts of one object, compared from left to right."""
+    """What orders two snapshots of one object, compared from left to right."""
 
     stage: int
     as_of: int
@@ -63,21 +63,26 @@ class Precedence(NamedTuple):
         amount_received: int,
         amount_capturable: int,
     ) -> Self:
-        """Order facts of an intent, by all that a payment's row keeps of it."""
+        """Order snapshots of an intent, by all that a payment's row keeps of it."""
         rank = DECLINED_RANK if failure_code else INTENT_RANKS.get(status, 0)
         content = (status, failure_code, failure_message, charge_id, amount_received, amount_capturable)
         return cls(INTENT_STAGES.get(status, 0), as_of, rank, content)
 
     @classmethod
     def of_refund(cls, status: str, *, as_of: int, failure_reason: str) -> Self:
-        """Order facts of a refund."""
+        """Order snapshots of a refund."""
         rank = REFUND_RANKS.get(status, 0)
         return cls(REFUND_STAGES.get(status, 0), as_of, rank, (status, failure_reason))
 
+    @classmethod
+    def of_dispute(cls, status: str, *, as_of: int) -> Self:
+        """Order snapshots of a dispute, which does not open again once it is closed."""
+        return cls(int(status in CLOSED_DISPUTES), as_of, 0, (status,))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentIntentFact:
-    """How a PaymentIntent stands; the last attempt's failure is told until the next attempt begins."""
+class PaymentIntentSnapshot:
+    """How a PaymentIntent stands. `failure_code` is the last attempt's, until the next attempt begins."""
 
     id: str
     as_of: int
@@ -91,8 +96,10 @@ class PaymentIntentFact:
     failure_message: str
     payment_uuid: str
     charge_id: str
+    cancellation_reason: str = ""
     client_secret: str = field(default="", repr=False)
-    charge: ChargeFact | None = None
+    charge: ChargeSnapshot | None = None
+    disputes: tuple[DisputeSnapshot, ...] = ()
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
@@ -100,10 +107,10 @@ class PaymentIntentFact:
         status = read_text(stripe_object, "status", length=64)
         declined = status == "requires_payment_method"
         failure = _read_object(stripe_object, "last_payment_error") if declined else {}
-        charge = stripe_object.get("latest_charge")
+        charge = _read_charge(stripe_object, as_of=as_of)
         return cls(
             id=read_text(stripe_object, "id"),
-            as_of=get_second(as_of),
+            as_of=max(as_of, charge.created) if charge else as_of,
             status=status,
             amount=_read_integer(stripe_object, "amount"),
             currency=read_text(stripe_object, "currency"),
@@ -115,13 +122,14 @@ class PaymentIntentFact:
             failure_message=read_text(failure, "message", default="", length=None),
             payment_uuid=read_metadata(stripe_object, PAYMENT_METADATA_KEY),
             charge_id=read_id(stripe_object, "latest_charge"),
+            cancellation_reason=read_text(stripe_object, "cancellation_reason", default="", length=64),
             client_secret=read_text(stripe_object, "client_secret", default=""),
-            charge=ChargeFact.from_object(charge, as_of=as_of) if isinstance(charge, dict) else None,
+            charge=charge,
         )
 
     @property
     def precedence(self) -> Precedence:
-        """Return what orders this fact among others of the same intent."""
+        """Return what orders this snapshot among others of the same intent."""
         return Precedence.of_intent(
             self.status,
             as_of=self.as_of,
@@ -134,7 +142,7 @@ class PaymentIntentFact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefundFact:
+class RefundSnapshot:
     """How a Refund stands."""
 
     id: str
@@ -154,7 +162,7 @@ class RefundFact:
         """Read a Refund; raises BadRequestError where it isn't one."""
         return cls(
             id=read_text(stripe_object, "id"),
-            as_of=get_second(as_of),
+            as_of=as_of,
             created=read_time(stripe_object, "created"),
             status=read_text(stripe_object, "status", default="pending", length=64),
             amount=_read_integer(stripe_object, "amount"),
@@ -168,51 +176,62 @@ class RefundFact:
 
     @property
     def precedence(self) -> Precedence:
-        """Return what orders this fact among others of the same refund."""
+        """Return what orders this snapshot among others of the same refund."""
         return Precedence.of_refund(self.status, as_of=self.as_of, failure_reason=self.failure_reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChargeFact:
-    """How much of a charge has been refunded, and the refunds where the charge lists them."""
+class ChargeSnapshot:
+    """How much of a charge has been refunded; `refunds` where the charge lists them.
+
+    `has_all_refunds` where that list is complete, as in an answer that asked for it.
+    """
 
     id: str
     as_of: int
+    created: int
     currency: str
     amount_refunded: int
     livemode: bool
     disputed: bool
     payment_intent_id: str
-    refunds: tuple[RefundFact, ...] = ()
-    has_more_refunds: bool = False
+    refunds: tuple[RefundSnapshot, ...] = ()
+    has_all_refunds: bool = False
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a Charge; raises BadRequestError where it isn't one."""
         refunds = _read_object(stripe_object, "refunds")
+        listed = _read_objects(refunds, "data")
         return cls(
             id=read_text(stripe_object, "id"),
-            as_of=get_second(as_of),
+            as_of=max([as_of, *(read_time(each, "created") for each in listed)]),
+            created=read_time(stripe_object, "created"),
             currency=read_text(stripe_object, "currency"),
             amount_refunded=_read_integer(stripe_object, "amount_refunded"),
             livemode=read_flag(stripe_object, "livemode"),
             disputed=read_flag(stripe_object, "disputed", default=False),
             payment_intent_id=read_id(stripe_object, "payment_intent"),
-            refunds=tuple(
-                RefundFact.from_object(each, as_of=as_of) for each in _read_objects(refunds, "data")
-            ),
-            has_more_refunds=read_flag(refunds, "has_more", default=False),
+            refunds=tuple(RefundSnapshot.from_object(each, as_of=as_of) for each in listed),
+            has_all_refunds="data" in refunds and not read_flag(refunds, "has_more", default=False),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DisputeFact:
-    """How a dispute of a charge stands; its amount and currency are the bank's, not the payment's."""
+class DisputeSnapshot:
+    """How a dispute of a charge stands. Amount and currency are the bank's, perhaps not the payment's.
+
+    `evidence_due_by` is in seconds, 0 where no evidence is asked for.
+    """
 
     id: str
     as_of: int
     created: int
     status: str
+    amount: int
+    currency: str
+    reason: str
+    evidence_due_by: int
     livemode: bool
     payment_intent_id: str
 
@@ -221,17 +240,21 @@ class DisputeFact:
         """Read a Dispute; raises BadRequestError where it isn't one."""
         return cls(
             id=read_text(stripe_object, "id"),
-            as_of=get_second(as_of),
+            as_of=as_of,
             created=read_time(stripe_object, "created"),
             status=read_text(stripe_object, "status", length=64),
+            amount=_read_integer(stripe_object, "amount"),
+            currency=read_text(stripe_object, "currency"),
+            reason=read_text(stripe_object, "reason", default="", length=64),
+            evidence_due_by=_read_due_by(stripe_object),
             livemode=read_flag(stripe_object, "livemode"),
             payment_intent_id=read_id(stripe_object, "payment_intent"),
         )
 
-
-def get_second(as_of: int) -> int:
-    """Return the second that a moment in milliseconds is of, in milliseconds too."""
-    return as_of - as_of % 1000
+    @property
+    def precedence(self) -> Precedence:
+        """Return what orders this snapshot among others of the same dispute."""
+        return Precedence.of_dispute(self.status, as_of=self.as_of)
 
 
 def read_text(
@@ -261,11 +284,11 @@ def read_flag(stripe_object: dict[str, Any], name: str, *, default: bool | None 
 
 
 def read_time(stripe_object: dict[str, Any], name: str) -> int:
-    """Return a moment in milliseconds."""
+    """Return a moment in seconds."""
     seconds = _read_integer(stripe_object, name)
     if seconds > LAST_SECOND:
         raise _malformed(name)
-    return seconds * 1000
+    return seconds
 
 
 def read_id(stripe_object: dict[str, Any], name: str) -> str:
@@ -302,6 +325,16 @@ def _read_objects(stripe_object: dict[str, Any], name: str) -> list[dict[str, An
     if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
         raise _malformed(name)
     return values
+
+
+def _read_charge(stripe_object: dict[str, Any], *, as_of: int) -> ChargeSnapshot | None:
+    charge = stripe_object.get("latest_charge")
+    return ChargeSnapshot.from_object(charge, as_of=as_of) if isinstance(charge, dict) else None
+
+
+def _read_due_by(stripe_object: dict[str, Any]) -> int:
+    details = _read_object(stripe_object, "evidence_details")
+    return read_time(details, "due_by") if details.get("due_by") is not None else 0
 
 
 def _malformed(name: str) -> BadRequestError:

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 
 from octo_stripe_gateway.exceptions import BadRequestError
-from octo_stripe_gateway.facts import ChargeFact, DisputeFact, PaymentIntentFact, RefundFact
+from octo_stripe_gateway.snapshots import (
+    ChargeSnapshot,
+    DisputeSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+)
 from tests.support.objects import (
     SECOND,
     make_charge,
@@ -17,12 +22,12 @@ from tests.support.objects import (
     make_refund,
 )
 
-AS_OF = SECOND * 1000
+AS_OF = SECOND
 READERS: dict[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
-    "intent": (PaymentIntentFact, make_intent),
-    "charge": (ChargeFact, make_charge),
-    "refund": (RefundFact, make_refund),
-    "dispute": (DisputeFact, make_dispute),
+    "intent": (PaymentIntentSnapshot, make_intent),
+    "charge": (ChargeSnapshot, make_charge),
+    "refund": (RefundSnapshot, make_refund),
+    "dispute": (DisputeSnapshot, make_dispute),
 }
 
 MALFORMED: list[tuple[str, str, tuple[Any, ...]]] = [
@@ -49,8 +54,8 @@ MALFORMED: list[tuple[str, str, tuple[Any, ...]]] = [
 ]
 
 
-def read_intent(as_of: int = AS_OF, **changes: Any) -> PaymentIntentFact:
-    return PaymentIntentFact.from_object(make_intent(**changes), as_of=as_of)
+def read_intent(as_of: int = AS_OF, **changes: Any) -> PaymentIntentSnapshot:
+    return PaymentIntentSnapshot.from_object(make_intent(**changes), as_of=as_of)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_intent_carries_its_charge_and_refunds_where_expanded() -> None:
 
 def test_reference_may_be_an_id_or_an_object() -> None:
     for reference in ("pi_1", {"id": "pi_1"}):
-        fact = RefundFact.from_object(make_refund(payment_intent=reference), as_of=AS_OF)
+        fact = RefundSnapshot.from_object(make_refund(payment_intent=reference), as_of=AS_OF)
         assert fact.payment_intent_id == "pi_1"
 
 
@@ -115,7 +120,7 @@ def test_client_secret_is_not_in_the_representation() -> None:
     ],
 )
 def test_facts_of_one_second_are_ordered_as_documented(earlier: Any, later: Any) -> None:
-    read = PaymentIntentFact.from_object
+    read = PaymentIntentSnapshot.from_object
     assert read(earlier, as_of=AS_OF + 999).precedence < read(later, as_of=AS_OF).precedence
 
 
@@ -134,7 +139,8 @@ def test_final_state_stands_against_anything_later(final: str) -> None:
 
 def test_two_declines_of_one_second_have_an_order_too() -> None:
     lost, stolen = (
-        PaymentIntentFact.from_object(make_declined_intent(code), as_of=AS_OF) for code in ("lost", "stolen")
+        PaymentIntentSnapshot.from_object(make_declined_intent(code), as_of=AS_OF)
+        for code in ("lost", "stolen")
     )
     assert lost.precedence != stolen.precedence
 
@@ -144,6 +150,6 @@ def test_two_declines_of_one_second_have_an_order_too() -> None:
     [("pending", "requires_action"), ("requires_action", "succeeded"), ("succeeded", "failed")],
 )
 def test_refund_that_succeeded_may_still_fail_but_nothing_else(earlier: str, later: str) -> None:
-    read = RefundFact.from_object
+    read = RefundSnapshot.from_object
     before, after = (read(make_refund(status=status), as_of=AS_OF) for status in (earlier, later))
     assert before.precedence < after.precedence

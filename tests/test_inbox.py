@@ -9,7 +9,7 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from octo_stripe_gateway import events, services
+from octo_stripe_gateway import inbox, services
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.factories import PaymentFactory
@@ -46,7 +46,7 @@ def read_back(payload: dict[str, Any]) -> WebhookEvent:
 def test_event_of_an_intent_is_applied(
     payment: Payment, event_type: str, stripe_object: Any, status: str
 ) -> None:
-    event = events.receive_event(make_event(event_type, stripe_object))
+    event = inbox.receive_event(make_event(event_type, stripe_object))
     payment.refresh_from_db()
     assert payment.status == status
     assert (event.status, event.attempts, event.error, event.payment) == ("processed", 1, "", payment)
@@ -64,25 +64,25 @@ def test_event_of_an_intent_is_applied(
     ],
 )
 def test_refund_made_elsewhere_is_heard_of(payment: Payment, event_type: str, stripe_object: Any) -> None:
-    events.receive_event(make_event(SUCCESS, make_paid_intent()))
-    events.receive_event(make_event(event_type, stripe_object))
+    inbox.receive_event(make_event(SUCCESS, make_paid_intent()))
+    inbox.receive_event(make_event(event_type, stripe_object))
     payment.refresh_from_db()
     assert (payment.status, payment.amount_refunded) == ("paid", 500)
 
 
 def test_refund_that_fails_gives_its_amount_back(payment: Payment) -> None:
-    events.receive_event(make_event(SUCCESS, make_paid_intent()))
-    events.receive_event(make_event("refund.created", make_refund()))
+    inbox.receive_event(make_event(SUCCESS, make_paid_intent()))
+    inbox.receive_event(make_event("refund.created", make_refund()))
     failed = make_refund(status="failed", failure_reason="lost_or_stolen_card")
-    events.receive_event(make_event("refund.failed", failed))
+    inbox.receive_event(make_event("refund.failed", failed))
     payment.refresh_from_db()
     assert (payment.amount_refunded, payment.refunds.get().failure_reason) == (0, "lost_or_stolen_card")
 
 
 def test_dispute_is_put_on_record(payment: Payment) -> None:
-    events.receive_event(make_event("charge.dispute.created", make_dispute()))
-    events.receive_event(make_event("charge.dispute.closed", make_dispute(status="lost")))
-    events.receive_event(make_event("charge.dispute.updated", make_dispute(status="under_review")))
+    inbox.receive_event(make_event("charge.dispute.created", make_dispute()))
+    inbox.receive_event(make_event("charge.dispute.closed", make_dispute(status="lost")))
+    inbox.receive_event(make_event("charge.dispute.updated", make_dispute(status="under_review")))
     payment.refresh_from_db()
     assert (payment.disputed, payment.dispute_status, payment.stripe_dispute_id) == (True, "lost", "dp_1")
 
@@ -99,7 +99,7 @@ def test_dispute_is_put_on_record(payment: Payment) -> None:
     ],
 )
 def test_event_of_no_concern_is_ignored(payment: Payment, event_type: str, stripe_object: Any) -> None:
-    event = events.receive_event(make_event(event_type, stripe_object))
+    event = inbox.receive_event(make_event(event_type, stripe_object))
     assert (event.status, event.payment, event.error) == ("ignored", None, "")
     payment.refresh_from_db()
     assert payment.status == "pending"
@@ -107,17 +107,17 @@ def test_event_of_no_concern_is_ignored(payment: Payment, event_type: str, strip
 
 def test_finished_event_is_left_alone(payment: Payment, django_assert_max_num_queries: Any) -> None:
     payload = make_event(SUCCESS, make_paid_intent())
-    events.receive_event(payload)
+    inbox.receive_event(payload)
     with django_assert_max_num_queries(1):
-        assert events.receive_event(payload).status == "processed"
+        assert inbox.receive_event(payload).status == "processed"
     assert read_back(payload).attempts == 1
 
 
 def test_event_is_one_per_account(payment: Payment) -> None:
     payload = make_event("customer.created", {"id": "cus_1"})
-    events.receive_event(payload)
-    events.receive_event(payload | {"account": "acct_1"})
-    events.receive_event(payload | {"account": "acct_1"})
+    inbox.receive_event(payload)
+    inbox.receive_event(payload | {"account": "acct_1"})
+    inbox.receive_event(payload | {"account": "acct_1"})
     accounts = WebhookEvent.objects.values_list("stripe_account", flat=True)
     assert sorted(accounts) == ["", "acct_1"]
 
@@ -126,25 +126,25 @@ def test_event_that_beats_the_payment_waits_for_it() -> None:
     payment = PaymentFactory.build()
     ours = {"octo_payment": str(payment.uuid)}
     payload = make_event(SUCCESS, make_paid_intent(metadata=ours))
-    event = events.receive_event(payload)
+    event = inbox.receive_event(payload)
     assert (event.status, event.attempts, event.processed_at) == ("received", 1, None)
 
     PaymentFactory.create(uuid=payment.uuid, stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
-    assert events.process_event(event).status == "processed"
+    assert inbox.process_event(event).status == "processed"
     row = Payment.objects.get()
     assert (row.status, row.stripe_payment_intent_id) == ("paid", "pi_1")
 
 
 def test_refund_of_ours_waits_for_its_payment_too() -> None:
     refund = make_refund(metadata={"octo_refund": "4d3f6cb3-3f53-4a3c-9b0e-0f2b5d8f8a11"})
-    assert events.receive_event(make_event("refund.created", refund)).status == "received"
+    assert inbox.receive_event(make_event("refund.created", refund)).status == "received"
 
 
 def test_event_does_not_wait_for_ever() -> None:
     ours = {"octo_payment": str(PaymentFactory.build().uuid)}
-    event = events.receive_event(make_event(SUCCESS, make_paid_intent(metadata=ours)))
-    WebhookEvent.objects.update(received_at=timezone.now() - 2 * events.PATIENCE)
-    assert events.process_event(event).status == "ignored"
+    event = inbox.receive_event(make_event(SUCCESS, make_paid_intent(metadata=ours)))
+    WebhookEvent.objects.update(received_at=timezone.now() - 2 * inbox.UNMATCHED_EVENT_TTL)
+    assert inbox.process_event(event).status == "ignored"
 
 
 def test_client_secrets_are_redacted_at_any_depth(payment: Payment) -> None:
@@ -152,7 +152,7 @@ def test_client_secrets_are_redacted_at_any_depth(payment: Payment) -> None:
     nested = {"deep": [{"client_secret": secret, "url": f"https://x/?s={secret}&a=1"}]}
     intent = make_paid_intent(client_secret=secret, next_action=nested, metadata={secret: "as a key"})
     payload = make_event(SUCCESS, intent, previous={"client_secret": secret})
-    events.receive_event(payload)
+    inbox.receive_event(payload)
     kept = json.dumps(read_back(payload).payload)
     assert "ABCdef123" not in kept
     assert "client_secret" not in kept
@@ -172,7 +172,7 @@ def test_failure_is_on_record_and_the_event_is_tried_again(
         patch.setattr(services, "apply_payment_intent", fail)
         for attempts in (1, 2):
             with pytest.raises(DatabaseError):
-                events.receive_event(payload)
+                inbox.receive_event(payload)
             event = read_back(payload)
             assert (event.status, event.attempts, event.processed_at) == ("failed", attempts, None)
             assert event.error == "DatabaseError: deadlock of pi_1_secret_[redacted]\ufffd"
@@ -180,7 +180,7 @@ def test_failure_is_on_record_and_the_event_is_tried_again(
     assert payment.failure_message == ""
     assert "[OctoStripeGateway] Event" in caplog.text
 
-    event = events.receive_event(payload)
+    event = inbox.receive_event(payload)
     assert (event.status, event.attempts, event.error) == ("processed", 3, "")
 
 
@@ -196,7 +196,7 @@ def test_failure_is_on_record_and_the_event_is_tried_again(
 def test_mismatch_is_not_applied_but_kept_and_told(
     payment: Payment, stripe_object: Any, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    event = events.receive_event(make_event(SUCCESS, stripe_object))
+    event = inbox.receive_event(make_event(SUCCESS, stripe_object))
     payment.refresh_from_db()
     assert (payment.status, payment.confirmed_at) == ("pending", None)
     assert said in payment.mismatch
@@ -204,7 +204,7 @@ def test_mismatch_is_not_applied_but_kept_and_told(
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.getMessage().startswith("[OctoStripeGateway] Payment")
 
-    event = events.receive_event(make_event(SUCCESS, make_paid_intent()))
+    event = inbox.receive_event(make_event(SUCCESS, make_paid_intent()))
     payment.refresh_from_db()
     assert (payment.status, event.error) == ("paid", "")
     assert said in payment.mismatch
@@ -212,7 +212,7 @@ def test_mismatch_is_not_applied_but_kept_and_told(
 
 @pytest.mark.parametrize("changes", [{"account": "acct_1"}, {"livemode": True}])
 def test_event_of_another_account_or_mode_confirms_nothing(payment: Payment, changes: Any) -> None:
-    event = events.receive_event(make_event(SUCCESS, make_paid_intent(), **changes))
+    event = inbox.receive_event(make_event(SUCCESS, make_paid_intent(), **changes))
     payment.refresh_from_db()
     assert payment.status == "pending"
     assert event.error == payment.mismatch == f"event {event.stripe_event_id} is of another account or mode"
@@ -231,8 +231,8 @@ def test_event_of_another_account_or_mode_confirms_nothing(payment: Payment, cha
 def test_mismatch_of_a_charge_refund_or_dispute_is_not_applied(
     payment: Payment, event_type: str, stripe_object: Any, said: str
 ) -> None:
-    events.receive_event(make_event(SUCCESS, make_paid_intent()))
-    event = events.receive_event(make_event(event_type, stripe_object))
+    inbox.receive_event(make_event(SUCCESS, make_paid_intent()))
+    event = inbox.receive_event(make_event(event_type, stripe_object))
     payment.refresh_from_db()
     assert event.error == payment.mismatch
     assert said in event.error
@@ -261,7 +261,7 @@ def test_malformed_event_is_kept_as_failed_and_refused(
 ) -> None:
     payload = make_event(event_type, make_paid_intent()) | changes
     with pytest.raises(BadRequestError, match=r"has no (valid|object)"):
-        events.receive_event(payload)
+        inbox.receive_event(payload)
     event = read_back(payload)
     assert (event.status, event.attempts) == ("failed", 1)
     assert event.error.startswith("BadRequestError: ")
@@ -275,7 +275,7 @@ def test_malformed_event_is_kept_as_failed_and_refused(
 )
 def test_event_that_no_row_can_hold_is_refused(changes: Any, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(BadRequestError):
-        events.receive_event(make_event("x", {}, **changes))
+        inbox.receive_event(make_event("x", {}, **changes))
     assert "[OctoStripeGateway] A signed event can't be taken in" in caplog.text
     assert not WebhookEvent.objects.exists()
 
@@ -285,20 +285,20 @@ def test_event_that_is_nested_too_deeply_is_refused() -> None:
     for _ in range(5000):
         nested = [nested]
     with pytest.raises(BadRequestError):
-        events.receive_event(make_event("x", {"nested": nested}))
+        inbox.receive_event(make_event("x", {"nested": nested}))
 
 
 def test_what_no_database_takes_is_replaced(payment: Payment) -> None:
     odd = {"nul": "a\0b", "half\0": "\ud800", "infinite": float("inf"), "nan": float("nan"), "huge": 10**400}
     payload = make_event(SUCCESS, make_paid_intent(odd=odd))
-    assert events.receive_event(payload).status == "processed"
+    assert inbox.receive_event(payload).status == "processed"
     kept = read_back(payload).stripe_object["odd"]
     assert kept == {"nul": "a\ufffdb", "half\ufffd": "?", "infinite": None, "nan": None, "huge": 10**400}
 
 
 def test_event_of_a_megabyte_is_kept(payment: Payment) -> None:
     payload = make_event(SUCCESS, make_paid_intent(description="x" * 1_000_000))
-    assert events.receive_event(payload).status == "processed"
+    assert inbox.receive_event(payload).status == "processed"
     assert len(read_back(payload).stripe_object["description"]) == 1_000_000
 
 
@@ -309,10 +309,10 @@ def test_unfinished_delivery_that_was_quicker_is_gone_on_with(
     earlier = WebhookEvent.objects.create(
         stripe_event_id=payload["id"], type=payload["type"], payload=payload, status="failed", attempts=1
     )
-    find, blind = events._find, iter([None])
+    find, blind = inbox._get, iter([None])
     # As if it had been written between the look for it and the insert.
-    monkeypatch.setattr(events, "_find", lambda event: next(blind, find(event)))
-    event = events.receive_event(payload)
+    monkeypatch.setattr(inbox, "_find", lambda event: next(blind, find(event)))
+    event = inbox.receive_event(payload)
     assert (event.pk, event.status, event.attempts) == (earlier.pk, "processed", 2)
     payment.refresh_from_db()
     assert payment.status == "paid"

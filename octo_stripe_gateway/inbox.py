@@ -1,0 +1,318 @@
+"""The inbox: takes each of Stripe's events in once, and applies it through the services.
+
+One transaction inserts the event, locks its payment, applies, journals, commits. The event's unique id makes
+a second delivery wait and then see that it is done. Where processing fails all of it is rolled back, the
+event is put on record as failed in a transaction of its own, and tried again when Stripe delivers it again
+or by maintenance. Processing makes no call to Stripe.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway import services, signals
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
+from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.services import journal
+from octo_stripe_gateway.snapshots import (
+    ChargeSnapshot,
+    DisputeSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+    read_text,
+)
+from octo_stripe_gateway.stripe_client import redact_text
+from octo_stripe_gateway.transactions import write_transaction
+
+logger = logging.getLogger(__name__)
+
+HostHandler = Callable[[WebhookEvent, Payment | None], object]
+Handler = Callable[[WebhookEvent, Payment], str]
+
+# How long an event may wait for a payment that isn't in the database yet.
+UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
+# Endpoints of older versions tell of released authorizations as of refunds.
+FIRST_TRUE_REFUNDS = "2025-03-31"
+OUTCOME_COLUMNS = ("status", "error", "attempts", "processed_at", "payload")
+
+
+def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent:
+    """Take in and process a verified event of the account whose secret signed it.
+
+    One that was processed before is left alone; with a task backend a worker processes it. Raises
+    BadRequestError where it can't be taken in, and what its processing raised, which is then on record.
+    """
+    event = _read(payload, account=account)
+    if gateway_settings.webhook_processing == "task":
+        return _defer(event)
+    return process_event(event)
+
+
+def process_event(event: WebhookEvent) -> WebhookEvent:
+    """Apply an event, new or from the inbox, unless it is finished; raises what that raised."""
+    try:
+        with write_transaction():
+            row, payment = _process(event)
+    except Exception as error:
+        _record_failure(event, error)
+        raise
+    if payment and payment.needs_reversal:
+        with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
+            services.reverse_rejected(payment)
+    return row
+
+
+def register(*types: str) -> Callable[[HostHandler], HostHandler]:
+    """Make a function of the host's a handler of more types of events, or of ours besides.
+
+    It gets the event and, locked, the payment if it is about one. It runs in the event's transaction: what
+    it raises fails the event, which is then tried again.
+    """
+
+    def add(handler: HostHandler) -> HostHandler:
+        for each in types:
+            HOST_HANDLERS.setdefault(each, []).append(handler)
+        return handler
+
+    return add
+
+
+def redact(value: Any) -> Any:
+    """Copy a JSON value without the client secrets in it, nor what no database takes."""
+    if isinstance(value, dict):
+        return {_clean(key): redact(each) for key, each in value.items() if key != "client_secret"}
+    if isinstance(value, list):
+        return [redact(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return _clean(value) if isinstance(value, str) else value
+
+
+def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
+    """Apply an event of the family `payment_intent.*`; as all of these, return what contradicts the row."""
+    snapshot = PaymentIntentSnapshot.from_object(event.stripe_object, as_of=event.as_of)
+    return services.apply_payment_intent(payment, snapshot)
+
+
+def handle_charge(event: WebhookEvent, payment: Payment) -> str:
+    """Apply `charge.refunded`, which carries the charge with all that was refunded of it."""
+    return services.apply_charge(payment, ChargeSnapshot.from_object(event.stripe_object, as_of=event.as_of))
+
+
+def handle_refund(event: WebhookEvent, payment: Payment) -> str:
+    """Apply an event of the family `refund.*`, refunds made in Stripe's dashboard included."""
+    snapshot = RefundSnapshot.from_object(event.stripe_object, as_of=event.as_of)
+    return services.apply_refund(payment, snapshot)[1]
+
+
+def handle_dispute(event: WebhookEvent, payment: Payment) -> str:
+    """Apply an event of the family `charge.dispute.*`."""
+    snapshot = DisputeSnapshot.from_object(event.stripe_object, as_of=event.as_of)
+    return services.apply_dispute(payment, snapshot)
+
+
+HANDLERS: dict[str, Handler] = {
+    "payment_intent.amount_capturable_updated": handle_payment_intent,
+    "payment_intent.canceled": handle_payment_intent,
+    "payment_intent.payment_failed": handle_payment_intent,
+    "payment_intent.processing": handle_payment_intent,
+    "payment_intent.requires_action": handle_payment_intent,
+    "payment_intent.succeeded": handle_payment_intent,
+    "charge.refunded": handle_charge,
+    "charge.refund.updated": handle_refund,
+    "refund.created": handle_refund,
+    "refund.failed": handle_refund,
+    "refund.updated": handle_refund,
+    "charge.dispute.closed": handle_dispute,
+    "charge.dispute.created": handle_dispute,
+    "charge.dispute.updated": handle_dispute,
+}
+
+HOST_HANDLERS: dict[str, list[HostHandler]] = {}
+
+
+def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
+    try:
+        kept = redact(payload)
+        event = WebhookEvent(
+            stripe_event_id=read_text(kept, "id"),
+            account=account,
+            stripe_account=read_text(kept, "account", default=""),
+            type=read_text(kept, "type", default=""),
+            livemode=kept.get("livemode") is True,
+            payload=kept,
+        )
+    except (BadRequestError, RecursionError) as error:
+        logger.error("[OctoStripeGateway] A signed event can't be taken in: %s", error)  # noqa: TRY400
+        raise BadRequestError(_("The event is not one of Stripe's.")) from error
+    with suppress(BadRequestError):
+        event.payment_intent_id = event.read_payment_intent_id()
+    return event
+
+
+def _clean(text: str) -> str:
+    if text.isascii() and "_secret_" not in text and "\0" not in text:
+        return text
+    # PostgreSQL has no NUL, and half of a surrogate pair is no character.
+    return redact_text(text).replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _process(event: WebhookEvent) -> tuple[WebhookEvent, Payment | None]:
+    """Insert the event as processed, or lock its row, and apply it; the transaction is the caller's."""
+    row, is_new = _claim(event)
+    if row.is_finished and not is_new:
+        return row, None
+    _mark(row, WebhookEvent.Status.PROCESSED)
+    with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
+        payment = _handle(row)
+    if not is_new or row.error or row.status != WebhookEvent.Status.PROCESSED:
+        WebhookEvent.ledger.save_changed(row, names=OUTCOME_COLUMNS)
+    return row, payment
+
+
+def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
+    """Return the event's row, locked, and whether it is new: then it is inserted as processed already."""
+    if event.pk is None:
+        new = _copy_as_new(event)
+        _mark(new, WebhookEvent.Status.PROCESSED)
+        if WebhookEvent.ledger.insert(new, or_ignore=True):
+            new.attempts = 0
+            return new, True
+    return _get(event, lock=True), False
+
+
+def _handle(event: WebhookEvent) -> Payment | None:
+    """Run the handlers of an event, and set its outcome where it isn't simply processed."""
+    handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
+    payment = _get_payment(event) if handler or host_handlers else None
+    if handler and payment:
+        _apply(event, payment, handler=handler)
+    elif handler:
+        _mark_unmatched(event, has_host_handlers=bool(host_handlers))
+    elif not host_handlers:
+        _ignore(event)
+    if not event.error:
+        for host_handler in host_handlers:
+            host_handler(event, payment)
+    return payment
+
+
+def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
+    source = (event.account, event.stripe_account, event.livemode)
+    if source != (payment.account, payment.stripe_account, payment.livemode):
+        mismatch = f"event {event.stripe_event_id} is of another account or mode"
+        event.error = services.flag_mismatch(payment, mismatch, as_of=event.as_of)
+    elif handler is not handle_payment_intent and _is_too_old(event):
+        _leave_to_sync(event, payment)
+    else:
+        event.error = handler(event, payment)
+
+
+def _is_too_old(event: WebhookEvent) -> bool:
+    return bool(event.api_version) and event.api_version[:10] < FIRST_TRUE_REFUNDS
+
+
+def _leave_to_sync(event: WebhookEvent, payment: Payment) -> None:
+    """Take an event of an old API version as a hint only: it is done once the payment is synced since."""
+    if payment.charge_as_of > event.as_of:
+        return
+    event.error = f"The endpoint's API version {event.api_version} is too old to tell refunds rightly."
+    _mark(event, WebhookEvent.Status.RECEIVED)
+    payment.next_check_at = timezone.now()
+    Payment.ledger.save_changed(payment, names=["next_check_at"])
+
+
+def _mark_unmatched(event: WebhookEvent, *, has_host_handlers: bool) -> None:
+    """Set the outcome of an event whose payment has no row; raises UnknownPaymentError if it is paid."""
+    is_ours = event.is_ours
+    if is_ours and event.type == "payment_intent.succeeded":
+        raise UnknownPaymentError(
+            _("Stripe says that a payment of ours is paid, and there is no row for it.")
+        )
+    waits = event.received_at > timezone.now() - UNMATCHED_EVENT_TTL
+    if is_ours and waits:
+        _mark(event, WebhookEvent.Status.RECEIVED)
+    elif not has_host_handlers:
+        _ignore(event)
+
+
+def _ignore(event: WebhookEvent) -> None:
+    _mark(event, WebhookEvent.Status.IGNORED)
+    event.minimize()
+
+
+def _mark(event: WebhookEvent, status: WebhookEvent.Status) -> None:
+    event.status = status
+    event.processed_at = timezone.now() if event.is_finished else None
+    if status == WebhookEvent.Status.PROCESSED:
+        event.error = ""
+        event.attempts += 1
+
+
+def _get_payment(event: WebhookEvent) -> Payment | None:
+    if not event.has_object and event.type not in HANDLERS:
+        return None
+    return Payment.ledger.get_locked_by_intent(event.payment_intent_id, payment_uuid=event.payment_uuid)
+
+
+def _defer(event: WebhookEvent) -> WebhookEvent:
+    from octo_stripe_gateway import tasks
+
+    with write_transaction():
+        is_new = WebhookEvent.ledger.insert(event, or_ignore=True)
+    if not is_new:
+        return _get(event)
+    tasks.process_webhook_event.enqueue(event.pk)
+    return event
+
+
+def _record_failure(event: WebhookEvent, error: Exception) -> None:
+    message = "[OctoStripeGateway] Event %s (%s) failed"
+    logger.error(message, event.stripe_event_id, event.type, exc_info=error)
+    with write_transaction():
+        failed = _copy_as_new(event)
+        _mark(failed, WebhookEvent.Status.FAILED)
+        failed.error, failed.attempts = _describe(error), 1
+        if not WebhookEvent.ledger.insert(failed, or_ignore=True):
+            _record_another_failure(_get(event, lock=True), error)
+    if isinstance(error, UnknownPaymentError):
+        signals.payment_unknown.send_robust(sender=WebhookEvent, event=_get(event))
+
+
+def _record_another_failure(row: WebhookEvent, error: Exception) -> None:
+    if row.is_finished:
+        return
+    _mark(row, WebhookEvent.Status.FAILED)
+    row.error = _describe(error)
+    row.attempts += 1
+    WebhookEvent.ledger.save_changed(row, names=OUTCOME_COLUMNS)
+
+
+def _copy_as_new(event: WebhookEvent) -> WebhookEvent:
+    names = ("stripe_event_id", "account", "stripe_account", "type", "livemode", "payment_intent_id")
+    return WebhookEvent(payload=event.payload, **{name: getattr(event, name) for name in names})
+
+
+def _describe(error: Exception) -> str:
+    return _clean(f"{type(error).__name__}: {error}")
+
+
+def _get(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent:
+    row = WebhookEvent.ledger.get_by(
+        lock=lock,
+        stripe_event_id=event.stripe_event_id,
+        account=event.account,
+        stripe_account=event.stripe_account,
+    )
+    if row is None:
+        raise WebhookEvent.DoesNotExist
+    return row

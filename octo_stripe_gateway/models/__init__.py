@@ -1,0 +1,34 @@
+"""The ledger's tables, a file a table."""
+
+from octo_stripe_gateway.models.disputes import Dispute
+from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
+from octo_stripe_gateway.models.payables import (
+    AuthorizedPayable,
+    CompletedPayable,
+    HoldablePayable,
+    PaymentRelation,
+    PricedPayable,
+)
+from octo_stripe_gateway.models.payment_changes import PaymentChange
+from octo_stripe_gateway.models.payments import Payment, PaymentQuerySet, is_uuid
+from octo_stripe_gateway.models.refunds import Refund
+from octo_stripe_gateway.models.stripe_requests import StripeRequest
+from octo_stripe_gateway.models.webhook_events import WebhookEvent, WebhookEventQuerySet
+
+__all__ = [
+    "AuthorizedPayable",
+    "CompletedPayable",
+    "Dispute",
+    "HoldablePayable",
+    "IdempotencyKey",
+    "Payment",
+    "PaymentChange",
+    "PaymentQuerySet",
+    "PaymentRelation",
+    "PricedPayable",
+    "Refund",
+    "StripeRequest",
+    "WebhookEvent",
+    "WebhookEventQuerySet",
+    "is_uuid",
+]

@@ -1,0 +1,58 @@
+"""The disputes of a payment: a charge can have several."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
+from octo_stripe_gateway.snapshots import CLOSED_DISPUTES, DisputeSnapshot, Precedence
+
+
+class Dispute(models.Model):
+    """One dispute, as the customer's bank states it. The amount is in the minor unit of its currency."""
+
+    payment = models.ForeignKey(Payment, models.PROTECT, related_name="disputes")
+    stripe_dispute_id = models.CharField(max_length=STRIPE_ID_LENGTH, unique=True)
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    reason = models.CharField(max_length=64, blank=True)
+    status = models.CharField(max_length=64, help_text=_("Stripe's word."))
+    status_as_of = models.BigIntegerField(default=0)
+    stripe_created = models.BigIntegerField(default=0)
+    evidence_due_by = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = models.Manager()
+    ledger = LedgerManager["Dispute"]()
+
+    class Meta:
+        verbose_name = _("dispute")
+        verbose_name_plural = _("disputes")
+        default_manager_name = "objects"
+
+    def __str__(self) -> str:
+        return self.stripe_dispute_id
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it is not decided yet."""
+        return self.status not in CLOSED_DISPUTES
+
+    @property
+    def evidence_due_at(self) -> dt.datetime | None:
+        """Return until when Stripe takes evidence."""
+        return dt.datetime.fromtimestamp(self.evidence_due_by, tz=dt.UTC) if self.evidence_due_by else None
+
+    def apply(self, snapshot: DisputeSnapshot) -> None:
+        """Bring the row to the snapshot, unless it knows something later."""
+        known = Precedence.of_dispute(self.status, as_of=self.status_as_of)
+        if self.pk and snapshot.precedence <= known:
+            return
+        self.status, self.status_as_of = snapshot.status, snapshot.as_of
+        self.amount, self.currency, self.reason = snapshot.amount, snapshot.currency, snapshot.reason
+        self.evidence_due_by, self.stripe_created = snapshot.evidence_due_by, snapshot.created

@@ -1,0 +1,35 @@
+"""Callers' own idempotency keys."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.payments import Payment
+from octo_stripe_gateway.models.refunds import Refund
+
+
+class IdempotencyKey(models.Model):
+    """A key that a caller sent, and what it stands for."""
+
+    owner = models.CharField(max_length=255, blank=True)
+    key = models.CharField(max_length=255)
+    request_fingerprint = models.CharField(max_length=64)
+    payment = models.ForeignKey(Payment, models.CASCADE, related_name="+")
+    refund = models.ForeignKey(Refund, models.CASCADE, null=True, related_name="idempotency_keys")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = models.Manager()
+    ledger = LedgerManager["IdempotencyKey"]()
+
+    class Meta:
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
+        default_manager_name = "objects"
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "key"], name="octo_idempotency_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

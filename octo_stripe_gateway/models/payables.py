@@ -1,0 +1,57 @@
+"""What a payable, which is any model of the host's, may say of itself; each method is optional."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+from django.contrib.contenttypes.fields import GenericRelation
+from django.db import models
+
+from octo_stripe_gateway.models.payments import Payment
+
+
+@runtime_checkable
+class PricedPayable(Protocol):
+    """A payable that says its price, so that no client can."""
+
+    def get_payment_amount(self) -> tuple[int, str]:
+        """Return the amount in Stripe's minor unit, and the currency."""
+
+
+@runtime_checkable
+class HoldablePayable(Protocol):
+    """A priced payable that may be authorized now and captured later."""
+
+    allows_manual_capture: bool
+
+
+@runtime_checkable
+class CompletedPayable(Protocol):
+    """A payable that has the last word on a payment, when the money is received."""
+
+    def on_payment_completed(self, payment: Payment) -> None:
+        """Act on the payment under its lock; raise PaymentRejectedError to have the money go back."""
+
+
+@runtime_checkable
+class AuthorizedPayable(Protocol):
+    """A payable that hears when money is held for it."""
+
+    def on_payment_authorized(self, payment: Payment) -> None:
+        """Act on the hold under the payment's lock; raise PaymentRejectedError to have it released."""
+
+
+class PaymentRelation(GenericRelation):
+    """A payable's payments; unlike a plain GenericRelation it keeps them when the payable goes."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("object_id_field", "payable_id")
+        kwargs.setdefault("content_type_field", "payable_type")
+        super().__init__(kwargs.pop("to", Payment), **kwargs)
+
+    def bulk_related_objects(
+        self, objs: Iterable[models.Model], using: str = "default"
+    ) -> models.QuerySet[Payment]:
+        """Return nothing for a deletion to take along."""
+        return Payment.objects.using(using).none()

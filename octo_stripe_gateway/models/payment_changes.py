@@ -1,0 +1,78 @@
+"""The journal of payments, which is also the outbox of their signals."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.payments import Payment
+from octo_stripe_gateway.models.stripe_requests import StripeRequest
+from octo_stripe_gateway.models.webhook_events import WebhookEvent
+
+
+class PaymentChangeQuerySet(models.QuerySet["PaymentChange"]):
+    """Changes by what is to be done with them."""
+
+    def due_for_delivery(self, *, now: dt.datetime) -> PaymentChangeQuerySet:
+        """Return changes that a listener still has to hear of, and whose pause is over."""
+        return self.filter(deliver_at__lte=now)
+
+
+class PaymentChange(models.Model):
+    """One change of a payment: what, when, by whom, and because of which event or request.
+
+    Append-only, but for what delivery and erasure write. `undelivered` names the signals that still have
+    listeners to reach: for each the receivers that failed, or none where nobody was tried yet.
+    """
+
+    class Source(models.TextChoices):
+        API = "api", _("API")
+        WEBHOOK = "webhook", _("webhook")
+        ADMIN = "admin", _("admin")
+        COMMAND = "command", _("command")
+        PYTHON = "python", _("Python")
+
+    payment = models.ForeignKey(Payment, models.CASCADE, related_name="changes")
+    changes = models.JSONField(help_text=_("By column, what it was and what it became."))
+    source = models.CharField(max_length=16, choices=Source)
+    actor = models.CharField(max_length=255, blank=True)
+    # Not constrained, so that pruning events and requests never searches the journal.
+    event = models.ForeignKey(
+        WebhookEvent, models.DO_NOTHING, null=True, related_name="+", db_constraint=False, db_index=False
+    )
+    request = models.ForeignKey(
+        StripeRequest, models.DO_NOTHING, null=True, related_name="+", db_constraint=False, db_index=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    undelivered = models.JSONField(default=dict)
+    deliver_at = models.DateTimeField(null=True)
+    deliveries = models.PositiveSmallIntegerField(default=0)
+    delivery_error = models.TextField(blank=True)
+
+    objects = models.Manager.from_queryset(PaymentChangeQuerySet)()
+    ledger = LedgerManager["PaymentChange"]()
+
+    class Meta:
+        verbose_name = _("payment change")
+        verbose_name_plural = _("payment changes")
+        default_manager_name = "objects"
+        indexes = [
+            models.Index(
+                fields=["deliver_at"],
+                condition=models.Q(deliver_at__isnull=False),
+                name="octo_payment_change_deliver",
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(source__in=["api", "webhook", "admin", "command", "python"]),
+                name="octo_payment_change_source",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return ", ".join(self.changes)

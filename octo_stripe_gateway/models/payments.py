@@ -1,0 +1,473 @@
+"""The payment: one PaymentIntent, and the rules by which a snapshot of it changes the row."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from django.conf import settings
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.exceptions import PaymentNotFoundError
+from octo_stripe_gateway.models.comparison import compare_snapshot
+from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.snapshots import (
+    LARGEST_INTEGER,
+    ChargeSnapshot,
+    DisputeSnapshot,
+    PaymentIntentSnapshot,
+    Precedence,
+)
+
+if TYPE_CHECKING:
+    from octo_stripe_gateway.models.disputes import Dispute
+    from octo_stripe_gateway.models.refunds import Refund
+
+STRIPE_ID_LENGTH = 255
+INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
+EXPIRED_REASONS = frozenset({"expired", "automatic"})
+# What a host may write with `save()`; everything else is the ledger's.
+HOST_COLUMNS = frozenset({"metadata", "reseller_reference", "updated_at"})
+FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
+
+
+def get_first_check() -> dt.datetime:
+    """Return when a payment that is unsettled from now on is first checked at Stripe."""
+    return timezone.now() + FIRST_CHECK_AFTER
+
+
+class PaymentQuerySet(models.QuerySet["Payment"]):
+    """Payments by what callers and operators ask for."""
+
+    def get_by_public_id(self, public_id: str) -> Payment:
+        """Return the payment with this integer id or uuid; raises PaymentNotFoundError."""
+        named = _get_lookup(public_id)
+        payment = self.filter(**named).first() if named else None
+        if payment is None:
+            raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
+        return payment
+
+    def unsettled(self) -> Self:
+        """Return payments that Stripe may change, or may have changed, without the row knowing."""
+        return self.filter(next_check_at__isnull=False)
+
+    def due_for_check(self, *, now: dt.datetime) -> Self:
+        """Return unsettled payments whose pause is over."""
+        return self.filter(next_check_at__lte=now)
+
+    def rejected_with_money_held(self) -> Self:
+        """Return payments that the host rejected and whose money has not gone back."""
+        held = models.Q(amount_received__gt=models.F("amount_refunded"))
+        return self.filter(held, ~models.Q(rejection_reason=""))
+
+    def created_between(self, since: dt.datetime, until: dt.datetime) -> Self:
+        """Return those created from one moment up to another, this excluded."""
+        return self.filter(created_at__gte=since, created_at__lt=until)
+
+
+class PaymentManager(LedgerManager["Payment"]):
+    """The ledger's way to payments."""
+
+    def get_locked(self, pk: int) -> Payment:
+        """Return the payment with its row locked until the transaction ends."""
+        payment = self.get_by(lock=True, id=pk)
+        if payment is None:
+            raise Payment.DoesNotExist
+        return payment
+
+    def get_locked_by_intent(self, payment_intent_id: str, *, payment_uuid: str = "") -> Payment | None:
+        """Return the intent's payment, locked.
+
+        The uuid in the intent's metadata finds a row that doesn't know its intent yet.
+        """
+        payment = self.get_by(lock=True, stripe_payment_intent_id=payment_intent_id)
+        if payment is None and is_uuid(payment_uuid):
+            # The creation's answer may tell the row its intent while this waits for the lock.
+            payment = self.get_by(lock=True, uuid=payment_uuid)
+        known = payment and payment.stripe_payment_intent_id
+        return payment if known in {None, payment_intent_id} else None
+
+
+class Payment(models.Model):
+    """One PaymentIntent, on record here before Stripe is asked for it. Amounts are minor units."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        AUTHORIZED = "authorized", _("authorized")
+        PAID = "paid", _("paid")
+        FAILED = "failed", _("failed")
+        CANCELED = "canceled", _("canceled")
+        EXPIRED = "expired", _("expired")
+        REFUNDED = "refunded", _("refunded")
+
+    class CaptureMethod(models.TextChoices):
+        AUTOMATIC = "automatic", _("automatic")
+        MANUAL = "manual", _("manual")
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    capture_method = models.CharField(max_length=16, choices=CaptureMethod, default=CaptureMethod.AUTOMATIC)
+    metadata = models.JSONField(default=dict, blank=True)
+    reseller_reference = models.CharField(max_length=255, blank=True)
+    # The index of it together with the id serves for it alone.
+    payable_type = models.ForeignKey(ContentType, models.PROTECT, null=True, blank=True, db_index=False)
+    payable_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null with its type
+    payable = GenericForeignKey("payable_type", "payable_id")
+    owner = models.CharField(
+        max_length=255, blank=True, help_text=_("Whose payment it is; empty for the integrator's own.")
+    )
+
+    stripe_payment_intent_id = models.CharField(  # noqa: DJ001 - unique once it is known
+        max_length=STRIPE_ID_LENGTH, null=True, unique=True, editable=False
+    )
+    stripe_charge_id = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
+    account = models.CharField(
+        max_length=255, blank=True, help_text=_("The name of the Stripe account in the settings.")
+    )
+    stripe_account = models.CharField(
+        max_length=STRIPE_ID_LENGTH, blank=True, help_text=_("The connected account, with Stripe Connect.")
+    )
+    livemode = models.BooleanField(default=False)
+
+    intent_status = models.CharField(max_length=64, blank=True)
+    intent_as_of = models.BigIntegerField(default=0)
+    amount_capturable = models.BigIntegerField(default=0)
+    amount_received = models.BigIntegerField(default=0)
+    cancellation_reason = models.CharField(max_length=64, blank=True)
+    charge_amount_refunded = models.BigIntegerField(default=0)
+    charge_as_of = models.BigIntegerField(default=0)
+    amount_refunded = models.BigIntegerField(default=0)
+    refunds_total = models.BigIntegerField(
+        default=0, help_text=_("All refunds known, also before the payment itself is.")
+    )
+    amount_reserved = models.BigIntegerField(
+        default=0, help_text=_("Refunds asked for that Stripe has not answered yet.")
+    )
+    open_refunds = models.PositiveIntegerField(
+        default=0, help_text=_("Refunds that may still succeed or fail.")
+    )
+    amount_lost = models.BigIntegerField(default=0, help_text=_("What lost disputes took."))
+    disputed = models.BooleanField(default=False, help_text=_("Whether a dispute is open."))
+    failure_code = models.CharField(max_length=255, blank=True)
+    failure_message = models.TextField(blank=True)
+    accepted_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When the host accepted the money.")
+    )
+    authorized_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When the host heard of the authorization.")
+    )
+    rejection_reason = models.TextField(blank=True, help_text=_("Why the host rejected the payment."))
+    mismatch = models.TextField(
+        blank=True, help_text=_("How Stripe's object contradicts this payment; it was not applied.")
+    )
+    mismatch_as_of = models.BigIntegerField(default=0)
+    attention = models.TextField(blank=True, help_text=_("Why an operator has to look at the payment."))
+
+    request_fingerprint = models.CharField(max_length=64, blank=True)
+    next_check_at = models.DateTimeField(
+        null=True, default=get_first_check, help_text=_("When to check it at Stripe; empty once settled.")
+    )
+    checks = models.PositiveSmallIntegerField(default=0)
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    refunded_at = models.DateTimeField(null=True, blank=True)
+    canceled_at = models.DateTimeField(null=True, blank=True)
+
+    objects = models.Manager.from_queryset(PaymentQuerySet)()
+    ledger = PaymentManager()
+
+    class Meta:
+        verbose_name = _("payment")
+        verbose_name_plural = _("payments")
+        default_manager_name = "objects"
+        indexes = [
+            models.Index(fields=["created_at"], name="octo_payment_created"),
+            models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
+            # Only the rare rows are searched for by the rest, so all other writes pay nothing.
+            models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
+            models.Index(
+                fields=["next_check_at"],
+                condition=models.Q(next_check_at__isnull=False),
+                name="octo_payment_unsettled",
+            ),
+            models.Index(
+                fields=["status", "id"], condition=~models.Q(status="paid"), name="octo_payment_status"
+            ),
+            # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
+            models.Index(
+                fields=["reseller_reference"],
+                condition=~models.Q(reseller_reference=""),
+                opclasses=["varchar_pattern_ops"],
+                name="octo_payment_reference",
+            ),
+            models.Index(
+                fields=["stripe_charge_id"],
+                condition=~models.Q(stripe_charge_id=""),
+                opclasses=["varchar_pattern_ops"],
+                name="octo_payment_charge",
+            ),
+            models.Index(fields=["id"], condition=models.Q(disputed=True), name="octo_payment_disputed"),
+            models.Index(fields=["id"], condition=~models.Q(mismatch=""), name="octo_payment_mismatch"),
+            models.Index(fields=["id"], condition=~models.Q(attention=""), name="octo_payment_attention"),
+            models.Index(
+                fields=["id"],
+                condition=models.Q(amount_received__gt=models.F("amount_refunded"))
+                & ~models.Q(rejection_reason=""),
+                name="octo_payment_held",
+            ),
+            models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_payment_test"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_payment_amount"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status__in=["pending", "authorized", "paid", "failed", "canceled", "expired", "refunded"]
+                ),
+                name="octo_payment_status_known",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(capture_method__in=["automatic", "manual"]),
+                name="octo_payment_capture_method",
+            ),
+        ]
+        permissions = [
+            ("refund_payment", "Can refund payment"),
+            ("capture_payment", "Can capture payment"),
+            ("cancel_payment", "Can cancel payment"),
+            ("sync_payment", "Can sync payment from Stripe"),
+            ("settle_payment", "Can settle what needs attention"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+    def save(self, *, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Save a new payment whole, and of an existing one only the host's own columns."""
+        if not self._state.adding:
+            wanted = HOST_COLUMNS if update_fields is None else HOST_COLUMNS.intersection(update_fields)
+            update_fields = sorted({*wanted, "updated_at"}) if wanted else []
+        super().save(update_fields=update_fields, **kwargs)
+
+    @property
+    def is_paid(self) -> bool:
+        """Tell whether the money is received and accepted, refunded in part or not at all."""
+        return self.status == self.Status.PAID
+
+    @property
+    def amount_held(self) -> int:
+        """Return what was received and has neither gone back nor been lost in a dispute."""
+        return max(0, self.amount_received - self.amount_refunded - self.amount_lost)
+
+    @property
+    def amount_refundable(self) -> int:
+        """Return what is left to refund, with refunds under way counted as gone."""
+        return max(0, self.amount_held - self.amount_reserved)
+
+    @property
+    def is_refundable(self) -> bool:
+        """Tell whether Stripe would take a refund; of a disputed charge it takes none."""
+        return self.amount_refundable > 0 and not self.disputed
+
+    @property
+    def intent_precedence(self) -> Precedence:
+        """Return what a snapshot of the intent must exceed to be applied."""
+        return Precedence.of_intent(
+            self.intent_status,
+            as_of=self.intent_as_of,
+            failure_code=self.failure_code,
+            failure_message=self.failure_message,
+            charge_id=self.stripe_charge_id,
+            amount_received=self.amount_received,
+            amount_capturable=self.amount_capturable,
+        )
+
+    @property
+    def needs_acceptance(self) -> bool:
+        """Tell whether the money is received and the host has not had its last word."""
+        return self.intent_status == "succeeded" and not self.accepted_at and not self.rejection_reason
+
+    @property
+    def needs_authorization(self) -> bool:
+        """Tell whether the money is held and the host has not heard of it."""
+        return (
+            self.intent_status == "requires_capture" and not self.authorized_at and not self.rejection_reason
+        )
+
+    @property
+    def needs_reversal(self) -> bool:
+        """Tell whether the host rejected the payment and its money has not gone back."""
+        held = self.intent_status == "requires_capture" or self.amount_held > 0
+        return bool(self.rejection_reason) and held
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether Stripe is not expected to change anything, so that nobody needs to ask."""
+        if self.amount_reserved or self.open_refunds or self.needs_reversal or self.needs_acceptance:
+            return False
+        never_created = not self.stripe_payment_intent_id and self.status == self.Status.FAILED
+        return never_created or self.intent_status in {"succeeded", "canceled"}
+
+    def compare_intent(self, snapshot: PaymentIntentSnapshot) -> str:
+        """Return how an intent contradicts this row, empty where it doesn't."""
+        expected = {
+            "id": self.stripe_payment_intent_id or snapshot.id,
+            "amount": self.amount,
+            "currency": self.currency,
+            "livemode": self.livemode,
+        }
+        if snapshot.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
+            expected["amount_received"] = self.amount
+        most = {"amount_received": self.amount, "amount_capturable": self.amount}
+        return compare_snapshot(snapshot, expected=expected, most=most)
+
+    def compare_charge(self, snapshot: ChargeSnapshot) -> str:
+        """Return how a charge contradicts this row, empty where it doesn't."""
+        expected = self._expected_of_charge(snapshot) | {"currency": self.currency}
+        return compare_snapshot(snapshot, expected=expected, most={"amount_refunded": self.amount})
+
+    def compare_dispute(self, snapshot: DisputeSnapshot) -> str:
+        """Return how a dispute contradicts this row, empty where it doesn't."""
+        return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
+
+    def apply_intent(self, snapshot: PaymentIntentSnapshot) -> None:
+        """Bring the row to the snapshot, unless it knows something later."""
+        self.stripe_payment_intent_id = snapshot.id
+        self._date_outcome(snapshot)
+        same_stage = snapshot.precedence.stage == self.intent_precedence.stage
+        if snapshot.precedence <= self.intent_precedence:
+            if same_stage and not self.stripe_charge_id:
+                self.stripe_charge_id = snapshot.charge_id
+            return
+        if snapshot.status != self.intent_status:
+            self.checks = 0
+        # Events of old API versions name no charge.
+        self.stripe_charge_id = snapshot.charge_id or (self.stripe_charge_id if same_stage else "")
+        self.intent_status = snapshot.status
+        self.intent_as_of = snapshot.as_of
+        self.amount_capturable = snapshot.amount_capturable
+        self.amount_received = snapshot.amount_received
+        self.cancellation_reason = snapshot.cancellation_reason
+        self.failure_code = snapshot.failure_code
+        self.failure_message = snapshot.failure_message
+        self.update_status()
+
+    def apply_charge(self, snapshot: ChargeSnapshot) -> None:
+        """Bring the refunded total to the charge's; of one second's totals the largest is the last."""
+        total = snapshot.amount_refunded
+        if (snapshot.as_of, total) > (self.charge_as_of, self.charge_amount_refunded):
+            self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
+
+    def record_stripe_error(self, *, code: str, message: str) -> None:
+        """Record that Stripe refused to create the intent."""
+        self.failure_code = code or "refused"
+        self.failure_message = message
+        self.update_status()
+
+    def accept(self) -> None:
+        """Record that the host accepted the money."""
+        self.accepted_at = timezone.now()
+        self.update_status()
+
+    def reject(self, reason: str) -> None:
+        """Record that the host rejected the payment."""
+        self.rejection_reason = reason
+        self.confirmed_at = None
+        self.update_status()
+
+    def cancel_unasked(self) -> None:
+        """Record the cancellation of a payment whose intent was never created."""
+        self.intent_status = "canceled"
+        self.canceled_at = timezone.now()
+        self.update_status()
+
+    def update_refunded(self, refunds: Sequence[Refund]) -> None:
+        """Derive the refunded and reserved totals from all refunds and the charge.
+
+        Refunded is: live refunds, plus whatever the charge's total holds beyond the refunds it is known to
+        include (made at Stripe).
+        """
+        live = sum(refund.amount for refund in refunds if refund.is_live)
+        included = sum(refund.amount for refund in refunds if refund.was_in_charge_total(self.charge_as_of))
+        self.refunds_total = live + max(0, self.charge_amount_refunded - included)
+        self.amount_reserved = sum(refund.amount for refund in refunds if refund.is_reserved)
+        self.open_refunds = sum(refund.is_open for refund in refunds)
+        self.update_status()
+
+    def update_disputed(self, disputes: Sequence[Dispute]) -> None:
+        """Derive from all disputes whether one is open, and what was lost."""
+        self.disputed = any(dispute.is_open for dispute in disputes)
+        lost = (dispute for dispute in disputes if dispute.status == "lost")
+        self.amount_lost = sum(dispute.amount for dispute in lost if dispute.currency == self.currency)
+        self.update_status()
+
+    def update_status(self) -> None:
+        """Derive the status and what goes with it from the other columns.
+
+        `failed_at` and `refunded_at` record when this row changed, so they depend on arrival order.
+        """
+        # Snapshots come in any order: nothing counts as refunded before it is known to have been received.
+        self.amount_refunded = min(self.refunds_total, self.amount_received)
+        self.status = self._get_status()
+        self.failed_at = (self.failed_at or self._get_since()) if self.status == "failed" else None
+        self.refunded_at = (self.refunded_at or timezone.now()) if self.status == "refunded" else None
+        self.next_check_at = None if self.is_settled else self.next_check_at or get_first_check()
+
+    def _expected_of_charge(self, snapshot: ChargeSnapshot | DisputeSnapshot) -> dict[str, Any]:
+        return {
+            "payment_intent_id": self.stripe_payment_intent_id or snapshot.payment_intent_id,
+            "livemode": self.livemode,
+        }
+
+    def _get_status(self) -> Payment.Status:
+        if self.intent_status == "succeeded":
+            if 0 < self.amount_received <= self.amount_refunded:
+                return self.Status.REFUNDED
+            return self.Status.FAILED if self.rejection_reason else self.Status.PAID
+        if self.intent_status == "requires_capture":
+            return self.Status.FAILED if self.rejection_reason else self.Status.AUTHORIZED
+        if self.intent_status == "canceled":
+            expired = self.cancellation_reason in EXPIRED_REASONS
+            return self.Status.EXPIRED if expired else self.Status.CANCELED
+        return self.Status.FAILED if self.failure_code else self.Status.PENDING
+
+    def _date_outcome(self, snapshot: PaymentIntentSnapshot) -> None:
+        # Keep the earliest time, even when it arrives late.
+        moment = _get_moment(snapshot.as_of)
+        if snapshot.status == "succeeded" and not self.rejection_reason:
+            self.confirmed_at = min(self.confirmed_at or moment, moment)
+        if snapshot.status == "canceled":
+            self.canceled_at = min(self.canceled_at or moment, moment)
+
+    def _get_since(self) -> dt.datetime:
+        return _get_moment(self.intent_as_of) if self.intent_as_of else timezone.now()
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether a text is a uuid in its usual form."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _get_moment(seconds: int) -> dt.datetime:
+    moment = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
+    return moment if settings.USE_TZ else timezone.make_naive(moment)
+
+
+def _get_lookup(public_id: str) -> dict[str, Any]:
+    if INTEGER_ID.fullmatch(public_id) and int(public_id) <= LARGEST_INTEGER:
+        return {"id": int(public_id)}
+    return {"uuid": public_id} if is_uuid(public_id) else {}

@@ -1,0 +1,129 @@
+"""The refunds of a payment, ours or found at Stripe."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.models.comparison import compare_snapshot
+from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
+from octo_stripe_gateway.snapshots import Precedence, RefundSnapshot
+
+OPEN_STATUSES = ("pending", "requires_action")
+DEAD_STATUSES = frozenset({"failed", "canceled"})
+
+
+class RefundManager(LedgerManager["Refund"]):
+    """The ledger's way to refunds."""
+
+    def list_of(self, payment: Payment) -> list[Refund]:
+        """Return a payment's refunds by id, each of which knows it."""
+        refunds = sorted(self.list_by(payment_id=payment.pk), key=lambda refund: refund.pk)
+        for refund in refunds:
+            refund.payment = payment
+        return refunds
+
+
+class Refund(models.Model):
+    """One refund, on record here before Stripe is asked for it, or found at Stripe."""
+
+    class Reason(models.TextChoices):
+        DUPLICATE = "duplicate", _("duplicate")
+        FRAUDULENT = "fraudulent", _("fraudulent")
+        REQUESTED_BY_CUSTOMER = "requested_by_customer", _("requested by customer")
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    payment = models.ForeignKey(Payment, models.PROTECT, related_name="refunds")
+    amount = models.BigIntegerField()
+    reason = models.CharField(max_length=64, blank=True)
+    status = models.CharField(max_length=64, default="pending", help_text=_("Stripe's word."))
+    status_as_of = models.BigIntegerField(default=0)
+    failure_reason = models.CharField(max_length=255, blank=True)
+    stripe_refund_id = models.CharField(  # noqa: DJ001 - unique once it is known
+        max_length=STRIPE_ID_LENGTH, null=True, unique=True, editable=False
+    )
+    stripe_created = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = models.Manager()
+    ledger = RefundManager()
+
+    class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
+        default_manager_name = "objects"
+        constraints = [
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_refund_amount"),
+            models.CheckConstraint(condition=~models.Q(status=""), name="octo_refund_status"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+    @property
+    def is_reserved(self) -> bool:
+        """Tell whether Stripe was asked for it and has not answered yet."""
+        return self.stripe_refund_id is None and self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it may still succeed or fail."""
+        return self.status in OPEN_STATUSES
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether Stripe counts the amount as refunded; pending refunds do."""
+        return self.stripe_refund_id is not None and self.status not in DEAD_STATUSES
+
+    @property
+    def precedence(self) -> Precedence:
+        """Return what a snapshot of the refund must exceed to be applied."""
+        return Precedence.of_refund(self.status, as_of=self.status_as_of, failure_reason=self.failure_reason)
+
+    def compare(self, snapshot: RefundSnapshot) -> str:
+        """Return how a refund contradicts this row or its payment, empty where it doesn't."""
+        expected = {
+            "payment_intent_id": self.payment.stripe_payment_intent_id or snapshot.payment_intent_id,
+            "currency": self.payment.currency,
+            "amount": self.amount,
+        }
+        mismatch = compare_snapshot(snapshot, expected=expected, most={"amount": self.payment.amount})
+        return mismatch and f"refund {snapshot.id}: {mismatch}"
+
+    def was_in_charge_total(self, as_of: int) -> bool:
+        """Tell whether a charge's refunded total of that second includes this refund.
+
+        A refund that failed in the same second as the total was taken counts as still in it.
+        """
+        if not self.stripe_refund_id or self.stripe_created > as_of:
+            return False
+        return self.is_live or self.status_as_of >= as_of
+
+    def apply(self, snapshot: RefundSnapshot) -> None:
+        """Bring the row to the snapshot, unless it knows something later.
+
+        Until Stripe has answered, the status is provisional: any snapshot replaces it.
+        """
+        is_first = self.stripe_refund_id is None
+        self.stripe_refund_id = snapshot.id
+        self.stripe_created = snapshot.created
+        if snapshot.precedence <= self.precedence and not is_first:
+            return
+        self.status = snapshot.status
+        self.status_as_of = snapshot.as_of
+        self.reason = snapshot.reason or self.reason
+        self.failure_reason = snapshot.failure_reason
+
+    def fail(self, reason: str) -> None:
+        """Record that Stripe has not made it, so that its amount is free again."""
+        self.status = "failed"
+        self.failure_reason = reason
+
+    def disown(self, as_of: int) -> None:
+        """Record that Stripe's own list doesn't have it: an old event told of a refund that is none."""
+        self.status, self.status_as_of = "canceled", as_of
+        self.failure_reason = "not_at_stripe"

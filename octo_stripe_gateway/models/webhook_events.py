@@ -1,0 +1,166 @@
+"""The inbox's table: each event that Stripe signed, once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Self
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.exceptions import BadRequestError
+from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
+from octo_stripe_gateway.snapshots import (
+    PAYMENT_METADATA_KEY,
+    REFUND_METADATA_KEY,
+    read_id,
+    read_metadata,
+    read_time,
+)
+
+RETAINED_EVENT_FIELDS = frozenset(
+    "id object type created livemode account api_version data status amount amount_received"
+    " amount_capturable amount_refunded currency payment_intent charge latest_charge refunded reason".split()
+)
+
+
+class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
+    """Events by what is to be done with them."""
+
+    def unprocessed(self, *, until: dt.datetime) -> Self:
+        """Return events that failed, or came before that moment and are still to be processed."""
+        received = models.Q(status=WebhookEvent.Status.RECEIVED, received_at__lt=until)
+        return self.filter(received | models.Q(status=WebhookEvent.Status.FAILED))
+
+    def finished(self, *, until: dt.datetime) -> Self:
+        """Return events that came before that moment and have nothing left to do."""
+        done = [WebhookEvent.Status.PROCESSED, WebhookEvent.Status.IGNORED]
+        return self.filter(status__in=done, received_at__lt=until)
+
+    def about(self, payment: Payment) -> Self:
+        """Return a payment's events, also those that failed, came too early or were ignored."""
+        intent_id = payment.stripe_payment_intent_id
+        return self.filter(payment_intent_id=intent_id) if intent_id else self.none()
+
+
+class WebhookEventManager(LedgerManager["WebhookEvent"]):
+    """The ledger's way to events."""
+
+    def get_queryset(self) -> WebhookEventQuerySet:
+        """Return the events of the database that is written to."""
+        return WebhookEventQuerySet(self.model, using=self.database)
+
+    def about(self, payment: Payment) -> WebhookEventQuerySet:
+        """Return a payment's events."""
+        return self.get_queryset().about(payment)
+
+
+class WebhookEvent(models.Model):
+    """One event that Stripe signed, taken in once however often it is delivered."""
+
+    class Status(models.TextChoices):
+        RECEIVED = "received", _("received")
+        PROCESSED = "processed", _("processed")
+        IGNORED = "ignored", _("ignored")
+        FAILED = "failed", _("failed")
+
+    stripe_event_id = models.CharField(max_length=STRIPE_ID_LENGTH)
+    account = models.CharField(max_length=255, blank=True, help_text=_("Whose secret signed it."))
+    stripe_account = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
+    type = models.CharField(max_length=255)
+    livemode = models.BooleanField(default=False)
+    payload = models.JSONField(help_text=_("As Stripe sent it, without client secrets."))
+    payment_intent_id = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
+    status = models.CharField(max_length=16, choices=Status, default=Status.RECEIVED)
+    attempts = models.PositiveIntegerField(default=0)
+    error = models.TextField(blank=True)
+    received_at = models.DateTimeField(auto_now_add=True)
+    processed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = models.Manager.from_queryset(WebhookEventQuerySet)()
+    ledger = WebhookEventManager()
+
+    class Meta:
+        verbose_name = _("webhook event")
+        verbose_name_plural = _("webhook events")
+        default_manager_name = "objects"
+        permissions = [("reprocess_webhookevent", "Can reprocess webhook event")]
+        indexes = [
+            models.Index(fields=["status", "received_at"], name="octo_webhook_event_status"),
+            models.Index(fields=["type", "id"], name="octo_webhook_event_type"),
+            models.Index(
+                fields=["payment_intent_id"],
+                condition=~models.Q(payment_intent_id=""),
+                name="octo_webhook_event_intent",
+            ),
+            models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_webhook_event_test"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stripe_event_id", "account", "stripe_account"], name="octo_webhook_event"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["received", "processed", "ignored", "failed"]),
+                name="octo_webhook_event_status_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.stripe_event_id}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether nothing is left to do with it."""
+        return self.status in {self.Status.PROCESSED, self.Status.IGNORED}
+
+    def minimize(self) -> None:
+        """Keep of the payload what the books need, which says nothing about a person."""
+        self.payload = _minimize(self.payload)
+
+    @property
+    def has_object(self) -> bool:
+        """Tell whether the event brings its object along, which thin events don't."""
+        content = self.payload.get("data")
+        return isinstance(content, dict) and isinstance(content.get("object"), dict)
+
+    @property
+    def stripe_object(self) -> dict[str, Any]:
+        """Return the object that the event is about, as it was then; raises BadRequestError."""
+        if not self.has_object:
+            raise BadRequestError("The event has no object.")
+        stripe_object: dict[str, Any] = self.payload["data"]["object"]
+        return stripe_object
+
+    @property
+    def payment_uuid(self) -> str:
+        """Return the uuid that the object's metadata names, empty where it names none."""
+        return read_metadata(self.stripe_object, PAYMENT_METADATA_KEY)
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether the object's metadata says that it was made by this app."""
+        return bool(self.payment_uuid or read_metadata(self.stripe_object, REFUND_METADATA_KEY))
+
+    @property
+    def as_of(self) -> int:
+        """Return the second of Stripe's clock at which the event's object stood so."""
+        return read_time(self.payload, "created")
+
+    @property
+    def api_version(self) -> str:
+        """Return the API version that the event's endpoint is set to."""
+        return str(self.payload.get("api_version") or "")
+
+    def read_payment_intent_id(self) -> str:
+        """Return the id of the intent that the event is about, empty where it is about none."""
+        stripe_object = self.stripe_object
+        is_intent = stripe_object.get("object") == "payment_intent"
+        return read_id(stripe_object, "id" if is_intent else "payment_intent")
+
+
+def _minimize(stripe_object: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in stripe_object.items() if name in RETAINED_EVENT_FIELDS}
+    if isinstance(kept.get("data"), dict) and isinstance(kept["data"].get("object"), dict):
+        kept["data"] = {"object": _minimize(kept["data"]["object"])}
+    return kept

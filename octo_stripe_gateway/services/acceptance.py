@@ -1,0 +1,55 @@
+"""The host's last word on a payment, given under the payment's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.models import AuthorizedPayable, CompletedPayable, Payment, PricedPayable
+
+
+def ask_host(payment: Payment, *, save: Callable[[], None]) -> str:
+    """Return why the host rejects the payment, empty where it accepts.
+
+    The hook runs when the money is received; a hold has a hook of its own. What is known so far is saved
+    before, so that nothing the hook does to the payment can undo it.
+    """
+    if payment.payable_type_id is None:
+        return ""
+    payable = payment.payable
+    if payable is None:
+        return _("What was paid for is gone.")
+    if payment.needs_acceptance and isinstance(payable, PricedPayable):
+        reason = _check_price(payment, payable)
+        if reason:
+            return reason
+    hook = _get_hook(payment, payable)
+    if hook is None:
+        return ""
+    save()
+    try:
+        with transaction.atomic(using=Payment.ledger.database):
+            hook(payment)
+    except PaymentRejectedError as error:
+        return str(error) or _("The payment was rejected.")
+    return ""
+
+
+def _check_price(payment: Payment, payable: PricedPayable) -> str:
+    price, currency = payable.get_payment_amount()
+    if (payment.amount_received, payment.currency) == (price, currency.lower()):
+        return ""
+    return (
+        _("The price has changed.")
+        if payment.amount_received == payment.amount
+        else _("It is not the price.")
+    )
+
+
+def _get_hook(payment: Payment, payable: object) -> Callable[[Payment], None] | None:
+    if payment.needs_acceptance:
+        return payable.on_payment_completed if isinstance(payable, CompletedPayable) else None
+    return payable.on_payment_authorized if isinstance(payable, AuthorizedPayable) else None

@@ -1,0 +1,174 @@
+"""What differs between the kinds of requests: one class a kind."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.exceptions import StripeRefusedError
+from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
+from octo_stripe_gateway.stripe_client import Answer
+
+Snapshot = PaymentIntentSnapshot | RefundSnapshot
+ABANDONED = "abandoned"
+# Clocks differ: how many seconds around a request's own times its intent is looked for.
+LEEWAY = 300
+
+
+class DoneElsewhereError(StripeRefusedError):
+    """Somebody has done at Stripe, by hand, what an unanswered request was about."""
+
+
+class RequestKind:
+    """A kind of request that changes an intent; the others override what differs.
+
+    `looks_first` where a repeat looks at Stripe for the work before it asks again. `repeats_late` where the
+    work is still wanted when Stripe may have forgotten the key.
+    """
+
+    looks_first = False
+    repeats_late = True
+
+    def get_path(self, request: StripeRequest) -> str:
+        """Return the path in Stripe's API that the request is posted to."""
+        raise NotImplementedError
+
+    def read(self, request: StripeRequest, answer: Answer) -> Snapshot:
+        """Return what Stripe answered; raises StripeError."""
+        if answer.replayed:
+            # It shows the charge as it was, without what was refunded since.
+            return stripe_client.retrieve_payment_intent(request.payment)
+        return PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
+
+    def get_done(self, request: StripeRequest) -> Snapshot | None:
+        """Look at Stripe for the request's work, and return it if it was done; raises StripeError."""
+        snapshot = stripe_client.retrieve_payment_intent(request.payment)
+        return snapshot if snapshot.status in {"canceled", "succeeded"} else None
+
+    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+        """Give back, on the locked payment, what a failed request had reserved."""
+
+    def was_done(self, payment: Payment, request: StripeRequest) -> bool:
+        """Tell whether a payment, read anew after Stripe refused, is where the request was to bring it."""
+        return False
+
+
+class Creation(RequestKind):
+    """Creates the payment's intent."""
+
+    repeats_late = False
+
+    def get_path(self, request: StripeRequest) -> str:
+        """Return the path of all intents."""
+        return "/v1/payment_intents"
+
+    def read(self, request: StripeRequest, answer: Answer) -> Snapshot:
+        """Return the intent as it was when it was made, which is what a replay shows."""
+        created = answer.stripe_object["created"]
+        return PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=created)
+
+    def get_done(self, request: StripeRequest) -> Snapshot | None:
+        """Find the intent by our uuid in its metadata, among those of the request's day."""
+        payment = request.payment
+        if payment.stripe_payment_intent_id:
+            return stripe_client.retrieve_payment_intent(payment)
+        last = min(timezone.now(), request.created_at + dt.timedelta(days=1))
+        intents = stripe_client.list_payment_intents(
+            payment,
+            since=int(request.created_at.timestamp()) - LEEWAY,
+            until=int(last.timestamp()) + LEEWAY,
+        )
+        return next((each for each in intents if each.payment_uuid == str(payment.uuid)), None)
+
+    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+        """Show the payment as failed, unless its intent has turned up."""
+        if not payment.stripe_payment_intent_id:
+            payment.record_stripe_error(code=code, message=message)
+
+
+class Capture(RequestKind):
+    """Takes the money of an authorized intent."""
+
+    def get_path(self, request: StripeRequest) -> str:
+        """Return the path below the intent."""
+        return f"{stripe_client.get_intent_path(request.payment)}/capture"
+
+    def was_done(self, payment: Payment, request: StripeRequest) -> bool:
+        """Tell whether exactly that amount was captured."""
+        captured: int = request.parameters["amount_to_capture"]
+        return payment.amount_received == captured
+
+
+class Cancellation(RequestKind):
+    """Cancels an intent, and with it releases what is authorized."""
+
+    def get_path(self, request: StripeRequest) -> str:
+        """Return the path below the intent."""
+        return f"{stripe_client.get_intent_path(request.payment)}/cancel"
+
+    def was_done(self, payment: Payment, request: StripeRequest) -> bool:
+        """Tell whether it is canceled."""
+        return payment.intent_status == "canceled"
+
+
+class RefundCreation(RequestKind):
+    """Creates a refund."""
+
+    looks_first = True
+    repeats_late = False
+
+    def get_path(self, request: StripeRequest) -> str:
+        """Return the path of all refunds."""
+        return "/v1/refunds"
+
+    def read(self, request: StripeRequest, answer: Answer) -> Snapshot:
+        """Return the refund as it was when it was made, which is what a replay shows."""
+        return RefundSnapshot.from_object(answer.stripe_object, as_of=answer.stripe_object["created"])
+
+    def get_done(self, request: StripeRequest) -> Snapshot | None:
+        """Find the refund by our uuid; raises DoneElsewhereError for one of its amount made by hand since."""
+        refunds = stripe_client.list_refunds(request.payment)
+        refund, asked_at = request.refund, int(request.created_at.timestamp())
+        for snapshot in refunds:
+            if refund and snapshot.refund_uuid == str(refund.uuid):
+                return snapshot
+        amount = request.parameters["amount"]
+        if any(_is_by_hand(each, amount=amount, since=asked_at) for each in refunds):
+            raise DoneElsewhereError(_("The amount was refunded at Stripe meanwhile."), stripe_code=ABANDONED)
+        return None
+
+    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+        """Free the refund's amount, and call an operator where the customer waits for the money."""
+        refunds = Refund.ledger.list_of(payment)
+        for refund in refunds:
+            if refund.pk == request.refund_id and refund.is_reserved:
+                refund.fail(code)
+                Refund.ledger.save_changed(refund, names=["status", "failure_reason", "updated_at"])
+        payment.update_refunded(refunds)
+        if payment.needs_reversal:
+            reason = _("The payment was rejected, and Stripe refused to refund it: %s")
+            payment.attention = reason % (message or code)
+        elif code == ABANDONED:
+            payment.attention = _("A refund was not repeated: its amount was refunded at Stripe meanwhile.")
+
+
+def get_kind(request: StripeRequest) -> RequestKind:
+    """Return what is particular to the request's kind."""
+    return KINDS[request.kind]
+
+
+def _is_by_hand(snapshot: RefundSnapshot, *, amount: int, since: int) -> bool:
+    live = snapshot.status not in {"failed", "canceled"}
+    return live and not snapshot.refund_uuid and snapshot.amount == amount and snapshot.created >= since
+
+
+KINDS: dict[str, RequestKind] = {
+    StripeRequest.Kind.CREATE: Creation(),
+    StripeRequest.Kind.CAPTURE: Capture(),
+    StripeRequest.Kind.CANCEL: Cancellation(),
+    StripeRequest.Kind.REFUND: RefundCreation(),
+}

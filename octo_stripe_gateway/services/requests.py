@@ -1,0 +1,188 @@
+"""Asking Stripe: what is asked is on record first, and one function performs every kind of request.
+
+A service opens a request in the transaction that reserves what it is about, and commits. Then the request is
+performed: Stripe is called with its idempotency key, the payment locked, the answer applied, the request
+closed. A crash at any point leaves an open request, which `resume_request` performs again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.exceptions import (
+    StripeError,
+    StripeRefusedError,
+    StripeUnavailableError,
+)
+from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.services.journal import acting
+from octo_stripe_gateway.services.kinds import (
+    ABANDONED,
+    DoneElsewhereError,
+    RequestKind,
+    Snapshot,
+    get_kind,
+)
+from octo_stripe_gateway.services.ledger import (
+    apply_payment_intent,
+    apply_refund,
+    lock_payment,
+    saving_changes,
+)
+from octo_stripe_gateway.snapshots import RefundSnapshot
+from octo_stripe_gateway.stripe_client import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """A request that Stripe answered: the payment as it is now, and what Stripe said."""
+
+    payment: Payment
+    snapshot: Snapshot | None
+
+
+def open_request(
+    payment: Payment, kind: StripeRequest.Kind, *, parameters: dict[str, Any], refund: Refund | None = None
+) -> StripeRequest:
+    """Put on record, in the caller's transaction, what will be asked of Stripe."""
+    request = StripeRequest(payment=payment, kind=kind, parameters=parameters, refund=refund)
+    StripeRequest.ledger.insert(request)
+    return request
+
+
+def get_open_request(payment: Payment, kind: StripeRequest.Kind) -> StripeRequest | None:
+    """Return the payment's unanswered request of this kind, the oldest where there are several."""
+    requests = StripeRequest.ledger.list_by(payment_id=payment.pk, kind=kind, state=StripeRequest.State.OPEN)
+    for request in sorted(requests, key=lambda each: each.pk):
+        request.payment = payment
+        return request
+    return None
+
+
+def perform_request(request: StripeRequest, *, is_new: bool = False) -> Performed:
+    """Call Stripe for an open request, apply the answer and close the request.
+
+    Raises StripeError: StripeRefusedError where Stripe won't do it, which releases what was reserved;
+    otherwise the request stays open.
+
+    Where Stripe replays an error it will answer this key so for good, and the request goes out under another.
+    Not before: a new key could run the work twice. The work may exist already, so it is looked for first.
+    """
+    looks_first = get_kind(request).looks_first or request.key_version or request.may_be_forgotten
+    with acting(request_id=request.pk):
+        try:
+            return _find_or_send(request, looks=bool(looks_first) and not is_new)
+        except StripeUnavailableError as error:
+            if not error.replayed:
+                raise
+        _renew_key(request)
+        return _find_or_send(request, looks=True)
+
+
+def resume_request(request: StripeRequest) -> Payment:
+    """Perform an open request again, or abandon one that nobody waits for any more; raises StripeError."""
+    kind = get_kind(request)
+    if request.may_be_forgotten and not kind.repeats_late:
+        with acting(request_id=request.pk):
+            return _find_or_abandon(request, kind)
+    return perform_request(request).payment
+
+
+def _find_or_send(request: StripeRequest, *, looks: bool) -> Performed:
+    kind = get_kind(request)
+    found = _get_done(request, kind) if looks else None
+    if found:
+        return _close_done(request, found, None)
+    try:
+        answer = stripe_client.send_request(request, kind.get_path(request))
+    except StripeRefusedError as error:
+        return _close_refused(request, kind, error)
+    except StripeError as error:
+        _record_error(request, error)
+        raise
+    return _close_done(request, kind.read(request, answer), answer)
+
+
+def _find_or_abandon(request: StripeRequest, kind: RequestKind) -> Payment:
+    found = _get_done(request, kind)
+    if found:
+        return _close_done(request, found, None).payment
+    return _close_failed(request, ABANDONED, "", state=StripeRequest.State.ABANDONED)
+
+
+def _get_done(request: StripeRequest, kind: RequestKind) -> Snapshot | None:
+    try:
+        return kind.get_done(request)
+    except DoneElsewhereError as error:
+        _close_failed(request, ABANDONED, str(error.message), state=StripeRequest.State.ABANDONED)
+        _look(request.payment)
+        raise
+
+
+def _renew_key(request: StripeRequest) -> None:
+    """Raise the key's version, unless another process has; the request then is as theirs."""
+    same = StripeRequest.ledger.filter(pk=request.pk, key_version=request.key_version)
+    same.update(key_version=F("key_version") + 1)
+    request.key_version += 1
+
+
+def _close_done(request: StripeRequest, snapshot: Snapshot, answer: Answer | None) -> Performed:
+    with lock_payment(request.payment) as payment:
+        if isinstance(snapshot, RefundSnapshot):
+            apply_refund(payment, snapshot)
+        else:
+            apply_payment_intent(payment, snapshot)
+        request.close(StripeRequest.State.DONE)
+        if answer:
+            request.record_answer(http_status=answer.http_status, request_id=answer.request_id)
+        StripeRequest.ledger.save_changed(request, names=StripeRequest.ANSWER_COLUMNS)
+    return Performed(payment, snapshot)
+
+
+def _close_refused(request: StripeRequest, kind: RequestKind, error: StripeRefusedError) -> Performed:
+    """Release what was reserved, and look how things stand: Stripe may refuse what is done already."""
+    _record_error(request, error)
+    code, message = error.stripe_code or "refused", str(error.message)
+    payment = _close_failed(request, code, message, state=StripeRequest.State.FAILED)
+    if payment.stripe_payment_intent_id:
+        payment = _look(payment)
+        if kind.was_done(payment, request):
+            return Performed(payment, None)
+    raise error
+
+
+def _close_failed(request: StripeRequest, code: str, message: str, *, state: StripeRequest.State) -> Payment:
+    with lock_payment(request.payment) as payment:
+        request.close(state)
+        still_open = StripeRequest.ledger.filter(pk=request.pk, state=StripeRequest.State.OPEN)
+        if still_open.update(state=state, answered_at=request.answered_at):
+            with saving_changes(payment):
+                get_kind(request).release(payment, request, code=code, message=message)
+    return payment
+
+
+def _look(payment: Payment) -> Payment:
+    try:
+        snapshot = stripe_client.retrieve_payment_intent(payment)
+    except StripeError:
+        # The caller hears of the refusal; maintenance looks again.
+        return payment
+    with lock_payment(payment) as locked:
+        apply_payment_intent(locked, snapshot)
+    return locked
+
+
+def _record_error(request: StripeRequest, error: StripeError) -> None:
+    request.record_answer(
+        http_status=error.http_status, request_id=error.request_id, error_code=error.stripe_code
+    )
+    StripeRequest.ledger.filter(pk=request.pk).update(
+        http_status=request.http_status,
+        stripe_request_id=request.stripe_request_id,
+        error_code=request.error_code,
+        attempts=F("attempts") + 1,
+    )

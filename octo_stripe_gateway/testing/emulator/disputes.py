@@ -1,0 +1,106 @@
+"""Disputes: what a cardholder's bank does, and what it takes and gives back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octo_stripe_gateway.testing.emulator.errors import StripeApiError
+
+if TYPE_CHECKING:
+    from octo_stripe_gateway.testing.emulator.balance import Balance
+    from octo_stripe_gateway.testing.emulator.events import Emit
+    from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
+
+FEE = 1500
+TIME_TO_RESPOND = 7 * 86_400
+EVIDENCE = (
+    "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure "
+    "cancellation_rebuttal customer_communication customer_email_address customer_name "
+    "customer_purchase_ip customer_signature duplicate_charge_documentation "
+    "duplicate_charge_explanation duplicate_charge_id product_description receipt refund_policy "
+    "refund_policy_disclosure refund_refusal_explanation service_date service_documentation "
+    "shipping_address shipping_carrier shipping_date shipping_documentation "
+    "shipping_tracking_number uncategorized_file uncategorized_text"
+).split()
+
+
+class Disputes:
+    """Opens and closes disputes: what a cardholder's bank does, and no API call."""
+
+    def __init__(self, store: Store, *, emit: Emit, balance: Balance) -> None:
+        self._store = store
+        self._emit = emit
+        self._balance = balance
+
+    def open(self, charge: JsonObject, *, reason: str, amount: int | None) -> JsonObject:
+        """Take the disputed money back from the merchant until the bank decides."""
+        disputed = charge["amount_captured"] if amount is None else amount
+        dispute = self._store.new(
+            "dispute",
+            account=self._store.account_of(charge),
+            **_blank_dispute(charge, amount=disputed, due_by=self._store.now() + TIME_TO_RESPOND),
+            reason=reason,
+        )
+        charge["disputed"] = True
+        self._emit("charge.dispute.created", dispute)
+        self._move(dispute, amount=-disputed, fee=FEE, category="dispute")
+        self._emit("charge.dispute.funds_withdrawn", dispute)
+        return dispute
+
+    def close(self, dispute: JsonObject, *, won: bool) -> JsonObject:
+        """Decide a dispute; the money of one that is won comes back."""
+        if dispute["status"] in ("won", "lost"):
+            raise StripeApiError(f"This dispute is already closed: {dispute['status']}.")
+        dispute["status"] = "under_review"
+        self._emit("charge.dispute.updated", dispute)
+        dispute["status"] = "won" if won else "lost"
+        if won:
+            self._move(dispute, amount=dispute["amount"], fee=0, category="dispute_reversal")
+            self._emit("charge.dispute.funds_reinstated", dispute)
+        self._emit("charge.dispute.closed", dispute)
+        return dispute
+
+    def _move(self, dispute: JsonObject, *, amount: int, fee: int, category: str) -> None:
+        booked = self._balance.book(
+            dispute,
+            amount=amount,
+            fee=fee,
+            kind="adjustment",
+            category=category,
+            description=f"Chargeback {'withdrawal' if amount < 0 else 'reversal'} for {dispute['charge']}",
+        )
+        dispute["balance_transactions"].append(dict(booked))
+
+
+def _blank_dispute(charge: JsonObject, *, amount: int, due_by: int) -> JsonObject:
+    details = charge["payment_method_details"]
+    return {
+        "amount": amount,
+        "balance_transactions": [],
+        "charge": charge["id"],
+        "currency": charge["currency"],
+        "enhanced_eligibility_types": [],
+        "evidence": dict.fromkeys(EVIDENCE) | {"enhanced_evidence": {}},
+        "evidence_details": {
+            "due_by": due_by,
+            "enhanced_eligibility": {},
+            "has_evidence": False,
+            "past_due": False,
+            "submission_count": 0,
+            "submission_method": "not_submitted",
+        },
+        "intended_submission_method": None,
+        "is_charge_refundable": False,
+        "metadata": {},
+        "payment_intent": charge["payment_intent"],
+        "payment_method_details": _method_details(details),
+        "status": "needs_response",
+    }
+
+
+def _method_details(details: JsonObject) -> JsonObject:
+    if details["type"] != "card":
+        return {"type": details["type"]}
+    brand = details["card"]["brand"]
+    shown = {"brand": brand, "case_type": "chargeback", "network": brand, "network_reason_code": "10.4"}
+    return {"type": "card", "card": shown}
