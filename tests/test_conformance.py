@@ -19,7 +19,7 @@ from tests.support.answers import Answer, record_answers
 from tests.support.api import GatewayApi
 from tests.support.node import DOCUMENT, NODE
 
-pytest_plugins = ["tests.support.node"]
+pytest_plugins = ["tests.support.node_plugin"]
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 CAPABLE = {"Octo-Capabilities": "octo/cardPayments"}

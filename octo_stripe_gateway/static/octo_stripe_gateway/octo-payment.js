@@ -23,15 +23,13 @@
  */
 
 /**
- * @typedef {import("./octo-payment").OctoPaymentState} State
- * @typedef {import("./octo-payment").Payment} Payment
- * @typedef {import("./octo-payment").CreatedPayment} CreatedPayment
- * @typedef {import("./octo-payment").Balance} Balance
- * @typedef {import("./octo-payment").OctoPaymentDetail} Detail
- * @typedef {import("./octo-payment").Appearance} Appearance
- * @typedef {import("./octo-payment").LoadStripe} LoadStripe
- * @typedef {import("@stripe/stripe-js").StripeError} StripeError
- * @typedef {import("@stripe/stripe-js").PaymentIntent} PaymentIntent
+ * @import {
+ *   Appearance, Balance, CreatedPayment, LoadStripe, OctoPaymentDetail, OctoPaymentState, Payment,
+ * } from "./octo-payment"
+ * @import {
+ *   PaymentIntent, Stripe, StripeElements, StripeError, StripePaymentElement,
+ * } from "@stripe/stripe-js"
+ *
  * @typedef {keyof typeof MESSAGES["en"]} MessageName
  * @typedef {{code: string, message: string}} Failure
  *
@@ -41,8 +39,8 @@
  * @property {Gateway} gateway
  * @property {string} key where the idempotency key is kept
  * @property {CreatedPayment} [payment]
- * @property {import("@stripe/stripe-js").Stripe} [stripe]
- * @property {import("@stripe/stripe-js").StripeElements} [elements]
+ * @property {Stripe} [stripe]
+ * @property {StripeElements} [elements]
  */
 
 /** @type {Readonly<Record<string, "paid" | "expired">>} */
@@ -541,7 +539,7 @@ function make(tag, part = "", attributes = {}, children = []) {
 export class OctoPayment extends HTMLElement {
   static observedAttributes = ["endpoint", "payable", "purpose", "express", "locale"];
 
-  /** @type {State} */
+  /** @type {OctoPaymentState} */
   #state = "loading";
   /** @type {Run | null} */
   #run = null;
@@ -1002,7 +1000,7 @@ export class OctoPayment extends HTMLElement {
 
   // What is shown.
 
-  /** @param {State} state @param {string} [error] */
+  /** @param {OctoPaymentState} state @param {string} [error] */
   #enter(state, error = "") {
     const focused = this.#hasFocus();
     this.#state = state;
@@ -1090,7 +1088,7 @@ export class OctoPayment extends HTMLElement {
     return messages[name].replace(/\{(\w+)\}/g, (_whole, value) => values[value]);
   }
 
-  /** @param {string} event @param {Partial<Detail>} detail */
+  /** @param {string} event @param {Partial<OctoPaymentDetail>} detail */
   #tell(event, detail) {
     const full = {payment: null, balance: null, error: null, ...detail};
     this.dispatchEvent(new CustomEvent(`octo-payment-${event}`, {bubbles: true, composed: true, detail: full}));
@@ -1100,7 +1098,7 @@ export class OctoPayment extends HTMLElement {
 /**
  * Mount Stripe's form, and wait until it can be used.
  *
- * @param {import("@stripe/stripe-js").StripePaymentElement} element
+ * @param {StripePaymentElement} element
  * @param {HTMLElement} parent
  * @returns {Promise<void>}
  */
