@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import stripe as sdk
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 
 import octo_stripe_gateway
+from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.testing.emulator import Fault
+from tests.shop.models import Booking
 from tests.support.browser import MARKS, sync_api
 from tests.support.checkout import ASKS, IS_DECLINED, PAYS, Checkout, answer_create
 from tests.support.checkout_urls import GUIDE, get_block
@@ -130,6 +133,14 @@ def test_customer_comes_back_from_a_bank_that_did_not_pay(checkout: Checkout) ->
     checkout.pay(PAYS)
     checkout.becomes("paid")
     assert len(checkout.intents()) == 1
+
+
+def test_client_secret_leaves_the_address_at_once(checkout: Checkout) -> None:
+    checkout.open_form()
+    address = f"{checkout.page.url}&octo_payable=booking:0&octo_payment=x&payment_intent_client_secret=pi_x"
+    checkout.page.goto(address)
+    checkout.becomes("ready")
+    assert "secret" not in checkout.page.url
 
 
 def test_address_that_names_another_payable_s_payment_is_not_believed(checkout: Checkout) -> None:
@@ -334,6 +345,21 @@ def test_hold_that_runs_out_is_told(checkout: Checkout) -> None:
     assert checkout.names() == ["ready", "expired"]
 
 
+def test_customer_s_clock_may_be_wrong(checkout: Checkout) -> None:
+    def hold(route: Route) -> None:
+        answer = route.fetch()
+        until = (datetime.now(UTC) + timedelta(minutes=15)).isoformat()
+        route.fulfill(response=answer, json={**answer.json(), "utcExpiresAt": until})
+
+    checkout.page.clock.install(time=datetime.now(UTC) + timedelta(hours=1))
+    checkout.page.route("**/bookings/payments", hold)
+    checkout.open_form()
+    checkout.page.clock.run_for("10:00")
+    checkout.becomes("ready")
+    checkout.page.clock.run_for("06:00")
+    checkout.becomes("expired")
+
+
 def test_hold_that_has_run_out_is_told(checkout: Checkout) -> None:
     refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "No.", "utcExpiresAt": "2020-01-01T00:00:00Z"}
     answer_create(checkout, (422, refusal, {}))
@@ -377,14 +403,17 @@ def test_refusal_is_told_in_the_host_s_words(checkout: Checkout) -> None:
     assert checkout.told()[0][1]["error"] == {"code": "UNPROCESSABLE_ENTITY", "message": "The tour is full."}
 
 
-def test_money_that_the_host_sends_back_is_told(checkout: Checkout) -> None:
-    refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "Your hold has expired."}
-    checkout.page.route("**/complete", lambda route: route.fulfill(status=422, json=refusal))
+def test_money_that_the_host_sends_back_is_told(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reject(*_args: Any) -> None:
+        raise PaymentRejectedError("Your hold has expired.")
+
+    monkeypatch.setattr(Booking, "on_payment_completed", reject, raising=False)
     checkout.open_form()
     checkout.pay(PAYS)
     checkout.becomes("failed")
     sync_api.expect(checkout.error).to_have_text("Your hold has expired.")
     sync_api.expect(checkout.error).to_be_focused()
+    assert [refund["amount"] for refund in checkout.stripe.refunds.values()] == [2000]
 
 
 # Who asks, and for what.

@@ -62,9 +62,9 @@ const WATCH_LAST = 30_000;
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 const REPEATABLE = [429, 502, 503, 504];
-const RETURN_PARAMETERS = [
-  "octo_payable", "octo_payment", "payment_intent", "payment_intent_client_secret", "redirect_status",
-];
+// What the address says of a payment when a bank sends the customer back: ours, and what Stripe adds.
+const OUR_PARAMETERS = ["octo_payable", "octo_payment"];
+const STRIPE_PARAMETERS = ["payment_intent", "payment_intent_client_secret", "redirect_status"];
 
 const MESSAGES = {
   en: {
@@ -274,7 +274,8 @@ const STYLE = `
   }
   [part="status"] { border: 1px solid var(--_border); background: var(--_background); }
   :host([state="paid"]) [part="status"]::before { content: "✓ " / ""; color: var(--_accent); font-weight: 700; }
-  [part="error"]:focus, [part="status"]:focus { outline: 2px solid currentcolor; outline-offset: 2px; }
+  [part="error"]:focus, [part="status"]:focus { outline: none; }
+  [part="error"]:focus-visible, [part="status"]:focus-visible { outline: 2px solid currentcolor; outline-offset: 2px; }
   :host(:is([state="loading"], [state="ready"], [state="paying"], [state="failed"])) [part="status"] {
     position: absolute; width: 1px; height: 1px; margin: 0; padding: 0; overflow: hidden; border: 0;
     clip-path: inset(50%); white-space: nowrap;
@@ -318,6 +319,13 @@ class Gateway {
     this.endpoint = element.endpoint.replace(/\/$/, "");
     this.element = element;
     this.signal = signal;
+    // How far the server's clock is ahead of the customer's: theirs may be wrong, and a hold lasts minutes.
+    this.ahead = 0;
+  }
+
+  /** The server's time in milliseconds. */
+  now() {
+    return Date.now() + this.ahead;
   }
 
   /**
@@ -364,6 +372,7 @@ class Gateway {
     const answer = await response?.json().catch(() => response.ok ? null : {});
     this.signal.throwIfAborted();
     if (!response || !answer) throw new LostError();
+    this.ahead = Date.parse(response.headers.get("Date") ?? "") - Date.now() || 0;
     if (!response.ok) {
       throw new GatewayError(response.status, answer, Number(response.headers.get("Retry-After") ?? NaN) * 1000);
     }
@@ -441,6 +450,13 @@ function forgetKey(name) {
 function makeKey() {
   // crypto.randomUUID is for HTTPS only.
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Take these out of the address. @param {string[]} names */
+function forgetParameters(names) {
+  const url = new URL(location.href);
+  for (const name of names) url.searchParams.delete(name);
+  history.replaceState(history.state, "", url);
 }
 
 // Waiting.
@@ -737,9 +753,7 @@ export class OctoPayment extends HTMLElement {
     const url = new URL(location.href);
     const uuid = url.searchParams.get("octo_payment");
     if (!uuid || url.searchParams.get("octo_payable") !== this.payable) return null;
-    // At once: Stripe adds the client secret to the address.
-    for (const name of RETURN_PARAMETERS) url.searchParams.delete(name);
-    history.replaceState(history.state, "", url);
+    forgetParameters(OUR_PARAMETERS);
     const payment = await run.gateway.complete(uuid);
     // Anyone can make an address: only this payable's payment counts.
     const {type, id} = payment.payable ?? {};
@@ -772,7 +786,7 @@ export class OctoPayment extends HTMLElement {
   /** @param {Run} run @param {GatewayError} refusal */
   #concludeRefusal(run, {answer}) {
     const paid = answer.balance?.due === 0;
-    const late = Date.parse(answer.utcExpiresAt ?? "") < Date.now();
+    const late = Date.parse(answer.utcExpiresAt ?? "") < run.gateway.now();
     if (paid || late) this.#finish(run, paid ? "paid" : "expired", null, answer.balance);
     return paid || late;
   }
@@ -982,7 +996,7 @@ export class OctoPayment extends HTMLElement {
 
   /** @param {Run} run */
   #armExpiry(run) {
-    const left = Date.parse(run.payment?.utcExpiresAt ?? "") - Date.now();
+    const left = Date.parse(run.payment?.utcExpiresAt ?? "") - run.gateway.now();
     if (!(left < LONGEST_TIMER)) return;
     const timer = setTimeout(() => this.#perform(run, () => this.#expire(run)), Math.max(left, 0));
     run.signal.addEventListener("abort", () => clearTimeout(timer));
@@ -1121,4 +1135,6 @@ function ignoreOutage(problem) {
   throw problem;
 }
 
+// At once, whatever the page does: the client secret is among them.
+if (new URLSearchParams(location.search).has("octo_payment")) forgetParameters(STRIPE_PARAMETERS);
 if (!customElements.get("octo-payment")) customElements.define("octo-payment", OctoPayment);
