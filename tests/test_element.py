@@ -42,6 +42,7 @@ def test_payment_is_created_paid_and_completed(checkout: Checkout) -> None:
     assert (ready, before["payment"]["status"]) == ("ready", "PENDING")
     assert (paid, after["payment"]["status"]) == ("paid", "CONFIRMED")
     assert [intent["status"] for intent in checkout.intents()] == ["succeeded"]
+    assert "_secret_" not in str(checkout.told())
 
 
 # Declines, challenges, wallets.
@@ -401,6 +402,10 @@ def test_refusal_is_told_in_the_host_s_words(checkout: Checkout) -> None:
     checkout.becomes("failed")
     sync_api.expect(checkout.error).to_have_text("The tour is full.")
     assert checkout.told()[0][1]["error"] == {"code": "UNPROCESSABLE_ENTITY", "message": "The tour is full."}
+    checkout.button.click()
+    checkout.becomes("ready")
+    keys = [call.headers["idempotency-key"] for call in checkout.calls("/bookings/payments")]
+    assert len(set(keys)) == len(keys) == 2
 
 
 def test_money_that_the_host_sends_back_is_told(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

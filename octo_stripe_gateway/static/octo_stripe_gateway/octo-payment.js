@@ -38,7 +38,8 @@
  * @property {AbortSignal} signal
  * @property {Gateway} gateway
  * @property {string} key where the idempotency key is kept
- * @property {CreatedPayment} [payment]
+ * @property {Payment} [payment] without the secret, which events don't tell
+ * @property {string} [secret]
  * @property {Stripe} [stripe]
  * @property {StripeElements} [elements]
  */
@@ -452,13 +453,6 @@ function makeKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Take these out of the address. @param {string[]} names */
-function forgetParameters(names) {
-  const url = new URL(location.href);
-  for (const name of names) url.searchParams.delete(name);
-  history.replaceState(history.state, "", url);
-}
-
 // Waiting.
 
 /**
@@ -491,6 +485,15 @@ async function findStripe(key, options) {
     if (document.readyState !== "complete") late = 0;
   }
   return window.Stripe ? window.Stripe(key, options) : null;
+}
+
+// The address.
+
+/** Take these out of it. @param {string[]} names */
+function forgetParameters(names) {
+  const url = new URL(location.href);
+  for (const name of names) url.searchParams.delete(name);
+  history.replaceState(history.state, "", url);
 }
 
 // The look.
@@ -767,6 +770,8 @@ export class OctoPayment extends HTMLElement {
         return await this.#create(run);
       } catch (problem) {
         if (!(problem instanceof GatewayError)) throw problem;
+        // Refused for good, perhaps for the key: the next try has another.
+        if (problem.status === 422) forgetKey(run.key);
         if (this.#concludeRefusal(run, problem)) return null;
         if (problem.status !== 409) throw problem;
         // Twice: it is not another tab that is creating it just now, it is being paid.
@@ -791,9 +796,10 @@ export class OctoPayment extends HTMLElement {
     return paid || late;
   }
 
-  /** @param {Run} run @param {CreatedPayment} payment */
-  async #open(run, payment) {
+  /** @param {Run} run @param {CreatedPayment} created */
+  async #open(run, {stripeClientSecret, ...payment}) {
     run.payment = payment;
+    run.secret = stripeClientSecret;
     run.stripe = await this.#getStripe(run, payment);
     const {status} = await this.#look(run);
     if (ENDED.includes(status)) await this.#settle(run);
@@ -811,17 +817,17 @@ export class OctoPayment extends HTMLElement {
 
   /** Ask Stripe how the intent stands. @param {Run} run @returns {Promise<PaymentIntent>} */
   async #look(run) {
-    const {stripe, payment} = /** @type {Required<Run>} */ (run);
-    const {paymentIntent, error} = await within(run.signal, stripe.retrievePaymentIntent(payment.stripeClientSecret));
+    const {stripe, secret} = /** @type {Required<Run>} */ (run);
+    const {paymentIntent, error} = await within(run.signal, stripe.retrievePaymentIntent(secret));
     if (!paymentIntent) throw new FormError(error?.message || this.#say("blocked"));
     return paymentIntent;
   }
 
   /** @param {Run} run */
   async #mount(run) {
-    const {stripe, payment} = /** @type {Required<Run>} */ (run);
+    const {stripe, payment, secret} = /** @type {Required<Run>} */ (run);
     run.elements = stripe.elements({
-      clientSecret: payment.stripeClientSecret,
+      clientSecret: secret,
       appearance: /** @type {any} */ (this.#getAppearance()),
       locale: this.#stripeLocale,
     });
@@ -841,9 +847,9 @@ export class OctoPayment extends HTMLElement {
     express.on("ready", ({availablePaymentMethods}) => {
       this.#parts.express.hidden = !availablePaymentMethods;
     });
-    express.on("confirm", async ({paymentFailed}) => {
+    express.on("confirm", async (event) => {
       await this.pay();
-      if (this.#state === "ready" || this.#state === "failed") paymentFailed({reason: "fail"});
+      if (this.#state === "ready" || this.#state === "failed") event.paymentFailed({reason: "fail"});
     });
     express.mount(this.#wallets);
   }
