@@ -173,7 +173,8 @@ class TestList:
         few = count(LIST), count(EVENTS)
         fill(30)
         assert (count(LIST), count(EVENTS)) == few
-        assert max(few) <= 8
+        # The count's time limit takes four of them.
+        assert max(few) <= 10
 
     def test_counts_up_to_a_cap(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pagination, "MOST_COUNTED", 150)

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
 from octo_stripe_gateway.admin.display import (
     NOTHING,
     get_change_url,
@@ -44,7 +45,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     operations = (reprocess,)
     actions = ("reprocess_selected",)
     list_display = ("type", "state", "payment_link", "received", "attempts", "at_stripe")
-    list_filter = ("status", EventTypeFilter, "received_at", "livemode")
+    list_filter = (("status", ChoiceFilter), EventTypeFilter, ("received_at", DateFilter), "livemode")
     ordering = ("-pk",)
     sortable_by = ("received",)
     search_fields = ("stripe_event_id",)
@@ -139,7 +140,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
             return NOTHING
         return show_link(get_change_url(Payment, payment_pk, site=self.admin_site), text=payment_pk)
 
-    # No index is by that moment alone, and the ids are in its order.
+    # The ids are in its order, and have an index together with what the list is filtered by.
     @admin.display(description=_("received at"), ordering="pk")
     def received(self, obj: WebhookEvent) -> dt.datetime:
         """Return when it was taken in."""

@@ -12,6 +12,7 @@ from django.utils.formats import date_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
 from octo_stripe_gateway.admin.display import (
     NOTHING,
     PaymentColumns,
@@ -55,9 +56,9 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         "at_stripe",
     )
     list_filter = (
-        "status",
+        ("status", ChoiceFilter),
         CurrencyFilter,
-        "created_at",
+        ("created_at", DateFilter),
         PayableTypeFilter,
         "livemode",
         "disputed",
@@ -187,7 +188,8 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         """Return the reseller's reference, under a word that is short enough for a column."""
         return obj.reseller_reference or NOTHING
 
-    @admin.display(description=_("created"), ordering="created_at")
+    # The ids are in its order, and have an index together with what the list is filtered by.
+    @admin.display(description=_("created"), ordering="pk")
     def created(self, obj: Payment) -> str:
         """Return since when it is there, short enough for a column."""
         return date_format(timezone.localtime(obj.created_at), "SHORT_DATETIME_FORMAT")

@@ -10,6 +10,7 @@ from django.contrib.admin import AdminSite
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.admin.display import format_money, get_change_url
+from octo_stripe_gateway.lists import filter_by_index
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 
 LONGEST = 200
@@ -42,7 +43,8 @@ def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
 
 
 def _get_changes(payment: Payment) -> Iterator[Entry]:
-    changes = payment.changes.select_related("event", "request").order_by("-pk")[:LONGEST]
+    # By a time, which no index orders these by: the index of the payment is the only short way to them.
+    changes = payment.changes.select_related("event", "request").order_by("-created_at", "-pk")[:LONGEST]
     for change in changes:
         status = change.changes.get("status", ("", ""))[1]
         yield Entry(
@@ -84,7 +86,7 @@ def _show(name: str, value: Any, currency: str) -> str:
 
 
 def _get_requests(payment: Payment) -> Iterator[Entry]:
-    requests = payment.stripe_requests.order_by("-pk")[:LONGEST]
+    requests = payment.stripe_requests.order_by("-created_at", "-pk")[:LONGEST]
     for request in requests:
         yield Entry(
             request.created_at,
@@ -111,8 +113,12 @@ def _describe_answer(request: StripeRequest) -> Iterator[str]:
 
 
 def _get_events(payment: Payment, *, site: AdminSite) -> Iterator[Entry]:
-    events = WebhookEvent.objects.about(payment).defer("payload").order_by("-pk")[:LONGEST]
-    for event in events:
+    events = filter_by_index(
+        WebhookEvent.objects.exclude(payment_intent_id="").defer("payload"),
+        column="payment_intent_id",
+        value=payment.stripe_payment_intent_id or "",
+    )
+    for event in events[:LONGEST]:
         yield Entry(
             event.received_at,
             "event",
