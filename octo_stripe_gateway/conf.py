@@ -10,6 +10,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
+from octo_stripe_gateway.exceptions import ConfigurationError
+
 if TYPE_CHECKING:
     from rest_framework.authentication import BaseAuthentication
 
@@ -48,6 +50,7 @@ DEFAULTS: dict[str, Any] = {
     "STRICT_OCTO": False,
     "WEBHOOK_PROCESSING": "inline",
     "WEBHOOK_TOLERANCE": 300,
+    "IDEMPOTENCY_KEY_DAYS": None,
 }
 
 
@@ -166,6 +169,14 @@ class GatewaySettings:
     def webhook_processing(self) -> str:
         """Return `inline`, or `task` where a worker of Django's task framework processes events."""
         return str(self._value("WEBHOOK_PROCESSING"))
+
+    @property
+    def idempotency_key_days(self) -> int | None:
+        """Return after how many days callers' keys may be deleted, None to keep them."""
+        days = self._value("IDEMPOTENCY_KEY_DAYS")
+        if days is not None and (not isinstance(days, int) or isinstance(days, bool) or days < 1):
+            raise ConfigurationError("IDEMPOTENCY_KEY_DAYS must be a whole number from 1 on, or None.")
+        return days
 
     def get_strings(self, name: str) -> tuple[str, ...]:
         """Return what is configured under a name that takes one text or several."""

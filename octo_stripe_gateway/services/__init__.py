@@ -29,7 +29,12 @@ from octo_stripe_gateway.services.payments import (
 )
 from octo_stripe_gateway.services.reconciliation import postpone_check, reconcile_payment
 from octo_stripe_gateway.services.refunds import refund_payment, reverse_rejected, void_or_refund
-from octo_stripe_gateway.services.retention import erase_personal_data
+from octo_stripe_gateway.services.retention import (
+    erase_personal_data,
+    prune_changes,
+    prune_events,
+    prune_idempotency_keys,
+)
 
 __all__ = [
     "ANYONE",
@@ -49,6 +54,9 @@ __all__ = [
     "flag_mismatch",
     "lock_payment",
     "postpone_check",
+    "prune_changes",
+    "prune_events",
+    "prune_idempotency_keys",
     "reconcile_payment",
     "refund_payment",
     "reverse_rejected",
