@@ -67,3 +67,13 @@ def test_a_batch_is_one_statement_that_begins_where_the_last_one_ended() -> None
         list(iterate_batches(Payment.objects.all(), by="created_at", size=2))
     first, second = (query["sql"] for query in queries)
     assert ("WHERE" in first, " >= " in second) == (False, True)
+
+
+def test_rows_that_drop_out_meanwhile_are_left_out_and_no_other() -> None:
+    payments = PaymentFactory.create_batch(6)
+    keys = []
+    for pk in iterate_keys(Payment.objects.filter(status="pending"), size=2):
+        keys.append(pk)
+        # What is read before its turn comes is what a batch has read already.
+        Payment.objects.filter(pk__in=[pk, payments[4].pk]).update(status="canceled")
+    assert keys == [each.pk for each in payments if each != payments[4]]

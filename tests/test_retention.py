@@ -1,25 +1,19 @@
-"""Deleting what is past its time, and forgetting a person while the books are kept."""
+"""Forgetting a person while the books are kept."""
 
 from __future__ import annotations
 
-import datetime as dt
-import io
-from collections.abc import Callable
-from typing import Any
+import uuid
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.utils import timezone
 
-from octo_stripe_gateway.exceptions import ConfigurationError
-from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.testing.factories import (
-    PaymentFactory,
-    StripeRequestFactory,
-    WebhookEventFactory,
-)
-from tests.support.api import GatewayApi
+from octo_stripe_gateway import services
+from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.services.ledger import saving_changes
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.support.api import GatewayApi, When
+from tests.support.objects import read_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -43,14 +37,65 @@ def paid(api: GatewayApi, stripe: StripeEmulator) -> Payment:
 
 
 def describe() -> str:
-    return str([*Payment.objects.all().values(), *WebhookEvent.objects.all().values()])  # type: ignore[misc]
+    return str([read_rows(model) for model in apps.get_app_config("octo_stripe_gateway").get_models()])
 
 
 def test_nothing_of_the_person_is_left(paid: Payment) -> None:
-    assert PERSON in describe()
+    with services.lock_payment(paid) as locked, saving_changes(locked):
+        locked.reject(f"{PERSON} has booked twice.")
+    services.settle_attention(paid, reason=f"{PERSON} has called.")
+    PaymentChange.objects.update(delivery_error=f"ValueError: {PERSON}")
+    assert describe().count(PERSON) > 8
     call_command("erase_payment_data", str(paid.uuid))
     assert PERSON not in describe()
     assert "ada@example.com" not in describe()
+
+
+def test_rejected_payment_stays_rejected(paid: Payment) -> None:
+    with services.lock_payment(paid) as locked, saving_changes(locked):
+        locked.reject(f"{PERSON} has booked twice.")
+    services.erase_personal_data(paid)
+    paid.refresh_from_db()
+    assert (paid.status, paid.needs_reversal) == ("failed", True)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_request_without_an_answer_has_to_be_answered_first(
+    when: When, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents$", when=when))
+    payment_uuid = str(uuid.uuid4())
+    body = {"uuid": payment_uuid, "amount": 2000, "description": PERSON, "metadata": {"guest": PERSON}}
+    assert api.create(body).status_code == 503
+    before = describe()
+    with pytest.raises(CommandError, match=payment_uuid):
+        call_command("erase_payment_data", payment_uuid)
+    assert describe() == before
+
+    # A repeat asks the same, which would not be so with parameters that are gone.
+    assert api.create(body).status_code == 201
+    assert len(stripe.payment_intents) == 1
+    call_command("erase_payment_data", payment_uuid)
+    assert PERSON not in describe()
+
+
+def test_others_are_erased_where_one_has_to_wait(
+    paid: Payment, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents$"))
+    body = {"uuid": str(uuid.uuid4()), "amount": 2000, "description": "Charles Babbage"}
+    assert api.create(body).status_code == 503
+    with pytest.raises(CommandError, match="1 payments erased"):
+        call_command("erase_payment_data", str(body["uuid"]), str(paid.uuid))
+    assert PERSON not in describe()
+    assert "Babbage" in describe()
+
+
+def test_request_still_names_its_row(paid: Payment) -> None:
+    services.erase_personal_data(paid)
+    (creation,) = StripeRequest.objects.filter(kind="create")
+    assert creation.parameters["metadata"] == {"octo_payment": str(paid.uuid)}
+    assert creation.parameters["amount"] == 2000
 
 
 def test_what_is_none_of_our_business_is_not_kept_at_all(paid: Payment) -> None:
@@ -72,92 +117,3 @@ def test_nothing_is_changed_where_one_of_them_is_unknown(paid: Payment) -> None:
     with pytest.raises(CommandError, match="999"):
         call_command("erase_payment_data", str(paid.pk), "999")
     assert PERSON in describe()
-
-
-DAY = dt.timedelta(days=1)
-NOW = timezone.now()
-
-
-def prune(*options: str) -> list[str]:
-    out = io.StringIO()
-    call_command("prune_records", *options, stdout=out)
-    return out.getvalue().splitlines()
-
-
-def make_key(*, days: int, payment: Payment | None = None) -> IdempotencyKey:
-    """Make a caller's key of that age, of a payment that is paid."""
-    payment = payment or PaymentFactory.create(paid=True)
-    key = IdempotencyKey.objects.create(key=str(payment.uuid), payment=payment)
-    IdempotencyKey.objects.filter(pk=key.pk).update(created_at=NOW - days * DAY)
-    return key
-
-
-def make_change(*, days: int, deliver_at: dt.datetime | None = None, **traits: bool) -> PaymentChange:
-    """Make a change of that age, of a payment of its own."""
-    payment = PaymentFactory.create(**traits)
-    change = PaymentChange.objects.create(
-        payment=payment, source="webhook", changes={}, deliver_at=deliver_at
-    )
-    PaymentChange.objects.filter(pk=change.pk).update(created_at=NOW - days * DAY)
-    return change
-
-
-def test_pruning_keeps_keys_and_changes_unless_told() -> None:
-    make_key(days=10_000)
-    make_change(days=10_000, paid=True)
-    assert prune() == ["0 events deleted"]
-    assert (IdempotencyKey.objects.count(), PaymentChange.objects.count()) == (1, 1)
-
-
-@pytest.mark.parametrize("batch_size", ["1", "2", "1000"])
-def test_pruning_deletes_old_keys(batch_size: str, configure: Callable[..., None]) -> None:
-    configure(IDEMPOTENCY_KEY_DAYS=30)
-    old = [make_key(days=31) for _each in range(3)]
-    unanswered = make_key(days=31)
-    StripeRequestFactory.create(payment=unanswered.payment)
-    kept = [unanswered, make_key(days=29)]
-    assert prune("--batch-size", batch_size) == ["0 events deleted", "3 idempotency keys deleted"]
-    assert [*IdempotencyKey.objects.order_by("pk")] == kept
-    assert Payment.objects.filter(pk=old[0].payment_id).exists()
-    assert prune("--key-days", "28")[1] == "1 idempotency keys deleted"
-    assert [*IdempotencyKey.objects.all()] == [unanswered]
-
-
-@pytest.mark.parametrize("batch_size", ["1", "2", "1000"])
-def test_pruning_deletes_the_journal_of_settled_payments(batch_size: str) -> None:
-    for traits in ({"paid": True}, {"canceled": True}, {"refunded": True}):
-        make_change(days=31, **traits)
-    kept = [
-        make_change(days=31),
-        make_change(days=31, authorized=True),
-        make_change(days=31, paid=True, deliver_at=NOW),
-        make_change(days=29, paid=True),
-    ]
-    assert prune("--change-days", "30", "--batch-size", batch_size) == [
-        "0 events deleted",
-        "3 changes deleted",
-    ]
-    assert [*PaymentChange.objects.order_by("pk")] == kept
-
-
-def test_pruning_deletes_old_events_as_the_command_for_events_does() -> None:
-    WebhookEventFactory.create(processed=True)
-    waiting = WebhookEventFactory.create(failed=True)
-    WebhookEvent.objects.update(received_at=NOW - 91 * DAY)
-    assert prune("--event-days", "92") == ["0 events deleted"]
-    assert prune() == ["1 events deleted"]
-    assert [*WebhookEvent.objects.all()] == [waiting]
-
-
-def test_age_that_is_none_is_refused() -> None:
-    with pytest.raises(CommandError, match="negative"):
-        prune("--event-days", "-1")
-
-
-@pytest.mark.parametrize("days", [0, -1, True, "30", 1.5])
-def test_setting_that_is_no_number_of_days_deletes_nothing(days: Any, configure: Callable[..., None]) -> None:
-    configure(IDEMPOTENCY_KEY_DAYS=days)
-    make_key(days=10_000)
-    with pytest.raises(ConfigurationError, match="IDEMPOTENCY_KEY_DAYS"):
-        prune()
-    assert IdempotencyKey.objects.count() == 1
