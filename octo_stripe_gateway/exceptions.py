@@ -32,6 +32,10 @@ class SignatureError(BadRequestError):
     """An event is not signed by Stripe, or was signed too long ago."""
 
 
+class EnvironmentMismatchError(BadRequestError):
+    """A request means a test sale and the account is live, or the other way round."""
+
+
 class GatewayMismatchError(BadRequestError):
     """A confirmation names another payment gateway."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.apps import apps
@@ -17,6 +18,7 @@ from rest_framework import serializers
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.models import Payment, PricedPayable, Refund, is_uuid
+from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEY
 from octo_stripe_gateway.stripe_client import get_publishable_key
 
@@ -32,6 +34,7 @@ STATUSES = {
 METADATA_KEYS = 49  # Stripe takes 50, and one of them is ours.
 METADATA_KEY_LENGTH = 40
 METADATA_VALUE_LENGTH = 500
+LONGEST_NAME_SHOWN = 64
 
 
 class AmountField(serializers.IntegerField):
@@ -50,12 +53,16 @@ class AmountField(serializers.IntegerField):
 
 
 class TextField(serializers.CharField):
-    """A JSON string; numbers do not stand for one."""
+    """A JSON string; numbers do not stand for one, and a client secret is kept nowhere."""
+
+    default_error_messages = {"secret": _("A client secret may not be sent here.")}
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text, stripped."""
         if not isinstance(data, str):
             self.fail("invalid")
+        if WHOLE_CLIENT_SECRET.search(data):
+            self.fail("secret")
         return super().to_internal_value(data)
 
 
@@ -106,6 +113,13 @@ class MetadataField(serializers.DictField):
         return metadata
 
 
+def check_names(data: Any, *, known: Collection[str]) -> None:
+    """Raise ValidationError for the first name in an object that isn't known."""
+    unknown = next((name for name in data if name not in known), None) if isinstance(data, Mapping) else None
+    if unknown is not None:
+        raise serializers.ValidationError({unknown[:LONGEST_NAME_SHOWN]: _("This field is not known.")})
+
+
 class PayableField(serializers.Field[Model, Any, Any, Any]):
     """A `{type, id}` that names an object of a model in the setting `PAYABLES`."""
 
@@ -119,10 +133,11 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
         """Return the host's object."""
         if not isinstance(data, dict) or type(data.get("id")) not in {int, str}:
             self.fail("invalid")
+        check_names(data, known={"type", "id"})
         label = gateway_settings.payables.get(TextField().run_validation(data.get("type")))
         if label is None:
             self.fail("unknown_type")
-        key = TextField(trim_whitespace=False).run_validation(str(data["id"]))
+        key = TextField(max_length=255, trim_whitespace=False).run_validation(str(data["id"]))
         try:
             payable: Model = apps.get_model(label)._default_manager.get(pk=key)
         except (ObjectDoesNotExist, ValueError, ValidationError, OverflowError):
@@ -134,7 +149,16 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
         return {"type": get_payable_name(value._meta.label), "id": str(value.pk)}
 
 
-class CreatePaymentSerializer(serializers.Serializer[Any]):
+class RequestSerializer(serializers.Serializer[Any]):
+    """A body, each of whose fields is known."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the checked fields; an unknown one is an error that names it."""
+        check_names(data, known=self.fields)
+        return super().to_internal_value(data)
+
+
+class CreatePaymentSerializer(RequestSerializer):
     """The body of `POST /payments`."""
 
     amount = AmountField(required=False)
@@ -157,14 +181,14 @@ class CreatePaymentSerializer(serializers.Serializer[Any]):
         return attrs
 
 
-class RefundPaymentSerializer(serializers.Serializer[Any]):
+class RefundPaymentSerializer(RequestSerializer):
     """The body of `POST /payments/:id/refund`; without an amount all that is left is refunded."""
 
     amount = AmountField(required=False)
     reason = serializers.ChoiceField(Refund.Reason.choices, required=False)
 
 
-class CapturePaymentSerializer(serializers.Serializer[Any]):
+class CapturePaymentSerializer(RequestSerializer):
     """The body of `POST /payments/:id/capture`; without an amount all of it is captured."""
 
     amount = AmountField(required=False)
@@ -185,6 +209,7 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "gateway": "stripe",
             "stripe_payment_intent_id": instance.stripe_payment_intent_id,
             "publishable_key": get_publishable_key(instance) or None,
+            "stripe_account": instance.stripe_account or None,
             "amount_received": instance.amount_received,
             "total_refunded": instance.amount_refunded,
             "refund": self.get_refund(instance),

@@ -6,6 +6,7 @@ import datetime as dt
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from tourshop.models import Booking
 
@@ -23,7 +24,7 @@ class BookingForm(forms.ModelForm):  # type: ignore[type-arg]
         """Insist on a day that is still to come, and not too far off."""
         date: dt.date = self.cleaned_data["date"]
         if not timezone.localdate() <= date <= timezone.localdate() + LONGEST_AHEAD:
-            raise forms.ValidationError("Choose a day from today up to a year ahead.")
+            raise forms.ValidationError(_("Choose a day from today up to a year ahead."))
         return date
 
     def book(self, visitor: str) -> Booking:

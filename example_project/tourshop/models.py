@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.crypto import get_random_string
+from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.models import Payment, PaymentRelation
@@ -72,4 +73,4 @@ class Booking(models.Model):
         """Confirm the booking, or refuse money that it doesn't wait for: it is paid already, or given up."""
         waiting = Booking.objects.filter(pk=self.pk, status=self.Status.PENDING)
         if not waiting.update(status=self.Status.CONFIRMED):
-            raise PaymentRejectedError("This booking is not waiting for a payment.")
+            raise PaymentRejectedError(_("This booking is not waiting for a payment."))

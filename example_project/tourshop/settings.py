@@ -21,6 +21,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -46,6 +47,9 @@ STATIC_URL = "static/"
 # manage.py names a PostgreSQL; SQLite is for the tests, where there is one visitor at a time.
 DATABASES = {"default": dj_database_url.config(default="sqlite://:memory:")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+# The page is in the browser's language where it is one of these.
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 USE_TZ = True
 TIME_ZONE = "UTC"
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils import timezone
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 from rest_framework.exceptions import ValidationError
 
@@ -21,13 +23,25 @@ from octo_stripe_gateway.views import PaymentViewSet
 from tourshop.auth import Visitor, find_visitor
 from tourshop.forms import BookingForm
 from tourshop.models import Booking, Tour
+from tourshop.prices import format_price
 
-STRIPE_JS = "https://js.stripe.com/clover/stripe.js"
+STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
+# What Stripe.js loads and calls: https://docs.stripe.com/security/guide#content-security-policy
+STRIPE_SOURCES = (
+    "https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com https://api.stripe.com"
+)
 TEST_CARDS = [
-    ("4242 4242 4242 4242", "Pays"),
-    ("4000 0000 0000 0002", "Is declined"),
-    ("4000 0025 0000 3155", "Asks for authentication"),
+    ("4242 4242 4242 4242", gettext_lazy("Pays")),
+    ("4000 0000 0000 0002", gettext_lazy("Is declined")),
+    ("4000 0025 0000 3155", gettext_lazy("Asks for authentication")),
 ]
+STATUS_TEXTS = {
+    Booking.Status.PENDING: gettext_lazy("To be paid"),
+    Booking.Status.CONFIRMED: gettext_lazy("Confirmed"),
+    Booking.Status.CANCELLED: gettext_lazy("Cancelled"),
+}
+# Stripe: five to ten business days.
+REFUND_ARRIVES = dt.timedelta(days=14)
 
 
 class BookingPaymentViewSet(PaymentViewSet):
@@ -45,9 +59,9 @@ class BookingPaymentViewSet(PaymentViewSet):
         if isinstance(self.request.user, Visitor):
             booking = parameters.get("payable")
             if not isinstance(booking, Booking) or booking.visitor != self.request.user.pk:
-                raise ValidationError({"payable": "A booking of yours is required."})
+                raise ValidationError({"payable": _("A booking of yours is required.")})
             if booking.status != Booking.Status.PENDING:
-                raise UnprocessableError("This booking is not waiting for a payment.")
+                raise UnprocessableError(_("This booking is not waiting for a payment."))
             # Money that is only held would confirm the booking too.
             parameters["capture_method"] = Payment.CaptureMethod.AUTOMATIC
         return super().get_create_parameters(parameters)
@@ -57,16 +71,43 @@ class BookingPaymentViewSet(PaymentViewSet):
 def page(request: HttpRequest) -> HttpResponse:
     """Show the shop's only page."""
     mode = get_mode()
-    emulator_js = f"{gateway_settings.stripe_api_base}/stripe.js"
+    tours = [present(tour) for tour in Tour.objects.all()]
     context = {
         "mode": mode,
-        "stripe_js": emulator_js if mode == "emulator" else STRIPE_JS,
-        "tours": [(tour, get_precision(tour.currency)) for tour in Tour.objects.all()],
+        "stripe_js": f"{gateway_settings.stripe_api_base}/stripe.js" if mode == "emulator" else STRIPE_JS,
+        "booking": request.GET.get("booking"),
+        "tours": tours,
+        "total": format_price(2 * tours[0]["price"], currency=tours[0]["currency"]) if tours else "",
         "test_cards": TEST_CARDS,
         "today": timezone.localdate(),
         "next_week": timezone.localdate() + dt.timedelta(days=7),
     }
-    return render(request, "tourshop/page.html", context)
+    response = render(request, "tourshop/page.html", context)
+    response.headers["Content-Security-Policy"] = get_content_policy(mode)
+    return response
+
+
+def get_content_policy(mode: str) -> str:
+    """Return the Content-Security-Policy of a page with a payment on it: nothing inline, and Stripe."""
+    stripe = gateway_settings.stripe_api_base if mode == "emulator" else STRIPE_SOURCES
+    sources = f"'self' {stripe}"
+    return (
+        f"default-src 'none'; script-src {sources}; frame-src {sources}; connect-src {sources};"
+        " style-src 'self'; img-src data: https://*.stripe.com; base-uri 'none'; form-action 'self'"
+    )
+
+
+def present(tour: Tour) -> dict[str, Any]:
+    """Return what the page shows of a tour."""
+    return {
+        "pk": tour.pk,
+        "name": _(tour.name),
+        "description": _(tour.description),
+        "price": tour.price,
+        "currency": tour.currency,
+        "precision": get_precision(tour.currency),
+        "money": format_price(tour.price, currency=tour.currency),
+    }
 
 
 @require_http_methods(["GET", "POST"])
@@ -86,7 +127,7 @@ def create_booking(request: HttpRequest) -> HttpResponse:
     except ValueError:
         chosen = None
     if not isinstance(chosen, dict):
-        return refuse("The body is not a JSON object.")
+        return refuse(_("The body is not a JSON object."))
     form = BookingForm(chosen)
     if not form.is_valid():
         return refuse(" ".join(str(message) for messages in form.errors.values() for message in messages))
@@ -97,18 +138,29 @@ def create_booking(request: HttpRequest) -> HttpResponse:
 def describe(booking: Booking) -> dict[str, Any]:
     """Return what the page shows of a booking."""
     payment = booking.payments.order_by("-pk").first()
+    refunded = payment.amount_refunded if payment else 0
     return {
         "reference": booking.reference,
-        "tour": booking.tour.name,
+        "tour": _(booking.tour.name),
         "people": booking.people,
         "date": booking.date,
+        "day": formats.date_format(booking.date, _("l, j F Y")),
         "status": booking.status,
+        "statusText": STATUS_TEXTS[Booking.Status(booking.status)],
         "amount": booking.amount,
         "currency": booking.currency,
-        "currencyPrecision": get_precision(booking.currency),
+        "total": format_price(booking.amount, currency=booking.currency),
         "payment": payment and payment.uuid,
-        "totalRefunded": payment.amount_refunded if payment else 0,
+        "totalRefunded": refunded,
+        "refunded": format_price(refunded, currency=booking.currency) if refunded else "",
+        "arrival": describe_arrival(payment) if payment and refunded else "",
     }
+
+
+def describe_arrival(payment: Payment) -> str:
+    """Say when the money that went back is the customer's again."""
+    latest = timezone.localdate(payment.refunded_at or timezone.now()) + REFUND_ARRIVES
+    return _("by %(date)s") % {"date": formats.date_format(latest, _("j F Y"))}
 
 
 def refuse(message: str) -> HttpResponse:

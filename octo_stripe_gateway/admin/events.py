@@ -40,8 +40,8 @@ from octo_stripe_gateway.admin.operations import ConfirmationForm, ReprocessOper
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.admin.search import find_events, is_row_id
 from octo_stripe_gateway.exceptions import GatewayError
-from octo_stripe_gateway.inbox import redact
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.redaction import redact
 from octo_stripe_gateway.services import ANYONE, acting
 
 # What one request can do in time; `process_webhook_events` does any number.

@@ -58,6 +58,14 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
         return payment
 
+    def owned_by(self, owner: str) -> Self:
+        """Return the owner's payments."""
+        return self.filter(owner=owner)
+
+    def includes(self, payment: Payment) -> bool:
+        """Tell whether a payment is one of these."""
+        return self.filter(pk=payment.pk).exists()
+
     def unsettled(self) -> Self:
         """Return payments that Stripe may change, or may have changed, without the row knowing."""
         return self.filter(next_check_at__isnull=False)
@@ -312,7 +320,9 @@ class Payment(models.Model):
     @property
     def is_settled(self) -> bool:
         """Tell whether Stripe is not expected to change anything, so that nobody needs to ask."""
-        if self.amount_reserved or self.open_refunds or self.needs_reversal or self.needs_acceptance:
+        if self.amount_reserved or self.open_refunds or self.disputed:
+            return False
+        if self.needs_reversal or self.needs_acceptance:
             return False
         never_created = not self.stripe_payment_intent_id and self.status == self.Status.FAILED
         return never_created or self.intent_status in {"succeeded", "canceled"}

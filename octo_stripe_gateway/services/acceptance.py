@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -11,11 +12,11 @@ from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.models import AuthorizedPayable, CompletedPayable, Payment, PricedPayable
 
 
-def ask_host(payment: Payment, *, save: Callable[[], None]) -> str:
+def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]) -> str:
     """Return why the host rejects the payment, empty where it accepts.
 
     The hook runs when the money is received; a hold has a hook of its own. What is known so far is saved
-    before, so that nothing the hook does to the payment can undo it.
+    before, and protected from what the hook does to the payment.
     """
     if payment.payable_type_id is None:
         return ""
@@ -29,9 +30,8 @@ def ask_host(payment: Payment, *, save: Callable[[], None]) -> str:
     hook = _get_hook(payment, payable)
     if hook is None:
         return ""
-    save()
     try:
-        with transaction.atomic(using=Payment.ledger.database):
+        with protected(), transaction.atomic(using=Payment.ledger.database):
             hook(payment)
     except PaymentRejectedError as error:
         return str(error) or _("The payment was rejected.")
@@ -39,14 +39,12 @@ def ask_host(payment: Payment, *, save: Callable[[], None]) -> str:
 
 
 def _check_price(payment: Payment, payable: PricedPayable) -> str:
+    if payment.amount_received < payment.amount:
+        return _("Less than the price was received.")
     price, currency = payable.get_payment_amount()
-    if (payment.amount_received, payment.currency) == (price, currency.lower()):
-        return ""
-    return (
-        _("The price has changed.")
-        if payment.amount_received == payment.amount
-        else _("It is not the price.")
-    )
+    if (payment.amount, payment.currency) != (price, currency.lower()):
+        return _("The price has changed.")
+    return ""
 
 
 def _get_hook(payment: Payment, payable: object) -> Callable[[Payment], None] | None:

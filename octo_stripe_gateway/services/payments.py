@@ -12,8 +12,9 @@ from django.db.models import Model
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
-from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.conf import choose_account, gateway_settings
 from octo_stripe_gateway.currencies import check_amount
+from octo_stripe_gateway.environments import check_livemode
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     IdempotencyError,
@@ -72,13 +73,15 @@ def create_payment(
     reseller_reference: str = "",
     stripe_params: Mapping[str, Any] | None = None,
     stripe_account: str = "",
+    livemode: bool | None = None,
     caller: Caller = ANYONE,
 ) -> CreatedPayment:
     """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
 
     A payable that says its price sets amount and currency. `stripe_params` go to Stripe as they are, but for
-    what the ledger decides. Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, and
-    ValueError where the payable is not saved.
+    what the ledger decides. `livemode` insists on real money, or on none. Raises BadRequestError,
+    EnvironmentMismatchError, UnprocessableError, IdempotencyError, StripeError, and ValueError where the
+    payable is not saved.
     """
     amount, currency = _get_price(amount, currency=currency, payable=payable)
     _check_capture_method(capture_method, payable=payable)
@@ -93,10 +96,11 @@ def create_payment(
         stripe_account=stripe_account,
         owner=caller.owner,
     )
-    account = stripe_client.get_account(payment)
-    payment.stripe_account, payment.livemode = account.stripe_account, account.livemode
-    parameters = _get_intent_parameters(payment, extra=stripe_params or {})
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
+    payment.account, payment.stripe_account = choose_account(payment)
+    payment.livemode = stripe_client.get_account(payment).livemode
+    check_livemode(livemode, livemode=payment.livemode)
+    parameters = _get_intent_parameters(payment, extra=stripe_params or {})
     payment, request = _reserve_payment(payment, parameters=parameters, caller=caller)
     return _obtain_secret(payment, request)
 
@@ -192,7 +196,7 @@ def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
-    # A price that the host has changed since makes no other request of it.
+    # Neither a price nor a choice of account that the host has changed since makes it another request.
     priced = isinstance(payment.payable, PricedPayable)
     request = {
         "uuid": uuid,

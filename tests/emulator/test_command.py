@@ -10,6 +10,7 @@ import pytest
 import requests
 from django.core.management import CommandError, call_command
 
+from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET
 from octo_stripe_gateway.management.commands import stripe_emulator
 from octo_stripe_gateway.testing import emulator
 
@@ -34,9 +35,15 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[emulator.StripeEmulator]:
     return started
 
 
+@pytest.fixture(autouse=True)
+def debug(settings: Any) -> None:
+    settings.DEBUG = True
+    settings.OCTO_STRIPE_GATEWAY = {}
+
+
 def run(**options: Any) -> str:
     output = io.StringIO()
-    call_command("stripe_emulator", stdout=output, port=0, **options)
+    call_command("stripe_emulator", stdout=output, port=0, no_color=True, **options)
     return output.getvalue()
 
 
@@ -45,30 +52,48 @@ def test_it_runs_until_it_is_interrupted(started: list[emulator.StripeEmulator])
     assert "Stripe emulator at http://127.0.0.1:" in output
     assert "http://127.0.0.1:8000/bookings/webhooks" in output
     assert "4242424242424242" in output
+    assert "refuse its events" not in output
     assert output.endswith("Stopped.\n")
     with pytest.raises(RuntimeError, match="isn't running"):
         _ = started[0].url
 
 
+def test_it_refuses_to_run_where_debug_is_off(started: list[emulator.StripeEmulator], settings: Any) -> None:
+    settings.DEBUG = False
+    with pytest.raises(CommandError, match="--without-debug"):
+        run()
+    assert started == []
+    run(without_debug=True)
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize(
-    ("configured", "option", "secret"),
+    ("configured", "option", "secret", "warns"),
     [
-        (["whsec_first", "whsec_second"], None, "whsec_first"),
-        (["whsec_first"], "whsec_given", "whsec_given"),
-        ([], None, "whsec_test"),
+        (["whsec_real"], {}, BUILT_IN_WEBHOOK_SECRET, True),
+        (["whsec_mine"], {"webhook_secret": "whsec_mine"}, "whsec_mine", False),
+        ([], {"webhook_secret": "whsec_mine"}, "whsec_mine", True),
+        ([], {}, BUILT_IN_WEBHOOK_SECRET, False),
     ],
 )
-def test_it_signs_with_the_secret_that_the_project_expects(
+def test_it_never_signs_with_the_project_s_secret_unasked(
     started: list[emulator.StripeEmulator],
     settings: Any,
     configured: list[str],
-    option: str | None,
+    option: dict[str, str],
     secret: str,
+    warns: bool,
 ) -> None:
-    settings.DEBUG = False
     settings.OCTO_STRIPE_GATEWAY = {"STRIPE_WEBHOOK_SECRET": configured}
-    assert "nowhere" in run(webhook_url="", webhook_secret=option)
+    assert ("will refuse its events" in run(**option)) is warns
     assert started[0].webhook_secret == secret
+
+
+def test_its_events_may_go_nowhere(started: list[emulator.StripeEmulator], settings: Any) -> None:
+    settings.OCTO_STRIPE_GATEWAY = {"STRIPE_WEBHOOK_SECRET": "whsec_real"}
+    output = run(webhook_url="")
+    assert "nowhere" in output
+    assert "refuse its events" not in output
     assert started[0].webhook_url is None
 
 

@@ -103,6 +103,8 @@ def test_a_payment_is_commanded(command: Callable[..., Any], api: Any) -> None:
     assert settled["status"] == "failed"
     dispute = command(f"{path}/dispute", reason="fraudulent")
     assert command(f"/disputes/{dispute['id']}/close", won=False)["status"] == "lost"
+    held = api.payment_intents.create(params={**PAID, "capture_method": "manual"})
+    assert command(f"/payment_intents/{held.id}/expire")["cancellation_reason"] == "expired"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stripe as sdk
 
-from tests.support.browser import MARKS, open_browser
+from tests.support.browser import MARKS, open_browser, serve_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,10 +20,10 @@ pytestmark = MARKS
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Pay</title>
 <h1>Pay</h1><div id="element"></div><script src="%s/stripe.js"></script>"""
-SETUP = """([secret, type]) => {
+SETUP = """([secret, type, options]) => {
   window.secret = secret;
   window.stripe = Stripe("pk_test_x");
-  window.elements = stripe.elements({clientSecret: secret});
+  window.elements = stripe.elements({...(options?.mode ? {} : {clientSecret: secret}), ...options});
   window.element = elements.create(type);
   window.seen = [];
   for (const event of ["ready", "change", "focus", "blur", "loaderror"]) {
@@ -46,40 +45,24 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
-    document = (PAGE % stripe.url).encode()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            # Playwright evaluates; styles may not be inline.
-            self.send_header(
-                "Content-Security-Policy", f"style-src 'self'; script-src {stripe.url} 'unsafe-eval'"
-            )
-            self.end_headers()
-            self.wfile.write(document)
-
-        def log_message(self, *args: object) -> None:
-            """Write nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
+    # Playwright evaluates; styles may not be inline.
+    policy = f"style-src 'self'; script-src {stripe.url} 'unsafe-eval'"
     page = browser.new_page()
     page.set_default_timeout(5000)
-    page.goto(f"http://127.0.0.1:{server.server_port}/shop?tour=1")
-    yield page
-    page.close()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_page(PAGE % stripe.url, policy=policy) as url:
+        page.goto(f"{url}shop?tour=1")
+        yield page
+        page.close()
 
 
 @pytest.fixture
 def mount(page: Page, api: Any) -> Callable[..., str]:
-    def mount(kind: str = "payment") -> str:
-        intent = api.payment_intents.create(params={"amount": 2000, "currency": "eur"})
-        page.evaluate(SETUP, [intent.client_secret, kind])
+    def mount(kind: str = "payment", *, currency: str = "eur", **options: Any) -> str:
+        automatic = {"enabled": True}
+        params = {"amount": 2000, "currency": currency, "automatic_payment_methods": automatic}
+        intent = api.payment_intents.create(params=params)
+        deferred = {"currency": currency} if "mode" in options else {}
+        page.evaluate(SETUP, [intent.client_secret, kind, deferred | options])
         page.wait_for_function("seen.some(([event]) => event === 'ready')")
         return str(intent.id)
 
@@ -153,7 +136,9 @@ def test_the_browser_returns_with_the_result_when_it_is_told_to_redirect(
 ) -> None:
     intent_id = mount()
     fill(page, "4242424242424242")
-    page.evaluate("() => { stripe.confirmPayment({elements, confirmParams: {return_url: '/done?a=b'}}); }")
+    page.evaluate("""() => {
+      stripe.confirmPayment({elements, confirmParams: {return_url: `${location.origin}/done?a=b`}});
+    }""")
     page.wait_for_url(f"**/done?a=b&payment_intent={intent_id}&*redirect_status=succeeded")
 
 
@@ -210,9 +195,213 @@ def test_a_secret_that_is_wrong_is_a_load_error(page: Page, mount: Callable[...,
     page.wait_for_function("seen.some(([event]) => event === 'loaderror')")
 
 
-def test_a_secret_key_is_refused_in_the_browser(page: Page) -> None:
-    message = page.evaluate("() => { try { Stripe('sk_test_x'); } catch (e) { return e.name; } }")
-    assert message == "IntegrationError"
+def thrown(page: Page, script: str) -> str:
+    """Run code that is wrong, and return what Stripe.js throws at it."""
+    told = page.evaluate(
+        f"async () => {{ try {{ {script} }} catch (e) {{ return `${{e.name}}: ${{e.message}}`; }} }}"
+    )
+    assert told is not None
+    return str(told)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("Stripe('')", "Please call Stripe() with your publishable key. You used an empty string."),
+        ("Stripe('sk_test_x')", "You should not use your secret key with Stripe.js."),
+        (
+            "Stripe('pk_test_x').elements({clientSecret: 'pi_1'})",
+            "Invalid value for elements(): clientSecret should be a client secret of the form ${id}_secret_$",
+        ),
+        (
+            "Stripe('pk_test_x').elements().create('payment')",
+            "In order to create a payment element, you must pass a clientSecret or mode when creating the El",
+        ),
+        ("await Stripe('pk_test_x').createToken()", "has no createToken()"),
+        (
+            "await Stripe('pk_test_x').confirmCardPayment('pi_1', {payment_method: 'pm_card_visa'})",
+            "Invalid value for stripe.confirmCardPayment intent secret: value should be a client secret of ",
+        ),
+    ],
+)
+def test_a_mistake_is_thrown_in_stripe_s_words(page: Page, script: str, words: str) -> None:
+    told = thrown(page, script)
+    assert told.startswith("IntegrationError: ")
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("elements.create('payment')", "Can only create one Element of type payment"),
+        (
+            "element.mount('#nowhere')",
+            "The selector you specified (#nowhere) applies to no DOM elements that are currently on the pag",
+        ),
+        ("element.destroy(); element.mount('#element')", "This Element has already been destroyed."),
+        (
+            "element.unmount(); await stripe.confirmPayment({elements, redirect: 'if_required'})",
+            "Invalid value for stripe.confirmPayment(): elements should have a mounted Payment Element or",
+        ),
+        (
+            "await stripe.confirmPayment({elements})",
+            "stripe.confirmPayment(): the `confirmParams.return_url` argument is required unless passing",
+        ),
+        (
+            "await stripe.confirmPayment({elements, redirect: 'if_required'})",
+            "stripe.confirmPayment(): the `confirmParams.return_url` argument is required when using auto",
+        ),
+        (
+            "element.mount('#element'); element._ready = false; await elements.submit()",
+            "We could not retrieve data from the specified Element.",
+        ),
+    ],
+)
+def test_a_mistake_with_an_element_is_thrown_in_stripe_s_words(
+    page: Page, mount: Callable[..., str], script: str, words: str
+) -> None:
+    mount()
+    told = thrown(page, script)
+    assert told.startswith("IntegrationError: ")
+    assert words in told
+
+
+def test_a_return_url_that_is_none_is_an_error(page: Page, mount: Callable[..., str]) -> None:
+    mount()
+    script = "() => stripe.confirmPayment({elements, confirmParams: {return_url: '/done'}})"
+    error = page.evaluate(script)["error"]
+    assert (error["code"], error["message"]) == ("url_invalid", "Not a valid URL")
+
+
+CONFIRM_DEFERRED = """() => stripe.confirmPayment({elements, clientSecret: secret, redirect: "if_required",
+  confirmParams: {return_url: location.href}})"""
+
+
+def test_elements_made_before_the_intent_pay_it(page: Page, mount: Callable[..., str]) -> None:
+    mount(mode="payment", amount=2000)
+    fill(page, "4242424242424242")
+    assert page.evaluate("() => elements.submit()") == {"selectedPaymentMethod": "card"}
+    assert page.evaluate(CONFIRM_DEFERRED)["paymentIntent"]["status"] == "succeeded"
+
+
+def test_elements_made_before_the_intent_must_be_submitted(page: Page, mount: Callable[..., str]) -> None:
+    mount(mode="payment", amount=2000)
+    fill(page, "4242424242424242")
+    words = (
+        "elements.submit() must be called before stripe.confirmPayment(). Call elements.submit() as soon as"
+    )
+    assert words in thrown(page, f"await ({CONFIRM_DEFERRED})()")
+    words = "You must pass in a clientSecret when calling stripe.confirmPayment()."
+    assert words in thrown(page, "await elements.submit(); await stripe.confirmPayment({elements})")
+
+
+def test_elements_of_another_amount_do_not_pay(
+    page: Page, mount: Callable[..., str], stripe: StripeEmulator
+) -> None:
+    intent_id = mount(mode="payment", amount=1000)
+    fill(page, "4242424242424242")
+    page.evaluate("() => elements.submit()")
+    error = page.evaluate(CONFIRM_DEFERRED)["error"]
+    assert error["type"] == "invalid_request_error"
+    assert "The provided amount (1000) does not match the expected amount (2000)." in error["message"]
+    assert stripe.payment_intents[intent_id]["status"] == "requires_payment_method"
+
+
+def test_an_element_is_found_by_type_and_by_react_s_component(page: Page, mount: Callable[..., str]) -> None:
+    mount()
+    assert page.evaluate("() => elements.getElement('payment') === element")
+    assert page.evaluate("() => elements.getElement({__elementType: 'payment'}) === element")
+    assert page.evaluate("() => elements.getElement('card')") is None
+
+
+def test_the_field_that_was_declined_is_marked(page: Page, mount: Callable[..., str]) -> None:
+    mount()
+    fill(page, "4000000000000127")
+    assert page.evaluate(CONFIRM_PAYMENT)["error"]["code"] == "incorrect_cvc"
+    marked = {name: page.get_by_label(name).get_attribute("aria-invalid") for name in ("Card number", "CVC")}
+    assert marked == {"Card number": "false", "CVC": "true"}
+    page.get_by_label("CVC").press_sequentially("1")
+    assert page.get_by_label("CVC").get_attribute("aria-invalid") == "false"
+
+
+def test_a_bank_account_is_processing_for_a_while(
+    page: Page, mount: Callable[..., str], stripe: StripeEmulator
+) -> None:
+    intent_id = mount(currency="usd")
+    page.get_by_label("US bank account").check()
+    assert page.evaluate(CONFIRM_PAYMENT)["paymentIntent"]["status"] == "processing"
+    stripe.settle(intent_id)
+    assert (
+        page.evaluate("() => stripe.retrievePaymentIntent(secret)")["paymentIntent"]["status"] == "succeeded"
+    )
+
+
+def test_a_wallet_pays_within_its_confirm_event(page: Page, mount: Callable[..., str]) -> None:
+    mount("expressCheckout")
+    assert page.evaluate("seen[0][1].availablePaymentMethods.googlePay") is True
+    words = (
+        'Element confirming payment is "expressCheckout", but stripe.confirmPayment() was not called within'
+    )
+    assert words in thrown(page, f"await ({CONFIRM_PAYMENT})()")
+    page.evaluate(f"""() => {{
+      window.result = new Promise((done) => element.on("confirm", () => done(({CONFIRM_PAYMENT})())));
+    }}""")
+    page.get_by_role("button", name="Test wallet").click()
+    assert page.evaluate("result")["paymentIntent"]["status"] == "succeeded"
+
+
+def test_split_card_fields_pay_together(page: Page, mount: Callable[..., str]) -> None:
+    mount("cardNumber")
+    page.evaluate("""() => {
+      for (const type of ["cardExpiry", "cardCvc"]) {
+        const place = document.body.appendChild(document.createElement("div"));
+        elements.create(type).mount(place);
+      }
+    }""")
+    page.get_by_label("Card number").press_sequentially("4242424242424242")
+    assert page.evaluate(CONFIRM_CARD)["error"]["code"] == "incomplete_expiry"
+    page.get_by_label("Expiration date").press_sequentially("1234")
+    page.get_by_label("CVC").press_sequentially("123")
+    assert page.evaluate(CONFIRM_CARD)["paymentIntent"]["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("kind", ["linkAuthentication", "address"])
+def test_an_element_that_is_missing_says_so_and_leaves_the_page_at_work(
+    page: Page, mount: Callable[..., str], kind: str
+) -> None:
+    mount(kind)
+    page.get_by_text(f"has no {kind} element").wait_for()
+    page.evaluate("""() => {
+      window.payment = elements.create("payment");
+      payment.on("ready", () => seen.push(["payment ready"]));
+      payment.mount(document.body.appendChild(document.createElement("div")));
+    }""")
+    page.wait_for_function("seen.some(([event]) => event === 'payment ready')")
+    fill(page, "4242424242424242")
+    assert page.evaluate(CONFIRM_PAYMENT)["paymentIntent"]["status"] == "succeeded"
+
+
+def test_the_look_follows_what_the_page_changes(page: Page, mount: Callable[..., str]) -> None:
+    mount(appearance={"theme": "night", "variables": {"colorText": "#abcdef"}})
+    colour = "(part) => getComputedStyle(part).color"
+    field = page.get_by_label("Card number")
+    assert field.evaluate(colour) == "rgb(171, 205, 239)"
+    page.evaluate("() => elements.update({appearance: {theme: 'stripe'}})")
+    assert field.evaluate(colour) == "rgb(48, 49, 61)"
+
+
+def test_the_language_is_the_page_s(page: Page, mount: Callable[..., str]) -> None:
+    mount(locale="de")
+    page.get_by_label("Kartennummer").press_sequentially("4000000000000002")
+    page.get_by_label("Ablaufdatum").press_sequentially("1234")
+    page.get_by_label("Prüfziffer").press_sequentially("123")
+    assert page.evaluate(CONFIRM_PAYMENT)["error"]["message"] == "Ihre Karte wurde abgelehnt."
+    page.evaluate("() => elements.update({locale: 'en'})")
+    assert page.get_by_label("Card number").input_value() == "4000 0000 0000 0002"
+
+
+def test_the_release_is_that_of_the_sdk_s_api_version(page: Page) -> None:
+    assert page.evaluate("Stripe.version") == sdk.api_version.partition(".")[2]
 
 
 def test_an_emulator_that_is_gone_is_an_error_and_not_thrown(

@@ -101,12 +101,15 @@ def record_cards(recorder: Recorder) -> None:
 
 
 def record_holds(recorder: Recorder) -> None:
-    """Capture all, capture a part, cancel."""
+    """Capture all, capture a part, cancel, let expire."""
     steps: Any = (("capture", {}), ("capture", {"amount_to_capture": 1500}), ("cancel", {}))
     for step, params in steps:
         held = recorder.pay(capture_method="manual")
         ended = recorder.ask("POST", f"payment_intents/{held['id']}/{step}", **params)
         recorder.ask("GET", f"charges/{ended['latest_charge']}")
+    expired = recorder.pay(capture_method="manual")
+    recorder.stripe.expire(expired["id"])
+    recorder.ask("GET", f"payment_intents/{expired['id']}", expand=["latest_charge"])
 
 
 def record_debits(recorder: Recorder) -> None:

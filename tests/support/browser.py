@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,3 +38,30 @@ def open_browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@contextmanager
+def serve_page(document: str, *, policy: str = "", **files: str) -> Iterator[str]:
+    """Serve a page, and scripts by their names without the ending, on this machine; gives its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name, _dot, ending = self.path.partition("?")[0].strip("/").partition(".")
+            script = ending == "js"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/javascript" if script else "text/html; charset=utf-8")
+            if policy:
+                self.send_header("Content-Security-Policy", policy)
+            self.end_headers()
+            self.wfile.write((files.get(name, "") if script else document).encode())
+
+        def log_message(self, *args: object) -> None:
+            """Write nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()

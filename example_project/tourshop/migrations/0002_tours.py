@@ -1,11 +1,12 @@
 from typing import Any
 
 from django.db import migrations
+from django.utils.translation import gettext_noop as _
 
 TOURS = [
-    ("Old town on foot", "Two hours through the lanes, courtyards and market halls with a local guide.", 2450, "eur"),
-    ("Sunset sailing", "Three hours on a wooden sloop along the coast, with drinks on board.", 6900, "usd"),
-    ("Kyoto tea morning", "A tea garden at opening time and a lesson in whisking matcha.", 8200, "jpy"),
+    (_("Old town on foot"), _("Two hours through the lanes, courtyards and market halls with a local guide."), 2450, "eur"),
+    (_("Sunset sailing"), _("Three hours on a wooden sloop along the coast, with drinks on board."), 6900, "usd"),
+    (_("Kyoto tea morning"), _("A tea garden at opening time and a lesson in whisking matcha."), 8200, "jpy"),
 ]
 
 

@@ -7,9 +7,11 @@ import importlib.util
 import threading
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET, gateway_settings
+from octo_stripe_gateway.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -18,12 +20,27 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8421
 DEFAULT_WEBHOOK_URL = "http://127.0.0.1:8000/bookings/webhooks"
-DEFAULT_WEBHOOK_SECRET = "whsec_test"  # noqa: S105
+WITHOUT_DEBUG = (
+    "DEBUG is off. Whoever can reach the emulator can say that a payment is paid: run it here only to "
+    "develop or test, with --without-debug."
+)
+UNEXPECTED = (
+    "This project doesn't expect the emulator's webhook secret and will refuse its events. Give the project "
+    "one for tests as STRIPE_WEBHOOK_SECRET, and the same to --webhook-secret."
+)
 MISSING = "The emulator needs werkzeug: pip install 'octo-stripe-gateway[emulator]'"
 
 
 def wait_for_ctrl_c() -> None:
     threading.Event().wait()
+
+
+def is_expected(secret: str) -> bool:
+    """Return whether the project takes events that are signed with this secret, as far as can be told."""
+    try:
+        return secret in gateway_settings.stripe_webhook_secrets
+    except ConfigurationError:
+        return True
 
 
 class Command(BaseCommand):
@@ -35,11 +52,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=DEFAULT_PORT)
         parser.add_argument("--webhook-url", default=DEFAULT_WEBHOOK_URL)
-        parser.add_argument("--webhook-secret", help="Default: the project's own, if it has one.")
+        parser.add_argument(
+            "--webhook-secret",
+            default=BUILT_IN_WEBHOOK_SECRET,
+            help="Signs the events. By default the built-in one; the project's own is never used unasked.",
+        )
+        parser.add_argument("--without-debug", action="store_true", help="Run though DEBUG is off.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if importlib.util.find_spec("werkzeug") is None:
             raise CommandError(MISSING)
+        if not (settings.DEBUG or options["without_debug"]):
+            raise CommandError(WITHOUT_DEBUG)
         try:
             with self._emulator(options) as emulator:
                 self._introduce(emulator)
@@ -51,11 +75,10 @@ class Command(BaseCommand):
 
     def _emulator(self, options: dict[str, Any]) -> StripeEmulator:
         module = importlib.import_module("octo_stripe_gateway.testing.emulator")
-        secrets = (options["webhook_secret"], *gateway_settings.stripe_webhook_secrets)
         emulator: StripeEmulator = module.StripeEmulator(
             port=options["port"],
             webhook_url=options["webhook_url"] or None,
-            webhook_secret=next(filter(None, secrets), DEFAULT_WEBHOOK_SECRET),
+            webhook_secret=options["webhook_secret"],
             retry_delays=(1.0, 5.0, 30.0),
             settle_after=5.0,
         )
@@ -71,4 +94,6 @@ class Command(BaseCommand):
         )
         for card in module.CARDS:
             self.stdout.write(f"  {card.number:<19} {card.does}  ({card.payment_method})")
+        if emulator.webhook_url and not is_expected(emulator.webhook_secret):
+            self.stdout.write(self.style.WARNING(UNEXPECTED))
         self.stdout.write("Stop it with Ctrl-C.")

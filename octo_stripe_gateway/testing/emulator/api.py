@@ -9,6 +9,7 @@ from stripe.params import (
     ChargeListParams,
     ChargeRetrieveParams,
     DisputeListParams,
+    DisputeRetrieveParams,
     EventListParams,
     EventRetrieveParams,
     PaymentIntentCancelParams,
@@ -28,6 +29,7 @@ from stripe.params import (
 )
 
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
+from octo_stripe_gateway.testing.emulator.lists import list_page
 from octo_stripe_gateway.testing.emulator.params import Schema
 from octo_stripe_gateway.testing.emulator.urls import match
 
@@ -187,11 +189,12 @@ class Api:
                 schema=Schema(RefundCancelParams),
                 run=lambda call: refunds.cancel(self._target("refund", call)),
             ),
-            "GET /v1/disputes": self._list("dispute", DisputeListParams, *by_charge),
             "GET /v1/charges": self._list(
                 "charge", ChargeListParams, "payment_intent", "customer", "transfer_group"
             ),
             "GET /v1/charges/<target>": self._retrieve("charge", ChargeRetrieveParams),
+            "GET /v1/disputes": self._list("dispute", DisputeListParams, *by_charge),
+            "GET /v1/disputes/<target>": self._retrieve("dispute", DisputeRetrieveParams),
             "POST /v1/payment_methods": Endpoint(
                 schema=Schema(PaymentMethodCreateParams),
                 run=lambda call: self._methods.create(call.params, account=call.account),
@@ -207,7 +210,8 @@ class Api:
 
     def _list(self, kind: str, description: Any, *filters: str) -> Endpoint:
         def run(call: Call) -> JsonObject:
-            return self._store.page(
+            return list_page(
+                self._store,
                 kind,
                 account=call.account,
                 params=call.params,

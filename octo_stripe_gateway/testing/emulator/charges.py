@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
+WEEK = 7 * 86_400
+
 
 class Charges:
     """Creates the charge of an attempt and books its money."""
@@ -25,6 +27,7 @@ class Charges:
         self._store = store
         self._emit = emit
         self._balance = balance
+        self.hold_seconds: float = WEEK
 
     def declined(self, intent: JsonObject, *, method: JsonObject, decline: Decline) -> JsonObject:
         """Record an attempt that the issuer refused."""
@@ -47,6 +50,11 @@ class Charges:
         charge = self._new(intent, method=method, status="succeeded", outcome=_outcome())
         charge["paid"] = True
         return charge
+
+    def hold(self, charge: JsonObject) -> None:
+        """Say until when an authorization can be captured."""
+        until = self._store.now() + int(self.hold_seconds)
+        charge["payment_method_details"]["card"]["capture_before"] = until
 
     def capture(self, charge: JsonObject, *, amount: int, settled: bool = True) -> None:
         """Capture the amount; `settled` is whether its balance transaction is known already."""

@@ -18,6 +18,7 @@ All answer JSON; bodies are JSON objects, every field optional unless it is name
     POST   /_emulator/payment_intents/:id/confirm     {payment_method, return_url}
     POST   /_emulator/payment_intents/:id/authenticate  {succeed, client_secret}
     POST   /_emulator/payment_intents/:id/settle      {succeed}
+    POST   /_emulator/payment_intents/:id/expire
     POST   /_emulator/payment_intents/:id/refund      {amount}
     POST   /_emulator/payment_intents/:id/dispute     {reason, amount}
     POST   /_emulator/refunds/:id/settle              {status, reason}
@@ -149,6 +150,7 @@ class Control:
             f"POST {intent}/confirm": lambda body, target: stripe.confirm(target, **body),
             AUTHENTICATE: lambda body, target: stripe.authenticate(target, succeed=body.get("succeed", True)),
             f"POST {intent}/settle": lambda body, target: stripe.settle(target, **body),
+            f"POST {intent}/expire": lambda _body, target: stripe.expire(target),
             f"POST {intent}/refund": lambda body, target: stripe.refund(target, **body),
             f"POST {intent}/dispute": lambda body, target: stripe.open_dispute(target, **body),
             "POST /_emulator/refunds/<target>/settle": lambda body, target: stripe.settle_refund(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from octo_stripe_gateway.testing.emulator.accounts import Accounts, EmulatedAccount
 from octo_stripe_gateway.testing.emulator.api import Api
 from octo_stripe_gateway.testing.emulator.balance import Balance
-from octo_stripe_gateway.testing.emulator.charges import Charges
+from octo_stripe_gateway.testing.emulator.charges import WEEK, Charges
 from octo_stripe_gateway.testing.emulator.control import Control
 from octo_stripe_gateway.testing.emulator.disputes import Disputes
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
@@ -45,8 +45,10 @@ class StripeEmulator:
     Use it as a context manager, or call `start` and `stop`. `port=0` takes a free port.
     `retry_delays` are the seconds before each further attempt to deliver an event. With
     `settle_after` pending refunds, refunds that fail late and `processing` intents settle by
-    themselves after that many seconds; without it they wait for a command. `api_keys` are the only
-    keys accepted; by default every well-formed test key is.
+    themselves after that many seconds; without it they wait for a command. Authorizations can be
+    captured for `hold_seconds` (`capture_before`); shorter ones than Stripe's week also expire by
+    themselves, the usual ones on command. `api_keys` are the only keys accepted; by default every
+    well-formed test key is.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class StripeEmulator:
         retry_delays: Sequence[float] = (0.1, 0.5, 2.0),
         webhook_timeout: float = 10.0,
         settle_after: float | None = None,
+        hold_seconds: float = WEEK,
         api_keys: Collection[str] | None = None,
     ) -> None:
         if host != LOOPBACK:
@@ -80,12 +83,14 @@ class StripeEmulator:
             retry_delays=retry_delays,
             timeout=webhook_timeout,
         )
+        self._hold_seconds = hold_seconds
         self._build()
 
     def _build(self) -> None:
         store, emit = self._store, self._emit
         balance, methods = Balance(store), PaymentMethods(store)
         charges = Charges(store, emit=emit, balance=balance)
+        charges.hold_seconds = self._hold_seconds
         self._intents = PaymentIntents(
             store, emit=emit, charges=charges, methods=methods, challenge_url=self._challenge_url
         )
@@ -229,6 +234,11 @@ class StripeEmulator:
         with self._store.lock:
             intent = self._store.get(intent_id)
             return copy.deepcopy(self._intents.settle(intent, succeed=succeed))
+
+    def expire(self, intent_id: str) -> JsonObject:
+        """Let an authorization run out, as Stripe does after a week; it is canceled as `expired`."""
+        with self._store.lock:
+            return copy.deepcopy(self._intents.expire(self._store.get(intent_id)))
 
     def refund(self, intent_id: str, *, amount: int | None = None) -> JsonObject:
         """Refund as in the dashboard: without metadata, and without any request."""
@@ -397,6 +407,9 @@ class StripeEmulator:
 
     def _emit(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None:
         self._events.emit(event_type, item, versions=versions)
+        object_id = item["id"]
+        if event_type == "payment_intent.amount_capturable_updated" and self._hold_seconds < WEEK:
+            self._worker.run_in(self._hold_seconds, lambda: self.expire(object_id))
         if self._settle_after is not None and (job := self._settling(event_type, item)):
             self._worker.run_in(self._settle_after, job)
 

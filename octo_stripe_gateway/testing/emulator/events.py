@@ -135,8 +135,8 @@ class Worker:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            # What was to settle may have been settled by hand.
-            with contextlib.suppress(StripeApiError):
+            # What was to settle may have been settled by hand, or be forgotten.
+            with contextlib.suppress(StripeApiError, KeyError):
                 job()
 
     def _next(self) -> Callable[[], object] | None:
@@ -215,7 +215,7 @@ class Events:
     def _show(self, item: JsonObject) -> tuple[JsonObject, JsonObject]:
         older: JsonObject = {}
         if item["object"] == "charge":
-            refunds = list(self._store.each_of_charge("refund", item["id"]))
+            refunds = list(self._store.each("refund", charge=item["id"]))
             found = {"refunds": refunds, "released": self._store.released.get(item["id"])}
             older = copy.deepcopy({name: value for name, value in found.items() if value})
         return copy.deepcopy(item), older

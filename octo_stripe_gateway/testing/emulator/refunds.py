@@ -19,6 +19,7 @@ Funds = Literal["enough", "refused", "pending"]
 
 GONE = ("failed", "canceled")
 INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this amount."
+DECIDED = ("won", "lost")
 
 
 class Refunds:
@@ -106,7 +107,9 @@ class Refunds:
 
     def _refundable(self, params: Parameters, *, account: str | None) -> JsonObject:
         charge = self._named_charge(params, account=account)
-        if charge["disputed"]:
+        # `disputed` stays true when a dispute is over.
+        disputes = self._store.each("dispute", charge=charge["id"])
+        if any(dispute["status"] not in DECIDED for dispute in disputes):
             raise StripeApiError(
                 f"Charge {charge['id']} has been charged back; cannot issue a refund.",
                 code="charge_disputed",
@@ -136,7 +139,7 @@ class Refunds:
         return self._store.get(charge_id or intent["latest_charge"])
 
     def _recount(self, charge: JsonObject) -> None:
-        refunds = self._store.each_of_charge("refund", charge["id"])
+        refunds = self._store.each("refund", charge=charge["id"])
         refunded = sum(refund["amount"] for refund in refunds if refund["status"] not in GONE)
         charge |= {
             "amount_refunded": refunded,

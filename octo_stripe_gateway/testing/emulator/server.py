@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import json
 import logging
+import re
 import socket
 import struct
 import threading
@@ -42,9 +43,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "[::1]"})
+FOREIGN_HOST = (
+    "The emulator answers to 127.0.0.1 and localhost only, so that no page of another site can drive it."
+)
 STRIPE_JS = Path(__file__).with_name("stripe.js")
 RATE_LIMITED = (
     "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
+)
+LOCKED = (
+    "This object cannot be accessed right now because another API request or Stripe process is currently "
+    "accessing it. If you see this error intermittently, retry the request. If you see this error frequently "
+    "and are making multiple concurrent requests to a single object, make your requests serially or at a "
+    "lower rate. For more details, see https://stripe.com/docs/rate-limits#object-lock-timeouts."
 )
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -95,6 +106,9 @@ class Application:
         return self._route(Request(environ))(environ, start_response)
 
     def _route(self, request: Request) -> Response:
+        if not _is_for_loopback(request.environ.get("HTTP_HOST", LOOPBACK)):
+            error = StripeApiError(FOREIGN_HOST, status=403)
+            return _json(error.body(request_id="req_refused"), status=403)
         if request.path == "/stripe.js":
             return Response(STRIPE_JS.read_bytes(), mimetype="text/javascript")
         if request.path.startswith("/_emulator"):
@@ -188,6 +202,11 @@ class Application:
         return caller.account, entry.idempotency_key
 
 
+def _is_for_loopback(host: str) -> bool:
+    name = re.sub(r":\d+\Z", "", host)
+    return name.lower() in LOOPBACK_NAMES
+
+
 def _key_of(request: Request) -> str:
     given = request.authorization
     return str(given.token or given.username or "") if given else ""
@@ -222,9 +241,10 @@ class FaultError(Exception):
 
 def _failure(fault: Fault, *, request_id: str) -> Answer:
     if fault.status == 429:
-        error = StripeApiError(RATE_LIMITED, status=429, code="rate_limit")
+        message = LOCKED if fault.code == "lock_timeout" else RATE_LIMITED
+        error = StripeApiError(message, status=429, code=fault.code or "rate_limit")
     else:
-        error = StripeApiError(UNKNOWN_ERROR, status=fault.status, kind="api_error")
+        error = StripeApiError(UNKNOWN_ERROR, status=fault.status, kind="api_error", code=fault.code)
     body = error.body(request_id=request_id)
     return Answer(status=fault.status, body=body, request_id=request_id, headers=fault.answered_headers)
 
@@ -246,8 +266,12 @@ def _response(answer: Answer, *, entry: LoggedRequest) -> Response:
         headers |= {"Idempotent-Replayed": "true", "Original-Request": answer.request_id}
         if answer.status >= 500:
             headers["Stripe-Should-Retry"] = "false"
-    body = json.dumps(answer.body, indent=2)
-    return Response(body, status=answer.status, mimetype="application/json", headers=headers)
+    return _json(answer.body, status=answer.status, headers=headers)
+
+
+def _json(body: Any, *, status: int, headers: dict[str, str] | None = None) -> Response:
+    text = json.dumps(body, indent=2)
+    return Response(text, status=status, mimetype="application/json", headers=headers)
 
 
 class _Handler(WSGIRequestHandler):

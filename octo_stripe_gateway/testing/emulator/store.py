@@ -27,7 +27,9 @@ PREFIXES = {
     "event": "evt_3",
 }
 WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
-DEFAULT_LIMIT, MAXIMUM_LIMIT, MAXIMUM_DEPTH = 10, 100, 4
+# Fields by whose value objects are looked for often.
+RELATIONS = ("charge", "payment_intent")
+MAXIMUM_DEPTH = 4
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -52,7 +54,9 @@ class Store:
         self.released: dict[str, list[JsonObject]] = {}
         self._objects: dict[str, dict[str, JsonObject]] = {kind: {} for kind in PREFIXES}
         self._accounts: dict[str, str | None] = {}
-        self._by_charge: dict[str, list[JsonObject]] = {}
+        self._ordered: dict[str, list[JsonObject]] = {kind: [] for kind in PREFIXES}
+        self._positions: dict[str, int] = {}
+        self._related: dict[tuple[str, str, str], list[JsonObject]] = {}
 
     def now(self) -> int:
         return int(self.clock())
@@ -65,16 +69,21 @@ class Store:
             head["livemode"] = False
         made = self._objects[kind][object_id] = head | fields
         self._accounts[object_id] = account
-        if "charge" in made:
-            self._by_charge.setdefault(str(made["charge"]), []).append(made)
+        self._positions[object_id] = len(self._positions)
+        self._ordered[kind].append(made)
+        for field in RELATIONS:
+            if field in made:
+                self._related.setdefault((kind, field, str(made[field])), []).append(made)
         return made
 
     def clear(self) -> None:
         """Forget every object."""
-        for objects in self._objects.values():
-            objects.clear()
+        for kind in PREFIXES:
+            self._objects[kind].clear()
+            self._ordered[kind].clear()
         self._accounts.clear()
-        self._by_charge.clear()
+        self._positions.clear()
+        self._related.clear()
         self.cards.clear()
         self.released.clear()
 
@@ -102,69 +111,26 @@ class Store:
     def account_of(self, item: JsonObject) -> str | None:
         return self._accounts[str(item["id"])]
 
+    def ordered(self, kind: str, **matching: Any) -> list[JsonObject]:
+        """Return the objects of that kind in the order of their making, those alone that may match."""
+        for field in RELATIONS:
+            if field in matching:
+                return self._related.get((kind, field, str(matching[field])), [])
+        return self._ordered[kind]
+
+    def position(self, item: JsonObject) -> int:
+        """Return the object's place in the order of making."""
+        return self._positions[item["id"]]
+
     def each(self, kind: str, **matching: Any) -> Iterator[JsonObject]:
         """Yield the objects of that kind with those field values, the newest first."""
-        for item in reversed(list(self._objects[kind].values())):
+        for item in reversed(self.ordered(kind, **matching)):
             if all(item.get(field) == value for field, value in matching.items()):
                 yield item
-
-    def each_of_charge(self, kind: str, charge_id: str) -> Iterator[JsonObject]:
-        """Yield the charge's refunds or disputes, the newest first."""
-        made = reversed(self._by_charge.get(charge_id, []))
-        return (item for item in made if item["object"] == kind)
 
     def copies(self, kind: str) -> dict[str, JsonObject]:
         with self.lock:
             return copy.deepcopy(self._objects[kind])
-
-    def page(
-        self,
-        kind: str,
-        *,
-        account: str | None,
-        params: JsonObject,
-        url: str,
-        filters: tuple[str, ...],
-    ) -> JsonObject:
-        """Return one page of Stripe's list, the newest first."""
-        matching = {name: params[name] for name in filters if name in params}
-        found = [
-            item
-            for item in self.each(kind, **matching)
-            if self.account_of(item) == account
-            and _created_within(item, params.get("created"))
-            and item.get("type") in params.get("types", [item.get("type")])
-        ]
-        limit = int(params.get("limit", DEFAULT_LIMIT))
-        if limit > MAXIMUM_LIMIT:
-            raise StripeApiError(
-                f"This value must be less than or equal to {MAXIMUM_LIMIT} (it currently is '{limit}').",
-                code="parameter_invalid_integer",
-                param="limit",
-            )
-        rest = self._after_cursor(kind, found, account=account, params=params, limit=limit)
-        data = rest[:limit]
-        return {"object": "list", "data": data, "has_more": len(rest) > limit, "url": url}
-
-    def _after_cursor(
-        self,
-        kind: str,
-        found: list[JsonObject],
-        *,
-        account: str | None,
-        params: JsonObject,
-        limit: int,
-    ) -> list[JsonObject]:
-        ids = [item["id"] for item in found]
-        for cursor in ("starting_after", "ending_before"):
-            if cursor in params:
-                self.find(kind, params[cursor], account=account, param=cursor)
-        if params.get("starting_after") in ids:
-            return found[ids.index(params["starting_after"]) + 1 :]
-        if params.get("ending_before") in ids:
-            before = found[: ids.index(params["ending_before"])]
-            return before[-limit:] + before[:-limit]
-        return found
 
     def rendered(self, item: JsonObject, *, expand: list[str]) -> JsonObject:
         """Return a copy of an object as it is now, with the named ids replaced by objects."""
@@ -196,19 +162,9 @@ class Store:
             raise _cannot_expand(path) from None
 
     def _refunds_of(self, charge: JsonObject) -> JsonObject:
-        refunds = [copy.deepcopy(refund) for refund in self.each_of_charge("refund", charge["id"])]
+        refunds = [copy.deepcopy(refund) for refund in self.each("refund", charge=charge["id"])]
         url = f"/v1/charges/{charge['id']}/refunds"
         return {"object": "list", "data": refunds[:10], "has_more": len(refunds) > 10, "url": url}
-
-
-def _created_within(item: JsonObject, bounds: Any) -> bool:
-    created = item["created"]
-    if not isinstance(bounds, dict):
-        return bounds is None or int(bounds) == created
-    return all(
-        {"gt": created > at, "gte": created >= at, "lt": created < at, "lte": created <= at}[bound]
-        for bound, at in bounds.items()
-    )
 
 
 def _cannot_expand(path: str) -> StripeApiError:

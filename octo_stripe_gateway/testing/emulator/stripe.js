@@ -1,98 +1,121 @@
 /**
  * The emulator's Stripe.js: what a page needs of Stripe's, against the emulator that serves it.
  *
- * Use it as Stripe's own: `Stripe(key).elements({clientSecret})`, a `payment` or a `card` element,
- * `confirmPayment`, `confirmCardPayment`, `createPaymentMethod`, `retrievePaymentIntent` and
- * `handleNextAction`. Results are `{paymentIntent}` or `{error}`; only a mistake in the calling
- * code is thrown, as an IntegrationError. Never for real cards: what is typed goes to the emulator.
+ * Use it as Stripe's own: `Stripe(key).elements({clientSecret})` or `elements({mode, amount, currency})`; `payment`,
+ * `expressCheckout`, `card` and its three parts as elements; `confirmPayment`, `confirmCardPayment`,
+ * `createPaymentMethod`, `retrievePaymentIntent` and `handleNextAction`. React's and Vue's wrappers work with it.
+ * Results are `{paymentIntent}` or `{error}`; a mistake in the calling code is thrown as an IntegrationError, in
+ * Stripe's words. Never for real cards: what is typed goes to the emulator.
  */
 (() => {
   "use strict";
 
   const BASE = new URL(document.currentScript.src).origin;
-  const AMEX = /^3[47]/;
-  const BRANDS = [["visa", /^4/], ["mastercard", /^(5[1-5]|2[2-7])/], ["amex", AMEX]];
-  const BRAND_NAMES = {visa: "Visa", mastercard: "Mastercard", amex: "Amex"};
-  const MESSAGES = {
-    incomplete_number: "Your card number is incomplete.",
-    invalid_number: "Your card number is invalid.",
-    incomplete_expiry: "Your card's expiration date is incomplete.",
-    invalid_expiry_month_past: "Your card's expiration date is in the past.",
-    invalid_expiry_year_past: "Your card's expiration year is in the past.",
-    incomplete_cvc: "Your card's security code is incomplete.",
+  // The release of Stripe.js that goes with the API version of the SDK.
+  const RELEASE = "endive";
+
+  // What the customer reads.
+
+  const WORDS = {
+    en: {
+      card_details: "Card details",
+      number: "Card number",
+      expiry: "Expiration date",
+      cvc: "CVC",
+      method: "Payment method",
+      card: "Card",
+      us_bank_account: "US bank account",
+      us_bank_account_note: "Test bank: the payment is processing for a while.",
+      note: "Test mode: no real card is charged.",
+      wallet: "Test wallet",
+      incomplete_number: "Your card number is incomplete.",
+      invalid_number: "Your card number is invalid.",
+      incomplete_expiry: "Your card's expiration date is incomplete.",
+      invalid_expiry_month_past: "Your card's expiration date is in the past.",
+      invalid_expiry_year_past: "Your card's expiration year is in the past.",
+      incomplete_cvc: "Your card's security code is incomplete.",
+      api_connection_error: "We are experiencing issues connecting to our payments provider. You have not been "
+        + "charged. Please check your internet connection and try again.",
+      payment_intent_authentication_failure: "We are unable to authenticate your payment method. Please choose a "
+        + "different payment method and try again.",
+      bank: "Test bank",
+      challenge: "Authenticate your payment",
+      challenge_text: "Your bank wants to know that it is you who pays {amount}. This is a test page: choose how the "
+        + "authentication ends.",
+      complete: "Complete",
+      fail: "Fail",
+    },
+    de: {
+      card_details: "Kartendaten",
+      number: "Kartennummer",
+      expiry: "Ablaufdatum",
+      cvc: "Prüfziffer",
+      method: "Zahlungsmethode",
+      card: "Karte",
+      us_bank_account: "US-Bankkonto",
+      us_bank_account_note: "Testbank: Die Zahlung ist eine Weile in Bearbeitung.",
+      note: "Testmodus: Es wird keine echte Karte belastet.",
+      wallet: "Test-Wallet",
+      incomplete_number: "Die Kartennummer ist unvollständig.",
+      invalid_number: "Die Kartennummer ist ungültig.",
+      incomplete_expiry: "Das Ablaufdatum Ihrer Karte ist unvollständig.",
+      invalid_expiry_month_past: "Das Ablaufdatum Ihrer Karte liegt in der Vergangenheit.",
+      invalid_expiry_year_past: "Das Ablaufjahr Ihrer Karte liegt in der Vergangenheit.",
+      incomplete_cvc: "Die Prüfziffer Ihrer Karte ist unvollständig.",
+      api_connection_error: "Wir haben Probleme, unseren Zahlungsdienstleister zu erreichen. Ihre Karte wurde nicht "
+        + "belastet. Bitte prüfen Sie Ihre Internetverbindung und versuchen Sie es noch einmal.",
+      payment_intent_authentication_failure: "Ihre Zahlungsmethode konnte nicht authentifiziert werden. Bitte wählen "
+        + "Sie eine andere Zahlungsmethode und versuchen Sie es noch einmal.",
+      card_declined: "Ihre Karte wurde abgelehnt.",
+      insufficient_funds: "Ihre Karte verfügt nicht über genügend Guthaben.",
+      expired_card: "Ihre Karte ist abgelaufen.",
+      incorrect_cvc: "Die Prüfziffer Ihrer Karte ist falsch.",
+      processing_error: "Beim Verarbeiten Ihrer Karte ist ein Fehler aufgetreten. Versuchen Sie es in Kürze noch "
+        + "einmal.",
+      bank: "Testbank",
+      challenge: "Authentifizieren Sie Ihre Zahlung",
+      challenge_text: "Ihre Bank möchte wissen, dass Sie es sind, der {amount} bezahlt. Dies ist eine Testseite: "
+        + "Wählen Sie, wie die Authentifizierung ausgeht.",
+      complete: "Abschließen",
+      fail: "Fehlschlagen lassen",
+    },
   };
-  const FIELDS = [
-    {name: "number", label: "Card number", autocomplete: "cc-number",
-     placeholder: "1234 1234 1234 1234", format: formatNumber, check: checkNumber},
-    {name: "expiry", label: "Expiration date", autocomplete: "cc-exp",
-     placeholder: "MM / YY", format: formatExpiry, check: checkExpiry},
-    {name: "cvc", label: "CVC", autocomplete: "cc-csc",
-     placeholder: "CVC", format: formatCvc, check: checkCvc},
-  ];
-  const VARIABLES = {
-    colorPrimary: "--primary", colorBackground: "--background", colorText: "--text",
-    colorDanger: "--danger", colorTextSecondary: "--muted", borderRadius: "--radius",
-    fontFamily: "--font", fontSizeBase: "--size",
+
+  /** Return how to say things in a language; without one it is the browser's. */
+  function speak(locale) {
+    const asked = !locale || locale === "auto" ? navigator.language : locale;
+    const language = asked.split("-")[0] in WORDS ? asked.split("-")[0] : "en";
+    return {locale: asked, language, say: (name) => WORDS[language][name] || WORDS.en[name]};
+  }
+
+  // What the calling code reads.
+
+  const MISTAKES = {
+    no_key: "Please call Stripe() with your publishable key. You used an empty string.",
+    secret_key: "You should not use your secret key with Stripe.js.\n        Please pass a publishable key instead.",
+    no_intent: "In order to create a payment element, you must pass a clientSecret or mode when creating the Elements "
+      + "group.\n\ne.g. stripe.elements({clientSecret: \"{{CLIENT_SECRET}}\"})",
+    destroyed: "This Element has already been destroyed. Please create a new one.",
+    not_mounted: "Invalid value for stripe.confirmPayment(): elements should have a mounted Payment Element or Express "
+      + "Checkout Element.",
+    not_ready: "We could not retrieve data from the specified Element. Please make sure the Element you are "
+      + "attempting to use is mounted and the ready event has been emitted.",
+    no_secret: "You must pass in a clientSecret when calling stripe.confirmPayment().",
+    no_return_url: "stripe.confirmPayment(): the `confirmParams.return_url` argument is required unless passing "
+      + "`redirect: 'if_required'`.",
+    no_return_url_for_redirects: "stripe.confirmPayment(): the `confirmParams.return_url` argument is required when "
+      + "using automatic payment methods.",
+    outside_confirm: "Element confirming payment is \"expressCheckout\", but stripe.confirmPayment() was not called "
+      + "within the \"confirm\" event. Please call stripe.confirmPayment() in the \"confirm\" event "
+      + "(https://stripe.com/docs/js/elements_object/express_checkout_element_confirm_event)",
   };
-  const STYLE = `
-    :host { --primary: #0570de; --background: #fff; --text: #30313d; --danger: #c0123c;
-            --muted: #5d6473; --border: #d5dbe3; --radius: 6px; --size: 16px;
-            --font: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
-            display: block; container-type: inline-size; }
-    *, *::before { box-sizing: border-box; }
-    form, fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
-    .fields { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; color: var(--text);
-              font: 400 var(--size)/1.4 var(--font); }
-    .field { display: block; min-width: 0; }
-    .field.number { grid-column: 1 / -1; }
-    label { display: block; margin-bottom: 4px; font-size: .875em; }
-    .box { position: relative; }
-    input { width: 100%; padding: 11px 12px; color: var(--text); background: var(--background);
-            border: 1px solid var(--border); border-radius: var(--radius); font: inherit;
-            box-shadow: 0 1px 2px rgb(0 0 0 / 4%); outline: none; }
-    input::placeholder { color: var(--muted); opacity: .75; }
-    input:focus { border-color: var(--primary);
-                  box-shadow: 0 0 0 3px color-mix(in srgb, var(--primary) 22%, transparent); }
-    input[aria-invalid=true] { border-color: var(--danger); color: var(--danger); }
-    .brand { position: absolute; right: 8px; top: 50%; transform: translateY(-50%);
-             padding: 2px 6px; border-radius: 4px; background: #eef1f6; color: #414552;
-             font-size: .7em; font-weight: 600; letter-spacing: .02em; pointer-events: none; }
-    .brand:empty { display: none; }
-    .error { margin: 4px 0 0; color: var(--danger); font-size: .8125em; }
-    .error:empty { display: none; }
-    .note { grid-column: 1 / -1; margin: 0; color: var(--muted); font-size: .8125em; }
-    .row { grid-template-columns: minmax(0, 1fr) 6.2em 4.6em; gap: 0; padding: 0 4px;
-           background: var(--background); border: 1px solid var(--border);
-           border-radius: var(--radius); }
-    .row .field.number { grid-column: auto; }
-    .row label { position: absolute; width: 1px; height: 1px; overflow: hidden;
-                 clip-path: inset(50%); white-space: nowrap; }
-    .row input { border: 0; box-shadow: none; background: none; padding: 11px 8px; }
-    .row:focus-within { border-color: var(--primary);
-                  box-shadow: 0 0 0 3px color-mix(in srgb, var(--primary) 22%, transparent); }
-    .row .error, .row .note, .row .brand { display: none; }
-    @container (max-width: 24rem) {
-      .row { grid-template-columns: 1fr 1fr; }
-      .row .field.number { grid-column: 1 / -1; border-bottom: 1px solid var(--border); }
-    }`;
-  const DIALOG_STYLE = `
-    *, *::before { box-sizing: border-box; }
-    dialog { width: min(26rem, calc(100vw - 32px)); padding: 28px; border: 0;
-             border-radius: 14px; color: #1a1f36; background: #fff;
-             font: 400 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
-             box-shadow: 0 20px 60px rgb(10 15 40 / 35%); }
-    dialog::backdrop { background: rgb(20 25 50 / 55%); }
-    .bank { display: flex; justify-content: space-between; margin: -28px -28px 22px;
-            padding: 12px 28px; border-radius: 14px 14px 0 0; background: #1a1f36; color: #fff;
-            font-size: 14px; font-weight: 600; }
-    .bank span:last-child { font-weight: 400; opacity: .75; }
-    h2 { margin: 0 0 8px; font-size: 20px; line-height: 1.3; }
-    p { margin: 0 0 22px; color: #4a5068; }
-    .actions { display: flex; gap: 12px; }
-    button { flex: 1; padding: 11px 16px; border: 1px solid #c9d0dc; border-radius: 8px;
-             background: #fff; color: #1a1f36; font: inherit; font-weight: 600; cursor: pointer; }
-    button.primary { background: #0570de; border-color: #0570de; color: #fff; }
-    button:focus-visible { outline: 3px solid rgb(5 112 222 / 40%); outline-offset: 2px; }`;
+
+  const notSubmitted = (caller) => `elements.submit() must be called before ${caller}. Call elements.submit() as soon `
+    + "as your customer presses pay, prior to any asynchronous work. Integration guide: "
+    + "https://stripe.com/docs/payments/accept-a-payment-deferred";
+
+  const notASecret = (place, given) => `Invalid value for ${place} should be a client secret of the form `
+    + `\${id}_secret_\${secret}. You specified: ${given}.`;
 
   class IntegrationError extends Error {
     constructor(message) {
@@ -101,7 +124,19 @@
     }
   }
 
-  // Fields: how they are written, and what is wrong with them.
+  // Card fields: how they are written, and what is wrong with them.
+
+  const AMEX = /^3[47]/;
+  const BRANDS = [["visa", /^4/], ["mastercard", /^(5[1-5]|2[2-7])/], ["amex", AMEX]];
+  const BRAND_NAMES = {visa: "Visa", mastercard: "Mastercard", amex: "Amex"};
+  const FIELDS = [
+    {name: "number", autocomplete: "cc-number", placeholder: "1234 1234 1234 1234", format: formatNumber,
+     check: checkNumber},
+    {name: "expiry", autocomplete: "cc-exp", placeholder: "MM / YY", format: formatExpiry, check: checkExpiry},
+    {name: "cvc", autocomplete: "cc-csc", placeholder: "CVC", format: formatCvc, check: checkCvc},
+  ];
+  // Which field a declined card's error is about; of any other, the number is.
+  const FIELDS_OF_ERRORS = {expired_card: "expiry", incorrect_cvc: "cvc", invalid_cvc: "cvc"};
 
   const digits = (text) => text.replace(/\D/g, "");
 
@@ -161,10 +196,82 @@
     return values.cvc.length < length ? "incomplete_cvc" : null;
   }
 
-  function validationError(code) {
-    return {type: "validation_error", code, message: MESSAGES[code]};
-  }
+  // What is drawn.
 
+  const VARIABLES = {
+    colorPrimary: "--primary", colorBackground: "--background", colorText: "--text",
+    colorDanger: "--danger", colorTextSecondary: "--muted", borderRadius: "--radius",
+    fontFamily: "--font", fontSizeBase: "--size",
+  };
+  const NIGHT = {"--background": "#30313d", "--text": "#fff", "--border": "#6b6e80", "--muted": "#b5b8c4",
+                 "--primary": "#7ab7ff", "--danger": "#ff9d9d"};
+  const STYLE = `
+    :host { --primary: #0570de; --background: #fff; --text: #30313d; --danger: #c0123c;
+            --muted: #5d6473; --border: #d5dbe3; --radius: 6px; --size: 16px;
+            --font: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+            display: block; container-type: inline-size; }
+    *, *::before { box-sizing: border-box; }
+    form, fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
+    .fields { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; color: var(--text);
+              font: 400 var(--size)/1.4 var(--font); }
+    .field { display: block; min-width: 0; }
+    .field.number { grid-column: 1 / -1; }
+    label { display: block; margin-bottom: 4px; font-size: .875em; }
+    .box { position: relative; }
+    input { width: 100%; padding: 11px 12px; color: var(--text); background: var(--background);
+            border: 1px solid var(--border); border-radius: var(--radius); font: inherit;
+            box-shadow: 0 1px 2px rgb(0 0 0 / 4%); outline: none; }
+    input::placeholder { color: var(--muted); opacity: .75; }
+    input:focus { border-color: var(--primary);
+                  box-shadow: 0 0 0 3px color-mix(in srgb, var(--primary) 22%, transparent); }
+    input[aria-invalid=true] { border-color: var(--danger); color: var(--danger); }
+    .brand { position: absolute; right: 8px; top: 50%; transform: translateY(-50%);
+             padding: 2px 6px; border-radius: 4px; background: #eef1f6; color: #414552;
+             font-size: .7em; font-weight: 600; letter-spacing: .02em; pointer-events: none; }
+    .brand:empty { display: none; }
+    .error { margin: 4px 0 0; color: var(--danger); font-size: .8125em; }
+    .error:empty { display: none; }
+    .note { grid-column: 1 / -1; margin: 0; color: var(--muted); font-size: .8125em; }
+    .methods { display: grid; grid-auto-columns: 1fr; grid-auto-flow: column; gap: 12px; margin-bottom: 12px;
+               color: var(--text); font: 400 var(--size)/1.4 var(--font); }
+    .method { display: flex; gap: 8px; align-items: center; margin: 0; padding: 10px 12px;
+              background: var(--background); border: 1px solid var(--border); border-radius: var(--radius); cursor: pointer; }
+    .method input { width: auto; margin: 0; accent-color: var(--primary); box-shadow: none; }
+    .wallet { width: 100%; min-height: 44px; border: 0; border-radius: var(--radius); background: #111; color: #fff;
+              font: 600 var(--size)/1.4 var(--font); cursor: pointer; }
+    .wallet:focus-visible { outline: 3px solid var(--primary); outline-offset: 2px; }
+    .row { grid-template-columns: minmax(0, 1fr) 6.2em 4.6em; gap: 0; padding: 0 4px;
+           background: var(--background); border: 1px solid var(--border);
+           border-radius: var(--radius); }
+    .row .field.number { grid-column: auto; }
+    .row label { position: absolute; width: 1px; height: 1px; overflow: hidden;
+                 clip-path: inset(50%); white-space: nowrap; }
+    .row input { border: 0; box-shadow: none; background: none; padding: 11px 8px; }
+    .row:focus-within { border-color: var(--primary);
+                  box-shadow: 0 0 0 3px color-mix(in srgb, var(--primary) 22%, transparent); }
+    .row .error, .row .note, .row .brand { display: none; }
+    @container (max-width: 24rem) {
+      .row { grid-template-columns: 1fr 1fr; }
+      .row .field.number { grid-column: 1 / -1; border-bottom: 1px solid var(--border); }
+    }`;
+  const DIALOG_STYLE = `
+    *, *::before { box-sizing: border-box; }
+    dialog { width: min(26rem, calc(100vw - 32px)); padding: 28px; border: 0;
+             border-radius: 14px; color: #1a1f36; background: #fff;
+             font: 400 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+             box-shadow: 0 20px 60px rgb(10 15 40 / 35%); }
+    dialog::backdrop { background: rgb(20 25 50 / 55%); }
+    .bank { display: flex; justify-content: space-between; margin: -28px -28px 22px;
+            padding: 12px 28px; border-radius: 14px 14px 0 0; background: #1a1f36; color: #fff;
+            font-size: 14px; font-weight: 600; }
+    .bank span:last-child { font-weight: 400; opacity: .75; }
+    h2 { margin: 0 0 8px; font-size: 20px; line-height: 1.3; }
+    p { margin: 0 0 22px; color: #4a5068; }
+    .actions { display: flex; gap: 12px; }
+    button { flex: 1; padding: 11px 16px; border: 1px solid #c9d0dc; border-radius: 8px;
+             background: #fff; color: #1a1f36; font: inherit; font-weight: 600; cursor: pointer; }
+    button.primary { background: #0570de; border-color: #0570de; color: #fff; }
+    button:focus-visible { outline: 3px solid rgb(5 112 222 / 40%); outline-offset: 2px; }`;
   function make(tag, attributes = {}, children = []) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -179,29 +286,28 @@
     return sheet;
   }
 
-  /** A card form in a shadow root of its own, so that the page's styles leave it alone. */
-  class CardForm {
-    constructor(type, {stripe, clientSecret, appearance = {}, options = {}}) {
+  /** An element of Stripe's, in a shadow root of its own, so that the page's styles leave it alone. */
+  class StripeElement {
+    constructor(type, group, options) {
       this._type = type;
-      this._stripe = stripe;
-      this._clientSecret = clientSecret;
-      this._appearance = appearance;
+      this._group = group;
       this._options = options;
       this._listeners = {};
-      this._inputs = {};
-      this._errors = {};
-      this._values = {number: "", expiry: "", cvc: ""};
       this._host = null;
+      this._destroyed = false;
     }
 
     mount(target) {
+      if (this._destroyed) throw new IntegrationError(MISTAKES.destroyed);
       const parent = typeof target === "string" ? document.querySelector(target) : target;
-      if (!parent) throw new IntegrationError(`Nothing to mount on: ${target}`);
+      if (!parent) {
+        throw new IntegrationError(`The selector you specified (${target}) applies to no DOM elements that are `
+          + "currently on the page. Make sure the element exists on the page before calling mount().");
+      }
       this.unmount();
       this._host = make("div", {class: "StripeElement"});
-      const root = this._host.attachShadow({mode: "open"});
-      root.adoptedStyleSheets = [sheetOf(STYLE)];
-      root.append(this._form());
+      this._host.attachShadow({mode: "open"}).adoptedStyleSheets = [sheetOf(STYLE)];
+      this._draw();
       this._style();
       parent.replaceChildren(this._host);
       this._announce();
@@ -214,6 +320,8 @@
 
     destroy() {
       this.unmount();
+      this._group._forget(this._type);
+      this._destroyed = true;
       this._listeners = {};
     }
 
@@ -236,8 +344,74 @@
       return this;
     }
 
+    update(options = {}) {
+      this._options = {...this._options, ...options};
+    }
+
+    focus() {}
+
+    blur() {}
+
+    clear() {}
+
+    collapse() {}
+
+    /** Draw everything anew, in the language and with the values of now. */
+    _draw() {
+      this._host.shadowRoot.replaceChildren(this._content());
+    }
+
+    _style() {
+      if (!this._host) return;
+      const {theme, variables = {}} = this._group._options.appearance || {};
+      const values = theme === "night" ? {...NIGHT} : {};
+      for (const [name, property] of Object.entries(VARIABLES)) {
+        if (variables[name]) values[property] = variables[name];
+      }
+      for (const property of [...this._host.style]) this._host.style.removeProperty(property);
+      for (const [property, value] of Object.entries(values)) this._host.style.setProperty(property, value);
+    }
+
+    async _announce() {
+      this._fire("loaderstart", {elementType: this._type});
+      const error = await this._load();
+      if (!this._host) return;
+      this._ready = !error;
+      this._fire(error ? "loaderror" : "ready", {elementType: this._type, ...(error ? {error} : this._offer())});
+    }
+
+    /** Find out what the element needs to know; returns the error that keeps it from its work. */
+    async _load() {
+      return null;
+    }
+
+    /** Return what `ready` tells beyond the type. */
+    _offer() {
+      return {};
+    }
+
+    _fire(event, payload) {
+      for (const listener of [...(this._listeners[event] || [])]) listener(payload);
+    }
+  }
+
+  /** Card fields: all three as `payment` or `card`, or one of them. */
+  class CardElement extends StripeElement {
+    constructor(type, group, options, names) {
+      super(type, group, options);
+      this._fields = FIELDS.filter(({name}) => names.includes(name));
+      this._inputs = {};
+      this._errors = {};
+    }
+
+    update(options = {}) {
+      super.update(options);
+      for (const input of Object.values(this._inputs)) input.disabled = Boolean(this._options.disabled);
+    }
+
     focus() {
-      if (this._inputs.number) this._inputs.number.focus();
+      const [first] = Object.values(this._inputs);
+      if (first) first.focus();
     }
 
     blur() {
@@ -245,47 +419,59 @@
     }
 
     clear() {
-      for (const {name} of FIELDS) this._set(name, "");
-      this._changed();
-    }
-
-    update(options = {}) {
-      this._options = {...this._options, ...options};
-      if (options.disabled !== undefined) {
-        for (const input of Object.values(this._inputs)) input.disabled = options.disabled;
+      for (const {name} of this._fields) {
+        this._values[name] = "";
+        if (this._inputs[name]) this._inputs[name].value = "";
+        this._show(name, null);
       }
+      this._changed();
     }
 
     /** Show what is wrong with every field, and return the first error. */
     validate() {
-      const codes = FIELDS.map(({name, check}) => this._show(name, check(this._values)));
+      const codes = this._fields.map(({name, check}) => this._show(name, check(this._values)));
       const first = codes.findIndex(Boolean);
       if (first < 0) return null;
-      const input = this._inputs[FIELDS[first].name];
+      const input = this._inputs[this._fields[first].name];
       if (input) input.focus();
-      return validationError(codes[first]);
+      return this._group._validationError(codes[first]);
     }
 
+    /** Return what a payment method is made of. */
     get details() {
-      const expiry = digits(this._values.expiry);
+      const {number, expiry, cvc} = this._values;
       return {
-        number: digits(this._values.number),
-        exp_month: Number(expiry.slice(0, 2)),
-        exp_year: 2000 + Number(expiry.slice(2)),
-        cvc: this._values.cvc,
+        type: "card",
+        card: {
+          number: digits(number),
+          exp_month: Number(digits(expiry).slice(0, 2)),
+          exp_year: 2000 + Number(digits(expiry).slice(2)),
+          cvc,
+        },
       };
     }
 
-    _form() {
-      const fields = FIELDS.map((field) => this._field(field));
-      if (this._type === "payment") {
-        fields.push(make("p", {class: "note"}, ["Test mode: no real card is charged."]));
-      }
-      const shape = this._type === "card" ? "fields row" : "fields";
-      return make("div", {class: shape, role: "group", "aria-label": "Card details"}, fields);
+    /** Mark the field that a declined card's error is about. */
+    mark(code) {
+      const input = this._inputs[FIELDS_OF_ERRORS[code] || "number"];
+      if (input) input.setAttribute("aria-invalid", "true");
     }
 
-    _field({name, label, autocomplete, placeholder, format}) {
+    get _values() {
+      return this._group._values;
+    }
+
+    _content() {
+      const shape = this._type === "card" ? "fields row" : "fields";
+      const label = this._group._say("card_details");
+      return make("div", {class: shape, role: "group", "aria-label": label}, this._cardFields());
+    }
+
+    _cardFields() {
+      return this._fields.map((field) => this._field(field));
+    }
+
+    _field({name, autocomplete, placeholder, format}) {
       const input = make("input", {
         id: name, name, placeholder, autocomplete, inputmode: "numeric", type: "text",
         "aria-describedby": `${name}-error`, spellcheck: "false",
@@ -301,7 +487,7 @@
       this._inputs[name] = input;
       this._errors[name] = error;
       return make("div", {class: `field ${name}`}, [
-        make("label", {for: name}, [label]),
+        make("label", {for: name}, [this._group._say(name)]),
         make("div", {class: "box"}, [input, ...brand]),
         error,
       ]);
@@ -321,14 +507,15 @@
 
     /** Go on to the next field when this one is complete and right. */
     _advance(name) {
-      const at = FIELDS.findIndex((field) => field.name === name);
-      const next = FIELDS[at + 1];
-      if (next && !FIELDS[at].check(this._values)) this._inputs[next.name].focus();
+      const at = this._fields.findIndex((field) => field.name === name);
+      const next = this._fields[at + 1];
+      if (next && !this._fields[at].check(this._values)) this._inputs[next.name].focus();
     }
 
     _left(name) {
       const {check} = FIELDS.find((field) => field.name === name);
-      if (this._values[name]) this._show(name, check(this._values));
+      const code = this._values[name] && check(this._values);
+      if (code) this._show(name, code);
       this._changed();
       this._fire("blur", {elementType: this._type});
     }
@@ -339,15 +526,9 @@
       if (form) form.requestSubmit();
     }
 
-    _set(name, value) {
-      this._values[name] = value;
-      if (this._inputs[name]) this._inputs[name].value = value;
-      this._show(name, null);
-    }
-
     _show(name, code) {
       if (!this._inputs[name]) return code;
-      this._errors[name].textContent = code ? MESSAGES[code] : "";
+      this._errors[name].textContent = code ? this._group._say(code) : "";
       this._inputs[name].setAttribute("aria-invalid", String(Boolean(code)));
       return code;
     }
@@ -356,42 +537,134 @@
       const brand = brandOf(digits(this._values.number));
       const badge = this._host && this._host.shadowRoot.querySelector(".brand");
       if (badge) badge.textContent = BRAND_NAMES[brand] || "";
-      const codes = FIELDS.map(({check}) => check(this._values));
+      const codes = this._fields.map(({check}) => check(this._values));
       const wrong = codes.find((code) => code && code.startsWith("invalid"));
-      const state = {
+      this._fire("change", {
         elementType: this._type,
-        empty: Object.values(this._values).every((value) => !value),
+        empty: this._fields.every(({name}) => !this._values[name]),
         complete: codes.every((code) => !code),
+        ...this._describeChange(brand, wrong ? this._group._validationError(wrong) : undefined),
+      });
+    }
+
+    _describeChange(brand, error) {
+      return {brand, error};
+    }
+  }
+
+  /** The Payment Element: a card or, where the intent takes one, a bank account. */
+  class PaymentElement extends CardElement {
+    constructor(type, group, options) {
+      super(type, group, options, ["number", "expiry", "cvc"]);
+      this._methods = ["card"];
+      this._method = "card";
+    }
+
+    validate() {
+      return this._method === "card" ? super.validate() : null;
+    }
+
+    get details() {
+      const account = {account_holder_type: "individual", routing_number: "110000000", account_number: "000123456789"};
+      return this._method === "card" ? super.details : {type: this._method, [this._method]: account};
+    }
+
+    async _load() {
+      const error = await this._group._findIntent();
+      const known = WORDS.en;
+      this._methods = (this._group._intent?.payment_method_types || ["card"]).filter((method) => method in known);
+      if (this._host && this._methods.length > 1) this._draw();
+      return error;
+    }
+
+    _content() {
+      const card = this._method === "card";
+      this._inputs = {};
+      const fields = card ? this._cardFields() : [];
+      const note = make("p", {class: "note"}, [this._group._say(card ? "note" : `${this._method}_note`)]);
+      const label = this._group._say("card_details");
+      const form = make("div", {class: "fields", role: "group", "aria-label": label}, [...fields, note]);
+      return make("div", {}, this._methods.length > 1 ? [this._choice(), form] : [form]);
+    }
+
+    _choice() {
+      const choices = this._methods.map((method) => {
+        const input = make("input", {type: "radio", name: "method", value: method});
+        input.checked = method === this._method;
+        input.addEventListener("change", () => this._choose(method));
+        return make("label", {class: "method"}, [input, this._group._say(method)]);
+      });
+      return make("div", {class: "methods", role: "radiogroup", "aria-label": this._group._say("method")}, choices);
+    }
+
+    _choose(method) {
+      this._method = method;
+      this._draw();
+      this._host.shadowRoot.querySelector(`[value=${method}]`).focus();
+      this._changed();
+    }
+
+    _describeChange() {
+      const complete = this._method === "card" ? {} : {empty: false, complete: true};
+      return {...complete, value: {type: this._method}, collapsed: false};
+    }
+  }
+
+  /** The Express Checkout Element, with a wallet that always pays. */
+  class ExpressElement extends StripeElement {
+    validate() {
+      return null;
+    }
+
+    get details() {
+      return {type: "card", card: {token: "tok_visa"}};
+    }
+
+    mark() {}
+
+    _load() {
+      return this._group._findIntent();
+    }
+
+    _offer() {
+      return {availablePaymentMethods: {applePay: false, googlePay: true, link: false}};
+    }
+
+    _content() {
+      const button = make("button", {type: "button", class: "wallet"}, [this._group._say("wallet")]);
+      button.addEventListener("click", () => this._press());
+      return button;
+    }
+
+    _press() {
+      const details = {elementType: this._type, expressPaymentType: "google_pay"};
+      if (!this._listeners.click?.length) this._confirm(details);
+      else this._fire("click", {...details, resolve: () => this._confirm(details), reject: () => {}});
+    }
+
+    _confirm(details) {
+      this._group._confirming = this;
+      const paymentFailed = () => {
+        this._group._confirming = null;
       };
-      const more = this._type === "card"
-        ? {brand, error: wrong ? validationError(wrong) : undefined}
-        : {value: {type: "card"}, collapsed: false};
-      this._fire("change", {...state, ...more});
+      this._fire("confirm", {...details, billingDetails: {name: "Test Wallet"}, paymentFailed});
+    }
+  }
+
+  /** Says on the page that the emulator lacks an element, and leaves the rest of the page at work. */
+  class MissingElement extends StripeElement {
+    async getValue() {
+      return {complete: false, isNewAddress: true, value: {}};
     }
 
-    _style() {
-      const given = this._appearance.variables || {};
-      for (const [name, property] of Object.entries(VARIABLES)) {
-        if (given[name]) this._host.style.setProperty(property, given[name]);
-      }
-      if (this._appearance.theme === "night") {
-        const night = {"--background": "#30313d", "--text": "#fff", "--border": "#424353",
-                       "--muted": "#b5b8c4"};
-        for (const [name, value] of Object.entries(night)) this._host.style.setProperty(name, value);
-      }
+    validate() {
+      return null;
     }
 
-    async _announce() {
-      const known = this._type === "payment" && this._clientSecret;
-      // Awaited in either case: listeners may be added after mounting.
-      const {error} = await (known ? this._stripe.retrievePaymentIntent(this._clientSecret) : {});
-      if (!this._host) return;
-      this._fire(error ? "loaderror" : "ready", error ? {elementType: this._type, error}
-        : {elementType: this._type});
-    }
-
-    _fire(event, payload) {
-      for (const listener of this._listeners[event] || []) listener(payload);
+    _content() {
+      const message = `The emulator's Stripe.js has no ${this._type} element; Stripe's own shows it here.`;
+      console.warn(message);
+      return make("p", {class: "note"}, [message]);
     }
   }
 
@@ -403,56 +676,100 @@
     input.setSelectionRange(position, position);
   }
 
+  const MAKERS = {
+    payment: (group, options) => new PaymentElement("payment", group, options),
+    expressCheckout: (group, options) => new ExpressElement("expressCheckout", group, options),
+    card: (group, options) => new CardElement("card", group, options, ["number", "expiry", "cvc"]),
+    cardNumber: (group, options) => new CardElement("cardNumber", group, options, ["number"]),
+    cardExpiry: (group, options) => new CardElement("cardExpiry", group, options, ["expiry"]),
+    cardCvc: (group, options) => new CardElement("cardCvc", group, options, ["cvc"]),
+  };
+
   class Elements {
     constructor(stripe, options) {
       this._stripe = stripe;
       this._options = options;
       this._made = {};
-    }
-
-    get clientSecret() {
-      return this._options.clientSecret;
+      this._values = {number: "", expiry: "", cvc: ""};
+      this._intent = null;
+      this._submitted = false;
+      this._confirming = null;
+      this._locale(options.locale);
+      const {clientSecret} = options;
+      if (clientSecret !== undefined && !intentId(clientSecret)) {
+        throw new IntegrationError(notASecret("elements(): clientSecret", clientSecret));
+      }
     }
 
     create(type, options = {}) {
-      if (!["payment", "card"].includes(type)) {
-        throw new IntegrationError(`The emulator has a payment and a card element, no ${type}.`);
-      }
-      if (this._made[type]) {
-        throw new IntegrationError(`Can only create one Element of type ${type}.`);
-      }
-      const {clientSecret, appearance} = this._options;
-      const element = new CardForm(type, {stripe: this._stripe, clientSecret, appearance, options});
-      this._made[type] = element;
-      const destroy = element.destroy.bind(element);
-      element.destroy = () => {
-        delete this._made[type];
-        destroy();
-      };
-      return element;
+      if (this._made[type]) throw new IntegrationError(`Can only create one Element of type ${type}.`);
+      const known = this._options.clientSecret || this._options.mode;
+      if (type === "payment" && !known) throw new IntegrationError(MISTAKES.no_intent);
+      const maker = MAKERS[type] || ((group, given) => new MissingElement(type, group, given));
+      this._made[type] = maker(this, options || {});
+      return this._made[type];
     }
 
+    /** Find by type or, as React's wrapper has it, by component. */
     getElement(type) {
-      return this._made[type] || null;
-    }
-
-    get mounted() {
-      return this._made.payment || this._made.card || null;
+      return this._made[typeof type === "string" ? type : type?.__elementType] || null;
     }
 
     update(options) {
       this._options = {...this._options, ...options};
+      if ("locale" in options) this._locale(options.locale);
+      for (const element of Object.values(this._made)) {
+        if (element._host && "locale" in options) element._draw();
+        element._style();
+      }
     }
 
     async fetchUpdates() {
-      return {};
+      return {error: (await this._findIntent({anew: true})) || undefined};
     }
 
     async submit() {
-      const element = this.mounted;
-      if (!element) throw new IntegrationError("Create and mount an Element before submitting.");
+      const element = this._paying();
+      if (!element || !element._ready) throw new IntegrationError(MISTAKES.not_ready);
       const error = element.validate();
-      return error ? {error} : {selectedPaymentMethod: "card"};
+      if (error) return {error};
+      this._submitted = true;
+      return {selectedPaymentMethod: element.details.type};
+    }
+
+    /** Return the element that pays: the one whose confirm event this is, or the form. */
+    _paying() {
+      const form = this._confirming || this._made.payment || this._made.card || this._made.cardNumber;
+      return form || this._made.expressCheckout || null;
+    }
+
+    _cardElements() {
+      return Object.values(this._made).filter((element) => element instanceof CardElement);
+    }
+
+    async _findIntent({anew = false} = {}) {
+      // Awaited in either case: listeners may be added after mounting.
+      const known = this._options.clientSecret && (anew || !this._intent);
+      const {clientSecret} = this._options;
+      const {error, paymentIntent} = await (known ? this._stripe.retrievePaymentIntent(clientSecret) : {});
+      this._intent = paymentIntent || this._intent;
+      return error || null;
+    }
+
+    _locale(locale) {
+      this._words = speak(locale || this._stripe._options.locale);
+    }
+
+    _say(name) {
+      return this._words.say(name);
+    }
+
+    _validationError(code) {
+      return {type: "validation_error", code, message: this._say(code)};
+    }
+
+    _forget(type) {
+      delete this._made[type];
     }
   }
 
@@ -470,22 +787,30 @@
 
   function intentId(clientSecret) {
     const [, id] = /^(pi_\w+?)_secret_\w+$/.exec(String(clientSecret)) || [];
-    if (!id) {
-      throw new IntegrationError("Invalid value for clientSecret: it has the form pi_…_secret_….");
-    }
     return id;
   }
 
-  function connectionError() {
-    return {type: "api_connection_error", message: "We are experiencing issues connecting to our "
-      + "payments provider. You have not been charged. Please check your internet connection and "
-      + "try again."};
+  /** Return what Stripe says of a return URL that is none. */
+  function urlError() {
+    return {type: "invalid_request_error", code: "url_invalid", param: "return_url", message: "Not a valid URL"};
+  }
+
+  /** Return what Stripe says where the intent isn't what the Elements were made for. */
+  function mismatchOf({amount, currency}, intent) {
+    const expected = {amount, currency: currency?.toLowerCase()};
+    const name = Object.keys(expected).find((each) => expected[each] !== intent[each]);
+    if (!name) return null;
+    const message = `The provided ${name} (${expected[name]}) does not match the expected ${name} (${intent[name]}). `
+      + "Try confirming with a Payment Intent that is configured to use the same parameters as Stripe Elements.";
+    return {type: "invalid_request_error", message};
   }
 
   class StripeInstance {
-    constructor(key, {stripeAccount} = {}) {
+    constructor(key, options = {}) {
+      this._options = options;
       this._headers = {Authorization: `Bearer ${key}`};
-      if (stripeAccount) this._headers["Stripe-Account"] = stripeAccount;
+      if (options.stripeAccount) this._headers["Stripe-Account"] = options.stripeAccount;
+      this._words = speak(options.locale);
     }
 
     elements(options = {}) {
@@ -493,22 +818,18 @@
     }
 
     async confirmPayment({elements, clientSecret, confirmParams = {}, redirect = "always"}) {
-      if (redirect !== "if_required" && !confirmParams.return_url) {
-        throw new IntegrationError("confirmPayment needs confirmParams.return_url, unless redirect "
-          + "is \"if_required\".");
-      }
-      const secret = clientSecret || (elements && elements.clientSecret);
+      const secret = clientSecret || elements?._options.clientSecret;
       const {payment_method_data: more = {}, ...params} = confirmParams;
+      const intent = await this._prepare({elements, secret, params, redirect});
+      if (intent.error) return intent;
       if (!params.payment_method) {
-        const {error, paymentMethod} = await this.createPaymentMethod({elements, params: more});
-        if (error) return {error};
-        params.payment_method = paymentMethod.id;
+        const made = await this._createMethod(elements._paying(), more);
+        if (made.error) return made;
+        params.payment_method = made.paymentMethod.id;
       }
-      const result = await this._confirm(secret, params);
-      if (result.paymentIntent && redirect !== "if_required") {
-        return leaveFor(confirmParams.return_url, result.paymentIntent);
-      }
-      return result;
+      const result = await this._confirm(secret, params, {elements});
+      if (!result.paymentIntent || redirect === "if_required") return result;
+      return leaveFor(params.return_url, result.paymentIntent);
     }
 
     async confirmCardPayment(clientSecret, data = {}, {handleActions = true} = {}) {
@@ -517,78 +838,139 @@
       else if (method) {
         const {card, billing_details} = method;
         const made = await this.createPaymentMethod({type: "card", card, billing_details});
-        if (made.error) return {error: made.error};
+        if (made.error) return made;
         params.payment_method = made.paymentMethod.id;
       }
-      return this._confirm(clientSecret, params, {handleActions});
+      return this._confirm(clientSecret, params, {handleActions, elements: method?.card?._group});
     }
 
     async createPaymentMethod({elements, card, billing_details, params = {}}) {
-      const element = elements ? elements.mounted : card;
-      if (!(element instanceof CardForm)) {
-        throw new IntegrationError("Pass the Elements instance or the card Element that was made.");
+      if (elements && elements._options.mode && !elements._submitted) {
+        throw new IntegrationError(notSubmitted("stripe.createPaymentMethod()"));
       }
-      const invalid = element.validate();
-      if (invalid) return {error: invalid};
-      const details = {type: "card", billing_details, ...params, card: element.details};
-      const {error, body} = await this._call("POST", "/v1/payment_methods", details);
-      return error ? {error} : {paymentMethod: body};
+      const element = elements ? elements._paying() : card;
+      if (!element?._host) throw new IntegrationError(MISTAKES.not_ready);
+      return this._createMethod(element, {billing_details, ...params});
     }
 
     async retrievePaymentIntent(clientSecret) {
-      const path = `/v1/payment_intents/${intentId(clientSecret)}`;
+      const path = `/v1/payment_intents/${this._idOf(clientSecret, "retrievePaymentIntent")}`;
       const {error, body} = await this._call("GET", path, {client_secret: clientSecret});
       return error ? {error} : {paymentIntent: body};
     }
 
     async handleNextAction({clientSecret}) {
       const {error, paymentIntent} = await this.retrievePaymentIntent(clientSecret);
-      return error ? {error} : this._challenge(clientSecret, paymentIntent);
+      return error ? {error} : this._challenge(clientSecret, paymentIntent, this._words);
     }
 
     async handleCardAction(clientSecret) {
       return this.handleNextAction({clientSecret});
     }
 
-    async _confirm(clientSecret, params, {handleActions = true} = {}) {
-      const path = `/v1/payment_intents/${intentId(clientSecret)}/confirm`;
-      const sent = {...params, client_secret: clientSecret, use_stripe_sdk: true};
-      const {error, body} = await this._call("POST", path, sent);
+    registerAppInfo() {}
+
+    _registerWrapper() {}
+
+    /** Refuse what Stripe.js throws at; return `{error}` where it answers with one. */
+    async _prepare({elements, secret, params, redirect}) {
+      if (!params.payment_method) this._checkElements(elements, secret);
+      if (!params.return_url && redirect !== "if_required") throw new IntegrationError(MISTAKES.no_return_url);
+      if (params.return_url && !URL.canParse(params.return_url)) return {error: urlError()};
+      const {error, paymentIntent} = await this.retrievePaymentIntent(secret);
       if (error) return {error};
-      return handleActions ? this._challenge(clientSecret, body) : {paymentIntent: body};
+      const automatic = paymentIntent.automatic_payment_methods;
+      if (!params.return_url && automatic?.enabled && automatic.allow_redirects !== "never") {
+        throw new IntegrationError(MISTAKES.no_return_url_for_redirects);
+      }
+      const mismatch = elements?._options.mode && mismatchOf(elements._options, paymentIntent);
+      return mismatch ? {error: mismatch} : {paymentIntent};
     }
 
-    async _challenge(clientSecret, paymentIntent) {
+    _checkElements(elements, secret) {
+      const element = elements?._confirming || elements?._made.payment || elements?._made.expressCheckout;
+      if (!element?._host) throw new IntegrationError(MISTAKES.not_mounted);
+      if (!secret) throw new IntegrationError(MISTAKES.no_secret);
+      if (elements._options.mode && !elements._submitted) {
+        throw new IntegrationError(notSubmitted("stripe.confirmPayment()"));
+      }
+      if (!element._ready) throw new IntegrationError(MISTAKES.not_ready);
+      const inside = element._type !== "expressCheckout" || elements._confirming;
+      if (!inside) throw new IntegrationError(MISTAKES.outside_confirm);
+    }
+
+    async _createMethod(element, more) {
+      const parts = element._type.startsWith("card") ? element._group._cardElements() : [element];
+      const invalid = parts.map((part) => part.validate()).find(Boolean);
+      if (invalid) return {error: invalid};
+      const {error, body} = await this._call("POST", "/v1/payment_methods", {...more, ...element.details});
+      return error ? {error} : {paymentMethod: body};
+    }
+
+    async _confirm(clientSecret, params, {handleActions = true, elements} = {}) {
+      const words = elements?._words || this._words;
+      const path = `/v1/payment_intents/${this._idOf(clientSecret, "confirmCardPayment")}/confirm`;
+      const sent = {...params, client_secret: clientSecret, use_stripe_sdk: true};
+      const {error, body} = await this._call("POST", path, sent);
+      const result = error || !handleActions
+        ? {error, paymentIntent: body} : await this._challenge(clientSecret, body, words);
+      if (!result.error) return result;
+      if (result.error.type === "card_error") elements?._paying()?.mark(result.error.code);
+      return {error: translate(result.error, words)};
+    }
+
+    async _challenge(clientSecret, paymentIntent, words) {
       if (paymentIntent.status !== "requires_action") return {paymentIntent};
-      const succeed = await askCustomer(paymentIntent);
+      const elsewhere = paymentIntent.next_action.redirect_to_url;
+      if (elsewhere) return goTo(elsewhere.url);
+      const succeed = await askCustomer(paymentIntent, words);
       const path = `/_emulator/payment_intents/${paymentIntent.id}/authenticate`;
       const told = await this._tell(path, {succeed, client_secret: clientSecret});
       if (told.error) return told;
       const result = await this.retrievePaymentIntent(clientSecret);
       const failure = result.paymentIntent && result.paymentIntent.last_payment_error;
-      return failure ? {error: {...failure, payment_intent: result.paymentIntent}} : result;
+      return failure ? {error: translate({...failure, payment_intent: result.paymentIntent}, words)} : result;
+    }
+
+    _idOf(clientSecret, caller) {
+      const id = intentId(clientSecret);
+      if (!id) throw new IntegrationError(notASecret(`stripe.${caller} intent secret: value`, clientSecret));
+      return id;
     }
 
     _call(method, path, params) {
       const form = encode(params);
       const url = method === "GET" ? `${BASE}${path}?${form}` : `${BASE}${path}`;
-      return answerOf(url, {method, headers: this._headers, body: method === "GET" ? null : form});
+      return this._answerOf(url, {method, headers: this._headers, body: method === "GET" ? null : form});
     }
 
     _tell(path, message) {
       const headers = {"Content-Type": "application/json"};
-      return answerOf(`${BASE}${path}`, {method: "POST", headers, body: JSON.stringify(message)});
+      return this._answerOf(`${BASE}${path}`, {method: "POST", headers, body: JSON.stringify(message)});
+    }
+
+    async _answerOf(url, request) {
+      try {
+        const response = await fetch(url, request);
+        const body = await response.json();
+        return body.error ? {error: body.error} : {body};
+      } catch {
+        return {error: {type: "api_connection_error", message: this._words.say("api_connection_error")}};
+      }
     }
   }
 
-  async function answerOf(url, request) {
-    try {
-      const response = await fetch(url, request);
-      const body = await response.json();
-      return body.error ? {error: body.error} : {body};
-    } catch {
-      return {error: connectionError()};
-    }
+  for (const name of ["createToken", "createSource", "createConfirmationToken", "confirmSetup", "confirmCardSetup",
+                      "retrieveSetupIntent", "initEmbeddedCheckout", "initCheckoutElementsSdk", "paymentRequest"]) {
+    StripeInstance.prototype[name] = function unsupported() {
+      throw new IntegrationError(`The emulator's Stripe.js has no ${name}(); Stripe's own has.`);
+    };
+  }
+
+  /** Say an API error in the customer's language, as Stripe.js does. */
+  function translate(error, words) {
+    const message = words.say(error.decline_code) || words.say(error.code);
+    return message ? {...error, message} : error;
   }
 
   /** Go to the return URL, as after a payment method that redirects; never resolves. */
@@ -597,20 +979,24 @@
     url.searchParams.set("payment_intent", intent.id);
     url.searchParams.set("payment_intent_client_secret", intent.client_secret);
     url.searchParams.set("redirect_status", intent.status === "processing" ? "pending" : "succeeded");
+    return goTo(url);
+  }
+
+  function goTo(url) {
     location.assign(url);
     return new Promise(() => {});
   }
 
   /** Show the bank's challenge; resolves to whether the customer completed it. */
-  function askCustomer(intent) {
-    const complete = make("button", {class: "primary", type: "button"}, ["Complete"]);
-    const fail = make("button", {type: "button"}, ["Fail"]);
-    const dialog = make("dialog", {role: "dialog", "aria-modal": "true", "aria-labelledby": "title"}, [
-      make("div", {class: "bank"}, [make("span", {}, ["Test bank"]),
+  function askCustomer(intent, words) {
+    const complete = make("button", {class: "primary", type: "button"}, [words.say("complete")]);
+    const fail = make("button", {type: "button"}, [words.say("fail")]);
+    const text = words.say("challenge_text").replace("{amount}", amountOf(intent, words));
+    const dialog = make("dialog", {"aria-labelledby": "title", lang: words.language}, [
+      make("div", {class: "bank"}, [make("span", {}, [words.say("bank")]),
                                     make("span", {}, ["3D Secure"])]),
-      make("h2", {id: "title"}, ["Authenticate your payment"]),
-      make("p", {}, [`Your bank wants to know that it is you who pays ${amountOf(intent)}. `
-        + "This is a test page: choose how the authentication ends."]),
+      make("h2", {id: "title"}, [words.say("challenge")]),
+      make("p", {}, [text]),
       make("div", {class: "actions"}, [complete, fail]),
     ]);
     const host = make("div", {class: "StripeChallenge"});
@@ -630,16 +1016,18 @@
     });
   }
 
-  function amountOf({amount, currency}) {
-    const format = new Intl.NumberFormat(undefined, {style: "currency", currency});
+  function amountOf({amount, currency}, {locale}) {
+    const format = new Intl.NumberFormat(locale, {style: "currency", currency});
     return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
   }
 
   window.Stripe = function Stripe(key, options) {
+    if (!key) throw new IntegrationError(MISTAKES.no_key);
+    if (/^[sr]k_/.test(String(key))) throw new IntegrationError(MISTAKES.secret_key);
     if (!/^pk_test_\w+$/.test(String(key))) {
-      throw new IntegrationError("Please call Stripe() with a publishable test key: pk_test_….");
+      throw new IntegrationError("The emulator's Stripe.js takes a publishable test key: pk_test_….");
     }
     return new StripeInstance(key, options);
   };
-  window.Stripe.version = "emulator";
+  window.Stripe.version = RELEASE;
 })();

@@ -1,0 +1,22 @@
+"""Prices as the page's language writes them, the same as the browser's own format."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.utils import formats
+from django.utils.translation import get_language
+
+from octo_stripe_gateway.currencies import get_precision
+
+SYMBOLS = {"eur": "€", "usd": "$", "jpy": "¥"}
+
+
+def format_price(amount: int, *, currency: str) -> str:
+    """Return an amount in minor units for people: €24.50, or 24,50 €."""
+    precision = get_precision(currency)
+    number = formats.number_format(
+        Decimal(amount).scaleb(-precision), decimal_pos=precision, use_l10n=True, force_grouping=True
+    )
+    symbol = SYMBOLS.get(currency, currency.upper())
+    return f"{symbol}{number}" if get_language() == "en" else f"{number}\N{NO-BREAK SPACE}{symbol}"

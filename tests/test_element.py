@@ -1,0 +1,658 @@
+"""`<octo-payment>` in a real browser, against the API and the emulator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+
+import octo_stripe_gateway
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.support.browser import MARKS, open_browser, sync_api
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page, Request, Route
+
+pytestmark = [
+    *MARKS,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.urls("tests.support.checkout"),
+]
+
+PAYS = "4242424242424242"
+IS_DECLINED = "4000000000000002"
+ASKS = "4000002500003155"
+NOTE_EVENTS = """
+  window.told = [];
+  for (const name of ["ready", "paid", "processing", "failed", "expired"]) {
+    addEventListener(`octo-payment-${name}`, (event) => told.push([name, event.detail]));
+  }
+"""
+
+
+class Checkout:
+    """The page as a customer uses it."""
+
+    def __init__(self, page: Page, *, url: str, stripe: StripeEmulator) -> None:
+        self.page = page
+        self.url = url
+        self.stripe = stripe
+        self.element = page.locator("octo-payment")
+        self.error = page.get_by_role("alert").and_(page.locator("octo-payment [part=error]"))
+        self.requests: list[Request] = []
+        page.set_default_timeout(10_000)
+        page.add_init_script(NOTE_EVENTS)
+        page.on("request", lambda request: self.requests.append(request))
+
+    def open(self, **query: str) -> None:
+        """Book, and come to the page where it is paid for."""
+        self.page.goto(f"{self.url}/checkout/?{urlencode(query)}")
+
+    def open_form(self, **query: str) -> None:
+        self.open(**query)
+        self.becomes("ready")
+
+    def becomes(self, state: str) -> None:
+        sync_api.expect(self.element).to_have_attribute("state", state)
+
+    def fill(self, number: str) -> None:
+        for label, value in {"Card number": number, "Expiration date": "1234", "CVC": "123"}.items():
+            self.page.get_by_label(label).fill("")
+            self.page.get_by_label(label).press_sequentially(value)
+
+    @property
+    def button(self) -> Locator:
+        return self.page.locator("octo-payment [part=button]")
+
+    def pay(self, number: str = PAYS) -> None:
+        self.fill(number)
+        self.button.click()
+
+    def told(self) -> list[Any]:
+        """Return the names and details of the events so far."""
+        told: list[Any] = self.page.evaluate("told")
+        return told
+
+    def names(self) -> list[str]:
+        return [name for name, _detail in self.told()]
+
+    def intents(self) -> list[Any]:
+        return list(self.stripe.payment_intents.values())
+
+    def calls(self, path: str) -> list[Request]:
+        """Return the page's requests at addresses that end like this."""
+        return [request for request in self.requests if request.url.endswith(path)]
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def context_options() -> dict[str, Any]:
+    return {"locale": "en-GB", "color_scheme": "light"}
+
+
+@pytest.fixture
+def checkout(
+    stripe: StripeEmulator,
+    configure: Callable[..., None],
+    live_server: Any,
+    browser: Browser,
+    context_options: dict[str, Any],
+) -> Iterator[Checkout]:
+    configure(AUTHENTICATE="tests.support.checkout.authenticate")
+    page = browser.new_page(**context_options)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    yield Checkout(page, url=live_server.url, stripe=stripe)
+    # Chromium writes of every answer that isn't a success, a declined card's too.
+    assert [problem for problem in problems if "Failed to load resource" not in problem] == []
+
+
+def test_payment_is_created_paid_and_completed(checkout: Checkout) -> None:
+    checkout.open_form()
+    sync_api.expect(checkout.button).to_have_text("Pay €20.00")
+    checkout.pay()
+    checkout.becomes("paid")
+    sync_api.expect(checkout.page.get_by_role("status")).to_have_text("Your payment is complete. Thank you.")
+    (ready, before), (paid, after) = checkout.told()
+    assert (ready, before["payment"]["status"]) == ("ready", "PENDING")
+    assert (paid, after["payment"]["status"]) == ("paid", "CONFIRMED")
+    assert [intent["status"] for intent in checkout.intents()] == ["succeeded"]
+
+
+# Declines, challenges, wallets.
+
+
+def test_declined_card_is_followed_by_one_that_pays_the_same_intent(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.pay(IS_DECLINED)
+    sync_api.expect(checkout.error).to_have_text("Your card was declined.")
+    sync_api.expect(checkout.error).to_be_focused()
+    checkout.becomes("ready")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert checkout.names() == ["ready", "failed", "paid"]
+    assert checkout.told()[1][1]["error"] == {"code": "generic_decline", "message": "Your card was declined."}
+    assert len(checkout.intents()) == 1
+
+
+def test_mistyped_card_is_told_at_its_field_only(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.pay("4242424242424241")
+    checkout.page.get_by_text("Your card number is invalid.").wait_for()
+    sync_api.expect(checkout.error).to_be_hidden()
+    sync_api.expect(checkout.page.get_by_label("Card number")).to_be_focused()
+    assert checkout.names() == ["ready"]
+
+
+def test_challenge_is_completed(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.pay(ASKS)
+    checkout.page.get_by_role("button", name="Complete").click()
+    checkout.becomes("paid")
+
+
+def test_challenge_that_failed_is_tried_again(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.pay(ASKS)
+    checkout.page.get_by_role("button", name="Fail").click()
+    sync_api.expect(checkout.error).to_contain_text("Your bank could not make sure that it was you.")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert len(checkout.intents()) == 1
+
+
+def test_wallet_pays_where_wallets_are_asked_for(checkout: Checkout) -> None:
+    checkout.open_form(more="express")
+    sync_api.expect(checkout.page.get_by_text("or", exact=True)).to_be_visible()
+    checkout.page.get_by_role("button", name="Test wallet").click()
+    checkout.becomes("paid")
+    assert [intent["status"] for intent in checkout.intents()] == ["succeeded"]
+
+
+def test_wallets_are_not_shown_unless_asked_for(checkout: Checkout) -> None:
+    checkout.open_form()
+    sync_api.expect(checkout.page.get_by_text("or", exact=True)).to_be_hidden()
+
+
+# Banks that send the customer elsewhere, and banks that take their time.
+
+
+def go_to_bank(checkout: Checkout, **query: str) -> None:
+    """Pay with what sends the customer to the bank's own page."""
+
+    def redirect(route: Route) -> None:
+        # Without this, Stripe has Stripe.js show the challenge on the page.
+        route.continue_(post_data=(route.request.post_data or "").replace("use_stripe_sdk=true", ""))
+
+    checkout.page.route("**/confirm", redirect)
+    checkout.open_form(**query)
+    checkout.pay(ASKS)
+    checkout.page.get_by_role("heading", name="Authenticate your payment").wait_for()
+
+
+def test_customer_comes_back_from_a_bank_that_paid(checkout: Checkout) -> None:
+    go_to_bank(checkout, step="last")
+    checkout.page.get_by_role("button", name="Complete").click()
+    checkout.becomes("paid")
+    assert checkout.page.url.endswith("/?step=last")
+    assert checkout.names() == ["paid"]
+    assert len(checkout.intents()) == 1
+
+
+def test_customer_comes_back_from_a_bank_that_did_not_pay(checkout: Checkout) -> None:
+    go_to_bank(checkout)
+    checkout.page.get_by_role("button", name="Fail").click()
+    sync_api.expect(checkout.error).to_contain_text("Your bank could not make sure that it was you.")
+    checkout.becomes("ready")
+    checkout.page.unroute_all()
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert len(checkout.intents()) == 1
+
+
+def test_address_that_names_another_payable_s_payment_is_not_believed(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.pay()
+    checkout.becomes("paid")
+    paid = checkout.told()[-1][1]["payment"]["uuid"]
+    checkout.open()
+    booking = checkout.element.get_attribute("payable")
+    address = checkout.page.url.rstrip("?")
+    checkout.page.goto(f"{address}?octo_payable={booking}&octo_payment={paid}")
+    checkout.becomes("ready")
+    assert "octo_" not in checkout.page.url
+
+
+@pytest.mark.parametrize("succeed", [True, False])
+def test_bank_that_takes_its_time_is_waited_for(checkout: Checkout, succeed: bool) -> None:
+    checkout.open_form(currency="usd")
+    checkout.page.get_by_label("US bank account").check()
+    checkout.button.click()
+    checkout.becomes("processing")
+    checkout.page.get_by_text("Your payment is on its way.").wait_for()
+    (intent,) = checkout.intents()
+    checkout.stripe.settle(intent["id"], succeed=succeed)
+    checkout.becomes("paid" if succeed else "ready")
+    if succeed:
+        assert checkout.names() == ["ready", "processing", "paid"]
+        return
+    sync_api.expect(checkout.error).to_have_text("The customer's bank account has been closed.")
+    checkout.page.get_by_label("Card", exact=True).check()
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+
+
+def test_payment_that_is_processing_is_so_after_a_reload(checkout: Checkout) -> None:
+    checkout.open_form(currency="usd")
+    checkout.stripe.confirm(checkout.intents()[0]["id"], "pm_usBankAccount_success")
+    checkout.page.reload()
+    checkout.becomes("processing")
+    checkout.stripe.settle(checkout.intents()[0]["id"])
+    checkout.becomes("paid")
+
+
+# Tabs, reloads, impatience.
+
+
+def test_double_click_pays_once(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.fill(PAYS)
+    checkout.button.dblclick()
+    checkout.becomes("paid")
+    assert len(checkout.calls("/confirm")) == 1
+
+
+def test_reload_finds_the_same_payment(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.pay(ASKS)
+    checkout.page.get_by_role("dialog").wait_for()
+    checkout.page.reload()
+    checkout.becomes("ready")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert len(checkout.intents()) == 1
+
+
+def test_reload_after_paying_finds_it_paid(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.stripe.confirm(checkout.intents()[0]["id"])
+    checkout.page.reload()
+    checkout.becomes("paid")
+
+
+def test_payment_made_in_another_tab_is_not_made_again(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.stripe.confirm(checkout.intents()[0]["id"])
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert len(checkout.stripe.charges) == 1
+
+
+def test_payment_that_was_given_up_is_followed_by_another(checkout: Checkout) -> None:
+    checkout.open_form()
+    before = checkout.told()[0][1]["payment"]
+    cancel = f"{checkout.url}/bookings/payments/{before['uuid']}/cancel"
+    answer = checkout.page.request.post(cancel, headers={"Authorization": "Bearer gateway-key"})
+    assert answer.ok, answer.text()
+    checkout.pay(PAYS)
+    sync_api.expect(checkout.page.get_by_label("Card number")).to_have_value("")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert [intent["status"] for intent in checkout.intents()] == ["canceled", "succeeded"]
+
+
+def test_page_that_the_browser_kept_begins_anew(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.pay(ASKS)
+    checkout.page.get_by_role("dialog").wait_for()
+    checkout.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    checkout.becomes("ready")
+    assert len(checkout.intents()) == 1
+
+
+# The network.
+
+
+def test_shop_that_is_out_of_reach_is_tried_again(checkout: Checkout) -> None:
+    checkout.page.route("**/bookings/payments", lambda route: route.abort())
+    checkout.open()
+    checkout.becomes("failed")
+    sync_api.expect(checkout.error).to_contain_text("The shop can't be reached.")
+    checkout.page.unroute_all()
+    checkout.button.click()
+    checkout.becomes("ready")
+    assert checkout.told()[0][1]["error"]["code"] == "connection_lost"
+    assert len(checkout.intents()) == 1
+
+
+def test_answer_that_is_lost_once_is_not_noticed(checkout: Checkout) -> None:
+    checkout.page.route("**/bookings/payments", lambda route: route.abort(), times=1)
+    checkout.page.route("**/complete", lambda route: route.abort(), times=1)
+    checkout.open_form()
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert checkout.names() == ["ready", "paid"]
+
+
+@pytest.mark.parametrize("status", [502, 503, 429])
+def test_server_that_is_busy_is_asked_again(checkout: Checkout, status: int) -> None:
+    checkout.page.route("**/complete", lambda route: route.fulfill(status=status, json={}), times=2)
+    checkout.open_form()
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+
+
+def test_lost_confirmation_may_be_paid_again(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.page.route("**/complete", lambda route: route.abort())
+    checkout.pay(PAYS)
+    sync_api.expect(checkout.error).to_contain_text("Paying again is safe: you are charged only once.")
+    checkout.becomes("ready")
+    checkout.page.unroute_all()
+    checkout.button.click()
+    checkout.becomes("paid")
+    assert len(checkout.stripe.charges) == 1
+
+
+def test_stripe_that_took_the_money_without_an_answer_is_looked_up(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/.*/confirm", when="after"))
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert len(checkout.stripe.charges) == 1
+
+
+def test_stripe_that_never_got_the_request_may_be_asked_again(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/.*/confirm", when="before"))
+    checkout.pay(PAYS)
+    sync_api.expect(checkout.error).to_contain_text("Paying again is safe: you are charged only once.")
+    checkout.button.click()
+    checkout.becomes("paid")
+    assert len(checkout.stripe.charges) == 1
+
+
+def test_slow_network_shows_a_skeleton(checkout: Checkout) -> None:
+    waiting: list[Route] = []
+    checkout.page.route("**/bookings/payments", lambda route: waiting.append(route))
+    with checkout.page.expect_request("**/bookings/payments"):
+        checkout.open()
+    sync_api.expect(checkout.page.locator("[part=skeleton]")).to_be_visible()
+    sync_api.expect(checkout.page.get_by_role("status")).to_have_text("Loading the payment form …")
+    sync_api.expect(checkout.button).to_be_hidden()
+    waiting[0].continue_()
+    checkout.becomes("ready")
+    sync_api.expect(checkout.page.locator("[part=skeleton]")).to_be_hidden()
+
+
+def test_stripe_js_that_does_not_load_is_told(checkout: Checkout) -> None:
+    checkout.page.route("**/stripe.js", lambda route: route.abort())
+    checkout.open()
+    checkout.becomes("failed")
+    sync_api.expect(checkout.error).to_contain_text("The payment form could not be loaded.")
+    checkout.page.unroute_all()
+    checkout.page.reload()
+    checkout.becomes("ready")
+
+
+# What the host says: holds, balances, refusals.
+
+
+def answer_create(checkout: Checkout, *answers: Any) -> None:
+    """Answer the next creations with these statuses, bodies and headers, and leave the rest to the server."""
+    left = list(answers)
+
+    def answer(route: Route) -> None:
+        if not left:
+            route.fallback()
+            return
+        status, body, headers = left.pop(0)
+        route.fulfill(status=status, json=body, headers=headers)
+
+    checkout.page.route("**/bookings/payments", answer)
+
+
+def test_hold_that_runs_out_is_told(checkout: Checkout) -> None:
+    def shorten(route: Route) -> None:
+        answer = route.fetch()
+        soon = checkout.page.evaluate("new Date(Date.now() + 1500).toISOString()")
+        route.fulfill(response=answer, json={**answer.json(), "utcExpiresAt": soon})
+
+    checkout.page.route("**/bookings/payments", shorten)
+    checkout.open_form()
+    checkout.page.get_by_text("Reserved for you until").wait_for()
+    checkout.becomes("expired")
+    checkout.page.get_by_text("The time to pay is over.").wait_for()
+    assert checkout.names() == ["ready", "expired"]
+
+
+def test_hold_that_has_run_out_is_told(checkout: Checkout) -> None:
+    refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "No.", "utcExpiresAt": "2020-01-01T00:00:00Z"}
+    answer_create(checkout, (422, refusal, {}))
+    checkout.open()
+    checkout.becomes("expired")
+
+
+def test_balance_that_is_paid_is_told(checkout: Checkout) -> None:
+    balance = {"price": 2000, "received": 2000, "refunded": 0, "due": 0, "currency": "eur", "nextDueAt": None}
+    refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "Nothing is due.", "balance": balance}
+    answer_create(checkout, (422, refusal, {}))
+    checkout.open()
+    checkout.becomes("paid")
+    assert checkout.told() == [["paid", {"payment": None, "balance": balance, "error": None}]]
+
+
+def test_payable_that_is_being_paid_elsewhere_is_waited_for(checkout: Checkout) -> None:
+    busy = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "A payment is under way."}
+    paid = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "Nothing is due.", "balance": {"due": 0}}
+    answer_create(
+        checkout, (409, busy, {"Retry-After": "1"}), (409, busy, {"Retry-After": "1"}), (422, paid, {})
+    )
+    checkout.open()
+    checkout.becomes("paid")
+    assert checkout.names() == ["processing", "paid"]
+
+
+def test_creation_that_runs_in_another_tab_is_found(checkout: Checkout) -> None:
+    busy = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "The same operation is running."}
+    answer_create(checkout, (409, busy, {"Retry-After": "0"}))
+    checkout.open_form()
+    assert checkout.names() == ["ready"]
+
+
+def test_refusal_is_told_in_the_host_s_words(checkout: Checkout) -> None:
+    refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "The tour is full."}
+    answer_create(checkout, (422, refusal, {}))
+    checkout.open()
+    checkout.becomes("failed")
+    sync_api.expect(checkout.error).to_have_text("The tour is full.")
+    assert checkout.told()[0][1]["error"] == {"code": "UNPROCESSABLE_ENTITY", "message": "The tour is full."}
+
+
+def test_money_that_the_host_sends_back_is_told(checkout: Checkout) -> None:
+    refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "Your hold has expired."}
+    checkout.page.route("**/complete", lambda route: route.fulfill(status=422, json=refusal))
+    checkout.open_form()
+    checkout.pay(PAYS)
+    checkout.becomes("failed")
+    sync_api.expect(checkout.error).to_have_text("Your hold has expired.")
+    sync_api.expect(checkout.error).to_be_focused()
+
+
+# Who asks, and for what.
+
+
+def test_csrf_token_may_be_an_attribute(checkout: Checkout) -> None:
+    checkout.page.route("**/bookings/payments", lambda route: route.abort())
+    checkout.open(more='csrf-token="abc"')
+    checkout.becomes("failed")
+    assert checkout.calls("/bookings/payments")[0].headers["x-csrftoken"] == "abc"
+
+
+def test_bearer_token_is_sent_in_place_of_a_cookie(checkout: Checkout) -> None:
+    checkout.page.route("**/bookings/payments", lambda route: route.abort())
+    checkout.open()
+    checkout.becomes("failed")
+    checkout.page.unroute_all()
+    checkout.page.context.clear_cookies()
+    checkout.page.evaluate("document.querySelector('octo-payment').token = 'gateway-key'")
+    checkout.becomes("ready")
+    assert checkout.calls("/bookings/payments")[-1].headers["authorization"] == "Bearer gateway-key"
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+
+
+def test_token_that_was_set_before_the_element_was_defined_counts(checkout: Checkout) -> None:
+    checkout.page.add_init_script(
+        "document.addEventListener('readystatechange', () => {"
+        " document.querySelector('octo-payment').token = 'gateway-key'; }, {once: true})"
+    )
+    checkout.open_form()
+    first, *more = checkout.calls("/bookings/payments")
+    assert first.headers["authorization"] == "Bearer gateway-key"
+    assert more == []
+
+
+def test_purpose_is_sent(checkout: Checkout) -> None:
+    answer_create(checkout, (422, {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "No deposit."}, {}))
+    checkout.open(more='purpose="deposit"')
+    checkout.becomes("failed")
+    assert '"purpose":"deposit"' in str(checkout.calls("/bookings/payments")[0].post_data)
+
+
+def test_another_payable_begins_another_payment(checkout: Checkout) -> None:
+    checkout.open_form()
+    first = checkout.element.get_attribute("payable")
+    checkout.open_form(price="3000")
+    checkout.page.evaluate(
+        "(payable) => { document.querySelector('octo-payment').payable = payable; }", first
+    )
+    sync_api.expect(checkout.button).to_have_text("Pay €20.00")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert {intent["amount"]: intent["status"] for intent in checkout.intents()} == {
+        2000: "succeeded",
+        3000: "requires_payment_method",
+    }
+
+
+def test_element_that_was_taken_away_does_nothing_more(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.page.evaluate("() => { window.away = document.querySelector('octo-payment'); away.remove(); }")
+    assert checkout.page.evaluate("away.childElementCount") == 0
+    checkout.page.evaluate("() => { document.querySelector('main').append(away); }")
+    checkout.becomes("ready")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert len(checkout.intents()) == 1
+
+
+def test_form_of_the_page_around_it_is_not_sent(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.page.evaluate("""() => {
+      const form = document.createElement("form");
+      form.addEventListener("submit", () => told.push(["sent"]));
+      document.querySelector("main").append(form);
+      form.append(document.querySelector("octo-payment"));
+    }""")
+    checkout.becomes("ready")
+    checkout.fill(PAYS)
+    checkout.page.get_by_label("CVC").press("Enter")
+    checkout.becomes("paid")
+    assert "sent" not in checkout.names()
+
+
+# The look and the language.
+
+BUTTONS = {
+    "en": "Pay €20.00",
+    "de": "20,00 € bezahlen",
+    "es": "Pagar 20,00 €",
+    "fr": "Payer 20,00 €",
+    "it": "Paga 20,00 €",
+    "pt-PT": "Pagar 20,00 €",
+    "nl": "€ 20,00 betalen",
+    "ja": "€20.00 を支払う",
+}
+
+
+@pytest.mark.parametrize("language", BUTTONS)
+def test_language_is_the_page_s(checkout: Checkout, language: str) -> None:
+    checkout.open_form(lang=language)
+    sync_api.expect(checkout.button).to_have_text(BUTTONS[language])
+    assert checkout.calls("/bookings/payments")[0].headers["accept-language"] == language[:2]
+
+
+def test_language_of_a_page_in_another_is_english(checkout: Checkout) -> None:
+    checkout.open_form(lang="sv")
+    sync_api.expect(checkout.button).to_have_text("Pay €20.00")
+    assert checkout.page.locator("octo-payment [part=body]").get_attribute("lang") == "en"
+
+
+def test_every_message_is_in_every_language(checkout: Checkout) -> None:
+    source = Path(octo_stripe_gateway.__file__).parent / "static/octo_stripe_gateway/octo-payment.js"
+    table = source.read_text().partition("const MESSAGES = ")[2].partition("\n};")[0]
+    checkout.page.goto("about:blank")
+    messages = checkout.page.evaluate(f"() => ({table}\n}})")
+    assert messages.keys() == {language[:2] for language in BUTTONS}
+    holes = {
+        language: {name: re.findall(r"{\w+}", text) for name, text in texts.items()}
+        for language, texts in messages.items()
+    }
+    assert [language for language in holes if holes[language] != holes["en"]] == []
+
+
+def test_german_page_has_no_english_on_it(checkout: Checkout) -> None:
+    checkout.open_form(lang="de")
+    for label, value in {"Kartennummer": IS_DECLINED, "Ablaufdatum": "1234", "Prüfziffer": "123"}.items():
+        checkout.page.get_by_label(label).press_sequentially(value)
+    checkout.button.click()
+    sync_api.expect(checkout.error).to_have_text("Ihre Karte wurde abgelehnt.")
+
+
+def test_stripe_s_form_has_the_element_s_colours(checkout: Checkout) -> None:
+    checkout.open_form()
+    field = checkout.page.get_by_label("Card number")
+    background = "(node) => getComputedStyle(node).backgroundColor"
+    assert field.evaluate(background) == "rgb(255, 255, 255)"
+    checkout.page.emulate_media(color_scheme="dark")
+    sync_api.expect(field).to_have_css("background-color", "rgb(27, 35, 44)")
+    checkout.page.evaluate("""() => {
+      document.querySelector("octo-payment").appearance = {variables: {colorBackground: "#123456"}};
+    }""")
+    sync_api.expect(field).to_have_css("background-color", "rgb(18, 52, 86)")
+
+
+# The keyboard.
+
+
+def test_payment_is_made_from_the_keyboard(checkout: Checkout) -> None:
+    keyboard = checkout.page.keyboard
+    checkout.open_form()
+    keyboard.press("Tab")
+    # A field that is complete goes on to the next.
+    keyboard.type(f"{IS_DECLINED}1234123")
+    keyboard.press("Enter")
+    sync_api.expect(checkout.error).to_be_focused()
+    keyboard.press("Tab")
+    sync_api.expect(checkout.button).to_be_focused()
+    for _step in ("CVC", "expiration date", "card number"):
+        keyboard.press("Shift+Tab")
+    sync_api.expect(checkout.page.get_by_label("Card number")).to_be_focused()
+    keyboard.press("ControlOrMeta+A")
+    keyboard.type(ASKS)
+    keyboard.press("Enter")
+    checkout.page.get_by_role("dialog").wait_for()
+    keyboard.press("Enter")
+    checkout.becomes("paid")
+    sync_api.expect(checkout.page.get_by_role("status")).to_be_focused()
