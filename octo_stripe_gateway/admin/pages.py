@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin import AdminSite
 from django.contrib.admin.helpers import AdminForm
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.views.main import ChangeList
@@ -48,15 +49,12 @@ class ReadOnly:
     """Lets nobody add, change or delete rows: the services write them."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
         return False
 
 
@@ -68,10 +66,16 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     change_form_template = "admin/octo_stripe_gateway/change_form.html"
+    index_template = "admin/octo_stripe_gateway/index.html"
     confirmation_template = "admin/octo_stripe_gateway/confirmation.html"
 
     class Media:
         css = {"all": ["octo_stripe_gateway/admin.css"]}
+
+    def __init__(self, model: type[Row], admin_site: AdminSite) -> None:
+        super().__init__(model, admin_site)
+        # A site that has an index of its own shows the same with the tag `gateway_alerts`.
+        admin_site.index_template = admin_site.index_template or self.index_template
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list; without what is asked for where that is a text that no column can hold."""
@@ -147,6 +151,10 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
                 outcome = operation.run(obj, values=form.cleaned_data, caller=caller)
         except GatewayError as error:
             self.log_change(request, obj, f"{operation.label}: {error.message}")
+            if fields := error.values.keys() & form.fields.keys():
+                for name in fields:
+                    form.add_error(name, str(error.message))
+                return False
             self.message_user(request, error.message, messages.ERROR)
             return is_final(error)
         self.log_change(request, obj, outcome)

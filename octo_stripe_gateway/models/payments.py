@@ -35,6 +35,10 @@ INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
 EXPIRED_REASONS = frozenset({"expired", "automatic"})
 # What a host may write with `save()`; everything else is the ledger's.
 HOST_COLUMNS = frozenset({"metadata", "reseller_reference", "updated_at"})
+REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_reason="") & (
+    models.Q(amount_capturable__gt=0)
+    | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
+)
 FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
 
 
@@ -71,9 +75,8 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return self.filter(next_check_at__lte=now)
 
     def rejected_with_money_held(self) -> Self:
-        """Return payments that the host rejected and whose money has not gone back."""
-        held = models.Q(amount_received__gt=models.F("amount_refunded"))
-        return self.filter(held, ~models.Q(rejection_reason=""))
+        """Return payments that the host rejected and whose money has not gone back, holds included."""
+        return self.filter(REJECTED_WITH_MONEY_HELD)
 
     def created_between(self, since: dt.datetime, until: dt.datetime) -> Self:
         """Return those created from one moment up to another, this excluded."""
@@ -237,12 +240,7 @@ class Payment(models.Model):
             models.Index(fields=["id"], condition=models.Q(disputed=True), name="octo_payment_disputed"),
             models.Index(fields=["id"], condition=~models.Q(mismatch=""), name="octo_payment_mismatch"),
             models.Index(fields=["id"], condition=~models.Q(attention=""), name="octo_payment_attention"),
-            models.Index(
-                fields=["id"],
-                condition=models.Q(amount_received__gt=models.F("amount_refunded"))
-                & ~models.Q(rejection_reason=""),
-                name="octo_payment_held",
-            ),
+            models.Index(fields=["id"], condition=REJECTED_WITH_MONEY_HELD, name="octo_payment_held"),
             models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_payment_test"),
         ]
         constraints = [

@@ -91,7 +91,14 @@ class WebhookEvent(models.Model):
         indexes = [
             # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
             models.Index(fields=["received_at", "id"], name="octo_webhook_event_received"),
-            models.Index(fields=["status", "id"], name="octo_webhook_event_status"),
+            models.Index(
+                fields=["status", "id"],
+                condition=~models.Q(status="processed"),
+                name="octo_webhook_event_status",
+            ),
+            models.Index(
+                fields=["id"], condition=~models.Q(status="ignored"), name="octo_webhook_event_ours"
+            ),
             models.Index(fields=["type", "id"], name="octo_webhook_event_type"),
             models.Index(
                 fields=["id"],

@@ -51,13 +51,14 @@ def _prune_oldest(
     pick: Callable[[QuerySet[Any]], QuerySet[Any]],
 ) -> int:
     """Delete what is picked of the rows from before that moment, which the lowest keys are of."""
-    deleted = 0
-    for batch in iterate_batches(rows, size=size):
-        old = rows.filter(pk__in=batch, created_at__lt=until)
-        if not old.exists():
-            break
-        deleted += _delete(pick(old))
-    return deleted
+    deleted = last = 0
+    while True:
+        batch = rows.filter(pk__gt=last).order_by("pk").values_list("pk", "created_at")[:size]
+        old = [pk for pk, created_at in batch if created_at < until]
+        if not old:
+            return deleted
+        deleted += _delete(pick(rows.filter(pk__in=old)))
+        last = old[-1]
 
 
 def _delete(rows: QuerySet[Any]) -> int:
