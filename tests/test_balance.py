@@ -445,7 +445,8 @@ class Story:
 
     def pick(self, number: int) -> Payment:
         payments = list(self.booking.payments.order_by("pk"))
-        return payments[number % max(1, len(payments))]
+        picked: Payment = payments[number % max(1, len(payments))]
+        return picked
 
     def create(self, number: int) -> None:
         purpose = ("", "deposit", "full")[number % 3]

@@ -33,6 +33,7 @@ from octo_stripe_gateway.services.payments import (
     complete_payment,
     create_payment,
 )
+from octo_stripe_gateway.services.pruning import prune_changes, prune_events, prune_idempotency_keys
 from octo_stripe_gateway.services.reconciliation import postpone_check, reconcile_payment
 from octo_stripe_gateway.services.refunds import (
     refund_payable,
@@ -63,6 +64,9 @@ __all__ = [
     "get_balance",
     "lock_payment",
     "postpone_check",
+    "prune_changes",
+    "prune_events",
+    "prune_idempotency_keys",
     "reconcile_payment",
     "refund_payable",
     "refund_payment",

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
-from octo_stripe_gateway.models import AuthorizedPayable, CompletedPayable, Payment, PricedPayable
+from octo_stripe_gateway.models import Payment, PricedPayable
 from octo_stripe_gateway.services.balance import reject_excess
 
 
@@ -40,6 +40,5 @@ def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager
 
 
 def _get_hook(payment: Payment, payable: object) -> Callable[[Payment], None] | None:
-    if payment.needs_acceptance:
-        return payable.on_payment_completed if isinstance(payable, CompletedPayable) else None
-    return payable.on_payment_authorized if isinstance(payable, AuthorizedPayable) else None
+    name = "on_payment_completed" if payment.needs_acceptance else "on_payment_authorized"
+    return getattr(payable, name, None)

@@ -149,8 +149,9 @@ def flag_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
 def settle_attention(payment: Payment, *, reason: str) -> Payment:
     """Clear a payment's mismatch and what it needs attention for, by an operator's word for it."""
     with lock_payment(payment) as locked, saving_changes(locked) as unsaved:
-        locked.mismatch = locked.attention = ""
-        unsaved.others["settled"] = ["", reason]
+        if locked.mismatch or locked.attention:
+            locked.mismatch = locked.attention = ""
+            unsaved.others["settled"] = ["", reason]
     return locked
 
 

@@ -186,6 +186,6 @@ def _get_refund_amount(payment: Payment, amount: int | None) -> int:
         raise UnprocessableError(_("All of the payment is refunded, or being refunded, already."))
     wanted = payment.amount_refundable if amount is None else amount
     if not 0 < wanted <= payment.amount_refundable:
-        raise UnprocessableError(_("The amount is more than is left to refund."))
+        raise UnprocessableError(_("The amount is more than is left to refund."), amount=wanted)
     check_amount(wanted, currency=payment.currency)
     return wanted
