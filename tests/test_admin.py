@@ -16,7 +16,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import connection, connections
-from django.test import Client
+from django.template import Context, Template
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -839,6 +840,14 @@ class TestIndex:
         assert self.get_alerts(make_staff("view_payment")) == {"Payments: Needs an operator": "1"}
         assert self.get_alerts(make_staff("view_webhookevent")) == {"Webhook events: Failed": "1"}
         assert self.get_alerts(make_staff("view_booking")) == {}
+
+    def test_shows_the_same_in_a_template_of_the_host(self, rf: RequestFactory) -> None:
+        make_payment(attention="Look.")
+        tag = Template("{% load octo_stripe_gateway %}{% gateway_alerts %}")
+        request = rf.get("/")
+        request.user = User.objects.create_superuser("root")
+        assert "Needs an operator" in tag.render(Context({"request": request}))
+        assert "Needs an operator" not in tag.render(Context({}))
 
     def test_stays_the_host_s_own(self) -> None:
         class HostSite(admin.AdminSite):
