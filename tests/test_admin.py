@@ -752,6 +752,8 @@ class TestTimeline:
             ({"refund 1ad5a3cb-5d3a-4a4b-9a52-1b5d4c0d8a55": ["pending", "succeeded"]}, []),
             ({"intent_status": ["requires_action", "processing"]}, []),
             ({"stripe_payment_intent_id": [None, "pi_1_a"]}, []),
+            ({"a_column_that_is_gone": ["", "x"]}, []),
+            ({"status": ["pending", "gone"]}, ["Status: gone"]),
             ({}, []),
         ],
     )
