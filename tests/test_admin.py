@@ -231,7 +231,8 @@ class TestList:
         few = count(LIST), count(EVENTS)
         fill(30)
         assert (count(LIST), count(EVENTS)) == few
-        assert max(few) <= 8
+        # The count's time limit takes four of them.
+        assert max(few) <= 11
 
     def test_counts_up_to_a_cap(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pagination, "MOST_COUNTED", 150)
@@ -1321,7 +1322,8 @@ class TestReprocess:
         chosen = {"action": "reprocess_selected", "select_across": "1", "_selected_action": ["1"]}
         with CaptureQueriesContext(connection) as queries:
             office.post(reverse(EVENTS), chosen)
-        assert len(queries) <= 8
+        # The count's time limit takes four of them.
+        assert len(queries) <= 10
 
 
 class TestTransactions:

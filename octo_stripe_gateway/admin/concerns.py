@@ -45,7 +45,7 @@ def find_outdated(events: QuerySet[WebhookEvent]) -> QuerySet[WebhookEvent]:
 
     Their error says so; events that only wait for their turn have none.
     """
-    waiting = events.filter(status=WebhookEvent.Status.RECEIVED).order_by("-received_at")
+    waiting = events.filter(status=WebhookEvent.Status.RECEIVED).order_by("-pk")
     return events.filter(pk__in=[*waiting.values_list("pk", flat=True)[:MOST_COUNTED]]).exclude(error="")
 
 
@@ -101,7 +101,8 @@ def _list_alerts(request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterator
     url = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=site.name)
     for concern in get_concerns(model_admin.model):
         found = concern.find(model_admin.get_queryset(request))
-        if count := found.order_by()[: MOST_COUNTED + 1].count():
+        # In the list's order, which keeps to the index of what is rare.
+        if count := found[: MOST_COUNTED + 1].count():
             yield Alert(
                 text=f"{capfirst(opts.verbose_name_plural)}: {concern.label}",
                 number=str(count) if count <= MOST_COUNTED else f"{MOST_COUNTED}+",

@@ -242,7 +242,8 @@ class PaymentColumns:
         """Return how much is refunded."""
         return show_money(obj.amount_refunded, currency=obj.currency) if obj.amount_refunded else NOTHING
 
-    @admin.display(description=_("created"), ordering="created_at")
+    # The ids are in its order, and have an index together with what a list is filtered by.
+    @admin.display(description=_("created"), ordering="pk")
     def created(self, obj: Payment) -> SafeString:
         """Return when it was created."""
         return show_time(obj.created_at)

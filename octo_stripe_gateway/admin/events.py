@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from octo_stripe_gateway.admin.change_lists import DateFilter, IndexedChangeList
 from octo_stripe_gateway.admin.display import (
     NOTHING,
     get_change_url,
@@ -48,7 +49,7 @@ from octo_stripe_gateway.services import ANYONE, acting
 MOST_AT_ONCE = 200
 
 
-class EventChangeList(ChangeList):
+class EventChangeList(IndexedChangeList):
     """A page of events, each of which knows its payment."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -65,7 +66,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     operations = (reprocess,)
     actions = ("reprocess_selected",)
     list_display = ("type", "state", "payment_link", "received", "attempts", "at_stripe")
-    list_filter = (EventStatusFilter, ConcernFilter, EventTypeFilter, "received_at", ModeFilter)
+    list_filter = (EventStatusFilter, ConcernFilter, EventTypeFilter, ("received_at", DateFilter), ModeFilter)
     ordering = ("-pk",)
     sortable_by = ("received",)
     search_fields = ("stripe_event_id",)
@@ -171,7 +172,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
             return NOTHING
         return show_link(get_change_url(Payment, payment.pk, site=self.admin_site), text=get_number(payment))
 
-    # No index is by that moment alone, and the ids are in its order.
+    # The ids are in its order, and have an index together with what the list is filtered by.
     @admin.display(description=_("received at"), ordering="pk")
     def received(self, obj: WebhookEvent) -> SafeString:
         """Return when it was taken in."""

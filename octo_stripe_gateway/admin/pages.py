@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.helpers import AdminForm
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
 from django.db.models import Model
@@ -17,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Operation
 from octo_stripe_gateway.admin.pagination import CappedPaginator
 from octo_stripe_gateway.exceptions import (
@@ -91,6 +93,9 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
         """Tell whether the user may do this, which takes seeing the row."""
         codename = f"{self.opts.app_label}.{operation.name}_{self.opts.model_name}"
         return self.has_view_permission(request, obj) and request.user.has_perm(codename)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return IndexedChangeList
 
     def get_summary(self, obj: Row) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the row, by label."""

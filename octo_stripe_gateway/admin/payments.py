@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
 from octo_stripe_gateway.admin.display import (
     NOTHING,
     PaymentColumns,
@@ -84,9 +85,9 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
     )
     list_filter = (
         ConcernFilter,
-        "status",
+        ("status", ChoiceFilter),
         CurrencyFilter,
-        "created_at",
+        ("created_at", DateFilter),
         PayableTypeFilter,
         OwnerFilter,
         ModeFilter,

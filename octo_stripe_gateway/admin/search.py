@@ -57,6 +57,7 @@ def find_events(term: str, *, request: HttpRequest, site: AdminSite) -> list[int
     by_id = WebhookEvent.objects.filter(stripe_event_id=term)
     # The index leaves out what is empty, and is used only where that is said.
     by_intent = WebhookEvent.objects.filter(payment_intent_id__in=intents).exclude(payment_intent_id="")
+    by_intent = by_intent.order_by("-payment_intent_id")
     return [key for rows in (by_id, by_intent) for key in rows.values_list("pk", flat=True)[:MOST_FOUND]]
 
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 
 from octo_stripe_gateway.admin.display import format_money, get_change_url
 from octo_stripe_gateway.admin.wording import describe_changes
+from octo_stripe_gateway.lists import filter_by_index
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 
 LONGEST = 200
@@ -75,7 +76,8 @@ def _get_changes(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
     with_causes = payment.changes.select_related("event", "request")
     changes = with_causes.defer("event__payload", "request__parameters")
     balance, entries = Balance(payment), []
-    for change in changes.order_by("-pk")[:LONGEST]:
+    # By a time, which no index orders these by: the index of the payment is the only short way to them.
+    for change in changes.order_by("-created_at", "-pk")[:LONGEST]:
         entry = _tell(change, balance=balance, site=site, with_events=with_events)
         entries += [entry] if entry else []
     if balance.held:
@@ -118,7 +120,7 @@ def _describe_cause(change: PaymentChange, *, with_events: bool) -> Iterator[str
 
 
 def _get_requests(payment: Payment) -> Iterator[Entry]:
-    for request in payment.stripe_requests.order_by("-pk")[:LONGEST]:
+    for request in payment.stripe_requests.order_by("-created_at", "-pk")[:LONGEST]:
         yield Entry(
             at=request.created_at,
             kind="failed" if request.state == StripeRequest.State.FAILED else "request",
@@ -146,8 +148,12 @@ def _describe_answer(request: StripeRequest) -> Iterator[str]:
 
 
 def _get_events(payment: Payment, *, site: AdminSite) -> Iterator[Entry]:
-    events = WebhookEvent.objects.about(payment).defer("payload").order_by("-pk")[:LONGEST]
-    for event in events:
+    events = filter_by_index(
+        WebhookEvent.objects.exclude(payment_intent_id="").defer("payload"),
+        column="payment_intent_id",
+        value=payment.stripe_payment_intent_id or "",
+    )
+    for event in events[:LONGEST]:
         yield Entry(
             at=event.received_at,
             kind="failed" if event.status == WebhookEvent.Status.FAILED else "event",

@@ -204,17 +204,25 @@ class Payment(models.Model):
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
         indexes = [
-            models.Index(fields=["created_at"], name="octo_payment_created"),
             models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
+            # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            models.Index(fields=["created_at", "id"], name="octo_payment_created"),
+            models.Index(fields=["status", "id"], name="octo_payment_status"),
+            models.Index(fields=["currency", "id"], name="octo_payment_currency"),
             # Only the rare rows are searched for by the rest, so all other writes pay nothing.
             models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
             models.Index(
-                fields=["next_check_at"],
+                fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
                 name="octo_payment_unsettled",
             ),
             models.Index(
-                fields=["status", "id"], condition=~models.Q(status="paid"), name="octo_payment_status"
+                fields=["payable_type", "id"],
+                condition=models.Q(payable_type__isnull=False),
+                name="octo_payment_payable_type",
+            ),
+            models.Index(
+                fields=["id"], condition=models.Q(payable_type__isnull=True), name="octo_payment_bare"
             ),
             # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
             models.Index(

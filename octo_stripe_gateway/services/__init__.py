@@ -27,6 +27,7 @@ from octo_stripe_gateway.services.payments import (
     complete_payment,
     create_payment,
 )
+from octo_stripe_gateway.services.pruning import prune_changes, prune_events, prune_idempotency_keys
 from octo_stripe_gateway.services.reconciliation import postpone_check, reconcile_payment
 from octo_stripe_gateway.services.refunds import refund_payment, reverse_rejected, void_or_refund
 from octo_stripe_gateway.services.retention import erase_personal_data
@@ -49,6 +50,9 @@ __all__ = [
     "flag_mismatch",
     "lock_payment",
     "postpone_check",
+    "prune_changes",
+    "prune_events",
+    "prune_idempotency_keys",
     "reconcile_payment",
     "refund_payment",
     "reverse_rejected",
