@@ -16,7 +16,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import connection, connections
-from django.test import Client
+from django.template import Context, Template
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -752,6 +753,8 @@ class TestTimeline:
             ({"refund 1ad5a3cb-5d3a-4a4b-9a52-1b5d4c0d8a55": ["pending", "succeeded"]}, []),
             ({"intent_status": ["requires_action", "processing"]}, []),
             ({"stripe_payment_intent_id": [None, "pi_1_a"]}, []),
+            ({"a_column_that_is_gone": ["", "x"]}, []),
+            ({"status": ["pending", "gone"]}, ["Status: gone"]),
             ({}, []),
         ],
     )
@@ -840,6 +843,14 @@ class TestIndex:
         assert self.get_alerts(make_staff("view_payment")) == {"Payments: Needs an operator": "1"}
         assert self.get_alerts(make_staff("view_webhookevent")) == {"Webhook events: Failed": "1"}
         assert self.get_alerts(make_staff("view_booking")) == {}
+
+    def test_shows_the_same_in_a_template_of_the_host(self, rf: RequestFactory) -> None:
+        make_payment(attention="Look.")
+        tag = Template("{% load octo_stripe_gateway %}{% gateway_alerts %}")
+        request = rf.get("/")
+        request.user = User.objects.create_superuser("root")
+        assert "Needs an operator" in tag.render(Context({"request": request}))
+        assert "Needs an operator" not in tag.render(Context({}))
 
     def test_stays_the_host_s_own(self) -> None:
         class HostSite(admin.AdminSite):

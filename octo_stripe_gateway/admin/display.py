@@ -64,7 +64,7 @@ def format_value(value: Any, *, name: str, currency: str) -> str:
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
     if name == "status":
-        return str(Payment.Status(value).label)
+        return get_status_label(value)
     return spell(value) if name == "intent_status" else str(value or NOTHING)
 
 
@@ -74,8 +74,14 @@ def spell(word: str) -> str:
 
 
 def get_label(name: str) -> str:
-    """Return what an operator calls a column of a payment."""
-    return str(LABELS.get(name) or Payment._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+    """Return what an operator calls a column of a payment; the journal may tell of one that is gone."""
+    known = {field.attname: field.verbose_name for field in Payment._meta.concrete_fields}
+    return str(LABELS.get(name) or known.get(name) or spell(name))
+
+
+def get_status_label(status: str) -> str:
+    """Return the word for a payment's status."""
+    return str(dict(Payment.Status.choices).get(status, status))
 
 
 def get_number(payment: Payment) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from django.contrib.admin import AdminSite
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from octo_stripe_gateway.admin.display import format_money, get_change_url
 from octo_stripe_gateway.admin.wording import describe_changes
@@ -61,7 +61,9 @@ def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
 
     Of each kind the latest two hundred are there. What went well is a detail where a change tells of it.
     """
-    entries = [Entry(at=payment.created_at, kind="pending", title=_("Created"), causes=_list(payment.owner))]
+    entries = [
+        Entry(at=payment.created_at, kind="pending", title=gettext("Created"), causes=_list(payment.owner))
+    ]
     entries += _get_changes(payment, site=site, with_events=with_events)
     entries += _get_requests(payment)
     if with_events:
@@ -79,7 +81,7 @@ def _get_changes(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
         entry = _tell(change, balance=balance, site=site, with_events=with_events)
         entries += [entry] if entry else []
     if balance.held:
-        title = _("What happened before is not on the journal")
+        title = gettext("What happened before is not on the journal")
         entries.append(Entry(at=payment.created_at, kind="event", title=title, balance=str(balance)))
     return entries[::-1]
 
@@ -114,7 +116,7 @@ def _describe_cause(change: PaymentChange, *, with_events: bool) -> Iterator[str
     if change.request:
         yield str(change.request.get_kind_display())
     if change.delivery_error:
-        yield _("Not delivered: %s") % change.delivery_error
+        yield gettext("Not delivered: %s") % change.delivery_error
 
 
 def _get_requests(payment: Payment) -> Iterator[Entry]:
@@ -122,7 +124,7 @@ def _get_requests(payment: Payment) -> Iterator[Entry]:
         yield Entry(
             at=request.created_at,
             kind="failed" if request.state == StripeRequest.State.FAILED else "request",
-            title=_("Asked of Stripe: %s") % _describe_request(request, currency=payment.currency),
+            title=gettext("Asked of Stripe: %s") % _describe_request(request, currency=payment.currency),
             is_detail=request.state == StripeRequest.State.DONE,
             state=str(request.get_state_display()),
             state_kind=REQUEST_KINDS.get(request.state, ""),
