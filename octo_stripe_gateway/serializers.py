@@ -17,7 +17,7 @@ from rest_framework import serializers
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.models import Payment, PricedPayable, Refund, is_priced, is_uuid
+from octo_stripe_gateway.models import Payment, Refund, is_priced, is_uuid
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.balance import get_balance, show_balance
 from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEY
@@ -181,7 +181,7 @@ class CreatePaymentSerializer(RequestSerializer):
         """Insist on something to take the price from."""
         if gateway_settings.require_payable and not attrs.get("payable"):
             raise serializers.ValidationError({"payable": _("This field is required.")})
-        if "amount" not in attrs and not isinstance(attrs.get("payable"), PricedPayable):
+        if "amount" not in attrs and not is_priced(attrs.get("payable")):
             raise serializers.ValidationError({"amount": _("This field is required.")})
         return attrs
 

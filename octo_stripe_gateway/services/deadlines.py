@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError
-from octo_stripe_gateway.models import LimitedPayable, Payment, StripeRequest
-from octo_stripe_gateway.services.balance import get_deadline
+from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.services.balance import get_deadline, has_deadline
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
 from octo_stripe_gateway.services.payments import finish_creation
 from octo_stripe_gateway.services.requests import get_open_request, open_request, perform_request
@@ -65,7 +65,7 @@ def remind_of_captures(*, limit: int) -> int:
 def _reserve_expiry(payment: Payment) -> StripeRequest | None:
     with lock_payment(payment) as locked:
         payable = locked.payable
-        deadline = get_deadline(payable) if isinstance(payable, LimitedPayable) else locked.expires_at
+        deadline = get_deadline(payable) if has_deadline(payable) else locked.expires_at
         if locked.status not in UNPAID or locked.rejection_reason or locked.intent_status == "processing":
             return None
         with saving_changes(locked):

@@ -25,7 +25,7 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import HoldablePayable, Payment, PricedPayable, StripeRequest
+from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
 from octo_stripe_gateway.services.balance import Quote, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -175,11 +175,11 @@ def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
     return perform_request(request).payment if request else payment
 
 
-def _get_currency(currency: str, *, payable: Model | None) -> str:
+def _get_currency(currency: str, *, payable: Any) -> str:
     if payable is not None and payable.pk is None:
         raise ValueError("The payable is not saved, so no payment can refer to it.")
-    if isinstance(payable, PricedPayable):
-        price_currency = payable.get_payment_amount()[1].lower()
+    if is_priced(payable):
+        price_currency: str = payable.get_payment_amount()[1].lower()
         if currency.lower() not in {"", price_currency}:
             raise UnprocessableError(_("The amount is not the price."), currency=currency.lower())
         return price_currency
@@ -188,9 +188,9 @@ def _get_currency(currency: str, *, payable: Model | None) -> str:
 
 def _check_capture_method(capture_method: str, *, payable: Model | None) -> None:
     """Refuse a hold where a price is to be paid, unless the payable allows it: a hold confirms nothing."""
-    if capture_method == Payment.CaptureMethod.AUTOMATIC or not isinstance(payable, PricedPayable):
+    if capture_method == Payment.CaptureMethod.AUTOMATIC or not is_priced(payable):
         return
-    if not (isinstance(payable, HoldablePayable) and payable.allows_manual_capture):
+    if not getattr(payable, "allows_manual_capture", False):
         raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
 
 
@@ -223,7 +223,7 @@ def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
 
 def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
     # Neither a price nor a choice of account that the host has changed since makes it another request.
-    priced = isinstance(payment.payable, PricedPayable)
+    priced = is_priced(payment.payable)
     request = {
         "uuid": uuid,
         "amount": None if priced else payment.amount,
@@ -241,7 +241,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
 
 def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
     """Put the payment and its request on record, or return what the same create put there before."""
-    if isinstance(draft.payment.payable, PricedPayable):
+    if is_priced(draft.payment.payable):
         return _reserve_priced(draft, caller=caller)
     check_amount(draft.payment.amount, currency=draft.payment.currency)
     try:
@@ -412,7 +412,7 @@ def _reserve_capture(
 def _check_capture(payment: Payment, wanted: int) -> None:
     if wanted > payment.amount_capturable:
         raise UnprocessableError(_("The amount is more than was authorized."), amount=wanted)
-    if wanted < payment.amount and isinstance(payment.payable, PricedPayable):
+    if wanted < payment.amount and is_priced(payment.payable):
         raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
 
 
