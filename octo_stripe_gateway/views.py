@@ -18,7 +18,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -277,9 +277,15 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         payments = Payment.objects.all()
         return payments if has_permission(self.request.user, "list") else payments.owned_by(self.get_owner())
 
+    def get_primary_queryset(self) -> PaymentQuerySet:
+        """Return the same payments from the database that is written to, where a read decides on a change."""
+        return self.get_queryset().using(Payment.ledger.database)
+
     def get_object(self) -> Payment:
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
-        self.payment = self.get_queryset().get_by_public_id(self.kwargs["public_id"])
+        is_read = self.request.method in SAFE_METHODS
+        payments = self.get_queryset() if is_read else self.get_primary_queryset()
+        self.payment = payments.get_by_public_id(self.kwargs["public_id"])
         self.check_object_permissions(self.request, self.payment)
         check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
         return self.payment
@@ -290,7 +296,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def check_repeat(self, payment: Payment) -> None:
         """Raise IdempotencyError where a key or uuid stands for a payment that the caller doesn't see."""
         is_repeatable = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
-        if is_repeatable and not self.get_queryset().includes(payment):
+        if is_repeatable and not self.get_primary_queryset().includes(payment):
             raise IdempotencyError(_("This key or uuid was used with other parameters."))
 
     def check_create_rate(self) -> None:

@@ -164,6 +164,7 @@ WRONG: dict[str, list[Any]] = {
     "STRICT_OCTO": NOT_FLAGS,
     "WEBHOOK_PROCESSING": ["later", "", "Task", 7, True],
     "WEBHOOK_TOLERANCE": [*NOT_NUMBERS, 0],
+    "IDEMPOTENCY_KEY_DAYS": [*NOT_NUMBERS, 0],
 }
 EACH_WRONG = [(name, wrong) for name, values in WRONG.items() for wrong in values]
 

@@ -76,8 +76,8 @@ def log() -> Iterator[Lines]:
         logger.propagate = propagate
 
 
-def fail(_payment: Payment, fact: Any) -> None:
-    raise ZeroDivisionError(repr(fact))
+def fail(_payment: Payment, snapshot: Any) -> None:
+    raise ZeroDivisionError(repr(snapshot))
 
 
 def pay(api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -162,7 +162,7 @@ def test_no_secret_is_at_rest(run: Callable[[], RecordingClient]) -> None:
 def test_no_secret_is_at_rest_while_an_event_fails(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail_talking(_payment: Payment, _fact: Any) -> None:
+    def fail_talking(_payment: Payment, _snapshot: Any) -> None:
         raise ZeroDivisionError("pi_1_secret_2")
 
     api.paid(stripe)
