@@ -1,4 +1,4 @@
-"""Who may call: the holder of an API key, or whom the host's own check lets in."""
+"""Who calls: the holder of an API key, or whom the host's own check lets in; and whose their payments are."""
 
 from __future__ import annotations
 
@@ -13,17 +13,52 @@ from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, Pe
 from rest_framework.request import Request
 
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
+from octo_stripe_gateway.redaction import Secret, SecretBytes
 
 logger = logging.getLogger(__name__)
 
+OWNER_LENGTH = 255
+OF_KEY = "key:"
+OF_NAME = "name:"
+VIEW_PERMISSION = "octo_stripe_gateway.view_payment"
+
 
 class ApiClient:
-    """A caller that is let in without being a user of the host."""
+    """A caller that is let in without being a user of the host.
+
+    `owner` is empty for the integrator, `key:viator` for the holder of a named key, and `name:ann` for whom
+    `AUTHENTICATE` names.
+    """
 
     pk = None
     is_active = True
     is_anonymous = False
     is_authenticated = True
+
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return self.owner
+
+    def has_perm(self, permission: str, obj: Any = None) -> bool:
+        """Tell whether the caller has a permission: a key all, but a named one sees its own payments only."""
+        if not self.owner:
+            return True
+        return self.owner.startswith(OF_KEY) and permission != VIEW_PERMISSION
+
+
+def get_owner(caller: Any) -> str:
+    """Return whose a caller's payments are: `key:viator`, `auth.user:42`; empty for the integrator's own.
+
+    Raises BadRequestError where that is longer than a column or not printable, and ConfigurationError where
+    the caller is neither an ApiClient nor has a `pk`.
+    """
+    owner = caller.owner if isinstance(caller, ApiClient) else _get_owner_by_pk(caller)
+    if len(owner) > OWNER_LENGTH or not owner.isprintable():
+        raise BadRequestError(_("The caller's name is too long or not printable."))
+    return str(owner)
 
 
 def check_csrf(request: HttpRequest) -> None:
@@ -41,7 +76,7 @@ def check_csrf(request: HttpRequest) -> None:
 class GatewayAuthentication(BaseAuthentication):
     """Lets in whom the `AUTHENTICATE` callable accepts or, without one, who sends an API key."""
 
-    keyword = b"bearer"
+    keyword = b"bearer "
 
     def authenticate(self, request: Request) -> tuple[Any, Any]:
         """Return the caller; raises NotAuthenticated without a credential, else AuthenticationFailed."""
@@ -50,38 +85,70 @@ class GatewayAuthentication(BaseAuthentication):
         return self.authenticate_by_key(request)
 
     def authenticate_by_host(self, request: Request) -> tuple[Any, Any]:
-        """Ask the host's callable, which may return a user of its own."""
+        """Ask the host's callable, which returns True, a user, a name, or nothing to refuse.
+
+        An object that has a `pk` and isn't a user becomes the request's `auth`.
+        """
         check = gateway_settings.authenticate
         caller = check(request._request) if check else None
-        if not caller or not getattr(caller, "is_authenticated", True):
-            self.refuse(credential=get_authorization_header(request))
-        return (caller if hasattr(caller, "is_authenticated") else ApiClient()), None
+        if not caller or not _is_active(caller):
+            self.refuse(has_credential=bool(get_authorization_header(request)))
+        if caller is True:
+            return ApiClient(), None
+        if isinstance(caller, str):
+            return ApiClient(f"{OF_NAME}{caller}"), None
+        if hasattr(caller, "is_authenticated"):
+            return caller, None
+        return ApiClient(get_owner(caller)), caller
 
     def authenticate_by_key(self, request: Request) -> tuple[Any, Any]:
         """Compare the Bearer token with every configured key, in constant time."""
         keys = gateway_settings.api_gateway_keys
-        if not keys:
+        if not any(keys.values()):
             logger.error(
                 "[OctoStripeGateway] Every call is refused: neither API_GATEWAY_KEY nor AUTHENTICATE"
                 " is configured"
             )
         token = self.get_token(request)
-        matches = [constant_time_compare(token, key.encode()) for key in keys]
-        if not token or not any(matches):
-            self.refuse(credential=token)
-        return ApiClient(), None
+        holders = [name for name, own in keys.items() for key in own if constant_time_compare(token, key)]
+        if not token or not holders:
+            self.refuse(has_credential=bool(token))
+        return ApiClient(f"{OF_KEY}{holders[0]}" if holders[0] else ""), None
 
-    def get_token(self, request: Request) -> bytes:
+    def get_token(self, request: Request) -> str:
         """Return the Bearer token, empty where there is none."""
-        keyword, _space, token = get_authorization_header(request).partition(b" ")
-        return token.strip() if keyword.lower() == self.keyword else b""
+        header = SecretBytes(get_authorization_header(request))
+        if header[: len(self.keyword)].lower() != self.keyword:
+            return Secret()
+        # Bytes that are no UTF-8 are in no key, and stay apart.
+        return Secret(header[len(self.keyword) :].strip().decode(errors="backslashreplace"))
 
-    def refuse(self, *, credential: bytes) -> None:
+    def refuse(self, *, has_credential: bool) -> None:
         """Tell a caller without a credential from one with a wrong one, as OCTO does."""
-        if credential:
+        if has_credential:
             raise AuthenticationFailed(_("The API key is not valid."))
         raise NotAuthenticated(_("An API key is required."))
 
     def authenticate_header(self, request: Request) -> str:
         """Return the scheme to authenticate with."""
         return 'Bearer realm="octo_stripe_gateway"'
+
+
+def _is_active(caller: Any) -> bool:
+    return bool(getattr(caller, "is_authenticated", True) and getattr(caller, "is_active", True))
+
+
+def _get_owner_by_pk(caller: Any) -> str:
+    if not getattr(caller, "is_authenticated", True):
+        raise NotAuthenticated(_("An API key is required."))
+    pk = getattr(caller, "pk", None)
+    if pk is None or pk == "":
+        raise ConfigurationError(f"A caller must be True, a name or have a pk, and is {_get_label(caller)}.")
+    return f"{_get_label(caller)}:{pk}"
+
+
+def _get_label(caller: Any) -> str:
+    kind = caller.__class__  # and not the type, which a SimpleLazyObject has of its own
+    if meta := getattr(kind, "_meta", None):
+        return str(meta.concrete_model._meta.label_lower)
+    return f"{kind.__module__}.{kind.__qualname__}".lower()

@@ -14,7 +14,7 @@ from octo_stripe_gateway.exceptions import (
     UnprocessableError,
 )
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.serializers import TextField
+from octo_stripe_gateway.serializers import AmountField, RequestSerializer, TextField
 from octo_stripe_gateway.services import CreatedPayment
 from octo_stripe_gateway.stripe_client import get_publishable_key
 
@@ -29,6 +29,7 @@ def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, 
     intent = {
         "id": payment.stripe_payment_intent_id,
         "publishableKey": get_publishable_key(payment) or None,
+        **({"stripeAccount": payment.stripe_account} if payment.stripe_account else {}),
         "clientSecret": client_secret or None,
         "amount": payment.amount,
         "currency": payment.currency,
@@ -60,21 +61,22 @@ class CardPaymentField(serializers.Field[Any, Any, Any, Any]):
         return get_card_payment(payment, client_secret=secret)
 
 
-class StripeConfirmationSerializer(serializers.Serializer[Any]):
+class StripeConfirmationSerializer(RequestSerializer):
     """The gateway's own part of a confirmation."""
 
     payment_intent = TextField(required=False, max_length=255)
 
 
-class CardPaymentConfirmationSerializer(serializers.Serializer[Any]):
-    """What a client may replay when it confirms."""
+class CardPaymentConfirmationSerializer(RequestSerializer):
+    """What a client may say of the payment that it confirms; OCTO's other fields would change it."""
 
     gateway = TextField(required=False, max_length=64)
+    amount = AmountField(required=False)
     currency = TextField(required=False, max_length=3)
     stripe = StripeConfirmationSerializer(required=False)
 
 
-class CompletePaymentSerializer(serializers.Serializer[Any]):
+class CompletePaymentSerializer(RequestSerializer):
     """The body of `PATCH /payments/:id/complete`, all of it optional."""
 
     card_payment = CardPaymentConfirmationSerializer(required=False)
@@ -89,6 +91,9 @@ def check_confirmation(payment: Payment, confirmation: dict[str, Any]) -> None:
         raise GatewayMismatchError(_("This payment is not made through that gateway."))
     if confirmation.get("currency", payment.currency).lower() != payment.currency:
         raise GatewayCurrencyMismatchError(_("This payment is in another currency."))
+    if confirmation.get("amount", payment.amount) != payment.amount:
+        message = _("This payment is of another amount.")
+        raise UnprocessableError(message, amount=confirmation["amount"])
     intent = confirmation.get("stripe", {}).get("payment_intent", payment.stripe_payment_intent_id)
     if intent != payment.stripe_payment_intent_id:
         raise UnprocessableError(_("This payment has another payment intent."))

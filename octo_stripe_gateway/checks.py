@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.apps import apps
@@ -12,58 +12,129 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Info, Tags, register
 
 from octo_stripe_gateway import conf
-from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.conf import Account, gateway_settings
+from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.transactions import get_connection
 
-PREFIXES = {
-    "STRIPE_API_KEY": ("sk_test_", "sk_live_", "rk_test_", "rk_live_"),
-    "STRIPE_PUBLISHABLE_KEY": ("pk_test_", "pk_live_"),
-    "STRIPE_WEBHOOK_SECRET": ("whsec_",),
-}
+API_KEY_PREFIXES = ("sk_test_", "sk_live_", "rk_test_", "rk_live_")
+PUBLISHABLE_KEY_PREFIXES = ("pk_test_", "pk_live_")
+WEBHOOK_SECRET_PREFIXES = ("whsec_",)
 BUILT_IN = {conf.BUILT_IN_API_KEY, conf.BUILT_IN_PUBLISHABLE_KEY, conf.BUILT_IN_WEBHOOK_SECRET}
+# The checks of a setting's own value; that of the others is E013.
+VALUES = {
+    "STRIPE_PUBLISHABLE_KEY": "E002",
+    "PAYABLES": "E005",
+    "AUTHENTICATE": "E006",
+    "WEBHOOK_TOLERANCE": "E007",
+    "WEBHOOK_PROCESSING": "E008",
+    "AUTHENTICATION_CLASSES": "E014",
+    "CURRENCY": "E015",
+    "THROTTLE_RATES": "E016",
+    "STRIPE_ACCOUNT": "E017",
+    "STRIPE_ACCOUNTS": "E018",
+}
+# What 16 random bytes are in base64.
+KEY_LENGTH = 22
+CACHES_OF_ONE_PROCESS = {
+    "django.core.cache.backends.locmem.LocMemCache",
+    "django.core.cache.backends.dummy.DummyCache",
+}
+
+Check = Callable[[], Iterator[CheckMessage]]
 
 
 @register(Tags.security)
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Check what is configured."""
-    return [
-        *_check_names(),
-        *_check_keys(),
-        *_check_modes(),
-        *_check_payables(),
-        *_check_authentication(),
-        *_check_webhooks(),
-    ]
+    if unreadable := list(_run(_check_type)):
+        return unreadable
+    parts = (
+        _check_names,
+        _check_values,
+        _check_shared_secrets,
+        _check_keys,
+        _check_modes,
+        _check_payables,
+        _check_authentication,
+        _check_tasks,
+        _check_autocommit,
+    )
+    return [message for part in parts for message in _run(part)]
 
 
 @register(Tags.security, deploy=True)
 def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
     """Check what production needs, as `check --deploy` asks."""
-    return [*_check_missing(), *_check_production()]
+    parts = (_check_missing, _check_production, _check_lengths, _check_throttling)
+    return [message for part in parts for message in _run(part)]
+
+
+def _run(part: Check) -> Iterator[CheckMessage]:
+    try:
+        yield from part()
+    except ConfigurationError:
+        # `_check_values` says it of the setting that can't be read.
+        return
+
+
+def _check_type() -> Iterator[CheckMessage]:
+    try:
+        conf.get_configured()
+    except ConfigurationError as error:
+        yield _error("E013", str(error), "See the table of settings in the README.")
 
 
 def _check_names() -> Iterator[CheckMessage]:
-    for name in getattr(settings, "OCTO_STRIPE_GATEWAY", {}).keys() - conf.DEFAULTS.keys():
-        nearest = difflib.get_close_matches(name, conf.DEFAULTS, n=1, cutoff=0)
+    for name in conf.get_configured().keys() - conf.DEFAULTS.keys():
+        nearest = difflib.get_close_matches(str(name), conf.DEFAULTS, n=1, cutoff=0)
         yield _error("E001", f"OCTO_STRIPE_GATEWAY has no key {name!r}.", f"Did you mean {nearest[0]!r}?")
 
 
+def _check_values() -> Iterator[CheckMessage]:
+    for name, setting in conf.SETTINGS.items():
+        try:
+            setting.__get__(gateway_settings)
+        except ConfigurationError as error:
+            hint = "Until then everything that needs it is refused."
+            yield _error(VALUES.get(name, "E013"), str(error), hint)
+
+
+def _check_shared_secrets() -> Iterator[CheckMessage]:
+    if gateway_settings.own_webhook_secrets and gateway_settings.named_accounts:
+        try:
+            gateway_settings.accounts  # noqa: B018 - reading them is the check
+        except ConfigurationError as error:
+            yield _error("E018", str(error), "A secret says whose an event is: each endpoint has its own.")
+
+
 def _check_keys() -> Iterator[CheckMessage]:
-    for name, prefixes in PREFIXES.items():
-        for key in gateway_settings.get_strings(name):
-            if not key.startswith(prefixes):
-                hint = f"It starts with {' or '.join(prefixes)}: see Stripe's dashboard."
-                yield _error("E002", f"{name} doesn't look like one of Stripe's.", hint)
-            if key in BUILT_IN and not settings.DEBUG:
-                hint = "Anyone can read it in the source: use a key of your own."
-                yield _error("E003", f"{name} is the built-in one, and DEBUG is off.", hint)
+    for path, key, prefixes in _list_keys():
+        if not key.startswith(prefixes):
+            hint = f"It starts with {' or '.join(prefixes)}: see Stripe's dashboard."
+            yield _error("E002", f"{path} doesn't look like one of Stripe's.", hint)
+        if key in BUILT_IN and not settings.DEBUG:
+            hint = "Anyone can read it in the source: use a key of your own."
+            yield _error("E003", f"{path} is the built-in one, and DEBUG is off.", hint)
+
+
+def _list_keys() -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    for name, account in gateway_settings.accounts.items():
+        path = _get_path(name)
+        if account.api_key:
+            yield f"{path}STRIPE_API_KEY", account.api_key, API_KEY_PREFIXES
+        if account.publishable_key:
+            yield f"{path}STRIPE_PUBLISHABLE_KEY", account.publishable_key, PUBLISHABLE_KEY_PREFIXES
+        for secret in account.webhook_secrets:
+            yield f"{path}STRIPE_WEBHOOK_SECRET", secret, WEBHOOK_SECRET_PREFIXES
 
 
 def _check_modes() -> Iterator[CheckMessage]:
-    modes = {"_live_" in gateway_settings.stripe_api_key, "_live_" in gateway_settings.stripe_publishable_key}
-    if gateway_settings.stripe_publishable_key and len(modes) > 1:
-        hint = "Take both from the same mode in Stripe's dashboard."
-        yield _error("E004", "STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY mix test and live mode.", hint)
+    for name, account in gateway_settings.accounts.items():
+        modes = {conf.is_live(key) for key in (account.api_key, account.publishable_key) if key}
+        if len(modes) > 1:
+            hint = "Take both from the same mode in Stripe's dashboard."
+            mixed = f"{_get_path(name)}STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY mix test and live mode."
+            yield _error("E004", mixed, hint)
     if gateway_settings.uses_built_in_keys:
         hint = "Run `manage.py stripe_emulator` beside it, or set STRIPE_API_KEY."
         yield Info("Built-in test keys are in use.", hint=hint, id="octo_stripe_gateway.I001")
@@ -79,14 +150,7 @@ def _check_payables() -> Iterator[CheckMessage]:
 
 
 def _check_authentication() -> Iterator[CheckMessage]:
-    try:
-        check = gateway_settings.authenticate
-    except ImportError as error:
-        yield _error("E006", f"AUTHENTICATE can't be imported: {error}", "Give its dotted path.")
-        return
-    if check is not None and not callable(check):
-        yield _error("E006", "AUTHENTICATE isn't callable.", "Give a function that takes the request.")
-    if check is not None and gateway_settings.api_gateway_keys:
+    if gateway_settings.authenticate and any(gateway_settings.api_gateway_keys.values()):
         hint = "AUTHENTICATE decides alone: leave out API_GATEWAY_KEY, or compare it there."
         yield _warning("W001", "Both AUTHENTICATE and API_GATEWAY_KEY are set.", hint)
     if not _may_anyone_call():
@@ -97,39 +161,84 @@ def _check_authentication() -> Iterator[CheckMessage]:
 def _may_anyone_call() -> bool:
     ways = (
         gateway_settings.authenticate,
-        gateway_settings.api_gateway_keys,
+        any(gateway_settings.api_gateway_keys.values()),
         gateway_settings.authentication_classes,
     )
     return any(ways)
 
 
-def _check_webhooks() -> Iterator[CheckMessage]:
-    if gateway_settings.webhook_tolerance <= 0:
-        hint = "0 would let a recorded event be replayed for ever; Stripe's default is 300."
-        yield _error("E007", "WEBHOOK_TOLERANCE isn't positive, so every event is refused.", hint)
-    if gateway_settings.webhook_processing not in {"inline", "task"}:
-        yield _error("E008", "WEBHOOK_PROCESSING is unknown.", "It is 'inline' or 'task'.")
+def _check_tasks() -> Iterator[CheckMessage]:
+    if gateway_settings.webhook_processing != "task":
+        return
+    try:
+        from octo_stripe_gateway import tasks  # noqa: F401 - importing it is the check
+    except Exception as error:  # noqa: BLE001 - whatever it is, events would meet it
+        hint = "Use Django 6, or `pip install 'octo-stripe-gateway[tasks]'`, and configure TASKS."
+        yield _error("E019", f"WEBHOOK_PROCESSING is 'task', and there is no task framework: {error}", hint)
+
+
+def _check_autocommit() -> Iterator[CheckMessage]:
+    connection = get_connection()
+    if not connection.settings_dict.get("AUTOCOMMIT", True):
+        hint = "A payment is committed before Stripe is asked for it."
+        yield _error("E020", f"The database {connection.alias!r} has AUTOCOMMIT off.", hint)
 
 
 def _check_missing() -> Iterator[CheckMessage]:
+    used = _list_used_accounts()
     needed = {
-        "STRIPE_API_KEY": gateway_settings.stripe_api_key,
-        "STRIPE_PUBLISHABLE_KEY": gateway_settings.stripe_publishable_key,
-        "STRIPE_WEBHOOK_SECRET": gateway_settings.stripe_webhook_secrets,
+        "STRIPE_API_KEY": all(account.api_key for account in used),
+        "STRIPE_PUBLISHABLE_KEY": all(account.publishable_key for account in used),
+        "STRIPE_WEBHOOK_SECRET": all(account.webhook_secrets for account in used),
         "API_GATEWAY_KEY or AUTHENTICATE": _may_anyone_call(),
     }
-    for number, (name, value) in enumerate(needed.items(), start=9):
-        if not value:
+    for number, (name, found) in enumerate(needed.items(), start=9):
+        if not found:
             hint = "Set it in OCTO_STRIPE_GATEWAY or the environment; what needs it is refused until then."
             yield _error(f"E{number:03}", f"There is no {name}.", hint)
 
 
+def _list_used_accounts() -> list[Account]:
+    # Where the host chooses, it need not choose that of the top-level settings.
+    chosen = gateway_settings.stripe_account and gateway_settings.named_accounts
+    accounts = gateway_settings.named_accounts if chosen else gateway_settings.accounts
+    return list(accounts.values())
+
+
 def _check_production() -> Iterator[CheckMessage]:
-    if "_test_" in gateway_settings.stripe_api_key and not settings.DEBUG:
+    accounts = [account for account in gateway_settings.accounts.values() if account.api_key]
+    if accounts and not any(account.livemode for account in accounts) and not settings.DEBUG:
         yield _warning("W002", "STRIPE_API_KEY is a test key.", "No real money moves with it.")
     if get_connection().vendor == "sqlite":
         hint = "Payments wait for each other there; use PostgreSQL."
         yield _warning("W003", "SQLite has no row locks.", hint)
+
+
+def _check_lengths() -> Iterator[CheckMessage]:
+    for name, keys in gateway_settings.api_gateway_keys.items():
+        if any(len(key) < KEY_LENGTH for key in keys):
+            owner = f" of {name!r}" if name else ""
+            hint = 'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`.'
+            yield _warning("W006", f"The API_GATEWAY_KEY{owner} is short enough to be guessed.", hint)
+
+
+def _check_throttling() -> Iterator[CheckMessage]:
+    if not any(gateway_settings.throttle_rates.values()):
+        return
+    if settings.CACHES["default"]["BACKEND"] in CACHES_OF_ONE_PROCESS:
+        hint = "Each process counts by itself, or none does: use a cache that all of them share."
+        yield _warning("W005", "THROTTLE_RATES are counted in a cache that isn't shared.", hint)
+    # Imported here: a command that answers no request needs no REST framework.
+    from rest_framework.settings import api_settings
+
+    has_proxy = settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST
+    if has_proxy and api_settings.NUM_PROXIES is None:
+        hint = "Set REST_FRAMEWORK['NUM_PROXIES']: else all callers have the proxy's address, and its rate."
+        yield _warning("W007", "There is a proxy, and NUM_PROXIES isn't set.", hint)
+
+
+def _get_path(name: str) -> str:
+    return f"STRIPE_ACCOUNTS[{name!r}] " if name else ""
 
 
 def _error(number: str, message: str, hint: str) -> CheckMessage:

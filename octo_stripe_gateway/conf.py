@@ -1,19 +1,25 @@
-"""Typed, live view of the host's `OCTO_STRIPE_GATEWAY` setting."""
+"""Typed, live view of the host's `OCTO_STRIPE_GATEWAY` setting; what is wrong raises ConfigurationError."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.module_loading import import_string
+
+from octo_stripe_gateway import setting_types as types
+from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.redaction import Secret
 
 if TYPE_CHECKING:
     from rest_framework.authentication import BaseAuthentication
 
     from octo_stripe_gateway.models import Payment
+
+T = TypeVar("T")
 
 STRIPE_API_BASE = "https://api.stripe.com"
 EMULATOR_API_BASE = "http://127.0.0.1:8421"
@@ -27,167 +33,219 @@ ENVIRONMENT = {
     "STRIPE_WEBHOOK_SECRET": "STRIPE_WEBHOOK_SECRET",
     "API_GATEWAY_KEY": "OSG_API_GATEWAY_KEY",
 }
+# What has a rate: the API's actions, and failed authentication.
+RATES = ("create", "list", "retrieve", "complete", "refund", "capture", "cancel", "authentication")
 
 
-DEFAULTS: dict[str, Any] = {
-    "STRIPE_API_KEY": None,
-    "STRIPE_PUBLISHABLE_KEY": None,
-    "STRIPE_WEBHOOK_SECRET": None,
-    "STRIPE_API_BASE": None,
-    "STRIPE_TIMEOUT": (3, 10),
-    "STRIPE_MAX_NETWORK_RETRIES": 2,
-    "STRIPE_ACCOUNT": None,
-    "API_GATEWAY_KEY": None,
-    "AUTHENTICATE": None,
-    "AUTHENTICATION_CLASSES": (),
-    "THROTTLE_RATES": {"create": "120/minute", "refund": "120/minute"},
-    "CURRENCY": "usd",
-    "PAYABLES": {},
-    "MERCHANT_NAME": None,
-    "REQUIRE_PAYABLE": False,
-    "STRICT_OCTO": False,
-    "WEBHOOK_PROCESSING": "inline",
-    "WEBHOOK_TOLERANCE": 300,
-}
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A Stripe account by the name that the settings give it, with its keys and webhook secrets."""
 
+    api_key: str = field(repr=False)
+    publishable_key: str = field(default="", repr=False)
+    name: str = field(default="", kw_only=True)
+    webhook_secrets: tuple[str, ...] = field(default=(), kw_only=True, repr=False)
 
-class Account(NamedTuple):
-    """A Stripe account: its keys, and with Connect the connected account that calls act for."""
-
-    api_key: str
-    publishable_key: str = ""
-    stripe_account: str = ""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "api_key", Secret(self.api_key))
 
     @property
     def livemode(self) -> bool:
         """Tell whether the key moves real money."""
-        return "_live_" in self.api_key
+        return is_live(self.api_key)
+
+
+def is_live(key: str) -> bool:
+    """Tell whether one of Stripe's keys moves real money."""
+    return "_live_" in key
+
+
+def read_accounts(name: str, value: Any) -> dict[str, Account]:
+    """Return the accounts of `STRIPE_ACCOUNTS`; no two may have one webhook secret."""
+    accounts = {}
+    for key, keys in types.read_mapping(name, value).items():
+        if not key:
+            raise ConfigurationError(f"{name} has an empty name: that account is the top-level settings'.")
+        accounts[key] = _read_account(f"{name}[{types.read_name(name, key)!r}]", keys, name=key)
+    types.check_unshared(name, {each.name: each.webhook_secrets for each in accounts.values()})
+    return accounts
+
+
+def _read_account(path: str, keys: Any, *, name: str) -> Account:
+    known = types.read_mapping(path, keys)
+    if unknown := known.keys() - {"STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET"}:
+        raise ConfigurationError(f"{path} has no key {min(unknown)!r}.")
+    key, publishable, secrets = (
+        known.get(f"STRIPE_{kind}") for kind in ("API_KEY", "PUBLISHABLE_KEY", "WEBHOOK_SECRET")
+    )
+    return Account(
+        types.read_text(f"{path}['STRIPE_API_KEY']", key),
+        types.read_publishable_key(f"{path}['STRIPE_PUBLISHABLE_KEY']", publishable or ""),
+        name=name,
+        webhook_secrets=types.read_texts(f"{path}['STRIPE_WEBHOOK_SECRET']", secrets or ()),
+    )
+
+
+class Setting(Generic[T]):
+    """One setting: what reads its value, its default, and what stands for no value at all."""
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[str, Any], T],
+        *,
+        default: Any = None,
+        nothing: Any = "",
+        secret: bool = False,
+    ) -> None:
+        self.name, self.default, self.nothing = name, default, nothing
+        self.reader, self.secret = read, secret
+        SETTINGS[name] = self
+
+    def __get__(self, instance: object, owner: object = None) -> T:
+        """Return the value in its one form, read anew; raises ConfigurationError."""
+        # A secret is in no variable as it is, since what comes next may raise.
+        value = self._hide(get_configured().get(self.name))
+        if value is None and self.name in ENVIRONMENT:
+            value = self._hide(os.environ.get(ENVIRONMENT[self.name]))
+        if value is None:
+            value = self.default
+        return self.nothing if value is None else self.reader(self.name, value)
+
+    @property
+    def _hide(self) -> Callable[[Any], Any]:
+        return types.hide if self.secret else lambda value: value
+
+
+SETTINGS: dict[str, Setting[Any]] = {}
 
 
 class GatewaySettings:
     """Reads a setting anew at every access, so that `override_settings` works."""
 
+    _checked: Mapping[str, Any] | None = None
+
+    own_api_key = Setting("STRIPE_API_KEY", types.read_text, secret=True)
+    own_publishable_key = Setting("STRIPE_PUBLISHABLE_KEY", types.read_publishable_key, secret=True)
+    own_webhook_secrets = Setting("STRIPE_WEBHOOK_SECRET", types.read_texts, nothing=(), secret=True)
+    named_accounts = Setting("STRIPE_ACCOUNTS", read_accounts, default={}, secret=True)
+    stripe_account: Setting[Callable[[Payment], Any] | None] = Setting(
+        "STRIPE_ACCOUNT", types.read_callable, nothing=None
+    )
+    own_api_base = Setting("STRIPE_API_BASE", types.read_url)
+    stripe_timeout = Setting("STRIPE_TIMEOUT", types.read_timeout, default=(3, 10))
+    stripe_max_network_retries = Setting("STRIPE_MAX_NETWORK_RETRIES", types.read_count, default=2)
+    # By their holder's name; the integrator's own have the empty one.
+    api_gateway_keys = Setting("API_GATEWAY_KEY", types.read_named_texts, nothing={}, secret=True)
+    authenticate: Setting[Callable[[HttpRequest], Any] | None] = Setting(
+        "AUTHENTICATE", types.read_callable, nothing=None
+    )
+    authentication_classes: Setting[tuple[type[BaseAuthentication], ...]] = Setting(
+        "AUTHENTICATION_CLASSES", types.read_classes, default=()
+    )
+    throttle_rates = Setting(
+        "THROTTLE_RATES",
+        types.read_rates(*RATES),
+        default={
+            **dict.fromkeys(("create", "complete", "refund", "capture", "cancel"), "120/minute"),
+            "authentication": "60/minute",
+        },
+    )
+    max_body_size = Setting("MAX_BODY_SIZE", types.read_positive, default=65536)
+    currency = Setting("CURRENCY", types.read_currency, default="usd")
+    payables = Setting("PAYABLES", types.read_labels, default={})
+    merchant_name = Setting("MERCHANT_NAME", types.read_text)
+    require_payable = Setting("REQUIRE_PAYABLE", types.read_flag, default=False)
+    strict_octo = Setting("STRICT_OCTO", types.read_flag, default=False)
+    webhook_processing = Setting("WEBHOOK_PROCESSING", types.read_choice("inline", "task"), default="inline")
+    webhook_tolerance = Setting("WEBHOOK_TOLERANCE", types.read_positive, default=300)
+
     @property
     def uses_built_in_keys(self) -> bool:
         """Tell whether the emulator's test keys stand in, as they do only under `DEBUG`."""
-        return bool(settings.DEBUG) and not self.get_strings("STRIPE_API_KEY")
+        return bool(settings.DEBUG) and not self.own_api_key and not self.named_accounts
 
     @property
     def stripe_api_key(self) -> str:
         """Return the key for Stripe's API, empty where none is configured."""
-        return self._first("STRIPE_API_KEY", built_in=BUILT_IN_API_KEY)
+        return self.own_api_key or (Secret(BUILT_IN_API_KEY) if self.uses_built_in_keys else "")
 
     @property
     def stripe_publishable_key(self) -> str:
         """Return the key that browsers use, empty where none is configured."""
-        return self._first("STRIPE_PUBLISHABLE_KEY", built_in=BUILT_IN_PUBLISHABLE_KEY)
+        return self.own_publishable_key or (BUILT_IN_PUBLISHABLE_KEY if self.uses_built_in_keys else "")
 
     @property
     def stripe_webhook_secrets(self) -> tuple[str, ...]:
         """Return the secrets that may have signed an event, none where none is configured."""
-        secrets = self.get_strings("STRIPE_WEBHOOK_SECRET")
-        if not secrets and self.uses_built_in_keys:
-            return (BUILT_IN_WEBHOOK_SECRET,)
-        return secrets
+        built_in = (Secret(BUILT_IN_WEBHOOK_SECRET),) if self.uses_built_in_keys else ()
+        return self.own_webhook_secrets or built_in
 
     @property
     def stripe_api_base(self) -> str:
         """Return the address of Stripe's API, or of the emulator that stands in for it."""
-        default = EMULATOR_API_BASE if self.uses_built_in_keys else STRIPE_API_BASE
-        return str(self._value("STRIPE_API_BASE") or default).rstrip("/")
+        return self.own_api_base or (EMULATOR_API_BASE if self.uses_built_in_keys else STRIPE_API_BASE)
 
     @property
-    def stripe_timeout(self) -> tuple[float, float]:
-        """Return the seconds to wait for a connection, and then for an answer."""
-        connect, read = self._value("STRIPE_TIMEOUT")
-        return float(connect), float(read)
+    def accounts(self) -> Mapping[str, Account]:
+        """Return the Stripe accounts by name; that of the top-level settings has the empty one."""
+        own = Account(
+            self.stripe_api_key, self.stripe_publishable_key, webhook_secrets=self.stripe_webhook_secrets
+        )
+        accounts = {"": own, **self.named_accounts}
+        secrets = {name: account.webhook_secrets for name, account in accounts.items()}
+        types.check_unshared("STRIPE_WEBHOOK_SECRET", secrets)
+        return accounts
 
-    @property
-    def stripe_max_network_retries(self) -> int:
-        """Return how often the SDK repeats a call that got no answer."""
-        return int(self._value("STRIPE_MAX_NETWORK_RETRIES"))
+    def get_account(self, name: str = "") -> Account:
+        """Return the account of that name; raises ConfigurationError.
 
-    @property
-    def stripe_account(self) -> Callable[[Payment], Account] | None:
-        """Return the host's choice among several Stripe accounts."""
-        return _import(self._value("STRIPE_ACCOUNT"))  # type: ignore[no-any-return]
+        That of the top-level settings has empty keys where none are configured.
+        """
+        accounts = self.accounts
+        if name not in accounts:
+            raise ConfigurationError(f"STRIPE_ACCOUNTS has no account {name!r}.")
+        return accounts[name]
 
-    @property
-    def api_gateway_keys(self) -> tuple[str, ...]:
-        """Return the API keys that callers may send as Bearer token."""
-        return self.get_strings("API_GATEWAY_KEY")
-
-    @property
-    def authenticate(self) -> Callable[[HttpRequest], Any] | None:
-        """Return the host's own check of a request, which replaces the API key."""
-        return _import(self._value("AUTHENTICATE"))  # type: ignore[no-any-return]
-
-    @property
-    def authentication_classes(self) -> tuple[type[BaseAuthentication], ...]:
-        """Return the REST framework's or the host's own classes that replace the gateway's."""
-        return tuple(_import(each) for each in self._value("AUTHENTICATION_CLASSES"))
-
-    @property
-    def throttle_rates(self) -> Mapping[str, str | None]:
-        """Return the rates by action, as the REST framework writes them."""
-        return self._value("THROTTLE_RATES")  # type: ignore[no-any-return]
-
-    @property
-    def currency(self) -> str:
-        """Return the currency of a payment that names none, in lower case."""
-        return str(self._value("CURRENCY")).lower()
-
-    @property
-    def payables(self) -> Mapping[str, str]:
-        """Return the models that the API may attach payments to, by their public name."""
-        return self._value("PAYABLES")  # type: ignore[no-any-return]
-
-    @property
-    def require_payable(self) -> bool:
-        """Tell whether the API refuses a payment for a bare amount."""
-        return bool(self._value("REQUIRE_PAYABLE"))
-
-    @property
-    def merchant_name(self) -> str:
-        """Return the name that OCTO's `cardPayment` shows the customer."""
-        return str(self._value("MERCHANT_NAME") or "")
-
-    @property
-    def strict_octo(self) -> bool:
-        """Tell whether HTTP statuses are OCTO's few instead of the usual ones."""
-        return bool(self._value("STRICT_OCTO"))
-
-    @property
-    def webhook_tolerance(self) -> int:
-        """Return the age in seconds at which a signature is too old."""
-        return int(self._value("WEBHOOK_TOLERANCE"))
-
-    @property
-    def webhook_processing(self) -> str:
-        """Return `inline`, or `task` where a worker of Django's task framework processes events."""
-        return str(self._value("WEBHOOK_PROCESSING"))
-
-    def get_strings(self, name: str) -> tuple[str, ...]:
-        """Return what is configured under a name that takes one text or several."""
-        value = self._value(name)
-        if value is None:
-            value = os.environ.get(ENVIRONMENT[name])
-        values = [value] if isinstance(value, str) else value or ()
-        return tuple(text for text in (str(each).strip() for each in values) if text)
-
-    def _value(self, name: str) -> Any:
-        value = getattr(settings, "OCTO_STRIPE_GATEWAY", {}).get(name)
-        return DEFAULTS[name] if value is None else value
-
-    def _first(self, name: str, *, built_in: str) -> str:
-        values = self.get_strings(name)
-        if not values and self.uses_built_in_keys:
-            return built_in
-        return values[0] if values else ""
+    def check(self) -> None:
+        """Raise ConfigurationError unless every setting can be read; one dict is looked at once."""
+        if get_configured() is self._checked:
+            return
+        for setting in SETTINGS.values():
+            setting.__get__(self)
+        self.get_account()
+        self._checked = get_configured()
 
 
-def _import(reference: Any) -> Any:
-    return import_string(reference) if isinstance(reference, str) else reference
+DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
+
+
+def get_configured() -> Mapping[str, Any]:
+    """Return the host's dict as it is; raises ConfigurationError."""
+    if not isinstance(getattr(settings, "OCTO_STRIPE_GATEWAY", {}), dict):
+        raise ConfigurationError("OCTO_STRIPE_GATEWAY must be a dict.")
+    return getattr(settings, "OCTO_STRIPE_GATEWAY", {})
+
+
+def choose_account(payment: Payment) -> tuple[str, str]:
+    """Return the name of the account that takes a new payment, and the connected account or nothing.
+
+    Raises ConfigurationError where `STRIPE_ACCOUNT` returns anything but an account's name, or that and the
+    id of a connected account.
+    """
+    choose = gateway_settings.stripe_account
+    if choose is None:
+        return "", payment.stripe_account
+    choice = choose(payment)
+    name, connected = choice if _is_pair(choice) else (choice, payment.stripe_account)
+    if not isinstance(name, str) or not isinstance(connected, str):
+        wanted = "an account's name, or the name and the id of a connected account"
+        raise ConfigurationError(f"STRIPE_ACCOUNT must return {wanted}, not {type(choice).__name__}.")
+    return gateway_settings.get_account(name).name, connected
+
+
+def _is_pair(choice: Any) -> bool:
+    return isinstance(choice, tuple) and len(choice) == 2
 
 
 gateway_settings = GatewaySettings()

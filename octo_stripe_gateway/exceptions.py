@@ -32,6 +32,10 @@ class SignatureError(BadRequestError):
     """An event is not signed by Stripe, or was signed too long ago."""
 
 
+class EnvironmentMismatchError(BadRequestError):
+    """A request means a test sale and the account is live, or the other way round."""
+
+
 class GatewayMismatchError(BadRequestError):
     """A confirmation names another payment gateway."""
 
@@ -54,6 +58,10 @@ class UnprocessableError(GatewayError):
     """The request is well-formed, but the payment does not allow it."""
 
     code = "UNPROCESSABLE_ENTITY"
+
+
+class BalanceSettledError(UnprocessableError):
+    """Nothing is due: `values` has the balance."""
 
 
 class PaymentRejectedError(UnprocessableError):

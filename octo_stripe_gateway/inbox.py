@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -22,7 +21,9 @@ from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.redaction import clean_text, redact
 from octo_stripe_gateway.services import journal
+from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,
@@ -30,7 +31,6 @@ from octo_stripe_gateway.snapshots import (
     RefundSnapshot,
     read_text,
 )
-from octo_stripe_gateway.stripe_client import redact_text
 from octo_stripe_gateway.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
@@ -58,16 +58,19 @@ def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent
 
 
 def process_event(event: WebhookEvent) -> WebhookEvent:
-    """Apply an event, new or from the inbox, unless it is finished; raises what that raised."""
+    """Apply an event, new or from the inbox, unless it is finished; raises what that raised.
+
+    The money of a payment that the host rejects because of it goes back at once.
+    """
     try:
         with write_transaction():
-            row, payment = _process(event)
+            row, rejected = _process(event)
     except Exception as error:
         _record_failure(event, error)
         raise
-    if payment and payment.needs_reversal:
+    if rejected:
         with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
-            services.reverse_rejected(payment)
+            services.reverse_rejected(rejected)
     return row
 
 
@@ -84,17 +87,6 @@ def register(*types: str) -> Callable[[HostHandler], HostHandler]:
         return handler
 
     return add
-
-
-def redact(value: Any) -> Any:
-    """Copy a JSON value without the client secrets in it, nor what no database takes."""
-    if isinstance(value, dict):
-        return {_clean(key): redact(each) for key, each in value.items() if key != "client_secret"}
-    if isinstance(value, list):
-        return [redact(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return _clean(value) if isinstance(value, str) else value
 
 
 def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
@@ -159,51 +151,57 @@ def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
     return event
 
 
-def _clean(text: str) -> str:
-    if text.isascii() and "_secret_" not in text and "\0" not in text:
-        return text
-    # PostgreSQL has no NUL, and half of a surrogate pair is no character.
-    return redact_text(text).replace("\0", "\ufffd").encode(errors="replace").decode()
-
-
 def _process(event: WebhookEvent) -> tuple[WebhookEvent, Payment | None]:
-    """Insert the event as processed, or lock its row, and apply it; the transaction is the caller's."""
+    """Insert the event as processed, or lock its row, and apply it; the transaction is the caller's.
+
+    Returns the row, and the payment if the host has just rejected it.
+    """
     row, is_new = _claim(event)
-    if row.is_finished and not is_new:
+    if row.is_finished and not (is_new and _is_handled(row)):
         return row, None
-    _mark(row, WebhookEvent.Status.PROCESSED)
+    if not is_new:
+        _mark(row, WebhookEvent.Status.PROCESSED)
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
-        payment = _handle(row)
+        rejected = _handle(row)
     if not is_new or row.error or row.status != WebhookEvent.Status.PROCESSED:
         WebhookEvent.ledger.save_changed(row, names=OUTCOME_COLUMNS)
-    return row, payment
+    return row, rejected
 
 
 def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
-    """Return the event's row, locked, and whether it is new: then it is inserted as processed already."""
+    """Return the event's row, locked, and whether it is new: then it is inserted with its likely outcome."""
     if event.pk is None:
         new = _copy_as_new(event)
         _mark(new, WebhookEvent.Status.PROCESSED)
+        if not _is_handled(new):
+            _ignore(new)
         if WebhookEvent.ledger.insert(new, or_ignore=True):
-            new.attempts = 0
             return new, True
     return _get(event, lock=True), False
 
 
+def _is_handled(event: WebhookEvent) -> bool:
+    return event.type in HANDLERS or bool(HOST_HANDLERS.get(event.type))
+
+
 def _handle(event: WebhookEvent) -> Payment | None:
-    """Run the handlers of an event, and set its outcome where it isn't simply processed."""
+    """Run the handlers of an event, and set its outcome where it isn't simply processed.
+
+    Returns the payment if the host has just rejected it.
+    """
     handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
     payment = _get_payment(event) if handler or host_handlers else None
+    was_rejected = bool(payment and payment.rejection_reason)
     if handler and payment:
         _apply(event, payment, handler=handler)
     elif handler:
         _mark_unmatched(event, has_host_handlers=bool(host_handlers))
     elif not host_handlers:
         _ignore(event)
-    if not event.error:
+    if event.status == WebhookEvent.Status.PROCESSED and not event.error:
         for host_handler in host_handlers:
             host_handler(event, payment)
-    return payment
+    return payment if payment and payment.needs_reversal and not was_rejected else None
 
 
 def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
@@ -261,7 +259,9 @@ def _mark(event: WebhookEvent, status: WebhookEvent.Status) -> None:
 def _get_payment(event: WebhookEvent) -> Payment | None:
     if not event.has_object and event.type not in HANDLERS:
         return None
-    return Payment.ledger.get_locked_by_intent(event.payment_intent_id, payment_uuid=event.payment_uuid)
+    # Raises where the event's own column was left empty, because the object names its intent in no valid way.
+    payment_intent_id = event.read_payment_intent_id()
+    return Payment.ledger.get_locked_by_intent(payment_intent_id, payment_uuid=event.payment_uuid)
 
 
 def _defer(event: WebhookEvent) -> WebhookEvent:
@@ -269,10 +269,11 @@ def _defer(event: WebhookEvent) -> WebhookEvent:
 
     with write_transaction():
         is_new = WebhookEvent.ledger.insert(event, or_ignore=True)
-    if not is_new:
-        return _get(event)
-    tasks.process_webhook_event.enqueue(event.pk)
-    return event
+    row = event if is_new else _get(event)
+    # One that is delivered again may have failed, or never have come to the queue.
+    if not row.is_finished:
+        tasks.process_webhook_event.enqueue(row.pk)
+    return row
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:
@@ -285,7 +286,8 @@ def _record_failure(event: WebhookEvent, error: Exception) -> None:
         if not WebhookEvent.ledger.insert(failed, or_ignore=True):
             _record_another_failure(_get(event, lock=True), error)
     if isinstance(error, UnknownPaymentError):
-        signals.payment_unknown.send_robust(sender=WebhookEvent, event=_get(event))
+        # What a receiver raises is in the log; the event is delivered again, and so is the signal.
+        send_to_all(signals.payment_unknown, sender=WebhookEvent, event=_get(event))
 
 
 def _record_another_failure(row: WebhookEvent, error: Exception) -> None:
@@ -303,7 +305,7 @@ def _copy_as_new(event: WebhookEvent) -> WebhookEvent:
 
 
 def _describe(error: Exception) -> str:
-    return _clean(f"{type(error).__name__}: {error}")
+    return clean_text(f"{type(error).__name__}: {error}")
 
 
 def _get(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import IO, Any
 
-from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.utils.translation import gettext as _
-from djangorestframework_camel_case.util import underscoreize
-from rest_framework.exceptions import ParseError
+from djangorestframework_camel_case.util import camel_to_underscore
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.utils.mediatypes import media_type_matches
 
+from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.renderers import VERBATIM
 
 
@@ -26,16 +28,15 @@ class OctoJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Any = None,
     ) -> dict[str, Any]:
-        """Return the object; raises ParseError, or RequestDataTooBig past the host's own limit."""
+        """Return the object; raises ParseError, or RequestDataTooBig past `MAX_BODY_SIZE`."""
         try:
             return self._load(self._read(stream).decode())
         except (ValueError, RecursionError) as error:
             raise ParseError(_("The body is not valid JSON.")) from error
 
     def _read(self, stream: IO[Any]) -> bytes:
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        body: bytes = stream.read() if limit is None else stream.read(limit + 1)
-        if limit is not None and len(body) > limit:
+        body: bytes = stream.read(gateway_settings.max_body_size + 1)
+        if len(body) > gateway_settings.max_body_size:
             raise RequestDataTooBig
         return body
 
@@ -45,10 +46,47 @@ class OctoJSONParser(BaseParser):
             raise ParseError(_("The body is not a JSON object."))
         # Python reads NaN, 1e999 and lone surrogates, which no one else could read back.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-        return underscoreize(value, **VERBATIM)  # type: ignore[no-any-return]
+        return underscoreize(value)  # type: ignore[no-any-return]
 
     def _make_object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
             raise ParseError(_("A name comes twice in one object."))
         return value
+
+
+def underscoreize(value: Any) -> Any:
+    """Copy JSON with its names in snake_case; raises ParseError where two names become one."""
+    if isinstance(value, list):
+        return [underscoreize(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {camel_to_underscore(name): each for name, each in value.items()}
+    if len(renamed) < len(value):
+        raise ParseError(_("A name comes twice in one object."))
+    verbatim = VERBATIM["ignore_fields"]
+    return {name: each if name in verbatim else underscoreize(each) for name, each in renamed.items()}
+
+
+def check_body(request: Request) -> None:
+    """Refuse a body that isn't JSON, too long or of unknown length, and keep it for whoever reads it next.
+
+    Once something else has read it, as Django's CSRF check does with a form, it would look like no body:
+    and a refund without a body is one of all the money. Raises ParseError, UnsupportedMediaType,
+    RequestDataTooBig.
+    """
+    length, content_type = _get_length(request), request.content_type or ""
+    parsers = [each for each in request.parsers or () if media_type_matches(each.media_type, content_type)]
+    if length and not parsers:
+        raise UnsupportedMediaType(content_type)
+    if length > gateway_settings.max_body_size:
+        raise RequestDataTooBig
+    if bool(request._request.body) > bool(length):
+        raise ParseError(_("A body needs a Content-Length."))
+
+
+def _get_length(request: Request) -> int:
+    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    if "Transfer-Encoding" in request.headers or not (length.isascii() and length.isdigit()):
+        raise ParseError(_("A body needs a Content-Length."))
+    return int(length[:20])

@@ -95,6 +95,8 @@ class OctoError:
     @property
     def message(self) -> str:
         """Return a message that is safe to show; a fault's own text is not."""
+        if isinstance(self.error, exceptions.ConfigurationError):
+            return _("The payment gateway is not configured.")
         if isinstance(self.error, exceptions.GatewayError):
             return str(self.error.message)
         if isinstance(self.error, drf.APIException):
@@ -121,9 +123,9 @@ class OctoError:
         return headers
 
 
-def handle_exception(error: Exception, _context: dict[str, Any]) -> Response:
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
     """Answer an error of a REST framework view."""
-    octo = _describe(error)
+    octo = _describe(error, owner=getattr(context.get("view"), "owner", ""))
     return Response(octo.body, status=octo.status, headers=octo.headers)
 
 
@@ -135,15 +137,17 @@ def get_error_response(error: Exception) -> HttpResponse:
 
 def adapt_status(status: int) -> int:
     """Return the status to send: with `STRICT_OCTO` 200, 400 or 500, as OCTO's own rule has it."""
-    if not gateway_settings.strict_octo:
+    # A setting that can't be read is answered by 500, and is not to be read for that.
+    if status == 500 or not gateway_settings.strict_octo:
         return status
     return 200 if status < 400 else 400 if status < 500 else 500
 
 
-def _describe(error: Exception) -> OctoError:
+def _describe(error: Exception, *, owner: str = "") -> OctoError:
     octo = OctoError(error)
     if octo.status == 500:
-        logger.error("[OctoStripeGateway] A request failed: %s", type(error).__name__, exc_info=error)
+        what = error if isinstance(error, exceptions.ConfigurationError) else type(error).__name__
+        logger.error("[OctoStripeGateway] A request failed: %s, owner %r", what, owner, exc_info=error)
     return octo
 
 

@@ -23,9 +23,10 @@ from drf_spectacular.plumbing import ResolvedComponent, is_jsonschema_compliant
 from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
+from octo_stripe_gateway import environments
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.responses import adapt_status
-from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES
+from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES, RequestSerializer
 from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY
 from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 
@@ -33,14 +34,14 @@ PREFIX = "Gateway"
 ERRORS = {
     400: "`BAD_REQUEST`: malformed, or refused by Stripe, whose message is passed on.",
     401: "`UNAUTHORIZED`: no API key was sent.",
-    403: "`FORBIDDEN`: the key sent is wrong, or this is not the caller's.",
-    404: "`INVALID_PAYMENT_ID` or `NOT_FOUND`: no such payment, no such route.",
+    403: "`FORBIDDEN`: the key sent is wrong, or the caller may not do this.",
+    404: "`INVALID_PAYMENT_ID` or `NOT_FOUND`: no such payment among the caller's, no such route.",
     409: "`UNPROCESSABLE_ENTITY`: the same operation is still running.",
     413: "`BAD_REQUEST`: the body is too large.",
     415: "`BAD_REQUEST`: the body is not JSON.",
     422: "`UNPROCESSABLE_ENTITY`: well-formed, but the payment does not allow it.",
     429: "`TOO_MANY_REQUESTS`: repeat after `retryAfter` seconds.",
-    500: "`INTERNAL_SERVER_ERROR`: a fault of ours, or nothing is configured.",
+    500: "`INTERNAL_SERVER_ERROR`: a fault of ours, or a setting is missing or wrong.",
     502: "`INTERNAL_SERVER_ERROR`: Stripe does not accept the gateway's key.",
     503: "`INTERNAL_SERVER_ERROR`: Stripe can't be reached; repeat after `Retry-After`.",
 }
@@ -65,6 +66,7 @@ PaymentIntent = _define(
     {
         "id": Text(allow_null=True),
         "publishableKey": Text(allow_null=True),
+        "stripeAccount": Text(required=False, help_text="The connected account, where there is one."),
         "clientSecret": Text(allow_null=True, help_text="Null but in the answer to a create."),
         "amount": Whole(),
         "currency": Text(),
@@ -76,6 +78,17 @@ CardPayment = _define(
     {"gateway": Text(), "merchantName": Text(allow_null=True), "stripe": StripeCard()},
 )
 Payable = _define("GatewayPayable", {"type": Text(), "id": Text()})
+Balance = _define(
+    "GatewayBalance",
+    {
+        "price": Whole(min_value=0),
+        "received": Whole(min_value=0),
+        "refunded": Whole(min_value=0),
+        "due": Whole(min_value=0),
+        "currency": Text(),
+        "nextDueAt": Time(allow_null=True),
+    },
+)
 Failure = _define("GatewayFailure", {"code": Text(), "message": Text()})
 Payment = _define(
     "GatewayPayment",
@@ -89,6 +102,7 @@ Payment = _define(
         "gateway": Text(),
         "stripePaymentIntentId": Text(allow_null=True),
         "publishableKey": Text(allow_null=True),
+        "stripeAccount": Text(allow_null=True),
         "amountReceived": Whole(),
         "totalRefunded": Whole(),
         "refund": serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]),
@@ -96,14 +110,17 @@ Payment = _define(
         "testMode": serializers.BooleanField(),
         "metadata": serializers.DictField(child=Text()),
         "resellerReference": Text(allow_null=True),
+        "purpose": Text(allow_null=True),
         "payable": Payable(allow_null=True),
         "failure": Failure(allow_null=True),
         "utcCreatedAt": Time(),
         "utcUpdatedAt": Time(),
+        "utcExpiresAt": Time(allow_null=True),
         "utcConfirmedAt": Time(allow_null=True),
         "utcFailedAt": Time(allow_null=True),
         "utcRefundedAt": Time(allow_null=True),
         "utcCancelledAt": Time(allow_null=True),
+        "balance": Balance(required=False, help_text="Of a payable that says its price."),
         "cardPayment": CardPayment(required=False),
     },
 )
@@ -127,6 +144,7 @@ OctoError = _define(
         "amount": Whole(
             required=False, allow_null=True, help_text="What was asked for, where it is refused."
         ),
+        "balance": Balance(required=False, help_text="Where nothing, or another amount, is due."),
         "retryAfter": Whole(required=False, help_text="Seconds, with TOO_MANY_REQUESTS."),
     },
 )
@@ -139,10 +157,21 @@ def _header(name: str, description: str, **options: Any) -> OpenApiParameter:
 REQUEST_HEADERS = (
     _header("Octo-Capabilities", "A comma list of capabilities; `octo/cardPayments` adds `cardPayment`."),
     _header("Accept-Language", "The language of `errorMessage`."),
+    _header(
+        environments.HEADER,
+        "The sale that is meant: refused where the payment's account is in the other mode.",
+        enum=[environments.TEST, environments.LIVE],
+    ),
 )
 RESPONSE_HEADERS = (
     _header("Octo-Capabilities", "The capabilities that were honoured.", response=True, required=True),
-    _header("Octo-Env", "Test or live.", response=True, required=True, enum=["test", "live"]),
+    _header(
+        environments.HEADER,
+        "The mode of the payment's account.",
+        response=True,
+        required=True,
+        enum=[environments.TEST, environments.LIVE],
+    ),
     _header("Content-Language", "The language of `errorMessage`.", response=True, required=True),
 )
 
@@ -225,7 +254,8 @@ class OctoSchema(AutoSchema):
             "properties": {_camelize(name): self._name_enum(name, each) for name, each in properties},
             "required": [_camelize(name) for name in schema.get("required", [])],
         }
-        return {**schema, **{name: value for name, value in renamed.items() if value}}
+        closed = {"additionalProperties": False} if isinstance(serializer, RequestSerializer) else {}
+        return {**schema, **closed, **{name: value for name, value in renamed.items() if value}}
 
     def _name_enum(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
         # A nameless one would be named by drf-spectacular, and take that name from the host's own.
@@ -289,7 +319,8 @@ class PayableExtension(OpenApiSerializerFieldExtension):
         """Return the schema."""
         key = {"oneOf": [{"type": "integer"}, {"type": "string"}]}
         properties = {"type": {"type": "string"}, "id": key}
-        return {"type": "object", "properties": properties, "required": ["type", "id"]}
+        required = {"required": ["type", "id"], "additionalProperties": False}
+        return {"type": "object", "properties": properties, **required}
 
 
 class TextExtension(OpenApiSerializerFieldExtension):

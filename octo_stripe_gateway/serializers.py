@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import uuid
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import router
 from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.models import Payment, PricedPayable, Refund, is_uuid
+from octo_stripe_gateway.models import Payment, PricedPayable, Refund, is_priced, is_uuid
+from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
+from octo_stripe_gateway.services.balance import get_balance, show_balance
 from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEY
 from octo_stripe_gateway.stripe_client import get_publishable_key
+from octo_stripe_gateway.times import format_utc
 
 STATUSES = {
     Payment.Status.PENDING: "PENDING",
@@ -32,6 +36,7 @@ STATUSES = {
 METADATA_KEYS = 49  # Stripe takes 50, and one of them is ours.
 METADATA_KEY_LENGTH = 40
 METADATA_VALUE_LENGTH = 500
+LONGEST_NAME_SHOWN = 64
 
 
 class AmountField(serializers.IntegerField):
@@ -50,12 +55,16 @@ class AmountField(serializers.IntegerField):
 
 
 class TextField(serializers.CharField):
-    """A JSON string; numbers do not stand for one."""
+    """A JSON string; numbers do not stand for one, and a client secret is kept nowhere."""
+
+    default_error_messages = {"secret": _("A client secret may not be sent here.")}
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text, stripped."""
         if not isinstance(data, str):
             self.fail("invalid")
+        if WHOLE_CLIENT_SECRET.search(data):
+            self.fail("secret")
         return super().to_internal_value(data)
 
 
@@ -106,6 +115,13 @@ class MetadataField(serializers.DictField):
         return metadata
 
 
+def check_names(data: Any, *, known: Collection[str]) -> None:
+    """Raise ValidationError for the first name in an object that isn't known."""
+    unknown = next((name for name in data if name not in known), None) if isinstance(data, Mapping) else None
+    if unknown is not None:
+        raise serializers.ValidationError({unknown[:LONGEST_NAME_SHOWN]: _("This field is not known.")})
+
+
 class PayableField(serializers.Field[Model, Any, Any, Any]):
     """A `{type, id}` that names an object of a model in the setting `PAYABLES`."""
 
@@ -119,12 +135,15 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
         """Return the host's object."""
         if not isinstance(data, dict) or type(data.get("id")) not in {int, str}:
             self.fail("invalid")
+        check_names(data, known={"type", "id"})
         label = gateway_settings.payables.get(TextField().run_validation(data.get("type")))
         if label is None:
             self.fail("unknown_type")
-        key = TextField(trim_whitespace=False).run_validation(str(data["id"]))
+        key = TextField(max_length=255, trim_whitespace=False).run_validation(str(data["id"]))
         try:
-            payable: Model = apps.get_model(label)._default_manager.get(pk=key)
+            model = apps.get_model(label)
+            # A price is decided on: it comes from where it is written, not from a replica.
+            payable: Model = model._default_manager.using(router.db_for_write(model)).get(pk=key)
         except (ObjectDoesNotExist, ValueError, ValidationError, OverflowError):
             self.fail("unknown_id")
         return payable
@@ -134,13 +153,23 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
         return {"type": get_payable_name(value._meta.label), "id": str(value.pk)}
 
 
-class CreatePaymentSerializer(serializers.Serializer[Any]):
+class RequestSerializer(serializers.Serializer[Any]):
+    """A body, each of whose fields is known."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the checked fields; an unknown one is an error that names it."""
+        check_names(data, known=self.fields)
+        return super().to_internal_value(data)
+
+
+class CreatePaymentSerializer(RequestSerializer):
     """The body of `POST /payments`."""
 
     amount = AmountField(required=False)
     currency = CurrencyField(required=False)
     uuid = UuidField(required=False)
     payable = PayableField(required=False, allow_null=True)
+    purpose = TextField(required=False, max_length=64)
     capture_method = serializers.ChoiceField(Payment.CaptureMethod.choices, required=False)
     metadata = MetadataField(required=False)
     reseller_reference = TextField(required=False, max_length=255, allow_blank=True)
@@ -157,14 +186,14 @@ class CreatePaymentSerializer(serializers.Serializer[Any]):
         return attrs
 
 
-class RefundPaymentSerializer(serializers.Serializer[Any]):
+class RefundPaymentSerializer(RequestSerializer):
     """The body of `POST /payments/:id/refund`; without an amount all that is left is refunded."""
 
     amount = AmountField(required=False)
     reason = serializers.ChoiceField(Refund.Reason.choices, required=False)
 
 
-class CapturePaymentSerializer(serializers.Serializer[Any]):
+class CapturePaymentSerializer(RequestSerializer):
     """The body of `POST /payments/:id/capture`; without an amount all of it is captured."""
 
     amount = AmountField(required=False)
@@ -185,6 +214,7 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "gateway": "stripe",
             "stripe_payment_intent_id": instance.stripe_payment_intent_id,
             "publishable_key": get_publishable_key(instance) or None,
+            "stripe_account": instance.stripe_account or None,
             "amount_received": instance.amount_received,
             "total_refunded": instance.amount_refunded,
             "refund": self.get_refund(instance),
@@ -192,9 +222,11 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "test_mode": not instance.livemode,
             "metadata": instance.metadata,
             "reseller_reference": instance.reseller_reference or None,
+            "purpose": instance.purpose or None,
             "payable": self.get_payable(instance),
             "failure": self.get_failure(instance),
             **self.get_times(instance),
+            **self.get_balance(instance),
         }
 
     def get_refund(self, payment: Payment) -> str:
@@ -213,6 +245,14 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "id": payment.payable_id,
         }
 
+    def get_balance(self, payment: Payment) -> dict[str, Any]:
+        """Return what is paid and due of a priced payable; nothing for others."""
+        if payment.payable_type_id is None:
+            return {}
+        model = ContentType.objects.get_for_id(payment.payable_type_id).model_class()
+        payable: Any = payment.payable if is_priced(model) else None
+        return show_balance(get_balance(payable)) if payable else {}
+
     def get_failure(self, payment: Payment) -> dict[str, str] | None:
         """Return why the last attempt to pay failed."""
         if payment.rejection_reason:
@@ -226,18 +266,12 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
         return {
             "utc_created_at": format_utc(payment.created_at),
             "utc_updated_at": format_utc(payment.updated_at),
+            "utc_expires_at": format_utc(payment.expires_at),
             "utc_confirmed_at": format_utc(payment.confirmed_at),
             "utc_failed_at": format_utc(payment.failed_at),
             "utc_refunded_at": format_utc(payment.refunded_at),
             "utc_cancelled_at": format_utc(payment.canceled_at),
         }
-
-
-def format_utc(moment: dt.datetime | None) -> str | None:
-    """Return a time as OCTO writes it: UTC with a Z and no fraction."""
-    if moment is None:
-        return None
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def get_payable_name(label: str) -> str:

@@ -7,13 +7,11 @@ never talks to Stripe never needs it.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,13 +24,18 @@ from octo_stripe_gateway.exceptions import (
     BadRequestError,
     ConfigurationError,
     OperationInProgressError,
-    SignatureError,
     StripeAuthenticationError,
     StripeRateLimitedError,
     StripeRefusedError,
     StripeUnavailableError,
 )
 from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.redaction import (
+    RedactClientSecrets,
+    hide_client_secrets,
+    redact_prints,
+    redact_text,
+)
 from octo_stripe_gateway.snapshots import DisputeSnapshot, PaymentIntentSnapshot, RefundSnapshot
 
 if TYPE_CHECKING:
@@ -43,30 +46,13 @@ logger = logging.getLogger(__name__)
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
 PAGE_SIZE = 100
-CLIENT_SECRET = re.compile(r"_secret_\w+")
-
-
-class RedactClientSecrets(logging.Filter):
-    """Removes client secrets from what the SDK logs; at DEBUG it logs whole answers."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record's message; none is dropped."""
-        record.msg, record.args = redact_text(record.getMessage()), None
-        return True
-
 
 logging.getLogger("stripe").addFilter(RedactClientSecrets())
 
 
-def redact_text(text: str) -> str:
-    """Replace the secret part of every client secret in a text."""
-    return CLIENT_SECRET.sub("_secret_[redacted]", text)
-
-
 def get_account(payment: Payment) -> Account:
-    """Return the account that takes the payment; raises ConfigurationError where there is no key."""
-    choose = gateway_settings.stripe_account
-    account = choose(payment) if choose else _get_own_account(payment)
+    """Return the account that the payment was created with; raises ConfigurationError without a key."""
+    account = gateway_settings.get_account(payment.account)
     if not account.api_key:
         logger.error("[OctoStripeGateway] STRIPE_API_KEY is not configured")
         raise ConfigurationError(_("The payment gateway is not configured."))
@@ -75,8 +61,7 @@ def get_account(payment: Payment) -> Account:
 
 def get_publishable_key(payment: Payment) -> str:
     """Return the key that browsers pay with, empty where none is configured."""
-    choose = gateway_settings.stripe_account
-    return (choose(payment) if choose else _get_own_account(payment)).publishable_key
+    return gateway_settings.get_account(payment.account).publishable_key
 
 
 class Answer(NamedTuple):
@@ -137,44 +122,6 @@ def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterato
         yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
 
 
-def read_event(body: bytes, *, signature: str, secrets: Sequence[str]) -> dict[str, Any]:
-    """Return the event in a webhook's raw body; raises SignatureError unless Stripe signed it.
-
-    Verifies before anything is parsed: https://docs.stripe.com/webhooks#verify-events.
-    """
-    if not any(_is_signed(body, signature=signature, secret=secret) for secret in secrets):
-        raise SignatureError(_("The signature is missing, wrong or too old."))
-    try:
-        event = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(_("The event is not valid JSON.")) from error
-    if not isinstance(event, dict) or not isinstance(event.get("id"), str):
-        raise BadRequestError(_("The event is not one of Stripe's."))
-    return event
-
-
-def _get_own_account(payment: Payment) -> Account:
-    return Account(
-        gateway_settings.stripe_api_key,
-        gateway_settings.stripe_publishable_key,
-        payment.stripe_account,
-    )
-
-
-def _is_signed(body: bytes, *, signature: str, secret: str) -> bool:
-    import stripe
-
-    tolerance = gateway_settings.webhook_tolerance
-    if tolerance <= 0:
-        raise ConfigurationError("WEBHOOK_TOLERANCE must be positive.")
-    try:
-        stripe.WebhookSignature.verify_header(body, signature, secret, tolerance)
-    except (stripe.SignatureVerificationError, TypeError, ValueError):
-        # The SDK compares texts that way only where all of them are ASCII.
-        return False
-    return True
-
-
 def _list(payment: Payment, path: str, *, params: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the objects of a list with the second that each was read in, page after page."""
     wanted: dict[str, Any] = {**params, "limit": PAGE_SIZE}
@@ -202,14 +149,17 @@ def _call(
     options: stripe.RequestOptions = {}
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
-    if account.stripe_account:
-        options["stripe_account"] = account.stripe_account
+    if payment.stripe_account:
+        options["stripe_account"] = payment.stripe_account
     began = time.monotonic()
     try:
         client = _get_client(account.api_key)
         answer: stripe.StripeResponse = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
         raise _translate_error(error, payment=payment) from None
+    except BaseException as error:  # noqa: BLE001 - it is raised again
+        # Without the SDK's own frames, whose variables have the key and Stripe's answer.
+        raise error.with_traceback(None) from None
     return _read_answer(answer, seconds=time.monotonic() - began)
 
 
@@ -229,6 +179,8 @@ def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.Requ
     import requests
     import stripe
 
+    # With STRIPE_LOG in the environment the SDK prints what it logs.
+    redact_prints(stripe._util)
     # The SDK otherwise writes a telemetry file into the user's home directory.
     stripe.enable_telemetry = False
     # One session for all threads: a server that starts a thread for each request
@@ -247,6 +199,7 @@ os.register_at_fork(after_in_child=_get_http_client.cache_clear)
 
 
 def _read_answer(answer: stripe.StripeResponse, *, seconds: float) -> Answer:
+    hide_client_secrets(answer.data)
     stripe_object: Any = answer.data
     date = answer.headers.get("Date")
     sent = parsedate_to_datetime(date).timestamp() if date else time.time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -16,44 +17,52 @@ from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import NotFound, ParseError
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer, Serializer
+from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from octo_stripe_gateway import capabilities, services
-from octo_stripe_gateway.authentication import GatewayAuthentication
+from octo_stripe_gateway import capabilities, environments, services
+from octo_stripe_gateway.authentication import GatewayAuthentication, get_owner
 from octo_stripe_gateway.card_payments import (
     CompletePaymentSerializer,
     check_confirmation,
     get_card_payment,
 )
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import BadRequestError, PaymentPendingError
-from octo_stripe_gateway.models import Payment, PaymentQuerySet
-from octo_stripe_gateway.parsers import OctoJSONParser
+from octo_stripe_gateway.environments import check_livemode, get_livemode, read_livemode, show_environment
+from octo_stripe_gateway.exceptions import (
+    BadRequestError,
+    ConfigurationError,
+    IdempotencyError,
+    PaymentPendingError,
+)
+from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet
+from octo_stripe_gateway.parsers import OctoJSONParser, check_body
+from octo_stripe_gateway.permissions import PaymentPermission, has_permission
 from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
-from octo_stripe_gateway.responses import adapt_status, handle_exception
+from octo_stripe_gateway.responses import adapt_status, get_error_response, handle_exception
 from octo_stripe_gateway.serializers import (
     CapturePaymentSerializer,
     CreatePaymentSerializer,
     PaymentSerializer,
     RefundPaymentSerializer,
+    RequestSerializer,
 )
-from octo_stripe_gateway.throttling import ActionThrottle
+from octo_stripe_gateway.throttling import ActionThrottle, AuthenticationThrottle
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
-SPECIMEN = "No such payment."
+PROBE_MESSAGE = "No such payment."
 
 
 def get_language_of_messages() -> str:
     """Return the language that our messages are in now; the active one may have no catalogue of ours."""
     active = translation.get_language() or "en"
-    return _find_language(translation.gettext(SPECIMEN), active=active, own=settings.LANGUAGE_CODE)
+    return _find_language(translation.gettext(PROBE_MESSAGE), active=active, own=settings.LANGUAGE_CODE)
 
 
 # Cached, since activating a few languages for each request is felt.
@@ -63,7 +72,7 @@ def _find_language(words: str, *, active: str, own: str) -> str:
     # one without its country.
     for language in ("en", _drop_country(own), own, _drop_country(active)):
         with translation.override(language):
-            if translation.gettext(SPECIMEN) == words:
+            if translation.gettext(PROBE_MESSAGE) == words:
                 return language
     return active
 
@@ -84,6 +93,11 @@ class OctoMixin(APIView):
     metadata_class = None
     content_negotiation_class = AlwaysJSON
 
+    @property
+    def livemode(self) -> bool:
+        """Tell whether the answer is about real money."""
+        return get_livemode() or False
+
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Return what the class says, the gateway's own replaced where the setting says so."""
         replaced = gateway_settings.authentication_classes
@@ -102,24 +116,45 @@ class OctoMixin(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer in the request's language, whether or not the host has a middleware for that."""
         with translation.override(translation.get_language_from_request(request)):
-            response = super().dispatch(request, *args, **kwargs)
+            try:
+                gateway_settings.check()
+                response = super().dispatch(request, *args, **kwargs)
+            except ConfigurationError as error:
+                response = get_error_response(error)
             response.headers["Content-Language"] = get_language_of_messages()
             return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a body of unknown length too: it reads as an empty one, and that refunds everything."""
+        """Check the body and the mode before anything else: authentication may read the body."""
+        check_body(request)
+        wanted = self.get_wanted_livemode()
+        if wanted is not None:
+            check_livemode(wanted, livemode=get_livemode())
         super().initial(request, *args, **kwargs)
-        if request.META.get("CONTENT_LENGTH"):
-            return
-        if "Transfer-Encoding" in request.headers or request._request.body:
-            raise ParseError(_("A body needs a Content-Length."))
+
+    def perform_authentication(self, request: Request) -> None:
+        """Authenticate, unless the address has sent too many wrong credentials."""
+        if "Authorization" not in request.headers:
+            return super().perform_authentication(request)
+        throttle = AuthenticationThrottle()
+        if not throttle.allow_request(request, self):
+            self.throttled(request, throttle.wait() or 0)
+        try:
+            return super().perform_authentication(request)
+        except AuthenticationFailed:
+            throttle.count_failure()
+            raise
+
+    def get_wanted_livemode(self) -> bool | None:
+        """Return whether the caller means real money, None where they don't say; raises BadRequestError."""
+        return read_livemode(self.request.headers.get(environments.HEADER, ""))
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         """Echo what was honoured, and send the status that OCTO wants."""
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer.status_code = adapt_status(answer.status_code)
         answer.headers[capabilities.HEADER] = ", ".join(self.get_capabilities())
-        answer.headers["Octo-Env"] = "live" if "_live_" in gateway_settings.stripe_api_key else "test"
+        answer.headers[environments.HEADER] = show_environment(self.livemode)
         answer.headers["Cache-Control"] = "no-store"
         patch_vary_headers(answer, ("Accept-Language", "Authorization", capabilities.HEADER))
         return answer
@@ -156,11 +191,13 @@ class CapabilitiesView(OctoMixin):
 class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     """Creates, shows and changes payments; a host subclasses it and routes the subclass.
 
-    A host overrides `get_queryset` (whose payments a caller sees), `check_payable` (who may pay for what),
-    `get_create_parameters` (what a payment is created with), `get_caller` (whose idempotency keys are whose)
-    or the class attributes. None of them holds the payment's lock, so none can lose it.
+    A host overrides `get_owner` (whose payments and idempotency keys a caller's are), `get_queryset` (which
+    payments a caller sees), `permission_classes` (what a caller may do with them), `check_payable` (who may
+    pay for what) or `get_create_parameters` (what a payment is created with). None of them holds the
+    payment's lock, so none can lose it.
     """
 
+    permission_classes: Sequence[Any] = (PaymentPermission,)
     throttle_classes: Sequence[Any] = (ActionThrottle,)
     filter_backends = ()
     pagination_class = None
@@ -172,55 +209,103 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         "capture": CapturePaymentSerializer,
     }
 
+    payment: Payment | None = None
+
+    @property
+    def livemode(self) -> bool:
+        """Tell whether the answer's payment, or else the account, moves real money."""
+        return self.payment.livemode if self.payment else super().livemode
+
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a payment and answer it with the secret that the browser pays with."""
         parameters = self.get_parameters()
         if parameters.get("payable"):
             self.check_payable(parameters["payable"])
-        created = services.create_payment(**self.get_create_parameters(parameters))
-        response = self.answer(created.payment, client_secret=created.client_secret)
+        with self.acting():
+            created = services.create_payment(**self.get_create_parameters(parameters))
+        self.check_repeat(created.payment)
+        check_livemode(self.get_wanted_livemode(), livemode=created.payment.livemode)
+        response = self.build_response(created.payment, client_secret=created.client_secret)
         response.data["stripe_client_secret"] = created.client_secret
         response.status_code = 201
         return response
 
     def retrieve(self, request: Request, **kwargs: Any) -> Response:
         """Answer a payment."""
-        return self.answer(self.get_object())
+        return self.build_response(self.get_object())
 
     def complete(self, request: Request, **kwargs: Any) -> Response:
         """Ask Stripe how the payment stands, update the record and answer it."""
         confirmation = self.get_parameters().get("card_payment", {})
         payment = self.get_object()
         check_confirmation(payment, confirmation)
-        payment = services.complete_payment(payment)
+        if not payment.stripe_payment_intent_id:
+            self.check_create_rate()
+        with self.acting():
+            payment = services.complete_payment(payment)
         if gateway_settings.strict_octo:
             self.check_settled(payment)
-        return self.answer(payment)
+        return self.build_response(payment)
 
     def refund(self, request: Request, **kwargs: Any) -> Response:
         """Refund a paid payment, in full or in part."""
-        return self.change(services.refund_payment)
+        return self.run_operation(services.refund_payment)
 
     def capture(self, request: Request, **kwargs: Any) -> Response:
         """Take an authorized payment's money, all of it or part."""
-        return self.change(services.capture_payment)
+        return self.run_operation(services.capture_payment)
 
     def cancel(self, request: Request, **kwargs: Any) -> Response:
         """Give up a payment that isn't paid."""
-        return self.change(services.cancel_payment)
+        return self.run_operation(services.cancel_payment)
+
+    def check_permissions(self, request: Request) -> None:
+        """Check what the caller may do, and keep for the log who that is."""
+        super().check_permissions(request)
+        self.owner = self.get_owner()
+
+    def get_owner(self) -> str:
+        """Return whose payments the caller makes: `key:viator`, `auth.user:42`, empty for the integrator."""
+        return get_owner(self.request.user)
+
+    def is_own(self, payment: Payment) -> bool:
+        """Tell whether the payment is the caller's."""
+        return payment.owner == self.get_owner()
 
     def get_queryset(self) -> PaymentQuerySet:
-        """Return the payments that the caller may see and change."""
-        return Payment.objects.all()
+        """Return the payments that the caller sees; all others are not found."""
+        payments = Payment.objects.all()
+        return payments if has_permission(self.request.user, "list") else payments.owned_by(self.get_owner())
+
+    def get_primary_queryset(self) -> PaymentQuerySet:
+        """Return the same payments from the database that is written to, where a read decides on a change."""
+        return self.get_queryset().using(Payment.ledger.database)
 
     def get_object(self) -> Payment:
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
-        payment = self.get_queryset().get_by_public_id(self.kwargs["public_id"])
-        self.check_object_permissions(self.request, payment)
-        return payment
+        is_read = self.request.method in SAFE_METHODS
+        payments = self.get_queryset() if is_read else self.get_primary_queryset()
+        self.payment = payments.get_by_public_id(self.kwargs["public_id"])
+        self.check_object_permissions(self.request, self.payment)
+        check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
+        return self.payment
 
     def check_payable(self, payable: Model) -> None:
         """Raise PermissionDenied where the caller may not pay for this; every caller may, by default."""
+
+    def check_repeat(self, payment: Payment) -> None:
+        """Raise IdempotencyError where a key or uuid stands for a payment that the caller doesn't see."""
+        is_repeatable = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
+        if is_repeatable and not self.get_primary_queryset().includes(payment):
+            raise IdempotencyError(_("This key or uuid was used with other parameters."))
+
+    def check_create_rate(self) -> None:
+        """Raise Throttled where a completion that creates the intent anew is one too many."""
+        for throttle in self.get_throttles():
+            if isinstance(throttle, ActionThrottle):
+                throttle.name = "create"
+                if not throttle.allow_request(self.request, self):
+                    self.throttled(self.request, throttle.wait() or 0)
 
     def check_settled(self, payment: Payment) -> None:
         """Raise PaymentPendingError or BadRequestError where OCTO wants an error of what isn't paid."""
@@ -232,31 +317,37 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for `services.create_payment`, made from the checked body."""
         stripe_params = {name: parameters.pop(name) for name in STRIPE_PARAMS & parameters.keys()}
-        return {**parameters, "stripe_params": stripe_params, "caller": self.get_caller()}
+        own = {"caller": self.get_caller(), "livemode": self.get_wanted_livemode()}
+        return {**parameters, "stripe_params": stripe_params, **own}
 
     def get_caller(self) -> services.Caller:
-        """Return whose idempotency key this is: the host's user's, or the API key holders'."""
+        """Return who asks, and under which idempotency key."""
         key = self.request.headers.get("Idempotency-Key", "")
         if not IDEMPOTENCY_KEY.match(key):
             raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable ASCII."))
-        user_id = getattr(self.request.user, "pk", None)
-        scope = "" if user_id is None else f"user:{user_id}"
-        return services.Caller(owner=scope, idempotency_key=key)
+        return services.Caller(self.get_owner(), key)
+
+    def acting(self) -> AbstractContextManager[None]:
+        """Put what a service changes down to the caller, on the journal."""
+        return services.acting(source=PaymentChange.Source.API, actor=self.get_owner())
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the checked body; raises ValidationError."""
-        serializer_class = self.request_serializers.get(self.action, Serializer)
+        serializer_class = self.request_serializers.get(self.action, RequestSerializer)
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 
-    def change(self, operation: Any) -> Response:
+    def run_operation(self, operation: Any) -> Response:
         """Run a service with the checked body on the payment, and answer it."""
         parameters = self.get_parameters()
-        return self.answer(operation(self.get_object(), **parameters, caller=self.get_caller()))
+        payment = self.get_object()
+        with self.acting():
+            return self.build_response(operation(payment, **parameters, caller=self.get_caller()))
 
-    def answer(self, payment: Payment, *, client_secret: str = "") -> Response:
+    def build_response(self, payment: Payment, *, client_secret: str = "") -> Response:
         """Answer a payment, with `cardPayment` where the request asks for it."""
+        self.payment = payment
         body = dict(self.get_serializer(payment).data)
         if capabilities.CARD_PAYMENTS in self.get_capabilities():
             body["card_payment"] = get_card_payment(payment, client_secret=client_secret)

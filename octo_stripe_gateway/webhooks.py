@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
@@ -12,12 +15,16 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
 from rest_framework.exceptions import MethodNotAllowed
 
-from octo_stripe_gateway import inbox, stripe_client
+from octo_stripe_gateway import inbox, signatures
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
+from octo_stripe_gateway.redaction import Secret, SecretBytes, redact
 from octo_stripe_gateway.responses import get_error_response
 
 logger = logging.getLogger(__name__)
+
+# What an event's id and type are made of: they go into the log, where a line break would begin another entry.
+LOGGABLE = re.compile(r"[\w.:-]{1,255}", re.ASCII)
 
 
 class WebhookView(View):
@@ -45,24 +52,45 @@ class WebhookView(View):
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         """Verify the raw body, take the event in, and tell Stripe how it ended."""
-        payload = stripe_client.read_event(
-            request.body,
-            signature=request.META.get("HTTP_STRIPE_SIGNATURE", ""),
-            secrets=self.get_secrets(),
-        )
-        event = inbox.receive_event(payload)
+        account = self.verify(request)
+        event = inbox.receive_event(read_event(request), account=account)
         return JsonResponse({"received": True, "status": event.status})
 
-    def get_secrets(self) -> tuple[str, ...]:
-        """Return the secrets that may have signed; raises ConfigurationError where there are none."""
-        secrets = gateway_settings.stripe_webhook_secrets
+    def verify(self, request: HttpRequest) -> str:
+        """Return the name of the account whose secret signed; raises SignatureError, ConfigurationError."""
+        secrets = {
+            name: tuple(Secret(secret) for secret in own) for name, own in self.get_secrets().items() if own
+        }
         if not secrets:
             logger.error("[OctoStripeGateway] Events are refused: no STRIPE_WEBHOOK_SECRET")
             raise ConfigurationError(_("The payment gateway is not configured."))
-        return secrets
+        header = request.headers.get("Stripe-Signature", "")
+        return signatures.verify(SecretBytes(request.body), header=header, secrets=secrets)
+
+    def get_secrets(self) -> Mapping[str, Sequence[str]]:
+        """Return the secrets that may have signed, by the name of their account."""
+        return {name: account.webhook_secrets for name, account in gateway_settings.accounts.items()}
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Refuse anything but a POST."""
         response = get_error_response(MethodNotAllowed(str(request.method)))
         response.headers["Allow"] = ", ".join(self.http_method_names).upper()
         return response
+
+
+def read_event(request: HttpRequest) -> dict[str, Any]:
+    """Return the event in a verified request, without client secrets; raises BadRequestError."""
+    try:
+        event = redact(json.loads(SecretBytes(request.body)))
+    except (ValueError, RecursionError):
+        # The error has the body, and an error reporter would send it.
+        raise BadRequestError(_("The event is not valid JSON.")) from None
+    if not isinstance(event, dict) or not _is_loggable(event.get("id"), event.get("type", "none")):
+        raise BadRequestError(_("The event is not one of Stripe's."))
+    # Error reporters send the request's body as well.
+    request._body = json.dumps(event).encode()
+    return event
+
+
+def _is_loggable(*names: Any) -> bool:
+    return all(isinstance(name, str) and LOGGABLE.fullmatch(name) for name in names)

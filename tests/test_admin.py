@@ -237,6 +237,23 @@ class TestList:
         assert not re.search(r"\?payable_type=\d", content)
 
 
+@pytest.mark.parametrize("value", ["%00", "a%00b", "%ED%A0%80", "%FF", "9" * 30, "-1", "%27;--", "x" * 2000])
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        *(
+            (LIST, name)
+            for name in ("currency", "payable_type", "mismatched", "disputed__exact", "q", "p", "o")
+        ),
+        *((LIST, name) for name in ("status__exact", "livemode__exact", "created_at__gte", "nonsense")),
+        *((EVENTS, name) for name in ("type", "q", "p", "status__exact", "received_at__lt")),
+    ],
+)
+def test_no_address_is_a_fault_of_ours(page: str, name: str, value: str, office: Client) -> None:
+    make_event(payment__currency="jpy")
+    assert office.get(f"{reverse(page)}?{name}={value}").status_code in {200, 302, 400}
+
+
 class TestSearch:
     @pytest.mark.parametrize(
         "find",

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from rest_framework.request import Request
 
+from octo_stripe_gateway.authentication import GatewayAuthentication
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
@@ -114,6 +117,19 @@ def test_any_of_several_keys_lets_in(key: str, api: GatewayApi, configure: Confi
     assert answered(call(api, "Bearer gateway-key")) == FORBIDDEN
 
 
+@pytest.mark.parametrize(
+    ("key", "owner"),
+    [("own", ""), ("viator-1", "key:viator"), ("viator-2", "key:viator"), ("klook", "key:klook")],
+)
+def test_key_s_holder_has_the_name_that_it_is_configured_under(
+    key: str, owner: str, api: GatewayApi, configure: Configure
+) -> None:
+    configure(API_GATEWAY_KEY={"": "own", "viator": ["viator-1", "viator-2"], "klook": "klook", "gone": ""})
+    answer = call(api, f"Bearer {key}")
+    assert answer.wsgi_request.user.owner == owner
+    assert answered(call(api, "Bearer")) == UNAUTHORIZED
+
+
 def test_environment_fills_in_for_the_setting(
     api: GatewayApi, configure: Configure, environment: Environment
 ) -> None:
@@ -154,7 +170,7 @@ def test_host_s_own_check_replaces_the_key(check: Any, api: GatewayApi, configur
     assert answered(api.request("GET", f"/payments/{payment.pk}", **{"X-Guest": "yes"})) == LET_IN
 
 
-@pytest.mark.parametrize("nothing", [False, None, 0, "", AnonymousUser()])
+@pytest.mark.parametrize("nothing", [False, None, 0, "", AnonymousUser(), User(pk=1, is_active=False)])
 def test_falsy_or_anonymous_caller_is_refused(nothing: Any, api: GatewayApi, configure: Configure) -> None:
     configure(AUTHENTICATE=lambda _request: nothing)
     assert answered(call(api, None)) == UNAUTHORIZED
@@ -191,9 +207,24 @@ def test_host_s_user_is_the_request_s_user(
 ) -> None:
     user = django_user_model.objects.create(username="ann")
     configure(AUTHENTICATE=lambda _request: user)
-    answer = call(api, None)
-    assert answered(answer) == LET_IN
-    assert answer.wsgi_request.user == user
+    assert call(api, None).wsgi_request.user == user
+
+
+def test_object_that_is_no_user_is_the_request_s_auth(configure: Configure) -> None:
+    booking = Booking.objects.create()
+    configure(AUTHENTICATE=lambda _request: booking)
+    user, auth = GatewayAuthentication().authenticate(Request(HttpRequest()))
+    assert (user.owner, auth) == (f"shop.booking:{booking.pk}", booking)
+    assert not user.has_perm("octo_stripe_gateway.refund_payment")
+
+
+@pytest.mark.parametrize("odd", [1, {"user": "ann"}, ["ann"], object(), b"ann"])
+def test_check_that_returns_something_else_lets_nobody_in(
+    odd: Any, api: GatewayApi, configure: Configure, stripe: StripeEmulator
+) -> None:
+    configure(AUTHENTICATE=lambda _request: odd)
+    assert answered(api.create()) == (500, "INTERNAL_SERVER_ERROR")
+    assert stripe.requests == []
 
 
 def test_check_sees_the_host_s_session(api: GatewayApi, configure: Configure, django_user_model: Any) -> None:

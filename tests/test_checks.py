@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connections
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import checks, conf
 
 NOTHING = dict.fromkeys(
     ("STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET", "API_GATEWAY_KEY")
 )
+
+
+TOKYO = {
+    "STRIPE_API_KEY": "sk_test_1",
+    "STRIPE_PUBLISHABLE_KEY": "pk_test_1",
+    "STRIPE_WEBHOOK_SECRET": "whsec_1",
+}
 
 
 def get_ids(messages: list[Any]) -> list[str]:
@@ -39,6 +48,16 @@ def test_a_good_configuration_is_quiet() -> None:
         ({"AUTHENTICATE": 7, "API_GATEWAY_KEY": None}, "E006"),
         ({"WEBHOOK_TOLERANCE": 0}, "E007"),
         ({"WEBHOOK_PROCESSING": "later"}, "E008"),
+        ({"CURRENCY": 7}, "E015"),
+        ({"MERCHANT_NAME": 7}, "E013"),
+        ({"AUTHENTICATION_CLASSES": ["shop.nowhere"]}, "E014"),
+        ({"THROTTLE_RATES": {"create": "often"}}, "E016"),
+        ({"STRIPE_ACCOUNT": "shop.nowhere"}, "E017"),
+        ({"STRIPE_ACCOUNTS": {"tokyo": {}}}, "E018"),
+        ({"STRIPE_ACCOUNTS": {"tokyo": {**TOKYO, "STRIPE_WEBHOOK_SECRET": "whsec_gateway"}}}, "E018"),
+        ({"STRIPE_ACCOUNTS": {"tokyo": {**TOKYO, "STRIPE_API_KEY": "tokyo"}}}, "E002"),
+        ({"STRIPE_ACCOUNTS": {"tokyo": {**TOKYO, "STRIPE_PUBLISHABLE_KEY": "pk_live_1"}}}, "E004"),
+        ({"STRIPE_ACCOUNTS": {"tokyo": {**TOKYO, "STRIPE_API_KEY": conf.BUILT_IN_API_KEY}}}, "E003"),
         ({"AUTHENTICATE": bool}, "W001"),
         ({"API_GATEWAY_KEY": None}, "W004"),
     ],
@@ -46,6 +65,112 @@ def test_a_good_configuration_is_quiet() -> None:
 def test_what_is_wrong_is_said(configure: Callable[..., None], keys: dict[str, Any], expected: str) -> None:
     configure(**keys)
     assert get_ids(checks.check_settings()) == [expected]
+
+
+def test_nothing_that_is_wrong_hides_another_thing(configure: Callable[..., None]) -> None:
+    configure(
+        CURRENCY=7, STRIPE_TIMEOUT="long", WEBHOOK_TOLERANCE=-1, STRIPE_API_KEY="key", PAYABLES={"a": "b"}
+    )
+    assert sorted(get_ids(checks.check_settings())) == ["E002", "E005", "E007", "E013", "E015"]
+
+
+def test_another_account_without_keys_is_said_before_a_deployment(configure: Callable[..., None]) -> None:
+    configure(STRIPE_ACCOUNTS={"tokyo": {"STRIPE_API_KEY": "sk_test_1"}})
+    assert {"E010", "E011"} <= {*get_ids(checks.check_deployment())}
+    configure(STRIPE_ACCOUNTS={"tokyo": TOKYO})
+    assert {"E009", "E010", "E011"}.isdisjoint(get_ids(checks.check_deployment()))
+
+
+def test_who_chooses_among_accounts_needs_no_other(configure: Callable[..., None]) -> None:
+    configure(**{**NOTHING, "API_GATEWAY_KEY": "key"}, STRIPE_ACCOUNTS={"tokyo": TOKYO}, STRIPE_ACCOUNT=str)
+    assert {"E009", "E010", "E011"}.isdisjoint(get_ids(checks.check_deployment()))
+    configure(STRIPE_ACCOUNT=None)
+    assert {"E009", "E010", "E011"} <= {*get_ids(checks.check_deployment())}
+
+
+def test_built_in_keys_go_once_an_account_is_configured(
+    configure: Callable[..., None], settings: Any
+) -> None:
+    settings.DEBUG = True
+    configure(**NOTHING, STRIPE_ACCOUNTS={"tokyo": TOKYO})
+    assert "I001" not in get_ids(checks.check_settings())
+    assert conf.gateway_settings.get_account().api_key == ""
+    assert conf.gateway_settings.get_account().webhook_secrets == ()
+
+
+def test_events_for_a_worker_need_a_task_framework(
+    configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(WEBHOOK_PROCESSING="task")
+    assert get_ids(checks.check_settings()) == []
+    monkeypatch.delitem(sys.modules, "octo_stripe_gateway.tasks", raising=False)
+    monkeypatch.delattr("octo_stripe_gateway.tasks", raising=False)
+    for each in ("django.tasks", "django_tasks"):
+        monkeypatch.setitem(sys.modules, each, None)
+    assert get_ids(checks.check_settings()) == ["E019"]
+
+
+def test_a_database_without_autocommit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)
+    assert get_ids(checks.check_settings()) == ["E020"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "rates", "warned"),
+    [
+        ("locmem.LocMemCache", {"create": "1/minute"}, True),
+        ("dummy.DummyCache", {"create": "1/minute"}, True),
+        ("db.DatabaseCache", {"create": "1/minute"}, False),
+        ("redis.RedisCache", {"create": "1/minute"}, False),
+        ("locmem.LocMemCache", {}, False),
+        ("locmem.LocMemCache", {"create": None}, False),
+    ],
+)
+def test_rates_need_a_cache_that_all_processes_share(
+    backend: str, rates: dict[str, str], warned: bool, configure: Callable[..., None], settings: Any
+) -> None:
+    configure(THROTTLE_RATES=rates)
+    settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{backend}"}}
+    assert ("W005" in get_ids(checks.check_deployment())) == warned
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SECURE_PROXY_SSL_HEADER", ("HTTP_X", "https")), ("USE_X_FORWARDED_HOST", True)]
+)
+@pytest.mark.parametrize(("proxies", "warned"), [(None, True), (0, False), (1, False)])
+def test_rates_need_to_know_of_a_proxy(
+    proxies: int | None,
+    warned: bool,
+    name: str,
+    value: Any,
+    configure: Callable[..., None],
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configure(THROTTLE_RATES={"create": "1/minute"})
+    monkeypatch.setattr(api_settings, "NUM_PROXIES", proxies)
+    assert "W007" not in get_ids(checks.check_deployment())
+    setattr(settings, name, value)
+    assert ("W007" in get_ids(checks.check_deployment())) == warned
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        ("x" * 21, True),
+        ("x" * 22, False),
+        (["x" * 22, "short"], True),
+        ({"viator": "x" * 22}, False),
+        ({"viator": "short"}, True),
+    ],
+)
+def test_a_short_key_is_said_before_a_deployment(
+    keys: Any, warned: bool, configure: Callable[..., None]
+) -> None:
+    configure(API_GATEWAY_KEY=keys)
+    said = [message for message in checks.check_deployment() if message.id == "octo_stripe_gateway.W006"]
+    assert bool(said) == warned
+    assert "short'" not in str(said)
 
 
 def test_the_nearest_name_is_suggested(configure: Callable[..., None]) -> None:

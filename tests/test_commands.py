@@ -9,19 +9,26 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.management.commands import reconcile_payments
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
+from octo_stripe_gateway.testing.factories import WebhookEventFactory
 
 pytestmark = pytest.mark.django_db
 
 Run = Callable[..., str]
+
+
+class Output(io.StringIO):
+    """What a command writes, and whether it is a terminal that it writes to."""
+
+    is_terminal = False
+
+    def isatty(self) -> bool:
+        return self.is_terminal
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def run() -> Run:
     """Run a command, and return what it writes; progress and errors go to `run.errors`."""
 
     def run(*args: str) -> str:
-        out, run.errors = io.StringIO(), io.StringIO()  # type: ignore[attr-defined]
+        out, run.errors = Output(), Output()  # type: ignore[attr-defined]
         call_command(*args, stdout=out, stderr=run.errors)  # type: ignore[attr-defined]
         return out.getvalue()
 
@@ -62,11 +69,31 @@ def test_reconciling_finds_unsettled_payments_and_nothing_the_second_time(
     assert run("reconcile_payments", "--older-than", "0").strip() == "0 payments checked, 0 changed, 0 failed"
 
 
-def test_unpaid_payments_are_left_alone_after_some_days(stripe: StripeEmulator, run: Run) -> None:
-    create_paid(stripe, 1)
-    Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=10))
-    assert run("reconcile_payments").startswith("0 payments checked")
-    assert "1 changed" in run("reconcile_payments", "--days", "11")
+def test_unpaid_payments_are_asked_about_ever_more_rarely(stripe: StripeEmulator, run: Run) -> None:
+    services.create_payment(2000, currency="usd")
+    pauses = []
+    for _each in range(4):
+        now = timezone.now()
+        Payment.objects.update(next_check_at=now)
+        assert run("reconcile_payments").startswith("1 payments checked")
+        assert run("reconcile_payments").startswith("0 payments checked")
+        next_check_at = Payment.objects.get().next_check_at
+        assert next_check_at
+        pauses.append(round((next_check_at - now) / dt.timedelta(minutes=10)))
+    assert pauses == [1, 2, 4, 8]
+
+
+def test_held_money_is_asked_about_once_a_day_at_least(stripe: StripeEmulator, run: Run) -> None:
+    payment = services.create_payment(2000, currency="usd", capture_method="manual").payment
+    stripe.confirm(payment.stripe_payment_intent_id or "")
+    services.complete_payment(payment)
+    now = timezone.now()
+    old = now - dt.timedelta(days=100)
+    Payment.objects.update(created_at=old, next_check_at=old, checks=15)
+    assert run("reconcile_payments").startswith("1 payments checked")
+    next_check_at = Payment.objects.get().next_check_at
+    assert next_check_at
+    assert now < next_check_at < now + dt.timedelta(days=2)
 
 
 def test_dry_run_prints_the_difference_and_only_asks(stripe: StripeEmulator, run: Run) -> None:
@@ -125,18 +152,15 @@ def test_fault_of_ours_with_one_payment_stops_no_other(
     assert get_statuses() == ["pending", "paid"]
 
 
-def test_payments_are_read_in_batches_with_progress(stripe: StripeEmulator, run: Run) -> None:
-    PaymentFactory.create_batch(5, canceled=True)
-    with CaptureQueriesContext(connection) as queries, pytest.raises(CommandError, match="5 payments"):
-        run("reconcile_payments", "--from", "2020-01-01", "--batch-size", "2")
-    batches = [query["sql"] for query in queries if " IN (" in query["sql"] and "ORDER BY" in query["sql"]]
-    assert len(batches) == 3
-    progress = run.errors.getvalue()  # type: ignore[attr-defined]
-    assert [line for line in progress.splitlines() if line.endswith("checked")] == [
-        "2 checked",
-        "4 checked",
-        "5 checked",
-    ]
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_shown_to_who_watches(
+    is_terminal: bool, stripe: StripeEmulator, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_paid(stripe, 2)
+    monkeypatch.setattr(Output, "is_terminal", is_terminal)
+    run("reconcile_payments", "--older-than", "0")
+    progress = ["1 checked", "2 checked"] if is_terminal else []
+    assert run.errors.getvalue().split("\r")[:-1] == progress  # type: ignore[attr-defined]
 
 
 def test_failed_and_stuck_events_are_processed(run: Run) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.checks import ERROR
 
-from octo_stripe_gateway import conf
+from octo_stripe_gateway import checks, conf
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.api import GatewayApi
 
@@ -20,12 +22,12 @@ TEXTS = [
     ("STRIPE_API_KEY", "STRIPE_API_KEY", lambda: gateway_settings.stripe_api_key),
     ("STRIPE_PUBLISHABLE_KEY", "STRIPE_PUBLISHABLE_KEY", lambda: gateway_settings.stripe_publishable_key),
     ("STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_SECRET", lambda: gateway_settings.stripe_webhook_secrets),
-    ("API_GATEWAY_KEY", "OSG_API_GATEWAY_KEY", lambda: gateway_settings.api_gateway_keys),
+    ("API_GATEWAY_KEY", "OSG_API_GATEWAY_KEY", lambda: gateway_settings.api_gateway_keys.get("", ())),
 ]
 
 
 def as_tuple(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) and value else tuple(value)
+    return tuple(filter(None, [value] if isinstance(value, str) else value))
 
 
 @pytest.mark.parametrize(("name", "variable", "read"), TEXTS)
@@ -39,9 +41,6 @@ def as_tuple(value: Any) -> tuple[str, ...]:
         ("", "outside", ()),
         ("inside", "outside", ("inside",)),
         (" inside\n", None, ("inside",)),
-        (["first", "second"], None, ("first", "second")),
-        (("", "second"), None, ("second",)),
-        ([], "outside", ()),
     ],
 )
 def test_text_is_taken_from_the_setting_and_else_from_outside(
@@ -57,8 +56,185 @@ def test_text_is_taken_from_the_setting_and_else_from_outside(
     configure(**{name: configured})
     if outside is not None:
         environment.setenv(variable, outside)
-    value = read()
-    assert as_tuple(value) == (expected[:1] if isinstance(value, str) else expected)
+    assert as_tuple(read()) == expected
+
+
+@pytest.mark.parametrize(("name", "variable", "read"), TEXTS[2:])
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        (["first", "second"], ("first", "second")),
+        (("", "second"), ("second",)),
+        ([" ", " third\n"], ("third",)),
+        ([], ()),
+    ],
+)
+def test_several_texts_are_a_list(
+    configured: Any,
+    expected: tuple[str, ...],
+    name: str,
+    variable: str,
+    read: Callable[[], Any],
+    configure: Configure,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv(variable, "outside")
+    configure(**{name: configured})
+    assert read() == expected
+
+
+def fail() -> None:
+    raise ZeroDivisionError
+
+
+NOT_TEXTS: list[Any] = [7, True, 1.5, b"key", object()]
+NOT_KEYS: list[Any] = [*NOT_TEXTS, {"a"}, [b"97"], ["key", None], [None, None], ["key", 7], [["key"]]]
+NOT_NUMBERS: list[Any] = ["3", True, -1, 1.5, [], {}]
+NOT_FLAGS: list[Any] = ["False", "yes", "", 0, 1, []]
+NOT_FUNCTIONS: list[Any] = [7, "", "nowhere", "tests.nowhere.choose", "tests.test_conf.nowhere", [fail]]
+WRONG: dict[str, list[Any]] = {
+    "STRIPE_API_KEY": [*NOT_TEXTS, ["sk_test_1"], {}],
+    "STRIPE_PUBLISHABLE_KEY": [*NOT_TEXTS, ["pk_test_1"], {}, "sk_test_1"],
+    "STRIPE_WEBHOOK_SECRET": [*NOT_KEYS, {}],
+    "STRIPE_ACCOUNTS": [
+        *NOT_TEXTS,
+        "tokyo",
+        ["tokyo"],
+        {"": {"STRIPE_API_KEY": "sk_test_1"}},
+        {7: {"STRIPE_API_KEY": "sk_test_1"}},
+        {"a\nb": {"STRIPE_API_KEY": "sk_test_1"}},
+        {"tokyo": "sk_test_1"},
+        {"tokyo": {}},
+        {"tokyo": {"STRIPE_API_KEY": None}},
+        {"tokyo": {"STRIPE_API_KEY": b"sk_test_1"}},
+        {"tokyo": {"STRIPE_API_KEY": "sk_test_1", "STRIPE_KEY": "sk_test_1"}},
+        {"tokyo": {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": ["whsec_1", None]}},
+        {name: {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"} for name in "ab"},
+    ],
+    "STRIPE_ACCOUNT": NOT_FUNCTIONS,
+    "STRIPE_API_BASE": [*NOT_TEXTS, "stripe", "ftp://stripe", "http://", "http:///v1", "http://a b"],
+    "STRIPE_TIMEOUT": [7, "3, 10", "ab", (3,), (3, 10, 10), ("3", "10"), (0, 10), (True, 10), (3, None)],
+    "STRIPE_MAX_NETWORK_RETRIES": NOT_NUMBERS,
+    "API_GATEWAY_KEY": [
+        *NOT_KEYS,
+        {"viator": None},
+        {"viator": b"key"},
+        {"viator": ["key", None]},
+        {"viator": {"key": "key"}},
+        {None: "key"},
+        {7: "key"},
+        {" viator": "key"},
+        {"a\nb": "key"},
+        {"x" * 101: "key"},
+        {"viator": "key", "klook": ["klook-key", "key"]},
+    ],
+    "AUTHENTICATE": NOT_FUNCTIONS,
+    "AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.SessionAuthentication",
+        7,
+        ["rest_framework.authentication.SesionAuthentication"],
+        ["nowhere"],
+        [""],
+        [None],
+        [fail],
+        [object],
+    ],
+    "THROTTLE_RATES": [
+        "120/minute",
+        ["120/minute"],
+        {"creat": "120/minute"},
+        {7: "120/minute"},
+        *(
+            {"create": rate}
+            for rate in ["120", "/minute", "x/minute", "0/minute", "-1/minute", "1/fortnight"]
+        ),
+        *({"create": rate} for rate in ["120/minit", "120 / minute", 120, True, ("120/minute",)]),
+    ],
+    "MAX_BODY_SIZE": [*NOT_NUMBERS, 0],
+    "CURRENCY": [*NOT_TEXTS, "", "us", "usdd", "us1", "u\u017fd", ["usd"]],
+    "PAYABLES": [
+        ["shop.Booking"],
+        "shop.Booking",
+        {"booking": None},
+        {"booking": object},
+        {7: "shop.Booking"},
+    ],
+    "MERCHANT_NAME": [*NOT_TEXTS, ["Tours"]],
+    "REQUIRE_PAYABLE": NOT_FLAGS,
+    "STRICT_OCTO": NOT_FLAGS,
+    "WEBHOOK_PROCESSING": ["later", "", "Task", 7, True],
+    "WEBHOOK_TOLERANCE": [*NOT_NUMBERS, 0],
+}
+EACH_WRONG = [(name, wrong) for name, values in WRONG.items() for wrong in values]
+
+
+def test_every_setting_has_wrong_values_here() -> None:
+    assert WRONG.keys() == conf.DEFAULTS.keys()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("name", "wrong"), EACH_WRONG)
+def test_what_a_setting_cannot_be_is_said_and_nothing_is_let_through(
+    name: str,
+    wrong: Any,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    configure: Configure,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    payment = PaymentFactory.create(paid=True)
+    configure(**{name: wrong})
+    (message,) = [each for each in checks.check_settings() if each.level >= ERROR]
+    assert name in message.msg
+    for answer in (api.create(), api.refund(payment.pk), api.request("GET", "/capabilities")):
+        assert answer.status_code == 500
+        assert answer.json() == {
+            "error": "INTERNAL_SERVER_ERROR",
+            "errorMessage": "The payment gateway is not configured.",
+        }
+    assert message.msg in caplog.text
+    assert stripe.requests == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("wrong", ["sk_test_1", [("CURRENCY", "usd")], 7])
+def test_a_setting_that_is_no_dict_is_said(wrong: Any, api: GatewayApi, settings: Any) -> None:
+    settings.OCTO_STRIPE_GATEWAY = wrong
+    assert [message.id for message in checks.check_settings()] == ["octo_stripe_gateway.E013"]
+    assert api.create().status_code == 500
+    assert api.post_event(b"{}", "t=1,v1=x").status_code == 500
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("token", ["None", "97", "key", "b'key'", "False", "True", "7"])
+@pytest.mark.parametrize("keys", [["key", None], [None], b"key", [b"key"], 7, [False], {"a": None}, {"a": 7}])
+def test_nothing_but_text_is_a_key(keys: Any, token: str, api: GatewayApi, configure: Configure) -> None:
+    configure(API_GATEWAY_KEY=keys, STRIPE_WEBHOOK_SECRET=keys)
+    api.key = token
+    assert api.create().status_code == 500
+    event = signed_event("invoice.paid", {"id": "in_1"}, secret=token)
+    assert api.post_event(*event).status_code == 500
+    assert not WebhookEvent.objects.exists()
+
+
+@pytest.mark.parametrize(("name", "wrong"), EACH_WRONG)
+def test_no_message_about_a_secret_has_it(name: str, wrong: Any, configure: Configure) -> None:
+    configure(**{name: wrong})
+    said = str(checks.check_settings() + checks.check_deployment())
+    secrets = ("sk_test_1", "pk_test_1", "whsec_1", "'key'", "klook-key")
+    assert [each for each in secrets if each in said and conf.SETTINGS[name].secret] == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("key", ["sk_live_1", "rk_live_1", "whsec_1"])
+def test_a_secret_key_is_never_sent_as_the_publishable_one(
+    key: str, api: GatewayApi, configure: Configure
+) -> None:
+    payment = PaymentFactory.create()
+    configure(STRIPE_PUBLISHABLE_KEY=key)
+    answer = api.retrieve(payment.pk)
+    assert answer.status_code == 500
+    assert key.encode() not in answer.content
 
 
 def test_settings_are_read_anew_each_time(settings: Any) -> None:

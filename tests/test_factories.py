@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -13,16 +14,21 @@ from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory,
 
 pytestmark = pytest.mark.django_db
 
-TRAITS = ["authorized", "paid", "failed", "canceled", "refunded"]
+TRAITS = ["authorized", "paid", "failed", "canceled", "expired", "refunded"]
+
+
+def get_columns(payment: Payment) -> dict[str, Any]:
+    return {field.attname: getattr(payment, field.attname) for field in payment._meta.concrete_fields}
 
 
 @pytest.mark.parametrize("trait", ["pending", *TRAITS])
-def test_payment_has_the_status_that_its_facts_derive(trait: str) -> None:
+def test_payment_has_the_status_that_its_columns_derive(trait: str) -> None:
     payment = PaymentFactory.create(**({trait: True} if trait in TRAITS else {}))
-    times = [payment.confirmed_at, payment.failed_at, payment.refunded_at]
-    payment.update_refunded(payment.refunds.all())
+    before = get_columns(payment)
+    payment.update_refunded(list(payment.refunds.all()))
+    assert get_columns(payment) == before
     assert payment.status == trait
-    assert [payment.confirmed_at, payment.failed_at, payment.refunded_at] == times
+    assert (payment.next_check_at is None) is payment.is_settled
 
 
 def test_refunded_payment_has_its_refund() -> None:

@@ -29,7 +29,7 @@ from django.dispatch import receiver
 from rest_framework.permissions import IsAdminUser
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.conf import Account
+
 from octo_stripe_gateway.inbox import register
 from octo_stripe_gateway.models import Payment, PaymentQuerySet, WebhookEvent
 from octo_stripe_gateway.signals import payment_succeeded
@@ -49,8 +49,8 @@ class HostViewSet(PaymentViewSet):
 
 
 class HostWebhooks(WebhookView):
-    def get_secrets(self) -> tuple[str, ...]:
-        return ("whsec_1",)
+    def get_secrets(self) -> dict[str, list[str]]:
+        return {"": ["whsec_1"]}
 
 
 @register("invoice.paid")
@@ -63,8 +63,8 @@ def confirm(payment: Payment, **kwargs: Any) -> None:
     print(payment.amount_refundable)
 
 
-def choose(payment: Payment) -> Account:
-    return Account("sk_test_1")
+def choose(payment: Payment) -> str:
+    return "tokyo"
 
 
 def pay() -> str:

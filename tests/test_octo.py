@@ -81,15 +81,122 @@ class TestCapabilities:
         assert api.request("GET", "/capabilities").status_code == status
 
 
-@pytest.mark.parametrize(
-    ("key", "environment"), [("sk_test_1", "test"), ("sk_live_1", "live"), ("rk_live_1", "live")]
-)
-def test_environment_is_told_by_the_stripe_key(
-    key: str, environment: str, api: GatewayApi, configure: Configure
-) -> None:
-    configure(STRIPE_API_KEY=key)
-    assert api.retrieve(PaymentFactory.create().pk)["Octo-Env"] == environment
-    assert api.retrieve(0)["Octo-Env"] == environment
+# The emulator has no live mode: what gets there has passed.
+CHOICES = [("test", "usd", 201), ("test", "jpy", 400), ("live", "usd", 400), ("live", "jpy", 502)]
+
+
+class TestEnvironment:
+    """`Octo-Env`: no real money for a test sale, and none for play."""
+
+    @pytest.mark.parametrize("payment", ["live", "test"])
+    @pytest.mark.parametrize("key", ["sk_test_1", "sk_live_1", "rk_live_1"])
+    def test_answer_names_the_mode_of_its_payment(
+        self, key: str, payment: str, api: GatewayApi, configure: Configure
+    ) -> None:
+        configure(STRIPE_API_KEY=key)
+        row = PaymentFactory.create(livemode=payment == "live")
+        assert api.retrieve(row.pk)["Octo-Env"] == payment
+        assert api.refund(row.pk)["Octo-Env"] == payment
+
+    @pytest.mark.parametrize(
+        ("key", "environment"),
+        [("sk_test_1", "test"), ("sk_live_1", "live"), ("rk_live_1", "live"), ("", "test")],
+    )
+    def test_answer_without_a_payment_names_the_mode_of_the_key(
+        self, key: str, environment: str, api: GatewayApi, configure: Configure
+    ) -> None:
+        configure(STRIPE_API_KEY=key)
+        assert api.retrieve(0)["Octo-Env"] == environment
+        assert api.request("GET", "/capabilities")["Octo-Env"] == environment
+
+    @pytest.mark.parametrize(("key", "wrong"), [("sk_live_1", "test"), ("sk_test_1", "live")])
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/payments"),
+            ("GET", "/payments/{id}"),
+            ("PATCH", "/payments/{id}/complete"),
+            ("POST", "/payments/{id}/refund"),
+            ("POST", "/payments/{id}/capture"),
+            ("POST", "/payments/{id}/cancel"),
+            ("GET", "/capabilities"),
+        ],
+    )
+    def test_sale_that_is_meant_otherwise_is_refused_before_anything_runs(
+        self,
+        method: str,
+        path: str,
+        key: str,
+        wrong: str,
+        api: GatewayApi,
+        stripe: StripeEmulator,
+        configure: Configure,
+    ) -> None:
+        configure(STRIPE_API_KEY=key)
+        payment = PaymentFactory.create(paid=True, livemode=key == "sk_live_1")
+        answer = api.request(
+            method,
+            path.format(id=payment.pk),
+            {"amount": 2000} if path == "/payments" else None,
+            **{"Octo-Env": wrong},
+        )
+        assert (answer.status_code, answer.json()["error"]) == (400, "BAD_REQUEST")
+        assert answer["Octo-Env"] != wrong
+        assert stripe.requests == []
+        assert Payment.objects.count() == 1
+
+    @pytest.mark.parametrize("said", ["test", "TEST", " test ", ""])
+    def test_sale_that_is_meant_so_goes_through(
+        self, said: str, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        answer = api.create(**{"Octo-Env": said})
+        assert (answer.status_code, answer["Octo-Env"]) == (201, "test")
+
+    @pytest.mark.parametrize("said", ["production", "test, live", "1", "t\u00e9st"])
+    def test_unknown_mode_is_refused(self, said: str, api: GatewayApi, stripe: StripeEmulator) -> None:
+        answer = api.create(**{"Octo-Env": said})
+        assert (answer.status_code, answer.json()["errorMessage"]) == (400, "Octo-Env is test or live.")
+        assert stripe.requests == []
+
+    def test_payment_of_another_mode_than_the_key_is_its_own(
+        self, api: GatewayApi, stripe: StripeEmulator, configure: Configure
+    ) -> None:
+        """A test payment that is left from before the host went live."""
+        configure(STRIPE_API_KEY="sk_live_1")
+        payment = PaymentFactory.create(paid=True)
+        refused = api.request("POST", f"/payments/{payment.pk}/refund", None, **{"Octo-Env": "live"})
+        assert (refused.status_code, refused["Octo-Env"]) == (400, "test")
+        assert stripe.requests == []
+
+    def test_repeat_gives_no_payment_of_the_other_mode(
+        self, api: GatewayApi, stripe: StripeEmulator, configure: Configure
+    ) -> None:
+        """Where the account was chosen otherwise in the meantime."""
+        body = {"amount": 2000, "uuid": str(uuid.uuid4())}
+        api.create(body)
+        Payment.objects.update(livemode=True)
+        answer = api.create(body, **{"Octo-Env": "test"})
+        assert (answer.status_code, answer["Octo-Env"]) == (400, "test")
+        assert b"_secret_" not in answer.content
+
+    @pytest.mark.parametrize(("said", "currency", "status"), CHOICES)
+    def test_each_account_has_its_mode_where_there_are_both(
+        self,
+        said: str,
+        currency: str,
+        status: int,
+        api: GatewayApi,
+        stripe: StripeEmulator,
+        configure: Configure,
+    ) -> None:
+        names = {"usd": "", "jpy": "tokyo"}
+        configure(
+            STRIPE_ACCOUNTS={"tokyo": {"STRIPE_API_KEY": "sk_live_1"}},
+            STRIPE_ACCOUNT=lambda payment: names[payment.currency],
+        )
+        answer = api.create({"amount": 2000, "currency": currency}, **{"Octo-Env": said})
+        assert answer.status_code == status
+        assert len(stripe.requests) == (status != 400)
 
 
 class TestValues:
@@ -235,7 +342,7 @@ class TestCardPayment:
             {"gateway": "stripe", "stripe": {"paymentIntent": "THIS"}},
             {"currency": "usd", "stripe": {"paymentIntent": "THIS"}},
             {"currency": "USD"},
-            {"gateway": "stripe", "stripe": {"paymentIntent": "THIS", "setupIntent": "seti_1"}, "notes": "x"},
+            {"gateway": "stripe", "amount": 2000, "currency": "USD", "stripe": {"paymentIntent": "THIS"}},
         ],
     )
     def test_completion_may_replay_it(
@@ -255,6 +362,11 @@ class TestCardPayment:
             ({"gateway": "adyen", "currency": "eur"}, 400, "GATEWAY_MISMATCH"),
             ({"gateway": "stripe", "currency": "eur"}, 400, "GATEWAY_CURRENCY_MISMATCH"),
             ({"gateway": "stripe", "stripe": {"paymentIntent": "pi_another"}}, 422, "UNPROCESSABLE_ENTITY"),
+            ({"amount": 1999}, 422, "UNPROCESSABLE_ENTITY"),
+            ({"amount": "2000"}, 400, "BAD_REQUEST"),
+            ({"stripe": {"paymentIntent": "THIS", "setupIntent": "seti_1"}}, 400, "BAD_REQUEST"),
+            ({"stripe": {"paymentMethod": "pm_1"}}, 400, "BAD_REQUEST"),
+            ({"notes": "x"}, 400, "BAD_REQUEST"),
             ({"gateway": 1}, 400, "BAD_REQUEST"),
             ({"gateway": None}, 400, "BAD_REQUEST"),
             ({"gateway": "x" * 65}, 400, "BAD_REQUEST"),

@@ -13,7 +13,9 @@ from octo_stripe_gateway import inbox
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
+from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.api import GatewayApi
+from tests.support.objects import make_event, make_intent, make_paid_intent
 
 pytestmark = pytest.mark.django_db
 
@@ -46,6 +48,46 @@ def test_a_hosts_handler_comes_after_ours_and_once(
     api.deliver(stripe, "payment_intent.succeeded")
     ((event_type, seen),) = handled
     assert (event_type, seen and seen.status) == ("payment_intent.succeeded", "paid")
+
+
+@pytest.mark.parametrize("content", [{}, {"data": {}}, {"related_object": {"id": "acct_1"}}])
+def test_a_host_handles_events_that_bring_no_object_along(
+    content: dict[str, Any], handled: list[tuple[str, Payment | None]]
+) -> None:
+    event = make_event("invoice.paid", None) | {"data": None} | content
+    assert inbox.receive_event(event).status == "processed"
+    assert handled == [("invoice.paid", None)]
+
+
+def test_a_hosts_handler_gets_the_payment_that_another_type_is_about(
+    payment: Payment, handled: list[tuple[str, Payment | None]]
+) -> None:
+    inbox.receive_event(make_event("invoice.paid", {"object": "invoice", "payment_intent": "pi_1"}))
+    assert handled == [("invoice.paid", payment)]
+
+
+@pytest.mark.parametrize("changes", [{"amount": 1}, {"livemode": True}, {"currency": "eur"}])
+def test_a_hosts_handler_does_not_get_what_contradicts_the_payment(
+    changes: dict[str, Any], payment: Payment, handled: list[tuple[str, Payment | None]]
+) -> None:
+    event = inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent(**changes)))
+    assert event.error
+    assert handled == []
+
+
+def test_a_hosts_handler_gets_an_event_that_waits_for_its_payment_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handled: list[Payment | None] = []
+    handler = {"payment_intent.processing": [lambda _event, payment: handled.append(payment)]}
+    monkeypatch.setattr(inbox, "HOST_HANDLERS", handler)
+    payment = PaymentFactory.build(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
+    intent = make_intent(status="processing", metadata={"octo_payment": str(payment.uuid)})
+    event = inbox.receive_event(make_event("payment_intent.processing", intent))
+    assert (event.status, handled) == ("received", [])
+    payment.save()
+    assert inbox.process_event(event).status == "processed"
+    assert handled == [payment]
 
 
 def test_a_handler_that_breaks_fails_the_event_and_nothing_is_applied(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from django.test import Client, RequestFactory
 
+from octo_stripe_gateway.authentication import check_csrf
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.views import PaymentViewSet
 from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +60,12 @@ UNREADABLE = {
 
 
 @pytest.fixture
+def _roomy(configure: Callable[..., None]) -> None:
+    """Leave the length of a body to the test."""
+    configure(MAX_BODY_SIZE=1_000_000)
+
+
+@pytest.fixture
 def payment(stripe: StripeEmulator) -> Payment:
     return PaymentFactory.create(paid=True)
 
@@ -74,6 +86,7 @@ def assert_refused(answer: Any, stripe: StripeEmulator, *, status: int = 400) ->
     assert Refund.objects.count() == 0
 
 
+@pytest.mark.usefixtures("_roomy")
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
 def test_unreadable_body_is_refused(
@@ -82,6 +95,7 @@ def test_unreadable_body_is_refused(
     assert_refused(send(api, call, payment, body), stripe)
 
 
+@pytest.mark.usefixtures("_roomy")
 @pytest.mark.parametrize("depth", [10, 100, 200, 500, 900, 990, 1100, 5000, 20000])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize("field", ["x", "metadata", "payable", "captureMethod", "uuid", "amount"])
@@ -94,20 +108,55 @@ def test_depth_is_never_a_fault_of_ours(
     assert_refused(answer, stripe)
 
 
+def make_body(length: int) -> str:
+    return json.dumps({"amount": 1000, "metadata": {}}).ljust(length)
+
+
 @pytest.mark.parametrize("call", CALLS)
-def test_body_past_the_host_s_limit_is_refused(
+def test_body_past_64_kib_is_refused(
     call: tuple[str, str], api: GatewayApi, stripe: StripeEmulator, payment: Payment
 ) -> None:
-    body = json.dumps({"amount": 1, "x": "x" * 3_000_000})
-    assert_refused(send(api, call, payment, body), stripe, status=413)
+    assert_refused(send(api, call, payment, make_body(65_537)), stripe, status=413)
 
 
-def test_host_may_lift_the_limit(
-    api: GatewayApi, stripe: StripeEmulator, payment: Payment, settings: Any
+def test_body_of_64_kib_is_read(api: GatewayApi, stripe: StripeEmulator) -> None:
+    assert api.create(make_body(65_536)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("limit", "host_limit", "status"), [(99, None, 413), (3_000_000, None, 201), (3_000_000, 99, 413)]
+)
+def test_limit_is_a_setting_and_the_host_s_own_holds_too(
+    limit: int,
+    host_limit: int | None,
+    status: int,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    configure: Callable[..., None],
+    settings: Any,
 ) -> None:
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
-    body = json.dumps({"amount": 1000, "x": "x" * 3_000_000})
-    assert api.create(body).status_code == 201
+    configure(MAX_BODY_SIZE=limit)
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = host_limit
+    assert api.create(make_body(100 if limit == 99 else 2_900_000)).status_code == status
+
+
+def test_long_body_is_refused_unread(payment: Payment) -> None:
+    request = RequestFactory().post("/")
+    request.META |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": "65537", "wsgi.input": None}
+    answer = PaymentViewSet.as_view({"post": "refund"})(request, public_id=str(payment.pk))
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", "+13", "1e1", " 13", "1 3", "\u0661"])
+def test_length_that_is_no_number_is_refused(
+    length: str, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    api.client.defaults["CONTENT_LENGTH"] = length
+    request = RequestFactory().post("/", b'{"amount": 1}', content_type="application/json")
+    request.META |= {"CONTENT_LENGTH": length, "HTTP_AUTHORIZATION": "Bearer gateway-key"}
+    answer = PaymentViewSet.as_view({"post": "refund"})(request, public_id=str(payment.pk))
+    assert answer.status_code == 400
+    assert not Refund.objects.exists()
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -128,6 +177,69 @@ def test_body_of_another_type_is_refused(
 ) -> None:
     answer = send(api, call, payment, b"amount=2000", content_type=content_type)
     assert_refused(answer, stripe, status=415)
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="amount"\r\n\r\n100\r\n--x--\r\n'
+FORMS = {
+    "multipart/form-data; boundary=x": PART,
+    "application/x-www-form-urlencoded": b"amount=100",
+}
+SESSION = "rest_framework.authentication.SessionAuthentication"
+
+
+def check_session(request: HttpRequest) -> Any:
+    check_csrf(request)
+    return request.user
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "key": {},
+    "host's check of the form's token": {"AUTHENTICATE": check_session},
+    "host's look at the form": {"AUTHENTICATE": lambda request: request.POST is not None},
+    "session": {"AUTHENTICATION_CLASSES": [SESSION]},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("content_type", FORMS)
+def test_form_refunds_nothing_however_the_caller_is_known(
+    content_type: str, way: str, api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    payment = api.paid(stripe)
+    configure(**WAYS[way])
+    api.client = Client(enforce_csrf_checks=True)
+    api.client.force_login(User.objects.create(username="ann", is_superuser=True))
+    api.client.cookies["csrftoken"] = "a" * 32
+    answer = api.refund(payment, FORMS[content_type], content_type=content_type, **{"X-CSRFToken": "a" * 32})
+    assert answer.status_code == 415
+    assert stripe.refunds == {}
+
+
+READERS: dict[str, Callable[[HttpRequest], Any]] = {
+    "body": lambda request: request.body,
+    "read": lambda request: request.read(),
+    "read, then form": lambda request: (request.read(), request.POST),
+    "lines": lambda request: request.readlines(),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_body_that_the_host_s_check_reads_is_still_there(
+    reader: str, api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    payment = api.paid(stripe)
+    configure(AUTHENTICATE=lambda request: READERS[reader](request) is not None)
+    assert api.refund(payment, {"amount": 100}).json()["totalRefunded"] == 100
+
+
+def test_body_that_something_has_used_up_is_a_fault(stripe: StripeEmulator, payment: Payment) -> None:
+    request = RequestFactory().post("/", b'{"amount": 100}', content_type="application/json")
+    request.META["HTTP_AUTHORIZATION"] = "Bearer gateway-key"
+    assert request.read()
+    assert not request.POST
+    answer = PaymentViewSet.as_view({"post": "refund"})(request, public_id=str(payment.pk))
+    assert answer.status_code == 500
+    assert not Refund.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -218,7 +330,7 @@ def test_wrong_reason_refunds_nothing(
 
 def test_metadata_within_stripe_s_limits_is_kept(api: GatewayApi, stripe: StripeEmulator) -> None:
     metadata = {f"{number:040}": "é" * 500 for number in range(48)} | {"blank": " "}
-    answer = api.create({"amount": 2000, "metadata": metadata})
+    answer = api.create(json.dumps({"amount": 2000, "metadata": metadata}, ensure_ascii=False))
     assert answer.status_code == 201
     assert answer.json()["metadata"] == metadata
 
@@ -228,3 +340,82 @@ def test_any_other_text_survives_the_round_trip(text: str, api: GatewayApi, stri
     answer = api.create({"amount": 2000, "resellerReference": text, "metadata": {"note": text}}).json()
     shown = api.retrieve(answer).json()
     assert shown["resellerReference"] == shown["metadata"]["note"] == text
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "named"),
+    [
+        (CALLS[0], {"amount": 2000, "status": "paid"}, "status"),
+        (CALLS[0], {"amount": 2000, "stripeAccount": "acct_1"}, "stripeAccount"),
+        (CALLS[0], {"amount": 2000, "payable": {"type": "booking", "id": 1, "price": 1}}, "payable.price"),
+        (CALLS[0], {"amount": 2000, "x" * 1000: 1}, "x" * 64),
+        (CALLS[1], {"cardPayment": {"stripe": {"setupIntent": "seti_1"}}}, "cardPayment.stripe.setupIntent"),
+        (
+            CALLS[2],
+            {"cardPayment": {"stripe": {"paymentMethod": "pm_1"}}},
+            "cardPayment.stripe.paymentMethod",
+        ),
+        (CALLS[2], {"amount": 2000}, "amount"),
+        (CALLS[3], {"Amount": 100}, "Amount"),
+        (CALLS[3], {"ammount": 100}, "ammount"),
+        (CALLS[4], {"reason": "duplicate"}, "reason"),
+        (CALLS[5], {"amount": 100}, "amount"),
+    ],
+)
+def test_unknown_field_is_refused_by_name(
+    call: tuple[str, str], body: Any, named: str, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    answer = send(api, call, payment, body)
+    assert_refused(answer, stripe)
+    assert answer.json()["errorMessage"] == f"{named}: This field is not known."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"amount": 2000, "captureMethod": "manual", "capture_method": "automatic"},
+        {"amount": 2000, "resellerReference": "A", "reseller_reference": "B"},
+        {"amount": 2000, "receipt_email": "a@b.example", "receiptEmail": "a@b.example"},
+        {"amount": 2000, "x": [{"aB": 1, "a_b": 2}]},
+    ],
+)
+def test_name_written_in_two_ways_comes_twice(
+    body: Any, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    answer = api.create(body)
+    assert_refused(answer, stripe)
+    assert answer.json()["errorMessage"] == "A name comes twice in one object."
+
+
+def test_names_within_metadata_are_the_caller_s(api: GatewayApi, stripe: StripeEmulator) -> None:
+    metadata = {"aB": "1", "a_b": "2", "AB": "3"}
+    assert api.create({"amount": 2000, "metadata": metadata}).json()["metadata"] == metadata
+
+
+SECRET = "pi_3T1kqZ2eZvKYlo2C_secret_f4e5d6"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"metadata": {"note": SECRET}},
+        {"metadata": {"note": f"see https://shop.example/?payment_intent_client_secret={SECRET}&x=1"}},
+        {"metadata": {SECRET: "note"}},
+        {"description": f"for {SECRET}"},
+        {"resellerReference": SECRET},
+        {"metadata": {"note": SECRET.replace("pi_", "seti_")}},
+    ],
+)
+def test_client_secret_is_kept_nowhere(
+    body: Any, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    answer = api.create({"amount": 2000, **body})
+    assert_refused(answer, stripe)
+    assert "A client secret may not be sent here." in answer.json()["errorMessage"]
+
+
+@pytest.mark.parametrize("id_", ["x" * 256, "x" * 300, "a\0b"])
+def test_payable_s_id_that_no_column_holds_is_refused(
+    id_: str, api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    assert_refused(api.create({"amount": 2000, "payable": {"type": "ticket", "id": id_}}), stripe)

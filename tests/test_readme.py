@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.checks import WARNING
 from django.core.management import get_commands
 from django.test import Client, RequestFactory
 from django.test.utils import isolate_apps
@@ -24,6 +25,7 @@ from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from tests.shop.models import Booking
+from tests.support.api import GatewayApi
 
 README = Path(__file__).parent.parent.joinpath("README.md").read_text()
 VOLATILE = re.compile(r"\A(pi_\w+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|[0-9a-f-]{36})\Z")
@@ -108,7 +110,7 @@ def test_the_creation_shown_has_every_key(client: Client, stripe: StripeEmulator
 
 
 def test_the_installation_is_two_settings_and_a_route() -> None:
-    settings = run(get_block("python", "API_GATEWAY_KEY"), INSTALLED_APPS=[])
+    settings = run(get_block("python", "INSTALLED_APPS +="), INSTALLED_APPS=[])
     assert settings["INSTALLED_APPS"] == ["octo_stripe_gateway"]
     routes = run(get_block("python", 'include("octo_stripe_gateway.urls")'), urlpatterns=[])["urlpatterns"]
     assert routes[0].url_patterns
@@ -178,6 +180,35 @@ def test_the_authentication_shown_checks_session_and_csrf(logged_in: bool, csrf:
         assert authenticate(request).is_authenticated is allowed
 
 
+def test_the_authentication_shown_keeps_customers_apart(
+    stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    authenticate = run(get_block("python", "check_csrf"))["authenticate"]
+    configure(AUTHENTICATE=authenticate)
+    clients = [Client(enforce_csrf_checks=True) for _each in range(2)]
+    for name, each in zip(("ann", "bob"), clients, strict=True):
+        each.force_login(User.objects.create(username=name))
+        each.cookies["csrftoken"] = "a" * 32
+    ann, bob = (GatewayApi(each, key="") for each in clients)
+    token = {"X-CSRFToken": "a" * 32}
+    payment = ann.create(**token).json()
+    stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_visa")
+    assert (
+        ann.request("PATCH", f"/payments/{payment['id']}/complete", **token).json()["status"] == "CONFIRMED"
+    )
+    assert bob.retrieve(payment).status_code == 404
+    assert bob.cancel(payment, **token).status_code == 404
+    assert {each.refund(payment, **token).status_code for each in (ann, bob)} == {403}
+    assert stripe.refunds == {}
+
+
+def test_the_keys_shown_are_of_three_callers(configure: Callable[..., None]) -> None:
+    configure(**run(get_block("python", '"viator"'))["OCTO_STRIPE_GATEWAY"])
+    assert [message for message in checks.check_settings() if message.level >= WARNING] == []
+    keys = conf.gateway_settings.api_gateway_keys
+    assert {name: len(own) for name, own in keys.items()} == {"": 1, "viator": 1, "klook": 2}
+
+
 def test_the_hook_shown_refuses() -> None:
     hold: Any = run(get_block("python", "class Hold"))["Hold"]()
     hold.expired = False
@@ -201,7 +232,9 @@ def test_the_handler_shown_is_registered(
 def test_the_choice_of_accounts_shown_is_used(
     currency: str, account: str, stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
-    configure(STRIPE_ACCOUNT=run(get_block("python", "def choose_account"))["choose_account"])
+    shown = run(get_block("python", '"STRIPE_ACCOUNTS"'))["OCTO_STRIPE_GATEWAY"]
+    choose = run(get_block("python", "def choose_account"))["choose_account"]
+    configure(**shown | {"STRIPE_ACCOUNT": choose})
     assert services.create_payment(2000, currency=currency).payment.stripe_account == account
 
 
@@ -223,6 +256,17 @@ def test_every_block_of_python_is_executed_here() -> None:
     assert [block for block in get_blocks("python") if not any(each in block for each in markers)] == []
 
 
-def test_the_viewset_shown_can_be_routed() -> None:
-    routes = run(get_block("python", "class BookingPaymentViewSet"))
-    assert routes["urlpatterns"][0].callback.cls is routes["BookingPaymentViewSet"]
+def test_the_viewset_shown_has_a_companys_users_share_their_payments(
+    stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    routes = run(get_block("python", "class BookingPaymentViewSet"))["urlpatterns"]
+    for number, company in enumerate((1, 1, 2)):
+        user: Any = User(pk=number, username=str(number))
+        user.company_id = company
+        configure(AUTHENTICATE=lambda _request, caller=user: caller)
+        if number == 0:
+            request = RequestFactory().post("/", {"amount": 2000}, content_type="application/json")
+            payment = routes[0].callback(request).data
+            assert Payment.objects.get().owner == "company:1"
+        answer = routes[1].callback(RequestFactory().get("/"), public_id=str(payment["id"]))
+        assert answer.status_code == (200 if company == 1 else 404)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 
-from octo_stripe_gateway.models import Payment, WebhookEvent
-from octo_stripe_gateway.testing.emulator import StripeEmulator
-from tests.support.api import GatewayApi
+from octo_stripe_gateway import services
+from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.services.ledger import saving_changes
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.support.api import GatewayApi, When
+from tests.support.objects import read_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -31,14 +37,65 @@ def paid(api: GatewayApi, stripe: StripeEmulator) -> Payment:
 
 
 def describe() -> str:
-    return str([*Payment.objects.all().values(), *WebhookEvent.objects.all().values()])  # type: ignore[misc]
+    return str([read_rows(model) for model in apps.get_app_config("octo_stripe_gateway").get_models()])
 
 
 def test_nothing_of_the_person_is_left(paid: Payment) -> None:
-    assert PERSON in describe()
+    with services.lock_payment(paid) as locked, saving_changes(locked):
+        locked.reject(f"{PERSON} has booked twice.")
+    services.settle_attention(paid, reason=f"{PERSON} has called.")
+    PaymentChange.objects.update(delivery_error=f"ValueError: {PERSON}")
+    assert describe().count(PERSON) > 8
     call_command("erase_payment_data", str(paid.uuid))
     assert PERSON not in describe()
     assert "ada@example.com" not in describe()
+
+
+def test_rejected_payment_stays_rejected(paid: Payment) -> None:
+    with services.lock_payment(paid) as locked, saving_changes(locked):
+        locked.reject(f"{PERSON} has booked twice.")
+    services.erase_personal_data(paid)
+    paid.refresh_from_db()
+    assert (paid.status, paid.needs_reversal) == ("failed", True)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_request_without_an_answer_has_to_be_answered_first(
+    when: When, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents$", when=when))
+    payment_uuid = str(uuid.uuid4())
+    body = {"uuid": payment_uuid, "amount": 2000, "description": PERSON, "metadata": {"guest": PERSON}}
+    assert api.create(body).status_code == 503
+    before = describe()
+    with pytest.raises(CommandError, match=payment_uuid):
+        call_command("erase_payment_data", payment_uuid)
+    assert describe() == before
+
+    # A repeat asks the same, which would not be so with parameters that are gone.
+    assert api.create(body).status_code == 201
+    assert len(stripe.payment_intents) == 1
+    call_command("erase_payment_data", payment_uuid)
+    assert PERSON not in describe()
+
+
+def test_others_are_erased_where_one_has_to_wait(
+    paid: Payment, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents$"))
+    body = {"uuid": str(uuid.uuid4()), "amount": 2000, "description": "Charles Babbage"}
+    assert api.create(body).status_code == 503
+    with pytest.raises(CommandError, match="1 payments erased"):
+        call_command("erase_payment_data", str(body["uuid"]), str(paid.uuid))
+    assert PERSON not in describe()
+    assert "Babbage" in describe()
+
+
+def test_request_still_names_its_row(paid: Payment) -> None:
+    services.erase_personal_data(paid)
+    (creation,) = StripeRequest.objects.filter(kind="create")
+    assert creation.parameters["metadata"] == {"octo_payment": str(paid.uuid)}
+    assert creation.parameters["amount"] == 2000
 
 
 def test_what_is_none_of_our_business_is_not_kept_at_all(paid: Payment) -> None:

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from django.dispatch import Signal
 
 from octo_stripe_gateway import inbox, services, signals
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.objects import (
     make_charge,
@@ -23,6 +23,8 @@ from tests.support.objects import (
 from tests.support.receivers import listening
 
 ALL = {name: signal for name, signal in vars(signals).items() if isinstance(signal, Signal)}
+# Sent of an event that has no payment.
+OF_PAYMENTS = {name: signal for name, signal in ALL.items() if signal is not signals.payment_unknown}
 SUCCESS = make_paid_intent()
 
 Deliver = Callable[..., None]
@@ -34,16 +36,17 @@ def heard() -> Iterator[list[str]]:
     names: list[str] = []
 
     def listen(name: str) -> Callable[..., None]:
-        def receive(sender: Any, payment: Payment, **kwargs: Any) -> None:
+        def receive(sender: Any, payment: Payment, change: PaymentChange, **kwargs: Any) -> None:
             assert sender is Payment
             # After commit, so that whoever asks the database sees what is announced.
             assert Payment.objects.get(pk=payment.pk).status == payment.status
+            assert name in PaymentChange.objects.get(pk=change.pk, payment=payment).undelivered
             names.append(name.removeprefix("payment_"))
 
         return receive
 
     with ExitStack() as stack:
-        for name, signal in ALL.items():
+        for name, signal in OF_PAYMENTS.items():
             stack.enter_context(listening(signal, listen(name)))
         yield names
 
@@ -58,7 +61,7 @@ def deliver(django_capture_on_commit_callbacks: Any) -> Deliver:
 
 
 def test_every_change_has_its_signal() -> None:
-    names = "created succeeded failed canceled refunded disputed mismatched"
+    names = "created succeeded failed canceled expired refunded disputed mismatched needs_attention unknown"
     assert set(ALL) == {f"payment_{name}" for name in names.split()}
 
 
@@ -68,6 +71,7 @@ def test_every_change_has_its_signal() -> None:
         ("payment_intent.succeeded", SUCCESS, "succeeded"),
         ("payment_intent.payment_failed", make_declined_intent(), "failed"),
         ("payment_intent.canceled", make_intent(status="canceled"), "canceled"),
+        ("payment_intent.canceled", make_intent(status="canceled", cancellation_reason="expired"), "expired"),
         ("charge.dispute.created", make_dispute(), "disputed"),
         ("payment_intent.succeeded", make_paid_intent(amount=1), "mismatched"),
     ],
@@ -102,7 +106,7 @@ def test_refunds_are_announced_each_and_once(payment: Payment, heard: list[str],
     deliver("refund.created", make_refund(id="re_2", amount=1500))
     assert heard == ["succeeded", "refunded", "refunded"]
     deliver("refund.failed", make_refund(status="failed"))
-    assert heard == ["succeeded", "refunded", "refunded"]
+    assert heard == ["succeeded", "refunded", "refunded", "needs_attention"]
 
 
 def test_refund_heard_of_first_is_announced_with_the_success(
@@ -135,13 +139,17 @@ def test_dispute_is_announced_each_time_it_changes(
 def test_nothing_is_announced_of_what_is_rolled_back(
     payment: Payment, heard: list[str], deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(event: Any) -> None:
+    seen: list[str] = []
+
+    def fail(event: WebhookEvent, payment: Payment | None) -> None:
+        seen.append(payment.status if payment else "")
         raise DatabaseError
 
-    monkeypatch.setattr(inbox, "_get_outcome", fail)
+    monkeypatch.setattr(inbox, "HOST_HANDLERS", {"payment_intent.succeeded": [fail]})
     with pytest.raises(DatabaseError):
         deliver("payment_intent.succeeded", SUCCESS)
-    assert heard == []
+    assert (seen, heard) == (["paid"], [])
+    assert not PaymentChange.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.support.objects import (
 )
 
 AS_OF = SECOND
+OPEN = ("requires_payment_method", "requires_confirmation", "requires_action", "processing")
 READERS: dict[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
     "intent": (PaymentIntentSnapshot, make_intent),
     "charge": (ChargeSnapshot, make_charge),
@@ -43,7 +45,8 @@ MALFORMED: list[tuple[str, str, tuple[Any, ...]]] = [
     ("charge", "amount_refunded", (None, -1)),
     ("charge", "livemode", (None,)),
     ("charge", "disputed", ("yes",)),
-    ("charge", "refunds", ("none", {"data": {"1": 1}}, {"data": [1]}, {"data": [{}]}, {"has_more": 1})),
+    ("charge", "refunds", ("none", {"data": {"1": 1}}, {"data": [1]}, {"data": [{}]})),
+    ("charge", "refunds", ({"data": [], "has_more": 1},)),
     ("charge", "payment_intent", (1,)),
     ("refund", "amount", (None, "500")),
     ("refund", "created", (None, "now", 10**15)),
@@ -51,6 +54,10 @@ MALFORMED: list[tuple[str, str, tuple[Any, ...]]] = [
     ("refund", "reason", ("r" * 65,)),
     ("dispute", "livemode", (None,)),
     ("dispute", "created", (None, 253_402_300_800)),
+    ("dispute", "amount", (None, "500", -1)),
+    ("dispute", "currency", (None,)),
+    ("dispute", "reason", ("r" * 65,)),
+    ("dispute", "evidence_details", ("soon", {"due_by": "soon"}, {"due_by": 253_402_300_800})),
 ]
 
 
@@ -62,10 +69,10 @@ def read_intent(as_of: int = AS_OF, **changes: Any) -> PaymentIntentSnapshot:
     ("kind", "name", "value"),
     [(kind, name, value) for kind, name, values in MALFORMED for value in values],
 )
-def test_malformed_object_is_refused(kind: str, name: str, value: Any) -> None:
-    fact, make = READERS[kind]
+def test_malformed_object_is_an_error(kind: str, name: str, value: Any) -> None:
+    snapshot, make = READERS[kind]
     with pytest.raises(BadRequestError, match="no valid"):
-        fact.from_object(make(**{name: value}), as_of=AS_OF)
+        snapshot.from_object(make(**{name: value}), as_of=AS_OF)
 
 
 @pytest.mark.parametrize("metadata", [None, [], "octo_payment", {"octo_payment": 5}, {"other": "x"}])
@@ -75,17 +82,40 @@ def test_metadata_of_another_shape_names_no_payment(metadata: Any) -> None:
 
 def test_intent_carries_its_charge_and_refunds_where_expanded() -> None:
     refunds = {"data": [make_refund()], "has_more": True}
-    fact = read_intent(latest_charge=make_charge(refunds=refunds, amount_refunded=500))
-    assert fact.charge_id == "ch_1"
-    assert fact.charge is not None
-    assert fact.charge.has_more_refunds
-    assert [refund.id for refund in fact.charge.refunds] == ["re_1"]
+    snapshot = read_intent(latest_charge=make_charge(refunds=refunds, amount_refunded=500))
+    assert snapshot.charge_id == "ch_1"
+    assert snapshot.charge is not None
+    assert [refund.id for refund in snapshot.charge.refunds] == ["re_1"]
+
+
+@pytest.mark.parametrize(
+    ("refunds", "complete"),
+    [
+        (None, False),
+        ({}, False),
+        ({"data": [], "has_more": True}, False),
+        ({"data": [], "has_more": False}, True),
+        ({"data": [make_refund()]}, True),
+    ],
+)
+def test_charge_has_all_refunds_where_it_lists_them_to_the_end(refunds: Any, complete: bool) -> None:
+    charge = ChargeSnapshot.from_object(make_charge(refunds=refunds), as_of=AS_OF)
+    assert charge.has_all_refunds is complete
+
+
+def test_snapshot_is_not_older_than_what_it_holds() -> None:
+    """Answers are dated early, by the time that the call took."""
+    refund, later = make_refund(created=SECOND + 7), SECOND + 5
+    charge = make_charge(created=later, refunds={"data": [refund]})
+    snapshot = read_intent(latest_charge=charge)
+    assert snapshot.charge is not None
+    assert (snapshot.as_of, snapshot.charge.as_of) == (later, SECOND + 7)
 
 
 def test_reference_may_be_an_id_or_an_object() -> None:
     for reference in ("pi_1", {"id": "pi_1"}):
-        fact = RefundSnapshot.from_object(make_refund(payment_intent=reference), as_of=AS_OF)
-        assert fact.payment_intent_id == "pi_1"
+        snapshot = RefundSnapshot.from_object(make_refund(payment_intent=reference), as_of=AS_OF)
+        assert snapshot.payment_intent_id == "pi_1"
 
 
 def test_unknown_status_is_kept() -> None:
@@ -99,8 +129,8 @@ def test_error_of_an_earlier_attempt_is_not_this_ones(status: str) -> None:
 
 def test_reason_of_the_bank_says_more_than_stripes_code() -> None:
     error = {"code": "card_declined", "decline_code": "lost_card", "message": "m" * 5000}
-    fact = read_intent(last_payment_error=error)
-    assert (fact.failure_code, len(fact.failure_message)) == ("lost_card", 5000)
+    snapshot = read_intent(last_payment_error=error)
+    assert (snapshot.failure_code, len(snapshot.failure_message)) == ("lost_card", 5000)
 
 
 def test_client_secret_is_not_in_the_representation() -> None:
@@ -119,22 +149,30 @@ def test_client_secret_is_not_in_the_representation() -> None:
         (make_intent(status="canceled"), make_paid_intent()),
     ],
 )
-def test_facts_of_one_second_are_ordered_as_documented(earlier: Any, later: Any) -> None:
+def test_snapshots_of_one_second_are_ordered_as_documented(earlier: Any, later: Any) -> None:
     read = PaymentIntentSnapshot.from_object
-    assert read(earlier, as_of=AS_OF + 999).precedence < read(later, as_of=AS_OF).precedence
+    assert read(earlier, as_of=AS_OF).precedence < read(later, as_of=AS_OF).precedence
 
 
 def test_later_second_holds_among_open_states() -> None:
-    authorized = read_intent(status="requires_capture")
-    assert read_intent(AS_OF + 1000, status="processing").precedence > authorized.precedence
-    assert read_intent(AS_OF + 1000).precedence > authorized.precedence
+    declined = PaymentIntentSnapshot.from_object(make_declined_intent(), as_of=AS_OF)
+    for status in ("requires_payment_method", "requires_action", "processing"):
+        assert read_intent(AS_OF + 1, status=status).precedence > declined.precedence
 
 
-@pytest.mark.parametrize("final", ["succeeded", "canceled"])
-def test_final_state_stands_against_anything_later(final: str) -> None:
-    for status in ("requires_payment_method", "requires_action", "processing", "requires_capture"):
-        later = read_intent(AS_OF + 10**9, status=status)
-        assert later.precedence < read_intent(status=final).precedence
+@pytest.mark.parametrize(
+    ("reached", "earlier"),
+    [
+        ("succeeded", "canceled"),
+        *itertools.product(("succeeded", "canceled"), ("requires_capture", *OPEN)),
+        *itertools.product(("requires_capture",), OPEN),
+    ],
+)
+def test_stage_that_is_reached_stands_against_earlier_ones_of_any_later_second(
+    reached: str, earlier: str
+) -> None:
+    later = read_intent(AS_OF + 10**9, status=earlier)
+    assert later.precedence < read_intent(status=reached).precedence
 
 
 def test_two_declines_of_one_second_have_an_order_too() -> None:
@@ -153,3 +191,10 @@ def test_refund_that_succeeded_may_still_fail_but_nothing_else(earlier: str, lat
     read = RefundSnapshot.from_object
     before, after = (read(make_refund(status=status), as_of=AS_OF) for status in (earlier, later))
     assert before.precedence < after.precedence
+
+
+@pytest.mark.parametrize("closed", ["won", "lost", "warning_closed", "prevented"])
+def test_dispute_does_not_open_again(closed: str) -> None:
+    read = DisputeSnapshot.from_object
+    decided = read(make_dispute(status=closed), as_of=AS_OF)
+    assert read(make_dispute(status="under_review"), as_of=AS_OF + 9).precedence < decided.precedence

@@ -132,7 +132,7 @@ def test_event_that_no_row_can_hold_is_refused_before_it_is_queued(use: Callable
 
 @pytest.mark.django_db
 def test_event_is_kept_when_the_queue_is_down(
-    use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    payment: Payment, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from octo_stripe_gateway import tasks
 
@@ -141,10 +141,16 @@ def test_event_is_kept_when_the_queue_is_down(
     def fail(self: Any, *args: Any, **kwargs: Any) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(type(tasks.process_webhook_event), "enqueue", fail)
-    with pytest.raises(ConnectionError):
-        inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent()))
+    payload = make_event("payment_intent.succeeded", make_paid_intent())
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tasks.process_webhook_event), "enqueue", fail)
+        with pytest.raises(ConnectionError):
+            inbox.receive_event(payload)
     assert WebhookEvent.objects.get().status == "received"
+    # Stripe was told to deliver it again, which queues it then.
+    use("Immediate")
+    inbox.receive_event(payload)
+    assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("processed", "paid")
 
 
 def test_missing_framework_is_named_with_what_to_install() -> None:

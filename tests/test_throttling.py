@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.cache.backends.base import BaseCache
 from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import conf
-from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
+from tests.support.callers import KEYS, CallerApi, authenticate
 
 pytestmark = pytest.mark.django_db
 
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _two_a_minute(configure: Callable[..., None]) -> None:
     cache.clear()
-    configure(THROTTLE_RATES={"create": "2/minute"}, API_GATEWAY_KEY=["gateway-key", "other-key"])
+    configure(THROTTLE_RATES={"create": "2/minute"}, AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS)
 
 
 def get_statuses(api: GatewayApi, times: int, **headers: str) -> list[int]:
@@ -35,10 +38,43 @@ def test_the_third_payment_of_a_minute_is_refused(api: GatewayApi, stripe: Strip
     assert len(stripe.payment_intents) == 2
 
 
-def test_each_credential_has_its_own_rate(api: GatewayApi, stripe: StripeEmulator) -> None:
-    other = GatewayApi(api.client, key="other-key")
+@pytest.mark.parametrize("spaces", ["Bearer{}gateway-key", "Bearer gateway-key{}", "bearer{}gateway-key"])
+def test_the_same_key_written_otherwise_is_the_same_caller(
+    spaces: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    written = [spaces.format(" " * number) for number in range(1, 6)]
+    assert [api.create(Authorization=each).status_code for each in written] == [201, 201, 429, 429, 429]
+
+
+def test_each_owner_has_its_own_rate_at_all_addresses(stripe: StripeEmulator) -> None:
+    viator, klook = CallerApi("key:viator-key"), CallerApi("key:klook-key")
+    viator.client.defaults["REMOTE_ADDR"] = "10.0.0.1"
+    assert get_statuses(viator, 2) == [201, 201]
+    viator.client.defaults["REMOTE_ADDR"] = "10.0.0.2"
+    assert get_statuses(viator, 1) == [429]
+    assert get_statuses(klook, 2) == [201, 201]
+
+
+def test_both_keys_of_an_owner_share_its_rate(stripe: StripeEmulator) -> None:
+    assert get_statuses(CallerApi("key:klook-key"), 2) == [201, 201]
+    assert get_statuses(CallerApi("key:klook-key-old"), 1) == [429]
+
+
+def test_who_has_no_owner_is_counted_by_address(
+    api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    configure(AUTHENTICATE=lambda _request: True)
+    api.client.defaults["REMOTE_ADDR"] = "10.0.0.1"
     assert get_statuses(api, 3) == [201, 201, 429]
-    assert get_statuses(other, 2) == [201, 201]
+    api.client.defaults["REMOTE_ADDR"] = "10.0.0.2"
+    assert get_statuses(api, 1) == [201]
+
+
+def test_an_owner_that_is_called_like_an_address_is_not_counted_with_it(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    assert get_statuses(api, 3) == [201, 201, 429]
+    assert get_statuses(CallerApi("name:127.0.0.1"), 1) == [201]
 
 
 def test_a_forged_address_is_no_way_round(api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -73,5 +109,106 @@ def test_the_cache_holds_no_credential(api: GatewayApi, stripe: StripeEmulator) 
     assert "gateway-key" not in str(kept)
 
 
-def test_creating_and_refunding_are_limited_by_default() -> None:
-    assert set(conf.DEFAULTS["THROTTLE_RATES"]) == {"create", "refund"}
+def test_all_that_asks_stripe_is_limited_by_default() -> None:
+    asking = {"create", "complete", "refund", "capture", "cancel"}
+    assert set(conf.DEFAULTS["THROTTLE_RATES"]) == asking | {"authentication"}
+
+
+@pytest.mark.parametrize(
+    ("action", "method", "path"),
+    [
+        ("retrieve", "GET", ""),
+        ("complete", "PATCH", "/complete"),
+        ("complete", "POST", "/complete"),
+        ("refund", "POST", "/refund"),
+        ("capture", "POST", "/capture"),
+        ("cancel", "POST", "/cancel"),
+    ],
+)
+def test_every_action_may_have_a_rate(
+    action: str,
+    method: str,
+    path: str,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    configure: Callable[..., None],
+) -> None:
+    payment = api.create().json()
+    configure(THROTTLE_RATES={action: "1/minute"})
+    statuses = [api.request(method, f"/payments/{payment['id']}{path}").status_code for _each in range(2)]
+    assert statuses[0] != 429
+    assert statuses[1] == 429
+
+
+def test_completing_an_unanswered_creation_counts_as_creating(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents", times=99))
+    assert api.create().status_code == 503
+    payment = Payment.objects.get()
+    assert [api.complete(payment.pk).status_code for _each in range(4)] == [503, 429, 429, 429]
+
+
+class BrokenCache(BaseCache):
+    """A cache whose server is down."""
+
+    def __init__(self, *_args: Any) -> None:
+        super().__init__({})
+
+    def get(self, *_args: Any, **_options: Any) -> Any:
+        raise ConnectionError
+
+    set = get
+
+
+def test_a_cache_that_is_down_stops_no_refund(
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    configure: Callable[..., None],
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    payment = api.paid(stripe)
+    configure(THROTTLE_RATES={"refund": "1/minute", "authentication": "1/minute"})
+    settings.CACHES = {"default": {"BACKEND": "tests.test_throttling.BrokenCache"}}
+    assert [api.refund(payment, {"amount": 10}).status_code for _each in range(3)] == [200, 200, 200]
+    assert "[OctoStripeGateway] Nothing is throttled: the cache doesn't answer" in caplog.text
+
+
+class TestAuthentication:
+    """Wrong credentials from one address."""
+
+    @pytest.fixture(autouse=True)
+    def _three_a_minute(self, configure: Callable[..., None]) -> None:
+        configure(THROTTLE_RATES={"authentication": "3/minute"})
+
+    def guess(self, api: GatewayApi, *keys: str) -> list[int]:
+        return [api.create(Authorization=f"Bearer {key}").status_code for key in keys]
+
+    def test_no_more_is_guessed_than_the_rate_allows(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        assert self.guess(api, "a", "b", "c", "gateway-key", "d") == [403, 403, 403, 429, 429]
+        assert stripe.requests == []
+
+    def test_right_keys_are_not_counted(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        assert self.guess(api, *["gateway-key"] * 5) == [201] * 5
+
+    def test_another_address_is_not_concerned(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        self.guess(api, "a", "b", "c")
+        api.client.defaults["REMOTE_ADDR"] = "10.0.0.9"
+        assert self.guess(api, "gateway-key") == [201]
+
+    def test_a_guess_at_another_path_counts_as_well(self, api: GatewayApi) -> None:
+        wrong = GatewayApi(api.client, key="wrong")
+        statuses = [wrong.request("GET", path).status_code for path in ["/capabilities", "/payments/1"] * 2]
+        assert statuses == [403, 403, 403, 429]
+
+    def test_who_sends_no_credential_is_not_locked_out(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        self.guess(api, "a", "b", "c")
+        assert [CallerApi("nobody").create().status_code for _each in range(5)] == [401] * 5
+        assert CallerApi("name:guest").create().status_code == 201
+
+    def test_answer_says_when_to_try_again(self, api: GatewayApi) -> None:
+        self.guess(api, "a", "b", "c")
+        answer = api.create()
+        assert 0 < answer.json()["retryAfter"] <= 60
+        assert answer["Retry-After"] == str(answer.json()["retryAfter"])

@@ -28,8 +28,8 @@ from octo_stripe_gateway.admin.filters import EventTypeFilter, is_row_id, match_
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Reprocess
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.exceptions import GatewayError
-from octo_stripe_gateway.inbox import redact
 from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.redaction import redact
 from octo_stripe_gateway.services import ANYONE
 
 # What one request can do in time; `process_webhook_events` does any number.

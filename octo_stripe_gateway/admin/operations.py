@@ -17,7 +17,7 @@ from octo_stripe_gateway.admin.display import format_money
 from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.models import Payment, WebhookEvent
-from octo_stripe_gateway.stripe_client import redact_text
+from octo_stripe_gateway.redaction import redact_text
 
 Row = TypeVar("Row", bound=Model)
 Values = Mapping[str, Any]

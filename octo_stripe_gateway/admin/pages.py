@@ -71,6 +71,12 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
     class Media:
         css = {"all": ["octo_stripe_gateway/admin.css"]}
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list; without what is asked for where that is a text that no column can hold."""
+        if any("\0" in value for values in request.GET.lists() for value in values[1]):
+            return HttpResponseRedirect(request.path)
+        return super().changelist_view(request, extra_context)
+
     def get_urls(self) -> list[URLPattern]:
         """Return the admin's own routes, and one for each operation."""
         return [*(self._get_route(operation) for operation in self.operations), *super().get_urls()]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.models import AuthorizedPayable, CompletedPayable, Payment, PricedPayable
+from octo_stripe_gateway.services.balance import reject_excess
 
 
-def ask_host(payment: Payment, *, save: Callable[[], None]) -> str:
+def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]) -> str:
     """Return why the host rejects the payment, empty where it accepts.
 
     The hook runs when the money is received; a hold has a hook of its own. What is known so far is saved
-    before, so that nothing the hook does to the payment can undo it.
+    before, and protected from what the hook does to the payment.
     """
     if payment.payable_type_id is None:
         return ""
@@ -23,30 +25,18 @@ def ask_host(payment: Payment, *, save: Callable[[], None]) -> str:
     if payable is None:
         return _("What was paid for is gone.")
     if payment.needs_acceptance and isinstance(payable, PricedPayable):
-        reason = _check_price(payment, payable)
+        reason = reject_excess(payment, payable)
         if reason:
             return reason
     hook = _get_hook(payment, payable)
     if hook is None:
         return ""
-    save()
     try:
-        with transaction.atomic(using=Payment.ledger.database):
+        with protected(), transaction.atomic(using=Payment.ledger.database):
             hook(payment)
     except PaymentRejectedError as error:
         return str(error) or _("The payment was rejected.")
     return ""
-
-
-def _check_price(payment: Payment, payable: PricedPayable) -> str:
-    price, currency = payable.get_payment_amount()
-    if (payment.amount_received, payment.currency) == (price, currency.lower()):
-        return ""
-    return (
-        _("The price has changed.")
-        if payment.amount_received == payment.amount
-        else _("It is not the price.")
-    )
 
 
 def _get_hook(payment: Payment, payable: object) -> Callable[[Payment], None] | None:

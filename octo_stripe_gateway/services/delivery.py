@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import F
+from asgiref.sync import async_to_sync
+from django.db.models import Model
 from django.dispatch import Signal
 from django.utils import timezone
 
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.models import Payment, PaymentChange
+from octo_stripe_gateway.redaction import clean_text
 from octo_stripe_gateway.transactions import get_connection, write_transaction
 
 logger = logging.getLogger(__name__)
@@ -32,12 +35,44 @@ def get_signal(name: str) -> Signal:
     return signal
 
 
+def send_to_all(
+    signal: Signal, *, sender: type[Model], only: Sequence[str] = (), **sent: Any
+) -> list[tuple[str, Exception]]:
+    """Send a signal to its receivers, or to the named ones, and return who raised what.
+
+    Django's `send_robust` itself fails where a receiver that raises is a partial function or an object.
+    """
+    raised = []
+    # Django has no public way to list receivers.
+    receivers, async_receivers = signal._live_receivers(sender)
+    calls = [(receiver, receiver) for receiver in receivers]
+    calls += [(receiver, async_to_sync(receiver)) for receiver in async_receivers]
+    for receiver, call in calls:
+        name = _get_name(receiver)
+        if only and name not in only:
+            continue
+        try:
+            call(signal=signal, sender=sender, **sent)
+        except Exception as error:
+            logger.exception("[OctoStripeGateway] Receiver %s failed", name)
+            raised.append((name, error))
+    return raised
+
+
+def schedule_delivery(change: PaymentChange) -> None:
+    """Set when maintenance delivers a change, should the one who is about to deliver it not do so."""
+    pause = min(FIRST_PAUSE * 2 ** min(change.deliveries, 20), LONGEST_PAUSE)
+    change.deliveries += 1
+    change.deliver_at = timezone.now() + pause
+
+
 def deliver_change(change: PaymentChange, *, payment: Payment) -> None:
     """Send what is undelivered of a change, and record who failed to take it."""
     failed: dict[str, list[str]] = {}
     errors: list[str] = []
+    sent: dict[str, Any] = {"sender": Payment, "payment": payment, "change": change}
     for name, receivers in change.undelivered.items():
-        for receiver, error in _send(get_signal(name), only=receivers, payment=payment, change=change):
+        for receiver, error in send_to_all(get_signal(name), only=receivers, **sent):
             failed.setdefault(name, []).append(receiver)
             errors.append(f"{receiver}: {type(error).__name__}: {error}")
     _record_delivery(change, failed=failed, errors=errors)
@@ -49,29 +84,14 @@ def deliver_due_changes(*, limit: int) -> tuple[int, int]:
     Several processes may do so at once: each change is claimed by one of them.
     """
     delivered = failed = 0
-    for change in _claim_due_changes(limit=limit):
-        deliver_change(change, payment=change.payment)
+    for _number in range(limit):
+        change = _claim_due_change()
+        if change is None:
+            break
+        deliver_change(change, payment=Payment.ledger.get(pk=change.payment_id))
         delivered += not change.undelivered
         failed += bool(change.undelivered)
     return delivered, failed
-
-
-def _send(signal: Signal, *, only: list[str], **sent: Any) -> list[tuple[str, Exception]]:
-    """Send a signal, to the named receivers where some are named, and return which raised what."""
-    if only:
-        signal = _pick_receivers(signal, names=only)
-    answers = signal.send_robust(sender=Payment, **sent)
-    return [(_get_name(receiver), answer) for receiver, answer in answers if isinstance(answer, Exception)]
-
-
-def _pick_receivers(signal: Signal, *, names: list[str]) -> Signal:
-    picked = Signal()
-    # Django has no public way to list receivers.
-    for receivers in signal._live_receivers(Payment):
-        for receiver in receivers:
-            if _get_name(receiver) in names:
-                picked.connect(receiver, weak=False)
-    return picked
 
 
 def _get_name(receiver: Any) -> str:
@@ -79,26 +99,24 @@ def _get_name(receiver: Any) -> str:
 
 
 def _record_delivery(change: PaymentChange, *, failed: dict[str, list[str]], errors: list[str]) -> None:
-    for error in errors:
-        logger.error("[OctoStripeGateway] A receiver of payment %s failed: %s", change.payment_id, error)
     change.undelivered = failed
-    change.delivery_error = "; ".join(errors)
-    pause = min(FIRST_PAUSE * 2 ** min(change.deliveries, 20), LONGEST_PAUSE)
-    change.deliveries += 1
-    change.deliver_at = timezone.now() + pause if failed else None
-    names = ["undelivered", "delivery_error", "deliveries", "deliver_at"]
-    PaymentChange.ledger.save_changed(change, names=names)
+    change.delivery_error = clean_text("; ".join(errors))
+    if not failed:
+        change.deliver_at = None
+    PaymentChange.ledger.save_changed(change, names=["undelivered", "delivery_error", "deliver_at"])
 
 
-def _claim_due_changes(*, limit: int) -> list[PaymentChange]:
-    now = timezone.now()
+def _claim_due_change() -> PaymentChange | None:
+    """Return the change that has been due for longest, not due again until its next pause is over.
+
+    So a receiver that kills its process holds up no other change, and does not get its own back at once.
+    """
     with write_transaction():
-        due = PaymentChange.ledger.get_queryset().filter(deliver_at__lte=now).order_by("deliver_at")
+        due = PaymentChange.ledger.get_queryset().due_for_delivery(now=timezone.now())
         if get_connection().features.has_select_for_update_skip_locked:
             due = due.select_for_update(skip_locked=True)
-        keys = list(due.values_list("pk", flat=True)[:limit])
-        # A receiver that kills its process does not get the change back at once.
-        PaymentChange.ledger.filter(pk__in=keys).update(
-            deliver_at=now + FIRST_PAUSE, deliveries=F("deliveries") + 1
-        )
-    return list(PaymentChange.ledger.filter(pk__in=keys).select_related("payment").order_by("pk"))
+        change = due.order_by("deliver_at").first()
+        if change:
+            schedule_delivery(change)
+            PaymentChange.ledger.save_changed(change, names=["deliveries", "deliver_at"])
+    return change

@@ -6,7 +6,6 @@ What contradicts the row is recorded and returned as text, and not applied.
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.models import Dispute, Payment, PaymentChange, Refund
+from octo_stripe_gateway.models.payments import HOST_COLUMNS
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.delivery import FIRST_PAUSE, deliver_change, get_undelivered
+from octo_stripe_gateway.services.delivery import deliver_change, get_undelivered, schedule_delivery
 from octo_stripe_gateway.services.journal import get_cause
 from octo_stripe_gateway.snapshots import (
     ChargeSnapshot,
@@ -44,6 +44,7 @@ JOURNALED = (
     "failure_code",
     "accepted_at",
     "authorized_at",
+    "capture_reminded_at",
     "rejection_reason",
     "mismatch",
     "attention",
@@ -69,6 +70,17 @@ class Unsaved:
         """Take the row's columns as what is saved."""
         # A host's hook may change the metadata in place.
         self.before = _get_columns(self.payment) | {"metadata": copy.deepcopy(self.payment.metadata)}
+
+    @contextmanager
+    def protected(self) -> Iterator[None]:
+        """Save, and undo what the block sets in the ledger's columns: a host's hook may do anything."""
+        self.save()
+        try:
+            yield
+        finally:
+            for name, value in self.before.items():
+                if name not in HOST_COLUMNS:
+                    setattr(self.payment, name, value)
 
     def save(self) -> None:
         """Write the columns that changed, and put the change on the journal with its signals."""
@@ -144,7 +156,9 @@ def settle_attention(payment: Payment, *, reason: str) -> Payment:
 
 def record_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
     """Set the mismatch of a payment that is being changed; the same one again is not logged again."""
-    if as_of >= max(payment.mismatch_as_of, 0 if payment.mismatch else payment.intent_as_of):
+    # A later snapshot of the intent has contradicted an earlier one, and says nothing of other objects.
+    agreed_as_of = 0 if payment.mismatch or _is_of_another_object(mismatch) else payment.intent_as_of
+    if as_of >= max(payment.mismatch_as_of, agreed_as_of):
         if mismatch != payment.mismatch:
             logger.error("[OctoStripeGateway] Payment %s contradicts Stripe: %s", payment.uuid, mismatch)
         payment.mismatch, payment.mismatch_as_of = mismatch, as_of
@@ -153,22 +167,28 @@ def record_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
 
 def _clear_mismatch(payment: Payment, *, as_of: int, complete: bool) -> None:
     """Drop a mismatch that a later snapshot of the same object contradicts."""
-    of_another_object = payment.mismatch.startswith(("charge ", "refund ", "event "))
-    if payment.mismatch and as_of >= payment.mismatch_as_of and (complete or not of_another_object):
+    contradicted = complete or not _is_of_another_object(payment.mismatch)
+    if payment.mismatch and as_of >= payment.mismatch_as_of and contradicted:
         payment.mismatch = ""
+
+
+def _is_of_another_object(mismatch: str) -> bool:
+    return mismatch.startswith(("charge ", "refund ", "dispute ", "event "))
 
 
 def _ask_host(unsaved: Unsaved) -> None:
     payment = unsaved.payment
     if not (payment.needs_acceptance or payment.needs_authorization):
         return
-    reason = ask_host(payment, save=unsaved.save)
+    reason = ask_host(payment, protected=unsaved.protected)
     if reason:
         logger.warning("[OctoStripeGateway] The host rejects payment %s: %s", payment.uuid, reason)
         payment.metadata = copy.deepcopy(unsaved.before["metadata"])
         payment.reject(reason)
     elif payment.needs_acceptance:
         payment.accept()
+        if payment.balance and not payment.balance.due:
+            unsaved.others["balance settled"] = [None, payment.balance.price]
     else:
         payment.authorized_at = timezone.now()
 
@@ -268,12 +288,15 @@ def _record_change(payment: Payment, *, before: dict[str, Any], changes: dict[st
         event_id=cause.event_id,
         request_id=cause.request_id,
         undelivered=undelivered,
-        deliver_at=timezone.now() + FIRST_PAUSE if undelivered else None,
     )
+    if undelivered:
+        schedule_delivery(change)
     PaymentChange.ledger.insert(change)
     if undelivered:
-        deliver = functools.partial(deliver_change, change, payment=payment)
-        transaction.on_commit(deliver, using=Payment.ledger.database, robust=True)
+        # Not a partial function: Django can't log the failure of one.
+        transaction.on_commit(
+            lambda: deliver_change(change, payment=payment), using=Payment.ledger.database, robust=True
+        )
 
 
 def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str, list[Any]]) -> Iterator[str]:
@@ -281,6 +304,10 @@ def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str,
         yield "payment_created"
     if payment.accepted_at and not before["accepted_at"]:
         yield "payment_succeeded"
+    if "balance settled" in changes:
+        yield "balance_settled"
+    if payment.capture_reminded_at and not before["capture_reminded_at"]:
+        yield "payment_capture_due"
     if "status" in changes and payment.status in {"failed", "canceled", "expired"}:
         yield f"payment_{payment.status}"
     if payment.amount_refunded > before["amount_refunded"]:

@@ -28,6 +28,8 @@ def erase_personal_data(payment: Payment) -> None:
             locked.metadata = {}
             locked.reseller_reference = ""
             locked.failure_message = ""
+            if locked.rejection_reason:
+                locked.rejection_reason = _("Erased.")
         for request in requests:
             _erase_parameters(request)
         for change in PaymentChange.ledger.filter(payment=locked):

@@ -60,7 +60,7 @@ def _get_intent(payment: Payment) -> dict[str, Any]:
 
 
 class PaymentFactory(DjangoModelFactory[Payment]):
-    """Makes a pending payment, or one with a trait: authorized, paid, failed, canceled, refunded."""
+    """Makes a pending payment, or one with a trait: authorized, paid, failed, canceled, expired, refunded."""
 
     class Meta:
         model = Payment
@@ -95,6 +95,7 @@ class PaymentFactory(DjangoModelFactory[Payment]):
             canceled_at=LazyAttribute(_get_since),
             next_check_at=None,
         )
+        expired = Trait(canceled=True, status="expired", cancellation_reason="expired")
         refunded = Trait(
             paid=True,
             status="refunded",

@@ -103,6 +103,14 @@ def test_a_delay_outlasts_an_impatient_client(stripe: StripeEmulator) -> None:
     assert len(stripe.payment_intents) == 1
 
 
+def test_an_object_that_is_in_use_is_locked(api: Any, stripe: StripeEmulator) -> None:
+    stripe.add_fault(Fault(status=429, code="lock_timeout"))
+    with pytest.raises(sdk.RateLimitError, match="cannot be accessed right now") as caught:
+        api.payment_intents.create(params=AMOUNT)
+    body: Any = caught.value.json_body
+    assert body["error"]["code"] == "lock_timeout"
+
+
 def test_a_fault_spoils_what_it_names_as_often_as_it_says(api: Any, stripe: StripeEmulator) -> None:
     stripe.add_fault(Fault(path=r"/v1/payment_intents/.*/cancel$", times=2))
     intent = api.payment_intents.create(params=AMOUNT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -286,7 +287,10 @@ UPDATE = "This PaymentIntent's amount could not be updated because it has a stat
         (PAID, "cancel", {}, f"{CANCEL}succeeded. Only a PaymentIntent with one of"),
         (OPEN, "capture", {}, f"{CAPTURE}requires_payment_method."),
         (PAID, "capture", {}, f"{CAPTURE}succeeded."),
+        ({**PAID, "payment_method": "pm_usBankAccount"}, "cancel", {}, f"{CANCEL}processing."),
         (PAID, "update", {"amount": 3000}, f"{UPDATE}succeeded."),
+        (HELD, "update", {"amount": 3000}, f"{UPDATE}requires_capture."),
+        ({**PAID, "payment_method": "pm_usBankAccount"}, "update", {"amount": 1}, f"{UPDATE}processing."),
     ],
 )
 def test_a_step_out_of_order_is_an_unexpected_state(
@@ -333,6 +337,114 @@ def test_an_open_intent_can_be_changed(api: Any) -> None:
     emptied = api.payment_intents.update(intent.id, params={"metadata": "", "description": ""})
     assert emptied.metadata.to_dict() == {}
     assert emptied.description is None
+
+
+def test_the_amount_can_be_changed_until_it_is_paid(api: Any, stripe: StripeEmulator) -> None:
+    intent = api.payment_intents.create(params=OPEN)
+    assert api.payment_intents.update(intent.id, params={"amount": 2500}).amount == 2500
+    api.payment_intents.update(intent.id, params={"payment_method": "pm_card_visa"})
+    ready = api.payment_intents.update(intent.id, params={"amount": 2600})
+    assert (ready.amount, ready.status) == (2600, "requires_confirmation")
+    stripe.confirm(intent.id, "pm_card_authenticationRequired")
+    changed = api.payment_intents.update(intent.id, params={"amount": 2700})
+    assert (changed.amount, changed.status, changed.next_action) == (2700, "requires_confirmation", None)
+    with pytest.raises(StripeApiError, match="does not wait for an authentication"):
+        stripe.authenticate(intent.id)
+    stripe.confirm(intent.id)
+    assert stripe.payment_intents[intent.id]["amount_received"] == 2700
+    described = api.payment_intents.update(intent.id, params={"description": "Paid", "metadata": {"a": "b"}})
+    assert (described.description, described.amount) == ("Paid", 2700)
+
+
+def test_an_amount_that_cannot_be_charged_changes_nothing(api: Any) -> None:
+    intent = api.payment_intents.create(params=OPEN)
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        api.payment_intents.update(intent.id, params={"amount": 1, "description": "Less"})
+    assert caught.value.code == "amount_too_small"
+    unchanged = api.payment_intents.retrieve(intent.id)
+    assert (unchanged.amount, unchanged.description) == (2000, None)
+
+
+def test_another_currency_offers_other_payment_methods(api: Any) -> None:
+    intent = api.payment_intents.create(params=OPEN)
+    assert intent.payment_method_types == ["card", "us_bank_account"]
+    changed = api.payment_intents.update(intent.id, params={"currency": "eur"})
+    assert changed.payment_method_types == ["card"]
+
+
+def test_a_hold_says_until_when_it_can_be_captured(api: Any, stripe: StripeEmulator) -> None:
+    stripe.clock = lambda: 1_800_000_000.0
+    held = api.payment_intents.create(params={**HELD, "expand": ["latest_charge"]})
+    assert held.latest_charge.payment_method_details.card.capture_before == 1_800_000_000 + 7 * 86_400
+    paid = api.payment_intents.create(params={**PAID, "expand": ["latest_charge"]})
+    assert "capture_before" not in paid.latest_charge.payment_method_details.card.to_dict()
+
+
+def test_a_hold_expires(api: Any, stripe: StripeEmulator) -> None:
+    held = api.payment_intents.create(params=HELD)
+    expired = stripe.expire(held.id)
+    assert (expired["status"], expired["cancellation_reason"]) == ("canceled", "expired")
+    assert (expired["amount_capturable"], expired["canceled_at"] is None) == (0, False)
+    assert types(stripe)[3:] == ["charge.expired", "payment_intent.canceled"]
+    charge = stripe.event("charge.expired").payload["data"]["object"]
+    assert (charge["captured"], charge["amount_refunded"], charge["refunded"]) == (False, 0, False)
+    with pytest.raises(sdk.InvalidRequestError, match="has a status of canceled"):
+        api.payment_intents.capture(held.id)
+    with pytest.raises(StripeApiError, match="holds nothing"):
+        stripe.expire(held.id)
+
+
+def test_endpoints_of_older_versions_are_told_another_reason(api: Any, stripe: StripeEmulator) -> None:
+    stripe.webhook_api_version = "2024-06-20"
+    stripe.expire(api.payment_intents.create(params=HELD).id)
+    told = stripe.event("payment_intent.canceled").payload["data"]["object"]
+    assert told["cancellation_reason"] == "automatic"
+    assert "charge.refunded" in types(stripe)
+
+
+def test_a_short_hold_expires_by_itself() -> None:
+    with StripeEmulator(hold_seconds=0.05) as stripe:
+        client: Any = sdk.StripeClient("sk_test_x", base_addresses={"api": stripe.url})
+        captured, left = (client.v1.payment_intents.create(params=HELD) for _ in range(2))
+        client.v1.payment_intents.capture(captured.id)
+        wait_for(lambda: stripe.payment_intents[left.id]["status"] == "canceled")
+        assert stripe.payment_intents[captured.id]["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_confirm_and_a_cancel_at_once_end_as_one_of_them(
+    connect: Callable[..., Any], stripe: StripeEmulator, attempt: int
+) -> None:
+    intents = connect().v1.payment_intents
+    intent = intents.create(params={**OPEN, "payment_method": "pm_card_visa"})
+
+    def run(step: str) -> str:
+        try:
+            return str(getattr(connect().v1.payment_intents, step)(intent.id).status)
+        except sdk.InvalidRequestError as error:
+            return str(error.code)
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = sorted(pool.map(run, ["confirm", "cancel"]))
+    status = stripe.payment_intents[intent.id]["status"]
+    assert answers == sorted([status, "payment_intent_unexpected_state"])
+    assert len(stripe.charges) == (status == "succeeded")
+    assert ("payment_intent.canceled" in types(stripe)) is (status == "canceled")
+
+
+@pytest.mark.parametrize(("first", "then"), [("cancel", "confirm"), ("confirm", "cancel")])
+def test_a_race_can_be_decided(
+    connect: Callable[..., Any], stripe: StripeEmulator, first: str, then: str
+) -> None:
+    intents = connect().v1.payment_intents
+    intent = intents.create(params={**OPEN, "payment_method": "pm_card_visa"})
+    with ThreadPoolExecutor(1) as pool, stripe.hold(path=f".*/{then}$", when="before") as held:
+        answer = pool.submit(getattr(connect().v1.payment_intents, then), intent.id)
+        held.wait_until_reached()
+        getattr(intents, first)(intent.id)
+        held.release()
+        with pytest.raises(sdk.InvalidRequestError):
+            answer.result()
 
 
 def test_confirming_may_change_how_it_is_captured(api: Any) -> None:

@@ -236,33 +236,6 @@ def test_a_refund_is_canceled_only_while_it_asks_the_customer(api: Any, stripe: 
     assert charge_of(stripe, intent)["amount_refunded"] == 0
 
 
-@pytest.mark.parametrize("won", [True, False])
-def test_a_dispute_takes_the_money_until_it_is_won(api: Any, stripe: StripeEmulator, won: bool) -> None:
-    intent = pay(api)
-    dispute = stripe.open_dispute(intent.id, reason="product_not_received")
-    assert (dispute["amount"], dispute["status"]) == (2000, "needs_response")
-    assert charge_of(stripe, intent)["disputed"] is True
-    with pytest.raises(sdk.InvalidRequestError, match="has been charged back"):
-        api.refunds.create(params={"payment_intent": intent.id})
-    closed = stripe.close_dispute(dispute["id"], won=won)
-    assert closed["status"] == ("won" if won else "lost")
-    reinstated = ["charge.dispute.funds_reinstated"] if won else []
-    assert types_since(stripe, "charge.dispute.created") == [
-        "charge.dispute.created",
-        "charge.dispute.funds_withdrawn",
-        "charge.dispute.updated",
-        *reinstated,
-        "charge.dispute.closed",
-    ]
-    with pytest.raises(StripeApiError, match="already closed"):
-        stripe.close_dispute(dispute["id"], won=won)
-    assert stripe.disputes[dispute["id"]]["charge"] == intent.latest_charge
-
-
-def test_a_part_can_be_disputed(api: Any, stripe: StripeEmulator) -> None:
-    assert stripe.open_dispute(pay(api).id, amount=300)["amount"] == 300
-
-
 def test_parallel_refunds_never_return_more_than_was_paid(
     connect: Callable[..., Any], stripe: StripeEmulator
 ) -> None:

@@ -200,6 +200,33 @@ def test_lists_are_paged_newest_first(api: Any, stripe: StripeEmulator) -> None:
     assert [one.id for one in api.payment_intents.list(params=at).data] == [ids[0]]
 
 
+def test_a_hundred_are_listed_at_once(api: Any) -> None:
+    ids = [api.payment_intents.create(params=AMOUNT).id for _ in range(105)]
+    page = api.payment_intents.list(params={"limit": 100})
+    assert ([one.id for one in page.data], page.has_more) == (ids[:4:-1], True)
+    rest = api.payment_intents.list(params={"limit": 100, "starting_after": page.data[-1].id})
+    assert ([one.id for one in rest.data], rest.has_more) == (ids[4::-1], False)
+    assert len(api.payment_intents.list().data) == 10
+
+
+def test_a_page_goes_on_where_the_last_one_ended_though_more_is_made(api: Any) -> None:
+    ids = [api.payment_intents.create(params=AMOUNT).id for _ in range(4)]
+    page = api.payment_intents.list(params={"limit": 2})
+    newer = api.payment_intents.create(params=AMOUNT).id
+    rest = api.payment_intents.list(params={"limit": 2, "starting_after": page.data[-1].id})
+    assert [one.id for one in (*page.data, *rest.data)] == ids[::-1]
+    before = api.payment_intents.list(params={"ending_before": page.data[0].id})
+    assert ([one.id for one in before.data], before.has_more) == ([newer], False)
+
+
+def test_a_cursor_need_not_match_the_filter(api: Any) -> None:
+    first, second = (api.payment_intents.create(params=PAID) for _ in range(2))
+    one = api.refunds.create(params={"payment_intent": first.id, "amount": 1})
+    other = api.refunds.create(params={"payment_intent": second.id, "amount": 1})
+    params: Any = {"payment_intent": first.id, "starting_after": other.id}
+    assert [refund.id for refund in api.refunds.list(params=params).data] == [one.id]
+
+
 def test_lists_are_filtered(api: Any) -> None:
     first, second = (api.payment_intents.create(params=params) for params in (PAID, PAID))
     refund = api.refunds.create(params={"payment_intent": first.id, "amount": 1})
@@ -216,7 +243,16 @@ def test_lists_are_filtered(api: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("params", [{"limit": 101}, {"limit": 0}, {"starting_after": "pi_x"}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"limit": 101},
+        {"limit": 0},
+        {"starting_after": "pi_x"},
+        {"starting_after": "pi_x", "ending_before": "pi_y"},
+        {"created": {"since": 1}},
+    ],
+)
 def test_a_page_that_cannot_be_is_refused(api: Any, params: Any) -> None:
     with pytest.raises(sdk.InvalidRequestError):
         api.payment_intents.list(params=params)
@@ -382,6 +418,33 @@ def test_reset_forgets_everything(api: Any, stripe: StripeEmulator) -> None:
 def test_it_listens_on_loopback_only() -> None:
     with pytest.raises(ValueError, match=r"127\.0\.0\.1 only"):
         StripeEmulator(host="0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:8421", 200),
+        ("localhost:8421", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:8421", 200),
+        ("evil.test", 403),
+        ("evil.test:8421", 403),
+        ("127.0.0.1.evil.test", 403),
+        ("localhost.evil.test:8421", 403),
+        ("evil.test@127.0.0.1", 403),
+        ("192.168.0.7:8421", 403),
+        ("", 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/charges", "/_emulator", "/stripe.js"])
+def test_it_answers_to_names_of_loopback_only(
+    stripe: StripeEmulator, host: str, status: int, path: str
+) -> None:
+    answer = requests.get(f"{stripe.url}{path}", headers={**SECRET, "Host": host}, timeout=5)
+    assert answer.status_code == status
+    if status == 403:
+        assert "no page of another site" in answer.json()["error"]["message"]
 
 
 def test_it_has_no_address_before_it_is_started() -> None:

@@ -57,8 +57,8 @@ class RefusingPayments(PaymentViewSet):
 class OwnWebhook(WebhookView):
     """Has its own secret, as a second endpoint at Stripe has."""
 
-    def get_secrets(self) -> tuple[str, ...]:
-        return ("whsec_own",)
+    def get_secrets(self) -> dict[str, list[str]]:
+        return {"": ["whsec_own"]}
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().dispatch(request, *args, **kwargs)

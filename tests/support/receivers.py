@@ -9,7 +9,7 @@ from django.dispatch import Signal
 
 
 @contextmanager
-def listening(signal: Signal, receiver: Callable[..., None]) -> Iterator[None]:
+def listening(signal: Signal, receiver: Callable[..., object]) -> Iterator[None]:
     """Connect a receiver to a signal for the block."""
     signal.connect(receiver, weak=False)
     try:

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from octo_stripe_gateway.exceptions import PaymentNotFoundError
-from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.services import erase_personal_data
+from octo_stripe_gateway.exceptions import OperationInProgressError, PaymentNotFoundError
+from octo_stripe_gateway.models import Payment, PaymentChange
+from octo_stripe_gateway.services import acting, erase_personal_data
 
 
 class Command(BaseCommand):
@@ -22,10 +22,25 @@ class Command(BaseCommand):
 
     def handle(self, *, payments: list[str], **options: Any) -> None:
         """Look all of them up before the first is changed."""
+        rows = Payment.ledger.get_queryset()
         try:
-            found = [Payment.objects.get_by_public_id(public_id) for public_id in payments]
+            found = [rows.get_by_public_id(public_id) for public_id in payments]
         except PaymentNotFoundError as error:
             raise CommandError(f"{error} {error.values['paymentId']}") from None
-        for payment in found:
-            erase_personal_data(payment)
-        self.stdout.write(f"{len(found)} payments erased")
+        with acting(source=PaymentChange.Source.COMMAND):
+            waiting = [str(payment.uuid) for payment in found if not _erase(payment)]
+        report = f"{len(found) - len(waiting)} payments erased"
+        if waiting:
+            raise CommandError(
+                f"{report}. Stripe has not answered a request yet for {', '.join(waiting)}:"
+                " run reconcile_payments, then this again."
+            )
+        self.stdout.write(report)
+
+
+def _erase(payment: Payment) -> bool:
+    try:
+        erase_personal_data(payment)
+    except OperationInProgressError:
+        return False
+    return True

@@ -25,8 +25,9 @@ class Command(BaseCommand):
         """Delete batch by batch, so that no statement holds many locks for long."""
         cutoff = timezone.now() - dt.timedelta(days=days)
         deleted = 0
+        events = WebhookEvent.ledger.get_queryset()
         # In the index's order, so that a batch reads no more than itself.
-        finished = WebhookEvent.objects.finished(until=cutoff).order_by("status", "received_at")
+        finished = events.finished(until=cutoff).order_by("status", "received_at")
         while batch := list(finished.values_list("pk", flat=True)[:batch_size]):
-            deleted += WebhookEvent.objects.filter(pk__in=batch).delete()[0]
+            deleted += events.filter(pk__in=batch).delete()[0]
         self.stdout.write(f"{deleted} events deleted")

@@ -41,7 +41,7 @@ class Command(BaseCommand):
         if since or until:
             start = _parse(since) if since else dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
             end = _parse(until) if until else timezone.now()
-            payments = Payment.objects.created_between(start, end)
+            payments = Payment.ledger.get_queryset().created_between(start, end)
         else:
             payments = _get_unsettled(older_than)
         with acting(source=PaymentChange.Source.COMMAND):
@@ -79,16 +79,17 @@ class Command(BaseCommand):
 
 def _get_unsettled(older_than: int | None) -> PaymentQuerySet:
     now = timezone.now()
+    payments, requests = Payment.ledger.get_queryset(), StripeRequest.ledger.get_queryset().open()
     if older_than is None:
         young = now - dt.timedelta(minutes=10)
-        asked = StripeRequest.objects.open().filter(created_at__lt=young).values("payment")
-        due = Payment.objects.due_for_check(now=now).values("pk")
+        asked = requests.filter(created_at__lt=young).values("payment")
+        due = payments.due_for_check(now=now).values("pk")
     else:
         cutoff = now - dt.timedelta(minutes=older_than)
-        asked = StripeRequest.objects.open().filter(created_at__lt=cutoff).values("payment")
-        due = Payment.objects.unsettled().filter(created_at__lt=cutoff).values("pk")
+        asked = requests.filter(created_at__lt=cutoff).values("payment")
+        due = payments.unsettled().filter(created_at__lt=cutoff).values("pk")
     # Each has an index of its own, which one condition with OR would not use.
-    return Payment.objects.filter(Q(pk__in=due.union(asked)))
+    return payments.filter(Q(pk__in=due.union(asked)))
 
 
 def _parse(text: str) -> dt.datetime:

@@ -19,7 +19,8 @@ class Fault:
     Kinds: `delay` waits `seconds`; `status` answers with that status (429, 500, 503) instead;
     `reset` resets the connection. Stripe remembers a 500 under the idempotency key once the work
     began; with `save=False` the key remembers the true answer instead. `should_retry` is what
-    `Stripe-Should-Retry` says, by which the SDK decides. A GET that is delayed or held after its work
+    `Stripe-Should-Retry` says, by which the SDK decides; `code` is the error's, such as `lock_timeout`
+    of a 429. A GET that is delayed or held after its work
     answers with what it read before, dated when it is sent.
     """
 
@@ -30,6 +31,7 @@ class Fault:
     times: int | None = 1
     status: int = 500
     seconds: float = 0.0
+    code: str | None = None
     save: bool = True
     should_retry: bool | None = None
     headers: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
+DECISIVE = ("amount", "currency", "capture_method", "payment_method", "payment_method_data")
 OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
-CANCELABLE = "requires_payment_method, requires_capture, requires_confirmation, requires_action, processing"
+CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action")
 AUTHENTICATION_FAILED = (
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
     "a new PaymentMethod to attempt to fulfill this PaymentIntent again."
@@ -123,7 +124,7 @@ class PaymentIntents:
 
     def update(self, intent: JsonObject, params: Parameters) -> JsonObject:
         """Change an intent; what is paid for and how only while nothing has been paid."""
-        decisive = [name for name in ("amount", "currency", "payment_method") if name in params]
+        decisive = [name for name in DECISIVE if name in params]
         if decisive and intent["status"] not in OPEN:
             raise unexpected_state(
                 f"This PaymentIntent's {decisive[0]} could not be updated because it has a status "
@@ -135,7 +136,11 @@ class PaymentIntents:
         currency = check_currency(str(params.get("currency") or intent["currency"]))
         amount = check_amount(int(params.get("amount") or intent["amount"]), currency=currency)
         method = self._named_method(params, account=self._store.account_of(intent))
+        if amount != intent["amount"] and intent["status"] == "requires_action":
+            # The customer was asked about another amount.
+            intent |= {"status": "requires_confirmation", "next_action": None}
         intent |= {"currency": currency, "amount": amount}
+        intent["payment_method_types"] = _types(intent)
         intent |= _plain(params)
         if "metadata" in params:
             intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
@@ -239,27 +244,41 @@ class PaymentIntents:
 
     def cancel(self, intent: JsonObject, params: Parameters) -> JsonObject:
         """Cancel an unpaid intent; an authorization is released without a refund."""
-        if intent["status"] in ("succeeded", "canceled"):
+        if intent["status"] not in CANCELABLE:
             raise unexpected_state(
                 "You cannot cancel this PaymentIntent because it has a status of "
                 f"{intent['status']}. Only a PaymentIntent with one of the following statuses may "
-                f"be canceled: {CANCELABLE}.",
+                f"be canceled: {', '.join(CANCELABLE)}.",
                 intent=copy.deepcopy(intent),
             )
+        return self._cancel(intent, reason=params.get("cancellation_reason"))
+
+    def expire(self, intent: JsonObject) -> JsonObject:
+        """Release an authorization that nobody captured in time, as Stripe does by itself."""
+        if intent["status"] != "requires_capture":
+            raise unexpected_state(
+                f"This PaymentIntent holds nothing: it has a status of {intent['status']}.",
+                intent=copy.deepcopy(intent),
+            )
+        return self._cancel(intent, reason="expired")
+
+    def _cancel(self, intent: JsonObject, *, reason: str | None) -> JsonObject:
         held = intent["amount_capturable"]
         intent |= {
             "status": "canceled",
             "amount_capturable": 0,
             "canceled_at": self._store.now(),
-            "cancellation_reason": params.get("cancellation_reason"),
+            "cancellation_reason": reason,
             "next_action": None,
-            "processing": None,
         }
-        if held:
-            self._charges.release(self._store.get(intent["latest_charge"]), amount=held)
+        charge = self._store.get(intent["latest_charge"]) if held else None
+        if charge:
+            self._charges.release(charge, amount=held)
+        if charge and reason == "expired":
+            self._emit("charge.expired", charge)
         self._emit("payment_intent.canceled", intent)
-        if held:
-            self._charges.tell_release(self._store.get(intent["latest_charge"]))
+        if charge:
+            self._charges.tell_release(charge)
         return intent
 
     def _named_method(self, params: Parameters, *, account: str | None) -> JsonObject | None:
@@ -345,6 +364,7 @@ class PaymentIntents:
         charge = self._charges.authorized(intent, method=method)
         intent["latest_charge"] = charge["id"]
         if intent["capture_method"] == "manual":
+            self._charges.hold(charge)
             intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
             self._emit("charge.succeeded", charge)
             self._emit("payment_intent.amount_capturable_updated", intent)
@@ -356,9 +376,8 @@ class PaymentIntents:
         self._charges.capture(charge, amount=amount, settled=not asynchronous)
         self._emit("charge.succeeded", charge)
         self._finish(intent, amount=amount)
-        if asynchronous:
-            self._charges.settle(charge)
-            self._emit("charge.updated", charge)
+        if asynchronous and not self._charges.books_late(charge):
+            self._charges.book_late(charge)
 
     def _finish(self, intent: JsonObject, *, amount: int) -> None:
         intent |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
@@ -435,6 +454,6 @@ def _blank_intent(params: Parameters) -> JsonObject:
 
 def _types(params: Parameters) -> list[str]:
     offered = ["card", "us_bank_account"] if params["currency"] == "usd" else ["card"]
-    allowed = params.get("allowed_payment_method_types", offered)
+    allowed = params.get("allowed_payment_method_types") or offered
     excluded = params.get("excluded_payment_method_types") or []
     return [kind for kind in offered if kind in allowed and kind not in excluded]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Literal
 
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
+from octo_stripe_gateway.testing.emulator.disputes import HARMLESS
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.params import merged_metadata
 from octo_stripe_gateway.testing.emulator.store import random_text
@@ -52,6 +54,14 @@ class Refunds:
         for refund in list(self._store.each("refund", pending_reason="insufficient_funds")):
             self._book(refund)
             self.settle(refund, status="succeeded", reason=None)
+
+    def dump(self) -> str:
+        """Return how the balance stands, as JSON."""
+        return json.dumps({"funds": self.funds})
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        self.funds = dumped["funds"]
 
     def update(self, refund: JsonObject, params: Parameters) -> JsonObject:
         """Change a refund's metadata: the only thing that can be changed."""
@@ -106,7 +116,8 @@ class Refunds:
 
     def _refundable(self, params: Parameters, *, account: str | None) -> JsonObject:
         charge = self._named_charge(params, account=account)
-        if charge["disputed"]:
+        disputes = self._store.each("dispute", charge=charge["id"])
+        if any(dispute["status"] not in HARMLESS for dispute in disputes):
             raise StripeApiError(
                 f"Charge {charge['id']} has been charged back; cannot issue a refund.",
                 code="charge_disputed",
@@ -136,7 +147,7 @@ class Refunds:
         return self._store.get(charge_id or intent["latest_charge"])
 
     def _recount(self, charge: JsonObject) -> None:
-        refunds = self._store.each_of_charge("refund", charge["id"])
+        refunds = self._store.each("refund", charge=charge["id"])
         refunded = sum(refund["amount"] for refund in refunds if refund["status"] not in GONE)
         charge |= {
             "amount_refunded": refunded,

@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import json
 import logging
+import re
 import socket
 import struct
 import threading
@@ -42,9 +43,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "[::1]"})
+FOREIGN_HOST = (
+    "The emulator answers to 127.0.0.1 and localhost only, so that no page of another site can drive it."
+)
 STRIPE_JS = Path(__file__).with_name("stripe.js")
 RATE_LIMITED = (
     "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
+)
+LOCKED = (
+    "This object cannot be accessed right now because another API request or Stripe process is currently "
+    "accessing it. If you see this error intermittently, retry the request. If you see this error frequently "
+    "and are making multiple concurrent requests to a single object, make your requests serially or at a "
+    "lower rate. For more details, see https://stripe.com/docs/rate-limits#object-lock-timeouts."
 )
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -81,6 +92,7 @@ class Application:
         events: Events,
         faults: Faults,
         control: Callable[[Request], Response],
+        save: Callable[[], None],
     ) -> None:
         self.keys = IdempotencyKeys()
         self.log: list[LoggedRequest] = []
@@ -90,11 +102,15 @@ class Application:
         self._events = events
         self._faults = faults
         self._control = control
+        self._save = save
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._route(Request(environ))(environ, start_response)
 
     def _route(self, request: Request) -> Response:
+        if not _is_for_loopback(request.environ.get("HTTP_HOST", LOOPBACK)):
+            error = StripeApiError(FOREIGN_HOST, status=403)
+            return _json(error.body(request_id="req_refused"), status=403)
         if request.path == "/stripe.js":
             return Response(STRIPE_JS.read_bytes(), mimetype="text/javascript")
         if request.path.startswith("/_emulator"):
@@ -135,45 +151,55 @@ class Application:
         caller = self._accounts.identify(_key_of(request), stripe_account=entry.stripe_account)
         entry.params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
         endpoint, target = self._api.find(entry.method, entry.path)
+        self._api.check_permission(endpoint, caller, method=entry.method)
         faults = self._take("before", entry)
         _break(faults, request_id=entry.request_id)
         key = self._idempotency_key(entry, caller=caller)
         params = copy.deepcopy(entry.params)
         if key and (saved := self.keys.claim(key, path=entry.path, params=params)):
-            return self._finish(entry, answer=saved, key=None)
+            return self._finish(entry, answer=saved, faults=self._take("after", entry))
         try:
             self._pause("before", entry, faults=faults)
             call = Call(params=endpoint.schema.check(entry.params), caller=caller, target=target)
-            answer = self._execute(entry, endpoint=endpoint, call=call)
+            answer, faults = self._execute(entry, endpoint=endpoint, call=call, key=key)
         except BaseException:
             if key:
                 self.keys.release(key)
             raise
-        return self._finish(entry, answer=answer, key=key)
+        if entry.method != "GET":
+            self._save()
+        return self._finish(entry, answer=answer, faults=faults)
 
-    def _execute(self, entry: LoggedRequest, *, endpoint: Endpoint, call: Call) -> Answer:
+    def _execute(
+        self, entry: LoggedRequest, *, endpoint: Endpoint, call: Call, key: Key | None
+    ) -> tuple[Answer, list[Fault]]:
+        # With the work in one step, so that no state is saved of one without the other.
         with self._store.lock:
-            self._events.origin = Origin(entry.request_id, entry.idempotency_key)
-            try:
-                body = self._api.run(endpoint, call)
-            except StripeApiError as error:
-                if not error.saved:
-                    raise
-                return _refusal(error, entry=entry)
-            finally:
-                self._events.origin = NOBODY
+            answer = self._run(entry, endpoint=endpoint, call=call)
+            faults = self._take("after", entry)
+            spoiled = _spoil(answer, faults=faults)
+            if key:
+                forgiving = any(fault.kind == "status" and not fault.save for fault in faults)
+                self.keys.save(key, answer if forgiving else spoiled)
+        return answer, faults
+
+    def _run(self, entry: LoggedRequest, *, endpoint: Endpoint, call: Call) -> Answer:
+        self._events.origin = Origin(entry.request_id, entry.idempotency_key)
+        try:
+            body = self._api.run(endpoint, call)
+        except StripeApiError as error:
+            if not error.saved:
+                raise
+            return _refusal(error, entry=entry)
+        finally:
+            self._events.origin = NOBODY
         return Answer(status=200, body=body, request_id=entry.request_id)
 
-    def _finish(self, entry: LoggedRequest, *, answer: Answer, key: Key | None) -> Answer:
-        faults = self._take("after", entry)
-        spoiled = next((fault for fault in faults if fault.kind == "status"), None)
-        given = _failure(spoiled, request_id=entry.request_id) if spoiled else answer
-        if key:
-            self.keys.save(key, answer if spoiled and not spoiled.save else given)
+    def _finish(self, entry: LoggedRequest, *, answer: Answer, faults: list[Fault]) -> Answer:
         self._pause("after", entry, faults=faults)
         if any(fault.kind == "reset" for fault in faults):
             raise ResetFaultError
-        return given
+        return _spoil(answer, faults=faults)
 
     def _pause(self, when: When, entry: LoggedRequest, *, faults: list[Fault]) -> None:
         self._faults.wait(method=entry.method, path=entry.path, when=when)
@@ -186,6 +212,11 @@ class Application:
         if entry.method != "POST" or not entry.idempotency_key:
             return None
         return caller.account, entry.idempotency_key
+
+
+def _is_for_loopback(host: str) -> bool:
+    name = re.sub(r":\d+\Z", "", host)
+    return name.lower() in LOOPBACK_NAMES
 
 
 def _key_of(request: Request) -> str:
@@ -222,11 +253,17 @@ class FaultError(Exception):
 
 def _failure(fault: Fault, *, request_id: str) -> Answer:
     if fault.status == 429:
-        error = StripeApiError(RATE_LIMITED, status=429, code="rate_limit")
+        message = LOCKED if fault.code == "lock_timeout" else RATE_LIMITED
+        error = StripeApiError(message, status=429, code=fault.code or "rate_limit")
     else:
-        error = StripeApiError(UNKNOWN_ERROR, status=fault.status, kind="api_error")
+        error = StripeApiError(UNKNOWN_ERROR, status=fault.status, kind="api_error", code=fault.code)
     body = error.body(request_id=request_id)
     return Answer(status=fault.status, body=body, request_id=request_id, headers=fault.answered_headers)
+
+
+def _spoil(answer: Answer, *, faults: list[Fault]) -> Answer:
+    spoiling = next((fault for fault in faults if fault.kind == "status"), None)
+    return _failure(spoiling, request_id=answer.request_id) if spoiling else answer
 
 
 def _refusal(error: StripeApiError, *, entry: LoggedRequest) -> Answer:
@@ -246,8 +283,12 @@ def _response(answer: Answer, *, entry: LoggedRequest) -> Response:
         headers |= {"Idempotent-Replayed": "true", "Original-Request": answer.request_id}
         if answer.status >= 500:
             headers["Stripe-Should-Retry"] = "false"
-    body = json.dumps(answer.body, indent=2)
-    return Response(body, status=answer.status, mimetype="application/json", headers=headers)
+    return _json(answer.body, status=answer.status, headers=headers)
+
+
+def _json(body: Any, *, status: int, headers: dict[str, str] | None = None) -> Response:
+    text = json.dumps(body, indent=2)
+    return Response(text, status=status, mimetype="application/json", headers=headers)
 
 
 class _Handler(WSGIRequestHandler):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import secrets
 import string
 import threading
 from typing import TYPE_CHECKING, Any
 
-from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
+from octo_stripe_gateway.testing.emulator.cards import card_for_number
+from octo_stripe_gateway.testing.emulator.errors import no_such
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,9 +27,12 @@ PREFIXES = {
     "balance_transaction": "txn_3",
     "dispute": "dp_1",
     "event": "evt_3",
+    "webhook_endpoint": "we_1",
+    "radar.early_fraud_warning": "issfr_1",
 }
 WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
-DEFAULT_LIMIT, MAXIMUM_LIMIT, MAXIMUM_DEPTH = 10, 100, 4
+# Fields by whose value objects are looked for often.
+RELATIONS = ("charge", "payment_intent")
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -52,7 +57,10 @@ class Store:
         self.released: dict[str, list[JsonObject]] = {}
         self._objects: dict[str, dict[str, JsonObject]] = {kind: {} for kind in PREFIXES}
         self._accounts: dict[str, str | None] = {}
-        self._by_charge: dict[str, list[JsonObject]] = {}
+        self._ordered: dict[str, list[JsonObject]] = {kind: [] for kind in PREFIXES}
+        self._positions: dict[str, int] = {}
+        self._texts: dict[str, str] = {}
+        self._related: dict[tuple[str, str, str], list[JsonObject]] = {}
 
     def now(self) -> int:
         return int(self.clock())
@@ -63,18 +71,53 @@ class Store:
         head: JsonObject = {"id": object_id, "object": kind, "created": self.now()}
         if kind not in WITHOUT_MODE:
             head["livemode"] = False
-        made = self._objects[kind][object_id] = head | fields
+        return self._add(head | fields, account=account)
+
+    def _add(self, item: JsonObject, *, account: str | None) -> JsonObject:
+        kind, object_id = item["object"], item["id"]
+        self._objects[kind][object_id] = item
         self._accounts[object_id] = account
-        if "charge" in made:
-            self._by_charge.setdefault(str(made["charge"]), []).append(made)
-        return made
+        self._positions[object_id] = len(self._positions)
+        self._ordered[kind].append(item)
+        for field in RELATIONS:
+            if field in item:
+                self._related.setdefault((kind, field, str(item[field])), []).append(item)
+        return item
+
+    def dump(self) -> str:
+        """Return all objects in the order of their making, as JSON."""
+        items = sorted((item for items in self._ordered.values() for item in items), key=self.position)
+        objects = [f"[{json.dumps(self.account_of(item))}, {self._text(item)}]" for item in items]
+        cards = {method: card.number for method, card in self.cards.items()}
+        return (
+            f'{{"objects": [{", ".join(objects)}], "cards": {json.dumps(cards)}, '
+            f'"released": {json.dumps(self.released)}}}'
+        )
+
+    def _text(self, item: JsonObject) -> str:
+        # Most of the text is events, which never change.
+        if item["object"] != "event":
+            return json.dumps(item)
+        if item["id"] not in self._texts:
+            self._texts[item["id"]] = json.dumps(item)
+        return self._texts[item["id"]]
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        for account, item in dumped["objects"]:
+            self._add(item, account=account)
+        self.cards |= {method: card_for_number(number) for method, number in dumped["cards"].items()}
+        self.released |= dumped["released"]
 
     def clear(self) -> None:
         """Forget every object."""
-        for objects in self._objects.values():
-            objects.clear()
+        for kind in PREFIXES:
+            self._objects[kind].clear()
+            self._ordered[kind].clear()
         self._accounts.clear()
-        self._by_charge.clear()
+        self._positions.clear()
+        self._texts.clear()
+        self._related.clear()
         self.cards.clear()
         self.released.clear()
 
@@ -84,6 +127,15 @@ class Store:
             if object_id in objects:
                 return objects[object_id]
         raise KeyError(object_id)
+
+    def look_up(self, kind: str, object_id: str) -> JsonObject | None:
+        """Return the stored object itself, None when there is none of that kind."""
+        return self._objects[kind].get(object_id)
+
+    def delete(self, item: JsonObject) -> None:
+        """Forget an object that nothing refers to."""
+        del self._objects[item["object"]][item["id"]]
+        self._ordered[item["object"]].remove(item)
 
     def find(
         self, kind: str, object_id: str, *, account: str | None, param: str, status: int = 400
@@ -102,114 +154,23 @@ class Store:
     def account_of(self, item: JsonObject) -> str | None:
         return self._accounts[str(item["id"])]
 
+    def ordered(self, kind: str, **matching: Any) -> list[JsonObject]:
+        """Return the objects of that kind in the order of their making, those alone that may match."""
+        for field in RELATIONS:
+            if field in matching:
+                return self._related.get((kind, field, str(matching[field])), [])
+        return self._ordered[kind]
+
+    def position(self, item: JsonObject) -> int:
+        """Return the object's place in the order of making."""
+        return self._positions[item["id"]]
+
     def each(self, kind: str, **matching: Any) -> Iterator[JsonObject]:
         """Yield the objects of that kind with those field values, the newest first."""
-        for item in reversed(list(self._objects[kind].values())):
+        for item in reversed(self.ordered(kind, **matching)):
             if all(item.get(field) == value for field, value in matching.items()):
                 yield item
-
-    def each_of_charge(self, kind: str, charge_id: str) -> Iterator[JsonObject]:
-        """Yield the charge's refunds or disputes, the newest first."""
-        made = reversed(self._by_charge.get(charge_id, []))
-        return (item for item in made if item["object"] == kind)
 
     def copies(self, kind: str) -> dict[str, JsonObject]:
         with self.lock:
             return copy.deepcopy(self._objects[kind])
-
-    def page(
-        self,
-        kind: str,
-        *,
-        account: str | None,
-        params: JsonObject,
-        url: str,
-        filters: tuple[str, ...],
-    ) -> JsonObject:
-        """Return one page of Stripe's list, the newest first."""
-        matching = {name: params[name] for name in filters if name in params}
-        found = [
-            item
-            for item in self.each(kind, **matching)
-            if self.account_of(item) == account
-            and _created_within(item, params.get("created"))
-            and item.get("type") in params.get("types", [item.get("type")])
-        ]
-        limit = int(params.get("limit", DEFAULT_LIMIT))
-        if limit > MAXIMUM_LIMIT:
-            raise StripeApiError(
-                f"This value must be less than or equal to {MAXIMUM_LIMIT} (it currently is '{limit}').",
-                code="parameter_invalid_integer",
-                param="limit",
-            )
-        rest = self._after_cursor(kind, found, account=account, params=params, limit=limit)
-        data = rest[:limit]
-        return {"object": "list", "data": data, "has_more": len(rest) > limit, "url": url}
-
-    def _after_cursor(
-        self,
-        kind: str,
-        found: list[JsonObject],
-        *,
-        account: str | None,
-        params: JsonObject,
-        limit: int,
-    ) -> list[JsonObject]:
-        ids = [item["id"] for item in found]
-        for cursor in ("starting_after", "ending_before"):
-            if cursor in params:
-                self.find(kind, params[cursor], account=account, param=cursor)
-        if params.get("starting_after") in ids:
-            return found[ids.index(params["starting_after"]) + 1 :]
-        if params.get("ending_before") in ids:
-            before = found[: ids.index(params["ending_before"])]
-            return before[-limit:] + before[:-limit]
-        return found
-
-    def rendered(self, item: JsonObject, *, expand: list[str]) -> JsonObject:
-        """Return a copy of an object as it is now, with the named ids replaced by objects."""
-        answer = copy.deepcopy(item)
-        for path in expand:
-            names = path.split(".")
-            if len(names) > MAXIMUM_DEPTH:
-                raise _cannot_expand(path)
-            self._expand(answer, names=names, path=path)
-        return answer
-
-    def _expand(self, node: JsonObject, *, names: list[str], path: str) -> None:
-        name, *rest = names
-        if name == "refunds" and node.get("object") == "charge":
-            node.setdefault(name, self._refunds_of(node))
-        elif name not in node:
-            raise _cannot_expand(path)
-        if isinstance(node[name], str):
-            node[name] = self._expanded(node[name], path=path)
-        children = node[name] if isinstance(node[name], list) else [node[name]]
-        for child in children:
-            if rest and isinstance(child, dict):
-                self._expand(child, names=rest, path=path)
-
-    def _expanded(self, object_id: str, *, path: str) -> JsonObject:
-        try:
-            return copy.deepcopy(self.get(object_id))
-        except KeyError:
-            raise _cannot_expand(path) from None
-
-    def _refunds_of(self, charge: JsonObject) -> JsonObject:
-        refunds = [copy.deepcopy(refund) for refund in self.each_of_charge("refund", charge["id"])]
-        url = f"/v1/charges/{charge['id']}/refunds"
-        return {"object": "list", "data": refunds[:10], "has_more": len(refunds) > 10, "url": url}
-
-
-def _created_within(item: JsonObject, bounds: Any) -> bool:
-    created = item["created"]
-    if not isinstance(bounds, dict):
-        return bounds is None or int(bounds) == created
-    return all(
-        {"gt": created > at, "gte": created >= at, "lt": created < at, "lte": created <= at}[bound]
-        for bound, at in bounds.items()
-    )
-
-
-def _cannot_expand(path: str) -> StripeApiError:
-    return StripeApiError(f"This property cannot be expanded ({path}).", param="expand")

@@ -65,7 +65,7 @@ class Command(BaseCommand):
         if mode != "live":
             lines += ["Test cards  (any future expiry date, any CVC)"]
             lines += [f"            {number}  {what}" for number, what in TEST_CARDS]
-        lines += [f"API key     {key}" for key in gateway_settings.api_gateway_keys[:1]]
+        lines += [f"API key     {key}" for key in gateway_settings.api_gateway_keys.get("", ())[:1]]
         self.stdout.write("\n".join([*lines, "Stop it with Ctrl-C.", ""]))
         self.stdout.flush()
 

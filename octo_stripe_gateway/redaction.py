@@ -1,0 +1,92 @@
+"""Keeps secrets out of rows, logs and error reports.
+
+Error reporters send the repr of every local variable. So a secret is a `Secret` from where it comes in, is
+turned into nothing else that a variable holds, and an object that has one leaves it out of its own repr.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from types import ModuleType
+from typing import Any
+
+CLIENT_SECRET = re.compile(r"_secret_\w+")
+WHOLE_CLIENT_SECRET = re.compile(r"(?:pi|seti)_\w+_secret_\w+")
+SHOWN = "<secret>"
+
+
+class Secret(str):
+    """A text whose repr tells nothing; all else of it is the text's. What is made of it is plain again."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return SHOWN
+
+
+class SecretBytes(bytes):
+    """Bytes whose repr tells nothing."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return SHOWN
+
+
+class RedactClientSecrets(logging.Filter):
+    """Removes client secrets from what the SDK logs; at DEBUG it logs whole answers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record's message; none is dropped."""
+        record.msg, record.args = redact_text(record.getMessage()), None
+        return True
+
+
+def redact_prints(module: ModuleType) -> None:
+    """Remove client secrets from what a module prints, which no logging filter sees."""
+
+    def print_redacted(*values: Any, **options: Any) -> None:
+        print(*(redact_text(str(value)) for value in values), **options)  # noqa: T201 - in its place
+
+    vars(module)["print"] = print_redacted
+
+
+def redact_text(text: str) -> str:
+    """Replace the secret part of every client secret in a text."""
+    return CLIENT_SECRET.sub("_secret_[redacted]", text)
+
+
+def redact(value: Any) -> Any:
+    """Copy a JSON value without the client secrets in it, nor what no database takes."""
+    if isinstance(value, dict):
+        return {clean_text(key): redact(each) for key, each in value.items() if key != "client_secret"}
+    if isinstance(value, list):
+        return [redact(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return clean_text(value) if isinstance(value, str) else value
+
+
+def clean_text(text: str) -> str:
+    """Return a text without client secrets and what no database takes."""
+    if text.isascii() and "_secret_" not in text and "\0" not in text:
+        return text
+    # PostgreSQL has no NUL, and half of a surrogate pair is no character.
+    return redact_text(text).replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def hide_client_secrets(value: Any) -> None:
+    """Make a Secret of every client secret in an answer of Stripe's, in place."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        hide_client_secrets(child)
+    if isinstance(value, dict) and isinstance(value.get("client_secret"), str):
+        value["client_secret"] = Secret(value["client_secret"])
+
+
+def show_in_line(text: str) -> str:
+    """Return a text for a line of the log: what isn't printable is escaped, a long one cut."""
+    shown = text if text.isprintable() else ascii(text)[1:-1]
+    return shown if len(shown) <= 255 else f"{shown[:255]}…"

@@ -1,0 +1,198 @@
+"""What the value of a setting may be. Each function gives it in one form, or raises ConfigurationError.
+
+Nothing is turned into text: of `b"key"`, `7` or `None` that would make a key that somebody can send. Secrets
+come here hidden, so that no message and no variable of an error report has one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.utils.module_loading import import_string
+
+from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.redaction import Secret
+
+CURRENCY = re.compile(r"[A-Za-z]{3}")
+RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
+URL = re.compile(r"https?://[^\s/]+\S*")
+
+
+def hide(value: Any) -> Any:
+    """Copy a setting with every text in it a Secret, stripped, and all that should be text its mere type."""
+    if isinstance(value, dict):
+        return {key: hide(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(hide(each) for each in value)
+    if isinstance(value, str):
+        return Secret(value.strip())
+    return None if value is None else type(value)
+
+
+def read_text(name: str, value: Any) -> str:
+    """Return a text without blanks around it."""
+    if not isinstance(value, str):
+        raise _get_error(name, value, wanted="text")
+    return value if isinstance(value, Secret) else value.strip()
+
+
+def read_publishable_key(name: str, value: Any) -> str:
+    """Return a key that browsers may have; raises for one of those that must not leave the server."""
+    if read_text(name, value).startswith(("sk_", "rk_", "whsec_")):
+        raise ConfigurationError(f"{name} must be a publishable key, and is a secret one.")
+    return str(read_text(name, value))
+
+
+def read_texts(name: str, value: Any) -> tuple[str, ...]:
+    """Return the texts that aren't blank, of one or a list."""
+    if isinstance(value, (list, tuple)):
+        texts = [read_text(f"{name}[{place}]", each) for place, each in enumerate(value)]
+    else:
+        texts = [read_text(name, value)]
+    return tuple(text for text in texts if text)
+
+
+def read_named_texts(name: str, value: Any) -> dict[str, tuple[str, ...]]:
+    """Return the texts of each name; those without a name have the empty one. No text has two names."""
+    if not isinstance(value, dict):
+        return {"": read_texts(name, value)}
+    named = {read_name(name, key): read_texts(f"{name}[{key!r}]", each) for key, each in value.items()}
+    check_unshared(name, named)
+    return named
+
+
+def read_name(name: str, value: Any) -> str:
+    """Return a name in a mapping: text that fits into a column and into a line of the log."""
+    if not isinstance(value, str) or len(value) > 100 or not value.isprintable() or value != value.strip():
+        raise ConfigurationError(f"{name} has a name that isn't text of up to 100 printable characters.")
+    return value
+
+
+def read_mapping(name: str, value: Any) -> Mapping[str, Any]:
+    """Return a dict whose keys are text."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise _get_error(name, value, wanted="a dict with text as its keys")
+    return value
+
+
+def read_flag(name: str, value: Any) -> bool:
+    """Return a boolean; no text is one, not even "False"."""
+    if not isinstance(value, bool):
+        raise _get_error(name, value, wanted="True or False")
+    return value
+
+
+def read_count(name: str, value: Any) -> int:
+    """Return an integer from 0."""
+    if type(value) is not int or value < 0:
+        raise _get_error(name, value, wanted="an integer from 0")
+    return value
+
+
+def read_positive(name: str, value: Any) -> int:
+    """Return an integer from 1."""
+    if type(value) is not int or value < 1:
+        raise _get_error(name, value, wanted="a positive integer")
+    return value
+
+
+def read_timeout(name: str, value: Any) -> tuple[float, float]:
+    """Return two numbers of seconds."""
+    seconds = value if isinstance(value, (list, tuple)) else ()
+    if len(seconds) != 2 or not all(type(each) in {int, float} and each > 0 for each in seconds):
+        raise _get_error(name, value, wanted="two positive numbers of seconds")
+    return float(seconds[0]), float(seconds[1])
+
+
+def read_url(name: str, value: Any) -> str:
+    """Return an address without the slash at its end."""
+    if not URL.fullmatch(read_text(name, value)):
+        raise _get_error(name, value, wanted="an address that begins with http:// or https://")
+    return read_text(name, value).rstrip("/")
+
+
+def read_currency(name: str, value: Any) -> str:
+    """Return a currency's code in lower case."""
+    if not CURRENCY.fullmatch(read_text(name, value)):
+        raise _get_error(name, value, wanted="a currency's three letters")
+    return read_text(name, value).lower()
+
+
+def read_choice(*choices: str) -> Callable[[str, Any], str]:
+    """Return what reads one of these texts."""
+
+    def read(name: str, value: Any) -> str:
+        if read_text(name, value) not in choices:
+            raise _get_error(name, value, wanted=" or ".join(map(repr, choices)))
+        return read_text(name, value)
+
+    return read
+
+
+def read_labels(name: str, value: Any) -> dict[str, str]:
+    """Return the labels of models by their public name."""
+    return {key: read_text(f"{name}[{key!r}]", label) for key, label in read_mapping(name, value).items()}
+
+
+def read_rates(*actions: str) -> Callable[[str, Any], dict[str, str | None]]:
+    """Return what reads the rates of these actions."""
+
+    def read(name: str, value: Any) -> dict[str, str | None]:
+        rates = read_mapping(name, value)
+        for action, rate in rates.items():
+            if action not in actions:
+                raise ConfigurationError(f"{name} names {action!r}, which is none of {', '.join(actions)}.")
+            if rate is not None and not RATE.fullmatch(read_text(f"{name}[{action!r}]", rate)):
+                raise _get_error(f"{name}[{action!r}]", rate, wanted="like '120/minute'")
+        return dict(rates)
+
+    return read
+
+
+def read_callable(name: str, value: Any) -> Callable[..., Any]:
+    """Return a function that is given, or named by its dotted path."""
+    function = import_named(name, value)
+    if not callable(function):
+        raise _get_error(name, value, wanted="a function, or a function's dotted path")
+    return function  # type: ignore[no-any-return] # whatever was imported
+
+
+def read_classes(name: str, value: Any) -> tuple[type[Any], ...]:
+    """Return classes that authenticate, given or named by their dotted paths."""
+    if not isinstance(value, (list, tuple)):
+        raise _get_error(name, value, wanted="a list")
+    classes = tuple(import_named(f"{name}[{place}]", each) for place, each in enumerate(value))
+    for place, each in enumerate(classes):
+        if not isinstance(each, type) or not callable(getattr(each, "authenticate", None)):
+            raise _get_error(f"{name}[{place}]", value[place], wanted="an authentication class")
+    return classes
+
+
+def import_named(name: str, value: Any) -> Any:
+    """Return what a dotted path names, and anything but text as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return import_string(value)
+    except Exception as error:
+        raise ConfigurationError(f"{name} can't be imported: {error}") from error
+
+
+def check_unshared(name: str, texts: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise ConfigurationError where two names have the same text: it would not tell them apart."""
+    owners: dict[str, str] = {}
+    for owner, own in texts.items():
+        for text in own:
+            if owners.setdefault(text, owner) != owner:
+                shared = f"{owners[text]!r} and {owner!r}"
+                raise ConfigurationError(f"{name} gives {shared} the same secret.")
+
+
+def _get_error(name: str, value: Any, *, wanted: str) -> ConfigurationError:
+    if isinstance(value, (dict, list, tuple)):
+        shown = f"a {type(value).__name__}"
+    else:
+        shown = value.__name__ if isinstance(value, type) else repr(value)
+    return ConfigurationError(f"{name} must be {wanted}, and is {shown}.")

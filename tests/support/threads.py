@@ -1,0 +1,55 @@
+"""Work at once, each in a thread with connections of its own, and what is known of the others meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+from django.db import connection, connections
+
+R = TypeVar("R")
+PATIENCE = 20
+
+needs_row_locks = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite has no row locks and one writer at a time"
+)
+
+
+def run_together(works: Sequence[Callable[[], R]]) -> list[R]:
+    """Do all of it at one moment, and return what each returned."""
+    barrier = threading.Barrier(len(works))
+
+    def wait_and_run(work: Callable[[], R]) -> R:
+        connection.ensure_connection()
+        barrier.wait(PATIENCE)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        runs = [pool.submit(run_and_disconnect, lambda work=work: wait_and_run(work)) for work in works]
+        return [run.result() for run in runs]
+
+
+def run_and_disconnect(work: Callable[[], R]) -> R:
+    """Run something in a thread that ends, or is used again, without its connections."""
+    try:
+        return work()
+    finally:
+        connections.close_all()
+
+
+def wait_for_locks(number: int) -> None:
+    """Wait until so many sessions of this database wait for a lock."""
+    for _ in range(PATIENCE * 100):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0] >= number:
+                return
+        time.sleep(0.01)
+    raise TimeoutError(f"No {number} sessions came to wait for a lock.")

@@ -1,0 +1,332 @@
+"""Who may do what: DESIGN's table, call by call, and what a host changes of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import include, path
+from rest_framework.authentication import BaseAuthentication
+
+from octo_stripe_gateway import services
+from octo_stripe_gateway.authentication import ApiClient, get_owner
+from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
+from octo_stripe_gateway.models import Payment, PaymentQuerySet
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.urls import get_urls
+from octo_stripe_gateway.views import PaymentViewSet
+from tests.shop.models import Ticket
+from tests.support.api import GatewayApi
+from tests.support.callers import KEYS, CallerApi, authenticate, make_user
+
+pytestmark = pytest.mark.django_db
+
+Configure = Callable[..., None]
+
+# Whose payment is the caller's own.
+OWNERS = {
+    "nobody": "",
+    "key:wrong-key": "",
+    "key:gateway-key": "",
+    "key:viator-key": "key:viator",
+    "key:klook-key": "key:klook",
+    "key:klook-key-old": "key:klook",
+    "name:guest": "name:guest",
+}
+TABLE = """
+                    create  retrieve  complete  cancel    refund    capture
+nobody              401     401/401   401/401   401/401   401/401   401/401
+key:wrong-key       403     403/403   403/403   403/403   403/403   403/403
+key:gateway-key     201     200/200   200/200   200/200   200/200   200/200
+key:viator-key      201     200/404   200/404   200/404   200/404   200/404
+key:klook-key       201     200/404   200/404   200/404   200/404   200/404
+key:klook-key-old   201     200/404   200/404   200/404   200/404   200/404
+name:guest          201     200/404   200/404   200/404   403/403   403/403
+user:ann            201     200/404   200/404   200/404   403/403   403/403
+user:bob            201     200/404   200/404   200/404   403/403   403/403
+user:staff          201     200/404   200/404   200/404   403/403   403/403
+user:views          201     200/200   200/403   200/403   403/403   403/403
+user:refunds        201     200/404   200/404   200/404   200/404   403/403
+user:captures       201     200/404   200/404   200/404   403/403   200/404
+user:views-refunds  201     200/200   200/403   200/403   200/200   403/403
+user:views-cancels  201     200/200   200/403   200/200   403/403   403/403
+user:views-syncs    201     200/200   200/200   200/403   403/403   403/403
+user:superuser      201     200/200   200/200   200/200   200/200   200/200
+"""
+USERS: dict[str, tuple[list[str], dict[str, bool]]] = {
+    "ann": ([], {}),
+    "bob": ([], {}),
+    "staff": ([], {"is_staff": True}),
+    "views": (["view_payment"], {"is_staff": True}),
+    "refunds": (["refund_payment"], {}),
+    "captures": (["capture_payment"], {}),
+    "views-refunds": (["view_payment", "refund_payment"], {"is_staff": True}),
+    "views-cancels": (["view_payment", "cancel_payment"], {"is_staff": True}),
+    "views-syncs": (["view_payment", "sync_payment"], {"is_staff": True}),
+    "superuser": ([], {"is_superuser": True}),
+}
+
+
+def read_table() -> list[tuple[str, str, str, int]]:
+    """Return each cell as caller, action, whose payment, and status."""
+    head, *rows = (line.split() for line in TABLE.strip().splitlines())
+    return [
+        (caller, action, whose, int(status))
+        for caller, *cells in rows
+        for action, cell in zip(head, cells, strict=True)
+        for whose, status in zip(("own", "other's"), cell.split("/"), strict=False)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _callers(configure: Configure) -> None:
+    configure(AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS)
+
+
+@pytest.fixture
+def ann() -> CallerApi:
+    make_user("ann")
+    return CallerApi("user:ann")
+
+
+@pytest.fixture
+def bob() -> CallerApi:
+    make_user("bob")
+    return CallerApi("user:bob")
+
+
+def make_payment(stripe: StripeEmulator, owner: str, *, action: str = "retrieve") -> Payment:
+    """Make a payment with which the action is possible."""
+    method = "manual" if action == "capture" else "automatic"
+    payment = services.create_payment(
+        2000, currency="usd", capture_method=method, caller=services.Caller(owner)
+    ).payment
+    if action in {"refund", "capture"}:
+        stripe.confirm(str(payment.stripe_payment_intent_id), payment_method="pm_card_visa")
+        payment = services.complete_payment(payment)
+    return payment
+
+
+def get_owner_of(caller: str) -> str:
+    if not caller.startswith("user:"):
+        return OWNERS[caller]
+    name = caller.removeprefix("user:")
+    permissions, fields = USERS[name]
+    return f"auth.user:{make_user(name, *permissions, **fields).pk}"
+
+
+@pytest.mark.parametrize(("caller", "action", "whose", "status"), read_table())
+def test_a_caller_may_do_what_the_table_says(
+    caller: str, action: str, whose: str, status: int, stripe: StripeEmulator
+) -> None:
+    owner = get_owner_of(caller)
+    api = CallerApi(caller)
+    if action == "create":
+        answer = api.create()
+        assert Payment.objects.filter(owner=owner).count() == (status == 201)
+    else:
+        payment = make_payment(stripe, owner if whose == "own" else "key:somebody", action=action)
+        answer = getattr(api, action)(payment.pk)
+    assert answer.status_code == status, answer.content
+
+
+@pytest.mark.parametrize("by", ["pk", "uuid"])
+def test_anothers_payment_is_answered_as_one_that_is_not_there(
+    by: str, ann: CallerApi, stripe: StripeEmulator
+) -> None:
+    payment = make_payment(stripe, "key:viator")
+    hidden, missing = ann.retrieve(getattr(payment, by)), ann.retrieve(uuid.uuid4())
+    assert hidden.status_code == missing.status_code == 404
+    assert hidden.json()["error"] == missing.json()["error"] == "INVALID_PAYMENT_ID"
+    assert hidden.json()["errorMessage"] == missing.json()["errorMessage"]
+
+
+@pytest.mark.parametrize("caller", ["user:ann", "name:guest"])
+def test_a_customer_gives_up_no_money_that_is_held(caller: str, stripe: StripeEmulator) -> None:
+    payment = make_payment(stripe, get_owner_of(caller), action="capture")
+    assert CallerApi(caller).cancel(payment.pk).status_code == 403
+    payment.refresh_from_db()
+    assert payment.status == "authorized"
+
+
+def test_a_customer_with_the_permission_gives_up_held_money(stripe: StripeEmulator) -> None:
+    user = make_user("eve", "cancel_payment")
+    payment = make_payment(stripe, f"auth.user:{user.pk}", action="capture")
+    assert CallerApi("user:eve").cancel(payment.pk).json()["status"] == "CANCELLED"
+
+
+class TestRepeats:
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("key:viator-key", "key:klook-key"),
+            ("key:viator-key", "key:gateway-key"),
+            ("key:viator-key", "name:viator"),
+            ("user:ann", "user:bob"),
+            ("user:ann", "name:ann"),
+            ("name:ann", "name:bob"),
+        ],
+    )
+    def test_two_callers_never_meet_under_one_key(
+        self, one: str, other: str, ann: CallerApi, bob: CallerApi, stripe: StripeEmulator
+    ) -> None:
+        first, second = (
+            CallerApi(each).create(**{"Idempotency-Key": "order 1"}).json() for each in (one, other)
+        )
+        assert first["id"] != second["id"]
+        assert first["stripeClientSecret"] != second["stripeClientSecret"]
+        assert len(stripe.payment_intents) == 2
+
+    def test_both_keys_of_one_caller_meet(self, stripe: StripeEmulator) -> None:
+        answers = [
+            CallerApi(f"key:{key}").create(**{"Idempotency-Key": "order 1"}).json()
+            for key in ("klook-key", "klook-key-old")
+        ]
+        assert answers[0]["id"] == answers[1]["id"]
+
+    def test_anothers_uuid_gives_neither_payment_nor_secret(
+        self, ann: CallerApi, bob: CallerApi, stripe: StripeEmulator
+    ) -> None:
+        body = {"amount": 2000, "currency": "usd", "uuid": str(uuid.uuid4())}
+        ann.create(body)
+        answer = bob.create(body)
+        assert (answer.status_code, answer.json()["error"]) == (422, "UNPROCESSABLE_ENTITY")
+        assert b"_secret_" not in answer.content
+
+    @pytest.mark.parametrize("by", ["uuid", "key"])
+    def test_a_repeat_gives_nothing_that_the_host_hides(
+        self, by: str, stripe: StripeEmulator, settings: Any, configure: Configure
+    ) -> None:
+        """Two tenants of a host that calls them all by the integrator's own name."""
+        configure(AUTHENTICATE=lambda _request: True)
+        settings.ROOT_URLCONF = __name__
+        body: dict[str, Any] = {"amount": 2000, "currency": "usd"}
+        body |= {"uuid": str(uuid.uuid4())} if by == "uuid" else {}
+        headers = {"Idempotency-Key": "k"} if by == "key" else {}
+        tenants = [GatewayApi(CallerApi("").client, prefix="/tenants", key="") for _ in range(2)]
+        first = tenants[0].create(body, **headers, **{"X-Tenant": "1"})
+        again = tenants[0].create(body, **headers, **{"X-Tenant": "1"})
+        hidden = tenants[1].create(body, **headers, **{"X-Tenant": "2"})
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert first.json()["id"] == again.json()["id"]
+        assert (hidden.status_code, hidden.json()["error"]) == (422, "UNPROCESSABLE_ENTITY")
+        assert b"_secret_" not in hidden.content
+
+
+class TenantPayments(PaymentViewSet):
+    """Shows a tenant its own payments, whoever is logged in."""
+
+    made: dict[str, str] = {}
+
+    def get_queryset(self) -> PaymentQuerySet:
+        tenant = self.request.headers["X-Tenant"]
+        return (
+            super()
+            .get_queryset()
+            .filter(uuid__in=[own for own, whose in self.made.items() if whose == tenant])
+        )
+
+    def check_repeat(self, payment: Payment) -> None:
+        self.made.setdefault(str(payment.uuid), self.request.headers["X-Tenant"])
+        super().check_repeat(payment)
+
+
+class SharedPayments(PaymentViewSet):
+    """Has all users of one domain share their payments."""
+
+    def get_owner(self) -> str:
+        user = cast("User", self.request.user)
+        return f"domain:{user.email.partition('@')[2]}"
+
+
+urlpatterns = [
+    path("tenants/", include((get_urls(viewset=TenantPayments), "tenants"))),
+    path("shared/", include((get_urls(viewset=SharedPayments), "shared"))),
+]
+
+
+def test_a_host_says_whose_a_callers_payments_are(settings: Any, stripe: StripeEmulator) -> None:
+    settings.ROOT_URLCONF = __name__
+    apis = {}
+    for name, email in (("ann", "a@shop.example"), ("bob", "b@shop.example"), ("eve", "e@else.example")):
+        make_user(name, email=email)
+        apis[name] = CallerApi(f"user:{name}")
+        apis[name].prefix = "/shared"
+    payment = apis["ann"].create().json()
+    assert Payment.objects.get().owner == "domain:shop.example"
+    assert {name: api.retrieve(payment).status_code for name, api in apis.items()} == {
+        "ann": 200,
+        "bob": 200,
+        "eve": 404,
+    }
+    assert apis["bob"].refund(payment).status_code == 403
+
+
+class Seller:
+    """Somebody that is no row of the database."""
+
+    is_authenticated = True
+
+    def __init__(self, pk: Any) -> None:
+        self.pk = pk
+
+
+@pytest.mark.parametrize(
+    ("caller", "owner"),
+    [
+        (ApiClient(), ""),
+        (ApiClient("key:viator"), "key:viator"),
+        (User(pk=42), "auth.user:42"),
+        (Ticket(pk="a:b"), "shop.ticket:a:b"),
+        (Seller(7), "tests.test_permissions.seller:7"),
+        (Seller(0), "tests.test_permissions.seller:0"),
+    ],
+)
+def test_an_owner_names_the_kind_of_caller_as_well(caller: Any, owner: str) -> None:
+    assert get_owner(caller) == owner
+
+
+@pytest.mark.parametrize("pk", ["x" * 300, "a\0b", "a\nb"])
+def test_a_caller_whose_name_fits_nowhere_is_refused(
+    pk: str, stripe: StripeEmulator, configure: Configure
+) -> None:
+    for returned in (Seller(pk), pk, Ticket(pk=pk)):
+        configure(AUTHENTICATE=lambda _request, caller=returned: caller)
+        answer = CallerApi("").create()
+        assert (answer.status_code, answer.json()["error"]) == (400, "BAD_REQUEST")
+    with pytest.raises(BadRequestError):
+        get_owner(Seller(pk))
+    assert stripe.requests == []
+
+
+@pytest.mark.parametrize("pk", [None, ""])
+def test_a_caller_without_a_name_is_a_fault_of_the_hosts(
+    pk: Any, stripe: StripeEmulator, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(AUTHENTICATE=lambda _request: Seller(pk))
+    assert CallerApi("").create().status_code == 500
+    assert "A caller must be True, a name or have a pk" in caplog.text
+    with pytest.raises(ConfigurationError):
+        get_owner(Seller(pk))
+    assert not Payment.objects.exists()
+
+
+class Nobody(BaseAuthentication):
+    """Lets everybody in, as nobody."""
+
+    def authenticate(self, request: Any) -> None:
+        return None
+
+
+def test_an_unnamed_visitor_owns_nothing_where_a_host_lets_all_in(
+    settings: Any, configure: Configure, monkeypatch: pytest.MonkeyPatch, stripe: StripeEmulator
+) -> None:
+    configure(AUTHENTICATE=None, AUTHENTICATION_CLASSES=[Nobody])
+    monkeypatch.setattr(PaymentViewSet, "permission_classes", ())
+    payment = make_payment(stripe, "")
+    api = CallerApi("")
+    assert api.create().status_code == 401
+    assert api.retrieve(payment.pk).status_code == 401

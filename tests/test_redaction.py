@@ -1,0 +1,81 @@
+"""What a secret shows of itself, and what is left of one in texts and JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pprint
+import types
+from typing import Any
+
+import pytest
+
+from octo_stripe_gateway import redaction
+from octo_stripe_gateway.redaction import Secret, SecretBytes
+
+
+@pytest.mark.parametrize("secret", [Secret("sk_test_1"), SecretBytes(b"sk_test_1")])
+def test_a_secret_is_in_no_repr(secret: Any) -> None:
+    for shown in (repr(secret), f"{secret!r}", repr([{"a": (secret,)}]), pprint.pformat([secret])):
+        assert "sk_test_1" not in shown
+
+
+def test_a_secret_is_a_text_everywhere_else() -> None:
+    secret = Secret("sk_test_1")
+    assert secret == "sk_test_1"
+    assert secret in {"sk_test_1"}
+    assert json.dumps([secret]) == '["sk_test_1"]'
+    assert f"Bearer {secret}" == "Bearer sk_test_1"
+
+
+def test_client_secrets_of_an_answer_are_hidden_where_they_are() -> None:
+    answer = {
+        "client_secret": "pi_1_secret_2",
+        "a": [{"client_secret": "pi_3_secret_4", "id": "pi_3"}],
+        "b": None,
+    }
+    redaction.hide_client_secrets(answer)
+    assert answer["client_secret"] == "pi_1_secret_2"
+    assert "_secret_" not in repr(answer).replace("client_secret", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("evt_1", "evt_1"),
+        ("evt_1\n[OctoStripeGateway] forged", "evt_1\\n[OctoStripeGateway] forged"),
+        ("a\r\x1b[31m\u2028b", "a\\r\\x1b[31m\\u2028b"),
+        ("é", "é"),
+        ("x" * 300, "x" * 255 + "…"),
+    ],
+)
+def test_a_text_from_outside_stays_in_its_line(text: str, line: str) -> None:
+    assert redaction.show_in_line(text) == line
+
+
+def test_a_log_record_is_rewritten_with_its_arguments() -> None:
+    record = logging.LogRecord("stripe", 10, "", 0, "body=%s", ({"a": "pi_1_secret_2"},), None)
+    assert redaction.RedactClientSecrets().filter(record)
+    assert record.getMessage() == "body={'a': 'pi_1_secret_[redacted]'}"
+
+
+def test_what_a_module_prints_is_redacted(capsys: pytest.CaptureFixture[str]) -> None:
+    module: Any = types.ModuleType("chatty")
+    exec("def say(*words, **options): print(*words, **options)", vars(module))
+    redaction.redact_prints(module)
+    module.say("pi_1_secret_2", 7, sep="|", end="!")
+    assert capsys.readouterr().out == "pi_1_secret_[redacted]|7!"
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ({"client_secret": "pi_1_secret_2", "id": "pi_1"}, {"id": "pi_1"}),
+        ([{"a": {"client_secret": None}}], [{"a": {}}]),
+        ({"url": "https://x/?s=pi_1_secret_2&a=1"}, {"url": "https://x/?s=pi_1_secret_[redacted]&a=1"}),
+        ({"a\0": "b\0", "c": "\ud800"}, {"a\ufffd": "b\ufffd", "c": "?"}),
+        ([float("nan"), float("inf"), 1.5, True, None, "é"], [None, None, 1.5, True, None, "é"]),
+    ],
+)
+def test_json_is_kept_without_secrets_and_what_no_database_takes(value: Any, kept: Any) -> None:
+    assert redaction.redact(value) == kept
