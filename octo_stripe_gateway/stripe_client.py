@@ -60,8 +60,9 @@ def get_account(payment: Payment) -> Account:
 
 
 def get_publishable_key(payment: Payment) -> str:
-    """Return the key that browsers pay with, empty where none is configured."""
-    return gateway_settings.get_account(payment.account).publishable_key
+    """Return the key that browsers pay with, empty where none is configured, or its account no more."""
+    account = gateway_settings.accounts.get(payment.account)
+    return account.publishable_key if account else ""
 
 
 class Answer(NamedTuple):

@@ -167,11 +167,14 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
 
 
 @outside_transaction
-def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
-    """Cancel a payment that isn't paid; raises UnprocessableError, IdempotencyError, StripeError."""
+def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = ANYONE) -> Payment:
+    """Cancel a payment that isn't paid; `may_void` where that may release money that is held.
+
+    Raises UnprocessableError, IdempotencyError, StripeError.
+    """
     stripe_client.get_account(payment)
     finish_creation(payment)
-    payment, request = _reserve_cancellation(payment, caller=caller)
+    payment, request = _reserve_cancellation(payment, may_void=may_void, caller=caller)
     return perform_request(request).payment if request else payment
 
 
@@ -346,8 +349,11 @@ def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
             return locked, None
         request = get_open_request(locked, StripeRequest.Kind.CREATE)
         if request is None:
-            refused = locked.stripe_requests.using(Payment.ledger.database)
-            last = refused.filter(kind=StripeRequest.Kind.CREATE).latest("pk")
+            asked = locked.stripe_requests.using(Payment.ledger.database)
+            last = asked.filter(kind=StripeRequest.Kind.CREATE).latest("pk")
+            if last.state == StripeRequest.State.DONE:
+                # Its intent contradicts the row, and so would another.
+                raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
             request = open_request(locked, StripeRequest.Kind.CREATE, parameters=last.parameters)
     return locked, request
 
@@ -416,13 +422,17 @@ def _check_capture(payment: Payment, wanted: int) -> None:
         raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
 
 
-def _reserve_cancellation(payment: Payment, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
+def _reserve_cancellation(
+    payment: Payment, *, may_void: bool, caller: Caller
+) -> tuple[Payment, StripeRequest | None]:
     with lock_payment(payment) as locked:
         claim_key(caller, payment=locked, fingerprint=hash_request({"cancel": locked.pk}))
         if locked.intent_status == "canceled":
             return locked, None
         if locked.intent_status == "succeeded":
             raise UnprocessableError(_("The payment is paid; refund it instead."))
+        if locked.intent_status == "requires_capture" and not may_void:
+            raise UnprocessableError(_("The money of this payment is held: you may not release it."))
         if not locked.stripe_payment_intent_id:
             with saving_changes(locked):
                 locked.cancel_unasked()
