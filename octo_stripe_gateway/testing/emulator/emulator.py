@@ -11,10 +11,13 @@ from octo_stripe_gateway.testing.emulator.api import Api
 from octo_stripe_gateway.testing.emulator.balance import Balance
 from octo_stripe_gateway.testing.emulator.charges import WEEK, Charges
 from octo_stripe_gateway.testing.emulator.control import Control
+from octo_stripe_gateway.testing.emulator.delivery import Worker
 from octo_stripe_gateway.testing.emulator.disputes import Disputes
+from octo_stripe_gateway.testing.emulator.endpoints import OWN, WebhookEndpoints
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
-from octo_stripe_gateway.testing.emulator.events import Events, Worker
+from octo_stripe_gateway.testing.emulator.events import Events
 from octo_stripe_gateway.testing.emulator.faults import Faults, Hold
+from octo_stripe_gateway.testing.emulator.fraud import FraudWarnings
 from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
 from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
 from octo_stripe_gateway.testing.emulator.refunds import Refunds
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Self
 
-    from octo_stripe_gateway.testing.emulator.events import Delivery, LoggedEvent, Order
+    from octo_stripe_gateway.testing.emulator.delivery import Delivery
+    from octo_stripe_gateway.testing.emulator.events import LoggedEvent, Order
     from octo_stripe_gateway.testing.emulator.faults import Fault, When
     from octo_stripe_gateway.testing.emulator.refunds import Funds
     from octo_stripe_gateway.testing.emulator.server import LoggedRequest
@@ -74,12 +78,14 @@ class StripeEmulator:
         self._store = Store(clock=clock)
         self._accounts = Accounts(api_keys=api_keys)
         self._faults = Faults()
+        self._endpoints = WebhookEndpoints(
+            self._store, accounts=self._accounts, url=webhook_url, secret=webhook_secret
+        )
         self._events = Events(
             self._store,
             accounts=self._accounts,
+            endpoints=self._endpoints,
             worker=self._worker,
-            webhook_url=webhook_url,
-            webhook_secret=webhook_secret,
             retry_delays=retry_delays,
             timeout=webhook_timeout,
         )
@@ -96,9 +102,21 @@ class StripeEmulator:
         )
         self._refunds = Refunds(store, emit=emit, balance=balance)
         self._disputes = Disputes(store, emit=emit, balance=balance)
+        self._fraud = FraudWarnings(store, emit=emit)
+        self._charges = charges
+        for job in (self.book, self.expire, self.open_dispute, self.settle, self.settle_refund):
+            self._worker.handlers[job.__name__] = job
         self._application = Application(
             store,
-            api=Api(store, intents=self._intents, refunds=self._refunds, methods=methods),
+            api=Api(
+                store,
+                accounts=self._accounts,
+                intents=self._intents,
+                refunds=self._refunds,
+                methods=methods,
+                disputes=self._disputes,
+                endpoints=self._endpoints,
+            ),
             accounts=self._accounts,
             events=self._events,
             faults=self._faults,
@@ -135,6 +153,7 @@ class StripeEmulator:
             self._events.clear()
             self._store.clear()
             self._accounts.clear()
+            self._endpoints.clear()
             self._refunds.funds = "enough"
             self._application.keys.clear()
             self._application.log.clear()
@@ -149,28 +168,28 @@ class StripeEmulator:
     @property
     def webhook_url(self) -> str | None:
         """Where events are delivered; None records them only."""
-        return self._events.webhook_url
+        return self._endpoints.url
 
     @webhook_url.setter
     def webhook_url(self, url: str | None) -> None:
-        self._events.webhook_url = url
+        self._endpoints.url = url
 
     @property
     def webhook_secret(self) -> str:
-        return self._events.webhook_secret
+        return self._endpoints.secret
 
     @webhook_secret.setter
     def webhook_secret(self, secret: str) -> None:
-        self._events.webhook_secret = secret
+        self._endpoints.secret = secret
 
     @property
     def webhook_api_version(self) -> str:
         """The API version of the endpoint: events are told as it gets them, and those only it gets."""
-        return self._events.api_version
+        return self._endpoints.api_version
 
     @webhook_api_version.setter
     def webhook_api_version(self, version: str) -> None:
-        self._events.api_version = version
+        self._endpoints.api_version = version
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -209,6 +228,14 @@ class StripeEmulator:
     @property
     def disputes(self) -> Mapping[str, JsonObject]:
         return self._store.copies("dispute")
+
+    @property
+    def balance_transactions(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("balance_transaction")
+
+    @property
+    def webhook_endpoints(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("webhook_endpoint")
 
     # What a customer, a bank or a colleague at the dashboard does.
 
@@ -267,17 +294,35 @@ class StripeEmulator:
             self._refunds.top_up()
 
     def open_dispute(
-        self, intent_id: str, *, reason: str = "fraudulent", amount: int | None = None
+        self,
+        intent_id: str,
+        *,
+        reason: str = "fraudulent",
+        amount: int | None = None,
+        inquiry: bool = False,
     ) -> JsonObject:
-        """Dispute a payment, as its cardholder's bank does."""
+        """Dispute a payment, as its cardholder's bank does; an `inquiry` moves no money yet."""
         with self._store.lock:
             charge = self._store.get(self._store.get(intent_id)["latest_charge"])
-            return copy.deepcopy(self._disputes.open(charge, reason=reason, amount=amount))
+            opened = self._disputes.open(charge, reason=reason, amount=amount, inquiry=inquiry)
+            return copy.deepcopy(opened)
 
     def close_dispute(self, dispute_id: str, *, won: bool) -> JsonObject:
         """Decide a dispute, for or against the merchant."""
         with self._store.lock:
             return copy.deepcopy(self._disputes.close(self._store.get(dispute_id), won=won))
+
+    def warn_of_fraud(self, intent_id: str, *, fraud_type: str = "unauthorized_use_of_card") -> JsonObject:
+        """Send an early fraud warning, as the cardholder's bank does."""
+        with self._store.lock:
+            charge = self._store.get(self._store.get(intent_id)["latest_charge"])
+            return copy.deepcopy(self._fraud.warn(charge, fraud_type=fraud_type))
+
+    def book(self, intent_id: str) -> JsonObject:
+        """Book the balance transaction of a payment whose method is slow to; `charge.updated` tells."""
+        with self._store.lock:
+            charge = self._store.get(self._store.get(intent_id)["latest_charge"])
+            return copy.deepcopy(self._charges.book_late(charge))
 
     # Webhooks.
 
@@ -328,10 +373,14 @@ class StripeEmulator:
         secret: str | None = None,
         timestamp: int | None = None,
         api_version: str | None = None,
+        endpoint: str = OWN,
     ) -> tuple[bytes, str]:
-        """Return an event's raw body and `Stripe-Signature`, to post it oneself."""
+        """Return an event's raw body and `Stripe-Signature`, to post it oneself.
+
+        `endpoint` is the id of a registered one, as which it is told and signed.
+        """
         return self._events.signed(
-            self.event(event), secret=secret, timestamp=timestamp, api_version=api_version
+            self.event(event), secret=secret, timestamp=timestamp, api_version=api_version, endpoint=endpoint
         )
 
     def withhold(self, *types: str) -> None:
@@ -386,6 +435,13 @@ class StripeEmulator:
         """Accept these API keys only; every well-formed test key when None."""
         self._accounts.api_keys = keys
 
+    def restrict(self, key: str, *permissions: str) -> None:
+        """Give a restricted key (`rk_test_…`) these permissions only, such as `rak_charge_read`.
+
+        Without this it may do everything, as a secret key may.
+        """
+        self._accounts.restrict(key, permissions=permissions)
+
     def add_account(self, *keys: str, account: str | None = None) -> EmulatedAccount:
         """Make an account of its own, with these keys or with new ones.
 
@@ -407,22 +463,24 @@ class StripeEmulator:
 
     def _emit(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None:
         self._events.emit(event_type, item, versions=versions)
-        object_id = item["id"]
+        if event_type in ("charge.refunded", "charge.dispute.created"):
+            self._fraud.review(item.get("charge") or item["id"])
         if event_type == "payment_intent.amount_capturable_updated" and self._hold_seconds < WEEK:
-            self._worker.run_in(self._hold_seconds, lambda: self.expire(object_id))
+            self._worker.run_in(self._hold_seconds, "expire", intent_id=item["id"])
         if self._settle_after is not None and (job := self._settling(event_type, item)):
-            self._worker.run_in(self._settle_after, job)
+            self._worker.run_in(self._settle_after, **job)
 
-    def _settling(self, event_type: str, item: JsonObject) -> Callable[[], object] | None:
-        object_id = item["id"]
+    def _settling(self, event_type: str, item: JsonObject) -> JsonObject | None:
+        """Return the job that ends, by itself, what this event began."""
+        card = self._store.cards.get(item.get("payment_method") or "")
+        if card is None:
+            return None
         if event_type == "payment_intent.processing":
-            card = self._store.cards[item["payment_method"]]
-            return lambda: self.settle(object_id, succeed=card.decline is None)
-        if event_type == "payment_intent.succeeded":
-            reason = self._store.cards[item["payment_method"]].dispute
-            return (lambda: self.open_dispute(object_id, reason=reason)) if reason else None
-        if event_type == "refund.created":
-            behaviour = self._store.cards[item["payment_method"]].refund
-            status = LATE_REFUNDS.get(behaviour)
-            return (lambda: self.settle_refund(object_id, status=status)) if status else None
+            return {"name": "settle", "intent_id": item["id"], "succeed": card.decline is None}
+        if event_type == "payment_intent.succeeded" and card.dispute:
+            return {"name": "open_dispute", "intent_id": item["id"], "reason": card.dispute}
+        if event_type == "payment_intent.succeeded" and card.books_late:
+            return {"name": "book", "intent_id": item["id"]}
+        if event_type == "refund.created" and card.refund in LATE_REFUNDS:
+            return {"name": "settle_refund", "refund_id": item["id"], "status": LATE_REFUNDS[card.refund]}
         return None

@@ -149,6 +149,7 @@ class Application:
         caller = self._accounts.identify(_key_of(request), stripe_account=entry.stripe_account)
         entry.params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
         endpoint, target = self._api.find(entry.method, entry.path)
+        self._api.check_permission(endpoint, caller, method=entry.method)
         faults = self._take("before", entry)
         _break(faults, request_id=entry.request_id)
         key = self._idempotency_key(entry, caller=caller)

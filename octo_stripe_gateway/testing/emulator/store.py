@@ -8,7 +8,7 @@ import string
 import threading
 from typing import TYPE_CHECKING, Any
 
-from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
+from octo_stripe_gateway.testing.emulator.errors import no_such
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,11 +25,12 @@ PREFIXES = {
     "balance_transaction": "txn_3",
     "dispute": "dp_1",
     "event": "evt_3",
+    "webhook_endpoint": "we_1",
+    "radar.early_fraud_warning": "issfr_1",
 }
 WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
 # Fields by whose value objects are looked for often.
 RELATIONS = ("charge", "payment_intent")
-MAXIMUM_DEPTH = 4
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -94,6 +95,15 @@ class Store:
                 return objects[object_id]
         raise KeyError(object_id)
 
+    def look_up(self, kind: str, object_id: str) -> JsonObject | None:
+        """Return the stored object itself, None when there is none of that kind."""
+        return self._objects[kind].get(object_id)
+
+    def delete(self, item: JsonObject) -> None:
+        """Forget an object that nothing refers to."""
+        del self._objects[item["object"]][item["id"]]
+        self._ordered[item["object"]].remove(item)
+
     def find(
         self, kind: str, object_id: str, *, account: str | None, param: str, status: int = 400
     ) -> JsonObject:
@@ -131,41 +141,3 @@ class Store:
     def copies(self, kind: str) -> dict[str, JsonObject]:
         with self.lock:
             return copy.deepcopy(self._objects[kind])
-
-    def rendered(self, item: JsonObject, *, expand: list[str]) -> JsonObject:
-        """Return a copy of an object as it is now, with the named ids replaced by objects."""
-        answer = copy.deepcopy(item)
-        for path in expand:
-            names = path.split(".")
-            if len(names) > MAXIMUM_DEPTH:
-                raise _cannot_expand(path)
-            self._expand(answer, names=names, path=path)
-        return answer
-
-    def _expand(self, node: JsonObject, *, names: list[str], path: str) -> None:
-        name, *rest = names
-        if name == "refunds" and node.get("object") == "charge":
-            node.setdefault(name, self._refunds_of(node))
-        elif name not in node:
-            raise _cannot_expand(path)
-        if isinstance(node[name], str):
-            node[name] = self._expanded(node[name], path=path)
-        children = node[name] if isinstance(node[name], list) else [node[name]]
-        for child in children:
-            if rest and isinstance(child, dict):
-                self._expand(child, names=rest, path=path)
-
-    def _expanded(self, object_id: str, *, path: str) -> JsonObject:
-        try:
-            return copy.deepcopy(self.get(object_id))
-        except KeyError:
-            raise _cannot_expand(path) from None
-
-    def _refunds_of(self, charge: JsonObject) -> JsonObject:
-        refunds = [copy.deepcopy(refund) for refund in self.each("refund", charge=charge["id"])]
-        url = f"/v1/charges/{charge['id']}/refunds"
-        return {"object": "list", "data": refunds[:10], "has_more": len(refunds) > 10, "url": url}
-
-
-def _cannot_expand(path: str) -> StripeApiError:
-    return StripeApiError(f"This property cannot be expanded ({path}).", param="expand")
