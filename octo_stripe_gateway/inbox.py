@@ -129,7 +129,18 @@ HANDLERS: dict[str, Handler] = {
     "charge.dispute.updated": handle_dispute,
 }
 
+# What endpoints of older versions tell of besides; today `refund.updated` says it.
+OLDER_EVENT_TYPES = frozenset({"charge.refund.updated"})
+
 HOST_HANDLERS: dict[str, list[HostHandler]] = {}
+
+
+def list_event_types() -> list[str]:
+    """Return the types of events that Stripe is to tell of: ours, and those that the host registered."""
+    registered = {each for each, handlers in HOST_HANDLERS.items() if handlers}
+    types = (HANDLERS.keys() - OLDER_EVENT_TYPES) | registered
+    # Thin events don't come by webhook endpoints of this kind.
+    return sorted(each for each in types if not each.startswith("v2."))
 
 
 def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
