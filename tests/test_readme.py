@@ -126,7 +126,7 @@ def test_the_events_to_subscribe_are_those_that_are_handled() -> None:
 
 
 def test_the_commands_exist() -> None:
-    table = README.partition("## Operations")[2].partition("### System checks")[0]
+    table = README.partition("## Operations")[2].partition("### Setting up Stripe")[0]
     ours = {name for name, app in get_commands().items() if app == "octo_stripe_gateway"}
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == ours
 

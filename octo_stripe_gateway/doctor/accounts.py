@@ -170,8 +170,10 @@ def find_missing_publishable_key(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_refused_publishable_key(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that Stripe doesn't know the publishable key."""
-    if examined.account.publishable_key and not stripe_client.is_publishable_key_known(examined.name):
+    """Find that Stripe doesn't know the publishable key, which is of the right mode."""
+    key = examined.account.publishable_key
+    same_mode = is_live(key) == examined.account.livemode
+    if key and same_mode and not stripe_client.is_publishable_key_known(examined.name):
         yield examined.diagnose(
             "publishable_key_refused",
             "Stripe doesn't accept STRIPE_PUBLISHABLE_KEY.",
@@ -221,8 +223,8 @@ def find_missing_secret(examined: Examined) -> Iterator[Diagnosis]:
 
 def find_missing_endpoint(examined: Examined) -> Iterator[Diagnosis]:
     """Find that Stripe sends no events here."""
-    if examined.endpoints is not None and not examined.get_endpoints():
-        where = examined.url or " or ".join(find_webhook_paths()) or "any route of this project"
+    where = examined.url or " or ".join(find_webhook_paths())
+    if where and examined.endpoints is not None and not examined.get_endpoints():
         yield examined.diagnose(
             "endpoint_missing", f"Stripe has no webhook endpoint at {where}.", f"{SETUP}."
         )

@@ -46,7 +46,7 @@ def find_lost_database() -> Iterator[Diagnosis]:
     except DatabaseError as error:
         yield Diagnosis(
             code="database_unreachable",
-            message=f"The database doesn't answer: {error}".strip(),
+            message=f"The database doesn't answer: {str(error).strip().rstrip('.')}.",
             action="See that it runs, and that DATABASES has its address.",
         )
 

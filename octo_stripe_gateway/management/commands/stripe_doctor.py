@@ -39,7 +39,8 @@ class Command(BaseCommand):
         report = examine(url=address, patience=dt.timedelta(minutes=older_than))
         self.stdout.write(_to_line(report) if json else self.describe(report))
         if not report.is_healthy:
-            raise CommandError(f"{len(report.diagnoses)} things need doing.")
+            number = len(report.diagnoses)
+            raise CommandError("1 thing needs doing." if number == 1 else f"{number} things need doing.")
 
     def describe(self, report: Report) -> str:
         """Return the report for people."""
