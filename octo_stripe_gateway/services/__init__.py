@@ -9,6 +9,7 @@ Locks are taken in one order: event, payment, refund, idempotency key.
 """
 
 from octo_stripe_gateway.services.delivery import deliver_due_changes
+from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.journal import acting
 from octo_stripe_gateway.services.ledger import (
@@ -38,6 +39,7 @@ __all__ = [
     "acting",
     "apply_charge",
     "apply_dispute",
+    "apply_fraud_warning",
     "apply_payment_intent",
     "apply_refund",
     "cancel_payment",
@@ -52,6 +54,7 @@ __all__ = [
     "reconcile_payment",
     "refund_payment",
     "reverse_rejected",
+    "reverse_warned",
     "settle_attention",
     "void_or_refund",
 ]
