@@ -8,6 +8,10 @@ from django.dispatch import Signal
 
 payment_created = Signal()
 payment_succeeded = Signal()
+# All of the payable's price is paid, with this payment.
+balance_settled = Signal()
+# A hold runs out within a day.
+payment_capture_due = Signal()
 payment_failed = Signal()
 payment_canceled = Signal()
 payment_expired = Signal()

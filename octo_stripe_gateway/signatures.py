@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import SignatureError
+from octo_stripe_gateway.redaction import SecretBytes
 
 SCHEME = "v1"
 SECONDS = re.compile(r"[0-9]{1,15}")
@@ -49,6 +50,7 @@ def _parse(header: str) -> tuple[int, list[bytes]]:
 def _is_signed(body: bytes, *, seconds: int, signatures: Sequence[bytes], secret: str) -> bool:
     if not secret.strip():
         return False
-    expected = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest().encode()
+    key, signed = SecretBytes(secret.encode()), SecretBytes(b"%d.%b" % (seconds, body))
+    expected = hmac.new(key, signed, hashlib.sha256).hexdigest().encode()
     matches = [hmac.compare_digest(expected, signature) for signature in signatures]
     return any(matches)

@@ -195,6 +195,7 @@ class ChargeSnapshot:
     livemode: bool
     disputed: bool
     payment_intent_id: str
+    capture_before: int = 0
     refunds: tuple[RefundSnapshot, ...] = ()
     has_all_refunds: bool = False
 
@@ -211,6 +212,7 @@ class ChargeSnapshot:
             amount_refunded=_read_integer(stripe_object, "amount_refunded"),
             livemode=read_flag(stripe_object, "livemode"),
             disputed=read_flag(stripe_object, "disputed", default=False),
+            capture_before=_read_capture_before(stripe_object),
             payment_intent_id=read_id(stripe_object, "payment_intent"),
             refunds=tuple(RefundSnapshot.from_object(each, as_of=as_of) for each in listed),
             has_all_refunds="data" in refunds and not read_flag(refunds, "has_more", default=False),
@@ -357,6 +359,11 @@ def _read_objects(stripe_object: dict[str, Any], name: str) -> list[dict[str, An
 def _read_charge(stripe_object: dict[str, Any], *, as_of: int) -> ChargeSnapshot | None:
     charge = stripe_object.get("latest_charge")
     return ChargeSnapshot.from_object(charge, as_of=as_of) if isinstance(charge, dict) else None
+
+
+def _read_capture_before(stripe_object: dict[str, Any]) -> int:
+    card = _read_object(_read_object(stripe_object, "payment_method_details"), "card")
+    return read_time(card, "capture_before") if card.get("capture_before") is not None else 0
 
 
 def _read_due_by(stripe_object: dict[str, Any]) -> int:

@@ -30,7 +30,13 @@ from octo_stripe_gateway.exceptions import (
     StripeUnavailableError,
 )
 from octo_stripe_gateway.models import Payment, StripeRequest
-from octo_stripe_gateway.redaction import RedactClientSecrets, Secret, redact_prints, redact_text
+from octo_stripe_gateway.redaction import (
+    RedactClientSecrets,
+    Secret,
+    hide_client_secrets,
+    redact_prints,
+    redact_text,
+)
 from octo_stripe_gateway.snapshots import DisputeSnapshot, PaymentIntentSnapshot, RefundSnapshot
 
 if TYPE_CHECKING:
@@ -237,6 +243,9 @@ def _send(
         if about:
             _log_error(error, about=about)
         raise _translate_error(error) from None
+    except BaseException as error:  # noqa: BLE001 - it is raised again
+        # Without the SDK's own frames, whose variables have the key and Stripe's answer.
+        raise error.with_traceback(None) from None
     return _read_answer(answer, seconds=time.monotonic() - began)
 
 
@@ -276,6 +285,7 @@ os.register_at_fork(after_in_child=_get_http_client.cache_clear)
 
 
 def _read_answer(answer: stripe.StripeResponse, *, seconds: float) -> Answer:
+    hide_client_secrets(answer.data)
     stripe_object: Any = answer.data
     date = answer.headers.get("Date")
     sent = parsedate_to_datetime(date).timestamp() if date else time.time()

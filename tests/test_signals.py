@@ -62,9 +62,10 @@ def deliver(django_capture_on_commit_callbacks: Any) -> Deliver:
 
 
 def test_every_change_has_its_signal() -> None:
-    of_money = "created succeeded failed canceled expired refunded disputed"
-    of_trouble = "fraud_warned mismatched needs_attention unknown"
-    assert set(ALL) == {f"payment_{name}" for name in f"{of_money} {of_trouble}".split()}
+    of_money = "created succeeded failed canceled expired refunded capture_due"
+    of_trouble = "disputed fraud_warned mismatched needs_attention unknown"
+    of_payments = {f"payment_{name}" for name in f"{of_money} {of_trouble}".split()}
+    assert set(ALL) == of_payments | {"balance_settled"}
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,14 @@ class PaymentChangeQuerySet(models.QuerySet["PaymentChange"]):
         return self.filter(payment=payment, changes__has_key=FRAUD_WARNING)
 
 
+class PaymentChangeManager(LedgerManager["PaymentChange"]):
+    """The ledger's way to changes."""
+
+    def get_queryset(self) -> PaymentChangeQuerySet:
+        """Return the changes of the database that is written to."""
+        return PaymentChangeQuerySet(self.model, using=self.database)
+
+
 class PaymentChange(models.Model):
     """One change of a payment: what, when, by whom, and because of which event or request.
 
@@ -61,7 +69,7 @@ class PaymentChange(models.Model):
     delivery_error = models.TextField(blank=True)
 
     objects = models.Manager.from_queryset(PaymentChangeQuerySet)()
-    ledger = LedgerManager["PaymentChange"]()
+    ledger = PaymentChangeManager()
 
     class Meta:
         verbose_name = _("payment change")

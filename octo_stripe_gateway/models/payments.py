@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import PaymentNotFoundError
+from octo_stripe_gateway.models.balances import IN_FLIGHT, Balance, compute_balance
 from octo_stripe_gateway.models.comparison import compare_snapshot
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.snapshots import (
@@ -36,6 +37,12 @@ INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
 EXPIRED_REASONS = frozenset({"expired", "automatic"})
 # What a host may write with `save()`; everything else is the ledger's.
 HOST_COLUMNS = frozenset({"metadata", "reseller_reference", "updated_at"})
+REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_reason="") & (
+    models.Q(amount_capturable__gt=0)
+    | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
+)
+# How many seconds after a change of the amount an unpaid intent may still be told with the one before.
+AMOUNT_LEEWAY = 60
 FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
 
 
@@ -60,8 +67,10 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return self.filter(owner=owner)
 
     def includes(self, payment: Payment) -> bool:
-        """Tell whether a payment is one of these."""
-        return self.filter(pk=payment.pk).exists()
+        """Tell whether a payment is one of these; of all payments it is one without asking the database."""
+        query = self.query
+        is_narrowed = query.where or query.is_sliced or query.combinator or len(query.alias_map) > 1
+        return not is_narrowed or self.filter(pk=payment.pk).exists()
 
     def unsettled(self) -> Self:
         """Return payments that Stripe may change, or may have changed, without the row knowing."""
@@ -71,18 +80,50 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         """Return unsettled payments whose pause is over."""
         return self.filter(next_check_at__lte=now)
 
+    def past_deadline(self, *, now: dt.datetime) -> Self:
+        """Return payments that can still be paid though their deadline has passed."""
+        return self.filter(expires_at__lte=now, status__in=["pending", "failed", "authorized"])
+
+    def to_be_captured(self, *, before: dt.datetime) -> Self:
+        """Return holds that run out before that moment, and whose host has not been reminded."""
+        due = self.filter(capture_before__lt=before, status="authorized")
+        return due.filter(capture_reminded_at__isnull=True)
+
     def rejected_with_money_held(self) -> Self:
-        """Return payments that the host rejected and whose money has not gone back."""
-        held = models.Q(amount_received__gt=models.F("amount_refunded"))
-        return self.filter(held, ~models.Q(rejection_reason=""))
+        """Return payments that the host rejected and whose money has not gone back, holds included."""
+        return self.filter(REJECTED_WITH_MONEY_HELD)
 
     def created_between(self, since: dt.datetime, until: dt.datetime) -> Self:
         """Return those created from one moment up to another, this excluded."""
         return self.filter(created_at__gte=since, created_at__lt=until)
 
 
+_PaymentObjects = models.Manager.from_queryset(PaymentQuerySet)
+
+
+class PaymentObjects(_PaymentObjects["Payment"]):
+    """The host's way to payments; as `booking.payments` it knows what they are for.
+
+    With `prefetch_related("payments")` a list of payables takes no query for each.
+    """
+
+    instance: Any
+
+    def get_balance(self) -> Balance:
+        """Return the payable's price, what was paid of it and what is due."""
+        return compute_balance(self.instance, self.all())
+
+    def get_amount_due(self) -> int:
+        """Return what the payable still owes, in the minor unit."""
+        return self.get_balance().due
+
+
 class PaymentManager(LedgerManager["Payment"]):
     """The ledger's way to payments."""
+
+    def get_queryset(self) -> PaymentQuerySet:
+        """Return the payments of the database that is written to."""
+        return PaymentQuerySet(self.model, using=self.database)
 
     def get_locked(self, pk: int) -> Payment:
         """Return the payment with its row locked until the transaction ends."""
@@ -90,6 +131,12 @@ class PaymentManager(LedgerManager["Payment"]):
         if payment is None:
             raise Payment.DoesNotExist
         return payment
+
+    def list_of_payable(self, payable: Any) -> list[Payment]:
+        """Return the payments for a payable, by id."""
+        payable_type = ContentType.objects.db_manager(self.database).get_for_model(payable)
+        payments = self.list_by(payable_type_id=payable_type.pk, payable_id=str(payable.pk))
+        return sorted(payments, key=lambda each: each.pk)
 
     def get_locked_by_intent(self, payment_intent_id: str, *, payment_uuid: str = "") -> Payment | None:
         """Return the intent's payment, locked.
@@ -146,11 +193,26 @@ class Payment(models.Model):
         max_length=STRIPE_ID_LENGTH, blank=True, help_text=_("The connected account, with Stripe Connect.")
     )
     livemode = models.BooleanField(default=False)
+    purpose = models.CharField(
+        max_length=64, blank=True, help_text=_("The installment that it pays, or `full`.")
+    )
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("Until when it can be paid; then it is canceled at Stripe.")
+    )
+    is_expiring = models.BooleanField(default=False)
 
     intent_status = models.CharField(max_length=64, blank=True)
     intent_as_of = models.BigIntegerField(default=0)
     amount_capturable = models.BigIntegerField(default=0)
     amount_received = models.BigIntegerField(default=0)
+    amount_requested = models.BigIntegerField(
+        null=True, help_text=_("The amount that Stripe is asked to change the intent to.")
+    )
+    amount_as_of = models.BigIntegerField(default=0)
+    capture_before = models.DateTimeField(
+        null=True, blank=True, help_text=_("Until when the authorized money can be captured.")
+    )
+    capture_reminded_at = models.DateTimeField(null=True)
     cancellation_reason = models.CharField(max_length=64, blank=True)
     charge_amount_refunded = models.BigIntegerField(default=0)
     charge_as_of = models.BigIntegerField(default=0)
@@ -194,7 +256,10 @@ class Payment(models.Model):
     refunded_at = models.DateTimeField(null=True, blank=True)
     canceled_at = models.DateTimeField(null=True, blank=True)
 
-    objects = models.Manager.from_queryset(PaymentQuerySet)()
+    # Set for the host's last word: the payable's balance with this payment.
+    balance: Balance | None = None
+
+    objects = PaymentObjects()
     ledger = PaymentManager()
 
     class Meta:
@@ -202,17 +267,35 @@ class Payment(models.Model):
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
         indexes = [
-            models.Index(fields=["created_at"], name="octo_payment_created"),
             models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
+            # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            models.Index(fields=["created_at", "id"], name="octo_payment_created"),
+            models.Index(fields=["status", "id"], name="octo_payment_status"),
+            models.Index(fields=["currency", "id"], name="octo_payment_currency"),
             # Only the rare rows are searched for by the rest, so all other writes pay nothing.
             models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
             models.Index(
-                fields=["next_check_at"],
+                fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
                 name="octo_payment_unsettled",
             ),
             models.Index(
-                fields=["status", "id"], condition=~models.Q(status="paid"), name="octo_payment_status"
+                fields=["expires_at"],
+                condition=models.Q(expires_at__isnull=False, status__in=["pending", "failed", "authorized"]),
+                name="octo_payment_expiring",
+            ),
+            models.Index(
+                fields=["capture_before"],
+                condition=models.Q(capture_before__isnull=False, status="authorized"),
+                name="octo_payment_capture_before",
+            ),
+            models.Index(
+                fields=["payable_type", "id"],
+                condition=models.Q(payable_type__isnull=False),
+                name="octo_payment_payable_type",
+            ),
+            models.Index(
+                fields=["id"], condition=models.Q(payable_type__isnull=True), name="octo_payment_bare"
             ),
             # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
             models.Index(
@@ -230,12 +313,7 @@ class Payment(models.Model):
             models.Index(fields=["id"], condition=models.Q(disputed=True), name="octo_payment_disputed"),
             models.Index(fields=["id"], condition=~models.Q(mismatch=""), name="octo_payment_mismatch"),
             models.Index(fields=["id"], condition=~models.Q(attention=""), name="octo_payment_attention"),
-            models.Index(
-                fields=["id"],
-                condition=models.Q(amount_received__gt=models.F("amount_refunded"))
-                & ~models.Q(rejection_reason=""),
-                name="octo_payment_held",
-            ),
+            models.Index(fields=["id"], condition=REJECTED_WITH_MONEY_HELD, name="octo_payment_held"),
             models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_payment_test"),
         ]
         constraints = [
@@ -283,6 +361,13 @@ class Payment(models.Model):
     def amount_refundable(self) -> int:
         """Return what is left to refund, with refunds under way counted as gone."""
         return max(0, self.amount_held - self.amount_reserved)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the customer may still pay it, and nothing of it is under way."""
+        unpaid = self.status in {self.Status.PENDING, self.Status.FAILED} and not self.rejection_reason
+        unrefused = bool(self.stripe_payment_intent_id) or self.status == self.Status.PENDING
+        return unpaid and unrefused and self.intent_status not in IN_FLIGHT and not self.is_expiring
 
     @property
     def is_refundable(self) -> bool:
@@ -343,15 +428,16 @@ class Payment(models.Model):
 
     def compare_intent(self, snapshot: PaymentIntentSnapshot) -> str:
         """Return how an intent contradicts this row, empty where it doesn't."""
+        amount = snapshot.amount if self._may_be_amount(snapshot) else self.amount
         expected = {
             "id": self.stripe_payment_intent_id or snapshot.id,
-            "amount": self.amount,
+            "amount": amount,
             "currency": self.currency,
             "livemode": self.livemode,
         }
         if snapshot.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
-            expected["amount_received"] = self.amount
-        most = {"amount_received": self.amount, "amount_capturable": self.amount}
+            expected["amount_received"] = amount
+        most = {"amount_received": amount, "amount_capturable": amount}
         return compare_snapshot(snapshot, expected=expected, most=most)
 
     def compare_charge(self, snapshot: ChargeSnapshot) -> str:
@@ -371,6 +457,9 @@ class Payment(models.Model):
         """Bring the row to the snapshot, unless it knows something later."""
         self.stripe_payment_intent_id = snapshot.id
         self._date_outcome(snapshot)
+        if snapshot.amount == self.amount_requested:
+            self.amount, self.amount_requested = snapshot.amount, None
+            self.amount_as_of = snapshot.as_of + AMOUNT_LEEWAY
         same_stage = snapshot.precedence.stage == self.intent_precedence.stage
         if snapshot.precedence <= self.intent_precedence:
             if same_stage and not self.stripe_charge_id:
@@ -392,6 +481,8 @@ class Payment(models.Model):
     def apply_charge(self, snapshot: ChargeSnapshot) -> None:
         """Bring the refunded total to the charge's; of one second's totals the largest is the last."""
         total = snapshot.amount_refunded
+        if snapshot.capture_before:
+            self.capture_before = _get_moment(snapshot.capture_before)
         if (snapshot.as_of, total) > (self.charge_as_of, self.charge_amount_refunded):
             self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
 
@@ -458,6 +549,14 @@ class Payment(models.Model):
             "livemode": self.livemode,
         }
 
+    def _may_be_amount(self, snapshot: PaymentIntentSnapshot) -> bool:
+        """Tell whether the amount is one that Stripe is being asked for, or was before it was changed."""
+        was_before = snapshot.as_of <= self.amount_as_of and snapshot.status not in {
+            "succeeded",
+            "processing",
+        }
+        return was_before or snapshot.amount == self.amount_requested
+
     def _get_status(self) -> Payment.Status:
         if self.intent_status == "succeeded":
             if 0 < self.amount_received <= self.amount_refunded:
@@ -466,7 +565,7 @@ class Payment(models.Model):
         if self.intent_status == "requires_capture":
             return self.Status.FAILED if self.rejection_reason else self.Status.AUTHORIZED
         if self.intent_status == "canceled":
-            expired = self.cancellation_reason in EXPIRED_REASONS
+            expired = self.is_expiring or self.cancellation_reason in EXPIRED_REASONS
             return self.Status.EXPIRED if expired else self.Status.CANCELED
         return self.Status.FAILED if self.failure_code else self.Status.PENDING
 

@@ -45,6 +45,7 @@ class StripeRequest(models.Model):
         CAPTURE = "capture", _("capture")
         CANCEL = "cancel", _("cancel")
         REFUND = "refund", _("refund")
+        UPDATE = "update", _("update")
 
     class State(models.TextChoices):
         OPEN = "open", _("open")
@@ -90,12 +91,14 @@ class StripeRequest(models.Model):
         default_manager_name = "objects"
         indexes = [
             models.Index(
-                fields=["created_at"], condition=models.Q(state="open"), name="octo_stripe_request_open"
+                fields=["created_at", "id"],
+                condition=models.Q(state="open"),
+                name="octo_stripe_request_open",
             ),
         ]
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(kind__in=["create", "capture", "cancel", "refund"]),
+                condition=models.Q(kind__in=["create", "capture", "cancel", "refund", "update"]),
                 name="octo_stripe_request_kind",
             ),
             models.CheckConstraint(

@@ -5,9 +5,15 @@ idempotency key, then locks the row, applies the answer and closes the record. R
 time-out or a lost answer finds the same record, sends the same key and ends the same. No lock and no
 transaction is held during a call, so the operations refuse to run inside the caller's transaction.
 
-Locks are taken in one order: event, payment, refund, idempotency key.
+Locks are taken in one order: event, payment, payable, refund, idempotency key.
 """
 
+from octo_stripe_gateway.services.balance import get_balance
+from octo_stripe_gateway.services.deadlines import (
+    expire_due_payments,
+    expire_payment,
+    remind_of_captures,
+)
 from octo_stripe_gateway.services.delivery import deliver_due_changes
 from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
@@ -28,8 +34,14 @@ from octo_stripe_gateway.services.payments import (
     complete_payment,
     create_payment,
 )
+from octo_stripe_gateway.services.pruning import prune_changes, prune_events, prune_idempotency_keys
 from octo_stripe_gateway.services.reconciliation import postpone_check, reconcile_payment
-from octo_stripe_gateway.services.refunds import refund_payment, reverse_rejected, void_or_refund
+from octo_stripe_gateway.services.refunds import (
+    refund_payable,
+    refund_payment,
+    reverse_rejected,
+    void_or_refund,
+)
 from octo_stripe_gateway.services.retention import erase_personal_data
 
 __all__ = [
@@ -48,11 +60,19 @@ __all__ = [
     "create_payment",
     "deliver_due_changes",
     "erase_personal_data",
+    "expire_due_payments",
+    "expire_payment",
     "flag_mismatch",
+    "get_balance",
     "lock_payment",
     "postpone_check",
+    "prune_changes",
+    "prune_events",
+    "prune_idempotency_keys",
     "reconcile_payment",
+    "refund_payable",
     "refund_payment",
+    "remind_of_captures",
     "reverse_rejected",
     "reverse_warned",
     "settle_attention",

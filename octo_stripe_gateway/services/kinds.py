@@ -104,12 +104,34 @@ class Capture(RequestKind):
         return payment.amount_received == captured
 
 
+class AmountUpdate(RequestKind):
+    """Changes the amount of an intent that is not being paid."""
+
+    def get_path(self, request: StripeRequest) -> str:
+        """Return the intent's path."""
+        return stripe_client.get_intent_path(request.payment)
+
+    def get_done(self, request: StripeRequest) -> Snapshot | None:
+        """Return the intent if its amount is what was asked for, or it can't be changed any more."""
+        snapshot = stripe_client.retrieve_payment_intent(request.payment)
+        ended = snapshot.status in {"canceled", "succeeded"}
+        return snapshot if ended or snapshot.amount == request.parameters["amount"] else None
+
+    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+        """Expect the amount that it has."""
+        payment.amount_requested = None
+
+
 class Cancellation(RequestKind):
     """Cancels an intent, and with it releases what is authorized."""
 
     def get_path(self, request: StripeRequest) -> str:
         """Return the path below the intent."""
         return f"{stripe_client.get_intent_path(request.payment)}/cancel"
+
+    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+        """Let a payment that could not be expired go on."""
+        payment.is_expiring = False
 
     def was_done(self, payment: Payment, request: StripeRequest) -> bool:
         """Tell whether it is canceled."""
@@ -179,4 +201,5 @@ KINDS: dict[str, RequestKind] = {
     StripeRequest.Kind.CAPTURE: Capture(),
     StripeRequest.Kind.CANCEL: Cancellation(),
     StripeRequest.Kind.REFUND: RefundCreation(),
+    StripeRequest.Kind.UPDATE: AmountUpdate(),
 }

@@ -45,6 +45,7 @@ JOURNALED = (
     "failure_code",
     "accepted_at",
     "authorized_at",
+    "capture_reminded_at",
     "rejection_reason",
     "mismatch",
     "attention",
@@ -149,8 +150,9 @@ def flag_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
 def settle_attention(payment: Payment, *, reason: str) -> Payment:
     """Clear a payment's mismatch and what it needs attention for, by an operator's word for it."""
     with lock_payment(payment) as locked, saving_changes(locked) as unsaved:
-        locked.mismatch = locked.attention = ""
-        unsaved.others["settled"] = ["", reason]
+        if locked.mismatch or locked.attention:
+            locked.mismatch = locked.attention = ""
+            unsaved.others["settled"] = ["", reason]
     return locked
 
 
@@ -187,6 +189,8 @@ def _ask_host(unsaved: Unsaved) -> None:
         payment.reject(reason)
     elif payment.needs_acceptance:
         payment.accept()
+        if payment.balance and not payment.balance.due:
+            unsaved.others["balance settled"] = [None, payment.balance.price]
     else:
         payment.authorized_at = timezone.now()
 
@@ -302,10 +306,18 @@ def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str,
         yield "payment_created"
     if payment.accepted_at and not before["accepted_at"]:
         yield "payment_succeeded"
+    if "balance settled" in changes:
+        yield "balance_settled"
+    if payment.capture_reminded_at and not before["capture_reminded_at"]:
+        yield "payment_capture_due"
     if "status" in changes and payment.status in {"failed", "canceled", "expired"}:
         yield f"payment_{payment.status}"
     if payment.amount_refunded > before["amount_refunded"]:
         yield "payment_refunded"
+    yield from _get_signals_of_trouble(payment, changes)
+
+
+def _get_signals_of_trouble(payment: Payment, changes: dict[str, list[Any]]) -> Iterator[str]:
     if any(name.startswith("dispute ") for name in changes):
         yield "payment_disputed"
     if FRAUD_WARNING in changes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -36,6 +37,48 @@ def refund_payment(
     if refund.status == "failed":
         raise UnprocessableError(_("The refund failed: %s") % refund.failure_reason)
     return payment
+
+
+@outside_transaction
+def refund_payable(
+    payable: Any, *, amount: int | None = None, reason: str = "", caller: Caller = ANYONE
+) -> list[Payment]:
+    """Refund over a payable's payments, the latest first: the amount in minor units, or all that is held.
+
+    It may be repeated: of all, nothing is left to refund; of an amount, the same idempotency key counts what
+    went back before. Returns the payments that were refunded. Raises UnprocessableError where less is held,
+    and as `refund_payment`.
+    """
+    payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
+    before = {each.pk: _get_refunded_by(caller, each) for each in payments}
+    held = sum(each.amount_refundable for each in payments)
+    left = held if amount is None else amount - sum(refund.amount for refund in before.values() if refund)
+    if left > held:
+        raise UnprocessableError(_("The amount is more than is left to refund."))
+    refunded = []
+    for payment in payments:
+        known = before[payment.pk]
+        part = known.amount if known else min(left, payment.amount_refundable)
+        if part:
+            left -= 0 if known else part
+            keyed = _get_caller_for(caller, payment)
+            refunded.append(refund_payment(payment, amount=part, reason=reason, caller=keyed))
+    return refunded
+
+
+def _get_caller_for(caller: Caller, payment: Payment) -> Caller:
+    key = caller.idempotency_key and f"{caller.idempotency_key[:200]}/{payment.uuid}"
+    return Caller(caller.owner, key)
+
+
+def _get_refunded_by(caller: Caller, payment: Payment) -> Refund | None:
+    """Return the refund of a payment that an earlier call with the same key made, or began."""
+    keyed = _get_caller_for(caller, payment)
+    if not keyed.idempotency_key:
+        return None
+    key = IdempotencyKey.ledger.select_related("refund").filter(owner=keyed.owner, key=keyed.idempotency_key)
+    found = key.first()
+    return found.refund if found else None
 
 
 @outside_transaction
@@ -149,6 +192,6 @@ def _get_refund_amount(payment: Payment, amount: int | None) -> int:
         raise UnprocessableError(_("All of the payment is refunded, or being refunded, already."))
     wanted = payment.amount_refundable if amount is None else amount
     if not 0 < wanted <= payment.amount_refundable:
-        raise UnprocessableError(_("The amount is more than is left to refund."))
+        raise UnprocessableError(_("The amount is more than is left to refund."), amount=wanted)
     check_amount(wanted, currency=payment.currency)
     return wanted

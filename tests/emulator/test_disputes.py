@@ -86,6 +86,26 @@ def test_a_charge_can_have_several_disputes(api: Any, stripe: StripeEmulator) ->
     assert stripe.open_dispute(intent.id)["amount"] == 1700
 
 
+def test_disputes_are_listed_by_their_payment(api: Any, stripe: StripeEmulator) -> None:
+    intent, other = pay(api), pay(api)
+    opened = [stripe.open_dispute(intent.id, amount=amount)["id"] for amount in (300, 400)]
+    stripe.open_dispute(other.id)
+    listed = api.disputes.list(params={"payment_intent": intent.id}).data
+    assert [dispute.id for dispute in listed] == opened[::-1]
+    assert api.disputes.retrieve(opened[0]).amount == 300
+
+
+def test_refund_is_possible_again_when_every_dispute_is_won(api: Any, stripe: StripeEmulator) -> None:
+    intent = pay(api)
+    first, second = (stripe.open_dispute(intent.id, amount=300)["id"] for _each in "12")
+    stripe.close_dispute(first, won=True)
+    with pytest.raises(sdk.InvalidRequestError, match="has been charged back"):
+        api.refunds.create(params={"payment_intent": intent.id})
+    stripe.close_dispute(second, won=True)
+    assert stripe.charges[intent.latest_charge]["disputed"] is True
+    assert api.refunds.create(params={"payment_intent": intent.id}).amount == 2000
+
+
 def test_an_inquiry_takes_no_money(api: Any, stripe: StripeEmulator) -> None:
     intent = pay(api)
     inquiry = stripe.open_dispute(intent.id, inquiry=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from octo_stripe_gateway.batches import iterate_keys
-from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, StripeRequest
+from octo_stripe_gateway.batches import iterate_batches, iterate_keys
+from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest
 from octo_stripe_gateway.services import acting, postpone_check, reconcile_payment
 
 
@@ -41,16 +41,18 @@ class Command(BaseCommand):
         if since or until:
             start = _parse(since) if since else dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
             end = _parse(until) if until else timezone.now()
-            payments = Payment.objects.created_between(start, end)
+            payments = iterate_keys(
+                Payment.ledger.get_queryset().created_between(start, end), by="created_at"
+            )
         else:
-            payments = _get_unsettled(older_than)
+            payments = iterate_unsettled(older_than)
         with acting(source=PaymentChange.Source.COMMAND):
             self.reconcile(payments, dry_run=dry_run)
 
-    def reconcile(self, payments: PaymentQuerySet, *, dry_run: bool) -> None:
+    def reconcile(self, payments: Iterable[int], *, dry_run: bool) -> None:
         """Go through the payments, and report what changed and how far it is."""
         checked = changed = failed = 0
-        for pk in iterate_keys(payments):
+        for pk in payments:
             outcome = self.reconcile_one(Payment.ledger.get(pk=pk), dry_run=dry_run)
             changed += outcome is True
             failed += outcome is None
@@ -77,18 +79,28 @@ class Command(BaseCommand):
         return bool(differences)
 
 
-def _get_unsettled(older_than: int | None) -> PaymentQuerySet:
+def iterate_unsettled(older_than: int | None) -> Iterator[int]:
+    """Yield the keys of payments that are due for a check, or unsettled and older than that, each once."""
     now = timezone.now()
+    cutoff = now - dt.timedelta(minutes=10 if older_than is None else older_than)
     if older_than is None:
-        young = now - dt.timedelta(minutes=10)
-        asked = StripeRequest.objects.open().filter(created_at__lt=young).values("payment")
-        due = Payment.objects.due_for_check(now=now).values("pk")
+        unsettled = Payment.ledger.get_queryset().due_for_check(now=now)
     else:
-        cutoff = now - dt.timedelta(minutes=older_than)
-        asked = StripeRequest.objects.open().filter(created_at__lt=cutoff).values("payment")
-        due = Payment.objects.unsettled().filter(created_at__lt=cutoff).values("pk")
-    # Each has an index of its own, which one condition with OR would not use.
-    return Payment.objects.filter(Q(pk__in=due.union(asked)))
+        unsettled = Payment.ledger.get_queryset().unsettled().filter(created_at__lt=cutoff)
+    # The checks of this run move payments on, so that they may come up again.
+    seen: set[int] = set()
+    for keys in (iterate_keys(unsettled, by="next_check_at"), _iterate_asked(cutoff)):
+        for pk in keys:
+            if pk not in seen:
+                seen.add(pk)
+                yield pk
+
+
+def _iterate_asked(cutoff: dt.datetime) -> Iterator[int]:
+    """Yield the keys of payments with a request without an answer."""
+    unanswered = StripeRequest.ledger.get_queryset().open().filter(created_at__lt=cutoff)
+    for batch in iterate_batches(unanswered, by="created_at"):
+        yield from StripeRequest.ledger.get_queryset().filter(pk__in=batch).values_list("payment", flat=True)
 
 
 def _parse(text: str) -> dt.datetime:

@@ -16,6 +16,7 @@ from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.events import LoggedEvent
 from octo_stripe_gateway.testing.emulator.faults import Fault, Hold
 from octo_stripe_gateway.testing.emulator.server import LoggedRequest
+from octo_stripe_gateway.testing.emulator.state import StateError
 
 __all__ = [
     "CARDS",
@@ -27,6 +28,7 @@ __all__ = [
     "Hold",
     "LoggedEvent",
     "LoggedRequest",
+    "StateError",
     "StripeApiError",
     "StripeEmulator",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,17 @@ class Accounts:
         self._accounts.clear()
         self._platforms.clear()
         self._permissions.clear()
+
+    def dump(self) -> str:
+        """Return what is known of keys and accounts, as JSON."""
+        permissions = {key: sorted(names) for key, names in self._permissions.items()}
+        return json.dumps({"keys": self._accounts, "platforms": self._platforms, "permissions": permissions})
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        self._accounts |= dumped["keys"]
+        self._platforms |= dumped["platforms"]
+        self._permissions |= {key: frozenset(names) for key, names in dumped["permissions"].items()}
 
     def is_connected(self, account: str | None) -> bool:
         """Return whether a platform works on the account by `Stripe-Account`."""

@@ -8,6 +8,7 @@ import hashlib
 import heapq
 import hmac
 import itertools
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MAXIMUM_EXCERPT = 200
 USER_AGENT = "Stripe/1.0 (+https://stripe.com/docs/webhooks)"
 
 
@@ -61,7 +63,12 @@ def post(url: str, *, body: bytes, header: str, timeout: float) -> Delivery:
             )
     except requests.RequestException as error:
         return Delivery(None, f"{type(error).__name__}: {error}", url)
-    return Delivery(response.status_code, None, url)
+    delivery = Delivery(response.status_code, None, url)
+    return (
+        delivery
+        if delivery.accepted
+        else dataclasses.replace(delivery, error=response.text[:MAXIMUM_EXCERPT])
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +84,9 @@ class Worker:
 
     def __init__(self) -> None:
         self.handlers: dict[str, Callable[..., object]] = {}
+        self.on_done: Callable[[str], object] | None = None
         self._jobs: list[tuple[float, int, Job]] = []
+        self._current: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._stopping = False
@@ -89,10 +98,9 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Drop what isn't due yet and end the thread."""
+        """End the thread; what isn't due yet waits for the next start."""
         with self._changed:
             self._stopping = True
-            self._jobs.clear()
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
@@ -104,21 +112,43 @@ class Worker:
             heapq.heappush(self._jobs, (time.monotonic() + seconds, next(self._order), Job(name, arguments)))
             self._changed.notify_all()
 
+    def count(self, name: str) -> int:
+        """Return how many jobs of that name are still to be done."""
+        with self._changed:
+            return sum(job.name == name for _, _, job in self._jobs)
+
     def clear(self) -> None:
         with self._changed:
             self._jobs.clear()
+
+    def dump(self) -> str:
+        """Return the jobs that aren't done, with the time at which each is due, as JSON."""
+        to_wall_clock = time.time() - time.monotonic()
+        with self._changed:
+            jobs = [*self._current, *sorted(self._jobs, key=lambda job: job[:2])]
+        return json.dumps([[due + to_wall_clock, job.name, job.arguments] for due, _, job in jobs])
+
+    def load(self, dumped: list[list[Any]]) -> None:
+        """Take in what was dumped."""
+        for due, name, arguments in dumped:
+            self.run_in(due - time.time(), name, **arguments)
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
             # What was to settle may have been settled by hand, or be forgotten.
             with contextlib.suppress(StripeApiError, KeyError):
                 self.handlers[job.name](**job.arguments)
+            self._current.clear()
+            if self.on_done:
+                self.on_done(job.name)
 
     def _next(self) -> Job | None:
         with self._changed:
             while not self._stopping:
                 wait = self._jobs[0][0] - time.monotonic() if self._jobs else None
                 if wait is not None and wait <= 0:
-                    return heapq.heappop(self._jobs)[2]
+                    # Until it is done it counts as not done: better twice than never.
+                    self._current.append(heapq.heappop(self._jobs))
+                    return self._current[0][2]
                 self._changed.wait(wait)
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from typing import TYPE_CHECKING, Literal
@@ -22,11 +23,13 @@ from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
 from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
 from octo_stripe_gateway.testing.emulator.refunds import Refunds
 from octo_stripe_gateway.testing.emulator.server import LOOPBACK, Application, HttpServer
+from octo_stripe_gateway.testing.emulator.state import Part, State
 from octo_stripe_gateway.testing.emulator.store import Store
 from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Self
 
     from octo_stripe_gateway.testing.emulator.delivery import Delivery
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8421
 DECLINED = 402
+SAVE_AFTER = 0.5
 RefundStatus = Literal["succeeded", "failed", "pending", "requires_action", "canceled"]
 LATE_REFUNDS: dict[str, RefundStatus] = {"pends": "succeeded", "fails": "failed"}
 
@@ -52,7 +56,10 @@ class StripeEmulator:
     themselves after that many seconds; without it they wait for a command. Authorizations can be
     captured for `hold_seconds` (`capture_before`); shorter ones than Stripe's week also expire by
     themselves, the usual ones on command. `api_keys` are the only keys accepted; by default every
-    well-formed test key is.
+    well-formed test key is. `state` names a file in which everything lasts: objects, idempotency keys,
+    and events that aren't delivered; an answer is given once it is in there. `on_event` and
+    `on_delivery` are told of each event and each attempt to deliver one; they only look on. Raises
+    StateError.
     """
 
     def __init__(
@@ -68,6 +75,9 @@ class StripeEmulator:
         settle_after: float | None = None,
         hold_seconds: float = WEEK,
         api_keys: Collection[str] | None = None,
+        state: str | Path | None = None,
+        on_event: Callable[[LoggedEvent], object] | None = None,
+        on_delivery: Callable[[LoggedEvent, Delivery], object] | None = None,
     ) -> None:
         if host != LOOPBACK:
             raise ValueError(f"The emulator listens on {LOOPBACK} only, not on {host}.")
@@ -89,8 +99,10 @@ class StripeEmulator:
             retry_delays=retry_delays,
             timeout=webhook_timeout,
         )
+        self._events.on_event, self._events.on_delivery = on_event, on_delivery
         self._hold_seconds = hold_seconds
         self._build()
+        self._state = self._open(state)
 
     def _build(self) -> None:
         store, emit = self._store, self._emit
@@ -121,7 +133,31 @@ class StripeEmulator:
             events=self._events,
             faults=self._faults,
             control=Control(self),
+            save=lambda: self._state.save(),
         )
+
+    def _open(self, path: str | Path | None) -> State:
+        parts: dict[str, Part] = {
+            "store": self._store,
+            "accounts": self._accounts,
+            "endpoints": self._endpoints,
+            "refunds": self._refunds,
+            "idempotency_keys": self._application.keys,
+            "events": self._events,
+            "jobs": self._worker,
+        }
+        state = State(path, parts=parts, lock=self._store.lock)
+        state.load()
+        self._events.expect(self._worker.count("deliver"))
+        if path:
+            self._worker.handlers["save"] = state.save
+            self._worker.on_done = self._save_soon
+        return state
+
+    def _save_soon(self, done: str) -> None:
+        """Save what deliveries change some time later: a delivery that is forgotten is repeated."""
+        if done == "deliver" and not self._worker.count("save"):
+            self._worker.run_in(SAVE_AFTER, "save")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -139,16 +175,26 @@ class StripeEmulator:
         return self
 
     def stop(self) -> None:
-        """Release what is held, drop what isn't delivered yet, and close every socket."""
+        """Release what is held, and close every socket; what isn't delivered yet waits for the next start."""
         self._faults.clear()
         if self._server is not None:
             self._server.stop()
             self._server = None
         self._worker.stop()
+        self._state.save()
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Keep others out while something changes, and save it."""
+        try:
+            with self._store.lock:
+                yield
+        finally:
+            self._state.save()
 
     def reset(self) -> None:
         """Forget objects, accounts, events, logs, keys and faults; the settings stay."""
-        with self._store.lock:
+        with self._changing():
             self._faults.clear()
             self._events.clear()
             self._store.clear()
@@ -244,7 +290,7 @@ class StripeEmulator:
     ) -> JsonObject:
         """Pay as the customer's browser would; a decline is in the `last_payment_error`."""
         params = {"payment_method": payment_method, "return_url": return_url}
-        with self._store.lock:
+        with self._changing():
             intent = self._store.get(intent_id)
             return self._attempt(
                 intent, lambda: self._intents.confirm(intent, params, return_url_optional=True)
@@ -252,32 +298,32 @@ class StripeEmulator:
 
     def authenticate(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
         """Complete or fail the challenge that an intent waits for."""
-        with self._store.lock:
+        with self._changing():
             intent = self._store.get(intent_id)
             return self._attempt(intent, lambda: self._intents.authenticate(intent, succeed=succeed))
 
     def settle(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
         """Tell how a `processing` intent ended."""
-        with self._store.lock:
+        with self._changing():
             intent = self._store.get(intent_id)
             return copy.deepcopy(self._intents.settle(intent, succeed=succeed))
 
     def expire(self, intent_id: str) -> JsonObject:
         """Let an authorization run out, as Stripe does after a week; it is canceled as `expired`."""
-        with self._store.lock:
+        with self._changing():
             return copy.deepcopy(self._intents.expire(self._store.get(intent_id)))
 
     def refund(self, intent_id: str, *, amount: int | None = None) -> JsonObject:
         """Refund as in the dashboard: without metadata, and without any request."""
         given = {} if amount is None else {"amount": amount}
-        with self._store.lock:
+        with self._changing():
             account = self._store.account_of(self._store.get(intent_id))
             params = {"payment_intent": intent_id, **given}
             return copy.deepcopy(self._refunds.create(params, account=account))
 
     def settle_refund(self, refund_id: str, *, status: RefundStatus, reason: str | None = None) -> JsonObject:
         """Move a refund on; a succeeded one may still fail, and its amount returns."""
-        with self._store.lock:
+        with self._changing():
             refund = self._store.get(refund_id)
             return copy.deepcopy(self._refunds.settle(refund, status=status, reason=reason))
 
@@ -285,12 +331,12 @@ class StripeEmulator:
         """Leave no balance for refunds: they are `refused` (400), or `pending` until it is topped up."""
         if refunds not in ("refused", "pending"):
             raise ValueError(f"Refunds are refused or pending, not {refunds}.")
-        with self._store.lock:
+        with self._changing():
             self._refunds.funds = refunds
 
     def top_up_balance(self) -> None:
         """Have enough balance again; refunds that wait for it are made."""
-        with self._store.lock:
+        with self._changing():
             self._refunds.top_up()
 
     def open_dispute(
@@ -302,25 +348,25 @@ class StripeEmulator:
         inquiry: bool = False,
     ) -> JsonObject:
         """Dispute a payment, as its cardholder's bank does; an `inquiry` moves no money yet."""
-        with self._store.lock:
+        with self._changing():
             charge = self._store.get(self._store.get(intent_id)["latest_charge"])
             opened = self._disputes.open(charge, reason=reason, amount=amount, inquiry=inquiry)
             return copy.deepcopy(opened)
 
     def close_dispute(self, dispute_id: str, *, won: bool) -> JsonObject:
         """Decide a dispute, for or against the merchant."""
-        with self._store.lock:
+        with self._changing():
             return copy.deepcopy(self._disputes.close(self._store.get(dispute_id), won=won))
 
     def warn_of_fraud(self, intent_id: str, *, fraud_type: str = "unauthorized_use_of_card") -> JsonObject:
         """Send an early fraud warning, as the cardholder's bank does."""
-        with self._store.lock:
+        with self._changing():
             charge = self._store.get(self._store.get(intent_id)["latest_charge"])
             return copy.deepcopy(self._fraud.warn(charge, fraud_type=fraud_type))
 
     def book(self, intent_id: str) -> JsonObject:
         """Book the balance transaction of a payment whose method is slow to; `charge.updated` tells."""
-        with self._store.lock:
+        with self._changing():
             charge = self._store.get(self._store.get(intent_id)["latest_charge"])
             return copy.deepcopy(self._charges.book_late(charge))
 
@@ -385,7 +431,8 @@ class StripeEmulator:
 
     def withhold(self, *types: str) -> None:
         """Keep back the events of these types (`payment_intent.*`), all without any."""
-        self._events.withhold(*types)
+        with self._changing():
+            self._events.withhold(*types)
 
     @property
     def withheld(self) -> list[LoggedEvent]:
@@ -404,9 +451,11 @@ class StripeEmulator:
         A callable gets the events and returns those to deliver: a part of them, in any order, some
         of them twice. What it leaves out is never delivered.
         """
-        return self._events.release(
+        released = self._events.release(
             order=order, copies=copies, delay=delay, keep_withholding=keep_withholding
         )
+        self._state.save()
+        return released
 
     def wait_for_deliveries(self, timeout: float = 5.0) -> None:
         """Wait until no delivery is left to do; a TimeoutError when that takes longer."""
@@ -429,7 +478,8 @@ class StripeEmulator:
 
     def forget_idempotency_keys(self) -> None:
         """Forget every idempotency key, as Stripe does after a day or more."""
-        self._application.keys.clear()
+        with self._changing():
+            self._application.keys.clear()
 
     def accept_keys(self, keys: Collection[str] | None) -> None:
         """Accept these API keys only; every well-formed test key when None."""
@@ -440,7 +490,8 @@ class StripeEmulator:
 
         Without this it may do everything, as a secret key may.
         """
-        self._accounts.restrict(key, permissions=permissions)
+        with self._changing():
+            self._accounts.restrict(key, permissions=permissions)
 
     def add_account(self, *keys: str, account: str | None = None) -> EmulatedAccount:
         """Make an account of its own, with these keys or with new ones.
@@ -448,7 +499,8 @@ class StripeEmulator:
         Keys that Stripe made name their account, and each is kept apart; all other keys share one account
         unless they are named here.
         """
-        return self._accounts.add(keys, account=account)
+        with self._changing():
+            return self._accounts.add(keys, account=account)
 
     def _challenge_url(self, intent_id: str) -> str:
         return f"{self.url}/_emulator/challenges/{intent_id}"

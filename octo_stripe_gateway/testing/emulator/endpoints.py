@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import stripe
@@ -52,6 +53,15 @@ class WebhookEndpoints:
         """Forget what was registered."""
         self.secrets.clear()
         self.connect.clear()
+
+    def dump(self) -> str:
+        """Return what the API doesn't show of endpoints, as JSON."""
+        return json.dumps({"secrets": self.secrets, "connect": sorted(self.connect)})
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        self.secrets |= dumped["secrets"]
+        self.connect |= set(dumped["connect"])
 
     def create(self, params: Parameters, *, account: str | None) -> JsonObject:
         """Register an endpoint; its secret is in this answer only."""

@@ -9,12 +9,12 @@ import json
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import stripe
 
 from octo_stripe_gateway.testing.emulator.delivery import Delivery, post, signature
-from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION, differences, render
+from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION, Range, differences, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.delivery import Worker
     from octo_stripe_gateway.testing.emulator.endpoints import Destination, WebhookEndpoints
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
-    from octo_stripe_gateway.testing.emulator.versions import Range
 
 # Types of events that tell what was different before, in `data.previous_attributes`.
 CHANGES = ("updated", "charge.refunded", "charge.captured")
@@ -98,6 +97,8 @@ class Events:
         self.log: list[LoggedEvent] = []
         self.withheld: list[LoggedEvent] = []
         self.origin = NOBODY
+        self.on_event: Callable[[LoggedEvent], object] | None = None
+        self.on_delivery: Callable[[LoggedEvent, Delivery], object] | None = None
         self._store = store
         self._accounts = accounts
         self._endpoints = endpoints
@@ -141,9 +142,14 @@ class Events:
         original["pending_webhooks"] = len(self._receivers(event))
         if self._endpoints.api_version != stripe.api_version:
             event.payload = render(original, version=self._endpoints.api_version, older=older)
+        self._log(event)
+        if self.on_event:
+            self.on_event(event)
+        return event
+
+    def _log(self, event: LoggedEvent) -> None:
         self.log.append(event)
         self._by_id[event.id] = event
-        return event
 
     def _receivers(self, event: LoggedEvent) -> list[Destination]:
         endpoints = self._endpoints.list_for(event.type, account=event.account)
@@ -273,7 +279,51 @@ class Events:
         else:
             delivery = post(endpoint.url, body=body, header=header, timeout=self._timeout)
         event.deliveries.append(delivery)
+        if self.on_delivery:
+            self.on_delivery(event, delivery)
         return delivery
+
+    def dump(self) -> str:
+        """Return what the objects don't tell of events, as JSON."""
+        return json.dumps(
+            {
+                "log": [_dumped(event) for event in self.log],
+                "withheld": [event.id for event in self.withheld],
+                "withholding": self._withholding,
+            }
+        )
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped; the jobs that deliver events are loaded beside it."""
+        for one in dumped["log"]:
+            self._restore(**one)
+        self.withheld = [self._by_id[event_id] for event_id in dumped["withheld"]]
+        self._withholding = tuple(dumped["withholding"])
+
+    def expect(self, deliveries: int) -> None:
+        """Know of deliveries that were loaded among the jobs."""
+        self._outstanding = deliveries
+
+    def _restore(self, *, id: str, older: JsonObject, versions: list[str], deliveries: list[Any]) -> None:  # noqa: A002
+        original = self._store.get(id)
+        payload = original
+        if self._endpoints.api_version != stripe.api_version:
+            payload = render(original, version=self._endpoints.api_version, older=older)
+        tried = [Delivery(*one) for one in deliveries]
+        account = self._store.account_of(original)
+        event = LoggedEvent(id, original["type"], payload, tried, original, older, account, Range(*versions))
+        self._log(event)
+        shown = original["data"]["object"]
+        self._seen[shown["id"]] = shown, {name: older[name] for name in older if name != "before"}
+
+
+def _dumped(event: LoggedEvent) -> JsonObject:
+    return {
+        "id": event.id,
+        "older": event.older,
+        "versions": [event.versions.since, event.versions.before],
+        "deliveries": [[one.status, one.error, one.url] for one in event.deliveries],
+    }
 
 
 def _signed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Literal
 
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
@@ -53,6 +54,14 @@ class Refunds:
         for refund in list(self._store.each("refund", pending_reason="insufficient_funds")):
             self._book(refund)
             self.settle(refund, status="succeeded", reason=None)
+
+    def dump(self) -> str:
+        """Return how the balance stands, as JSON."""
+        return json.dumps({"funds": self.funds})
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        self.funds = dumped["funds"]
 
     def update(self, refund: JsonObject, params: Parameters) -> JsonObject:
         """Change a refund's metadata: the only thing that can be changed."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import secrets
 import string
 import threading
 from typing import TYPE_CHECKING, Any
 
+from octo_stripe_gateway.testing.emulator.cards import card_for_number
 from octo_stripe_gateway.testing.emulator.errors import no_such
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Store:
         self._accounts: dict[str, str | None] = {}
         self._ordered: dict[str, list[JsonObject]] = {kind: [] for kind in PREFIXES}
         self._positions: dict[str, int] = {}
+        self._texts: dict[str, str] = {}
         self._related: dict[tuple[str, str, str], list[JsonObject]] = {}
 
     def now(self) -> int:
@@ -68,14 +71,43 @@ class Store:
         head: JsonObject = {"id": object_id, "object": kind, "created": self.now()}
         if kind not in WITHOUT_MODE:
             head["livemode"] = False
-        made = self._objects[kind][object_id] = head | fields
+        return self._add(head | fields, account=account)
+
+    def _add(self, item: JsonObject, *, account: str | None) -> JsonObject:
+        kind, object_id = item["object"], item["id"]
+        self._objects[kind][object_id] = item
         self._accounts[object_id] = account
         self._positions[object_id] = len(self._positions)
-        self._ordered[kind].append(made)
+        self._ordered[kind].append(item)
         for field in RELATIONS:
-            if field in made:
-                self._related.setdefault((kind, field, str(made[field])), []).append(made)
-        return made
+            if field in item:
+                self._related.setdefault((kind, field, str(item[field])), []).append(item)
+        return item
+
+    def dump(self) -> str:
+        """Return all objects in the order of their making, as JSON."""
+        items = sorted((item for items in self._ordered.values() for item in items), key=self.position)
+        objects = [f"[{json.dumps(self.account_of(item))}, {self._text(item)}]" for item in items]
+        cards = {method: card.number for method, card in self.cards.items()}
+        return (
+            f'{{"objects": [{", ".join(objects)}], "cards": {json.dumps(cards)}, '
+            f'"released": {json.dumps(self.released)}}}'
+        )
+
+    def _text(self, item: JsonObject) -> str:
+        # Most of the text is events, which never change.
+        if item["object"] != "event":
+            return json.dumps(item)
+        if item["id"] not in self._texts:
+            self._texts[item["id"]] = json.dumps(item)
+        return self._texts[item["id"]]
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        for account, item in dumped["objects"]:
+            self._add(item, account=account)
+        self.cards |= {method: card_for_number(number) for method, number in dumped["cards"].items()}
+        self.released |= dumped["released"]
 
     def clear(self) -> None:
         """Forget every object."""
@@ -84,6 +116,7 @@ class Store:
             self._ordered[kind].clear()
         self._accounts.clear()
         self._positions.clear()
+        self._texts.clear()
         self._related.clear()
         self.cards.clear()
         self.released.clear()
