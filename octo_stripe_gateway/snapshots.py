@@ -259,6 +259,33 @@ class DisputeSnapshot:
         return Precedence.of_dispute(self.status, as_of=self.as_of)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FraudWarningSnapshot:
+    """What a card's bank says of a charge that it thinks fraudulent.
+
+    `actionable` where it is neither refunded nor disputed yet.
+    """
+
+    id: str
+    as_of: int
+    fraud_type: str
+    actionable: bool
+    livemode: bool
+    payment_intent_id: str
+
+    @classmethod
+    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
+        """Read an early fraud warning; raises BadRequestError where it isn't one."""
+        return cls(
+            id=read_text(stripe_object, "id"),
+            as_of=as_of,
+            fraud_type=read_text(stripe_object, "fraud_type", length=64),
+            actionable=read_flag(stripe_object, "actionable"),
+            livemode=read_flag(stripe_object, "livemode"),
+            payment_intent_id=read_id(stripe_object, "payment_intent"),
+        )
+
+
 def read_text(
     stripe_object: dict[str, Any],
     name: str,

@@ -15,6 +15,7 @@ from octo_stripe_gateway.services.deadlines import (
     remind_of_captures,
 )
 from octo_stripe_gateway.services.delivery import deliver_due_changes
+from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.journal import acting
 from octo_stripe_gateway.services.ledger import (
@@ -50,6 +51,7 @@ __all__ = [
     "acting",
     "apply_charge",
     "apply_dispute",
+    "apply_fraud_warning",
     "apply_payment_intent",
     "apply_refund",
     "cancel_payment",
@@ -72,6 +74,7 @@ __all__ = [
     "refund_payment",
     "remind_of_captures",
     "reverse_rejected",
+    "reverse_warned",
     "settle_attention",
     "void_or_refund",
 ]

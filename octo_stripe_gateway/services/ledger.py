@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.models import Dispute, Payment, PaymentChange, Refund
+from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 from octo_stripe_gateway.models.payments import HOST_COLUMNS
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.delivery import deliver_change, get_undelivered, schedule_delivery
@@ -174,7 +175,7 @@ def _clear_mismatch(payment: Payment, *, as_of: int, complete: bool) -> None:
 
 
 def _is_of_another_object(mismatch: str) -> bool:
-    return mismatch.startswith(("charge ", "refund ", "dispute ", "event "))
+    return mismatch.startswith(("charge ", "refund ", "dispute ", "event ", "fraud warning "))
 
 
 def _ask_host(unsaved: Unsaved) -> None:
@@ -313,8 +314,14 @@ def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str,
         yield f"payment_{payment.status}"
     if payment.amount_refunded > before["amount_refunded"]:
         yield "payment_refunded"
+    yield from _get_signals_of_trouble(payment, changes)
+
+
+def _get_signals_of_trouble(payment: Payment, changes: dict[str, list[Any]]) -> Iterator[str]:
     if any(name.startswith("dispute ") for name in changes):
         yield "payment_disputed"
+    if FRAUD_WARNING in changes:
+        yield "payment_fraud_warned"
     if "mismatch" in changes and payment.mismatch:
         yield "payment_mismatched"
     if "attention" in changes and payment.attention:
