@@ -38,7 +38,8 @@ from octo_stripe_gateway.services.requests import (
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY, PaymentIntentSnapshot
+from octo_stripe_gateway.services.provenance import describe_payment
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
 # What the ledger decides: passed through to Stripe, it would get past the ledger.
@@ -182,14 +183,16 @@ def _get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dic
         "capture_method": payment.capture_method,
         **extra,
     }
-    own = {PAYMENT_METADATA_KEY: str(payment.uuid)}
-    return parameters | {"metadata": {**payment.metadata, **extra.get("metadata", {}), **own}}
+    metadata = {**payment.metadata, **extra.get("metadata", {})}
+    free = {key: value for key, value in metadata.items() if key not in PAYMENT_METADATA_KEYS}
+    return parameters | {"metadata": free | describe_payment(payment)}
 
 
 def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
     yield from sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
-    if PAYMENT_METADATA_KEY in extra.get("metadata", {}):
-        yield f"metadata.{PAYMENT_METADATA_KEY}"
+    for key in PAYMENT_METADATA_KEYS:
+        if key in extra.get("metadata", {}):
+            yield f"metadata.{key}"
     for method, options in extra.get("payment_method_options", {}).items():
         if "capture_method" in options:
             yield f"payment_method_options.{method}.capture_method"
