@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
+EXPAND_LISTED_REFUNDS = f"data.{EXPAND_REFUNDS}"
 PAGE_SIZE = 100
 
 logging.getLogger("stripe").addFilter(RedactClientSecrets())
@@ -111,8 +112,11 @@ def list_disputes(payment: Payment) -> list[DisputeSnapshot]:
 
 
 def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterator[PaymentIntentSnapshot]:
-    """Ask the payment's account for intents that were created from one second up to another, newest first."""
-    params = {"created": {"gte": since, "lt": until}}
+    """Ask the payment's account for intents that were created from one second up to another, newest first.
+
+    A page is asked for when its first is taken. Raises StripeError.
+    """
+    params = {"created": {"gte": since, "lt": until}, "expand": [EXPAND_LISTED_REFUNDS]}
     for each, as_of in _list(payment, "/v1/payment_intents", params=params):
         yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
 

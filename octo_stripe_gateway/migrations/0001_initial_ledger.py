@@ -2,6 +2,7 @@
 
 import django.db.models.deletion
 import octo_stripe_gateway.models.payments
+import octo_stripe_gateway.models.webhook_events
 import uuid
 from django.db import migrations, models
 
@@ -173,13 +174,14 @@ class Migration(migrations.Migration):
                 ('error', models.TextField(blank=True)),
                 ('received_at', models.DateTimeField(auto_now_add=True)),
                 ('processed_at', models.DateTimeField(blank=True, null=True)),
+                ('retry_at', models.DateTimeField(default=octo_stripe_gateway.models.webhook_events.get_first_retry, help_text='When to process it again; empty once finished.', null=True)),
             ],
             options={
                 'verbose_name': 'webhook event',
                 'verbose_name_plural': 'webhook events',
                 'permissions': [('reprocess_webhookevent', 'Can reprocess webhook event')],
                 'default_manager_name': 'objects',
-                'indexes': [models.Index(fields=['status', 'received_at'], name='octo_webhook_event_status'), models.Index(fields=['type', 'id'], name='octo_webhook_event_type'), models.Index(condition=models.Q(('payment_intent_id', ''), _negated=True), fields=['payment_intent_id'], name='octo_webhook_event_intent'), models.Index(condition=models.Q(('livemode', False)), fields=['id'], name='octo_webhook_event_test')],
+                'indexes': [models.Index(fields=['status', 'received_at'], name='octo_webhook_event_status'), models.Index(fields=['type', 'id'], name='octo_webhook_event_type'), models.Index(condition=models.Q(('payment_intent_id', ''), _negated=True), fields=['payment_intent_id'], name='octo_webhook_event_intent'), models.Index(condition=models.Q(('livemode', False)), fields=['id'], name='octo_webhook_event_test'), models.Index(condition=models.Q(('retry_at__isnull', False)), fields=['retry_at'], name='octo_webhook_event_retry')],
                 'constraints': [models.UniqueConstraint(fields=('stripe_event_id', 'account', 'stripe_account'), name='octo_webhook_event'), models.CheckConstraint(condition=models.Q(('status__in', ['received', 'processed', 'ignored', 'failed'])), name='octo_webhook_event_status_known')],
             },
         ),

@@ -9,6 +9,13 @@ Locks are taken in one order: event, payment, refund, idempotency key.
 """
 
 from octo_stripe_gateway.services.delivery import deliver_due_changes
+from octo_stripe_gateway.services.due_payments import (
+    Outcome,
+    check_payments,
+    claim_due_payments,
+    count_due_payments,
+    recall_unanswered_requests,
+)
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.journal import acting
 from octo_stripe_gateway.services.ledger import (
@@ -27,7 +34,11 @@ from octo_stripe_gateway.services.payments import (
     complete_payment,
     create_payment,
 )
-from octo_stripe_gateway.services.reconciliation import postpone_check, reconcile_payment
+from octo_stripe_gateway.services.reconciliation import (
+    postpone_check,
+    reconcile_listed,
+    reconcile_payment,
+)
 from octo_stripe_gateway.services.refunds import refund_payment, reverse_rejected, void_or_refund
 from octo_stripe_gateway.services.retention import erase_personal_data
 
@@ -35,6 +46,7 @@ __all__ = [
     "ANYONE",
     "Caller",
     "CreatedPayment",
+    "Outcome",
     "acting",
     "apply_charge",
     "apply_dispute",
@@ -42,13 +54,18 @@ __all__ = [
     "apply_refund",
     "cancel_payment",
     "capture_payment",
+    "check_payments",
+    "claim_due_payments",
     "complete_payment",
+    "count_due_payments",
     "create_payment",
     "deliver_due_changes",
     "erase_personal_data",
     "flag_mismatch",
     "lock_payment",
     "postpone_check",
+    "recall_unanswered_requests",
+    "reconcile_listed",
     "reconcile_payment",
     "refund_payment",
     "reverse_rejected",

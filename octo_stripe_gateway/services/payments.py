@@ -32,13 +32,13 @@ from octo_stripe_gateway.services.idempotency import (
     insert_new_key,
 )
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
+from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     get_open_request,
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
