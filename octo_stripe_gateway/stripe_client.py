@@ -121,6 +121,13 @@ def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterato
         yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
 
 
+def list_refunds_between(payment: Payment, *, since: int, until: int) -> Iterator[RefundSnapshot]:
+    """Ask the payment's account for refunds that were created from one second up to another, newest first."""
+    params = {"created": {"gte": since, "lt": until}}
+    for each, as_of in _list(payment, "/v1/refunds", params=params):
+        yield RefundSnapshot.from_object(each, as_of=as_of)
+
+
 def _list(payment: Payment, path: str, *, params: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the objects of a list with the second that each was read in, page after page."""
     wanted: dict[str, Any] = {**params, "limit": PAGE_SIZE}

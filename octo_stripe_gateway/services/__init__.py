@@ -8,6 +8,8 @@ transaction is held during a call, so the operations refuse to run inside the ca
 Locks are taken in one order: event, payment, refund, idempotency key.
 """
 
+from octo_stripe_gateway.services.adoption import adopt_payment
+from octo_stripe_gateway.services.audit import Audit
 from octo_stripe_gateway.services.delivery import deliver_due_changes
 from octo_stripe_gateway.services.due_payments import (
     Outcome,
@@ -44,10 +46,12 @@ from octo_stripe_gateway.services.retention import erase_personal_data
 
 __all__ = [
     "ANYONE",
+    "Audit",
     "Caller",
     "CreatedPayment",
     "Outcome",
     "acting",
+    "adopt_payment",
     "apply_charge",
     "apply_dispute",
     "apply_payment_intent",

@@ -50,8 +50,12 @@ def read_payment(snapshot: PaymentIntentSnapshot) -> Payment:
 def read_uuid(snapshot: PaymentIntentSnapshot) -> uuids.UUID:
     """Return the uuid of an intent's payment: ours from the metadata, or one that stands for the intent."""
     named = snapshot.payment_uuid
-    # However often an intent of another system is adopted, it is the same payment.
-    return uuids.UUID(named) if is_uuid(named) else uuids.uuid5(uuids.NAMESPACE_URL, f"stripe:{snapshot.id}")
+    return uuids.UUID(named) if is_uuid(named) else make_stand_in(snapshot)
+
+
+def make_stand_in(snapshot: PaymentIntentSnapshot) -> uuids.UUID:
+    """Return a uuid that stands for an intent, the same one however often it is adopted."""
+    return uuids.uuid5(uuids.NAMESPACE_URL, f"stripe:{snapshot.id}")
 
 
 def read_payable(snapshot: PaymentIntentSnapshot) -> tuple[str, Model | None]:

@@ -58,13 +58,14 @@ def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences
 
 @outside_transaction
 def reconcile_listed(
-    payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool = False
+    payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool = False, thorough: bool = False
 ) -> Differences:
     """Bring a payment without open requests to what one of Stripe's lists says of its intent.
 
-    Stripe is asked for the intent only where the list leaves something out. Raises StripeError.
+    Stripe is asked for the intent only where the list leaves something out; `thorough` looks at each refund
+    also where the totals agree. Raises StripeError.
     """
-    if not _tells_news(payment, snapshot):
+    if not thorough and not _tells_news(payment, snapshot):
         return {}
     if not _is_complete(snapshot):
         return reconcile_payment(payment, dry_run=dry_run)
