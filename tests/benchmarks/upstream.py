@@ -161,10 +161,11 @@ def make_list(params: dict[str, list[str]]) -> Any:
 
 def make_listed(number: int, *, created: int) -> dict[str, Any]:
     intent_id = f"pi_listed_{number}"
-    intent = make_intent(intent_id) | {"created": created}
-    if number % 20:
-        return intent
-    return make_answer("GET", f"/v1/payment_intents/{intent_id}", b"") | {"created": created}
+    is_paid = number % 20 == 0
+    intent = (
+        make_answer("GET", f"/v1/payment_intents/{intent_id}", b"") if is_paid else make_intent(intent_id)
+    )
+    return {**intent, "created": created}
 
 
 def make_refund(params: dict[str, list[str]]) -> Any:
