@@ -46,7 +46,7 @@ FollowUp = Callable[[], object]
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older versions tell of released authorizations as of refunds.
 FIRST_TRUE_REFUNDS = "2025-03-31"
-OUTCOME_COLUMNS = ("status", "error", "attempts", "processed_at", "payload")
+OUTCOME_COLUMNS = ("status", "error", "attempts", "processed_at", "retry_at", "payload")
 
 
 def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent:
@@ -280,6 +280,7 @@ def _ignore(event: WebhookEvent) -> None:
 def _mark(event: WebhookEvent, status: WebhookEvent.Status) -> None:
     event.status = status
     event.processed_at = timezone.now() if event.is_finished else None
+    event.schedule_retry()
     if status == WebhookEvent.Status.PROCESSED:
         event.error = ""
         event.attempts += 1
@@ -298,11 +299,11 @@ def _defer(event: WebhookEvent) -> WebhookEvent:
 
     with write_transaction():
         is_new = WebhookEvent.ledger.insert(event, or_ignore=True)
-    row = event if is_new else _get(event)
-    # One that is delivered again may have failed, or never have come to the queue.
-    if not row.is_finished:
-        tasks.process_webhook_event.enqueue(row.pk)
-    return row
+    if not is_new:
+        # Maintenance makes up for a task that failed or never came to the queue.
+        return _get(event)
+    tasks.process_webhook_event.enqueue(event.pk)
+    return event
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:

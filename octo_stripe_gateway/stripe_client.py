@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
+EXPAND_LISTED_REFUNDS = f"data.{EXPAND_REFUNDS}"
 PAGE_SIZE = 100
 # An intent that isn't there, and a secret for it that isn't one.
 NO_INTENT = "pi_octo_stripe_gateway"
@@ -125,10 +126,20 @@ def list_disputes(payment: Payment) -> list[DisputeSnapshot]:
 
 
 def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterator[PaymentIntentSnapshot]:
-    """Ask the payment's account for intents that were created from one second up to another, newest first."""
-    params = {"created": {"gte": since, "lt": until}}
+    """Ask the payment's account for intents that were created from one second up to another, newest first.
+
+    A page is asked for when its first is taken. Raises StripeError.
+    """
+    params = {"created": {"gte": since, "lt": until}, "expand": [EXPAND_LISTED_REFUNDS]}
     for each, as_of in _list(partial(_call, payment), "/v1/payment_intents", params=params):
         yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
+
+
+def list_refunds_between(payment: Payment, *, since: int, until: int) -> Iterator[RefundSnapshot]:
+    """Ask the payment's account for refunds that were created from one second up to another, newest first."""
+    params = {"created": {"gte": since, "lt": until}}
+    for each, as_of in _list(partial(_call, payment), "/v1/refunds", params=params):
+        yield RefundSnapshot.from_object(each, as_of=as_of)
 
 
 def get_api_version() -> str:

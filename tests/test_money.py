@@ -299,6 +299,7 @@ def test_less_than_the_price_captured_elsewhere_is_never_confirmed(
         {"capture_method": "manual"},
         {"payment_method_options": {"card": {"capture_method": "manual"}}},
         {"metadata": {"octo_payment": "another"}},
+        {"metadata": {"octo_owner": "another"}},
         {"idempotency_key": "mine"},
         {"stripe_account": "acct_mine"},
         {"api_key": "sk_test_mine"},

@@ -36,13 +36,14 @@ from octo_stripe_gateway.services.idempotency import (
     insert_new_key,
 )
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
+from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     get_open_request,
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY, PaymentIntentSnapshot
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
 # How often a create gives way to another that came first.
@@ -211,14 +212,16 @@ def _get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dic
         "capture_method": payment.capture_method,
         **extra,
     }
-    own = {PAYMENT_METADATA_KEY: str(payment.uuid)}
-    return parameters | {"metadata": {**payment.metadata, **extra.get("metadata", {}), **own}}
+    metadata = {**payment.metadata, **extra.get("metadata", {})}
+    free = {key: value for key, value in metadata.items() if key not in PAYMENT_METADATA_KEYS}
+    return parameters | {"metadata": free | describe_payment(payment)}
 
 
 def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
     yield from sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
-    if PAYMENT_METADATA_KEY in extra.get("metadata", {}):
-        yield f"metadata.{PAYMENT_METADATA_KEY}"
+    for key in PAYMENT_METADATA_KEYS:
+        if key in extra.get("metadata", {}):
+            yield f"metadata.{key}"
     for method, options in extra.get("payment_method_options", {}).items():
         if "capture_method" in options:
             yield f"payment_method_options.{method}.capture_method"
