@@ -82,6 +82,7 @@ def run_maintenance(
     return {
         "events": _process_events(limit, threads=threads, report=report),
         "payments": _check_payments(limit, threads=threads, report=report),
+        "deadlines": _keep_deadlines(limit),
         "changes": _deliver_changes(limit),
     }
 
@@ -141,6 +142,15 @@ def _check_payments(limit: int, *, threads: int, report: ReportProgress) -> Coun
 
     _run_together(check, work=work, threads=min(threads, _count_batches(total)))
     return dict(work.outcomes)
+
+
+def _keep_deadlines(limit: int) -> Counts:
+    counts = {
+        "expired": services.expire_due_payments(limit=limit),
+        "captures": services.remind_of_captures(limit=limit),
+        "installments": services.remind_of_installments(limit=limit),
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _deliver_changes(limit: int) -> Counts:

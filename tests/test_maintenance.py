@@ -81,7 +81,7 @@ def test_nothing_due_is_nothing_done(stripe: StripeEmulator) -> None:
     asked = len(stripe.requests)
     done = maintain()
     assert done.pop("seconds") is not None
-    assert done == {"events": {}, "payments": {}, "changes": {}}
+    assert done == {"events": {}, "payments": {}, "deadlines": {}, "changes": {}}
     assert len(stripe.requests) == asked
 
 
@@ -225,9 +225,8 @@ def test_request_of_a_settled_payment_is_repeated_too(stripe: StripeEmulator) ->
 
 
 def test_rejected_money_goes_back(stripe: StripeEmulator) -> None:
-    booking = Booking.objects.create()
     for _ in range(6):
-        create_due(stripe, 1, card="pm_card_visa", payable=booking, currency="eur")
+        create_due(stripe, 1, card="pm_card_visa", payable=Booking.objects.create(), currency="eur")
     Booking.objects.update(price=3000)
     assert maintain()["payments"] == {"changed": 6}
     assert get_statuses() == {"refunded"}

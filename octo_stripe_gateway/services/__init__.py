@@ -15,6 +15,7 @@ from octo_stripe_gateway.services.deadlines import (
     expire_due_payments,
     expire_payment,
     remind_of_captures,
+    remind_of_installments,
 )
 from octo_stripe_gateway.services.delivery import deliver_due_changes
 from octo_stripe_gateway.services.due_payments import (
@@ -94,6 +95,7 @@ __all__ = [
     "refund_payable",
     "refund_payment",
     "remind_of_captures",
+    "remind_of_installments",
     "reverse_rejected",
     "reverse_warned",
     "settle_attention",
