@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 BATCH_SIZE = 1000
 
 
-def iterate_keys(rows: QuerySet[Any], *, size: int = BATCH_SIZE) -> Iterator[int]:
-    """Yield the keys of rows in their order, each at most once, reading a batch at a time."""
-    last = 0
-    while True:
-        batch = list(rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:size])
+def iterate_batches(rows: QuerySet[Any], *, by: str = "pk", size: int = BATCH_SIZE) -> Iterator[list[int]]:
+    """Yield the keys of rows a batch at a time, in the order of an indexed column.
+
+    Each batch continues after the last one's last row, so that no batch reads again what is done, or walks
+    over what was deleted. A row whose column grows meanwhile may come once more.
+    """
+    rows = rows.order_by(*dict.fromkeys((by, "pk"))).values_list(by, "pk")
+    batch = list(rows[:size])
+    while batch:
+        yield [pk for _value, pk in batch]
+        value, pk = batch[-1]
+        # The first condition is what an index is searched by.
+        following = rows.filter(**{f"{by}__gte": value}).filter(Q(**{f"{by}__gt": value}) | Q(pk__gt=pk))
+        batch = list(following[:size]) if len(batch) == size else []
+
+
+def iterate_keys(rows: QuerySet[Any], *, by: str = "pk", size: int = BATCH_SIZE) -> Iterator[int]:
+    """Yield the keys of rows in the order of an indexed column, reading a batch at a time."""
+    for batch in iterate_batches(rows, by=by, size=size):
         yield from batch
-        if len(batch) < size:
-            return
-        last = batch[-1]

@@ -156,9 +156,13 @@ class GatewaySettings:
     payables = Setting("PAYABLES", types.read_labels, default={})
     merchant_name = Setting("MERCHANT_NAME", types.read_text)
     require_payable = Setting("REQUIRE_PAYABLE", types.read_flag, default=False)
+    refund_fraud_warnings = Setting("REFUND_FRAUD_WARNINGS", types.read_flag, default=False)
     strict_octo = Setting("STRICT_OCTO", types.read_flag, default=False)
     webhook_processing = Setting("WEBHOOK_PROCESSING", types.read_choice("inline", "task"), default="inline")
     webhook_tolerance = Setting("WEBHOOK_TOLERANCE", types.read_positive, default=300)
+    idempotency_key_days: Setting[int | None] = Setting(
+        "IDEMPOTENCY_KEY_DAYS", types.read_positive, nothing=None
+    )
 
     @property
     def uses_built_in_keys(self) -> bool:

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Dispute, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
-from tests.support.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser
+from tests.support.browser import MARKS, PHONE, SCREENSHOTS, open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+DESK: Any = {"width": 1360, "height": 900}
+# A list that is too wide scrolls in a box of its own.
+COLUMNS_FIT = "[...document.querySelectorAll('.results')].every(box => box.scrollWidth <= box.clientWidth)"
 LOOKS: Any = (
     ("phone-dark", PHONE, "dark"),
     ("phone", PHONE, "light"),
@@ -64,6 +67,9 @@ class Office:
     def reads(self, text: str) -> None:
         self.page.get_by_text(text).filter(visible=True).first.wait_for()
 
+    def hides(self, text: str) -> None:
+        assert self.page.get_by_text(text).filter(visible=True).count() == 0
+
     def picture(self, name: str) -> None:
         """Keep pictures to look at, and see that nothing sticks out at the side."""
         for look, viewport, scheme in LOOKS:
@@ -73,6 +79,8 @@ class Office:
                 path=SCREENSHOTS / f"admin-{name}-{look}.png", full_page=True, animations="disabled"
             )
             assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            if viewport == DESK:
+                assert self.page.evaluate(COLUMNS_FIT)
 
 
 @pytest.fixture
@@ -88,13 +96,31 @@ def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) ->
     disputed = make_payment(
         paid=True,
         disputed=True,
-        stripe_dispute_id="du_1PqXyz",
-        dispute_status="needs_response",
         mismatch="amount is 1900, not 2000",
         payable=booking,
         amount_refunded=700,
+        owner="key:viator",
+        account="emea",
     )
+    Dispute.objects.create(
+        payment=disputed,
+        stripe_dispute_id="du_1PqXyz",
+        amount=1300,
+        currency="usd",
+        reason="fraudulent",
+        status="needs_response",
+        evidence_due_by=1_900_000_000,
+    )
+    rejected = {"status": "failed", "rejection_reason": "This departure is sold out."}
+    make_payment(paid=True, amount=123_456_789, payable=booking, owner="auth.user:42", **rejected)
+    make_payment(attention="A refund failed after it had succeeded.", paid=True, owner="auth.user:42")
     make_event(failed=True, payment=disputed)
+    make_event(failed=True, payment=disputed, error="UnknownPaymentError: no row for it")
+    make_event(
+        payment=disputed,
+        type="charge.refunded",
+        error="The endpoint's API version 2024-06-20 is too old to tell refunds rightly.",
+    )
     # Playwright's thread may not ask the database: what the tests need of it is read here.
     return [Payment.objects.get(pk=paid["id"]), disputed]
 
@@ -118,24 +144,36 @@ def test_operator_finds_a_payment_and_refunds_it(
     office.reads("12,000 JPY")
     office.picture("1-list")
     office.open(f"{PAYMENTS}?q=VIATOR-88213")
-    office.follow(str(payment.pk))
-    office.reads("payment_intent.succeeded")
+    office.follow(payment.uuid.hex[:8])
+    office.reads("Received 49.00 USD")
+    office.hides("payment_intent.succeeded")
     office.picture("2-payment")
+    office.page.get_by_label("Show events, requests and details too").check()
+    office.reads("payment_intent.succeeded")
+    office.picture("2-payment-whole")
     office.follow("Refund")
     office.page.get_by_label("Amount in USD").fill("20")
     office.page.get_by_label("Reason").select_option("requested by customer")
+    office.page.get_by_label("Amount in USD").fill("49.01")
+    office.press("Refund")
+    office.reads("The amount is more than is left to refund.")
     office.picture("3-refund")
+    office.page.get_by_label("Amount in USD").fill("20")
     office.press("Refund")
     office.reads("Refunded 20.00 USD.")
-    office.reads("Refund of 20.00 USD")
+    office.reads("Refunded 20.00 USD")
+    office.reads("29.00 USD")
     office.picture("4-refunded")
     assert [refund["amount"] for refund in stripe.refunds.values()] == [2000]
 
 
 def test_operator_sees_what_is_wrong(office: Office, payments: list[Payment]) -> None:
     office.log_in()
-    office.open(f"{PAYMENTS}{payments[1].pk}/change/")
+    office.picture("5-index")
+    office.follow("Payments: Differs from Stripe")
+    office.follow(payments[1].uuid.hex[:8])
     office.reads("amount is 1900, not 2000")
+    office.reads("13.00 USD · needs response")
     office.picture("5-disputed")
     office.open(EVENTS)
     office.picture("6-events")

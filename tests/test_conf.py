@@ -161,9 +161,11 @@ WRONG: dict[str, list[Any]] = {
     ],
     "MERCHANT_NAME": [*NOT_TEXTS, ["Tours"]],
     "REQUIRE_PAYABLE": NOT_FLAGS,
+    "REFUND_FRAUD_WARNINGS": NOT_FLAGS,
     "STRICT_OCTO": NOT_FLAGS,
     "WEBHOOK_PROCESSING": ["later", "", "Task", 7, True],
     "WEBHOOK_TOLERANCE": [*NOT_NUMBERS, 0],
+    "IDEMPOTENCY_KEY_DAYS": [*NOT_NUMBERS, 0],
 }
 EACH_WRONG = [(name, wrong) for name, values in WRONG.items() for wrong in values]
 

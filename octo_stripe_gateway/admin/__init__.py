@@ -6,16 +6,24 @@ the classes named below, `PaymentInline` above all, which shows a payable's paym
 
 from octo_stripe_gateway.admin.events import WebhookEventAdmin
 from octo_stripe_gateway.admin.inlines import PaymentInline
-from octo_stripe_gateway.admin.operations import Cancel, Capture, Operation, Refund, Sync
+from octo_stripe_gateway.admin.operations import (
+    CancelOperation,
+    CaptureOperation,
+    Operation,
+    RefundOperation,
+    SettleOperation,
+    SyncOperation,
+)
 from octo_stripe_gateway.admin.payments import PaymentAdmin
 
 __all__ = [
-    "Cancel",
-    "Capture",
+    "CancelOperation",
+    "CaptureOperation",
     "Operation",
     "PaymentAdmin",
     "PaymentInline",
-    "Refund",
-    "Sync",
+    "RefundOperation",
+    "SettleOperation",
+    "SyncOperation",
     "WebhookEventAdmin",
 ]

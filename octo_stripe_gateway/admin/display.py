@@ -1,7 +1,8 @@
-"""What the admin's pages show: money, states and links."""
+"""What the admin's pages show: money, states, times and links."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,8 @@ from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
-from django.utils.html import format_html
+from django.utils.functional import lazy
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext
@@ -24,6 +26,17 @@ from octo_stripe_gateway.models import Dispute, Payment, WebhookEvent
 
 DASHBOARD = "https://dashboard.stripe.com"
 NOTHING = "-"
+NUMBER_LENGTH = 8
+# Columns whose own names are not an operator's words.
+LABELS = {
+    "amount_capturable": _("authorized"),
+    "amount_reserved": _("refunds without an answer"),
+    "attention": _("needs an operator"),
+    "intent_status": _("status at Stripe"),
+    "mismatch": _("differs from Stripe"),
+    "stripe_charge_id": _("charge"),
+    "stripe_payment_intent_id": _("payment intent"),
+}
 
 
 def format_money(amount: int, *, currency: str) -> str:
@@ -33,9 +46,71 @@ def format_money(amount: int, *, currency: str) -> str:
     return f"{number_format(value, decimal_pos=precision, force_grouping=True)} {currency.upper()}"
 
 
+def get_local(moment: dt.datetime) -> dt.datetime:
+    """Return a moment in the current time zone; without time zones it is as it is kept."""
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
+
+
+def format_time(moment: dt.datetime) -> str:
+    """Return a moment to the second, with its time zone."""
+    local = get_local(moment)
+    return f"{date_format(local, 'SHORT_DATE_FORMAT')} {date_format(local, 'H:i:s T')}"
+
+
+def format_value(value: Any, *, name: str, currency: str) -> str:
+    """Return what a column of a payment holds, in an operator's words."""
+    if name.startswith("amount_"):
+        return format_money(value, currency=currency)
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if name == "status":
+        return get_status_label(value)
+    return spell(value) if name == "intent_status" else str(value or NOTHING)
+
+
+def spell(word: str) -> str:
+    """Return one of Stripe's words as people write it."""
+    return word.replace("_", " ")
+
+
+def get_label(name: str) -> str:
+    """Return what an operator calls a column of a payment; the journal may tell of one that is gone."""
+    known = {field.attname: field.verbose_name for field in Payment._meta.concrete_fields}
+    return str(LABELS.get(name) or known.get(name) or spell(name))
+
+
+def get_status_label(status: str) -> str:
+    """Return the word for a payment's status."""
+    return str(dict(Payment.Status.choices).get(status, status))
+
+
+def get_number(payment: Payment) -> str:
+    """Return the digits that people call a payment by: the first of its uuid, since ids have gaps."""
+    return payment.uuid.hex[:NUMBER_LENGTH]
+
+
+def get_zone_note() -> str:
+    """Return a sentence that names the time zone of the times on a page."""
+    return gettext("In the time zone %s.") % timezone.get_current_timezone_name()
+
+
+zone_note = lazy(get_zone_note, str)
+
+
 def show_money(amount: int, *, currency: str) -> SafeString:
     """Return an amount that no line breaks."""
     return format_html('<span class="octo-money">{}</span>', format_money(amount, currency=currency))
+
+
+def show_time(moment: dt.datetime) -> SafeString:
+    """Return a moment short enough for a column; its title has the seconds and the time zone."""
+    local = get_local(moment)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        local.isoformat(),
+        format_time(moment),
+        date_format(local, "SHORT_DATETIME_FORMAT"),
+    )
 
 
 def show_badge(text: Any, *, kind: str) -> SafeString:
@@ -45,23 +120,30 @@ def show_badge(text: Any, *, kind: str) -> SafeString:
 
 def show_state(payment: Payment) -> SafeString:
     """Return a payment's status, and beside it what an operator must not overlook."""
+    alerts = {
+        gettext("money held"): payment.needs_reversal,
+        gettext("disputed"): payment.disputed,
+        gettext("attention"): payment.attention,
+        gettext("unlike Stripe"): payment.mismatch,
+    }
     badges = [show_badge(payment.get_status_display(), kind=payment.status)]
-    if payment.disputed:
-        badges.append(show_badge(gettext("disputed"), kind="alert"))
-    if payment.mismatch:
-        badges.append(show_badge(gettext("mismatch"), kind="alert"))
+    badges += [show_badge(text, kind="alert") for text, is_shown in alerts.items() if is_shown]
     return SafeString(" ".join(badges))
 
 
 def show_dispute(dispute: Dispute) -> str:
-    """Return a dispute's amount, its state, and until when evidence is taken."""
-    parts = [format_money(dispute.amount, currency=dispute.currency), dispute.status.replace("_", " ")]
+    """Return a dispute's amount, its state, and until when Stripe takes evidence."""
+    parts = [format_money(dispute.amount, currency=dispute.currency), spell(dispute.status)]
     if dispute.reason:
-        parts.append(dispute.reason.replace("_", " "))
+        parts.append(spell(dispute.reason))
     if dispute.is_open and dispute.evidence_due_at:
-        due = date_format(timezone.localtime(dispute.evidence_due_at), "SHORT_DATETIME_FORMAT")
-        parts.append(gettext("evidence until %s") % due)
+        parts.append(gettext("evidence is due by %s") % format_time(dispute.evidence_due_at))
     return " · ".join([*parts, dispute.stripe_dispute_id])
+
+
+def show_lines(lines: list[str]) -> SafeString | str:
+    """Return texts below each other."""
+    return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) if lines else NOTHING
 
 
 def show_mode(row: Payment | WebhookEvent) -> SafeString:
@@ -69,6 +151,12 @@ def show_mode(row: Payment | WebhookEvent) -> SafeString:
     return (
         show_badge(gettext("live"), kind="live") if row.livemode else show_badge(gettext("test"), kind="test")
     )
+
+
+def show_account(row: Payment | WebhookEvent) -> str:
+    """Return the name of the Stripe account in the settings, and the connected account that is acted for."""
+    names = (row.account or gettext("the default account"), row.stripe_account)
+    return " · ".join(name for name in names if name)
 
 
 def show_json(value: Any) -> SafeString:
@@ -88,6 +176,14 @@ def show_dashboard_link(row: Payment | WebhookEvent, *, text: Any) -> SafeString
     if not url:
         return NOTHING
     return format_html('<a href="{}" target="_blank" rel="noopener noreferrer">{}&nbsp;↗</a>', url, text)
+
+
+def show_at_stripe(row: Payment | WebhookEvent) -> SafeString:
+    """Return the mode, linked to the row's page in Stripe's dashboard, and the account where it is named."""
+    mode = show_mode(row)
+    link = show_dashboard_link(row, text=mode) if get_dashboard_url(row) else mode
+    account = format_html('<div class="octo-detail">{}</div>', row.account) if row.account else ""
+    return format_html("{}{}", link, account)
 
 
 def get_dashboard_url(row: Payment | WebhookEvent) -> str:
@@ -126,9 +222,14 @@ def show_payable(payment: Payment, *, site: AdminSite) -> SafeString | str:
 class PaymentColumns:
     """What every list of payments shows."""
 
+    @admin.display(description=_("payment"), ordering="pk")
+    def number(self, obj: Payment) -> str:
+        """Return the digits that people call it by."""
+        return get_number(obj)
+
     @admin.display(description=_("status"))
     def state(self, obj: Payment) -> SafeString:
-        """Return the status, with a mismatch and a dispute beside it."""
+        """Return the status, and what an operator must not overlook."""
         return show_state(obj)
 
     @admin.display(description=_("amount"))
@@ -138,8 +239,14 @@ class PaymentColumns:
 
     @admin.display(description=_("refunded"))
     def refunded(self, obj: Payment) -> SafeString | str:
-        """Return how much went back."""
+        """Return how much is refunded."""
         return show_money(obj.amount_refunded, currency=obj.currency) if obj.amount_refunded else NOTHING
+
+    # The ids are in its order, and have an index together with what a list is filtered by.
+    @admin.display(description=_("created"), ordering="pk")
+    def created(self, obj: Payment) -> SafeString:
+        """Return when it was created."""
+        return show_time(obj.created_at)
 
     @admin.display(description=_("mode"))
     def mode(self, obj: Payment) -> SafeString:

@@ -2,57 +2,79 @@
 
 from __future__ import annotations
 
-import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from octo_stripe_gateway.admin.change_lists import DateFilter, IndexedChangeList
 from octo_stripe_gateway.admin.display import (
     NOTHING,
     get_change_url,
+    get_number,
+    show_account,
+    show_at_stripe,
     show_badge,
     show_dashboard_link,
     show_json,
     show_link,
     show_mode,
+    show_time,
+    zone_note,
 )
-from octo_stripe_gateway.admin.filters import EventTypeFilter, is_row_id, match_events
-from octo_stripe_gateway.admin.operations import ConfirmationForm, Reprocess
+from octo_stripe_gateway.admin.filters import (
+    ConcernFilter,
+    EventStatusFilter,
+    EventTypeFilter,
+    ModeFilter,
+)
+from octo_stripe_gateway.admin.operations import ConfirmationForm, ReprocessOperation
 from octo_stripe_gateway.admin.pages import LedgerAdmin
+from octo_stripe_gateway.admin.search import find_events, is_row_id
 from octo_stripe_gateway.exceptions import GatewayError
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import redact
-from octo_stripe_gateway.services import ANYONE
+from octo_stripe_gateway.services import ANYONE, acting
 
 # What one request can do in time; `process_webhook_events` does any number.
 MOST_AT_ONCE = 200
 
 
+class EventChangeList(IndexedChangeList):
+    """A page of events, each of which knows its payment."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        join_payments(self.result_list)
+
+
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
-    """Shows the events, and applies again those that failed or wait."""
+    """Shows the events, and processes again those that failed or wait."""
 
-    reprocess = Reprocess()
+    reprocess = ReprocessOperation()
     operations = (reprocess,)
     actions = ("reprocess_selected",)
     list_display = ("type", "state", "payment_link", "received", "attempts", "at_stripe")
-    list_filter = ("status", EventTypeFilter, "received_at", "livemode")
+    list_filter = (EventStatusFilter, ConcernFilter, EventTypeFilter, ("received_at", DateFilter), ModeFilter)
     ordering = ("-pk",)
     sortable_by = ("received",)
     search_fields = ("stripe_event_id",)
     search_help_text = _("Stripe's id of the event, or what finds its payment")
     fieldsets = (
         (None, {"fields": ("type", "state", "attempts", "error", "payment_link", "mode")}),
-        (_("At Stripe"), {"fields": ("dashboard", "stripe_account")}),
-        (_("Times"), {"fields": ("received_at", "processed_at")}),
+        (_("At Stripe"), {"fields": ("dashboard", "payment_intent_id", "account_name", "version")}),
+        (_("Times"), {"description": zone_note(), "fields": ("received_at", "processed_at")}),
         (_("Payload, without client secrets"), {"fields": ("content",)}),
     )
 
@@ -64,16 +86,27 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
         """Leave the payloads to the pages that show them."""
-        payments = Payment.objects.filter(stripe_payment_intent_id=OuterRef("payment_intent_id"))
-        events = super().get_queryset(request).defer("payload")
-        return events.annotate(payment_pk=Subquery(payments.values("pk")))
+        return super().get_queryset(request).defer("payload")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return EventChangeList
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> WebhookEvent | None:
+        """Return the event, which knows its payment."""
+        event = super().get_object(request, object_id, from_field)
+        join_payments([event] if event else [])
+        return event
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[WebhookEvent], bool]:
         """Find by indexed columns, the term taken as one."""
         term = search_term.strip()
-        return (queryset.filter(match_events(term)) if term else queryset), False
+        if not term:
+            return queryset, False
+        return queryset.filter(pk__in=find_events(term, request=request, site=self.admin_site)), False
 
     def has_reprocess_permission(self, request: HttpRequest) -> bool:
         """Tell whether the user may use the list's action."""
@@ -83,7 +116,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     def reprocess_selected(
         self, request: HttpRequest, queryset: QuerySet[WebhookEvent]
     ) -> HttpResponse | None:
-        """Ask before the chosen events are applied again; finished ones stay as they are."""
+        """Ask before the chosen events are processed again; finished ones stay as they are."""
         waiting = queryset.filter(status__in=[WebhookEvent.Status.RECEIVED, WebhookEvent.Status.FAILED])
         chosen = list(waiting.order_by("pk")[: MOST_AT_ONCE + 1])
         if not chosen:
@@ -106,7 +139,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
         )
 
     def reprocess_view(self, request: HttpRequest) -> HttpResponse:
-        """Apply the chosen events again, the oldest first, and tell how many of them failed."""
+        """Process the chosen events again, the oldest first, and tell how many of them failed."""
         if not self.has_reprocess_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -134,16 +167,16 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     @admin.display(description=_("payment"))
     def payment_link(self, obj: WebhookEvent) -> SafeString | str:
         """Return the payment that the event is about."""
-        payment_pk = getattr(obj, "payment_pk", None)
-        if payment_pk is None:
+        payment = getattr(obj, "known_payment", None)
+        if payment is None:
             return NOTHING
-        return show_link(get_change_url(Payment, payment_pk, site=self.admin_site), text=payment_pk)
+        return show_link(get_change_url(Payment, payment.pk, site=self.admin_site), text=get_number(payment))
 
-    # No index is by that moment alone, and the ids are in its order.
+    # The ids are in its order, and have an index together with what the list is filtered by.
     @admin.display(description=_("received at"), ordering="pk")
-    def received(self, obj: WebhookEvent) -> dt.datetime:
+    def received(self, obj: WebhookEvent) -> SafeString:
         """Return when it was taken in."""
-        return obj.received_at
+        return show_time(obj.received_at)
 
     @admin.display(description=_("mode"))
     def mode(self, obj: WebhookEvent) -> SafeString:
@@ -151,9 +184,19 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
         return show_mode(obj)
 
     @admin.display(description=_("at Stripe"))
-    def at_stripe(self, obj: WebhookEvent) -> SafeString | str:
-        """Return whether real money moves, and the event's page in Stripe's dashboard."""
-        return show_dashboard_link(obj, text=show_mode(obj))
+    def at_stripe(self, obj: WebhookEvent) -> SafeString:
+        """Return the mode and the account, and the event's page in Stripe's dashboard."""
+        return show_at_stripe(obj)
+
+    @admin.display(description=_("account"))
+    def account_name(self, obj: WebhookEvent) -> str:
+        """Return whose secret signed it."""
+        return show_account(obj)
+
+    @admin.display(description=_("API version"))
+    def version(self, obj: WebhookEvent) -> str:
+        """Return the API version of the endpoint that it was sent to."""
+        return obj.api_version or NOTHING
 
     @admin.display(description=_("event"))
     def dashboard(self, obj: WebhookEvent) -> SafeString | str:
@@ -167,7 +210,8 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
 
     def _reprocess(self, request: HttpRequest, event: WebhookEvent) -> bool:
         try:
-            outcome = self.reprocess.run(event, values={}, caller=ANYONE)
+            with acting(source=PaymentChange.Source.ADMIN, actor=request.user.get_username()):
+                outcome = self.reprocess.run(event, values={}, caller=ANYONE)
         except GatewayError as error:
             self.log_change(request, event, f"{self.reprocess.label}: {error.message}")
             return False
@@ -189,3 +233,12 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     def _get_list_url(self, request: HttpRequest) -> str:
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
         return reverse(name, current_app=self.admin_site.name)
+
+
+def join_payments(events: Sequence[WebhookEvent]) -> None:
+    """Let events know their payments, which Stripe's id of the intent joins them to."""
+    intents = {event.payment_intent_id for event in events} - {""}
+    payments = Payment.objects.filter(stripe_payment_intent_id__in=intents) if intents else ()
+    by_intent = {payment.stripe_payment_intent_id: payment for payment in payments}
+    for event in events:
+        event.known_payment = by_intent.get(event.payment_intent_id)  # type: ignore[attr-defined]

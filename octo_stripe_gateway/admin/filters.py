@@ -1,34 +1,36 @@
-"""Filters and searches that stay fast over many payments."""
+"""Filters that stay fast over many rows."""
 
 from __future__ import annotations
 
-import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.admin import ModelAdmin, SimpleListFilter
-from django.contrib.contenttypes.models import ContentType
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin.concerns import PARAMETER, get_concerns
+from octo_stripe_gateway.admin.search import get_paid_types, is_row_id
 from octo_stripe_gateway.inbox import HANDLERS
-from octo_stripe_gateway.models import Payment, Refund
-from octo_stripe_gateway.snapshots import LARGEST_INTEGER
+from octo_stripe_gateway.lists import filter_by_index
+from octo_stripe_gateway.models import Payment, WebhookEvent
 
+# What is offered comes from the latest payments: to read what all of them have takes reading every row.
 LATEST = 1000
-FOUND = 1000
+MOST_OWNERS = 20
 
 
 class CurrencyFilter(SimpleListFilter):
-    """Offers the currencies of the latest payments: those of all would take reading every row."""
+    """Offers the currencies of the latest payments."""
 
     title = _("currency")
     parameter_name = "currency"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        """Return the currencies, the one in the address with them."""
         latest = Payment.objects.order_by("-pk").values_list("currency", flat=True)[:LATEST]
         currencies = {*latest, *request.GET.getlist(self.parameter_name)}
         return [(currency, currency.upper()) for currency in sorted(currencies)]
@@ -38,8 +40,27 @@ class CurrencyFilter(SimpleListFilter):
         return True
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the payments in that currency."""
-        return queryset.filter(currency=self.value().lower()) if self.value() else queryset  # type: ignore[union-attr]
+        value = (self.value() or "").lower()
+        return filter_by_index(queryset, column="currency", value=value) if value else queryset
+
+
+class OwnerFilter(SimpleListFilter):
+    """Offers those who own most of the latest payments; the search finds everybody's."""
+
+    title = _("owner")
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        latest = Payment.objects.order_by("-pk").values_list("owner", flat=True)[:LATEST]
+        most = Counter(owner for owner in latest if owner).most_common(MOST_OWNERS)
+        owners = {*(owner for owner, _count in most), *request.GET.getlist(self.parameter_name)}
+        return [(owner, owner) for owner in sorted(owners)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        # The index leaves out what is empty, and is used only where that is said.
+        return filter_by_index(queryset.exclude(owner=""), column="owner", value=self.value())
 
 
 class PayableTypeFilter(SimpleListFilter):
@@ -49,93 +70,84 @@ class PayableTypeFilter(SimpleListFilter):
     parameter_name = "payable_type"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterator[tuple[str, Any]]:
-        """Return the models, and none at all."""
-        paid_for = Exists(Payment.objects.filter(payable_type=OuterRef("pk")))
-        for content_type in ContentType.objects.filter(paid_for).order_by("app_label", "model"):
+        for content_type in get_paid_types():
             yield str(content_type.pk), capfirst(content_type.name)
         yield "none", _("None")
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the payments for objects of that model."""
         value = self.value() or ""
         if value == "none":
             return queryset.filter(payable_type=None)
         if not value:
             return queryset
-        return queryset.filter(payable_type=value) if is_row_id(value) else queryset.none()
+        if not is_row_id(value):
+            return queryset.none()
+        return filter_by_index(queryset, column="payable_type_id", value=int(value))
 
 
-class MismatchFilter(SimpleListFilter):
-    """Tells apart the payments of which Stripe says something else."""
+class ModeFilter(SimpleListFilter):
+    """Tells real money from tests."""
 
-    title = _("mismatch")
-    parameter_name = "mismatched"
+    title = _("mode")
+    parameter_name = "mode"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
-        """Return yes and no."""
-        return [("yes", _("Yes")), ("no", _("No"))]
+        return [("live", _("Live: real money")), ("test", _("Test"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the payments with a mismatch, or those without."""
-        if self.value() == "yes":
-            return queryset.exclude(mismatch="")
-        return queryset.filter(mismatch="") if self.value() == "no" else queryset
+        return queryset.filter(livemode=self.value() == "live") if self.value() else queryset
+
+
+class ConcernFilter(SimpleListFilter):
+    """Offers what operators have to look at."""
+
+    title = _("what needs attention")
+    parameter_name = PARAMETER
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
+        return [(concern.name, concern.label) for concern in get_concerns(model_admin.model)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = [each for each in get_concerns(queryset.model) if each.name == self.value()]
+        return chosen[0].find(queryset) if chosen else queryset
+
+
+class EventStatusFilter(SimpleListFilter):
+    """Leaves out ignored events at first: they are not about a payment of ours."""
+
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
+        return [*WebhookEvent.Status.choices, ("all", _("all, ignored ones too"))]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Call what is shown at first by what it is."""
+        at_first, *others = super().choices(changelist)
+        yield {**at_first, "display": _("all but ignored")}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        status = self.value()
+        if status == WebhookEvent.Status.PROCESSED:
+            # In words that PostgreSQL takes for common where it knows nothing of the rows.
+            return queryset.exclude(status__in=[each for each in WebhookEvent.Status if each != status])
+        if status in WebhookEvent.Status.values:
+            return filter_by_index(queryset, column="status", value=status)
+        # Who searches for an event knows which.
+        shows_all = status == "all" or request.GET.get(SEARCH_VAR)
+        return queryset if shows_all else queryset.exclude(status=WebhookEvent.Status.IGNORED)
 
 
 class EventTypeFilter(SimpleListFilter):
-    """Offers the types of event that something is done about."""
+    """Offers the types of event that something is done about, and the one in the address."""
 
     title = _("type")
     parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        """Return the types, those of the host's own handlers with them."""
         return [(name, name) for name in sorted({*HANDLERS, *request.GET.getlist(self.parameter_name)})]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the events of that type."""
-        return queryset.filter(type=self.value()) if self.value() else queryset
-
-
-def match_payments(term: str) -> Q:
-    """Return the payments that a term names by an id of ours or Stripe's, or by their reference.
-
-    Every alternative is the beginning or the whole of an indexed column, so none reads the table.
-    """
-    query = _begins(term, column="reseller_reference")
-    if is_row_id(term):
-        query |= Q(pk=int(term))
-    if wanted := _read_uuid(term):
-        query |= Q(uuid=wanted)
-    if term.startswith("pi_"):
-        query |= Q(stripe_payment_intent_id__startswith=term)
-    if term.startswith(("ch_", "py_")):
-        query |= _begins(term, column="stripe_charge_id")
-    if term.startswith(("re_", "pyr_")):
-        refunds = Refund.objects.filter(stripe_refund_id=term)
-        query |= Q(pk__in=list(refunds.values_list("payment", flat=True)))
-    return query
-
-
-def match_events(term: str) -> Q:
-    """Return the events that a term names by their id at Stripe, or by their payment."""
-    payments = Payment.objects.filter(match_payments(term), stripe_payment_intent_id__isnull=False)
-    intents = payments.order_by("-pk").values_list("stripe_payment_intent_id", flat=True)[:FOUND]
-    return Q(stripe_event_id=term) | Q(payment_intent_id__in=list(intents))
-
-
-def is_row_id(term: str) -> bool:
-    """Tell whether a term is a number that a row can have."""
-    return term.isascii() and term.isdigit() and len(term) < 20 and int(term) <= LARGEST_INTEGER
-
-
-def _begins(term: str, *, column: str) -> Q:
-    # The index leaves out what is empty, and is used only where that is said.
-    return Q(**{f"{column}__startswith": term}) & ~Q(**{column: ""})
-
-
-def _read_uuid(term: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(term)
-    except ValueError:
-        return None
+        value = self.value()
+        return filter_by_index(queryset, column="type", value=value) if value else queryset

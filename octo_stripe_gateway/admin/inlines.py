@@ -7,7 +7,7 @@ from django.contrib.contenttypes.admin import GenericTabularInline
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.display import PaymentColumns, get_change_url, show_link
+from octo_stripe_gateway.admin.display import PaymentColumns, get_change_url, get_number, show_link
 from octo_stripe_gateway.admin.pages import ReadOnly
 from octo_stripe_gateway.models import Payment
 
@@ -33,7 +33,7 @@ class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
     verbose_name_plural = _("payments")
     extra = 0
     ordering = ("-pk",)
-    fields = readonly_fields = ("page", "state", "money", "refunded", "mode", "created_at")
+    fields = readonly_fields = ("page", "state", "money", "refunded", "mode", "created")
 
     class Media:
         css = {"all": ["octo_stripe_gateway/admin.css"]}
@@ -41,4 +41,4 @@ class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
     @admin.display(description=_("payment"))
     def page(self, obj: Payment) -> SafeString:
         """Return the payment's page."""
-        return show_link(get_change_url(Payment, obj.pk, site=self.admin_site), text=obj.pk)
+        return show_link(get_change_url(Payment, obj.pk, site=self.admin_site), text=get_number(obj))

@@ -12,15 +12,17 @@ from django.db.models import Model
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway import inbox, models, services
-from octo_stripe_gateway.admin.display import format_money
-from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.exceptions import UnprocessableError
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway.admin.display import format_money, format_value, get_label
+from octo_stripe_gateway.currencies import check_amount, get_precision
+from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
+from octo_stripe_gateway.models import Payment, Refund, WebhookEvent
 from octo_stripe_gateway.redaction import redact_text
 
 Row = TypeVar("Row", bound=Model)
 Values = Mapping[str, Any]
+
+UNPAID = frozenset({Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED})
 
 
 class ConfirmationForm(forms.Form):
@@ -35,22 +37,23 @@ class ConfirmationForm(forms.Form):
 class AmountForm(ConfirmationForm):
     """Asks for an amount in the payment's currency, written as people do.
 
-    How much is possible is decided by the services: a repetition must not be refused for what it did itself.
+    How much is possible is decided by the services, whose error is shown beside the field: a repetition must
+    not be refused for what it did itself.
     """
 
     amount = forms.DecimalField(label=_("Amount"))
 
     def __init__(self, row: Payment, *, at_most: int, **kwargs: Any) -> None:
         super().__init__(row, **kwargs)
-        self.precision = get_precision(row.currency)
-        unit = Decimal(1).scaleb(-self.precision)
-        most = Decimal(at_most).scaleb(-self.precision)
+        self.currency = row.currency
+        precision = get_precision(row.currency)
+        most = Decimal(at_most).scaleb(-precision)
         field = forms.DecimalField(
             label=_("Amount in %(currency)s") % {"currency": row.currency.upper()},
             initial=most,
-            min_value=unit,
+            min_value=Decimal(1).scaleb(-precision),
             max_digits=15,
-            decimal_places=self.precision,
+            decimal_places=precision,
             help_text=_("At most %(amount)s.") % {"amount": format_money(at_most, currency=row.currency)},
         )
         field.widget.attrs |= {"max": str(most), "inputmode": "decimal", "autocomplete": "off"}
@@ -58,14 +61,19 @@ class AmountForm(ConfirmationForm):
 
     def clean_amount(self) -> int:
         """Return the amount in minor units."""
-        return int(self.cleaned_data["amount"].scaleb(self.precision))
+        amount = int(self.cleaned_data["amount"].scaleb(get_precision(self.currency)))
+        try:
+            check_amount(amount, currency=self.currency)
+        except BadRequestError as error:
+            raise forms.ValidationError(str(error.message)) from error
+        return amount
 
 
 class RefundForm(AmountForm):
-    """Asks how much to give back, and why."""
+    """Asks how much to refund, and why."""
 
     reason = forms.ChoiceField(
-        label=_("Reason"), required=False, choices=[("", _("Not given")), *models.Refund.Reason.choices]
+        label=_("Reason"), required=False, choices=[("", _("Not given")), *Refund.Reason.choices]
     )
 
     def __init__(self, row: Payment, **kwargs: Any) -> None:
@@ -73,10 +81,21 @@ class RefundForm(AmountForm):
 
 
 class CaptureForm(AmountForm):
-    """Asks how much of the authorized amount to take."""
+    """Asks how much of the authorized amount to capture."""
 
     def __init__(self, row: Payment, **kwargs: Any) -> None:
         super().__init__(row, at_most=row.amount_capturable, **kwargs)
+
+
+class SettleForm(ConfirmationForm):
+    """Asks why nothing is left to look at."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=1000,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
+        help_text=_("It stays on the payment's timeline, with your name."),
+    )
 
 
 class Operation(Generic[Row]):
@@ -93,20 +112,21 @@ class Operation(Generic[Row]):
         raise NotImplementedError
 
     def run(self, row: Row, *, values: Values, caller: services.Caller) -> str:
-        """Do it, and return what was done; raises GatewayError."""
+        """Do it, and return what was done; raises GatewayError, whose `values` may name form fields."""
         raise NotImplementedError
 
 
-class Refund(Operation[Payment]):
-    """Gives money back through Stripe."""
+class RefundOperation(Operation[Payment]):
+    """Refunds money through Stripe, whatever the payment's status, as long as some is held."""
 
     name = "refund"
     label = _("Refund")
     question = _("The money goes back to the customer. A refund can't be undone.")
+    unavailable = _("Nothing can be refunded now: none of the money is held, or the payment is disputed.")
     form_class = RefundForm
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether something is left to give back."""
+        """Tell whether something is left to refund, and no dispute is open."""
         return row.is_refundable
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
@@ -116,16 +136,18 @@ class Refund(Operation[Payment]):
         return gettext("Refunded %s.") % format_money(amount, currency=row.currency)
 
 
-class Capture(Operation[Payment]):
-    """Takes the money of an authorized payment."""
+class CaptureOperation(Operation[Payment]):
+    """Captures the money of an authorized payment."""
 
     name = "capture"
     label = _("Capture")
-    question = _("The authorized money is taken. What is left of it is released, and can't be taken later.")
+    question = _(
+        "The authorized money is captured. What is left of it is released, and can't be captured later."
+    )
     form_class = CaptureForm
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether money waits to be taken."""
+        """Tell whether money is authorized."""
         return row.status == Payment.Status.AUTHORIZED
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
@@ -135,17 +157,17 @@ class Capture(Operation[Payment]):
         return gettext("Captured %s.") % format_money(amount, currency=row.currency)
 
 
-class Cancel(Operation[Payment]):
-    """Gives up a payment that isn't paid."""
+class CancelOperation(Operation[Payment]):
+    """Cancels a payment that isn't paid."""
 
     name = "cancel"
     label = _("Cancel payment")
     question = _("The customer can't pay this payment any more, and what is authorized is released.")
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether it may still be paid."""
-        unpaid = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
-        return row.status in unpaid and bool(row.stripe_payment_intent_id)
+        """Tell whether it may still be paid; one that was rejected may be paid already."""
+        is_open = row.intent_status not in {"succeeded", "canceled"}
+        return is_open and row.status in UNPAID and bool(row.stripe_payment_intent_id)
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         """Cancel it."""
@@ -153,8 +175,30 @@ class Cancel(Operation[Payment]):
         return gettext("Canceled.")
 
 
-class Sync(Operation[Payment]):
-    """Takes over how the payment stands at Stripe, and finishes what had no answer."""
+class SettleOperation(Operation[Payment]):
+    """Clears what a payment needs an operator for, with the operator's reason on the journal."""
+
+    name = "settle"
+    label = _("Settle")
+    question = _(
+        "The warning goes away, and your reason stays on record. Amounts and status stay as they are."
+    )
+    unavailable = _("Nothing is left to settle.")
+    form_class = SettleForm
+
+    def is_possible(self, row: Payment) -> bool:
+        """Tell whether it differs from Stripe, or needs an operator."""
+        return bool(row.mismatch or row.attention)
+
+    def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
+        """Clear it."""
+        reason: str = values["reason"]
+        services.settle_attention(row, reason=reason)
+        return gettext("Settled: %s") % reason
+
+
+class SyncOperation(Operation[Payment]):
+    """Brings the payment to how it stands at Stripe, and performs requests without an answer again."""
 
     name = "sync"
     label = _("Sync from Stripe")
@@ -170,9 +214,9 @@ class Sync(Operation[Payment]):
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         """Reconcile it, and return what that changed."""
         changes = [
-            f"{row._meta.get_field(name).verbose_name}: {self._show(row, name, old)} → "  # type: ignore[union-attr]
-            f"{self._show(row, name, new)}"
-            for name, (old, new) in services.reconcile_payment(row).items()
+            f"{get_label(name)}: {format_value(was, name=name, currency=row.currency)} → "
+            f"{format_value(is_now, name=name, currency=row.currency)}"
+            for name, (was, is_now) in services.reconcile_payment(row).items()
         ]
         return (
             gettext("Synced: %s.") % "; ".join(changes)
@@ -180,14 +224,9 @@ class Sync(Operation[Payment]):
             else gettext("Synced: nothing had changed.")
         )
 
-    def _show(self, row: Payment, name: str, value: Any) -> str:
-        if name.startswith("amount"):
-            return format_money(value, currency=row.currency)
-        return str(value or "-")
 
-
-class Reprocess(Operation[WebhookEvent]):
-    """Applies an event that failed, or that nobody has processed yet."""
+class ReprocessOperation(Operation[WebhookEvent]):
+    """Processes an event that failed, or that nobody has processed yet."""
 
     name = "reprocess"
     label = _("Reprocess")

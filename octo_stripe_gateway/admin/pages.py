@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin import AdminSite
 from django.contrib.admin.helpers import AdminForm
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
 from django.db.models import Model
@@ -16,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Operation
 from octo_stripe_gateway.admin.pagination import CappedPaginator
 from octo_stripe_gateway.exceptions import (
@@ -46,15 +49,12 @@ class ReadOnly:
     """Lets nobody add, change or delete rows: the services write them."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
         return False
 
 
@@ -66,10 +66,16 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     change_form_template = "admin/octo_stripe_gateway/change_form.html"
+    index_template = "admin/octo_stripe_gateway/index.html"
     confirmation_template = "admin/octo_stripe_gateway/confirmation.html"
 
     class Media:
         css = {"all": ["octo_stripe_gateway/admin.css"]}
+
+    def __init__(self, model: type[Row], admin_site: AdminSite) -> None:
+        super().__init__(model, admin_site)
+        # A site that has an index of its own shows the same with the tag `gateway_alerts`.
+        admin_site.index_template = admin_site.index_template or self.index_template
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list; without what is asked for where that is a text that no column can hold."""
@@ -87,6 +93,9 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
         """Tell whether the user may do this, which takes seeing the row."""
         codename = f"{self.opts.app_label}.{operation.name}_{self.opts.model_name}"
         return self.has_view_permission(request, obj) and request.user.has_perm(codename)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return IndexedChangeList
 
     def get_summary(self, obj: Row) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the row, by label."""
@@ -142,6 +151,10 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
                 outcome = operation.run(obj, values=form.cleaned_data, caller=caller)
         except GatewayError as error:
             self.log_change(request, obj, f"{operation.label}: {error.message}")
+            if fields := error.values.keys() & form.fields.keys():
+                for name in fields:
+                    form.add_error(name, str(error.message))
+                return False
             self.message_user(request, error.message, messages.ERROR)
             return is_final(error)
         self.log_change(request, obj, outcome)

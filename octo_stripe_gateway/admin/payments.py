@@ -4,87 +4,132 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
 from octo_stripe_gateway.admin.display import (
     NOTHING,
     PaymentColumns,
+    format_money,
+    get_number,
+    show_account,
+    show_at_stripe,
     show_dashboard_link,
     show_dispute,
     show_json,
-    show_mode,
+    show_lines,
     show_money,
     show_payable,
     show_state,
+    spell,
+    zone_note,
 )
 from octo_stripe_gateway.admin.filters import (
+    ConcernFilter,
     CurrencyFilter,
-    MismatchFilter,
+    ModeFilter,
+    OwnerFilter,
     PayableTypeFilter,
-    match_payments,
 )
-from octo_stripe_gateway.admin.operations import Cancel, Capture, Refund, Sync
+from octo_stripe_gateway.admin.operations import (
+    CancelOperation,
+    CaptureOperation,
+    RefundOperation,
+    SettleOperation,
+    SyncOperation,
+)
 from octo_stripe_gateway.admin.pages import LedgerAdmin
+from octo_stripe_gateway.admin.search import MOST_FOUND, find_payments
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.models import Payment, StripeRequest
+
+# Fields that are shown only where their column holds something.
+SHOWN_IF_FILLED = {
+    "authorized": "amount_capturable",
+    "failure": "failure_code",
+    "rejection_reason": "rejection_reason",
+    "reserved": "amount_reserved",
+}
 
 
 @admin.register(Payment)
 class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
-    """Shows payments; refunds, captures, cancels and syncs one at a time, each with a permission of its own.
+    """Shows payments; each operation is done on one at a time, with a permission of its own.
 
     A host that wants it otherwise unregisters it and registers a subclass: `operations` are the buttons, and
     `get_queryset` decides whose payments a user sees and works with.
     """
 
-    operations = (Refund(), Capture(), Cancel(), Sync())
+    operations = (
+        RefundOperation(),
+        CaptureOperation(),
+        CancelOperation(),
+        SettleOperation(),
+        SyncOperation(),
+    )
     list_display = (
-        "id",
+        "number",
         "state",
-        "money",
-        "refunded",
+        "amounts",
         "payable_link",
         "reference",
+        "whose",
         "created",
         "at_stripe",
     )
     list_filter = (
-        "status",
+        ConcernFilter,
+        ("status", ChoiceFilter),
         CurrencyFilter,
-        "created_at",
+        ("created_at", DateFilter),
         PayableTypeFilter,
-        "livemode",
-        "disputed",
-        MismatchFilter,
+        OwnerFilter,
+        ModeFilter,
     )
     ordering = ("-pk",)
-    sortable_by = ("id", "created")
+    sortable_by = ("number", "created")
     search_fields = ("uuid",)
-    search_help_text = _("An id, uuid or reseller reference, or Stripe's id of the intent, charge or refund")
+    search_help_text = _(
+        "A payment's number or id, its reseller reference or owner, what is paid for, or Stripe's id of the"
+        " intent, charge, refund or dispute"
+    )
     fieldsets = (
         (
             None,
-            {"fields": ("state", "money", "refunded", "left", "payable_link", "reseller_reference", "mode")},
+            {
+                "fields": (
+                    "state",
+                    "money",
+                    "received",
+                    "refunded",
+                    "left",
+                    "payable_link",
+                    "whose",
+                    "reseller_reference",
+                    "failure",
+                    "rejection_reason",
+                    "mode",
+                )
+            },
         ),
         (
             _("At Stripe"),
             {
                 "fields": (
                     "dashboard",
-                    "stripe_charge_id",
-                    "stripe_account",
-                    "intent_status",
+                    "charge",
+                    "account_name",
+                    "intent_state",
                     "capture_method",
                     "authorized",
-                    "received",
                     "reserved",
-                    "dispute",
+                    "disputes",
                 )
             },
         ),
@@ -92,6 +137,7 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
             _("Times"),
             {
                 "classes": ("collapse",),
+                "description": zone_note(),
                 "fields": (
                     "created_at",
                     "confirmed_at",
@@ -108,39 +154,57 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         ),
     )
 
+    def get_fieldsets(self, request: HttpRequest, obj: Payment | None = None) -> Any:
+        """Leave out what most payments don't have, where this one doesn't."""
+        empty = {name for name, column in SHOWN_IF_FILLED.items() if not getattr(obj, column)}
+        return [
+            (title, {**options, "fields": [name for name in options["fields"] if name not in empty]})
+            for title, options in super().get_fieldsets(request, obj)
+        ]
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Payment], bool]:
-        """Find by indexed columns, the term taken as one."""
+        """Find by indexed columns, the term taken as one; say so where it finds more than are shown."""
         term = search_term.strip()
-        return (queryset.filter(match_payments(term)) if term else queryset), False
+        if not term:
+            return queryset, False
+        found = find_payments(term, request=request, site=self.admin_site)
+        if len(found) > MOST_FOUND:
+            note = _("More than %d payments match; only so many are looked at. Search for more of it.")
+            self.message_user(request, note % MOST_FOUND, messages.WARNING)
+        return queryset.filter(pk__in=found[:MOST_FOUND]), False
 
-    def get_subtitle(self, obj: Payment) -> Any:
-        """Return the amount, which people know a payment by."""
-        return show_money(obj.amount, currency=obj.currency)
+    def get_subtitle(self, obj: Payment) -> str:
+        """Return the number and the amount, which people know a payment by."""
+        return f"{get_number(obj)} · {format_money(obj.amount, currency=obj.currency)}"
 
     def get_page(self, request: HttpRequest, obj: Payment) -> dict[str, Any]:
         """Add the timeline, and what must not be overlooked."""
         may_see_events = request.user.has_perm(f"{self.opts.app_label}.view_webhookevent")
+        timeline = get_timeline(obj, site=self.admin_site, with_events=may_see_events)
         return {
             **super().get_page(request, obj),
-            "timeline": get_timeline(obj, site=self.admin_site, with_events=may_see_events),
-            "alerts": list(self.get_alerts(obj)),
+            "timeline": timeline,
+            "timeline_has_details": any(entry.is_detail or entry.more for entry in timeline),
+            "alerts": self.get_alerts(obj),
         }
 
     def get_alerts(self, obj: Payment) -> list[tuple[Any, str]]:
         """Return what an operator must know before anything else, with what is known of it."""
         alerts: list[tuple[Any, str]] = []
+        if obj.needs_reversal:
+            held = format_money(obj.amount_held or obj.amount_capturable, currency=obj.currency)
+            title = gettext("The payment was rejected, and %s is still held.") % held
+            alerts.append((title, obj.rejection_reason))
         if obj.mismatch:
-            alerts.append((_("Stripe says something else; it was not taken over."), obj.mismatch))
+            alerts.append((_("Stripe says something else; it was not applied."), obj.mismatch))
         if obj.attention:
             alerts.append((_("This payment needs an operator."), obj.attention))
-        if obj.needs_reversal:
-            amount = show_money(obj.amount_held, currency=obj.currency)
-            alerts.append((_("The payment was rejected, and its money has not gone back yet."), amount))
-        for dispute in obj.disputes.all():
-            if dispute.is_open:
-                alerts.append((_("The customer's bank disputes this payment."), show_dispute(dispute)))
+        disputed = _(
+            "The customer's bank disputes this payment: nothing can be refunded until that is decided."
+        )
+        alerts += [(disputed, show_dispute(dispute)) for dispute in obj.disputes.all() if dispute.is_open]
         if obj.amount_reserved:
             amount = show_money(obj.amount_reserved, currency=obj.currency)
             alerts.append((_("A refund has no answer from Stripe yet: sync to finish it."), amount))
@@ -149,27 +213,39 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
     def get_summary(self, obj: Payment) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the payment."""
         return [
-            (_("Payment"), obj.pk),
+            (_("Payment"), get_number(obj)),
             (_("Status"), show_state(obj)),
             (_("Amount"), self.money(obj)),
             (_("Refunded"), self.refunded(obj)),
             (_("For"), self.payable_link(obj)),
             (_("Reseller reference"), obj.reseller_reference or NOTHING),
+            (_("Owner"), self.whose(obj)),
+            *([(_("Stripe says"), obj.mismatch)] if obj.mismatch else []),
+            *([(_("Needs an operator"), obj.attention)] if obj.attention else []),
         ]
+
+    @admin.display(description=_("amount"))
+    def amounts(self, obj: Payment) -> SafeString:
+        """Return the amount, and below it what is refunded."""
+        amount = self.money(obj)
+        if not obj.amount_refunded:
+            return amount
+        refunded = format_html(gettext("{} refunded"), self.refunded(obj))
+        return format_html('{}<div class="octo-detail">{}</div>', amount, refunded)
 
     @admin.display(description=_("left to refund"))
     def left(self, obj: Payment) -> SafeString:
-        """Return how much may still go back."""
+        """Return how much may still be refunded."""
         return show_money(obj.amount_refundable, currency=obj.currency)
 
     @admin.display(description=_("authorized"))
     def authorized(self, obj: Payment) -> SafeString:
-        """Return how much waits to be captured."""
+        """Return how much may still be captured."""
         return show_money(obj.amount_capturable, currency=obj.currency)
 
     @admin.display(description=_("received"))
     def received(self, obj: Payment) -> SafeString:
-        """Return how much Stripe took."""
+        """Return how much was received."""
         return show_money(obj.amount_received, currency=obj.currency)
 
     @admin.display(description=_("refunds without an answer"))
@@ -187,27 +263,46 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         """Return the reseller's reference, under a word that is short enough for a column."""
         return obj.reseller_reference or NOTHING
 
-    @admin.display(description=_("created"), ordering="created_at")
-    def created(self, obj: Payment) -> str:
-        """Return since when it is there, short enough for a column."""
-        return date_format(timezone.localtime(obj.created_at), "SHORT_DATETIME_FORMAT")
+    @admin.display(description=_("owner"))
+    def whose(self, obj: Payment) -> str:
+        """Return whose payment it is."""
+        return obj.owner or NOTHING
+
+    @admin.display(description=_("failure"))
+    def failure(self, obj: Payment) -> str:
+        """Return why the last attempt failed."""
+        return ": ".join(text for text in (obj.failure_code, obj.failure_message) if text) or NOTHING
 
     @admin.display(description=_("at Stripe"))
-    def at_stripe(self, obj: Payment) -> SafeString | str:
-        """Return whether real money moves, and the payment's page in Stripe's dashboard."""
-        mode = show_mode(obj)
-        return show_dashboard_link(obj, text=mode) if obj.stripe_payment_intent_id else mode
+    def at_stripe(self, obj: Payment) -> SafeString:
+        """Return the mode and the account, and the payment's page in Stripe's dashboard."""
+        return show_at_stripe(obj)
+
+    @admin.display(description=_("account"))
+    def account_name(self, obj: Payment) -> str:
+        """Return the Stripe account."""
+        return show_account(obj)
 
     @admin.display(description=_("payment intent"))
     def dashboard(self, obj: Payment) -> SafeString | str:
         """Return the payment's page in Stripe's dashboard."""
         return show_dashboard_link(obj, text=obj.stripe_payment_intent_id)
 
-    @admin.display(description=_("dispute"))
-    def dispute(self, obj: Payment) -> str:
-        """Return the latest dispute."""
-        latest = obj.disputes.order_by("-stripe_created").first()
-        return show_dispute(latest) if latest else NOTHING
+    @admin.display(description=_("charge"))
+    def charge(self, obj: Payment) -> str:
+        """Return Stripe's id of the charge."""
+        return obj.stripe_charge_id or NOTHING
+
+    @admin.display(description=_("status at Stripe"))
+    def intent_state(self, obj: Payment) -> str:
+        """Return the intent's status."""
+        return spell(obj.intent_status) or NOTHING
+
+    @admin.display(description=_("disputes"))
+    def disputes(self, obj: Payment) -> SafeString | str:
+        """Return the disputes, the latest first."""
+        latest_first = obj.disputes.order_by("-stripe_created", "-pk")
+        return show_lines([show_dispute(dispute) for dispute in latest_first])
 
     @admin.display(description=_("metadata"))
     def sent_metadata(self, obj: Payment) -> SafeString:

@@ -1,39 +1,70 @@
-"""What happened to a payment, from every source, in the order of our clock."""
+"""A payment's story: each movement of its money once, with what is held after it, and what lies behind it."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
 
 from django.contrib.admin import AdminSite
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from octo_stripe_gateway.admin.display import format_money, get_change_url
+from octo_stripe_gateway.admin.wording import describe_changes
+from octo_stripe_gateway.lists import filter_by_index
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 
 LONGEST = 200
+MOVES = {"amount_received": 1, "amount_refunded": -1, "amount_lost": -1}
+REQUEST_KINDS = {"done": "paid", "failed": "failed", "abandoned": "canceled", "open": "authorized"}
 
 
-class Entry(NamedTuple):
-    """One thing that happened."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that happened; what is a detail, or `more`, is shown only when asked for."""
 
     at: dt.datetime
     kind: str
     title: str
+    is_detail: bool = False
+    balance: str = ""
     state: str = ""
     state_kind: str = ""
-    detail: str = ""
+    causes: list[str] = field(default_factory=list)
+    more: str = ""
     url: str = ""
+
+
+class Balance:
+    """What is held of a payment, reckoned back from now: the journal may begin late."""
+
+    def __init__(self, payment: Payment) -> None:
+        self.currency = payment.currency
+        self.held = payment.amount_received - payment.amount_refunded - payment.amount_lost
+
+    def __str__(self) -> str:
+        return format_money(self.held, currency=self.currency)
+
+    def undo(self, change: PaymentChange) -> str:
+        """Go back before a change, and return what was held after it, empty where no money moved."""
+        after = str(self)
+        moved = 0
+        for name, sign in MOVES.items():
+            was, is_now = change.changes.get(name, (0, 0))
+            moved += sign * (is_now - was)
+        self.held -= moved
+        return after if moved else ""
 
 
 def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> list[Entry]:
     """Return what changed, what was asked of Stripe and what Stripe told, the oldest first.
 
-    Of each kind the latest are there, up to two hundred.
+    Of each kind the latest two hundred are there. What went well is a detail where a change tells of it.
     """
-    entries = [Entry(payment.created_at, "pending", _("Created"), detail=payment.owner)]
-    entries += _get_changes(payment)
+    entries = [
+        Entry(at=payment.created_at, kind="pending", title=gettext("Created"), causes=_list(payment.owner))
+    ]
+    entries += _get_changes(payment, site=site, with_events=with_events)
     entries += _get_requests(payment)
     if with_events:
         entries += _get_events(payment, site=site)
@@ -41,64 +72,70 @@ def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
     return sorted(entries, key=lambda entry: max(entry.at, payment.created_at))
 
 
-def _get_changes(payment: Payment) -> Iterator[Entry]:
-    changes = payment.changes.select_related("event", "request").order_by("-pk")[:LONGEST]
-    for change in changes:
-        status = change.changes.get("status", ("", ""))[1]
-        yield Entry(
-            change.created_at,
-            status or "change",
-            "; ".join(_describe_changes(change, currency=payment.currency)),
-            detail=" · ".join(_describe_cause(change)),
-        )
+def _get_changes(payment: Payment, *, site: AdminSite, with_events: bool) -> list[Entry]:
+    with_causes = payment.changes.select_related("event", "request")
+    changes = with_causes.defer("event__payload", "request__parameters")
+    balance, entries = Balance(payment), []
+    # By a time, which no index orders these by: the index of the payment is the only short way to them.
+    for change in changes.order_by("-created_at", "-pk")[:LONGEST]:
+        entry = _tell(change, balance=balance, site=site, with_events=with_events)
+        entries += [entry] if entry else []
+    if balance.held:
+        title = gettext("What happened before is not on the journal")
+        entries.append(Entry(at=payment.created_at, kind="event", title=title, balance=str(balance)))
+    return entries[::-1]
 
 
-def _describe_changes(change: PaymentChange, *, currency: str) -> Iterator[str]:
-    for name, (was, is_now) in change.changes.items():
-        label = _get_label(name)
-        yield f"{label}: {_show(name, was, currency)} → {_show(name, is_now, currency)}"
+def _tell(change: PaymentChange, *, balance: Balance, site: AdminSite, with_events: bool) -> Entry | None:
+    held = balance.undo(change)
+    lines = describe_changes(change.changes, currency=balance.currency)
+    told = [line for line in lines if not line.is_detail]
+    texts = [line.text for line in told or lines]
+    # Erasure may have left nothing of it.
+    if not texts:
+        return None
+    event = change.event if with_events else None
+    return Entry(
+        at=change.created_at,
+        kind=told[0].kind if told else "event",
+        title="; ".join(texts),
+        is_detail=not told,
+        balance=held,
+        causes=list(_describe_cause(change, with_events=with_events)),
+        more="; ".join(line.text for line in lines if told and line.is_detail),
+        url=get_change_url(WebhookEvent, event.pk, site=site) if event else "",
+    )
 
 
-def _describe_cause(change: PaymentChange) -> Iterator[str]:
+def _describe_cause(change: PaymentChange, *, with_events: bool) -> Iterator[str]:
     yield str(change.get_source_display())
     if change.actor:
         yield change.actor
-    if change.event:
+    if change.event and with_events:
         yield change.event.type
     if change.request:
         yield str(change.request.get_kind_display())
     if change.delivery_error:
-        yield _("Not delivered: %s") % change.delivery_error
-
-
-def _get_label(name: str) -> str:
-    if " " in name or name == "settled":
-        return name
-    return str(Payment._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
-
-
-def _show(name: str, value: Any, currency: str) -> str:
-    if name.startswith("amount_"):
-        return format_money(value, currency=currency)
-    return "-" if value in {None, ""} else str(value)
+        yield gettext("Not delivered: %s") % change.delivery_error
 
 
 def _get_requests(payment: Payment) -> Iterator[Entry]:
-    requests = payment.stripe_requests.order_by("-pk")[:LONGEST]
-    for request in requests:
+    for request in payment.stripe_requests.order_by("-created_at", "-pk")[:LONGEST]:
         yield Entry(
-            request.created_at,
-            "request",
-            _("Asked of Stripe: %s") % request.get_kind_display(),
+            at=request.created_at,
+            kind="failed" if request.state == StripeRequest.State.FAILED else "request",
+            title=gettext("Asked of Stripe: %s") % _describe_request(request, currency=payment.currency),
+            is_detail=request.state == StripeRequest.State.DONE,
             state=str(request.get_state_display()),
-            state_kind=_get_request_kind(request),
-            detail=" · ".join(_describe_answer(request)),
+            state_kind=REQUEST_KINDS.get(request.state, ""),
+            causes=list(_describe_answer(request)),
         )
 
 
-def _get_request_kind(request: StripeRequest) -> str:
-    kinds = {"done": "paid", "failed": "failed", "abandoned": "canceled", "open": "authorized"}
-    return kinds[request.state]
+def _describe_request(request: StripeRequest, *, currency: str) -> str:
+    amount = request.parameters.get("amount_to_capture") or request.parameters.get("amount")
+    money = format_money(amount, currency=currency) if amount else ""
+    return f"{request.get_kind_display()} {money}".strip()
 
 
 def _describe_answer(request: StripeRequest) -> Iterator[str]:
@@ -111,14 +148,23 @@ def _describe_answer(request: StripeRequest) -> Iterator[str]:
 
 
 def _get_events(payment: Payment, *, site: AdminSite) -> Iterator[Entry]:
-    events = WebhookEvent.objects.about(payment).defer("payload").order_by("-pk")[:LONGEST]
-    for event in events:
+    events = filter_by_index(
+        WebhookEvent.objects.exclude(payment_intent_id="").defer("payload"),
+        column="payment_intent_id",
+        value=payment.stripe_payment_intent_id or "",
+    )
+    for event in events[:LONGEST]:
         yield Entry(
-            event.received_at,
-            "event",
-            event.type,
+            at=event.received_at,
+            kind="failed" if event.status == WebhookEvent.Status.FAILED else "event",
+            title=event.type,
+            is_detail=event.is_finished and not event.error,
             state=event.get_status_display(),
             state_kind=event.status,
-            detail=" · ".join(text for text in (event.stripe_event_id, event.error) if text),
+            causes=_list(event.stripe_event_id, event.error),
             url=get_change_url(WebhookEvent, event.pk, site=site),
         )
+
+
+def _list(*texts: str) -> list[str]:
+    return [text for text in texts if text]

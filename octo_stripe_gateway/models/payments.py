@@ -23,6 +23,7 @@ from octo_stripe_gateway.snapshots import (
     LARGEST_INTEGER,
     ChargeSnapshot,
     DisputeSnapshot,
+    FraudWarningSnapshot,
     PaymentIntentSnapshot,
     Precedence,
 )
@@ -36,6 +37,10 @@ INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
 EXPIRED_REASONS = frozenset({"expired", "automatic"})
 # What a host may write with `save()`; everything else is the ledger's.
 HOST_COLUMNS = frozenset({"metadata", "reseller_reference", "updated_at"})
+REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_reason="") & (
+    models.Q(amount_capturable__gt=0)
+    | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
+)
 # How many seconds after a change of the amount an unpaid intent may still be told with the one before.
 AMOUNT_LEEWAY = 60
 FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
@@ -85,9 +90,8 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return due.filter(capture_reminded_at__isnull=True)
 
     def rejected_with_money_held(self) -> Self:
-        """Return payments that the host rejected and whose money has not gone back."""
-        held = models.Q(amount_received__gt=models.F("amount_refunded"))
-        return self.filter(held, ~models.Q(rejection_reason=""))
+        """Return payments that the host rejected and whose money has not gone back, holds included."""
+        return self.filter(REJECTED_WITH_MONEY_HELD)
 
     def created_between(self, since: dt.datetime, until: dt.datetime) -> Self:
         """Return those created from one moment up to another, this excluded."""
@@ -263,12 +267,15 @@ class Payment(models.Model):
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
         indexes = [
-            models.Index(fields=["created_at"], name="octo_payment_created"),
             models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
+            # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            models.Index(fields=["created_at", "id"], name="octo_payment_created"),
+            models.Index(fields=["status", "id"], name="octo_payment_status"),
+            models.Index(fields=["currency", "id"], name="octo_payment_currency"),
             # Only the rare rows are searched for by the rest, so all other writes pay nothing.
             models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
             models.Index(
-                fields=["next_check_at"],
+                fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
                 name="octo_payment_unsettled",
             ),
@@ -283,7 +290,12 @@ class Payment(models.Model):
                 name="octo_payment_capture_before",
             ),
             models.Index(
-                fields=["status", "id"], condition=~models.Q(status="paid"), name="octo_payment_status"
+                fields=["payable_type", "id"],
+                condition=models.Q(payable_type__isnull=False),
+                name="octo_payment_payable_type",
+            ),
+            models.Index(
+                fields=["id"], condition=models.Q(payable_type__isnull=True), name="octo_payment_bare"
             ),
             # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
             models.Index(
@@ -301,12 +313,7 @@ class Payment(models.Model):
             models.Index(fields=["id"], condition=models.Q(disputed=True), name="octo_payment_disputed"),
             models.Index(fields=["id"], condition=~models.Q(mismatch=""), name="octo_payment_mismatch"),
             models.Index(fields=["id"], condition=~models.Q(attention=""), name="octo_payment_attention"),
-            models.Index(
-                fields=["id"],
-                condition=models.Q(amount_received__gt=models.F("amount_refunded"))
-                & ~models.Q(rejection_reason=""),
-                name="octo_payment_held",
-            ),
+            models.Index(fields=["id"], condition=REJECTED_WITH_MONEY_HELD, name="octo_payment_held"),
             models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_payment_test"),
         ]
         constraints = [
@@ -366,6 +373,17 @@ class Payment(models.Model):
     def is_refundable(self) -> bool:
         """Tell whether Stripe would take a refund; of a disputed charge it takes none."""
         return self.amount_refundable > 0 and not self.disputed
+
+    @property
+    def is_reversible(self) -> bool:
+        """Tell whether Stripe would give the money back, by a refund or by releasing the authorization."""
+        return self.is_refundable or self.intent_status == "requires_capture"
+
+    @property
+    def is_reversed(self) -> bool:
+        """Tell whether no money is left to give back, or what is left is on its way or in dispute."""
+        gone = self.amount_received > 0 and not self.amount_refundable
+        return gone or self.disputed or self.needs_reversal or self.intent_status == "canceled"
 
     @property
     def intent_precedence(self) -> Precedence:
@@ -429,6 +447,10 @@ class Payment(models.Model):
 
     def compare_dispute(self, snapshot: DisputeSnapshot) -> str:
         """Return how a dispute contradicts this row, empty where it doesn't."""
+        return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
+
+    def compare_fraud_warning(self, snapshot: FraudWarningSnapshot) -> str:
+        """Return how a warning of fraud contradicts this row, empty where it doesn't."""
         return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
 
     def apply_intent(self, snapshot: PaymentIntentSnapshot) -> None:
@@ -519,7 +541,9 @@ class Payment(models.Model):
         self.refunded_at = (self.refunded_at or timezone.now()) if self.status == "refunded" else None
         self.next_check_at = None if self.is_settled else self.next_check_at or get_first_check()
 
-    def _expected_of_charge(self, snapshot: ChargeSnapshot | DisputeSnapshot) -> dict[str, Any]:
+    def _expected_of_charge(
+        self, snapshot: ChargeSnapshot | DisputeSnapshot | FraudWarningSnapshot
+    ) -> dict[str, Any]:
         return {
             "payment_intent_id": self.stripe_payment_intent_id or snapshot.payment_intent_id,
             "livemode": self.livemode,

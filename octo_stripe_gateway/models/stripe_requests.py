@@ -91,7 +91,9 @@ class StripeRequest(models.Model):
         default_manager_name = "objects"
         indexes = [
             models.Index(
-                fields=["created_at"], condition=models.Q(state="open"), name="octo_stripe_request_open"
+                fields=["created_at", "id"],
+                condition=models.Q(state="open"),
+                name="octo_stripe_request_open",
             ),
         ]
         constraints = [

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any, Self
 
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
@@ -24,14 +25,26 @@ RETAINED_EVENT_FIELDS = frozenset(
     " amount_capturable amount_refunded currency payment_intent charge latest_charge refunded reason".split()
 )
 
+# How long an event may wait for its first processing, before maintenance sees to it.
+FIRST_RETRY_AFTER = dt.timedelta(minutes=5)
+SHORTEST_PAUSE = dt.timedelta(minutes=1)
+LONGEST_PAUSE = dt.timedelta(days=1)
+
+
+def get_first_retry() -> dt.datetime:
+    """Return when maintenance processes an event that nobody has processed until then."""
+    return timezone.now() + FIRST_RETRY_AFTER
+
 
 class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
     """Events by what is to be done with them."""
 
     def unprocessed(self, *, until: dt.datetime) -> Self:
         """Return events that failed, or came before that moment and are still to be processed."""
-        received = models.Q(status=WebhookEvent.Status.RECEIVED, received_at__lt=until)
-        return self.filter(received | models.Q(status=WebhookEvent.Status.FAILED))
+        young = models.Q(status=WebhookEvent.Status.RECEIVED, received_at__gte=until)
+        # In the words of the index.
+        waiting = [WebhookEvent.Status.RECEIVED, WebhookEvent.Status.FAILED]
+        return self.filter(~young, status__in=waiting)
 
     def finished(self, *, until: dt.datetime) -> Self:
         """Return events that came before that moment and have nothing left to do."""
@@ -77,6 +90,9 @@ class WebhookEvent(models.Model):
     error = models.TextField(blank=True)
     received_at = models.DateTimeField(auto_now_add=True)
     processed_at = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(
+        null=True, default=get_first_retry, help_text=_("When to process it again; empty once finished.")
+    )
 
     objects = models.Manager.from_queryset(WebhookEventQuerySet)()
     ledger = WebhookEventManager()
@@ -87,14 +103,33 @@ class WebhookEvent(models.Model):
         default_manager_name = "objects"
         permissions = [("reprocess_webhookevent", "Can reprocess webhook event")]
         indexes = [
-            models.Index(fields=["status", "received_at"], name="octo_webhook_event_status"),
+            # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            models.Index(fields=["received_at", "id"], name="octo_webhook_event_received"),
+            models.Index(
+                fields=["status", "id"],
+                condition=~models.Q(status="processed"),
+                name="octo_webhook_event_status",
+            ),
+            models.Index(
+                fields=["id"], condition=~models.Q(status="ignored"), name="octo_webhook_event_ours"
+            ),
             models.Index(fields=["type", "id"], name="octo_webhook_event_type"),
+            models.Index(
+                fields=["id"],
+                condition=models.Q(status__in=["received", "failed"]),
+                name="octo_webhook_event_waiting",
+            ),
             models.Index(
                 fields=["payment_intent_id"],
                 condition=~models.Q(payment_intent_id=""),
                 name="octo_webhook_event_intent",
             ),
             models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_webhook_event_test"),
+            models.Index(
+                fields=["retry_at"],
+                condition=models.Q(retry_at__isnull=False),
+                name="octo_webhook_event_retry",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -123,6 +158,13 @@ class WebhookEvent(models.Model):
         """Tell whether the event brings its object along, which thin events don't."""
         content = self.payload.get("data")
         return isinstance(content, dict) and isinstance(content.get("object"), dict)
+
+    def schedule_retry(self) -> None:
+        """Set when to process it again: after a pause as long as it has waited, and never once finished."""
+        now = timezone.now()
+        waited = now - (self.received_at or now)
+        pause = min(max(waited, SHORTEST_PAUSE), LONGEST_PAUSE)
+        self.retry_at = None if self.is_finished else now + pause
 
     @property
     def stripe_object(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
-from octo_stripe_gateway.models import AuthorizedPayable, CompletedPayable, Payment, PricedPayable
+from octo_stripe_gateway.models import Payment, is_priced
 from octo_stripe_gateway.services.balance import reject_excess
 
 
@@ -24,7 +24,7 @@ def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager
     payable = payment.payable
     if payable is None:
         return _("What was paid for is gone.")
-    if payment.needs_acceptance and isinstance(payable, PricedPayable):
+    if payment.needs_acceptance and is_priced(payable):
         reason = reject_excess(payment, payable)
         if reason:
             return reason
@@ -40,6 +40,5 @@ def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager
 
 
 def _get_hook(payment: Payment, payable: object) -> Callable[[Payment], None] | None:
-    if payment.needs_acceptance:
-        return payable.on_payment_completed if isinstance(payable, CompletedPayable) else None
-    return payable.on_payment_authorized if isinstance(payable, AuthorizedPayable) else None
+    name = "on_payment_completed" if payment.needs_acceptance else "on_payment_authorized"
+    return getattr(payable, name, None)

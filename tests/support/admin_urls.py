@@ -9,6 +9,7 @@ from tests.shop.models import Booking
 
 class BookingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     inlines = [PaymentInline]
+    search_fields = ["=price"]
 
 
 if not admin.site.is_registered(Booking):

@@ -1,0 +1,159 @@
+"""Searches that stay fast over many rows.
+
+A term is looked for in one index after the other, and the rows are then read by their ids. Asked for all at
+once and in the order of the ids, PostgreSQL walks the table in that order whenever its statistics say so.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import CharField, Exists, F, Model, OrderBy, OuterRef, QuerySet, TextField
+from django.http import HttpRequest
+
+from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
+from octo_stripe_gateway.snapshots import LARGEST_INTEGER
+
+# How many payments a term finds at most, and how many payables and events of how many payments.
+MOST_FOUND = 1000
+MOST_PAYABLES = 100
+MOST_FOR_EVENTS = 100
+STRIPE_PREFIXES = ("pi_", "ch_", "py_", "re_", "pyr_", "du_", "dp_", "evt_")
+
+# The keys of payables by their content type.
+PayableKeys = Mapping[int, Collection[str]]
+
+
+class ByIndex(OrderBy):
+    """Orders by a text as its index of beginnings does, so that reading that index is the cheapest way."""
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        # Django looks for the direction.
+        return self.as_sql(compiler, connection, template="%(expression)s USING ~>~ /* DESC */")
+
+
+def find_payments(term: str, *, request: HttpRequest, site: AdminSite) -> list[int]:
+    """Return the ids of payments that a term names, each once, and one more than are shown where there are.
+
+    It names them by an id of ours or Stripe's, by their reference, their owner, or what they pay for.
+    """
+    found: dict[int, None] = {}
+    for payments in _list_searches(term, payables=find_payables(term, request=request, site=site)):
+        found |= dict.fromkeys(payments.values_list("pk", flat=True)[: MOST_FOUND + 1])
+    return list(found)[: MOST_FOUND + 1]
+
+
+def find_events(term: str, *, request: HttpRequest, site: AdminSite) -> list[int]:
+    """Return the ids of events that a term names by their id at Stripe, or by what names their payment."""
+    keys = find_payments(term, request=request, site=site)[:MOST_FOR_EVENTS]
+    known = Payment.objects.filter(pk__in=keys, stripe_payment_intent_id__isnull=False)
+    intents = {*known.values_list("stripe_payment_intent_id", flat=True)}
+    if term.startswith("pi_"):
+        intents.add(term)
+    by_id = WebhookEvent.objects.filter(stripe_event_id=term)
+    # The index leaves out what is empty, and is used only where that is said.
+    by_intent = WebhookEvent.objects.filter(payment_intent_id__in=intents).exclude(payment_intent_id="")
+    by_intent = by_intent.order_by("-payment_intent_id")
+    return [key for rows in (by_id, by_intent) for key in rows.values_list("pk", flat=True)[:MOST_FOUND]]
+
+
+def find_payables(term: str, *, request: HttpRequest, site: AdminSite) -> PayableKeys:
+    """Return the keys of the objects that a term names by their own key, an indexed text, or their admin."""
+    if term.startswith(STRIPE_PREFIXES):
+        return {}
+    found = {}
+    for content_type in get_paid_types():
+        own = _drop_name(term, content_type.name)
+        keys = {own, str(_read_uuid(own) or own)}
+        if model := content_type.model_class():
+            keys |= {*_find_by_text(model, own), *_find_by_admin(model, own, request=request, site=site)}
+        found[content_type.pk] = keys
+    return found
+
+
+def get_paid_types() -> QuerySet[ContentType]:
+    """Return the models whose objects have payments."""
+    paid_for = Exists(Payment.objects.filter(payable_type=OuterRef("pk")))
+    return ContentType.objects.filter(paid_for).order_by("app_label", "model")
+
+
+def is_row_id(term: str) -> bool:
+    """Tell whether a term is a number that a row can have."""
+    return term.isascii() and term.isdigit() and len(term) < 20 and int(term) <= LARGEST_INTEGER
+
+
+def _list_searches(term: str, *, payables: PayableKeys) -> Iterator[QuerySet[Payment]]:
+    """Yield queries of one index each, the surest first."""
+    if is_row_id(term):
+        yield Payment.objects.filter(pk=int(term))
+    if bounds := _get_uuids(term):
+        yield Payment.objects.filter(uuid__range=bounds).order_by("-uuid")
+    if term.startswith("pi_"):
+        yield begins(term, column="stripe_payment_intent_id")
+    if term.startswith(("ch_", "py_")):
+        yield begins(term, column="stripe_charge_id").exclude(stripe_charge_id="")
+    if term.startswith(("re_", "pyr_")):
+        yield _by_keys(Refund.objects.filter(stripe_refund_id=term))
+    if term.startswith(("du_", "dp_")):
+        yield _by_keys(Dispute.objects.filter(stripe_dispute_id=term))
+    for content_type_pk, keys in payables.items():
+        paid_for = Payment.objects.filter(payable_type=content_type_pk, payable_id__in=keys)
+        yield paid_for.order_by("-payable_id")
+    yield Payment.objects.filter(owner__in=[term, f"key:{term}"]).exclude(owner="").order_by("-owner", "-pk")
+    yield begins(term, column="reseller_reference").exclude(reseller_reference="")
+
+
+def begins(term: str, *, column: str) -> QuerySet[Payment]:
+    """Return the payments whose text in a column begins so, by the index of beginnings."""
+    return Payment.objects.filter(**{f"{column}__startswith": term}).order_by(ByIndex(F(column)))
+
+
+def _by_keys(rows: QuerySet[Any]) -> QuerySet[Payment]:
+    return Payment.objects.filter(pk__in=[*rows.values_list("payment_id", flat=True)])
+
+
+def _find_by_text(model: type[Model], term: str) -> Iterator[str]:
+    """Yield the keys of objects that have exactly this in a text that is indexed."""
+    for field in model._meta.concrete_fields:
+        is_indexed = field.unique or getattr(field, "db_index", False)
+        if is_indexed and isinstance(field, CharField | TextField):
+            yield from _list_keys(model._default_manager.filter(**{field.name: term}))
+
+
+def _find_by_admin(model: type[Model], term: str, *, request: HttpRequest, site: AdminSite) -> Iterator[str]:
+    """Yield the keys of objects that the model's own admin finds, for users who may view them."""
+    if not site.is_registered(model):
+        return
+    model_admin = site.get_model_admin(model)
+    if model_admin.get_search_fields(request) and model_admin.has_view_permission(request):
+        rows, _may_repeat = model_admin.get_search_results(request, model_admin.get_queryset(request), term)
+        yield from _list_keys(rows)
+
+
+def _drop_name(term: str, name: str) -> str:
+    """Return what stands behind the name of a model: the lists show `Booking 12`."""
+    return term[len(name) :].strip() if term.lower().startswith(f"{name} ".lower()) else term
+
+
+def _list_keys(rows: QuerySet[Any]) -> Iterator[str]:
+    yield from map(str, rows.values_list("pk", flat=True)[:MOST_PAYABLES])
+
+
+def _get_uuids(term: str) -> tuple[uuid.UUID, uuid.UUID] | None:
+    """Return the first and the last uuid that begin with a term of at least eight digits."""
+    digits = term.replace("-", "")
+    if not 8 <= len(digits) <= 32:
+        return None
+    first, last = _read_uuid(digits.ljust(32, "0")), _read_uuid(digits.ljust(32, "f"))
+    return (first, last) if first and last else None
+
+
+def _read_uuid(term: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(term)
+    except ValueError:
+        return None

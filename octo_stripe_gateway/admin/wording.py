@@ -1,0 +1,145 @@
+"""What a change of a payment says, in an operator's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from django.utils.text import capfirst
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.admin.display import (
+    NUMBER_LENGTH,
+    format_money,
+    format_value,
+    get_label,
+    get_status_label,
+    spell,
+)
+from octo_stripe_gateway.models import Payment
+
+# By column, what it was and what it became.
+Changes = dict[str, list[Any]]
+
+REFUND = "refund "
+DISPUTE = "dispute "
+# What the words of other columns say already.
+SAID_OTHERWISE = frozenset(
+    "status amount_capturable amount_received amount_refunded amount_reserved amount_lost disputed"
+    " failure_code rejection_reason mismatch attention settled accepted_at authorized_at".split()
+)
+
+# What it says when a total grows and when it shrinks, each with its colour.
+MOVEMENTS = {
+    "amount_received": (
+        (_("Received %s"), "paid"),
+        (_("%s was not received after all"), "failed"),
+    ),
+    "amount_refunded": (
+        (_("Refunded %s"), "refunded"),
+        (_("A refund of %s failed: the money is held again"), "failed"),
+    ),
+    "amount_lost": (
+        (_("Lost %s in a dispute"), "failed"),
+        (_("%s came back from a dispute"), "paid"),
+    ),
+}
+
+
+class Line(NamedTuple):
+    """One thing that a change says; `kind` is its colour, and a detail is shown only when asked for."""
+
+    text: str
+    kind: str = ""
+    is_detail: bool = False
+
+
+def describe_changes(changes: Changes, *, currency: str) -> list[Line]:
+    """Return what the changes say, the money first."""
+    moved = {name: values[1] - values[0] for name, values in changes.items() if name.startswith("amount_")}
+    lines = [
+        *_describe_money(moved, currency=currency),
+        *_describe_disputes(changes),
+        *_describe_outcome(changes),
+        *_describe_attention(changes),
+        *_describe_refunds(changes),
+    ]
+    if not lines and "status" in changes:
+        status = changes["status"][1]
+        lines.append(Line(gettext("Status: %s") % get_status_label(status), status))
+    return [*lines, *_describe_rest(changes, currency=currency)]
+
+
+def _describe_money(moved: dict[str, int], *, currency: str) -> Iterator[Line]:
+    for name, (more, less) in MOVEMENTS.items():
+        if amount := moved.get(name, 0):
+            text, kind = less if amount < 0 else more
+            yield Line(str(text) % format_money(abs(amount), currency=currency), kind)
+    yield from _describe_holds(moved, currency=currency)
+
+
+def _describe_holds(moved: dict[str, int], *, currency: str) -> Iterator[Line]:
+    held = moved.get("amount_capturable", 0)
+    if held > 0:
+        yield Line(gettext("Authorized %s") % format_money(held, currency=currency), "authorized")
+    elif held < 0 and not moved.get("amount_received"):
+        yield Line(gettext("Released %s") % format_money(-held, currency=currency), "canceled")
+    if (reserved := moved.get("amount_reserved", 0)) > 0:
+        text = gettext("A refund of %s is reserved") % format_money(reserved, currency=currency)
+        yield Line(text, is_detail=True)
+
+
+def _describe_disputes(changes: Changes) -> Iterator[Line]:
+    for name, (_was, status) in changes.items():
+        if name.startswith(DISPUTE):
+            named = {"dispute": name.removeprefix(DISPUTE), "status": spell(status)}
+            yield Line(
+                gettext("Dispute %(dispute)s: %(status)s") % named, "paid" if status == "won" else "failed"
+            )
+    if "disputed" in changes and not any(name.startswith(DISPUTE) for name in changes):
+        yield Line(gettext("Disputed") if changes["disputed"][1] else gettext("No longer disputed"), "failed")
+
+
+def _describe_outcome(changes: Changes) -> Iterator[Line]:
+    status, code = (changes.get(name, ["", ""])[1] for name in ("status", "failure_code"))
+    if reason := changes.get("rejection_reason", ["", ""])[1]:
+        yield Line(gettext("Rejected: %s") % reason, "failed")
+    elif code:
+        yield Line(gettext("Failed: %s") % spell(code), "failed")
+    elif status in {Payment.Status.FAILED, Payment.Status.CANCELED, Payment.Status.EXPIRED}:
+        yield Line(gettext("Status: %s") % get_status_label(status), status)
+
+
+def _describe_attention(changes: Changes) -> Iterator[Line]:
+    if reason := changes.get("settled", ["", ""])[1]:
+        yield Line(gettext("Settled: %s") % reason, "operator")
+        return
+    if "mismatch" in changes:
+        differs = changes["mismatch"][1]
+        text = (
+            gettext("Stripe says something else: %s") % differs
+            if differs
+            else gettext("Agrees with Stripe again")
+        )
+        yield Line(text, "alert" if differs else "")
+    if text := changes.get("attention", ["", ""])[1]:
+        yield Line(gettext("Needs an operator: %s") % text, "alert")
+
+
+def _describe_refunds(changes: Changes) -> Iterator[Line]:
+    for name, (was, status) in changes.items():
+        if name.startswith(REFUND):
+            number = name.removeprefix(REFUND)[:NUMBER_LENGTH]
+            named = {"refund": number, "was": spell(was) or "-", "status": spell(status)}
+            yield Line(gettext("Refund %(refund)s: %(was)s → %(status)s") % named, is_detail=True)
+
+
+def _describe_rest(changes: Changes, *, currency: str) -> Iterator[Line]:
+    for name, (was, is_now) in changes.items():
+        if name == "accepted_at":
+            yield Line(gettext("Accepted by the host"), is_detail=True)
+        elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE)):
+            values = (was, is_now) if was else (is_now,)
+            texts = [format_value(value, name=name, currency=currency) for value in values]
+            yield Line(capfirst(f"{get_label(name)}: {' → '.join(texts)}"), is_detail=True)

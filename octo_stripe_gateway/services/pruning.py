@@ -1,0 +1,65 @@
+"""Deleting what is past its time, a batch at a time, so that no statement holds many locks for long."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from django.db.models import QuerySet
+
+from octo_stripe_gateway.batches import BATCH_SIZE, iterate_batches
+from octo_stripe_gateway.models import IdempotencyKey, PaymentChange, StripeRequest, WebhookEvent
+
+
+def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
+    """Delete events from before that moment that have nothing left to do, and return how many."""
+    finished = WebhookEvent.ledger.get_queryset().finished(until=until)
+    batches = iterate_batches(finished, by="received_at", size=size)
+    return sum(_delete(WebhookEvent.ledger.filter(pk__in=batch)) for batch in batches)
+
+
+def prune_idempotency_keys(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
+    """Delete callers' keys from before that moment, and return how many.
+
+    The same request after that is a new one. Keys stay while Stripe has not answered what they stand for.
+    """
+
+    def pick(old: QuerySet[Any]) -> QuerySet[Any]:
+        return old.exclude(payment__in=StripeRequest.ledger.get_queryset().open().values("payment"))
+
+    return _prune_oldest(IdempotencyKey.ledger.get_queryset(), until=until, size=size, pick=pick)
+
+
+def prune_changes(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
+    """Delete the journal from before that moment of payments that are settled, and return how many changes.
+
+    Changes stay while a listener has not heard of them.
+    """
+
+    def pick(old: QuerySet[Any]) -> QuerySet[Any]:
+        return old.filter(deliver_at=None, payment__next_check_at=None)
+
+    return _prune_oldest(PaymentChange.ledger.get_queryset(), until=until, size=size, pick=pick)
+
+
+def _prune_oldest(
+    rows: QuerySet[Any],
+    *,
+    until: dt.datetime,
+    size: int,
+    pick: Callable[[QuerySet[Any]], QuerySet[Any]],
+) -> int:
+    """Delete what is picked of the rows from before that moment, which the lowest keys are of."""
+    deleted = last = 0
+    while True:
+        batch = rows.filter(pk__gt=last).order_by("pk").values_list("pk", "created_at")[:size]
+        old = [pk for pk, created_at in batch if created_at < until]
+        if not old:
+            return deleted
+        deleted += _delete(pick(rows.filter(pk__in=old)))
+        last = old[-1]
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    return rows.delete()[0]

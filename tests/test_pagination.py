@@ -1,0 +1,61 @@
+"""How many rows a list says that it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from octo_stripe_gateway.admin import pagination
+from octo_stripe_gateway.admin.pagination import CappedPaginator, time_limit
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.testing.factories import PaymentFactory
+
+pytestmark = pytest.mark.django_db
+
+on_postgresql = pytest.mark.skipif(
+    "connection.vendor != 'postgresql'", reason="PostgreSQL has the time limit"
+)
+
+
+def count(payments: Any = None) -> int:
+    return int(CappedPaginator(Payment.objects.order_by("-pk") if payments is None else payments, 2).count)
+
+
+def test_counts_up_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    PaymentFactory.create_batch(3)
+    assert count() == 3
+    monkeypatch.setattr(pagination, "MOST_COUNTED", 2)
+    assert count() == 2
+
+
+@on_postgresql
+def test_gives_up_what_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    PaymentFactory.create()
+    monkeypatch.setattr(pagination, "MOST_MILLISECONDS", 50)
+    slow = Payment.objects.order_by("-pk").extra(where=["pg_sleep(60) IS NOT NULL"])
+    assert count(slow) == pagination.MOST_COUNTED
+    # The transaction around it goes on.
+    assert count() == 1
+
+
+@on_postgresql
+def test_time_limit_ends_with_its_block() -> None:
+    with transaction.atomic():
+        with time_limit("default", milliseconds=1234):
+            assert get_statement_timeout() == "1234ms"
+        assert get_statement_timeout() == "0"
+        with (
+            pytest.raises(OperationalError),
+            time_limit("default", milliseconds=50),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT pg_sleep(60)")
+        assert get_statement_timeout() == "0"
+
+
+def get_statement_timeout() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        return str(cursor.fetchone()[0])
