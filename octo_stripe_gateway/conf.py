@@ -156,6 +156,7 @@ class GatewaySettings:
     payables = Setting("PAYABLES", types.read_labels, default={})
     merchant_name = Setting("MERCHANT_NAME", types.read_text)
     require_payable = Setting("REQUIRE_PAYABLE", types.read_flag, default=False)
+    refund_fraud_warnings = Setting("REFUND_FRAUD_WARNINGS", types.read_flag, default=False)
     strict_octo = Setting("STRICT_OCTO", types.read_flag, default=False)
     webhook_processing = Setting("WEBHOOK_PROCESSING", types.read_choice("inline", "task"), default="inline")
     webhook_tolerance = Setting("WEBHOOK_TOLERANCE", types.read_positive, default=300)

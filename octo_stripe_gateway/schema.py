@@ -27,7 +27,7 @@ from octo_stripe_gateway import environments
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.responses import adapt_status
 from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES, RequestSerializer
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
 from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 
 PREFIX = "Gateway"
@@ -305,7 +305,8 @@ class MetadataExtension(OpenApiSerializerFieldExtension):
         """Return the schema with the limits."""
         schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
         if is_jsonschema_compliant():
-            pattern = rf"^(?!{PAYMENT_METADATA_KEY}$)[^\[\]]{{1,{METADATA_KEY_LENGTH}}}$"
+            reserved = "|".join(PAYMENT_METADATA_KEYS)
+            pattern = rf"^(?!({reserved})$)[^\[\]]{{1,{METADATA_KEY_LENGTH}}}$"
             schema["propertyNames"] = {"pattern": pattern}
         return {**schema, "maxProperties": METADATA_KEYS}
 

@@ -17,10 +17,10 @@ from rest_framework import serializers
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.models import Payment, PricedPayable, Refund, is_priced, is_uuid
+from octo_stripe_gateway.models import Payment, Refund, is_priced, is_uuid
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.balance import get_balance, show_balance
-from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEY
+from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEYS
 from octo_stripe_gateway.stripe_client import get_publishable_key
 from octo_stripe_gateway.times import format_utc
 
@@ -33,7 +33,7 @@ STATUSES = {
     Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
-METADATA_KEYS = 49  # Stripe takes 50, and one of them is ours.
+METADATA_KEYS = 50 - len(PAYMENT_METADATA_KEYS)  # Stripe takes 50.
 METADATA_KEY_LENGTH = 40
 METADATA_VALUE_LENGTH = 500
 LONGEST_NAME_SHOWN = 64
@@ -110,7 +110,7 @@ class MetadataField(serializers.DictField):
             self.child.run_validation(key)
             if not 0 < len(key) <= METADATA_KEY_LENGTH or re.search(r"[\[\]]", key):
                 raise serializers.ValidationError(_("A key is too long, empty or has brackets."))
-            if key == PAYMENT_METADATA_KEY:
+            if key in PAYMENT_METADATA_KEYS:
                 raise serializers.ValidationError(_("A key is reserved."))
         return metadata
 
@@ -181,7 +181,7 @@ class CreatePaymentSerializer(RequestSerializer):
         """Insist on something to take the price from."""
         if gateway_settings.require_payable and not attrs.get("payable"):
             raise serializers.ValidationError({"payable": _("This field is required.")})
-        if "amount" not in attrs and not isinstance(attrs.get("payable"), PricedPayable):
+        if "amount" not in attrs and not is_priced(attrs.get("payable")):
             raise serializers.ValidationError({"amount": _("This field is required.")})
         return attrs
 

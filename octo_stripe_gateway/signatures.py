@@ -40,11 +40,14 @@ def verify(body: bytes, *, header: str, secrets: Mapping[str, Sequence[str]]) ->
 
 
 def _parse(header: str) -> tuple[int, list[bytes]]:
+    """Return when it was signed and how; of a header that Stripe would not write, nothing that is valid."""
     items = [item.partition("=")[::2] for item in header.split(",")]
-    seconds = next((value for name, value in items if name == "t"), "")
-    # What is not ASCII is no signature, and can't be compared with one.
-    signatures = [value.encode() for name, value in items if name == SCHEME and value.isascii()]
-    return int(seconds) if SECONDS.fullmatch(seconds) else 0, signatures
+    moments = [value for name, value in items if name == "t"]
+    values = [value for name, value in items if name == SCHEME]
+    well_formed = all(map(SECONDS.fullmatch, moments)) and all(value and value.isascii() for value in values)
+    if not moments or not well_formed:
+        return 0, []
+    return int(moments[0]), [value.encode() for value in values]
 
 
 def _is_signed(body: bytes, *, seconds: int, signatures: Sequence[bytes], secret: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -257,7 +257,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def cancel(self, request: Request, **kwargs: Any) -> Response:
         """Give up a payment that isn't paid."""
-        return self.run_operation(services.cancel_payment)
+        may_void = has_permission(self.request.user, "cancel")
+        return self.run_operation(partial(services.cancel_payment, may_void=may_void))
 
     def check_permissions(self, request: Request) -> None:
         """Check what the caller may do, and keep for the log who that is."""

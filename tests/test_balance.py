@@ -14,6 +14,7 @@ import stripe as sdk
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -365,6 +366,24 @@ def test_overdue_parts_are_found(
     assert (overdue.payable_id, overdue.amount_due) == (str(booking.pk), 6000)
     pay(api, stripe, booking)
     assert not PayableLock.objects.overdue(now=DUE + dt.timedelta(days=1)).exists()
+
+
+def test_an_installment_that_is_due_is_reminded_of_once(
+    api: GatewayApi, stripe: StripeEmulator, booking: Booking, in_parts: None
+) -> None:
+    pay(api, stripe, booking)
+    assert services.remind_of_installments(limit=10) == 0
+    PayableLock.objects.update(next_due_at=timezone.now())
+    heard: list[tuple[Any, int]] = []
+
+    def hear(payable_lock: PayableLock, **_: Any) -> None:
+        heard.append((payable_lock.payable, payable_lock.amount_due))
+        if len(heard) == 1:
+            raise ValueError
+
+    with listening(signals.installment_due, hear):
+        assert [services.remind_of_installments(limit=10) for _each in range(3)] == [0, 1, 0]
+    assert heard == [(booking, 6000)] * 2
 
 
 # For the host's code.

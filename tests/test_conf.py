@@ -161,6 +161,7 @@ WRONG: dict[str, list[Any]] = {
     ],
     "MERCHANT_NAME": [*NOT_TEXTS, ["Tours"]],
     "REQUIRE_PAYABLE": NOT_FLAGS,
+    "REFUND_FRAUD_WARNINGS": NOT_FLAGS,
     "STRICT_OCTO": NOT_FLAGS,
     "WEBHOOK_PROCESSING": ["later", "", "Task", 7, True],
     "WEBHOOK_TOLERANCE": [*NOT_NUMBERS, 0],

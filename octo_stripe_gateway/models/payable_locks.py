@@ -24,6 +24,10 @@ class PayableLockQuerySet(models.QuerySet["PayableLock"]):
 class PayableLockManager(LedgerManager["PayableLock"]):
     """The ledger's way to locks."""
 
+    def get_queryset(self) -> PayableLockQuerySet:
+        """Return the locks of the database that is written to."""
+        return PayableLockQuerySet(self.model, using=self.database)
+
     def hold(self, payable: Any) -> PayableLock:
         """Lock the payable's row until the transaction ends, and return it; it is made if need be."""
         payable_type = ContentType.objects.db_manager(self.database).get_for_model(payable)
@@ -65,6 +69,12 @@ class PayableLock(models.Model):
 
     def __str__(self) -> str:
         return f"{self.payable_type} {self.payable_id}"
+
+    @property
+    def payable(self) -> Any:
+        """Return the host's object, None where it is gone."""
+        model = self.payable_type.model_class()
+        return model._default_manager.filter(pk=self.payable_id).first() if model else None
 
     def record(self, balance: Balance) -> None:
         """Keep what the payable owes, for lists of what is overdue."""

@@ -23,6 +23,7 @@ from octo_stripe_gateway.snapshots import (
     LARGEST_INTEGER,
     ChargeSnapshot,
     DisputeSnapshot,
+    FraudWarningSnapshot,
     PaymentIntentSnapshot,
     Precedence,
 )
@@ -374,6 +375,17 @@ class Payment(models.Model):
         return self.amount_refundable > 0 and not self.disputed
 
     @property
+    def is_reversible(self) -> bool:
+        """Tell whether Stripe would give the money back, by a refund or by releasing the authorization."""
+        return self.is_refundable or self.intent_status == "requires_capture"
+
+    @property
+    def is_reversed(self) -> bool:
+        """Tell whether no money is left to give back, or what is left is on its way or in dispute."""
+        gone = self.amount_received > 0 and not self.amount_refundable
+        return gone or self.disputed or self.needs_reversal or self.intent_status == "canceled"
+
+    @property
     def intent_precedence(self) -> Precedence:
         """Return what a snapshot of the intent must exceed to be applied."""
         return Precedence.of_intent(
@@ -435,6 +447,10 @@ class Payment(models.Model):
 
     def compare_dispute(self, snapshot: DisputeSnapshot) -> str:
         """Return how a dispute contradicts this row, empty where it doesn't."""
+        return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
+
+    def compare_fraud_warning(self, snapshot: FraudWarningSnapshot) -> str:
+        """Return how a warning of fraud contradicts this row, empty where it doesn't."""
         return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
 
     def apply_intent(self, snapshot: PaymentIntentSnapshot) -> None:
@@ -525,7 +541,9 @@ class Payment(models.Model):
         self.refunded_at = (self.refunded_at or timezone.now()) if self.status == "refunded" else None
         self.next_check_at = None if self.is_settled else self.next_check_at or get_first_check()
 
-    def _expected_of_charge(self, snapshot: ChargeSnapshot | DisputeSnapshot) -> dict[str, Any]:
+    def _expected_of_charge(
+        self, snapshot: ChargeSnapshot | DisputeSnapshot | FraudWarningSnapshot
+    ) -> dict[str, Any]:
         return {
             "payment_intent_id": self.stripe_payment_intent_id or snapshot.payment_intent_id,
             "livemode": self.livemode,

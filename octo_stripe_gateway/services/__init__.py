@@ -8,13 +8,24 @@ transaction is held during a call, so the operations refuse to run inside the ca
 Locks are taken in one order: event, payment, payable, refund, idempotency key.
 """
 
+from octo_stripe_gateway.services.adoption import adopt_payment
+from octo_stripe_gateway.services.audit import Audit
 from octo_stripe_gateway.services.balance import get_balance
 from octo_stripe_gateway.services.deadlines import (
     expire_due_payments,
     expire_payment,
     remind_of_captures,
+    remind_of_installments,
 )
 from octo_stripe_gateway.services.delivery import deliver_due_changes
+from octo_stripe_gateway.services.due_payments import (
+    Outcome,
+    check_payments,
+    claim_due_payments,
+    count_due_payments,
+    recall_unanswered_requests,
+)
+from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.journal import acting
 from octo_stripe_gateway.services.ledger import (
@@ -34,7 +45,11 @@ from octo_stripe_gateway.services.payments import (
     create_payment,
 )
 from octo_stripe_gateway.services.pruning import prune_changes, prune_events, prune_idempotency_keys
-from octo_stripe_gateway.services.reconciliation import postpone_check, reconcile_payment
+from octo_stripe_gateway.services.reconciliation import (
+    postpone_check,
+    reconcile_listed,
+    reconcile_payment,
+)
 from octo_stripe_gateway.services.refunds import (
     refund_payable,
     refund_payment,
@@ -45,16 +60,23 @@ from octo_stripe_gateway.services.retention import erase_personal_data
 
 __all__ = [
     "ANYONE",
+    "Audit",
     "Caller",
     "CreatedPayment",
+    "Outcome",
     "acting",
+    "adopt_payment",
     "apply_charge",
     "apply_dispute",
+    "apply_fraud_warning",
     "apply_payment_intent",
     "apply_refund",
     "cancel_payment",
     "capture_payment",
+    "check_payments",
+    "claim_due_payments",
     "complete_payment",
+    "count_due_payments",
     "create_payment",
     "deliver_due_changes",
     "erase_personal_data",
@@ -67,11 +89,15 @@ __all__ = [
     "prune_changes",
     "prune_events",
     "prune_idempotency_keys",
+    "recall_unanswered_requests",
+    "reconcile_listed",
     "reconcile_payment",
     "refund_payable",
     "refund_payment",
     "remind_of_captures",
+    "remind_of_installments",
     "reverse_rejected",
+    "reverse_warned",
     "settle_attention",
     "void_or_refund",
 ]

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
-from octo_stripe_gateway.models import Payment, PricedPayable
+from octo_stripe_gateway.models import Payment, is_priced
 from octo_stripe_gateway.services.balance import reject_excess
 
 
@@ -24,7 +24,7 @@ def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager
     payable = payment.payable
     if payable is None:
         return _("What was paid for is gone.")
-    if payment.needs_acceptance and isinstance(payable, PricedPayable):
+    if payment.needs_acceptance and is_priced(payable):
         reason = reject_excess(payment, payable)
         if reason:
             return reason

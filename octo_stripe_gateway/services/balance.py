@@ -18,7 +18,6 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.models import (
     FULL,
     Balance,
-    LimitedPayable,
     PayableLock,
     Payment,
     compute_balance,
@@ -108,7 +107,12 @@ def reject_excess(payment: Payment, payable: Any) -> str:
 
 def get_deadline(payable: Any) -> dt.datetime | None:
     """Return until when a payable can be paid, None where there is no such time."""
-    return payable.get_payment_deadline() if isinstance(payable, LimitedPayable) else None
+    return payable.get_payment_deadline() if has_deadline(payable) else None
+
+
+def has_deadline(payable: Any) -> bool:
+    """Tell whether a payable says until when it can be paid."""
+    return hasattr(payable, "get_payment_deadline")
 
 
 def _check_deadline(payable: Any) -> dt.datetime | None:

@@ -8,10 +8,11 @@ from contextlib import suppress
 
 from django.utils import timezone
 
-from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway import signals, stripe_client
 from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError
-from octo_stripe_gateway.models import LimitedPayable, Payment, StripeRequest
-from octo_stripe_gateway.services.balance import get_deadline
+from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
+from octo_stripe_gateway.services.balance import get_deadline, has_deadline
+from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
 from octo_stripe_gateway.services.payments import finish_creation
 from octo_stripe_gateway.services.requests import get_open_request, open_request, perform_request
@@ -62,10 +63,25 @@ def remind_of_captures(*, limit: int) -> int:
     return len(keys)
 
 
+def remind_of_installments(*, limit: int) -> int:
+    """Send `installment_due` for payables with a part that is due, once a part; returns for how many.
+
+    A receiver that raises hears of it again.
+    """
+    due = PayableLock.ledger.get_queryset().overdue(now=timezone.now()).filter(reminded_at=None)
+    reminded = 0
+    for lock in due.order_by("next_due_at")[:limit]:
+        if not send_to_all(signals.installment_due, sender=PayableLock, payable_lock=lock):
+            lock.reminded_at = timezone.now()
+            PayableLock.ledger.save_changed(lock, names=["reminded_at"])
+            reminded += 1
+    return reminded
+
+
 def _reserve_expiry(payment: Payment) -> StripeRequest | None:
     with lock_payment(payment) as locked:
         payable = locked.payable
-        deadline = get_deadline(payable) if isinstance(payable, LimitedPayable) else locked.expires_at
+        deadline = get_deadline(payable) if has_deadline(payable) else locked.expires_at
         if locked.status not in UNPAID or locked.rejection_reason or locked.intent_status == "processing":
             return None
         with saving_changes(locked):

@@ -9,12 +9,13 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
-from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
 from octo_stripe_gateway.stripe_client import Answer
 
 Snapshot = PaymentIntentSnapshot | RefundSnapshot
 ABANDONED = "abandoned"
+FRAUDULENT = "fraudulent"
 # Clocks differ: how many seconds around a request's own times its intent is looked for.
 LEEWAY = 300
 
@@ -174,6 +175,9 @@ class RefundCreation(RequestKind):
         if payment.needs_reversal:
             reason = _("The payment was rejected, and Stripe refused to refund it: %s")
             payment.attention = reason % (message or code)
+        elif request.parameters.get("reason") == FRAUDULENT and _is_warned(payment):
+            reason = _("The card's bank warns of fraud, and Stripe refused the refund: %s")
+            payment.attention = reason % (message or code)
         elif code == ABANDONED:
             payment.attention = _("A refund was not repeated: its amount was refunded at Stripe meanwhile.")
 
@@ -181,6 +185,10 @@ class RefundCreation(RequestKind):
 def get_kind(request: StripeRequest) -> RequestKind:
     """Return what is particular to the request's kind."""
     return KINDS[request.kind]
+
+
+def _is_warned(payment: Payment) -> bool:
+    return PaymentChange.objects.using(PaymentChange.ledger.database).of_fraud_warnings(payment).exists()
 
 
 def _is_by_hand(snapshot: RefundSnapshot, *, amount: int, since: int) -> bool:

@@ -25,7 +25,7 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import HoldablePayable, Payment, PricedPayable, StripeRequest
+from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
 from octo_stripe_gateway.services.balance import Quote, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -36,13 +36,14 @@ from octo_stripe_gateway.services.idempotency import (
     insert_new_key,
 )
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
+from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     get_open_request,
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY, PaymentIntentSnapshot
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
 # How often a create gives way to another that came first.
@@ -167,19 +168,22 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
 
 
 @outside_transaction
-def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
-    """Cancel a payment that isn't paid; raises UnprocessableError, IdempotencyError, StripeError."""
+def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = ANYONE) -> Payment:
+    """Cancel a payment that isn't paid; `may_void` where that may release money that is held.
+
+    Raises UnprocessableError, IdempotencyError, StripeError.
+    """
     stripe_client.get_account(payment)
     finish_creation(payment)
-    payment, request = _reserve_cancellation(payment, caller=caller)
+    payment, request = _reserve_cancellation(payment, may_void=may_void, caller=caller)
     return perform_request(request).payment if request else payment
 
 
-def _get_currency(currency: str, *, payable: Model | None) -> str:
+def _get_currency(currency: str, *, payable: Any) -> str:
     if payable is not None and payable.pk is None:
         raise ValueError("The payable is not saved, so no payment can refer to it.")
-    if isinstance(payable, PricedPayable):
-        price_currency = payable.get_payment_amount()[1].lower()
+    if is_priced(payable):
+        price_currency: str = payable.get_payment_amount()[1].lower()
         if currency.lower() not in {"", price_currency}:
             raise UnprocessableError(_("The amount is not the price."), currency=currency.lower())
         return price_currency
@@ -188,9 +192,9 @@ def _get_currency(currency: str, *, payable: Model | None) -> str:
 
 def _check_capture_method(capture_method: str, *, payable: Model | None) -> None:
     """Refuse a hold where a price is to be paid, unless the payable allows it: a hold confirms nothing."""
-    if capture_method == Payment.CaptureMethod.AUTOMATIC or not isinstance(payable, PricedPayable):
+    if capture_method == Payment.CaptureMethod.AUTOMATIC or not is_priced(payable):
         return
-    if not (isinstance(payable, HoldablePayable) and payable.allows_manual_capture):
+    if not getattr(payable, "allows_manual_capture", False):
         raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
 
 
@@ -208,14 +212,16 @@ def _get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dic
         "capture_method": payment.capture_method,
         **extra,
     }
-    own = {PAYMENT_METADATA_KEY: str(payment.uuid)}
-    return parameters | {"metadata": {**payment.metadata, **extra.get("metadata", {}), **own}}
+    metadata = {**payment.metadata, **extra.get("metadata", {})}
+    free = {key: value for key, value in metadata.items() if key not in PAYMENT_METADATA_KEYS}
+    return parameters | {"metadata": free | describe_payment(payment)}
 
 
 def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
     yield from sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
-    if PAYMENT_METADATA_KEY in extra.get("metadata", {}):
-        yield f"metadata.{PAYMENT_METADATA_KEY}"
+    for key in PAYMENT_METADATA_KEYS:
+        if key in extra.get("metadata", {}):
+            yield f"metadata.{key}"
     for method, options in extra.get("payment_method_options", {}).items():
         if "capture_method" in options:
             yield f"payment_method_options.{method}.capture_method"
@@ -223,7 +229,7 @@ def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
 
 def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
     # Neither a price nor a choice of account that the host has changed since makes it another request.
-    priced = isinstance(payment.payable, PricedPayable)
+    priced = is_priced(payment.payable)
     request = {
         "uuid": uuid,
         "amount": None if priced else payment.amount,
@@ -241,7 +247,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
 
 def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
     """Put the payment and its request on record, or return what the same create put there before."""
-    if isinstance(draft.payment.payable, PricedPayable):
+    if is_priced(draft.payment.payable):
         return _reserve_priced(draft, caller=caller)
     check_amount(draft.payment.amount, currency=draft.payment.currency)
     try:
@@ -346,8 +352,11 @@ def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
             return locked, None
         request = get_open_request(locked, StripeRequest.Kind.CREATE)
         if request is None:
-            refused = locked.stripe_requests.using(Payment.ledger.database)
-            last = refused.filter(kind=StripeRequest.Kind.CREATE).latest("pk")
+            asked = locked.stripe_requests.using(Payment.ledger.database)
+            last = asked.filter(kind=StripeRequest.Kind.CREATE).latest("pk")
+            if last.state == StripeRequest.State.DONE:
+                # Its intent contradicts the row, and so would another.
+                raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
             request = open_request(locked, StripeRequest.Kind.CREATE, parameters=last.parameters)
     return locked, request
 
@@ -412,17 +421,21 @@ def _reserve_capture(
 def _check_capture(payment: Payment, wanted: int) -> None:
     if wanted > payment.amount_capturable:
         raise UnprocessableError(_("The amount is more than was authorized."), amount=wanted)
-    if wanted < payment.amount and isinstance(payment.payable, PricedPayable):
+    if wanted < payment.amount and is_priced(payment.payable):
         raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
 
 
-def _reserve_cancellation(payment: Payment, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
+def _reserve_cancellation(
+    payment: Payment, *, may_void: bool, caller: Caller
+) -> tuple[Payment, StripeRequest | None]:
     with lock_payment(payment) as locked:
         claim_key(caller, payment=locked, fingerprint=hash_request({"cancel": locked.pk}))
         if locked.intent_status == "canceled":
             return locked, None
         if locked.intent_status == "succeeded":
             raise UnprocessableError(_("The payment is paid; refund it instead."))
+        if locked.intent_status == "requires_capture" and not may_void:
+            raise UnprocessableError(_("The money of this payment is held: you may not release it."))
         if not locked.stripe_payment_intent_id:
             with saving_changes(locked):
                 locked.cancel_unasked()

@@ -121,19 +121,25 @@ def _reserve_refund(
     return refund, request, True
 
 
+def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
+    """Put the request on record that voids or refunds what is left of a locked, reversible payment."""
+    if payment.intent_status == "requires_capture":
+        unanswered = get_open_request(payment, StripeRequest.Kind.CANCEL)
+        parameters = {"cancellation_reason": reason} if reason else {}
+        return unanswered or open_request(payment, StripeRequest.Kind.CANCEL, parameters=parameters)
+    refunds = Refund.ledger.list_of(payment)
+    return _open_refund(payment, payment.amount_refundable, reason=reason, refunds=refunds)[1]
+
+
 def _reserve_reversal(payment: Payment) -> StripeRequest | None:
     with lock_payment(payment) as locked:
         if not locked.needs_reversal:
             return None
-        if locked.intent_status == "requires_capture":
-            unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
-            return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters={})
-        unanswered = get_open_request(locked, StripeRequest.Kind.REFUND)
-        if unanswered or not locked.is_refundable:
-            return unanswered
-        refunds = Refund.ledger.list_of(locked)
-        _refund, request = _open_refund(locked, locked.amount_refundable, reason="", refunds=refunds)
-    return request
+        if locked.intent_status != "requires_capture":
+            unanswered = get_open_request(locked, StripeRequest.Kind.REFUND)
+            if unanswered or not locked.is_refundable:
+                return unanswered
+        return open_reversal(locked)
 
 
 def _open_refund(

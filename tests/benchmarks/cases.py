@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from django.utils import timezone
+
 from octo_stripe_gateway.models import Payment
 from tests.benchmarks.settings import API_KEY, WEBHOOK_SECRET
 from tests.benchmarks.upstream import make_intent
@@ -68,13 +70,11 @@ def make_payments(count: int, **columns: Any) -> list[Payment]:
             amount=2000,
             currency="usd",
             stripe_payment_intent_id=f"pi_{RUN}{next(numbers)}",
-            intent_status="requires_payment_method",
-            intent_as_of=(now - 60) * 1000,
-            stripe_params={"amount": 2000, "currency": "usd", "metadata": {"hotel": "Ritz"}},
+            **{"intent_status": "requires_payment_method", **columns},
+            intent_as_of=now - 60,
             metadata={"hotel": "Ritz"},
             request_fingerprint="0" * 64,
             reseller_reference=f"ORDER-{number}",
-            **columns,
         )
         for number in range(count)
     ]
@@ -82,7 +82,9 @@ def make_payments(count: int, **columns: Any) -> list[Payment]:
 
 
 def make_paid_payments(count: int) -> list[Payment]:
-    return make_payments(count, status="paid", amount_received=2000, accepted=True)
+    return make_payments(
+        count, status="paid", intent_status="succeeded", amount_received=2000, accepted_at=timezone.now()
+    )
 
 
 def make_event(intent_id: str, *, payment_uuid: uuid.UUID | None, size: int = 2700) -> bytes:

@@ -13,22 +13,26 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, StripeRequest
 from tests.benchmarks.settings import API_KEY_AT_STRIPE, UPSTREAM, WEBHOOK_SECRET
 
-FIND_EVENT = (
-    "SELECT 1 FROM octo_stripe_gateway_webhookevent WHERE stripe_event_id = %s AND stripe_account = ''"
-)
+INSERT_EVENT = """
+    INSERT INTO octo_stripe_gateway_webhookevent (stripe_event_id, account, stripe_account, type, livemode,
+        payload, payment_intent_id, status, attempts, error, received_at, processed_at)
+    VALUES (%s, '', '', %s, false, %s, %s, 'processed', 1, '', %s, %s)
+    ON CONFLICT DO NOTHING RETURNING id
+"""
 LOCK_PAYMENT = "SELECT id FROM octo_stripe_gateway_payment WHERE stripe_payment_intent_id = %s FOR UPDATE"
 UPDATE_PAYMENT = """
     UPDATE octo_stripe_gateway_payment
     SET status = 'paid', amount_received = %s, confirmed_at = %s, updated_at = %s WHERE id = %s
 """
-INSERT_EVENT = """
-    INSERT INTO octo_stripe_gateway_webhookevent (stripe_event_id, stripe_account, type, livemode, payload,
-        payment_id, status, attempts, error, received_at, processed_at)
-    VALUES (%s, '', %s, false, %s, %s, 'processed', 1, '', %s, %s)
+INSERT_CHANGE = """
+    INSERT INTO octo_stripe_gateway_paymentchange (payment_id, changes, source, actor, event_id, created_at,
+        undelivered, deliveries, delivery_error)
+    VALUES (%s, %s, 'webhook', '', %s, %s, '{}', 0, '')
 """
+PAID = {"status": ["pending", "paid"]}
 
 
 @csrf_exempt
@@ -50,20 +54,19 @@ def take_event(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 def take_event_safely(request: HttpRequest) -> HttpResponse:
-    """Verify, store the event, lock, update and mark, in SQL by hand that decides on nothing."""
+    """Verify, store the event, lock, update and journal, in SQL by hand that decides on nothing."""
     signature = request.headers["Stripe-Signature"]
     stripe.WebhookSignature.verify_header(request.body, signature, WEBHOOK_SECRET, 300)
     event = json.loads(request.body)
-    now = timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute(FIND_EVENT, [event["id"]])
-        if cursor.fetchone():
-            return JsonResponse({"received": True})
-        with transaction.atomic():
-            cursor.execute(LOCK_PAYMENT, [event["data"]["object"]["id"]])
+    intent, now = event["data"]["object"], timezone.now()
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute(INSERT_EVENT, [event["id"], event["type"], json.dumps(event), intent["id"], now, now])
+        inserted = cursor.fetchone()
+        if inserted:
+            cursor.execute(LOCK_PAYMENT, [intent["id"]])
             (pk,) = cursor.fetchone()
-            cursor.execute(UPDATE_PAYMENT, [event["data"]["object"]["amount_received"], now, now, pk])
-            cursor.execute(INSERT_EVENT, [event["id"], event["type"], json.dumps(event), pk, now, now])
+            cursor.execute(UPDATE_PAYMENT, [intent["amount_received"], now, now, pk])
+            cursor.execute(INSERT_CHANGE, [pk, json.dumps(PAID), inserted[0], now])
     return JsonResponse({"received": True})
 
 
@@ -87,11 +90,19 @@ def create(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 def create_safely(request: HttpRequest) -> HttpResponse:
-    """Write the payment before Stripe is asked, and the intent after, by ORM."""
+    """Write the payment and the request before Stripe is asked, and the intent and a change after, by ORM."""
     body = json.loads(request.body)
-    payment = Payment.objects.create(amount=body["amount"], currency=body["currency"])
+    with transaction.atomic():
+        payment = Payment.objects.create(amount=body["amount"], currency=body["currency"])
+        asked = payment.stripe_requests.create(kind="create", parameters=body)
     answer = create(request)
-    Payment.objects.filter(pk=payment.pk).update(stripe_payment_intent_id=json.loads(answer.content)["id"])
+    intent_id = json.loads(answer.content)["id"]
+    with transaction.atomic():
+        Payment.objects.filter(pk=payment.pk).update(stripe_payment_intent_id=intent_id)
+        StripeRequest.objects.filter(pk=asked.pk).update(state="done", answered_at=timezone.now())
+        payment.changes.create(
+            source="api", request=asked, changes={"stripe_payment_intent_id": [None, intent_id]}
+        )
     return answer
 
 
@@ -99,19 +110,25 @@ def create_safely(request: HttpRequest) -> HttpResponse:
 def complete(request: HttpRequest, pk: int) -> HttpResponse:
     payment = Payment.objects.get(pk=pk)
     intent = _get_client().v1.payment_intents.retrieve(str(payment.stripe_payment_intent_id))
-    payment.status = "paid" if intent.status == "succeeded" else "pending"
-    payment.amount_received = intent.amount_received
-    payment.save()
+    status = "paid" if intent.status == "succeeded" else "pending"
+    with transaction.atomic():
+        Payment.objects.filter(pk=pk).update(status=status, amount_received=intent.amount_received)
+        payment.changes.create(source="api", changes={"status": [payment.status, status]})
+    payment.status, payment.amount_received = status, intent.amount_received
     return JsonResponse(_describe(payment))
 
 
 @csrf_exempt
 def refund(request: HttpRequest, pk: int) -> HttpResponse:
     payment = Payment.objects.get(pk=pk)
+    asked = payment.stripe_requests.create(kind="refund", parameters={"amount": payment.amount})
     made = _get_client().v1.refunds.create({"payment_intent": str(payment.stripe_payment_intent_id)})
-    payment.refunds.create(amount=payment.amount, stripe_refund_id=made.id, status=str(made.status))
+    with transaction.atomic():
+        payment.refunds.create(amount=payment.amount, stripe_refund_id=made.id, status=str(made.status))
+        Payment.objects.filter(pk=pk).update(status="refunded", amount_refunded=payment.amount)
+        StripeRequest.objects.filter(pk=asked.pk).update(state="done", answered_at=timezone.now())
+        payment.changes.create(source="api", request=asked, changes={"status": ["paid", "refunded"]})
     payment.status, payment.amount_refunded = "refunded", payment.amount
-    payment.save()
     return JsonResponse(_describe(payment))
 
 
