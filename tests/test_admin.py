@@ -387,7 +387,7 @@ class TestSearch:
         searches = [q["sql"] for q in queries if q["sql"].endswith(f"LIMIT {search.MOST_FOUND + 1}")]
         plans = [explain(sql) for sql in searches]
         assert not [plan for plan in plans if "Seq Scan" in plan]
-        assert [plan for plan in plans if index in plan]
+        assert [plan for plan in plans if index in plan], plans
 
     def test_reads_the_index_of_beginnings_even_where_all_rows_match(self, office: Client) -> None:
         """Statistics decide nothing: no other order of reading gives the rows unsorted."""
@@ -435,6 +435,19 @@ class TestSearch:
         payment = make_payment(payable=Booking.objects.create(price=4711))
         assert get_results(make_staff("view_payment"), q="4711") == []
         assert get_results(make_staff("view_payment", "view_booking"), q="4711") == [payment]
+
+    @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="PostgreSQL has the time limit")
+    def test_does_not_wait_for_a_slow_search_of_the_host_s(
+        self, office: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def search_slowly(*_arguments: Any) -> Any:
+            return Booking.objects.extra(where=["pg_sleep(60) IS NOT NULL"]), False
+
+        monkeypatch.setattr("octo_stripe_gateway.admin.search.MOST_MILLISECONDS", 50)
+        booking = Booking.objects.create()
+        payment = make_payment(payable=booking)
+        monkeypatch.setattr(admin.site.get_model_admin(Booking), "get_search_results", search_slowly)
+        assert get_results(office, q=str(booking.pk)) == [payment]
 
     @pytest.mark.parametrize("term", ["key:viator", "viator"])
     def test_finds_by_owner(self, office: Client, term: str) -> None:
