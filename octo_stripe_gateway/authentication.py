@@ -14,7 +14,7 @@ from rest_framework.request import Request
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
-from octo_stripe_gateway.redaction import Secret
+from octo_stripe_gateway.redaction import Secret, SecretBytes
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def check_csrf(request: HttpRequest) -> None:
 class GatewayAuthentication(BaseAuthentication):
     """Lets in whom the `AUTHENTICATE` callable accepts or, without one, who sends an API key."""
 
-    keyword = b"bearer"
+    keyword = b"bearer "
 
     def authenticate(self, request: Request) -> tuple[Any, Any]:
         """Return the caller; raises NotAuthenticated without a credential, else AuthenticationFailed."""
@@ -117,10 +117,11 @@ class GatewayAuthentication(BaseAuthentication):
 
     def get_token(self, request: Request) -> str:
         """Return the Bearer token, empty where there is none."""
-        keyword, _space, token = get_authorization_header(request).partition(b" ")
+        header = SecretBytes(get_authorization_header(request))
+        if header[: len(self.keyword)].lower() != self.keyword:
+            return Secret()
         # Bytes that are no UTF-8 are in no key, and stay apart.
-        text = Secret(token.strip().decode(errors="backslashreplace"))
-        return text if keyword.lower() == self.keyword else Secret()
+        return Secret(header[len(self.keyword) :].strip().decode(errors="backslashreplace"))
 
     def refuse(self, *, has_credential: bool) -> None:
         """Tell a caller without a credential from one with a wrong one, as OCTO does."""

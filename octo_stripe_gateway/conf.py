@@ -98,21 +98,23 @@ class Setting(Generic[T]):
         nothing: Any = "",
         secret: bool = False,
     ) -> None:
-        self.name, self.default, self.nothing, self.secret = name, default, nothing, secret
-        self.reader = read
+        self.name, self.default, self.nothing = name, default, nothing
+        self.reader, self.secret = read, secret
         SETTINGS[name] = self
 
     def __get__(self, instance: object, owner: object = None) -> T:
         """Return the value in its one form, read anew; raises ConfigurationError."""
-        # A secret is never plain in a variable of a function that may raise.
-        value = types.hide(self._find()) if self.secret else self._find()
+        # A secret is in no variable as it is, since what comes next may raise.
+        value = self._hide(get_configured().get(self.name))
+        if value is None and self.name in ENVIRONMENT:
+            value = self._hide(os.environ.get(ENVIRONMENT[self.name]))
+        if value is None:
+            value = self.default
         return self.nothing if value is None else self.reader(self.name, value)
 
-    def _find(self) -> Any:
-        value = get_configured().get(self.name)
-        if value is None and self.name in ENVIRONMENT:
-            value = os.environ.get(ENVIRONMENT[self.name])
-        return self.default if value is None else value
+    @property
+    def _hide(self) -> Callable[[Any], Any]:
+        return types.hide if self.secret else lambda value: value
 
 
 SETTINGS: dict[str, Setting[Any]] = {}
@@ -154,6 +156,7 @@ class GatewaySettings:
     payables = Setting("PAYABLES", types.read_labels, default={})
     merchant_name = Setting("MERCHANT_NAME", types.read_text)
     require_payable = Setting("REQUIRE_PAYABLE", types.read_flag, default=False)
+    refund_fraud_warnings = Setting("REFUND_FRAUD_WARNINGS", types.read_flag, default=False)
     strict_octo = Setting("STRICT_OCTO", types.read_flag, default=False)
     webhook_processing = Setting("WEBHOOK_PROCESSING", types.read_choice("inline", "task"), default="inline")
     webhook_tolerance = Setting("WEBHOOK_TOLERANCE", types.read_positive, default=300)
@@ -210,13 +213,12 @@ class GatewaySettings:
 
     def check(self) -> None:
         """Raise ConfigurationError unless every setting can be read; one dict is looked at once."""
-        configured = get_configured()
-        if configured is self._checked:
+        if get_configured() is self._checked:
             return
         for setting in SETTINGS.values():
             setting.__get__(self)
         self.get_account()
-        self._checked = configured
+        self._checked = get_configured()
 
 
 DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
@@ -224,7 +226,7 @@ DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.
 
 def get_configured() -> Mapping[str, Any]:
     """Return the host's dict as it is; raises ConfigurationError."""
-    if not isinstance(getattr(settings, "OCTO_STRIPE_GATEWAY", {}), Mapping):
+    if not isinstance(getattr(settings, "OCTO_STRIPE_GATEWAY", {}), dict):
         raise ConfigurationError("OCTO_STRIPE_GATEWAY must be a dict.")
     return getattr(settings, "OCTO_STRIPE_GATEWAY", {})
 

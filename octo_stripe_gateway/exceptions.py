@@ -60,6 +60,10 @@ class UnprocessableError(GatewayError):
     code = "UNPROCESSABLE_ENTITY"
 
 
+class BalanceSettledError(UnprocessableError):
+    """Nothing is due: `values` has the balance."""
+
+
 class PaymentRejectedError(UnprocessableError):
     """The host rejects a payment: raise it in `on_payment_completed`, with the reason or without."""
 

@@ -12,6 +12,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.utils import timezone
@@ -27,6 +28,7 @@ from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,
+    FraudWarningSnapshot,
     PaymentIntentSnapshot,
     RefundSnapshot,
     read_text,
@@ -37,12 +39,14 @@ logger = logging.getLogger(__name__)
 
 HostHandler = Callable[[WebhookEvent, Payment | None], object]
 Handler = Callable[[WebhookEvent, Payment], str]
+# What follows an event outside of its transaction, because it asks Stripe.
+FollowUp = Callable[[], object]
 
 # How long an event may wait for a payment that isn't in the database yet.
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older versions tell of released authorizations as of refunds.
 FIRST_TRUE_REFUNDS = "2025-03-31"
-OUTCOME_COLUMNS = ("status", "error", "attempts", "processed_at", "payload")
+OUTCOME_COLUMNS = ("status", "error", "attempts", "processed_at", "retry_at", "payload")
 
 
 def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent:
@@ -60,17 +64,17 @@ def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent
 def process_event(event: WebhookEvent) -> WebhookEvent:
     """Apply an event, new or from the inbox, unless it is finished; raises what that raised.
 
-    The money of a payment that the host rejects because of it goes back at once.
+    The money of a payment that the host rejects because of it, or that a bank warns of, goes back at once.
     """
     try:
         with write_transaction():
-            row, rejected = _process(event)
+            row, follow_up = _process(event)
     except Exception as error:
         _record_failure(event, error)
         raise
-    if rejected:
+    if follow_up:
         with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
-            services.reverse_rejected(rejected)
+            follow_up()
     return row
 
 
@@ -112,6 +116,12 @@ def handle_dispute(event: WebhookEvent, payment: Payment) -> str:
     return services.apply_dispute(payment, snapshot)
 
 
+def handle_fraud_warning(event: WebhookEvent, payment: Payment) -> str:
+    """Apply `radar.early_fraud_warning.created`."""
+    snapshot = FraudWarningSnapshot.from_object(event.stripe_object, as_of=event.as_of)
+    return services.apply_fraud_warning(payment, snapshot)
+
+
 HANDLERS: dict[str, Handler] = {
     "payment_intent.amount_capturable_updated": handle_payment_intent,
     "payment_intent.canceled": handle_payment_intent,
@@ -127,9 +137,24 @@ HANDLERS: dict[str, Handler] = {
     "charge.dispute.closed": handle_dispute,
     "charge.dispute.created": handle_dispute,
     "charge.dispute.updated": handle_dispute,
+    "radar.early_fraud_warning.created": handle_fraud_warning,
 }
 
+# What events of older versions say as those of today do.
+SAME_IN_ALL_VERSIONS = (handle_payment_intent, handle_fraud_warning)
+
+# What endpoints of older versions tell of besides; today `refund.updated` says it.
+OLDER_EVENT_TYPES = frozenset({"charge.refund.updated"})
+
 HOST_HANDLERS: dict[str, list[HostHandler]] = {}
+
+
+def list_event_types() -> list[str]:
+    """Return the types of events that Stripe is to tell of: ours, and those that the host registered."""
+    registered = {each for each, handlers in HOST_HANDLERS.items() if handlers}
+    types = (HANDLERS.keys() - OLDER_EVENT_TYPES) | registered
+    # Thin events don't come by webhook endpoints of this kind.
+    return sorted(each for each in types if not each.startswith("v2."))
 
 
 def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
@@ -151,10 +176,10 @@ def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
     return event
 
 
-def _process(event: WebhookEvent) -> tuple[WebhookEvent, Payment | None]:
+def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
     """Insert the event as processed, or lock its row, and apply it; the transaction is the caller's.
 
-    Returns the row, and the payment if the host has just rejected it.
+    Returns the row, and what is to be done once that is committed.
     """
     row, is_new = _claim(event)
     if row.is_finished and not (is_new and _is_handled(row)):
@@ -162,10 +187,10 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, Payment | None]:
     if not is_new:
         _mark(row, WebhookEvent.Status.PROCESSED)
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
-        rejected = _handle(row)
+        follow_up = _handle(row)
     if not is_new or row.error or row.status != WebhookEvent.Status.PROCESSED:
         WebhookEvent.ledger.save_changed(row, names=OUTCOME_COLUMNS)
-    return row, rejected
+    return row, follow_up
 
 
 def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
@@ -184,10 +209,10 @@ def _is_handled(event: WebhookEvent) -> bool:
     return event.type in HANDLERS or bool(HOST_HANDLERS.get(event.type))
 
 
-def _handle(event: WebhookEvent) -> Payment | None:
+def _handle(event: WebhookEvent) -> FollowUp | None:
     """Run the handlers of an event, and set its outcome where it isn't simply processed.
 
-    Returns the payment if the host has just rejected it.
+    Returns what is to be done once that is committed.
     """
     handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
     payment = _get_payment(event) if handler or host_handlers else None
@@ -201,7 +226,11 @@ def _handle(event: WebhookEvent) -> Payment | None:
     if event.status == WebhookEvent.Status.PROCESSED and not event.error:
         for host_handler in host_handlers:
             host_handler(event, payment)
-    return payment if payment and payment.needs_reversal and not was_rejected else None
+    if payment and payment.needs_reversal and not was_rejected:
+        return partial(services.reverse_rejected, payment)
+    if payment and handler is handle_fraud_warning and gateway_settings.refund_fraud_warnings:
+        return partial(services.reverse_warned, payment)
+    return None
 
 
 def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
@@ -209,7 +238,7 @@ def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
     if source != (payment.account, payment.stripe_account, payment.livemode):
         mismatch = f"event {event.stripe_event_id} is of another account or mode"
         event.error = services.flag_mismatch(payment, mismatch, as_of=event.as_of)
-    elif handler is not handle_payment_intent and _is_too_old(event):
+    elif handler not in SAME_IN_ALL_VERSIONS and _is_too_old(event):
         _leave_to_sync(event, payment)
     else:
         event.error = handler(event, payment)
@@ -251,6 +280,7 @@ def _ignore(event: WebhookEvent) -> None:
 def _mark(event: WebhookEvent, status: WebhookEvent.Status) -> None:
     event.status = status
     event.processed_at = timezone.now() if event.is_finished else None
+    event.schedule_retry()
     if status == WebhookEvent.Status.PROCESSED:
         event.error = ""
         event.attempts += 1
@@ -269,11 +299,11 @@ def _defer(event: WebhookEvent) -> WebhookEvent:
 
     with write_transaction():
         is_new = WebhookEvent.ledger.insert(event, or_ignore=True)
-    row = event if is_new else _get(event)
-    # One that is delivered again may have failed, or never have come to the queue.
-    if not row.is_finished:
-        tasks.process_webhook_event.enqueue(row.pk)
-    return row
+    if not is_new:
+        # Maintenance makes up for a task that failed or never came to the queue.
+        return _get(event)
+    tasks.process_webhook_event.enqueue(event.pk)
+    return event
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:

@@ -19,9 +19,8 @@ PERMISSIONS = {
     "capture": "octo_stripe_gateway.capture_payment",
 }
 OTHER = "octo_stripe_gateway.change_payment"
-# What moves money that the host has, or holds: even of a payment of one's own.
+# What moves money that the host has or holds takes the permission even for a payment of one's own.
 OF_MONEY = {"refund", "capture"}
-UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.CANCELED}
 
 
 class PaymentPermission(BasePermission):
@@ -43,7 +42,7 @@ class PaymentPermission(BasePermission):
             return True
         if not view.is_own(obj):
             return False
-        return view.action != "cancel" or obj.status in UNPAID
+        return view.action != "cancel" or obj.status != Payment.Status.AUTHORIZED
 
 
 def has_permission(caller: Any, action: str) -> bool:

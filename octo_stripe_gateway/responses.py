@@ -123,9 +123,9 @@ class OctoError:
         return headers
 
 
-def handle_exception(error: Exception, _context: dict[str, Any]) -> Response:
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
     """Answer an error of a REST framework view."""
-    octo = _describe(error)
+    octo = _describe(error, owner=getattr(context.get("view"), "owner", ""))
     return Response(octo.body, status=octo.status, headers=octo.headers)
 
 
@@ -143,11 +143,11 @@ def adapt_status(status: int) -> int:
     return 200 if status < 400 else 400 if status < 500 else 500
 
 
-def _describe(error: Exception) -> OctoError:
+def _describe(error: Exception, *, owner: str = "") -> OctoError:
     octo = OctoError(error)
     if octo.status == 500:
         what = error if isinstance(error, exceptions.ConfigurationError) else type(error).__name__
-        logger.error("[OctoStripeGateway] A request failed: %s", what, exc_info=error)
+        logger.error("[OctoStripeGateway] A request failed: %s, owner %r", what, owner, exc_info=error)
     return octo
 
 

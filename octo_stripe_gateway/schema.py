@@ -27,7 +27,7 @@ from octo_stripe_gateway import environments
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.responses import adapt_status
 from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES, RequestSerializer
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
 from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 
 PREFIX = "Gateway"
@@ -78,6 +78,17 @@ CardPayment = _define(
     {"gateway": Text(), "merchantName": Text(allow_null=True), "stripe": StripeCard()},
 )
 Payable = _define("GatewayPayable", {"type": Text(), "id": Text()})
+Balance = _define(
+    "GatewayBalance",
+    {
+        "price": Whole(min_value=0),
+        "received": Whole(min_value=0),
+        "refunded": Whole(min_value=0),
+        "due": Whole(min_value=0),
+        "currency": Text(),
+        "nextDueAt": Time(allow_null=True),
+    },
+)
 Failure = _define("GatewayFailure", {"code": Text(), "message": Text()})
 Payment = _define(
     "GatewayPayment",
@@ -99,14 +110,17 @@ Payment = _define(
         "testMode": serializers.BooleanField(),
         "metadata": serializers.DictField(child=Text()),
         "resellerReference": Text(allow_null=True),
+        "purpose": Text(allow_null=True),
         "payable": Payable(allow_null=True),
         "failure": Failure(allow_null=True),
         "utcCreatedAt": Time(),
         "utcUpdatedAt": Time(),
+        "utcExpiresAt": Time(allow_null=True),
         "utcConfirmedAt": Time(allow_null=True),
         "utcFailedAt": Time(allow_null=True),
         "utcRefundedAt": Time(allow_null=True),
         "utcCancelledAt": Time(allow_null=True),
+        "balance": Balance(required=False, help_text="Of a payable that says its price."),
         "cardPayment": CardPayment(required=False),
     },
 )
@@ -130,6 +144,7 @@ OctoError = _define(
         "amount": Whole(
             required=False, allow_null=True, help_text="What was asked for, where it is refused."
         ),
+        "balance": Balance(required=False, help_text="Where nothing, or another amount, is due."),
         "retryAfter": Whole(required=False, help_text="Seconds, with TOO_MANY_REQUESTS."),
     },
 )
@@ -290,7 +305,8 @@ class MetadataExtension(OpenApiSerializerFieldExtension):
         """Return the schema with the limits."""
         schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
         if is_jsonschema_compliant():
-            pattern = rf"^(?!{PAYMENT_METADATA_KEY}$)[^\[\]]{{1,{METADATA_KEY_LENGTH}}}$"
+            reserved = "|".join(PAYMENT_METADATA_KEYS)
+            pattern = rf"^(?!({reserved})$)[^\[\]]{{1,{METADATA_KEY_LENGTH}}}$"
             schema["propertyNames"] = {"pattern": pattern}
         return {**schema, "maxProperties": METADATA_KEYS}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import uuid
 from collections.abc import Collection, Mapping
@@ -11,16 +10,19 @@ from typing import Any
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import router
 from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.models import Payment, PricedPayable, Refund, is_uuid
+from octo_stripe_gateway.models import Payment, Refund, is_priced, is_uuid
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
-from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEY
+from octo_stripe_gateway.services.balance import get_balance, show_balance
+from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEYS
 from octo_stripe_gateway.stripe_client import get_publishable_key
+from octo_stripe_gateway.times import format_utc
 
 STATUSES = {
     Payment.Status.PENDING: "PENDING",
@@ -31,7 +33,7 @@ STATUSES = {
     Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
-METADATA_KEYS = 49  # Stripe takes 50, and one of them is ours.
+METADATA_KEYS = 50 - len(PAYMENT_METADATA_KEYS)  # Stripe takes 50.
 METADATA_KEY_LENGTH = 40
 METADATA_VALUE_LENGTH = 500
 LONGEST_NAME_SHOWN = 64
@@ -108,7 +110,7 @@ class MetadataField(serializers.DictField):
             self.child.run_validation(key)
             if not 0 < len(key) <= METADATA_KEY_LENGTH or re.search(r"[\[\]]", key):
                 raise serializers.ValidationError(_("A key is too long, empty or has brackets."))
-            if key == PAYMENT_METADATA_KEY:
+            if key in PAYMENT_METADATA_KEYS:
                 raise serializers.ValidationError(_("A key is reserved."))
         return metadata
 
@@ -139,7 +141,9 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
             self.fail("unknown_type")
         key = TextField(max_length=255, trim_whitespace=False).run_validation(str(data["id"]))
         try:
-            payable: Model = apps.get_model(label)._default_manager.get(pk=key)
+            model = apps.get_model(label)
+            # A price is decided on: it comes from where it is written, not from a replica.
+            payable: Model = model._default_manager.using(router.db_for_write(model)).get(pk=key)
         except (ObjectDoesNotExist, ValueError, ValidationError, OverflowError):
             self.fail("unknown_id")
         return payable
@@ -165,6 +169,7 @@ class CreatePaymentSerializer(RequestSerializer):
     currency = CurrencyField(required=False)
     uuid = UuidField(required=False)
     payable = PayableField(required=False, allow_null=True)
+    purpose = TextField(required=False, max_length=64)
     capture_method = serializers.ChoiceField(Payment.CaptureMethod.choices, required=False)
     metadata = MetadataField(required=False)
     reseller_reference = TextField(required=False, max_length=255, allow_blank=True)
@@ -176,7 +181,7 @@ class CreatePaymentSerializer(RequestSerializer):
         """Insist on something to take the price from."""
         if gateway_settings.require_payable and not attrs.get("payable"):
             raise serializers.ValidationError({"payable": _("This field is required.")})
-        if "amount" not in attrs and not isinstance(attrs.get("payable"), PricedPayable):
+        if "amount" not in attrs and not is_priced(attrs.get("payable")):
             raise serializers.ValidationError({"amount": _("This field is required.")})
         return attrs
 
@@ -217,9 +222,11 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "test_mode": not instance.livemode,
             "metadata": instance.metadata,
             "reseller_reference": instance.reseller_reference or None,
+            "purpose": instance.purpose or None,
             "payable": self.get_payable(instance),
             "failure": self.get_failure(instance),
             **self.get_times(instance),
+            **self.get_balance(instance),
         }
 
     def get_refund(self, payment: Payment) -> str:
@@ -238,6 +245,14 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "id": payment.payable_id,
         }
 
+    def get_balance(self, payment: Payment) -> dict[str, Any]:
+        """Return what is paid and due of a priced payable; nothing for others."""
+        if payment.payable_type_id is None:
+            return {}
+        model = ContentType.objects.get_for_id(payment.payable_type_id).model_class()
+        payable: Any = payment.payable if is_priced(model) else None
+        return show_balance(get_balance(payable)) if payable else {}
+
     def get_failure(self, payment: Payment) -> dict[str, str] | None:
         """Return why the last attempt to pay failed."""
         if payment.rejection_reason:
@@ -251,18 +266,12 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
         return {
             "utc_created_at": format_utc(payment.created_at),
             "utc_updated_at": format_utc(payment.updated_at),
+            "utc_expires_at": format_utc(payment.expires_at),
             "utc_confirmed_at": format_utc(payment.confirmed_at),
             "utc_failed_at": format_utc(payment.failed_at),
             "utc_refunded_at": format_utc(payment.refunded_at),
             "utc_cancelled_at": format_utc(payment.canceled_at),
         }
-
-
-def format_utc(moment: dt.datetime | None) -> str | None:
-    """Return a time as OCTO writes it: UTC with a Z and no fraction."""
-    if moment is None:
-        return None
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def get_payable_name(label: str) -> str:

@@ -22,7 +22,7 @@ URL = re.compile(r"https?://[^\s/]+\S*")
 
 def hide(value: Any) -> Any:
     """Copy a setting with every text in it a Secret, stripped, and all that should be text its mere type."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: hide(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return tuple(hide(each) for each in value)
@@ -56,7 +56,7 @@ def read_texts(name: str, value: Any) -> tuple[str, ...]:
 
 def read_named_texts(name: str, value: Any) -> dict[str, tuple[str, ...]]:
     """Return the texts of each name; those without a name have the empty one. No text has two names."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return {"": read_texts(name, value)}
     named = {read_name(name, key): read_texts(f"{name}[{key!r}]", each) for key, each in value.items()}
     check_unshared(name, named)
@@ -72,7 +72,7 @@ def read_name(name: str, value: Any) -> str:
 
 def read_mapping(name: str, value: Any) -> Mapping[str, Any]:
     """Return a dict whose keys are text."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise _get_error(name, value, wanted="a dict with text as its keys")
     return value
 
@@ -191,7 +191,7 @@ def check_unshared(name: str, texts: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _get_error(name: str, value: Any, *, wanted: str) -> ConfigurationError:
-    if isinstance(value, (Mapping, list, tuple)):
+    if isinstance(value, (dict, list, tuple)):
         shown = f"a {type(value).__name__}"
     else:
         shown = value.__name__ if isinstance(value, type) else repr(value)

@@ -8,11 +8,16 @@ from django.dispatch import Signal
 
 payment_created = Signal()
 payment_succeeded = Signal()
+# All of the payable's price is paid, with this payment.
+balance_settled = Signal()
+# A hold runs out within a day.
+payment_capture_due = Signal()
 payment_failed = Signal()
 payment_canceled = Signal()
 payment_expired = Signal()
 payment_refunded = Signal()
 payment_disputed = Signal()
+payment_fraud_warned = Signal()
 payment_mismatched = Signal()
 payment_needs_attention = Signal()
 # Sent with `event`: Stripe says that a payment of ours is paid, and there is no row for it.

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import SignatureError
+from octo_stripe_gateway.redaction import SecretBytes
 
 SCHEME = "v1"
 SECONDS = re.compile(r"[0-9]{1,15}")
@@ -39,16 +40,20 @@ def verify(body: bytes, *, header: str, secrets: Mapping[str, Sequence[str]]) ->
 
 
 def _parse(header: str) -> tuple[int, list[bytes]]:
+    """Return when it was signed and how; of a header that Stripe would not write, nothing that is valid."""
     items = [item.partition("=")[::2] for item in header.split(",")]
-    seconds = next((value for name, value in items if name == "t"), "")
-    # What is not ASCII is no signature, and can't be compared with one.
-    signatures = [value.encode() for name, value in items if name == SCHEME and value.isascii()]
-    return int(seconds) if SECONDS.fullmatch(seconds) else 0, signatures
+    moments = [value for name, value in items if name == "t"]
+    values = [value for name, value in items if name == SCHEME]
+    well_formed = all(map(SECONDS.fullmatch, moments)) and all(value and value.isascii() for value in values)
+    if not moments or not well_formed:
+        return 0, []
+    return int(moments[0]), [value.encode() for value in values]
 
 
 def _is_signed(body: bytes, *, seconds: int, signatures: Sequence[bytes], secret: str) -> bool:
     if not secret.strip():
         return False
-    expected = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest().encode()
+    key, signed = SecretBytes(secret.encode()), SecretBytes(b"%d.%b" % (seconds, body))
+    expected = hmac.new(key, signed, hashlib.sha256).hexdigest().encode()
     matches = [hmac.compare_digest(expected, signature) for signature in signatures]
     return any(matches)

@@ -18,12 +18,23 @@ So any order and any repetition of the same snapshots ends in the same row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from octo_stripe_gateway.exceptions import BadRequestError
 
 PAYMENT_METADATA_KEY = "octo_payment"
+OWNER_METADATA_KEY = "octo_owner"
+PAYABLE_METADATA_KEY = "octo_payable"
+PURPOSE_METADATA_KEY = "octo_purpose"
+# What an intent says of its payment, so that a lost row can be written again; no caller may set it.
+PAYMENT_METADATA_KEYS = (
+    PAYMENT_METADATA_KEY,
+    OWNER_METADATA_KEY,
+    PAYABLE_METADATA_KEY,
+    PURPOSE_METADATA_KEY,
+)
 REFUND_METADATA_KEY = "octo_refund"
 
 INTENT_STAGES = {"requires_capture": 1, "canceled": 2, "succeeded": 3}
@@ -97,6 +108,9 @@ class PaymentIntentSnapshot:
     payment_uuid: str
     charge_id: str
     cancellation_reason: str = ""
+    created: int = 0
+    capture_method: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     client_secret: str = field(default="", repr=False)
     charge: ChargeSnapshot | None = None
     disputes: tuple[DisputeSnapshot, ...] = ()
@@ -123,6 +137,9 @@ class PaymentIntentSnapshot:
             payment_uuid=read_metadata(stripe_object, PAYMENT_METADATA_KEY),
             charge_id=read_id(stripe_object, "latest_charge"),
             cancellation_reason=read_text(stripe_object, "cancellation_reason", default="", length=64),
+            created=_read_integer(stripe_object, "created", default=0),
+            capture_method=read_text(stripe_object, "capture_method", default="", length=64),
+            metadata=_read_all_metadata(stripe_object),
             client_secret=read_text(stripe_object, "client_secret", default=""),
             charge=charge,
         )
@@ -195,6 +212,7 @@ class ChargeSnapshot:
     livemode: bool
     disputed: bool
     payment_intent_id: str
+    capture_before: int = 0
     refunds: tuple[RefundSnapshot, ...] = ()
     has_all_refunds: bool = False
 
@@ -211,6 +229,7 @@ class ChargeSnapshot:
             amount_refunded=_read_integer(stripe_object, "amount_refunded"),
             livemode=read_flag(stripe_object, "livemode"),
             disputed=read_flag(stripe_object, "disputed", default=False),
+            capture_before=_read_capture_before(stripe_object),
             payment_intent_id=read_id(stripe_object, "payment_intent"),
             refunds=tuple(RefundSnapshot.from_object(each, as_of=as_of) for each in listed),
             has_all_refunds="data" in refunds and not read_flag(refunds, "has_more", default=False),
@@ -255,6 +274,33 @@ class DisputeSnapshot:
     def precedence(self) -> Precedence:
         """Return what orders this snapshot among others of the same dispute."""
         return Precedence.of_dispute(self.status, as_of=self.as_of)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FraudWarningSnapshot:
+    """What a card's bank says of a charge that it thinks fraudulent.
+
+    `actionable` where it is neither refunded nor disputed yet.
+    """
+
+    id: str
+    as_of: int
+    fraud_type: str
+    actionable: bool
+    livemode: bool
+    payment_intent_id: str
+
+    @classmethod
+    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
+        """Read an early fraud warning; raises BadRequestError where it isn't one."""
+        return cls(
+            id=read_text(stripe_object, "id"),
+            as_of=as_of,
+            fraud_type=read_text(stripe_object, "fraud_type", length=64),
+            actionable=read_flag(stripe_object, "actionable"),
+            livemode=read_flag(stripe_object, "livemode"),
+            payment_intent_id=read_id(stripe_object, "payment_intent"),
+        )
 
 
 def read_text(
@@ -332,9 +378,20 @@ def _read_charge(stripe_object: dict[str, Any], *, as_of: int) -> ChargeSnapshot
     return ChargeSnapshot.from_object(charge, as_of=as_of) if isinstance(charge, dict) else None
 
 
+def _read_capture_before(stripe_object: dict[str, Any]) -> int:
+    card = _read_object(_read_object(stripe_object, "payment_method_details"), "card")
+    return read_time(card, "capture_before") if card.get("capture_before") is not None else 0
+
+
 def _read_due_by(stripe_object: dict[str, Any]) -> int:
     details = _read_object(stripe_object, "evidence_details")
     return read_time(details, "due_by") if details.get("due_by") is not None else 0
+
+
+def _read_all_metadata(stripe_object: dict[str, Any]) -> dict[str, str]:
+    metadata = stripe_object.get("metadata")
+    pairs = metadata.items() if isinstance(metadata, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, str)}
 
 
 def _malformed(name: str) -> BadRequestError:

@@ -11,9 +11,9 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -30,7 +30,13 @@ from octo_stripe_gateway.exceptions import (
     StripeUnavailableError,
 )
 from octo_stripe_gateway.models import Payment, StripeRequest
-from octo_stripe_gateway.redaction import RedactClientSecrets, redact_prints, redact_text
+from octo_stripe_gateway.redaction import (
+    RedactClientSecrets,
+    Secret,
+    hide_client_secrets,
+    redact_prints,
+    redact_text,
+)
 from octo_stripe_gateway.snapshots import DisputeSnapshot, PaymentIntentSnapshot, RefundSnapshot
 
 if TYPE_CHECKING:
@@ -40,14 +46,22 @@ logger = logging.getLogger(__name__)
 
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
+EXPAND_LISTED_REFUNDS = f"data.{EXPAND_REFUNDS}"
 PAGE_SIZE = 100
+# An intent that isn't there, and a secret for it that isn't one.
+NO_INTENT = "pi_octo_stripe_gateway"
+NO_SECRET = f"{NO_INTENT}_none"
 
 logging.getLogger("stripe").addFilter(RedactClientSecrets())
 
 
 def get_account(payment: Payment) -> Account:
     """Return the account that the payment was created with; raises ConfigurationError without a key."""
-    account = gateway_settings.get_account(payment.account)
+    return _get_account(payment.account)
+
+
+def _get_account(name: str) -> Account:
+    account = gateway_settings.get_account(name)
     if not account.api_key:
         logger.error("[OctoStripeGateway] STRIPE_API_KEY is not configured")
         raise ConfigurationError(_("The payment gateway is not configured."))
@@ -55,8 +69,9 @@ def get_account(payment: Payment) -> Account:
 
 
 def get_publishable_key(payment: Payment) -> str:
-    """Return the key that browsers pay with, empty where none is configured."""
-    return gateway_settings.get_account(payment.account).publishable_key
+    """Return the key that browsers pay with, empty where none is configured, or its account no more."""
+    account = gateway_settings.accounts.get(payment.account)
+    return account.publishable_key if account else ""
 
 
 class Answer(NamedTuple):
@@ -97,7 +112,7 @@ def list_refunds(payment: Payment) -> list[RefundSnapshot]:
     params = {"payment_intent": get_intent_id(payment)}
     return [
         RefundSnapshot.from_object(each, as_of=as_of)
-        for each, as_of in _list(payment, "/v1/refunds", params=params)
+        for each, as_of in _list(partial(_call, payment), "/v1/refunds", params=params)
     ]
 
 
@@ -106,22 +121,94 @@ def list_disputes(payment: Payment) -> list[DisputeSnapshot]:
     params = {"payment_intent": get_intent_id(payment)}
     return [
         DisputeSnapshot.from_object(each, as_of=as_of)
-        for each, as_of in _list(payment, "/v1/disputes", params=params)
+        for each, as_of in _list(partial(_call, payment), "/v1/disputes", params=params)
     ]
 
 
 def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterator[PaymentIntentSnapshot]:
-    """Ask the payment's account for intents that were created from one second up to another, newest first."""
-    params = {"created": {"gte": since, "lt": until}}
-    for each, as_of in _list(payment, "/v1/payment_intents", params=params):
+    """Ask the payment's account for intents that were created from one second up to another, newest first.
+
+    A page is asked for when its first is taken. Raises StripeError.
+    """
+    params = {"created": {"gte": since, "lt": until}, "expand": [EXPAND_LISTED_REFUNDS]}
+    for each, as_of in _list(partial(_call, payment), "/v1/payment_intents", params=params):
         yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
 
 
-def _list(payment: Payment, path: str, *, params: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
+def list_refunds_between(payment: Payment, *, since: int, until: int) -> Iterator[RefundSnapshot]:
+    """Ask the payment's account for refunds that were created from one second up to another, newest first."""
+    params = {"created": {"gte": since, "lt": until}}
+    for each, as_of in _list(partial(_call, payment), "/v1/refunds", params=params):
+        yield RefundSnapshot.from_object(each, as_of=as_of)
+
+
+def get_api_version() -> str:
+    """Return the version of Stripe's API that the SDK speaks."""
+    import stripe
+
+    return stripe.api_version
+
+
+def list_newest_intents(account: str) -> list[PaymentIntentSnapshot]:
+    """Ask an account for its newest intents, one page of them."""
+    page = _ask(account, "get", "/v1/payment_intents", params={"limit": PAGE_SIZE})
+    objects = page.stripe_object["data"]
+    return [PaymentIntentSnapshot.from_object(each, as_of=page.as_of) for each in objects]
+
+
+def list_webhook_endpoints(account: str) -> list[dict[str, Any]]:
+    """Ask an account for its webhook endpoints; their secrets are never in the answer."""
+    return [each for each, _as_of in _list(partial(_ask, account), "/v1/webhook_endpoints", params={})]
+
+
+def create_webhook_endpoint(account: str, **params: Any) -> dict[str, Any]:
+    """Have an account tell a new endpoint of its events; the `secret` is in this answer only."""
+    endpoint = _ask(account, "post", "/v1/webhook_endpoints", params=params).stripe_object
+    return endpoint | {"secret": Secret(endpoint["secret"])}
+
+
+def update_webhook_endpoint(account: str, endpoint_id: str, **params: Any) -> dict[str, Any]:
+    """Change an endpoint of an account's; the version of its events can't be changed."""
+    path = f"/v1/webhook_endpoints/{quote(endpoint_id, safe='')}"
+    return _ask(account, "post", path, params=params).stripe_object
+
+
+def check_key(account: str) -> int:
+    """Ask for next to nothing, and return the second of Stripe's clock; raises StripeError."""
+    return _ask(account, "get", "/v1/payment_intents", params={"limit": 1}).as_of
+
+
+def is_permitted(account: str, method: str, path: str) -> bool:
+    """Tell whether the key may do this, which is asked of an object that isn't there; raises StripeError."""
+    try:
+        _ask(account, method, path, params={}, about="")
+    except StripeAuthenticationError:
+        return False
+    except StripeRefusedError:
+        # What isn't there was looked for, so the key was let in.
+        return True
+    return True
+
+
+def is_publishable_key_known(account: str) -> bool:
+    """Tell whether Stripe knows the account's publishable key; raises StripeError."""
+    key = gateway_settings.get_account(account).publishable_key
+    try:
+        _send(key, "get", f"/v1/payment_intents/{NO_INTENT}", params={"client_secret": NO_SECRET})
+    except StripeAuthenticationError:
+        return False
+    except StripeRefusedError:
+        return True
+    return True
+
+
+def _list(
+    ask: Callable[..., Answer], path: str, *, params: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the objects of a list with the second that each was read in, page after page."""
     wanted: dict[str, Any] = {**params, "limit": PAGE_SIZE}
     while True:
-        page = _call(payment, "get", path, params=wanted)
+        page = ask("get", path, params=wanted)
         objects = page.stripe_object["data"]
         yield from ((each, page.as_of) for each in objects)
         if not page.stripe_object["has_more"]:
@@ -129,29 +216,48 @@ def _list(payment: Payment, path: str, *, params: Mapping[str, Any]) -> Iterator
         wanted["starting_after"] = objects[-1]["id"]
 
 
-def _call(
-    payment: Payment,
+def _call(payment: Payment, method: str, path: str, **asked: Any) -> Answer:
+    """Ask the account of a payment."""
+    about = f"payment {payment.uuid}"
+    return _ask(payment.account, method, path, stripe_account=payment.stripe_account, about=about, **asked)
+
+
+def _ask(account: str, method: str, path: str, *, about: str | None = None, **asked: Any) -> Answer:
+    """Ask an account, by the name that it has in the settings, of itself or of a connected account."""
+    key = _get_account(account).api_key
+    return _send(key, method, path, about=f"account {account!r}" if about is None else about, **asked)
+
+
+def _send(
+    api_key: str,
     method: str,
     path: str,
     *,
     params: Mapping[str, Any],
+    stripe_account: str = "",
     idempotency_key: str = "",
+    about: str = "",
 ) -> Answer:
+    """Make a call. What it is `about` is in the log where it fails; without that a failure is not logged."""
     import stripe
 
     # Raw, because the SDK takes longer to make its objects of an answer than to fetch it.
-    account = get_account(payment)
     options: stripe.RequestOptions = {}
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
-    if payment.stripe_account:
-        options["stripe_account"] = payment.stripe_account
+    if stripe_account:
+        options["stripe_account"] = stripe_account
     began = time.monotonic()
     try:
-        client = _get_client(account.api_key)
+        client = _get_client(api_key)
         answer: stripe.StripeResponse = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
-        raise _translate_error(error, payment=payment) from None
+        if about:
+            _log_error(error, about=about)
+        raise _translate_error(error) from None
+    except BaseException as error:  # noqa: BLE001 - it is raised again
+        # Without the SDK's own frames, whose variables have the key and Stripe's answer.
+        raise error.with_traceback(None) from None
     return _read_answer(answer, seconds=time.monotonic() - began)
 
 
@@ -191,6 +297,7 @@ os.register_at_fork(after_in_child=_get_http_client.cache_clear)
 
 
 def _read_answer(answer: stripe.StripeResponse, *, seconds: float) -> Answer:
+    hide_client_secrets(answer.data)
     stripe_object: Any = answer.data
     date = answer.headers.get("Date")
     sent = parsedate_to_datetime(date).timestamp() if date else time.time()
@@ -222,20 +329,25 @@ def get_intent_id(payment: Payment) -> str:
     return payment.stripe_payment_intent_id
 
 
-def _translate_error(error: stripe.StripeError, *, payment: Payment) -> Exception:
+def _log_error(error: stripe.StripeError, *, about: str) -> None:
     import stripe
 
     logger.warning(
-        "[OctoStripeGateway] Stripe refused or failed: %s, HTTP %s, code %s, request %s, payment %s",
+        "[OctoStripeGateway] Stripe refused or failed: %s, HTTP %s, code %s, request %s, %s",
         type(error).__name__,
         error.http_status,
         error.code,
         error.request_id,
-        payment.uuid,
+        about,
     )
     if isinstance(error, stripe.APIConnectionError):
         hint = "; run `manage.py stripe_emulator` beside it" if gateway_settings.uses_built_in_keys else ""
         logger.warning("[OctoStripeGateway] No answer from %s%s", gateway_settings.stripe_api_base, hint)
+
+
+def _translate_error(error: stripe.StripeError) -> Exception:
+    import stripe
+
     status, code = error.http_status or 0, str(error.code or "")
     known: dict[str, Any] = {
         "stripe_code": code,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -18,7 +18,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -56,13 +56,13 @@ from octo_stripe_gateway.throttling import ActionThrottle, AuthenticationThrottl
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
-SPECIMEN = "No such payment."
+PROBE_MESSAGE = "No such payment."
 
 
 def get_language_of_messages() -> str:
     """Return the language that our messages are in now; the active one may have no catalogue of ours."""
     active = translation.get_language() or "en"
-    return _find_language(translation.gettext(SPECIMEN), active=active, own=settings.LANGUAGE_CODE)
+    return _find_language(translation.gettext(PROBE_MESSAGE), active=active, own=settings.LANGUAGE_CODE)
 
 
 # Cached, since activating a few languages for each request is felt.
@@ -72,7 +72,7 @@ def _find_language(words: str, *, active: str, own: str) -> str:
     # one without its country.
     for language in ("en", _drop_country(own), own, _drop_country(active)):
         with translation.override(language):
-            if translation.gettext(SPECIMEN) == words:
+            if translation.gettext(PROBE_MESSAGE) == words:
                 return language
     return active
 
@@ -224,14 +224,15 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         with self.acting():
             created = services.create_payment(**self.get_create_parameters(parameters))
         self.check_repeat(created.payment)
-        response = self.answer(created.payment, client_secret=created.client_secret)
+        check_livemode(self.get_wanted_livemode(), livemode=created.payment.livemode)
+        response = self.build_response(created.payment, client_secret=created.client_secret)
         response.data["stripe_client_secret"] = created.client_secret
         response.status_code = 201
         return response
 
     def retrieve(self, request: Request, **kwargs: Any) -> Response:
         """Answer a payment."""
-        return self.answer(self.get_object())
+        return self.build_response(self.get_object())
 
     def complete(self, request: Request, **kwargs: Any) -> Response:
         """Ask Stripe how the payment stands, update the record and answer it."""
@@ -244,19 +245,25 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
             payment = services.complete_payment(payment)
         if gateway_settings.strict_octo:
             self.check_settled(payment)
-        return self.answer(payment)
+        return self.build_response(payment)
 
     def refund(self, request: Request, **kwargs: Any) -> Response:
         """Refund a paid payment, in full or in part."""
-        return self.change(services.refund_payment)
+        return self.run_operation(services.refund_payment)
 
     def capture(self, request: Request, **kwargs: Any) -> Response:
         """Take an authorized payment's money, all of it or part."""
-        return self.change(services.capture_payment)
+        return self.run_operation(services.capture_payment)
 
     def cancel(self, request: Request, **kwargs: Any) -> Response:
         """Give up a payment that isn't paid."""
-        return self.change(services.cancel_payment)
+        may_void = has_permission(self.request.user, "cancel")
+        return self.run_operation(partial(services.cancel_payment, may_void=may_void))
+
+    def check_permissions(self, request: Request) -> None:
+        """Check what the caller may do, and keep for the log who that is."""
+        super().check_permissions(request)
+        self.owner = self.get_owner()
 
     def get_owner(self) -> str:
         """Return whose payments the caller makes: `key:viator`, `auth.user:42`, empty for the integrator."""
@@ -271,9 +278,15 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         payments = Payment.objects.all()
         return payments if has_permission(self.request.user, "list") else payments.owned_by(self.get_owner())
 
+    def get_primary_queryset(self) -> PaymentQuerySet:
+        """Return the same payments from the database that is written to, where a read decides on a change."""
+        return self.get_queryset().using(Payment.ledger.database)
+
     def get_object(self) -> Payment:
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
-        self.payment = self.get_queryset().get_by_public_id(self.kwargs["public_id"])
+        is_read = self.request.method in SAFE_METHODS
+        payments = self.get_queryset() if is_read else self.get_primary_queryset()
+        self.payment = payments.get_by_public_id(self.kwargs["public_id"])
         self.check_object_permissions(self.request, self.payment)
         check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
         return self.payment
@@ -284,7 +297,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def check_repeat(self, payment: Payment) -> None:
         """Raise IdempotencyError where a key or uuid stands for a payment that the caller doesn't see."""
         is_repeatable = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
-        if is_repeatable and not self.get_queryset().includes(payment):
+        if is_repeatable and not self.get_primary_queryset().includes(payment):
             raise IdempotencyError(_("This key or uuid was used with other parameters."))
 
     def check_create_rate(self) -> None:
@@ -326,14 +339,14 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 
-    def change(self, operation: Any) -> Response:
+    def run_operation(self, operation: Any) -> Response:
         """Run a service with the checked body on the payment, and answer it."""
         parameters = self.get_parameters()
         payment = self.get_object()
         with self.acting():
-            return self.answer(operation(payment, **parameters, caller=self.get_caller()))
+            return self.build_response(operation(payment, **parameters, caller=self.get_caller()))
 
-    def answer(self, payment: Payment, *, client_secret: str = "") -> Response:
+    def build_response(self, payment: Payment, *, client_secret: str = "") -> Response:
         """Answer a payment, with `cardPayment` where the request asks for it."""
         self.payment = payment
         body = dict(self.get_serializer(payment).data)

@@ -81,7 +81,7 @@ class WebhookView(View):
 def read_event(request: HttpRequest) -> dict[str, Any]:
     """Return the event in a verified request, without client secrets; raises BadRequestError."""
     try:
-        event = redact(json.loads(request.body))
+        event = redact(json.loads(SecretBytes(request.body)))
     except (ValueError, RecursionError):
         # The error has the body, and an error reporter would send it.
         raise BadRequestError(_("The event is not valid JSON.")) from None

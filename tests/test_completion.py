@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from django.db import connection
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import PaymentRejectedError
-from octo_stripe_gateway.models import CompletedPayable, Payment
+from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking
@@ -23,15 +23,13 @@ Hook = Callable[[Booking, Payment], None]
 
 
 @pytest.fixture
-def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Hook], None]]:
+def hook(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hook], None]:
     """Give bookings the hook for one test."""
 
     def install(hook: Hook) -> None:
         monkeypatch.setattr(Booking, "on_payment_completed", hook, raising=False)
 
-    yield install
-    # Python remembers of a class that it follows the protocol.
-    CompletedPayable._abc_caches_clear()  # type: ignore[attr-defined]
+    return install
 
 
 def reject(booking: Booking, payment: Payment) -> None:

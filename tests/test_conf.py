@@ -126,7 +126,7 @@ WRONG: dict[str, list[Any]] = {
         {" viator": "key"},
         {"a\nb": "key"},
         {"x" * 101: "key"},
-        {"viator": "key", "klook": ["other", "key"]},
+        {"viator": "key", "klook": ["klook-key", "key"]},
     ],
     "AUTHENTICATE": NOT_FUNCTIONS,
     "AUTHENTICATION_CLASSES": [
@@ -161,6 +161,7 @@ WRONG: dict[str, list[Any]] = {
     ],
     "MERCHANT_NAME": [*NOT_TEXTS, ["Tours"]],
     "REQUIRE_PAYABLE": NOT_FLAGS,
+    "REFUND_FRAUD_WARNINGS": NOT_FLAGS,
     "STRICT_OCTO": NOT_FLAGS,
     "WEBHOOK_PROCESSING": ["later", "", "Task", 7, True],
     "WEBHOOK_TOLERANCE": [*NOT_NUMBERS, 0],
@@ -222,7 +223,7 @@ def test_nothing_but_text_is_a_key(keys: Any, token: str, api: GatewayApi, confi
 def test_no_message_about_a_secret_has_it(name: str, wrong: Any, configure: Configure) -> None:
     configure(**{name: wrong})
     said = str(checks.check_settings() + checks.check_deployment())
-    secrets = ("sk_test_1", "pk_test_1", "whsec_1", "'key'", "other")
+    secrets = ("sk_test_1", "pk_test_1", "whsec_1", "'key'", "klook-key")
     assert [each for each in secrets if each in said and conf.SETTINGS[name].secret] == []
 
 

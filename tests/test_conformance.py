@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,14 @@ from typing import Any
 import pytest
 import stripe as sdk
 
-import octo_stripe_gateway
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from tests.support.answers import Answer, record_answers
+from tests.support.answers import Answer, Recorder, record_answers
 from tests.support.api import GatewayApi
+from tests.support.node import DOCUMENT, NODE
 
+pytest_plugins = ["tests.support.node_plugin"]
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
-NODE = Path(__file__).parent / "node"
-DOCUMENT = Path(octo_stripe_gateway.__file__).parent / "openapi.json"
-PAGE = Path(__file__).parent.parent / "example_project/tourshop/static/tourshop/page.js"
 CAPABLE = {"Octo-Capabilities": "octo/cardPayments"}
 ERRORS = {
     "BAD_REQUEST": "zErrorBadRequest",
@@ -36,26 +32,6 @@ ERRORS = {
 }
 
 Check = Callable[[list[tuple[str, Any]]], list[str | None]]
-
-
-@pytest.fixture(scope="session")
-def packages() -> Path:
-    """Install the packages once, outside of the project."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("Node and npm are not installed")
-    wanted = (NODE / "package.json").read_bytes()
-    place = (
-        Path(tempfile.gettempdir()) / f"octo-stripe-gateway-node-{hashlib.sha256(wanted).hexdigest()[:12]}"
-    )
-    place.mkdir(exist_ok=True)
-    (place / "package.json").write_bytes(wanted)
-    if not (place / "installed").exists():
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
-        installed = subprocess.run(command, cwd=place, capture_output=True, text=True)
-        if installed.returncode:
-            pytest.skip(f"npm can't install the packages: {installed.stderr[-300:]}")
-        (place / "installed").touch()
-    return place
 
 
 @pytest.fixture
@@ -189,19 +165,6 @@ def test_card_payment_is_of_octo_s_type(
     assert "Property 'amount' is missing" in compile_types()
 
 
-def test_demo_s_script_is_written_for_the_api_s_types(
-    compile_types: Callable[[], str], tmp_path: Path
-) -> None:
-    script = PAGE.read_text()
-    (tmp_path / "page.js").write_text(script)
-    assert compile_types() == ""
-    wrong = script.replace("payment.uuid", "payment.uid").replace("id: booking.reference}", "key: 1}")
-    (tmp_path / "page.js").write_text(wrong)
-    found = compile_types()
-    assert "Property 'uid' does not exist" in found
-    assert "'key' does not exist in type" in found
-
-
 def write_answers(path: Path, answers: list[Answer]) -> None:
     """Write each answer as a literal of its type, in which a field that the type lacks is an error too."""
     lines = [f"export const a{at}: {name} = {json.dumps(value)};" for at, (name, value) in enumerate(answers)]
@@ -220,7 +183,8 @@ def test_emulator_answers_what_the_pinned_version_of_stripe_s_api_does(
 def test_wrong_answers_would_be_found(
     compile_sources: Callable[[], str], tmp_path: Path, stripe: StripeEmulator
 ) -> None:
-    *_, (name, intent) = [answer for answer in record_answers(stripe) if answer[0] == "Stripe.PaymentIntent"]
+    name, intent = "Stripe.PaymentIntent", Recorder(stripe).pay()
+    stripe.refund(intent["id"])
     told = next(event.payload for event in stripe.events if event.type == "charge.refunded")
     without, surprising = copy.deepcopy(told), copy.deepcopy(told)
     del without["data"]["object"]["captured"]

@@ -3,118 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import pytest
+import stripe as sdk
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 
 import octo_stripe_gateway
-from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from tests.support.browser import MARKS, open_browser, sync_api
+from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.testing.emulator import Fault
+from tests.shop.models import Booking
+from tests.support.browser import MARKS, sync_api
+from tests.support.checkout import ASKS, IS_DECLINED, PAYS, Checkout, answer_create
+from tests.support.checkout_urls import GUIDE, get_block
+from tests.support.node import STATIC
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page, Request, Route
+    from playwright.sync_api import Route
 
+pytest_plugins = ["tests.support.checkout_plugin"]
 pytestmark = [
     *MARKS,
     pytest.mark.django_db(transaction=True),
-    pytest.mark.urls("tests.support.checkout"),
+    pytest.mark.urls("tests.support.checkout_urls"),
 ]
-
-PAYS = "4242424242424242"
-IS_DECLINED = "4000000000000002"
-ASKS = "4000002500003155"
-NOTE_EVENTS = """
-  window.told = [];
-  for (const name of ["ready", "paid", "processing", "failed", "expired"]) {
-    addEventListener(`octo-payment-${name}`, (event) => told.push([name, event.detail]));
-  }
-"""
-
-
-class Checkout:
-    """The page as a customer uses it."""
-
-    def __init__(self, page: Page, *, url: str, stripe: StripeEmulator) -> None:
-        self.page = page
-        self.url = url
-        self.stripe = stripe
-        self.element = page.locator("octo-payment")
-        self.error = page.get_by_role("alert").and_(page.locator("octo-payment [part=error]"))
-        self.requests: list[Request] = []
-        page.set_default_timeout(10_000)
-        page.add_init_script(NOTE_EVENTS)
-        page.on("request", lambda request: self.requests.append(request))
-
-    def open(self, **query: str) -> None:
-        """Book, and come to the page where it is paid for."""
-        self.page.goto(f"{self.url}/checkout/?{urlencode(query)}")
-
-    def open_form(self, **query: str) -> None:
-        self.open(**query)
-        self.becomes("ready")
-
-    def becomes(self, state: str) -> None:
-        sync_api.expect(self.element).to_have_attribute("state", state)
-
-    def fill(self, number: str) -> None:
-        for label, value in {"Card number": number, "Expiration date": "1234", "CVC": "123"}.items():
-            self.page.get_by_label(label).fill("")
-            self.page.get_by_label(label).press_sequentially(value)
-
-    @property
-    def button(self) -> Locator:
-        return self.page.locator("octo-payment [part=button]")
-
-    def pay(self, number: str = PAYS) -> None:
-        self.fill(number)
-        self.button.click()
-
-    def told(self) -> list[Any]:
-        """Return the names and details of the events so far."""
-        told: list[Any] = self.page.evaluate("told")
-        return told
-
-    def names(self) -> list[str]:
-        return [name for name, _detail in self.told()]
-
-    def intents(self) -> list[Any]:
-        return list(self.stripe.payment_intents.values())
-
-    def calls(self, path: str) -> list[Request]:
-        """Return the page's requests at addresses that end like this."""
-        return [request for request in self.requests if request.url.endswith(path)]
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context_options() -> dict[str, Any]:
-    return {"locale": "en-GB", "color_scheme": "light"}
-
-
-@pytest.fixture
-def checkout(
-    stripe: StripeEmulator,
-    configure: Callable[..., None],
-    live_server: Any,
-    browser: Browser,
-    context_options: dict[str, Any],
-) -> Iterator[Checkout]:
-    configure(AUTHENTICATE="tests.support.checkout.authenticate")
-    page = browser.new_page(**context_options)
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    yield Checkout(page, url=live_server.url, stripe=stripe)
-    # Chromium writes of every answer that isn't a success, a declined card's too.
-    assert [problem for problem in problems if "Failed to load resource" not in problem] == []
 
 
 def test_payment_is_created_paid_and_completed(checkout: Checkout) -> None:
@@ -127,6 +42,7 @@ def test_payment_is_created_paid_and_completed(checkout: Checkout) -> None:
     assert (ready, before["payment"]["status"]) == ("ready", "PENDING")
     assert (paid, after["payment"]["status"]) == ("paid", "CONFIRMED")
     assert [intent["status"] for intent in checkout.intents()] == ["succeeded"]
+    assert "_secret_" not in str(checkout.told())
 
 
 # Declines, challenges, wallets.
@@ -218,6 +134,14 @@ def test_customer_comes_back_from_a_bank_that_did_not_pay(checkout: Checkout) ->
     checkout.pay(PAYS)
     checkout.becomes("paid")
     assert len(checkout.intents()) == 1
+
+
+def test_client_secret_leaves_the_address_at_once(checkout: Checkout) -> None:
+    checkout.open_form()
+    address = f"{checkout.page.url}&octo_payable=booking:0&octo_payment=x&payment_intent_client_secret=pi_x"
+    checkout.page.goto(address)
+    checkout.becomes("ready")
+    assert "secret" not in checkout.page.url
 
 
 def test_address_that_names_another_payable_s_payment_is_not_believed(checkout: Checkout) -> None:
@@ -408,20 +332,6 @@ def test_stripe_js_that_does_not_load_is_told(checkout: Checkout) -> None:
 # What the host says: holds, balances, refusals.
 
 
-def answer_create(checkout: Checkout, *answers: Any) -> None:
-    """Answer the next creations with these statuses, bodies and headers, and leave the rest to the server."""
-    left = list(answers)
-
-    def answer(route: Route) -> None:
-        if not left:
-            route.fallback()
-            return
-        status, body, headers = left.pop(0)
-        route.fulfill(status=status, json=body, headers=headers)
-
-    checkout.page.route("**/bookings/payments", answer)
-
-
 def test_hold_that_runs_out_is_told(checkout: Checkout) -> None:
     def shorten(route: Route) -> None:
         answer = route.fetch()
@@ -434,6 +344,21 @@ def test_hold_that_runs_out_is_told(checkout: Checkout) -> None:
     checkout.becomes("expired")
     checkout.page.get_by_text("The time to pay is over.").wait_for()
     assert checkout.names() == ["ready", "expired"]
+
+
+def test_customer_s_clock_may_be_wrong(checkout: Checkout) -> None:
+    def hold(route: Route) -> None:
+        answer = route.fetch()
+        until = (datetime.now(UTC) + timedelta(minutes=15)).isoformat()
+        route.fulfill(response=answer, json={**answer.json(), "utcExpiresAt": until})
+
+    checkout.page.clock.install(time=datetime.now(UTC) + timedelta(hours=1))
+    checkout.page.route("**/bookings/payments", hold)
+    checkout.open_form()
+    checkout.page.clock.run_for("10:00")
+    checkout.becomes("ready")
+    checkout.page.clock.run_for("06:00")
+    checkout.becomes("expired")
 
 
 def test_hold_that_has_run_out_is_told(checkout: Checkout) -> None:
@@ -477,16 +402,23 @@ def test_refusal_is_told_in_the_host_s_words(checkout: Checkout) -> None:
     checkout.becomes("failed")
     sync_api.expect(checkout.error).to_have_text("The tour is full.")
     assert checkout.told()[0][1]["error"] == {"code": "UNPROCESSABLE_ENTITY", "message": "The tour is full."}
+    checkout.button.click()
+    checkout.becomes("ready")
+    keys = [call.headers["idempotency-key"] for call in checkout.calls("/bookings/payments")]
+    assert len(set(keys)) == len(keys) == 2
 
 
-def test_money_that_the_host_sends_back_is_told(checkout: Checkout) -> None:
-    refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "Your hold has expired."}
-    checkout.page.route("**/complete", lambda route: route.fulfill(status=422, json=refusal))
+def test_money_that_the_host_sends_back_is_told(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reject(*_args: Any) -> None:
+        raise PaymentRejectedError("Your hold has expired.")
+
+    monkeypatch.setattr(Booking, "on_payment_completed", reject, raising=False)
     checkout.open_form()
     checkout.pay(PAYS)
     checkout.becomes("failed")
     sync_api.expect(checkout.error).to_have_text("Your hold has expired.")
     sync_api.expect(checkout.error).to_be_focused()
+    assert [refund["amount"] for refund in checkout.stripe.refunds.values()] == [2000]
 
 
 # Who asks, and for what.
@@ -528,6 +460,23 @@ def test_purpose_is_sent(checkout: Checkout) -> None:
     checkout.open(more='purpose="deposit"')
     checkout.becomes("failed")
     assert '"purpose":"deposit"' in str(checkout.calls("/bookings/payments")[0].post_data)
+
+
+def test_connected_account_is_given_to_stripe(checkout: Checkout) -> None:
+    def connect(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "stripeAccount": "acct_lyon"})
+
+    checkout.open_form(lang="de")
+    checkout.page.route("**/bookings/payments", connect)
+    checkout.page.evaluate("""() => {
+      const element = document.querySelector("octo-payment");
+      element.loadStripe = async (...given) => { window.given = given; return null; };
+      element.restart();
+    }""")
+    checkout.becomes("failed")
+    given = checkout.page.evaluate("given")
+    assert given == ["pk_test_gateway", {"locale": "de", "stripeAccount": "acct_lyon"}]
 
 
 def test_another_payable_begins_another_payment(checkout: Checkout) -> None:
@@ -631,6 +580,54 @@ def test_stripe_s_form_has_the_element_s_colours(checkout: Checkout) -> None:
       document.querySelector("octo-payment").appearance = {variables: {colorBackground: "#123456"}};
     }""")
     sync_api.expect(field).to_have_css("background-color", "rgb(18, 52, 86)")
+
+
+# The guide and the file.
+
+
+def test_guide_s_page_takes_a_payment(checkout: Checkout) -> None:
+    checkout.open_form()
+    booking = str(checkout.element.get_attribute("payable")).partition(":")[2]
+    checkout.page.goto(f"{checkout.url}/guide/{booking}/")
+    checkout.becomes("ready")
+    sync_api.expect(checkout.button).to_have_css("text-transform", "uppercase")
+    checkout.pay(PAYS)
+    checkout.page.wait_for_url("**/thanks")
+
+
+def test_guide_names_the_release_of_stripe_js_that_goes_with_the_sdk() -> None:
+    release = sdk.api_version.partition(".")[2]
+    assert f"https://js.stripe.com/{release}/stripe.js" in get_block("html")
+
+
+def test_guide_names_every_attribute_event_part_and_property() -> None:
+    declared = (STATIC / "octo-payment.d.ts").read_text()
+    script = (STATIC / "octo-payment.js").read_text()
+    events = set(re.findall(r'"(octo-payment-\w+)": OctoPaymentEvent', declared))
+    attributes = set(re.findall(r'getAttribute\("([\w-]+)"\)', script)) | {"purpose", "express"}
+    parts = set(re.findall(r'make\("\w+", "(\w+)"', script)) - {"probe"}
+    properties = {f"-{name}" for name in re.findall(r"var\(--octo-payment-([\w-]+),", script)}
+    named = {*re.findall(r"`([\w-]+)`", GUIDE.read_text()), "-accent"}
+    assert (events | attributes | parts | properties) - named - {"lang"} == set()
+    assert len(events) == 5
+    assert len(properties) == 8
+
+
+class HashedStorage(ManifestStaticFilesStorage):
+    """What a host may use, the rewriting of imports in scripts included."""
+
+    support_js_module_import_aggregation = True
+
+
+def test_static_files_can_be_hashed(tmp_path: Path) -> None:
+    shutil.copytree(STATIC, tmp_path / "octo_stripe_gateway")
+    storage = HashedStorage(location=tmp_path, base_url="/static/")
+    names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    paths = {name: (storage, name) for name in names}
+    problems = [
+        result for _name, _hashed, result in storage.post_process(paths) if isinstance(result, Exception)
+    ]
+    assert problems == []
 
 
 # The keyboard.

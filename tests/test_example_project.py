@@ -1,12 +1,17 @@
-"""The tour shop's own tests, run as its developer runs them."""
+"""The tour shop's own tests, run as its developer runs them, and what it says in German."""
 
 from __future__ import annotations
 
+import gettext
+import re
 import subprocess
 import sys
 
 from tests.support.demo import ROOT, get_environment
 from tests.test_independence import ALONE
+
+SHOP = ROOT / "example_project/tourshop"
+CATALOGUE = SHOP / "locale/de/LC_MESSAGES/django.mo"
 
 
 def test_the_example_s_own_tests_pass() -> None:
@@ -14,3 +19,16 @@ def test_the_example_s_own_tests_pass() -> None:
     done = subprocess.run(command, cwd=ROOT, env=get_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "7 passed" in done.stdout
+
+
+def test_shop_s_german_is_complete_and_compiled() -> None:
+    source = CATALOGUE.with_suffix(".po").read_text()
+    entries = dict(re.findall(r'^msgid "(.+)"\nmsgstr "(.*)"$', source, re.MULTILINE))
+    assert [message for message, translated in entries.items() if not translated] == []
+    with CATALOGUE.open("rb") as file:
+        compiled = gettext.GNUTranslations(file)
+    assert [message for message in entries if compiled.gettext(message) != entries[message]] == []
+    templates = "".join(path.read_text() for path in SHOP.rglob("*.html"))
+    written = set(re.findall(r'{% translate "(.+?)" %}', templates))
+    assert written - entries.keys() == set()
+    assert len(written) > 30

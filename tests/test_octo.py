@@ -168,6 +168,17 @@ class TestEnvironment:
         assert (refused.status_code, refused["Octo-Env"]) == (400, "test")
         assert stripe.requests == []
 
+    def test_repeat_gives_no_payment_of_the_other_mode(
+        self, api: GatewayApi, stripe: StripeEmulator, configure: Configure
+    ) -> None:
+        """Where the account was chosen otherwise in the meantime."""
+        body = {"amount": 2000, "uuid": str(uuid.uuid4())}
+        api.create(body)
+        Payment.objects.update(livemode=True)
+        answer = api.create(body, **{"Octo-Env": "test"})
+        assert (answer.status_code, answer["Octo-Env"]) == (400, "test")
+        assert b"_secret_" not in answer.content
+
     @pytest.mark.parametrize(("said", "currency", "status"), CHOICES)
     def test_each_account_has_its_mode_where_there_are_both(
         self,

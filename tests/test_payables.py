@@ -193,10 +193,10 @@ def test_payables_are_prefetched(django_assert_num_queries: DjangoAssertNumQueri
 def test_payable_is_shown_without_being_loaded(
     api: GatewayApi, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    payment = PaymentFactory.create(payable=Booking.objects.create())
+    payment = PaymentFactory.create(payable=Voucher.objects.create())
     api.retrieve(payment.pk)
     with django_assert_num_queries(1):
-        assert api.retrieve(payment.pk).json()["payable"]["type"] == "booking"
+        assert api.retrieve(payment.pk).json()["payable"]["type"] == "voucher"
 
 
 def test_payable_that_is_no_longer_listed_is_named_by_its_label(

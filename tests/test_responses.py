@@ -89,6 +89,23 @@ def test_bug_is_answered_without_details_and_logged(
 
 
 @pytest.mark.parametrize(
+    ("keys", "owner"), [("gateway-key", "''"), ({"viator": "gateway-key"}, "'key:viator'")]
+)
+def test_log_names_whose_request_failed(
+    keys: Any,
+    owner: str,
+    api: GatewayApi,
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure(API_GATEWAY_KEY=keys)
+    monkeypatch.setattr(services, "create_payment", lambda **_parameters: 1 / 0)
+    api.create()
+    assert f"A request failed: ZeroDivisionError, owner {owner}" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("reference", "status", "code", "message"),
     [
         ("missing", 404, "NOT_FOUND", "Not found."),

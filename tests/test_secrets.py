@@ -8,18 +8,26 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import django
 import pytest
+import stripe as stripe_sdk
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
+from django.utils.log import AdminEmailHandler
 
-from octo_stripe_gateway import services
+from octo_stripe_gateway import inbox, services
 from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.serializers import PaymentSerializer
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.events import signed_event
+from octo_stripe_gateway.webhooks import WebhookView
 from tests.support.api import GatewayApi
+from tests.support.frames import InjectedError, Reporter, fail_at, list_steps, watching
 
 pytestmark = pytest.mark.django_db
 
 CLIENT_SECRET = re.compile(r"_secret_(?!\[redacted\])")
+ANY_SECRET = re.compile(rf"{CLIENT_SECRET.pattern}|sk_test_gateway|whsec_gateway|gateway-key|wrong-key")
 OWN_SECRETS = ("sk_test_gateway", "whsec_gateway", "gateway-key", "wrong-key")
 
 
@@ -68,8 +76,8 @@ def log() -> Iterator[Lines]:
         logger.propagate = propagate
 
 
-def fail(_payment: Payment, fact: Any) -> None:
-    raise ZeroDivisionError(repr(fact))
+def fail(_payment: Payment, snapshot: Any) -> None:
+    raise ZeroDivisionError(repr(snapshot))
 
 
 def pay(api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -154,7 +162,7 @@ def test_no_secret_is_at_rest(run: Callable[[], RecordingClient]) -> None:
 def test_no_secret_is_at_rest_while_an_event_fails(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail_talking(_payment: Payment, _fact: Any) -> None:
+    def fail_talking(_payment: Payment, _snapshot: Any) -> None:
         raise ZeroDivisionError("pi_1_secret_2")
 
     api.paid(stripe)
@@ -183,3 +191,195 @@ def test_no_answer_but_that_to_create_has_the_secret(run: Callable[[], Recording
     assert set(with_secret) == {("POST", "/bookings/payments", 201)}
     texts = [answer.content.decode() + str(answer.headers) for _method, _path, answer in answers]
     assert [text for text in texts if any(secret in text for secret in OWN_SECRETS)] == []
+
+
+def test_no_variable_of_ours_shows_a_secret_wherever_it_fails(run: Callable[[], RecordingClient]) -> None:
+    with watching(ANY_SECRET) as seen:
+        run()
+    assert "\n".join(seen) == ""
+
+
+def create(api: GatewayApi, _stripe: StripeEmulator) -> Callable[[], Any]:
+    return lambda: api.create({"amount": 2000, "metadata": {"note": "x"}}, **{"Octo-Env": "test"})
+
+
+def complete(api: GatewayApi, stripe: StripeEmulator) -> Callable[[], Any]:
+    payment = api.paid(stripe)
+    return lambda: api.complete(payment)
+
+
+def refund(api: GatewayApi, stripe: StripeEmulator) -> Callable[[], Any]:
+    payment = api.paid(stripe, {"amount": 99_000_000, "currency": "usd"})
+    return lambda: api.refund(payment, {"amount": 100})
+
+
+def take_an_event(api: GatewayApi, stripe: StripeEmulator) -> Callable[[], Any]:
+    payment = api.paid(stripe)
+    intent = stripe.payment_intents[payment["stripePaymentIntentId"]]
+    assert intent["client_secret"]
+    return lambda: api.post_event(*signed_event("payment_intent.succeeded", intent, secret="whsec_gateway"))
+
+
+def send_a_wrong_key(api: GatewayApi, _stripe: StripeEmulator) -> Callable[[], Any]:
+    return lambda: GatewayApi(api.client, key="wrong-key").create()
+
+
+def forge_an_event(api: GatewayApi, _stripe: StripeEmulator) -> Callable[[], Any]:
+    body, _signature = signed_event("payment_intent.succeeded", {"client_secret": "pi_1_secret_2"})
+    return lambda: api.post_event(body, "t=4000000000,v1=x")
+
+
+ACTIONS = [create, complete, refund, take_an_event, send_a_wrong_key, forge_an_event]
+
+
+@pytest.fixture
+def reporter() -> Iterator[Reporter]:
+    handler = Reporter()
+    logging.getLogger("octo_stripe_gateway").addHandler(handler)
+    yield handler
+    logging.getLogger("octo_stripe_gateway").removeHandler(handler)
+
+
+def list_leaks(reporter: Reporter) -> list[str]:
+    return sorted({where for where, shown in reporter.sent if ANY_SECRET.search(shown)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prepare", ACTIONS)
+def test_no_error_report_has_a_secret_whatever_step_fails(
+    prepare: Any, api: GatewayApi, stripe: StripeEmulator, reporter: Reporter
+) -> None:
+    api.client.raise_request_exception = False
+    action = prepare(api, stripe)
+    steps = list_steps(action)
+    assert len(steps) > 50
+    for step in steps:
+        fail_at(step, action)
+    assert any(where == "InjectedError" for where, _shown in reporter.sent)
+    assert list_leaks(reporter) == []
+
+
+def break_sdk(*_args: Any, **_options: Any) -> None:
+    headers = {"Authorization": "Bearer sk_test_gateway"}  # noqa: F841 - as the SDK has it
+    raise InjectedError
+
+
+@pytest.mark.parametrize("prepare", [create, complete, refund])
+def test_no_error_report_has_what_the_sdk_has(
+    prepare: Any,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    reporter: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    action = prepare(api, stripe)
+    monkeypatch.setattr(stripe_sdk.RequestsClient, "request", break_sdk)
+    assert action().status_code == 500
+    assert any(where == "InjectedError" for where, _shown in reporter.sent)
+    assert list_leaks(reporter) == []
+
+
+@pytest.mark.parametrize(
+    "setting", ["API_GATEWAY_KEY", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET", "STRIPE_ACCOUNTS"]
+)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["wrong-key", None],
+        {"a": "wrong-key", "b": "wrong-key"},
+        {"a": ["wrong-key", 7]},
+        {"a": {"STRIPE_API_KEY": "wrong-key", "STRIPE_WEBHOOK_SECRET": b"wrong-key"}},
+        b"wrong-key",
+    ],
+)
+def test_no_error_report_about_a_setting_has_a_secret(
+    setting: str, wrong: Any, api: GatewayApi, configure: Callable[..., None], reporter: Reporter
+) -> None:
+    configure(**{setting: wrong})
+    with watching(ANY_SECRET) as seen:
+        assert api.create().status_code == 500
+        api.post_event(b"{}", "t=1,v1=x")
+    assert any(where == "ConfigurationError" for where, _shown in reporter.sent)
+    assert list_leaks(reporter) == []
+    assert seen == []
+
+
+@pytest.mark.parametrize("prepare", [create, complete, refund, take_an_event])
+def test_no_mail_to_the_admins_has_a_secret(
+    prepare: Any,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    mailoutbox: list[Any],
+) -> None:
+    settings.ADMINS = ["admin@example.com"] if django.VERSION >= (6,) else [("Admin", "admin@example.com")]
+    handler = AdminEmailHandler(include_html=True)
+    action = prepare(api, stripe)
+    monkeypatch.setattr(PaymentSerializer, "to_representation", fail_saying_nothing)
+    monkeypatch.setattr(inbox, "_handle", fail_saying_nothing)
+    loggers = [logging.getLogger(name) for name in ("octo_stripe_gateway", "django.request")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        assert action().status_code == 500
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    html = "".join(str(part[0]) for mail in mailoutbox for part in mail.alternatives)
+    assert "ZeroDivisionError" in html
+    assert "OCTO_STRIPE_GATEWAY" in html
+    assert ANY_SECRET.findall(html + "".join(mail.body for mail in mailoutbox)) == []
+
+
+def fail_saying_nothing(*_args: Any) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_the_sdk_prints_no_secret(
+    level: str,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As it does with STRIPE_LOG in the environment."""
+    monkeypatch.setattr(stripe_sdk._util, "STRIPE_LOG", level)
+    api.create()
+    printed = capsys.readouterr().err
+    assert "Stripe API response" in printed
+    assert ("_secret_[redacted]" in printed) == (level == "debug")
+    assert ANY_SECRET.findall(printed) == []
+
+
+def test_a_verified_event_is_left_in_the_request_without_its_secret(stripe: StripeEmulator) -> None:
+    """Error reporters send the body of the request as well."""
+    body, signature = signed_event("invoice.paid", {"id": "in_1", "client_secret": "pi_1_secret_2"})
+    request = RequestFactory().post(
+        "/", body, content_type="application/json", headers={"Stripe-Signature": signature}
+    )
+    assert WebhookView.as_view()(request).status_code == 200
+    assert b"in_1" in request.body
+    assert b"_secret_" not in request.body
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"id": "evt_1\n[OctoStripeGateway] Payment paid"},
+        {"id": "evt_1", "type": "invoice.paid\r\n[OctoStripeGateway] Payment paid"},
+        {"id": "evt_1\u2028x"},
+        {"id": "evt_1", "type": "\x1b[2J"},
+        {"id": "x" * 256},
+        {"id": ""},
+        {"id": "evt_1", "type": 7},
+    ],
+)
+def test_an_events_id_breaks_no_line_of_the_log(
+    event: dict[str, Any], api: GatewayApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = api.post_event(*signed_event("invoice.paid", {"id": "in_1"}, **event))
+    assert (answer.status_code, answer.json()["error"]) == (400, "BAD_REQUEST")
+    assert "Payment paid" not in caplog.text
+    assert not WebhookEvent.objects.exists()

@@ -7,8 +7,9 @@ import datetime as dt
 import pytest
 
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.serializers import PaymentSerializer, format_utc
+from octo_stripe_gateway.serializers import PaymentSerializer
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.times import format_utc
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,12 @@ def test_creating_reserves_a_row_and_asks_for_its_intent(stripe: StripeEmulator)
     assert secret == intent["client_secret"]
     assert (payment.status, payment.stripe_payment_intent_id) == ("pending", intent["id"])
     assert (intent["amount"], intent["currency"], intent["description"]) == (2000, "eur", "Tour 7")
-    assert intent["metadata"] == {"tour": "7", "guide": "Ada", "octo_payment": str(payment.uuid)}
+    assert intent["metadata"] == {
+        "tour": "7",
+        "guide": "Ada",
+        "octo_payment": str(payment.uuid),
+        "octo_payable": f"shop.booking:{payment.payable_id}",
+    }
     row = Payment.objects.get()
     assert (row.payable, row.reseller_reference, row.livemode) == (booking, "R-1", False)
     assert secret not in str(read_rows(Payment))

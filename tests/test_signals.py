@@ -16,6 +16,7 @@ from tests.support.objects import (
     make_declined_intent,
     make_dispute,
     make_event,
+    make_fraud_warning,
     make_intent,
     make_paid_intent,
     make_refund,
@@ -61,8 +62,10 @@ def deliver(django_capture_on_commit_callbacks: Any) -> Deliver:
 
 
 def test_every_change_has_its_signal() -> None:
-    names = "created succeeded failed canceled expired refunded disputed mismatched needs_attention unknown"
-    assert set(ALL) == {f"payment_{name}" for name in names.split()}
+    of_money = "created succeeded failed canceled expired refunded capture_due"
+    of_trouble = "disputed fraud_warned mismatched needs_attention unknown"
+    of_payments = {f"payment_{name}" for name in f"{of_money} {of_trouble}".split()}
+    assert set(ALL) == of_payments | {"balance_settled"}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,7 @@ def test_every_change_has_its_signal() -> None:
         ("payment_intent.canceled", make_intent(status="canceled", cancellation_reason="expired"), "expired"),
         ("charge.dispute.created", make_dispute(), "disputed"),
         ("payment_intent.succeeded", make_paid_intent(amount=1), "mismatched"),
+        ("radar.early_fraud_warning.created", make_fraud_warning(actionable=False), "fraud_warned"),
     ],
 )
 def test_change_is_announced_once_however_often_it_is_told(
@@ -134,6 +138,14 @@ def test_dispute_is_announced_each_time_it_changes(
     for status in ("needs_response", "under_review", "won", "won"):
         deliver("charge.dispute.updated", make_dispute(status=status))
     assert heard == ["disputed"] * 3
+
+
+def test_warning_of_fraud_is_announced_with_what_it_needs(
+    payment: Payment, heard: list[str], deliver: Deliver
+) -> None:
+    deliver("payment_intent.succeeded", SUCCESS)
+    deliver("radar.early_fraud_warning.created", make_fraud_warning())
+    assert heard == ["succeeded", "fraud_warned", "needs_attention"]
 
 
 def test_nothing_is_announced_of_what_is_rolled_back(

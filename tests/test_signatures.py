@@ -60,6 +60,14 @@ def is_taken_by_the_sdk(header: str, *, body: str) -> bool:
         return False
 
 
+@pytest.mark.parametrize("added", ["v1", "v1=", "t", "t=", "v1=\u00e9", "t=x"])
+@pytest.mark.parametrize("write", ["{added},{valid}", "{valid},{added}"])
+def test_a_header_that_stripe_would_not_write_is_refused(write: str, added: str) -> None:
+    valid = sign(BODY, secret="whsec_own", at=RECENT)
+    assert is_taken(valid, body=BODY)
+    assert not is_taken(write.format(added=added, valid=valid), body=BODY)
+
+
 items = st.one_of(
     st.sampled_from(["t=", "v1=", "v0=x", "t=x", "=", "", "v1", "v1=é", f"t={RECENT}", f"t= {RECENT}"]),
     st.sampled_from(sign(BODY, secret="whsec_own", at=RECENT).split(",")),

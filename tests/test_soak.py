@@ -27,11 +27,12 @@ import requests
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.test import Client
+from django.utils import timezone
 
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, LoggedEvent, StripeEmulator
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals
+from tests.support.ledger import assert_ledger_equals, assert_nothing_orphaned, lose_payment
 
 pytestmark = [
     pytest.mark.slow,
@@ -313,6 +314,35 @@ def test_soak(server: Server, stripe: StripeEmulator) -> None:
     assert_charged_once(shop.purchases, stripe=stripe)
     assert grown < MOST_GROWTH
     assert opened <= BUYERS
+
+
+def test_rows_lost_in_the_middle_come_back(server: Server, stripe: StripeEmulator) -> None:
+    stripe.webhook_url = f"{server.url}/bookings/webhooks"
+    stripe.withhold()
+    shop = Shop(server, stripe=stripe)
+    shop.sell(seconds=SECONDS / 4)
+    # As after a restored backup, but in the middle and with gaps.
+    lost = list(Payment.objects.order_by("pk"))[::2]
+    for payment in lost:
+        lose_payment(payment)
+    shop.sell(seconds=SECONDS / 4)
+    stripe.clear_faults()
+    lose_refunds(Payment.objects.exclude(amount_refunded=0).last())
+    call_command("reconcile_payments", "--from", "2020-01-01", "--adopt")
+    PaymentChange.objects.exclude(deliver_at=None).update(deliver_at=timezone.now())
+    WebhookEvent.objects.exclude(retry_at=None).update(retry_at=timezone.now())
+    call_command("maintain_payments")
+    known = {payment.uuid for payment in lost if payment.stripe_payment_intent_id}
+    assert known <= set(Payment.objects.values_list("uuid", flat=True))
+    assert_ledger_equals(stripe)
+    assert_nothing_orphaned(stripe)
+    call_command("reconcile_payments", "--from", "2020-01-01")
+
+
+def lose_refunds(payment: Payment | None) -> None:
+    assert payment
+    StripeRequest.objects.filter(payment=payment, kind="refund").delete()
+    payment.refunds.all().delete()
 
 
 def wait_for_no_connections() -> None:

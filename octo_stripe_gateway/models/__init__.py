@@ -1,11 +1,15 @@
 """The ledger's tables, a file a table."""
 
+from octo_stripe_gateway.models.balances import FULL, Balance, Installment, compute_balance, is_priced
 from octo_stripe_gateway.models.disputes import Dispute
 from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
+from octo_stripe_gateway.models.payable_locks import PayableLock
 from octo_stripe_gateway.models.payables import (
     AuthorizedPayable,
     CompletedPayable,
     HoldablePayable,
+    LimitedPayable,
+    PartedPayable,
     PaymentRelation,
     PricedPayable,
 )
@@ -16,11 +20,17 @@ from octo_stripe_gateway.models.stripe_requests import StripeRequest
 from octo_stripe_gateway.models.webhook_events import WebhookEvent, WebhookEventQuerySet
 
 __all__ = [
+    "FULL",
     "AuthorizedPayable",
+    "Balance",
     "CompletedPayable",
     "Dispute",
     "HoldablePayable",
     "IdempotencyKey",
+    "Installment",
+    "LimitedPayable",
+    "PartedPayable",
+    "PayableLock",
     "Payment",
     "PaymentChange",
     "PaymentQuerySet",
@@ -30,5 +40,7 @@ __all__ = [
     "StripeRequest",
     "WebhookEvent",
     "WebhookEventQuerySet",
+    "compute_balance",
+    "is_priced",
     "is_uuid",
 ]

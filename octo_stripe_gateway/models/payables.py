@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime as dt
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from django.contrib.contenttypes.fields import GenericRelation
@@ -17,6 +18,22 @@ class PricedPayable(Protocol):
 
     def get_payment_amount(self) -> tuple[int, str]:
         """Return the amount in Stripe's minor unit, and the currency."""
+
+
+@runtime_checkable
+class PartedPayable(Protocol):
+    """A priced payable that is paid in parts, such as deposit and balance."""
+
+    def get_installments(self) -> Sequence[tuple[str, int, dt.datetime | None]]:
+        """Return name, amount and due date of each part; the amounts add up to the price."""
+
+
+@runtime_checkable
+class LimitedPayable(Protocol):
+    """A payable that can be paid until a deadline only."""
+
+    def get_payment_deadline(self) -> dt.datetime | None:
+        """Return until when it can be paid, None where there is no such time."""
 
 
 @runtime_checkable

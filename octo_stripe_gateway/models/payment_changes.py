@@ -12,6 +12,9 @@ from octo_stripe_gateway.models.payments import Payment
 from octo_stripe_gateway.models.stripe_requests import StripeRequest
 from octo_stripe_gateway.models.webhook_events import WebhookEvent
 
+# The change that a warning of fraud makes, with what the bank said.
+FRAUD_WARNING = "fraud warning"
+
 
 class PaymentChangeQuerySet(models.QuerySet["PaymentChange"]):
     """Changes by what is to be done with them."""
@@ -19,6 +22,18 @@ class PaymentChangeQuerySet(models.QuerySet["PaymentChange"]):
     def due_for_delivery(self, *, now: dt.datetime) -> PaymentChangeQuerySet:
         """Return changes that a listener still has to hear of, and whose pause is over."""
         return self.filter(deliver_at__lte=now)
+
+    def of_fraud_warnings(self, payment: Payment) -> PaymentChangeQuerySet:
+        """Return the changes that tell of fraud in a payment."""
+        return self.filter(payment=payment, changes__has_key=FRAUD_WARNING)
+
+
+class PaymentChangeManager(LedgerManager["PaymentChange"]):
+    """The ledger's way to changes."""
+
+    def get_queryset(self) -> PaymentChangeQuerySet:
+        """Return the changes of the database that is written to."""
+        return PaymentChangeQuerySet(self.model, using=self.database)
 
 
 class PaymentChange(models.Model):
@@ -54,7 +69,7 @@ class PaymentChange(models.Model):
     delivery_error = models.TextField(blank=True)
 
     objects = models.Manager.from_queryset(PaymentChangeQuerySet)()
-    ledger = LedgerManager["PaymentChange"]()
+    ledger = PaymentChangeManager()
 
     class Meta:
         verbose_name = _("payment change")

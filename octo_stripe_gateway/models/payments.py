@@ -16,12 +16,14 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import PaymentNotFoundError
+from octo_stripe_gateway.models.balances import IN_FLIGHT, Balance, compute_balance
 from octo_stripe_gateway.models.comparison import compare_snapshot
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.snapshots import (
     LARGEST_INTEGER,
     ChargeSnapshot,
     DisputeSnapshot,
+    FraudWarningSnapshot,
     PaymentIntentSnapshot,
     Precedence,
 )
@@ -39,6 +41,8 @@ REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_reason="") & (
     models.Q(amount_capturable__gt=0)
     | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
 )
+# How many seconds after a change of the amount an unpaid intent may still be told with the one before.
+AMOUNT_LEEWAY = 60
 FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
 
 
@@ -63,8 +67,10 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return self.filter(owner=owner)
 
     def includes(self, payment: Payment) -> bool:
-        """Tell whether a payment is one of these."""
-        return self.filter(pk=payment.pk).exists()
+        """Tell whether a payment is one of these; of all payments it is one without asking the database."""
+        query = self.query
+        is_narrowed = query.where or query.is_sliced or query.combinator or len(query.alias_map) > 1
+        return not is_narrowed or self.filter(pk=payment.pk).exists()
 
     def unsettled(self) -> Self:
         """Return payments that Stripe may change, or may have changed, without the row knowing."""
@@ -73,6 +79,15 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
     def due_for_check(self, *, now: dt.datetime) -> Self:
         """Return unsettled payments whose pause is over."""
         return self.filter(next_check_at__lte=now)
+
+    def past_deadline(self, *, now: dt.datetime) -> Self:
+        """Return payments that can still be paid though their deadline has passed."""
+        return self.filter(expires_at__lte=now, status__in=["pending", "failed", "authorized"])
+
+    def to_be_captured(self, *, before: dt.datetime) -> Self:
+        """Return holds that run out before that moment, and whose host has not been reminded."""
+        due = self.filter(capture_before__lt=before, status="authorized")
+        return due.filter(capture_reminded_at__isnull=True)
 
     def rejected_with_money_held(self) -> Self:
         """Return payments that the host rejected and whose money has not gone back, holds included."""
@@ -83,8 +98,32 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return self.filter(created_at__gte=since, created_at__lt=until)
 
 
+_PaymentObjects = models.Manager.from_queryset(PaymentQuerySet)
+
+
+class PaymentObjects(_PaymentObjects["Payment"]):
+    """The host's way to payments; as `booking.payments` it knows what they are for.
+
+    With `prefetch_related("payments")` a list of payables takes no query for each.
+    """
+
+    instance: Any
+
+    def get_balance(self) -> Balance:
+        """Return the payable's price, what was paid of it and what is due."""
+        return compute_balance(self.instance, self.all())
+
+    def get_amount_due(self) -> int:
+        """Return what the payable still owes, in the minor unit."""
+        return self.get_balance().due
+
+
 class PaymentManager(LedgerManager["Payment"]):
     """The ledger's way to payments."""
+
+    def get_queryset(self) -> PaymentQuerySet:
+        """Return the payments of the database that is written to."""
+        return PaymentQuerySet(self.model, using=self.database)
 
     def get_locked(self, pk: int) -> Payment:
         """Return the payment with its row locked until the transaction ends."""
@@ -92,6 +131,12 @@ class PaymentManager(LedgerManager["Payment"]):
         if payment is None:
             raise Payment.DoesNotExist
         return payment
+
+    def list_of_payable(self, payable: Any) -> list[Payment]:
+        """Return the payments for a payable, by id."""
+        payable_type = ContentType.objects.db_manager(self.database).get_for_model(payable)
+        payments = self.list_by(payable_type_id=payable_type.pk, payable_id=str(payable.pk))
+        return sorted(payments, key=lambda each: each.pk)
 
     def get_locked_by_intent(self, payment_intent_id: str, *, payment_uuid: str = "") -> Payment | None:
         """Return the intent's payment, locked.
@@ -148,11 +193,26 @@ class Payment(models.Model):
         max_length=STRIPE_ID_LENGTH, blank=True, help_text=_("The connected account, with Stripe Connect.")
     )
     livemode = models.BooleanField(default=False)
+    purpose = models.CharField(
+        max_length=64, blank=True, help_text=_("The installment that it pays, or `full`.")
+    )
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("Until when it can be paid; then it is canceled at Stripe.")
+    )
+    is_expiring = models.BooleanField(default=False)
 
     intent_status = models.CharField(max_length=64, blank=True)
     intent_as_of = models.BigIntegerField(default=0)
     amount_capturable = models.BigIntegerField(default=0)
     amount_received = models.BigIntegerField(default=0)
+    amount_requested = models.BigIntegerField(
+        null=True, help_text=_("The amount that Stripe is asked to change the intent to.")
+    )
+    amount_as_of = models.BigIntegerField(default=0)
+    capture_before = models.DateTimeField(
+        null=True, blank=True, help_text=_("Until when the authorized money can be captured.")
+    )
+    capture_reminded_at = models.DateTimeField(null=True)
     cancellation_reason = models.CharField(max_length=64, blank=True)
     charge_amount_refunded = models.BigIntegerField(default=0)
     charge_as_of = models.BigIntegerField(default=0)
@@ -196,7 +256,10 @@ class Payment(models.Model):
     refunded_at = models.DateTimeField(null=True, blank=True)
     canceled_at = models.DateTimeField(null=True, blank=True)
 
-    objects = models.Manager.from_queryset(PaymentQuerySet)()
+    # Set for the host's last word: the payable's balance with this payment.
+    balance: Balance | None = None
+
+    objects = PaymentObjects()
     ledger = PaymentManager()
 
     class Meta:
@@ -215,6 +278,16 @@ class Payment(models.Model):
                 fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
                 name="octo_payment_unsettled",
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=models.Q(expires_at__isnull=False, status__in=["pending", "failed", "authorized"]),
+                name="octo_payment_expiring",
+            ),
+            models.Index(
+                fields=["capture_before"],
+                condition=models.Q(capture_before__isnull=False, status="authorized"),
+                name="octo_payment_capture_before",
             ),
             models.Index(
                 fields=["payable_type", "id"],
@@ -290,9 +363,27 @@ class Payment(models.Model):
         return max(0, self.amount_held - self.amount_reserved)
 
     @property
+    def is_open(self) -> bool:
+        """Tell whether the customer may still pay it, and nothing of it is under way."""
+        unpaid = self.status in {self.Status.PENDING, self.Status.FAILED} and not self.rejection_reason
+        unrefused = bool(self.stripe_payment_intent_id) or self.status == self.Status.PENDING
+        return unpaid and unrefused and self.intent_status not in IN_FLIGHT and not self.is_expiring
+
+    @property
     def is_refundable(self) -> bool:
         """Tell whether Stripe would take a refund; of a disputed charge it takes none."""
         return self.amount_refundable > 0 and not self.disputed
+
+    @property
+    def is_reversible(self) -> bool:
+        """Tell whether Stripe would give the money back, by a refund or by releasing the authorization."""
+        return self.is_refundable or self.intent_status == "requires_capture"
+
+    @property
+    def is_reversed(self) -> bool:
+        """Tell whether no money is left to give back, or what is left is on its way or in dispute."""
+        gone = self.amount_received > 0 and not self.amount_refundable
+        return gone or self.disputed or self.needs_reversal or self.intent_status == "canceled"
 
     @property
     def intent_precedence(self) -> Precedence:
@@ -337,15 +428,16 @@ class Payment(models.Model):
 
     def compare_intent(self, snapshot: PaymentIntentSnapshot) -> str:
         """Return how an intent contradicts this row, empty where it doesn't."""
+        amount = snapshot.amount if self._may_be_amount(snapshot) else self.amount
         expected = {
             "id": self.stripe_payment_intent_id or snapshot.id,
-            "amount": self.amount,
+            "amount": amount,
             "currency": self.currency,
             "livemode": self.livemode,
         }
         if snapshot.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
-            expected["amount_received"] = self.amount
-        most = {"amount_received": self.amount, "amount_capturable": self.amount}
+            expected["amount_received"] = amount
+        most = {"amount_received": amount, "amount_capturable": amount}
         return compare_snapshot(snapshot, expected=expected, most=most)
 
     def compare_charge(self, snapshot: ChargeSnapshot) -> str:
@@ -357,10 +449,17 @@ class Payment(models.Model):
         """Return how a dispute contradicts this row, empty where it doesn't."""
         return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
 
+    def compare_fraud_warning(self, snapshot: FraudWarningSnapshot) -> str:
+        """Return how a warning of fraud contradicts this row, empty where it doesn't."""
+        return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
+
     def apply_intent(self, snapshot: PaymentIntentSnapshot) -> None:
         """Bring the row to the snapshot, unless it knows something later."""
         self.stripe_payment_intent_id = snapshot.id
         self._date_outcome(snapshot)
+        if snapshot.amount == self.amount_requested:
+            self.amount, self.amount_requested = snapshot.amount, None
+            self.amount_as_of = snapshot.as_of + AMOUNT_LEEWAY
         same_stage = snapshot.precedence.stage == self.intent_precedence.stage
         if snapshot.precedence <= self.intent_precedence:
             if same_stage and not self.stripe_charge_id:
@@ -382,6 +481,8 @@ class Payment(models.Model):
     def apply_charge(self, snapshot: ChargeSnapshot) -> None:
         """Bring the refunded total to the charge's; of one second's totals the largest is the last."""
         total = snapshot.amount_refunded
+        if snapshot.capture_before:
+            self.capture_before = _get_moment(snapshot.capture_before)
         if (snapshot.as_of, total) > (self.charge_as_of, self.charge_amount_refunded):
             self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
 
@@ -440,11 +541,21 @@ class Payment(models.Model):
         self.refunded_at = (self.refunded_at or timezone.now()) if self.status == "refunded" else None
         self.next_check_at = None if self.is_settled else self.next_check_at or get_first_check()
 
-    def _expected_of_charge(self, snapshot: ChargeSnapshot | DisputeSnapshot) -> dict[str, Any]:
+    def _expected_of_charge(
+        self, snapshot: ChargeSnapshot | DisputeSnapshot | FraudWarningSnapshot
+    ) -> dict[str, Any]:
         return {
             "payment_intent_id": self.stripe_payment_intent_id or snapshot.payment_intent_id,
             "livemode": self.livemode,
         }
+
+    def _may_be_amount(self, snapshot: PaymentIntentSnapshot) -> bool:
+        """Tell whether the amount is one that Stripe is being asked for, or was before it was changed."""
+        was_before = snapshot.as_of <= self.amount_as_of and snapshot.status not in {
+            "succeeded",
+            "processing",
+        }
+        return was_before or snapshot.amount == self.amount_requested
 
     def _get_status(self) -> Payment.Status:
         if self.intent_status == "succeeded":
@@ -454,7 +565,7 @@ class Payment(models.Model):
         if self.intent_status == "requires_capture":
             return self.Status.FAILED if self.rejection_reason else self.Status.AUTHORIZED
         if self.intent_status == "canceled":
-            expired = self.cancellation_reason in EXPIRED_REASONS
+            expired = self.is_expiring or self.cancellation_reason in EXPIRED_REASONS
             return self.Status.EXPIRED if expired else self.Status.CANCELED
         return self.Status.FAILED if self.failure_code else self.Status.PENDING
 

@@ -45,6 +45,7 @@ class StripeRequest(models.Model):
         CAPTURE = "capture", _("capture")
         CANCEL = "cancel", _("cancel")
         REFUND = "refund", _("refund")
+        UPDATE = "update", _("update")
 
     class State(models.TextChoices):
         OPEN = "open", _("open")
@@ -97,7 +98,7 @@ class StripeRequest(models.Model):
         ]
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(kind__in=["create", "capture", "cancel", "refund"]),
+                condition=models.Q(kind__in=["create", "capture", "cancel", "refund", "update"]),
                 name="octo_stripe_request_kind",
             ),
             models.CheckConstraint(

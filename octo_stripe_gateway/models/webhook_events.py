@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any, Self
 
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
@@ -23,6 +24,16 @@ RETAINED_EVENT_FIELDS = frozenset(
     "id object type created livemode account api_version data status amount amount_received"
     " amount_capturable amount_refunded currency payment_intent charge latest_charge refunded reason".split()
 )
+
+# How long an event may wait for its first processing, before maintenance sees to it.
+FIRST_RETRY_AFTER = dt.timedelta(minutes=5)
+SHORTEST_PAUSE = dt.timedelta(minutes=1)
+LONGEST_PAUSE = dt.timedelta(days=1)
+
+
+def get_first_retry() -> dt.datetime:
+    """Return when maintenance processes an event that nobody has processed until then."""
+    return timezone.now() + FIRST_RETRY_AFTER
 
 
 class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
@@ -79,6 +90,9 @@ class WebhookEvent(models.Model):
     error = models.TextField(blank=True)
     received_at = models.DateTimeField(auto_now_add=True)
     processed_at = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(
+        null=True, default=get_first_retry, help_text=_("When to process it again; empty once finished.")
+    )
 
     objects = models.Manager.from_queryset(WebhookEventQuerySet)()
     ledger = WebhookEventManager()
@@ -111,6 +125,11 @@ class WebhookEvent(models.Model):
                 name="octo_webhook_event_intent",
             ),
             models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_webhook_event_test"),
+            models.Index(
+                fields=["retry_at"],
+                condition=models.Q(retry_at__isnull=False),
+                name="octo_webhook_event_retry",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -139,6 +158,13 @@ class WebhookEvent(models.Model):
         """Tell whether the event brings its object along, which thin events don't."""
         content = self.payload.get("data")
         return isinstance(content, dict) and isinstance(content.get("object"), dict)
+
+    def schedule_retry(self) -> None:
+        """Set when to process it again: after a pause as long as it has waited, and never once finished."""
+        now = timezone.now()
+        waited = now - (self.received_at or now)
+        pause = min(max(waited, SHORTEST_PAUSE), LONGEST_PAUSE)
+        self.retry_at = None if self.is_finished else now + pause
 
     @property
     def stripe_object(self) -> dict[str, Any]:

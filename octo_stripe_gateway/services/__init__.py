@@ -5,10 +5,26 @@ idempotency key, then locks the row, applies the answer and closes the record. R
 time-out or a lost answer finds the same record, sends the same key and ends the same. No lock and no
 transaction is held during a call, so the operations refuse to run inside the caller's transaction.
 
-Locks are taken in one order: event, payment, refund, idempotency key.
+Locks are taken in one order: event, payment, payable, refund, idempotency key.
 """
 
+from octo_stripe_gateway.services.adoption import adopt_payment
+from octo_stripe_gateway.services.audit import Audit
+from octo_stripe_gateway.services.balance import get_balance
+from octo_stripe_gateway.services.deadlines import (
+    expire_due_payments,
+    expire_payment,
+    remind_of_captures,
+)
 from octo_stripe_gateway.services.delivery import deliver_due_changes
+from octo_stripe_gateway.services.due_payments import (
+    Outcome,
+    check_payments,
+    claim_due_payments,
+    count_due_payments,
+    recall_unanswered_requests,
+)
+from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.journal import acting
 from octo_stripe_gateway.services.ledger import (
@@ -28,34 +44,58 @@ from octo_stripe_gateway.services.payments import (
     create_payment,
 )
 from octo_stripe_gateway.services.pruning import prune_changes, prune_events, prune_idempotency_keys
-from octo_stripe_gateway.services.reconciliation import postpone_check, reconcile_payment
-from octo_stripe_gateway.services.refunds import refund_payment, reverse_rejected, void_or_refund
+from octo_stripe_gateway.services.reconciliation import (
+    postpone_check,
+    reconcile_listed,
+    reconcile_payment,
+)
+from octo_stripe_gateway.services.refunds import (
+    refund_payable,
+    refund_payment,
+    reverse_rejected,
+    void_or_refund,
+)
 from octo_stripe_gateway.services.retention import erase_personal_data
 
 __all__ = [
     "ANYONE",
+    "Audit",
     "Caller",
     "CreatedPayment",
+    "Outcome",
     "acting",
+    "adopt_payment",
     "apply_charge",
     "apply_dispute",
+    "apply_fraud_warning",
     "apply_payment_intent",
     "apply_refund",
     "cancel_payment",
     "capture_payment",
+    "check_payments",
+    "claim_due_payments",
     "complete_payment",
+    "count_due_payments",
     "create_payment",
     "deliver_due_changes",
     "erase_personal_data",
+    "expire_due_payments",
+    "expire_payment",
     "flag_mismatch",
+    "get_balance",
     "lock_payment",
     "postpone_check",
     "prune_changes",
     "prune_events",
     "prune_idempotency_keys",
+    "recall_unanswered_requests",
+    "reconcile_listed",
     "reconcile_payment",
+    "refund_payable",
     "refund_payment",
+    "remind_of_captures",
     "reverse_rejected",
+    "reverse_warned",
     "settle_attention",
     "void_or_refund",
 ]

@@ -9,7 +9,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
-from octo_stripe_gateway.models import AuthorizedPayable, CompletedPayable, Payment, PricedPayable
+from octo_stripe_gateway.models import Payment, is_priced
+from octo_stripe_gateway.services.balance import reject_excess
 
 
 def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]) -> str:
@@ -23,8 +24,8 @@ def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager
     payable = payment.payable
     if payable is None:
         return _("What was paid for is gone.")
-    if payment.needs_acceptance and isinstance(payable, PricedPayable):
-        reason = _check_price(payment, payable)
+    if payment.needs_acceptance and is_priced(payable):
+        reason = reject_excess(payment, payable)
         if reason:
             return reason
     hook = _get_hook(payment, payable)
@@ -38,16 +39,6 @@ def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager
     return ""
 
 
-def _check_price(payment: Payment, payable: PricedPayable) -> str:
-    if payment.amount_received < payment.amount:
-        return _("Less than the price was received.")
-    price, currency = payable.get_payment_amount()
-    if (payment.amount, payment.currency) != (price, currency.lower()):
-        return _("The price has changed.")
-    return ""
-
-
 def _get_hook(payment: Payment, payable: object) -> Callable[[Payment], None] | None:
-    if payment.needs_acceptance:
-        return payable.on_payment_completed if isinstance(payable, CompletedPayable) else None
-    return payable.on_payment_authorized if isinstance(payable, AuthorizedPayable) else None
+    name = "on_payment_completed" if payment.needs_acceptance else "on_payment_authorized"
+    return getattr(payable, name, None)

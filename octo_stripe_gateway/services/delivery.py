@@ -112,7 +112,7 @@ def _claim_due_change() -> PaymentChange | None:
     So a receiver that kills its process holds up no other change, and does not get its own back at once.
     """
     with write_transaction():
-        due = PaymentChange.ledger.get_queryset().filter(deliver_at__lte=timezone.now())
+        due = PaymentChange.ledger.get_queryset().due_for_delivery(now=timezone.now())
         if get_connection().features.has_select_for_update_skip_locked:
             due = due.select_for_update(skip_locked=True)
         change = due.order_by("deliver_at").first()

@@ -9,12 +9,13 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
-from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
 from octo_stripe_gateway.stripe_client import Answer
 
 Snapshot = PaymentIntentSnapshot | RefundSnapshot
 ABANDONED = "abandoned"
+FRAUDULENT = "fraudulent"
 # Clocks differ: how many seconds around a request's own times its intent is looked for.
 LEEWAY = 300
 
@@ -103,12 +104,34 @@ class Capture(RequestKind):
         return payment.amount_received == captured
 
 
+class AmountUpdate(RequestKind):
+    """Changes the amount of an intent that is not being paid."""
+
+    def get_path(self, request: StripeRequest) -> str:
+        """Return the intent's path."""
+        return stripe_client.get_intent_path(request.payment)
+
+    def get_done(self, request: StripeRequest) -> Snapshot | None:
+        """Return the intent if its amount is what was asked for, or it can't be changed any more."""
+        snapshot = stripe_client.retrieve_payment_intent(request.payment)
+        ended = snapshot.status in {"canceled", "succeeded"}
+        return snapshot if ended or snapshot.amount == request.parameters["amount"] else None
+
+    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+        """Expect the amount that it has."""
+        payment.amount_requested = None
+
+
 class Cancellation(RequestKind):
     """Cancels an intent, and with it releases what is authorized."""
 
     def get_path(self, request: StripeRequest) -> str:
         """Return the path below the intent."""
         return f"{stripe_client.get_intent_path(request.payment)}/cancel"
+
+    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+        """Let a payment that could not be expired go on."""
+        payment.is_expiring = False
 
     def was_done(self, payment: Payment, request: StripeRequest) -> bool:
         """Tell whether it is canceled."""
@@ -152,6 +175,9 @@ class RefundCreation(RequestKind):
         if payment.needs_reversal:
             reason = _("The payment was rejected, and Stripe refused to refund it: %s")
             payment.attention = reason % (message or code)
+        elif request.parameters.get("reason") == FRAUDULENT and _is_warned(payment):
+            reason = _("The card's bank warns of fraud, and Stripe refused the refund: %s")
+            payment.attention = reason % (message or code)
         elif code == ABANDONED:
             payment.attention = _("A refund was not repeated: its amount was refunded at Stripe meanwhile.")
 
@@ -159,6 +185,10 @@ class RefundCreation(RequestKind):
 def get_kind(request: StripeRequest) -> RequestKind:
     """Return what is particular to the request's kind."""
     return KINDS[request.kind]
+
+
+def _is_warned(payment: Payment) -> bool:
+    return PaymentChange.objects.using(PaymentChange.ledger.database).of_fraud_warnings(payment).exists()
 
 
 def _is_by_hand(snapshot: RefundSnapshot, *, amount: int, since: int) -> bool:
@@ -171,4 +201,5 @@ KINDS: dict[str, RequestKind] = {
     StripeRequest.Kind.CAPTURE: Capture(),
     StripeRequest.Kind.CANCEL: Cancellation(),
     StripeRequest.Kind.REFUND: RefundCreation(),
+    StripeRequest.Kind.UPDATE: AmountUpdate(),
 }

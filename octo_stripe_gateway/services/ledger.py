@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import uuid as uuids
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.models import Dispute, Payment, PaymentChange, Refund
+from octo_stripe_gateway.models import Dispute, Payment, PaymentChange, Refund, is_uuid
+from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 from octo_stripe_gateway.models.payments import HOST_COLUMNS
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.delivery import deliver_change, get_undelivered, schedule_delivery
@@ -44,6 +46,7 @@ JOURNALED = (
     "failure_code",
     "accepted_at",
     "authorized_at",
+    "capture_reminded_at",
     "rejection_reason",
     "mismatch",
     "attention",
@@ -60,8 +63,9 @@ def lock_payment(payment: Payment) -> Iterator[Payment]:
 class Unsaved:
     """What a locked payment was before it was changed, and the changes of its refunds and disputes."""
 
-    def __init__(self, payment: Payment) -> None:
+    def __init__(self, payment: Payment, *, announces: bool = True) -> None:
         self.payment = payment
+        self.announces = announces
         self.others: dict[str, list[Any]] = {}
         self.remember()
 
@@ -88,22 +92,25 @@ class Unsaved:
             Payment.ledger.save_changed(payment, names=changed)
         changes = {name: [before[name], getattr(payment, name)] for name in JOURNALED if name in changed}
         if changes or self.others:
-            _record_change(payment, before=before, changes=changes | self.others)
+            names = _get_signals(payment, before=before, changes=changes | self.others)
+            _record_change(payment, changes | self.others, names=list(names) if self.announces else [])
         self.others = {}
         self.remember()
 
 
 @contextmanager
-def saving_changes(payment: Payment) -> Iterator[Unsaved]:
+def saving_changes(payment: Payment, *, announces: bool = True) -> Iterator[Unsaved]:
     """Save what is changed of a locked payment, and announce it once that is committed."""
-    unsaved = Unsaved(payment)
+    unsaved = Unsaved(payment, announces=announces)
     yield unsaved
     unsaved.save()
 
 
-def apply_payment_intent(payment: Payment, snapshot: PaymentIntentSnapshot, *, asks_host: bool = True) -> str:
+def apply_payment_intent(
+    payment: Payment, snapshot: PaymentIntentSnapshot, *, asks_host: bool = True, announces: bool = True
+) -> str:
     """Bring a locked payment to what Stripe says of its intent, and give its payable the last word."""
-    with saving_changes(payment) as unsaved:
+    with saving_changes(payment, announces=announces) as unsaved:
         mismatch = payment.compare_intent(snapshot)
         if mismatch:
             return record_mismatch(payment, mismatch, as_of=snapshot.as_of)
@@ -173,7 +180,7 @@ def _clear_mismatch(payment: Payment, *, as_of: int, complete: bool) -> None:
 
 
 def _is_of_another_object(mismatch: str) -> bool:
-    return mismatch.startswith(("charge ", "refund ", "dispute ", "event "))
+    return mismatch.startswith(("charge ", "refund ", "dispute ", "event ", "fraud warning "))
 
 
 def _ask_host(unsaved: Unsaved) -> None:
@@ -187,6 +194,8 @@ def _ask_host(unsaved: Unsaved) -> None:
         payment.reject(reason)
     elif payment.needs_acceptance:
         payment.accept()
+        if payment.balance and not payment.balance.due:
+            unsaved.others["balance settled"] = [None, payment.balance.price]
     else:
         payment.authorized_at = timezone.now()
 
@@ -208,9 +217,7 @@ def _apply_charge(unsaved: Unsaved, snapshot: ChargeSnapshot) -> str:
 
 def _apply_refund(unsaved: Unsaved, snapshot: RefundSnapshot, *, refunds: list[Refund]) -> tuple[Refund, str]:
     payment = unsaved.payment
-    refund = _pick_refund(snapshot, refunds=refunds) or Refund(
-        payment=payment, amount=snapshot.amount, status=""
-    )
+    refund = _pick_refund(snapshot, refunds=refunds) or _make_refund(payment, snapshot)
     mismatch = refund.compare(snapshot)
     if mismatch:
         return refund, record_mismatch(payment, mismatch, as_of=snapshot.as_of)
@@ -275,9 +282,18 @@ def _pick_refund(snapshot: RefundSnapshot, *, refunds: list[Refund]) -> Refund |
     return next(by_id, None) or next(by_uuid, None)
 
 
-def _record_change(payment: Payment, *, before: dict[str, Any], changes: dict[str, list[Any]]) -> None:
+def _make_refund(payment: Payment, snapshot: RefundSnapshot) -> Refund:
+    """Make the row of a refund found at Stripe; one of ours that was lost gets its uuid back."""
+    refund = Refund(payment=payment, amount=snapshot.amount, status="")
+    lost = snapshot.refund_uuid
+    if is_uuid(lost) and not Refund.ledger.filter(uuid=lost).exists():
+        refund.uuid = uuids.UUID(lost)
+    return refund
+
+
+def _record_change(payment: Payment, changes: dict[str, list[Any]], *, names: list[str]) -> None:
     cause = get_cause()
-    undelivered = get_undelivered(list(_get_signals(payment, before=before, changes=changes)))
+    undelivered = get_undelivered(names)
     change = PaymentChange(
         payment=payment,
         changes={name: [_to_json(value) for value in values] for name, values in changes.items()},
@@ -302,12 +318,22 @@ def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str,
         yield "payment_created"
     if payment.accepted_at and not before["accepted_at"]:
         yield "payment_succeeded"
+    if "balance settled" in changes:
+        yield "balance_settled"
+    if payment.capture_reminded_at and not before["capture_reminded_at"]:
+        yield "payment_capture_due"
     if "status" in changes and payment.status in {"failed", "canceled", "expired"}:
         yield f"payment_{payment.status}"
     if payment.amount_refunded > before["amount_refunded"]:
         yield "payment_refunded"
+    yield from _get_signals_of_trouble(payment, changes)
+
+
+def _get_signals_of_trouble(payment: Payment, changes: dict[str, list[Any]]) -> Iterator[str]:
     if any(name.startswith("dispute ") for name in changes):
         yield "payment_disputed"
+    if FRAUD_WARNING in changes:
+        yield "payment_fraud_warned"
     if "mismatch" in changes and payment.mismatch:
         yield "payment_mismatched"
     if "attention" in changes and payment.attention:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,14 @@ from octo_stripe_gateway.environments import check_livemode
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     IdempotencyError,
+    OperationInProgressError,
     PaymentMismatchError,
     PaymentRejectedError,
+    StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import HoldablePayable, Payment, PricedPayable, StripeRequest
+from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
+from octo_stripe_gateway.services.balance import Quote, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
     Caller,
@@ -32,15 +36,18 @@ from octo_stripe_gateway.services.idempotency import (
     insert_new_key,
 )
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
+from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     get_open_request,
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY, PaymentIntentSnapshot
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
+# How often a create gives way to another that came first.
+MOST_REPLACED = 5
 # What the ledger decides: passed through to Stripe, it would get past the ledger.
 LEDGER_PARAMS = frozenset(
     "amount currency capture_method confirm confirmation_method off_session error_on_requires_action"
@@ -61,6 +68,25 @@ class CreatedPayment:
     client_secret: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A payment that is about to be put on record, and what was asked for it."""
+
+    payment: Payment
+    amount: int | None
+    purpose: str
+    extra: Mapping[str, Any]
+    has_uuid: bool
+
+    def for_quote(self, quote: Quote) -> Draft:
+        """Set on the payment what its payable asks for."""
+        payment = self.payment
+        check_amount(quote.amount, currency=quote.currency)
+        payment.amount, payment.currency = quote.amount, quote.currency
+        payment.purpose, payment.expires_at = quote.purpose, quote.deadline
+        return self
+
+
 @outside_transaction
 def create_payment(
     amount: int | None = None,
@@ -74,23 +100,25 @@ def create_payment(
     stripe_params: Mapping[str, Any] | None = None,
     stripe_account: str = "",
     livemode: bool | None = None,
+    purpose: str = "",
     caller: Caller = ANYONE,
 ) -> CreatedPayment:
     """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
 
-    A payable that says its price sets amount and currency. `stripe_params` go to Stripe as they are, but for
-    what the ledger decides. `livemode` insists on real money, or on none. Raises BadRequestError,
-    EnvironmentMismatchError, UnprocessableError, IdempotencyError, StripeError, and ValueError where the
-    payable is not saved.
+    A payable that says its price sets amount and currency: `purpose` is the installment to pay, or `full`;
+    without one it is the next that is due. Where the owner has an open payment for it, that is returned; a
+    `uuid` of one's own replaces it. `stripe_params` go to Stripe as they are, but for what the ledger
+    decides. `livemode` insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError,
+    UnprocessableError, IdempotencyError, StripeError, and ValueError where the payable is not saved.
     """
-    amount, currency = _get_price(amount, currency=currency, payable=payable)
     _check_capture_method(capture_method, payable=payable)
     payment = Payment(
         uuid=uuid or uuids.uuid4(),
-        amount=amount,
-        currency=currency,
+        amount=amount or 0,
+        currency=_get_currency(currency, payable=payable),
         payable=payable,
         capture_method=capture_method,
+        purpose=purpose,
         metadata=dict(metadata or {}),
         reseller_reference=reseller_reference,
         stripe_account=stripe_account,
@@ -100,9 +128,9 @@ def create_payment(
     payment.account, payment.stripe_account = choose_account(payment)
     payment.livemode = stripe_client.get_account(payment).livemode
     check_livemode(livemode, livemode=payment.livemode)
-    parameters = _get_intent_parameters(payment, extra=stripe_params or {})
-    payment, request = _reserve_payment(payment, parameters=parameters, caller=caller)
-    return _obtain_secret(payment, request)
+    extra = _check_params(stripe_params or {})
+    draft = Draft(payment, amount=amount, purpose=purpose, extra=extra, has_uuid=uuid is not None)
+    return _obtain_secret(*_reserve_payment(draft, caller=caller))
 
 
 @outside_transaction
@@ -140,41 +168,43 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
 
 
 @outside_transaction
-def cancel_payment(payment: Payment, *, caller: Caller = ANYONE) -> Payment:
-    """Cancel a payment that isn't paid; raises UnprocessableError, IdempotencyError, StripeError."""
+def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = ANYONE) -> Payment:
+    """Cancel a payment that isn't paid; `may_void` where that may release money that is held.
+
+    Raises UnprocessableError, IdempotencyError, StripeError.
+    """
     stripe_client.get_account(payment)
-    _finish_creation(payment)
-    payment, request = _reserve_cancellation(payment, caller=caller)
+    finish_creation(payment)
+    payment, request = _reserve_cancellation(payment, may_void=may_void, caller=caller)
     return perform_request(request).payment if request else payment
 
 
-def _get_price(amount: int | None, *, currency: str, payable: Model | None) -> tuple[int, str]:
-    currency = currency.lower()
+def _get_currency(currency: str, *, payable: Any) -> str:
     if payable is not None and payable.pk is None:
         raise ValueError("The payable is not saved, so no payment can refer to it.")
-    if isinstance(payable, PricedPayable):
-        price, price_currency = payable.get_payment_amount()
-        if currency not in {"", price_currency.lower()}:
-            raise UnprocessableError(_("The amount is not the price."), currency=currency)
-        if amount not in {None, price}:
-            raise UnprocessableError(_("The amount is not the price."), amount=amount)
-        amount, currency = price, price_currency.lower()
-    currency = currency or gateway_settings.currency
-    check_amount(amount or 0, currency=currency)
-    return amount or 0, currency
+    if is_priced(payable):
+        price_currency: str = payable.get_payment_amount()[1].lower()
+        if currency.lower() not in {"", price_currency}:
+            raise UnprocessableError(_("The amount is not the price."), currency=currency.lower())
+        return price_currency
+    return currency.lower() or gateway_settings.currency
 
 
 def _check_capture_method(capture_method: str, *, payable: Model | None) -> None:
     """Refuse a hold where a price is to be paid, unless the payable allows it: a hold confirms nothing."""
-    if capture_method == Payment.CaptureMethod.AUTOMATIC or not isinstance(payable, PricedPayable):
+    if capture_method == Payment.CaptureMethod.AUTOMATIC or not is_priced(payable):
         return
-    if not (isinstance(payable, HoldablePayable) and payable.allows_manual_capture):
+    if not getattr(payable, "allows_manual_capture", False):
         raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
 
 
-def _get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dict[str, Any]:
+def _check_params(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in _list_reserved(extra):
         raise BadRequestError(_("stripe_params: %s is decided by the ledger.") % name)
+    return extra
+
+
+def _get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dict[str, Any]:
     parameters = {
         "amount": payment.amount,
         "currency": payment.currency,
@@ -182,14 +212,16 @@ def _get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dic
         "capture_method": payment.capture_method,
         **extra,
     }
-    own = {PAYMENT_METADATA_KEY: str(payment.uuid)}
-    return parameters | {"metadata": {**payment.metadata, **extra.get("metadata", {}), **own}}
+    metadata = {**payment.metadata, **extra.get("metadata", {})}
+    free = {key: value for key, value in metadata.items() if key not in PAYMENT_METADATA_KEYS}
+    return parameters | {"metadata": free | describe_payment(payment)}
 
 
 def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
     yield from sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
-    if PAYMENT_METADATA_KEY in extra.get("metadata", {}):
-        yield f"metadata.{PAYMENT_METADATA_KEY}"
+    for key in PAYMENT_METADATA_KEYS:
+        if key in extra.get("metadata", {}):
+            yield f"metadata.{key}"
     for method, options in extra.get("payment_method_options", {}).items():
         if "capture_method" in options:
             yield f"payment_method_options.{method}.capture_method"
@@ -197,13 +229,14 @@ def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
 
 def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
     # Neither a price nor a choice of account that the host has changed since makes it another request.
-    priced = isinstance(payment.payable, PricedPayable)
+    priced = is_priced(payment.payable)
     request = {
         "uuid": uuid,
         "amount": None if priced else payment.amount,
         "currency": None if priced else payment.currency,
         "payable": [payment.payable_type_id, payment.payable_id],
         "capture_method": payment.capture_method,
+        "purpose": payment.purpose,
         "metadata": payment.metadata,
         "reseller_reference": payment.reseller_reference,
         "stripe_params": extra or {},
@@ -212,29 +245,94 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
     return hash_request(request)
 
 
-def _reserve_payment(
-    payment: Payment, *, parameters: dict[str, Any], caller: Caller
-) -> tuple[Payment, StripeRequest | None]:
+def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
     """Put the payment and its request on record, or return what the same create put there before."""
+    if is_priced(draft.payment.payable):
+        return _reserve_priced(draft, caller=caller)
+    check_amount(draft.payment.amount, currency=draft.payment.currency)
     try:
         with write_transaction():
-            Payment.ledger.insert(payment)
-            request = open_request(payment, StripeRequest.Kind.CREATE, parameters=parameters)
-            insert_new_key(caller, payment=payment, fingerprint=payment.request_fingerprint)
+            return draft.payment, _insert(draft, caller=caller)
     except IntegrityError:
-        earlier = _get_reserved_payment(payment, caller=caller)
+        earlier = _get_reserved_payment(draft, caller=caller)
         if earlier is None:
             raise
-        return _get_creation(earlier)
-    return payment, request
+    return _get_creation(earlier)
 
 
-def _get_reserved_payment(payment: Payment, *, caller: Caller) -> Payment | None:
-    fingerprint = payment.request_fingerprint
+def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
+    """Do so for a priced payable: what is open for it is taken, changed to what is due, or replaced."""
+    for _attempt in range(MOST_REPLACED):
+        earlier = _get_reserved_payment(draft, caller=caller)
+        if earlier:
+            return _get_creation(earlier)
+        with suppress(IntegrityError), write_transaction():
+            quote = quote_payment(draft.payment, amount=draft.amount, purpose=draft.purpose)
+            if quote.open_payment is None:
+                return draft.payment, _insert(draft.for_quote(quote), caller=caller)
+        if quote.open_payment is None:
+            continue
+        open_payment = finish_creation(quote.open_payment)
+        if not draft.has_uuid and _change_amount(open_payment, quote.amount):
+            with lock_payment(open_payment) as locked:
+                claim_key(caller, payment=locked, fingerprint=draft.payment.request_fingerprint)
+            return _get_creation(locked)
+        _give_way(open_payment)
+    raise OperationInProgressError(_("The same operation is still running; try again."))
+
+
+def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
+    """Insert payment, request and key; raises IntegrityError where uuid or key came before."""
+    payment = draft.payment
+    Payment.ledger.insert(payment)
+    parameters = _get_intent_parameters(payment, extra=draft.extra)
+    request = open_request(payment, StripeRequest.Kind.CREATE, parameters=parameters)
+    insert_new_key(caller, payment=payment, fingerprint=payment.request_fingerprint)
+    return request
+
+
+def _change_amount(payment: Payment, amount: int) -> bool:
+    """Have Stripe change what an open payment is for; tells whether it is that now. Raises StripeError."""
+    with lock_payment(payment) as locked:
+        if not locked.is_open or not locked.stripe_payment_intent_id:
+            return False
+        if locked.amount == amount and locked.amount_requested is None:
+            return True
+        request = get_open_request(locked, StripeRequest.Kind.UPDATE)
+        if request is None:
+            with saving_changes(locked):
+                locked.amount_requested = amount
+            request = open_request(locked, StripeRequest.Kind.UPDATE, parameters={"amount": amount})
+    try:
+        changed = perform_request(request).payment
+    except StripeRefusedError:
+        return False
+    return changed.amount == amount
+
+
+def _give_way(payment: Payment) -> None:
+    """Cancel an open payment that another replaces; raises OperationInProgressError where it is too late.
+
+    One that turns out to be paid, and rejected, gives way by having its money returned.
+    """
+    payment = Payment.ledger.get(pk=payment.pk)
+    if payment.needs_reversal:
+        reverse_rejected(payment)
+        return
+    try:
+        canceled = cancel_payment(payment)
+    except (StripeRefusedError, UnprocessableError) as error:
+        raise OperationInProgressError(_("It is being paid already.")) from error
+    if canceled.intent_status != "canceled":
+        raise OperationInProgressError(_("It is being paid already."))
+
+
+def _get_reserved_payment(draft: Draft, *, caller: Caller) -> Payment | None:
+    fingerprint = draft.payment.request_fingerprint
     key = get_key(caller, fingerprint=fingerprint)
     if key:
         return key.payment
-    earlier = Payment.ledger.filter(uuid=payment.uuid).first()
+    earlier = Payment.ledger.get_by(uuid=draft.payment.uuid) if draft.has_uuid else None
     if earlier is None:
         return None
     if (earlier.request_fingerprint, earlier.owner) != (fingerprint, caller.owner):
@@ -254,8 +352,11 @@ def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
             return locked, None
         request = get_open_request(locked, StripeRequest.Kind.CREATE)
         if request is None:
-            refused = locked.stripe_requests.using(Payment.ledger.database)
-            last = refused.filter(kind=StripeRequest.Kind.CREATE).latest("pk")
+            asked = locked.stripe_requests.using(Payment.ledger.database)
+            last = asked.filter(kind=StripeRequest.Kind.CREATE).latest("pk")
+            if last.state == StripeRequest.State.DONE:
+                # Its intent contradicts the row, and so would another.
+                raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
             request = open_request(locked, StripeRequest.Kind.CREATE, parameters=last.parameters)
     return locked, request
 
@@ -274,14 +375,14 @@ def _obtain_secret(payment: Payment, request: StripeRequest | None) -> CreatedPa
 
 def _refresh(payment: Payment) -> Payment:
     """Return the payment as Stripe says it stands; one whose creation Stripe refused stays as it is."""
-    payment = _finish_creation(payment)
+    payment = finish_creation(payment)
     if not payment.stripe_payment_intent_id:
         return payment
     return _apply_intent(payment, stripe_client.retrieve_payment_intent(payment))
 
 
-def _finish_creation(payment: Payment) -> Payment:
-    """Perform the creation that has no answer yet, if there is one."""
+def finish_creation(payment: Payment) -> Payment:
+    """Perform the creation that has no answer yet, if there is one; raises StripeError."""
     if payment.stripe_payment_intent_id:
         return payment
     request = get_open_request(payment, StripeRequest.Kind.CREATE)
@@ -320,17 +421,21 @@ def _reserve_capture(
 def _check_capture(payment: Payment, wanted: int) -> None:
     if wanted > payment.amount_capturable:
         raise UnprocessableError(_("The amount is more than was authorized."), amount=wanted)
-    if wanted < payment.amount and isinstance(payment.payable, PricedPayable):
+    if wanted < payment.amount and is_priced(payment.payable):
         raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
 
 
-def _reserve_cancellation(payment: Payment, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
+def _reserve_cancellation(
+    payment: Payment, *, may_void: bool, caller: Caller
+) -> tuple[Payment, StripeRequest | None]:
     with lock_payment(payment) as locked:
         claim_key(caller, payment=locked, fingerprint=hash_request({"cancel": locked.pk}))
         if locked.intent_status == "canceled":
             return locked, None
         if locked.intent_status == "succeeded":
             raise UnprocessableError(_("The payment is paid; refund it instead."))
+        if locked.intent_status == "requires_capture" and not may_void:
+            raise UnprocessableError(_("The money of this payment is held: you may not release it."))
         if not locked.stripe_payment_intent_id:
             with saving_changes(locked):
                 locked.cancel_unasked()

@@ -13,8 +13,9 @@ from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment
-from octo_stripe_gateway.services.refunds import void_or_refund
+from octo_stripe_gateway.services.refunds import reverse_rejected, void_or_refund
 from octo_stripe_gateway.services.requests import resume_request
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction
 
 RECONCILED_FIELDS = (
@@ -55,6 +56,26 @@ def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences
     return _compare(before, _describe(payment))
 
 
+@outside_transaction
+def reconcile_listed(
+    payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool = False, thorough: bool = False
+) -> Differences:
+    """Bring a payment without open requests to what one of Stripe's lists says of its intent.
+
+    Stripe is asked for the intent only where the list leaves something out; `thorough` looks at each refund
+    also where the totals agree. Raises StripeError.
+    """
+    if not thorough and not _tells_news(payment, snapshot):
+        return {}
+    if not _is_complete(snapshot):
+        return reconcile_payment(payment, dry_run=dry_run)
+    before = _describe(payment)
+    payment = _apply(payment, snapshot, dry_run=dry_run)
+    if payment.needs_reversal and not dry_run:
+        payment = reverse_rejected(payment)
+    return _compare(before, _describe(payment))
+
+
 def resume_requests(payment: Payment) -> Payment:
     """Perform a payment's open requests again, and return the payment as it is then; raises StripeError."""
     for request in StripeRequest.ledger.open_of(payment).select_related("payment", "refund"):
@@ -72,21 +93,42 @@ def postpone_check(payment: Payment) -> None:
     with lock_payment(payment) as locked:
         if locked.next_check_at is None:
             return
-        pause = FIRST_PAUSE * 2 ** min(locked.checks, 20)
-        unpaid = {"requires_payment_method", "requires_confirmation", "requires_action"}
-        if locked.intent_status not in unpaid:
-            pause = min(pause, LONGEST_PAUSE)
+        locked.next_check_at = timezone.now() + get_pause(locked)
         locked.checks += 1
-        locked.next_check_at = timezone.now() + pause
         Payment.ledger.save_changed(locked, names=["checks", "next_check_at"])
 
 
+def get_pause(payment: Payment) -> dt.timedelta:
+    """Return how long to wait between an unsettled payment's check and the next one."""
+    pause: dt.timedelta = FIRST_PAUSE * 2 ** min(payment.checks, 20)
+    unpaid = {"requires_payment_method", "requires_confirmation", "requires_action"}
+    return pause if payment.intent_status in unpaid else min(pause, LONGEST_PAUSE)
+
+
 def _sync(payment: Payment, *, dry_run: bool) -> Payment:
-    snapshot = stripe_client.retrieve_payment_intent(payment)
+    return _apply(payment, stripe_client.retrieve_payment_intent(payment), dry_run=dry_run)
+
+
+def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) -> Payment:
     with lock_payment(payment) as locked:
         apply_payment_intent(locked, snapshot, asks_host=not dry_run)
         transaction.set_rollback(dry_run, using=Payment.ledger.database)
     return locked
+
+
+def _tells_news(payment: Payment, snapshot: PaymentIntentSnapshot) -> bool:
+    """Tell whether a snapshot says anything but that the row is as it was."""
+    known, said = payment.intent_precedence, snapshot.precedence
+    if payment.compare_intent(snapshot) or known._replace(as_of=0) != said._replace(as_of=0):
+        return True
+    charge = snapshot.charge
+    refunded = (charge.amount_refunded, charge.disputed) if charge else (0, False)
+    return refunded != (payment.amount_refunded, payment.disputed)
+
+
+def _is_complete(snapshot: PaymentIntentSnapshot) -> bool:
+    charge = snapshot.charge
+    return not snapshot.charge_id or bool(charge and charge.has_all_refunds and not charge.disputed)
 
 
 def _describe(payment: Payment) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -36,6 +37,48 @@ def refund_payment(
     if refund.status == "failed":
         raise UnprocessableError(_("The refund failed: %s") % refund.failure_reason)
     return payment
+
+
+@outside_transaction
+def refund_payable(
+    payable: Any, *, amount: int | None = None, reason: str = "", caller: Caller = ANYONE
+) -> list[Payment]:
+    """Refund over a payable's payments, the latest first: the amount in minor units, or all that is held.
+
+    It may be repeated: of all, nothing is left to refund; of an amount, the same idempotency key counts what
+    went back before. Returns the payments that were refunded. Raises UnprocessableError where less is held,
+    and as `refund_payment`.
+    """
+    payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
+    before = {each.pk: _get_refunded_by(caller, each) for each in payments}
+    held = sum(each.amount_refundable for each in payments)
+    left = held if amount is None else amount - sum(refund.amount for refund in before.values() if refund)
+    if left > held:
+        raise UnprocessableError(_("The amount is more than is left to refund."))
+    refunded = []
+    for payment in payments:
+        known = before[payment.pk]
+        part = known.amount if known else min(left, payment.amount_refundable)
+        if part:
+            left -= 0 if known else part
+            keyed = _get_caller_for(caller, payment)
+            refunded.append(refund_payment(payment, amount=part, reason=reason, caller=keyed))
+    return refunded
+
+
+def _get_caller_for(caller: Caller, payment: Payment) -> Caller:
+    key = caller.idempotency_key and f"{caller.idempotency_key[:200]}/{payment.uuid}"
+    return Caller(caller.owner, key)
+
+
+def _get_refunded_by(caller: Caller, payment: Payment) -> Refund | None:
+    """Return the refund of a payment that an earlier call with the same key made, or began."""
+    keyed = _get_caller_for(caller, payment)
+    if not keyed.idempotency_key:
+        return None
+    key = IdempotencyKey.ledger.select_related("refund").filter(owner=keyed.owner, key=keyed.idempotency_key)
+    found = key.first()
+    return found.refund if found else None
 
 
 @outside_transaction
@@ -78,19 +121,25 @@ def _reserve_refund(
     return refund, request, True
 
 
+def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
+    """Put the request on record that voids or refunds what is left of a locked, reversible payment."""
+    if payment.intent_status == "requires_capture":
+        unanswered = get_open_request(payment, StripeRequest.Kind.CANCEL)
+        parameters = {"cancellation_reason": reason} if reason else {}
+        return unanswered or open_request(payment, StripeRequest.Kind.CANCEL, parameters=parameters)
+    refunds = Refund.ledger.list_of(payment)
+    return _open_refund(payment, payment.amount_refundable, reason=reason, refunds=refunds)[1]
+
+
 def _reserve_reversal(payment: Payment) -> StripeRequest | None:
     with lock_payment(payment) as locked:
         if not locked.needs_reversal:
             return None
-        if locked.intent_status == "requires_capture":
-            unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
-            return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters={})
-        unanswered = get_open_request(locked, StripeRequest.Kind.REFUND)
-        if unanswered or not locked.is_refundable:
-            return unanswered
-        refunds = Refund.ledger.list_of(locked)
-        _refund, request = _open_refund(locked, locked.amount_refundable, reason="", refunds=refunds)
-    return request
+        if locked.intent_status != "requires_capture":
+            unanswered = get_open_request(locked, StripeRequest.Kind.REFUND)
+            if unanswered or not locked.is_refundable:
+                return unanswered
+        return open_reversal(locked)
 
 
 def _open_refund(

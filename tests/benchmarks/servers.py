@@ -46,6 +46,10 @@ class Upstream:
         """Let every answer wait."""
         self._control(f"delay/{milliseconds}")
 
+    def list_intents(self, count: int, *, first: int, step: int) -> None:
+        """Let there be so many intents, the first created in that second and each a step later."""
+        self._control(f"listed/{count}/{first}/{step}")
+
     def _control(self, path: str) -> str:
         answer = requests.get(f"{self.url}/control/{path}", verify=self.authority, timeout=10)
         return answer.text

@@ -2,6 +2,9 @@
 
 It remembers nothing: every intent is of 2000 usd, and paid when it is retrieved. `GET /control/delay/<ms>`
 sets the delay, `GET /control/connections` tells how many connections were opened so far.
+
+`GET /control/listed/<count>/<first>/<step>` has it list so many intents, the first created in that second and
+each a step later: unpaid, but for every twentieth.
 """
 
 from __future__ import annotations
@@ -69,6 +72,7 @@ class Upstream(asyncio.Protocol):
 
     delay = 0.0
     connections = 0
+    listed = (0, 0, 1)
 
     def __init__(self) -> None:
         self.received = bytearray()
@@ -114,11 +118,16 @@ def control(path: str) -> Any:
     Upstream.connections -= 1
     if path.startswith("/control/delay/"):
         Upstream.delay = int(path.rsplit("/", 1)[1]) / 1000
+    if path.startswith("/control/listed/"):
+        count, first, step = path.split("/")[3:]
+        Upstream.listed = (int(count), int(first), int(step))
     return Upstream.connections
 
 
 def make_answer(method: str, path: str, body: bytes) -> Any:
-    path = path.partition("?")[0]
+    path, _mark, query = path.partition("?")
+    if path == "/v1/payment_intents" and method == "GET":
+        return make_list(parse_qs(query))
     if path == "/v1/refunds":
         return make_refund(parse_qs(body.decode()))
     if method == "POST":
@@ -127,6 +136,7 @@ def make_answer(method: str, path: str, body: bytes) -> Any:
     charge = {
         "id": intent_id.replace("pi_", "ch_"),
         "object": "charge",
+        "created": int(time.time()),
         "currency": "usd",
         "amount_refunded": 0,
         "livemode": False,
@@ -135,6 +145,27 @@ def make_answer(method: str, path: str, body: bytes) -> Any:
         "refunds": {"object": "list", "data": [], "has_more": False},
     }
     return make_intent(intent_id) | {"status": "succeeded", "amount_received": 2000, "latest_charge": charge}
+
+
+def make_list(params: dict[str, list[str]]) -> Any:
+    """Return a page of the listed intents, the newest first."""
+    count, first, step = Upstream.listed
+    since, until = (int(params[f"created[{bound}]"][0]) for bound in ("gte", "lt"))
+    after = params.get("starting_after", [""])[0]
+    last = int(after.rsplit("_", 1)[1]) - 1 if after else min(count - 1, (until - 1 - first) // step)
+    oldest = max(0, -((first - since) // step))
+    numbers = range(last, max(oldest, last - 99) - 1, -1)
+    page = [make_listed(number, created=first + number * step) for number in numbers]
+    return {"object": "list", "data": page, "has_more": bool(page) and numbers[-1] > oldest}
+
+
+def make_listed(number: int, *, created: int) -> dict[str, Any]:
+    intent_id = f"pi_listed_{number}"
+    is_paid = number % 20 == 0
+    intent = (
+        make_answer("GET", f"/v1/payment_intents/{intent_id}", b"") if is_paid else make_intent(intent_id)
+    )
+    return {**intent, "created": created}
 
 
 def make_refund(params: dict[str, list[str]]) -> Any:

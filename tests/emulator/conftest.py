@@ -26,6 +26,7 @@ class Endpoint:
     def __init__(self) -> None:
         self.received: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
+        self.answer = b""
         endpoint = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -33,7 +34,9 @@ class Endpoint:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 endpoint.received.append((dict(self.headers.items()), body))
                 self.send_response(endpoint.statuses.pop(0) if endpoint.statuses else 200)
+                self.send_header("Content-Length", str(len(endpoint.answer)))
                 self.end_headers()
+                self.wfile.write(endpoint.answer)
 
             def log_message(self, *args: object) -> None:
                 """Write nothing."""

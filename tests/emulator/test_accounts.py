@@ -103,3 +103,74 @@ def test_reset_forgets_accounts(connect: Callable[..., Any], stripe: StripeEmula
     stripe.reset()
     intent = connect("sk_test_tokyo").v1.payment_intents.create(params=PAID)
     assert connect("sk_test_x").v1.payment_intents.retrieve(intent.id).id == intent.id
+
+
+PERMISSIONS = [
+    ("rak_payment_intent_write", lambda api: api.payment_intents.create(params=PAID)),
+    ("rak_payment_intent_read", lambda api: api.payment_intents.list()),
+    ("rak_charge_write", lambda api: api.refunds.create(params={"payment_intent": "pi_x"})),
+    ("rak_charge_read", lambda api: api.refunds.list()),
+    ("rak_charge_read", lambda api: api.charges.list()),
+    ("rak_dispute_read", lambda api: api.disputes.list()),
+    ("rak_event_read", lambda api: api.events.list()),
+    ("rak_balance_transaction_source_read", lambda api: api.balance_transactions.list()),
+    ("rak_webhook_read", lambda api: api.webhook_endpoints.list()),
+    ("rak_webhook_write", lambda api: api.webhook_endpoints.delete("we_x")),
+    ("rak_accounts_kyc_basic_read", lambda api: api.accounts.retrieve_current()),
+]
+
+
+@pytest.mark.parametrize(("permission", "call"), PERMISSIONS)
+def test_a_restricted_key_does_what_its_permissions_name(
+    connect: Callable[..., Any], stripe: StripeEmulator, permission: str, call: Callable[[Any], Any]
+) -> None:
+    others = {name for name, _ in PERMISSIONS} - {permission, permission.replace("read", "write")}
+    stripe.restrict("rk_test_gateway_0123456789", *others)
+    api = connect("rk_test_gateway_0123456789").v1
+    with pytest.raises(sdk.PermissionError) as caught:
+        call(api)
+    assert caught.value.http_status == 403
+    assert caught.value.user_message == (
+        "The provided key 'rk_test_**************6789' does not have the required permissions for this "
+        f"endpoint on account 'acct_1EmulatedStripe0'. Having the '{permission}' permission would allow "
+        "this request to continue."
+    )
+    stripe.restrict("rk_test_gateway_0123456789", permission.replace("read", "write"))
+    try:
+        call(api)
+    except sdk.InvalidRequestError as error:
+        assert "No such" in str(error)  # noqa: PT017
+
+
+def test_what_a_restricted_key_expands_it_must_be_allowed_to_read(
+    connect: Callable[..., Any], stripe: StripeEmulator
+) -> None:
+    stripe.restrict("rk_test_x", "rak_payment_intent_write")
+    intents = connect("rk_test_x").v1.payment_intents
+    intent = intents.create(params=PAID)
+    params: Any = {"expand": ["latest_charge.balance_transaction"]}
+    with pytest.raises(sdk.PermissionError, match="Having the 'rak_charge_read' permission"):
+        intents.retrieve(intent.id, params=params)
+    stripe.restrict("rk_test_x", "rak_payment_intent_write", "rak_charge_read")
+    with pytest.raises(sdk.PermissionError, match="'rak_balance_transaction_source_read'"):
+        intents.retrieve(intent.id, params=params)
+
+
+def test_a_restricted_key_may_do_everything_until_it_is_restricted(
+    connect: Callable[..., Any], stripe: StripeEmulator
+) -> None:
+    assert connect("rk_test_x").v1.charges.list().data == []
+    stripe.restrict("rk_test_x")
+    with pytest.raises(sdk.PermissionError):
+        connect("rk_test_x").v1.charges.list()
+    stripe.reset()
+    assert connect("rk_test_x").v1.charges.list().data == []
+    with pytest.raises(ValueError, match="is no restricted key"):
+        stripe.restrict("sk_test_x")
+
+
+def test_a_key_tells_its_account(connect: Callable[..., Any], stripe: StripeEmulator) -> None:
+    tokyo = stripe.add_account()
+    account = connect(tokyo.secret_key).v1.accounts.retrieve_current()
+    assert (account.id, account.charges_enabled) == (tokyo.id, True)
+    assert connect("sk_test_x").v1.accounts.retrieve_current().id == "acct_1EmulatedStripe0"

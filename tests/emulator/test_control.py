@@ -83,6 +83,13 @@ def test_accounts_and_balances_are_commanded(
     command("/balance", refunds="many", answers=400)
 
 
+def test_permissions_are_commanded(command: Callable[..., Any], connect: Callable[..., Any]) -> None:
+    command("/permissions", key="rk_test_x", permissions=["rak_charge_read"])
+    connect("rk_test_x").v1.charges.list()
+    with pytest.raises(sdk.PermissionError):
+        connect("rk_test_x").v1.payment_intents.list()
+
+
 def test_the_endpoints_version_is_commanded(command: Callable[..., Any], api: Any) -> None:
     command("/webhook", api_version="2024-06-20")
     api.payment_intents.create(params=AMOUNT)
@@ -103,6 +110,10 @@ def test_a_payment_is_commanded(command: Callable[..., Any], api: Any) -> None:
     assert settled["status"] == "failed"
     dispute = command(f"{path}/dispute", reason="fraudulent")
     assert command(f"/disputes/{dispute['id']}/close", won=False)["status"] == "lost"
+    warning = command(f"{path}/fraud_warning", fraud_type="misc")
+    assert (warning["fraud_type"], warning["actionable"]) == ("misc", False)
+    late = api.payment_intents.create(params={**PAID, "payment_method": "pm_card_emulator_booksLate"})
+    assert command(f"/payment_intents/{late.id}/book")["balance_transaction"]
     held = api.payment_intents.create(params={**PAID, "capture_method": "manual"})
     assert command(f"/payment_intents/{held.id}/expire")["cancellation_reason"] == "expired"
 

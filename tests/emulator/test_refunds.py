@@ -236,53 +236,6 @@ def test_a_refund_is_canceled_only_while_it_asks_the_customer(api: Any, stripe: 
     assert charge_of(stripe, intent)["amount_refunded"] == 0
 
 
-@pytest.mark.parametrize("won", [True, False])
-def test_a_dispute_takes_the_money_until_it_is_won(api: Any, stripe: StripeEmulator, won: bool) -> None:
-    intent = pay(api)
-    dispute = stripe.open_dispute(intent.id, reason="product_not_received")
-    assert (dispute["amount"], dispute["status"]) == (2000, "needs_response")
-    assert charge_of(stripe, intent)["disputed"] is True
-    with pytest.raises(sdk.InvalidRequestError, match="has been charged back"):
-        api.refunds.create(params={"payment_intent": intent.id})
-    closed = stripe.close_dispute(dispute["id"], won=won)
-    assert closed["status"] == ("won" if won else "lost")
-    reinstated = ["charge.dispute.funds_reinstated"] if won else []
-    assert types_since(stripe, "charge.dispute.created") == [
-        "charge.dispute.created",
-        "charge.dispute.funds_withdrawn",
-        "charge.dispute.updated",
-        *reinstated,
-        "charge.dispute.closed",
-    ]
-    with pytest.raises(StripeApiError, match="already closed"):
-        stripe.close_dispute(dispute["id"], won=won)
-    assert stripe.disputes[dispute["id"]]["charge"] == intent.latest_charge
-
-
-def test_disputes_are_listed_by_their_payment(api: Any, stripe: StripeEmulator) -> None:
-    intent, other = pay(api), pay(api)
-    opened = [stripe.open_dispute(intent.id, amount=amount)["id"] for amount in (300, 400)]
-    stripe.open_dispute(other.id)
-    listed = api.disputes.list(params={"payment_intent": intent.id}).data
-    assert [dispute.id for dispute in listed] == opened[::-1]
-    assert api.disputes.retrieve(opened[0]).amount == 300
-
-
-def test_refund_is_possible_again_when_every_dispute_is_over(api: Any, stripe: StripeEmulator) -> None:
-    intent = pay(api)
-    first, second = (stripe.open_dispute(intent.id, amount=300)["id"] for _each in "12")
-    stripe.close_dispute(first, won=True)
-    with pytest.raises(sdk.InvalidRequestError, match="has been charged back"):
-        api.refunds.create(params={"payment_intent": intent.id})
-    stripe.close_dispute(second, won=True)
-    assert charge_of(stripe, intent)["disputed"] is True
-    assert api.refunds.create(params={"payment_intent": intent.id}).amount == 2000
-
-
-def test_a_part_can_be_disputed(api: Any, stripe: StripeEmulator) -> None:
-    assert stripe.open_dispute(pay(api).id, amount=300)["amount"] == 300
-
-
 def test_parallel_refunds_never_return_more_than_was_paid(
     connect: Callable[..., Any], stripe: StripeEmulator
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from octo_stripe_gateway.testing.emulator import StripeEmulator
 
-pytest_plugins = ["tests.support.node"]
+pytest_plugins = ["tests.support.node_plugin"]
 pytestmark = [*MARKS, pytest.mark.slow]
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Pay</title><main></main>

@@ -321,3 +321,24 @@ def test_host_s_save_of_the_ledgers_columns_only_writes_nothing(django_assert_nu
 def test_payment_is_shown_by_its_uuid() -> None:
     payment = PaymentFactory.create()
     assert str(payment) == str(payment.uuid)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("narrow", "included", "statements"),
+    [
+        (lambda payments: payments, True, 0),
+        (lambda payments: payments.order_by("-pk"), True, 0),
+        (lambda payments: payments.owned_by("key:viator"), True, 1),
+        (lambda payments: payments.owned_by("key:klook"), False, 1),
+        (lambda payments: payments.none(), False, 0),
+        (lambda payments: payments.exclude(owner="key:viator"), False, 1),
+        (lambda payments: payments.filter(refunds__amount=1), False, 1),
+    ],
+)
+def test_payments_include_one_without_a_statement_where_they_are_all(
+    narrow: Any, included: bool, statements: int, django_assert_num_queries: Any
+) -> None:
+    payment = PaymentFactory.create(owner="key:viator")
+    with django_assert_num_queries(statements):
+        assert narrow(Payment.objects.all()).includes(payment) is included

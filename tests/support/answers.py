@@ -11,11 +11,15 @@ from octo_stripe_gateway.testing.emulator import CARDS, StripeEmulator
 Answer = tuple[str, Any]
 SHIPPING: Any = {"name": "Ada", "address": {"line1": "1 Quay", "city": "Lyon", "country": "FR"}}
 TYPES = {
+    "account": "Stripe.Account",
+    "balance_transaction": "Stripe.BalanceTransaction",
     "charge": "Stripe.Charge",
     "dispute": "Stripe.Dispute",
     "payment_intent": "Stripe.PaymentIntent",
     "payment_method": "Stripe.PaymentMethod",
+    "radar.early_fraud_warning": "Stripe.Radar.EarlyFraudWarning",
     "refund": "Stripe.Refund",
+    "webhook_endpoint": "Stripe.WebhookEndpoint",
 }
 
 
@@ -68,8 +72,10 @@ def record_answers(stripe: StripeEmulator) -> list[Answer]:
         record_disputes,
     ):
         record(recorder)
-    for kind in ("payment_intent", "charge", "refund"):
-        recorder.ask("GET", f"{kind}s", as_type=f"Stripe.ApiList<{TYPES[kind]}>", limit=100)
+    for kind in TYPES.keys() - {"account", "payment_method"}:
+        path = f"{kind.replace('.', '/')}s"
+        recorder.ask("GET", path, as_type=f"Stripe.ApiList<{TYPES[kind]}>", limit=100)
+    recorder.ask("GET", "events", as_type="Stripe.ApiList<Stripe.Event>", limit=100)
     recorder.keep_events()
     return recorder.answers
 
@@ -138,13 +144,47 @@ def record_refunds(recorder: Recorder) -> None:
 
 
 def record_disputes(recorder: Recorder) -> None:
+    """Win, lose, answer and give up disputes and inquiries, and warn of fraud."""
+    stripe = recorder.stripe
     for won in (True, False):
-        dispute = recorder.stripe.open_dispute(recorder.pay()["id"], amount=700)
-        recorder.answers.append(("Stripe.Dispute", dispute))
-        recorder.stripe.close_dispute(dispute["id"], won=won)
+        dispute = stripe.open_dispute(recorder.pay()["id"], amount=700)
+        stripe.close_dispute(dispute["id"], won=won)
+        recorder.ask("GET", f"disputes/{dispute['id']}", expand=["charge", "payment_intent"])
+    for inquiry in (True, False):
+        dispute = stripe.open_dispute(recorder.pay()["id"], inquiry=inquiry)
+        recorder.ask("POST", f"disputes/{dispute['id']}", evidence={"service_date": "2027-01-01"})
+        recorder.ask("POST", f"disputes/{dispute['id']}/close")
+    debit = recorder.pay("pm_usBankAccount")["id"]
+    stripe.settle(debit)
+    stripe.open_dispute(debit)
+    intent = recorder.pay()["id"]
+    warning = stripe.warn_of_fraud(intent)
+    recorder.ask("POST", "refunds", payment_intent=intent)
+    recorder.ask("GET", f"radar/early_fraud_warnings/{warning['id']}", expand=["charge"])
 
 
-RECORDS = (record_intents, record_cards, record_holds, record_debits, record_refunds, record_disputes)
+def record_account(recorder: Recorder) -> None:
+    """Ask about the account, register an endpoint and forget it."""
+    recorder.ask("GET", "account")
+    url: Any = {"url": "http://127.0.0.1:9/webhooks", "enabled_events": ["*"]}
+    made = recorder.ask("POST", "webhook_endpoints", **url, metadata={"a": "b"})
+    recorder.ask("POST", f"webhook_endpoints/{made['id']}", disabled="true")
+    path = f"webhook_endpoints/{made['id']}"
+    recorder.ask("DELETE", path, as_type="Stripe.DeletedWebhookEndpoint")
+    recorder.ask("POST", "webhook_endpoints", **url, api_version="2024-06-20", description="Old")
+    for transaction in recorder.stripe.balance_transactions:
+        recorder.ask("GET", f"balance_transactions/{transaction}", expand=["source"])
+
+
+RECORDS = (
+    record_intents,
+    record_cards,
+    record_holds,
+    record_debits,
+    record_refunds,
+    record_disputes,
+    record_account,
+)
 
 
 def _typed_in(card: Any) -> dict[str, Any]:

@@ -1,85 +1,90 @@
-"""A host's page with nothing but `<octo-payment>` on it, under a strict Content-Security-Policy."""
+"""A page with `<octo-payment>` on it, as a customer uses it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template import engines
-from django.urls import include, path
-from django.views.decorators.csrf import ensure_csrf_cookie
-from rest_framework.request import Request
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.support.browser import sync_api
 
-from octo_stripe_gateway.authentication import GatewayAuthentication, check_csrf
-from octo_stripe_gateway.conf import gateway_settings
-from tests.shop.models import Booking
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page, Request, Route
 
-PAGE = """{% load static %}<!doctype html>
-<html lang="{{ lang }}">
-<head>
-<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Pay</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="/checkout.css">
-<script src="{{ stripe_js }}" defer></script>
-<script src="{% static 'octo_stripe_gateway/octo-payment.js' %}" type="module"></script>
-</head>
-<body><main>
-<h1>Pay</h1>
-<octo-payment endpoint="{{ endpoint }}" payable="booking:{{ booking }}" {{ more|safe }}></octo-payment>
-</main></body></html>
+PAYS = "4242424242424242"
+IS_DECLINED = "4000000000000002"
+ASKS = "4000002500003155"
+NOTE_EVENTS = """
+  window.told = [];
+  for (const name of ["ready", "paid", "processing", "failed", "expired"]) {
+    addEventListener(`octo-payment-${name}`, (event) => told.push([name, event.detail]));
+  }
 """
-STYLE = """
-:root { color-scheme: light dark; }
-body { margin: 0; background: light-dark(#fff, #10161d); color: light-dark(#1f2933, #e8edf2);
-       font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 30rem; margin: 0 auto; padding: 1rem; }
-"""
-POLICY = (
-    "default-src 'none'; script-src 'self' {stripe}; connect-src 'self' {stripe}; style-src 'self';"
-    " img-src data:; base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'"
-)
 
 
-def authenticate(request: HttpRequest) -> Any:
-    """Let in who sends the API key, or the CSRF token that only a page of this host can read."""
-    if "Authorization" in request.headers:
-        return GatewayAuthentication().authenticate_by_key(Request(request))[0]
-    check_csrf(request)
-    return True
+class Checkout:
+    """The page as a customer uses it."""
+
+    def __init__(self, page: Page, *, url: str, stripe: StripeEmulator) -> None:
+        self.page = page
+        self.url = url
+        self.stripe = stripe
+        self.element = page.locator("octo-payment")
+        self.error = page.get_by_role("alert").and_(page.locator("octo-payment [part=error]"))
+        self.requests: list[Request] = []
+        page.set_default_timeout(10_000)
+        page.add_init_script(NOTE_EVENTS)
+        page.on("request", lambda request: self.requests.append(request))
+
+    def open(self, **query: str) -> None:
+        """Book, and come to the page where it is paid for."""
+        self.page.goto(f"{self.url}/checkout/?{urlencode(query)}")
+
+    def open_form(self, **query: str) -> None:
+        self.open(**query)
+        self.becomes("ready")
+
+    def becomes(self, state: str) -> None:
+        sync_api.expect(self.element).to_have_attribute("state", state)
+
+    def fill(self, number: str) -> None:
+        for label, value in {"Card number": number, "Expiration date": "1234", "CVC": "123"}.items():
+            self.page.get_by_label(label).fill("")
+            self.page.get_by_label(label).press_sequentially(value)
+
+    @property
+    def button(self) -> Locator:
+        return self.page.locator("octo-payment [part=button]")
+
+    def pay(self, number: str = PAYS) -> None:
+        self.fill(number)
+        self.button.click()
+
+    def told(self) -> list[Any]:
+        """Return the names and details of the events so far."""
+        told: list[Any] = self.page.evaluate("told")
+        return told
+
+    def names(self) -> list[str]:
+        return [name for name, _detail in self.told()]
+
+    def intents(self) -> list[Any]:
+        return list(self.stripe.payment_intents.values())
+
+    def calls(self, path: str) -> list[Request]:
+        """Return the page's requests at addresses that end like this."""
+        return [request for request in self.requests if request.url.endswith(path)]
 
 
-def book(request: HttpRequest) -> HttpResponse:
-    """Make a booking, and go on to pay for it."""
-    booking = Booking.objects.create(
-        price=request.GET.get("price", 2000), currency=request.GET.get("currency", "eur")
-    )
-    return redirect(f"/checkout/{booking.pk}/?{request.GET.urlencode()}")
+def answer_create(checkout: Checkout, *answers: Any) -> None:
+    """Answer the next creations with these statuses, bodies and headers, and leave the rest to the server."""
+    left = list(answers)
 
+    def answer(route: Route) -> None:
+        if not left:
+            route.fallback()
+            return
+        status, body, headers = left.pop(0)
+        route.fulfill(status=status, json=body, headers=headers)
 
-@ensure_csrf_cookie
-def checkout(request: HttpRequest, booking: int) -> HttpResponse:
-    """Show the page; `lang`, `endpoint` and more of the element's attributes are the query's."""
-    context = {
-        "booking": booking,
-        "stripe_js": f"{gateway_settings.stripe_api_base}/stripe.js",
-        "lang": "en",
-        "endpoint": "/bookings/payments",
-        **request.GET.dict(),
-    }
-    response = HttpResponse(engines["django"].from_string(PAGE).render(context))
-    response.headers["Content-Security-Policy"] = POLICY.format(stripe=gateway_settings.stripe_api_base)
-    return response
-
-
-def style(_request: HttpRequest) -> HttpResponse:
-    return HttpResponse(STYLE, content_type="text/css")
-
-
-urlpatterns = [
-    path("checkout/", book),
-    path("checkout/<int:booking>/", checkout),
-    path("checkout.css", style),
-    path("", include("tests.support.urls")),
-]
+    checkout.page.route("**/bookings/payments", answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Dispute, Payment, Refund, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 
 STATUSES = {
@@ -34,6 +34,24 @@ def assert_ledger_equals(stripe: StripeEmulator) -> None:
             for refund in refunds
             if refund["payment_intent"] == intent["id"]
         }
+
+
+def assert_nothing_orphaned(stripe: StripeEmulator) -> None:
+    """Check that each intent that says it is ours has a row, and each refund of one has one too."""
+    ours = {key for key, intent in stripe.payment_intents.items() if "octo_payment" in intent["metadata"]}
+    rows = Payment.objects.exclude(stripe_payment_intent_id=None)
+    assert ours <= set(rows.values_list("stripe_payment_intent_id", flat=True))
+    refunds = {key for key, refund in stripe.refunds.items() if refund["payment_intent"] in ours}
+    known = Refund.objects.exclude(stripe_refund_id=None)
+    assert refunds <= set(known.values_list("stripe_refund_id", flat=True))
+
+
+def lose_payment(payment: Payment) -> None:
+    """Delete a payment's row and all that hangs on it, as a database does that is restored from a backup."""
+    StripeRequest.objects.filter(payment=payment).delete()
+    Refund.objects.filter(payment=payment).delete()
+    Dispute.objects.filter(payment=payment).delete()
+    Payment.objects.filter(pk=payment.pk).delete()
 
 
 def get_refunds(payment: Payment) -> dict[str | None, tuple[int, str]]:

@@ -1,88 +1,9 @@
-"""A plugin: the packages of npm that the tests use, and what is done with them."""
+"""Where the sources are that the tests hand to Node."""
 
-from __future__ import annotations
-
-import hashlib
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 import octo_stripe_gateway
 
 NODE = Path(__file__).parent.parent / "node"
 DOCUMENT = Path(octo_stripe_gateway.__file__).parent / "openapi.json"
 STATIC = Path(octo_stripe_gateway.__file__).parent / "static/octo_stripe_gateway"
-
-
-@pytest.fixture(scope="session")
-def packages() -> Path:
-    """Install the packages once, outside of the project."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("Node and npm are not installed")
-    wanted = (NODE / "package.json").read_bytes()
-    name = f"octo-stripe-gateway-node-{hashlib.sha256(wanted).hexdigest()[:12]}"
-    place = Path(tempfile.gettempdir()) / name
-    place.mkdir(exist_ok=True)
-    (place / "package.json").write_bytes(wanted)
-    if not (place / "installed").exists():
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
-        installed = subprocess.run(command, cwd=place, capture_output=True, text=True)
-        if installed.returncode:
-            pytest.skip(f"npm can't install the packages: {installed.stderr[-300:]}")
-        (place / "installed").touch()
-    return place
-
-
-@pytest.fixture
-def workshop(packages: Path, tmp_path: Path) -> Path:
-    """Return a directory in which Node finds the packages, with the project's own sources for Node."""
-    for source in NODE.iterdir():
-        if source.is_file():
-            shutil.copy(source, tmp_path)
-    for source in STATIC.glob("*.ts"):
-        shutil.copy(source, tmp_path)
-    shutil.copy(STATIC / "octo-payment.js", tmp_path)
-    (tmp_path / "node_modules").symlink_to(packages / "node_modules")
-    return tmp_path
-
-
-@pytest.fixture
-def run_node(workshop: Path) -> Callable[..., str]:
-    """Run a package's command, or a script, in the workshop, and return what it prints."""
-
-    def run(*command: str) -> str:
-        own = workshop / "node_modules/.bin" / command[0]
-        command = (str(own), *command[1:]) if own.exists() else ("node", *command)
-        done = subprocess.run(command, cwd=workshop, capture_output=True, text=True)
-        return done.stdout + done.stderr
-
-    return run
-
-
-@pytest.fixture
-def bundle(workshop: Path, run_node: Callable[..., str]) -> Callable[[str], str]:
-    """Bundle a source with what it imports, for a browser."""
-
-    def make(source: str) -> str:
-        told = run_node("esbuild", source, *ESBUILD)
-        result = workshop / "bundle.js"
-        assert result.exists(), told
-        return result.read_text()
-
-    return make
-
-
-ESBUILD = (
-    "--bundle",
-    "--outfile=bundle.js",
-    "--jsx=automatic",
-    "--log-level=warning",
-    '--define:process.env.NODE_ENV="development"',
-    "--define:__VUE_OPTIONS_API__=true",
-    "--define:__VUE_PROD_DEVTOOLS__=false",
-    "--define:__VUE_PROD_HYDRATION_MISMATCH_DETAILS__=false",
-)

@@ -82,6 +82,20 @@ def make_dispute(**changes: Any) -> dict[str, Any]:
     }
 
 
+def make_fraud_warning(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "issfr_1",
+        "object": "radar.early_fraud_warning",
+        "created": SECOND,
+        "actionable": True,
+        "charge": "ch_1",
+        "fraud_type": "unauthorized_use_of_card",
+        "livemode": False,
+        "payment_intent": "pi_1",
+        **changes,
+    }
+
+
 def make_event(event_type: str, stripe_object: Any, /, **changes: Any) -> dict[str, Any]:
     return {
         "id": f"evt_{next(numbers)}",

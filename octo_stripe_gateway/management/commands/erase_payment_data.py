@@ -22,8 +22,9 @@ class Command(BaseCommand):
 
     def handle(self, *, payments: list[str], **options: Any) -> None:
         """Look all of them up before the first is changed."""
+        rows = Payment.ledger.get_queryset()
         try:
-            found = [Payment.objects.get_by_public_id(public_id) for public_id in payments]
+            found = [rows.get_by_public_id(public_id) for public_id in payments]
         except PaymentNotFoundError as error:
             raise CommandError(f"{error} {error.values['paymentId']}") from None
         with acting(source=PaymentChange.Source.COMMAND):

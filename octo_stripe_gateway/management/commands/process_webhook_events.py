@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def handle(self, *, older_than: int, **options: Any) -> None:
         """Try each event once, whatever becomes of the others, and fail at the end if some failed."""
         cutoff = timezone.now() - dt.timedelta(minutes=older_than)
-        waiting = WebhookEvent.objects.unprocessed(until=cutoff)
+        waiting = WebhookEvent.ledger.get_queryset().unprocessed(until=cutoff)
         outcomes = Counter(self.process(pk) for pk in iterate_keys(waiting))
         counts = ", ".join(f"{count} {status}" for status, count in sorted(outcomes.items()))
         self.stdout.write(counts or "nothing to do")

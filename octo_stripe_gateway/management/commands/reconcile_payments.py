@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,7 +13,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from octo_stripe_gateway.batches import iterate_batches, iterate_keys
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest
-from octo_stripe_gateway.services import acting, postpone_check, reconcile_payment
+from octo_stripe_gateway.services import Audit, acting, postpone_check, reconcile_payment
+from octo_stripe_gateway.services.audit import Finding, Kind
 
 
 class Command(BaseCommand):
@@ -30,22 +32,67 @@ class Command(BaseCommand):
             metavar="MINUTES",
             help="check all unsettled payments that are older than this, due or not",
         )
-        parser.add_argument("--from", dest="since", help="check every payment created from this time on")
-        parser.add_argument("--to", dest="until", help="check every payment created before this time")
+        parser.add_argument(
+            "--from", dest="since", help="compare all that was created from this time on, both ways"
+        )
+        parser.add_argument(
+            "--to", dest="until", help="compare all that was created before this time, both ways"
+        )
+        parser.add_argument(
+            "--adopt",
+            action="store_true",
+            help="with --from or --to: write the rows of our payments that Stripe knows and we don't",
+        )
         parser.add_argument("--dry-run", action="store_true", help="print the difference, change nothing")
 
     def handle(
-        self, *, older_than: int | None, since: str | None, until: str | None, dry_run: bool, **options: Any
+        self,
+        *,
+        older_than: int | None,
+        since: str | None,
+        until: str | None,
+        adopt: bool,
+        dry_run: bool,
+        **options: Any,
     ) -> None:
         """Reconcile each payment, and fail at the end if that did not work with some."""
-        if since or until:
-            start = _parse(since) if since else dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-            end = _parse(until) if until else timezone.now()
-            payments = iterate_keys(Payment.objects.created_between(start, end), by="created_at")
-        else:
-            payments = iterate_unsettled(older_than)
+        if adopt and not (since or until):
+            raise CommandError("--adopt needs a time: --from, --to or both.")
         with acting(source=PaymentChange.Source.COMMAND):
-            self.reconcile(payments, dry_run=dry_run)
+            if since or until:
+                start = _parse(since) if since else _make_aware(dt.datetime(1970, 1, 2))  # noqa: DTZ001
+                end = _parse(until) if until else timezone.now()
+                self.compare(Audit(start, end, adopts=adopt, dry_run=dry_run), dry_run=dry_run)
+            else:
+                self.reconcile(iterate_unsettled(older_than), dry_run=dry_run)
+
+    def compare(self, audit: Audit, *, dry_run: bool) -> None:
+        """Print what an audit finds, and fail at the end if something is on one side only."""
+        kinds: Counter[str] = Counter()
+        changed = 0
+        for finding in audit.run():
+            kinds[finding.kind] += 1
+            changed += bool(finding.differences)
+            self.show(finding)
+            if self.stderr.isatty():
+                self.stderr.write(f"{kinds.total()} checked", ending="\r")
+        verb = "would change" if dry_run else "changed"
+        checked = f"{kinds[Kind.CHECKED]} payments checked, {changed} {verb}, {kinds[Kind.FAILED]} failed"
+        others = (Kind.ADOPTED, Kind.UNKNOWN_HERE, Kind.UNKNOWN_AT_STRIPE)
+        self.stdout.write(", ".join([checked, *(f"{kinds[kind]} {kind}" for kind in others if kinds[kind])]))
+        if kinds[Kind.UNKNOWN_HERE]:
+            raise CommandError("Stripe has payments of ours that are not here; --adopt writes them.")
+        if kinds[Kind.FAILED] or kinds[Kind.UNKNOWN_AT_STRIPE]:
+            raise CommandError("Not everything here is as it is at Stripe; see above.")
+
+    def show(self, finding: Finding) -> None:
+        """Print what was found about one payment or object, if anything."""
+        if finding.kind == Kind.FAILED:
+            self.stderr.write(self.style.ERROR(f"{finding.name}: {finding.error}"))
+        elif finding.kind != Kind.CHECKED:
+            self.stdout.write(f"{finding.name}: {finding.kind}")
+        for name, (was, is_now) in finding.differences.items():
+            self.stdout.write(f"{finding.name}: {name} {was} -> {is_now}")
 
     def reconcile(self, payments: Iterable[int], *, dry_run: bool) -> None:
         """Go through the payments, and report what changed and how far it is."""
@@ -82,9 +129,9 @@ def iterate_unsettled(older_than: int | None) -> Iterator[int]:
     now = timezone.now()
     cutoff = now - dt.timedelta(minutes=10 if older_than is None else older_than)
     if older_than is None:
-        unsettled = Payment.objects.due_for_check(now=now)
+        unsettled = Payment.ledger.get_queryset().due_for_check(now=now)
     else:
-        unsettled = Payment.objects.unsettled().filter(created_at__lt=cutoff)
+        unsettled = Payment.ledger.get_queryset().unsettled().filter(created_at__lt=cutoff)
     # The checks of this run move payments on, so that they may come up again.
     seen: set[int] = set()
     for keys in (iterate_keys(unsettled, by="next_check_at"), _iterate_asked(cutoff)):
@@ -96,9 +143,9 @@ def iterate_unsettled(older_than: int | None) -> Iterator[int]:
 
 def _iterate_asked(cutoff: dt.datetime) -> Iterator[int]:
     """Yield the keys of payments with a request without an answer."""
-    unanswered = StripeRequest.objects.open().filter(created_at__lt=cutoff)
+    unanswered = StripeRequest.ledger.get_queryset().open().filter(created_at__lt=cutoff)
     for batch in iterate_batches(unanswered, by="created_at"):
-        yield from StripeRequest.objects.filter(pk__in=batch).values_list("payment", flat=True)
+        yield from StripeRequest.ledger.get_queryset().filter(pk__in=batch).values_list("payment", flat=True)
 
 
 def _parse(text: str) -> dt.datetime:

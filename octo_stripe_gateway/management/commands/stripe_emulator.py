@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import threading
@@ -16,9 +17,10 @@ from octo_stripe_gateway.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from octo_stripe_gateway.testing.emulator import StripeEmulator
+    from octo_stripe_gateway.testing.emulator import Delivery, LoggedEvent, StripeEmulator
 
 DEFAULT_PORT = 8421
+RETRY_DELAYS = (1.0, 5.0, 30.0)
 DEFAULT_WEBHOOK_URL = "http://127.0.0.1:8000/bookings/webhooks"
 WITHOUT_DEBUG = (
     "DEBUG is off. Whoever can reach the emulator can say that a payment is paid: run it here only to "
@@ -28,6 +30,7 @@ UNEXPECTED = (
     "This project doesn't expect the emulator's webhook secret and will refuse its events. Give the project "
     "one for tests as STRIPE_WEBHOOK_SECRET, and the same to --webhook-secret."
 )
+START_FAILED = "The emulator can't run"
 MISSING = "The emulator needs werkzeug: pip install 'octo-stripe-gateway[emulator]'"
 
 
@@ -57,6 +60,7 @@ class Command(BaseCommand):
             default=BUILT_IN_WEBHOOK_SECRET,
             help="Signs the events. By default the built-in one; the project's own is never used unasked.",
         )
+        parser.add_argument("--state", metavar="FILE", help="Keeps everything over restarts, in this file.")
         parser.add_argument("--without-debug", action="store_true", help="Run though DEBUG is off.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -65,24 +69,44 @@ class Command(BaseCommand):
         if not (settings.DEBUG or options["without_debug"]):
             raise CommandError(WITHOUT_DEBUG)
         try:
-            with self._emulator(options) as emulator:
-                self._introduce(emulator)
+            self.emulator = self._make_emulator(options)
+            with self.emulator:
+                self._introduce(self.emulator)
                 wait_for_ctrl_c()
-        except OSError as error:
-            raise CommandError(f"The port is taken: {error}") from None
+        except (OSError, ValueError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            raise CommandError(f"{'The port is taken' if taken else START_FAILED}: {error}") from None
         except KeyboardInterrupt:
             self.stdout.write("\nStopped.")
 
-    def _emulator(self, options: dict[str, Any]) -> StripeEmulator:
+    def _make_emulator(self, options: dict[str, Any]) -> StripeEmulator:
         module = importlib.import_module("octo_stripe_gateway.testing.emulator")
         emulator: StripeEmulator = module.StripeEmulator(
             port=options["port"],
             webhook_url=options["webhook_url"] or None,
             webhook_secret=options["webhook_secret"],
-            retry_delays=(1.0, 5.0, 30.0),
+            retry_delays=RETRY_DELAYS,
             settle_after=5.0,
+            state=options["state"],
+            on_event=self._tell_event,
+            on_delivery=self._tell_delivery,
         )
         return emulator
+
+    def _tell_event(self, event: LoggedEvent) -> None:
+        if event.type == "payment_intent.created":
+            intent_id = event.payload["data"]["object"]["id"]
+            url = f"{self.emulator.url}/_emulator/payment_intents/{intent_id}/confirm"
+            self.stdout.write(f"To pay {intent_id}:  curl -X POST {url}")
+
+    def _tell_delivery(self, event: LoggedEvent, delivery: Delivery) -> None:
+        if delivery.accepted:
+            return
+        status = f"HTTP {delivery.status}: " if delivery.status else ""
+        reason = " ".join(f"{status}{delivery.error or ''}".split())
+        tried = sum(one.url == delivery.url for one in event.deliveries)
+        then = "It will be sent again." if tried <= len(RETRY_DELAYS) else "It is given up."
+        self.stderr.write(f"{event.type} ({event.id}) did not arrive at {delivery.url}: {reason} {then}")
 
     def _introduce(self, emulator: StripeEmulator) -> None:
         module = importlib.import_module("octo_stripe_gateway.testing.emulator")
@@ -90,6 +114,7 @@ class Command(BaseCommand):
             f"Stripe emulator at {emulator.url}\n"
             f"Stripe.js at       {emulator.url}/stripe.js\n"
             f"Events go to       {emulator.webhook_url or 'nowhere'}\n"
+            f"It remembers       {len(emulator.payment_intents)} payment intents\n"
             "Test cards (any future expiration date, any CVC):"
         )
         for card in module.CARDS:

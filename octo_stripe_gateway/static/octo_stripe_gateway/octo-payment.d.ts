@@ -64,6 +64,17 @@ export interface Appearance {
 /** `loadStripe` of `@stripe/stripe-js`, for pages that don't have Stripe.js in a script element. */
 export type LoadStripe = (publishableKey: string, options?: any) => Promise<any>;
 
+/** The element's attributes and, as React names them, its events. */
+export type OctoPaymentAttributes = {
+  endpoint: string;
+  payable: string;
+  purpose?: string;
+  express?: boolean | "";
+  locale?: string;
+  "return-url"?: string;
+  "csrf-token"?: string;
+} & {[name in keyof OctoPaymentEventMap as `on${name}`]?: (event: OctoPaymentEventMap[name]) => void};
+
 export interface OctoPaymentEventMap {
   "octo-payment-ready": OctoPaymentEvent;
   "octo-payment-paid": OctoPaymentEvent;

@@ -23,15 +23,13 @@
  */
 
 /**
- * @typedef {import("./octo-payment").OctoPaymentState} State
- * @typedef {import("./octo-payment").Payment} Payment
- * @typedef {import("./octo-payment").CreatedPayment} CreatedPayment
- * @typedef {import("./octo-payment").Balance} Balance
- * @typedef {import("./octo-payment").OctoPaymentDetail} Detail
- * @typedef {import("./octo-payment").Appearance} Appearance
- * @typedef {import("./octo-payment").LoadStripe} LoadStripe
- * @typedef {import("@stripe/stripe-js").StripeError} StripeError
- * @typedef {import("@stripe/stripe-js").PaymentIntent} PaymentIntent
+ * @import {
+ *   Appearance, Balance, CreatedPayment, LoadStripe, OctoPaymentDetail, OctoPaymentState, Payment,
+ * } from "./octo-payment"
+ * @import {
+ *   PaymentIntent, Stripe, StripeElements, StripeError, StripePaymentElement,
+ * } from "@stripe/stripe-js"
+ *
  * @typedef {keyof typeof MESSAGES["en"]} MessageName
  * @typedef {{code: string, message: string}} Failure
  *
@@ -40,9 +38,10 @@
  * @property {AbortSignal} signal
  * @property {Gateway} gateway
  * @property {string} key where the idempotency key is kept
- * @property {CreatedPayment} [payment]
- * @property {import("@stripe/stripe-js").Stripe} [stripe]
- * @property {import("@stripe/stripe-js").StripeElements} [elements]
+ * @property {Payment} [payment] without the secret, which events don't tell
+ * @property {string} [secret]
+ * @property {Stripe} [stripe]
+ * @property {StripeElements} [elements]
  */
 
 /** @type {Readonly<Record<string, "paid" | "expired">>} */
@@ -64,9 +63,9 @@ const WATCH_LAST = 30_000;
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 const REPEATABLE = [429, 502, 503, 504];
-const RETURN_PARAMETERS = [
-  "octo_payable", "octo_payment", "payment_intent", "payment_intent_client_secret", "redirect_status",
-];
+// What the address says of a payment when a bank sends the customer back: ours, and what Stripe adds.
+const OUR_PARAMETERS = ["octo_payable", "octo_payment"];
+const STRIPE_PARAMETERS = ["payment_intent", "payment_intent_client_secret", "redirect_status"];
 
 const MESSAGES = {
   en: {
@@ -276,7 +275,8 @@ const STYLE = `
   }
   [part="status"] { border: 1px solid var(--_border); background: var(--_background); }
   :host([state="paid"]) [part="status"]::before { content: "✓ " / ""; color: var(--_accent); font-weight: 700; }
-  [part="error"]:focus, [part="status"]:focus { outline: 2px solid currentcolor; outline-offset: 2px; }
+  [part="error"]:focus, [part="status"]:focus { outline: none; }
+  [part="error"]:focus-visible, [part="status"]:focus-visible { outline: 2px solid currentcolor; outline-offset: 2px; }
   :host(:is([state="loading"], [state="ready"], [state="paying"], [state="failed"])) [part="status"] {
     position: absolute; width: 1px; height: 1px; margin: 0; padding: 0; overflow: hidden; border: 0;
     clip-path: inset(50%); white-space: nowrap;
@@ -320,6 +320,13 @@ class Gateway {
     this.endpoint = element.endpoint.replace(/\/$/, "");
     this.element = element;
     this.signal = signal;
+    // How far the server's clock is ahead of the customer's: theirs may be wrong, and a hold lasts minutes.
+    this.ahead = 0;
+  }
+
+  /** The server's time in milliseconds. */
+  now() {
+    return Date.now() + this.ahead;
   }
 
   /**
@@ -366,6 +373,7 @@ class Gateway {
     const answer = await response?.json().catch(() => response.ok ? null : {});
     this.signal.throwIfAborted();
     if (!response || !answer) throw new LostError();
+    this.ahead = Date.parse(response.headers.get("Date") ?? "") - Date.now() || 0;
     if (!response.ok) {
       throw new GatewayError(response.status, answer, Number(response.headers.get("Retry-After") ?? NaN) * 1000);
     }
@@ -479,6 +487,15 @@ async function findStripe(key, options) {
   return window.Stripe ? window.Stripe(key, options) : null;
 }
 
+// The address.
+
+/** Take these out of it. @param {string[]} names */
+function forgetParameters(names) {
+  const url = new URL(location.href);
+  for (const name of names) url.searchParams.delete(name);
+  history.replaceState(history.state, "", url);
+}
+
 // The look.
 
 /** Return a colour as Stripe takes it: hexadecimal. @param {string} color */
@@ -541,7 +558,7 @@ function make(tag, part = "", attributes = {}, children = []) {
 export class OctoPayment extends HTMLElement {
   static observedAttributes = ["endpoint", "payable", "purpose", "express", "locale"];
 
-  /** @type {State} */
+  /** @type {OctoPaymentState} */
   #state = "loading";
   /** @type {Run | null} */
   #run = null;
@@ -739,9 +756,7 @@ export class OctoPayment extends HTMLElement {
     const url = new URL(location.href);
     const uuid = url.searchParams.get("octo_payment");
     if (!uuid || url.searchParams.get("octo_payable") !== this.payable) return null;
-    // At once: Stripe adds the client secret to the address.
-    for (const name of RETURN_PARAMETERS) url.searchParams.delete(name);
-    history.replaceState(history.state, "", url);
+    forgetParameters(OUR_PARAMETERS);
     const payment = await run.gateway.complete(uuid);
     // Anyone can make an address: only this payable's payment counts.
     const {type, id} = payment.payable ?? {};
@@ -755,6 +770,8 @@ export class OctoPayment extends HTMLElement {
         return await this.#create(run);
       } catch (problem) {
         if (!(problem instanceof GatewayError)) throw problem;
+        // Refused for good, perhaps for the key: the next try has another.
+        if (problem.status === 422) forgetKey(run.key);
         if (this.#concludeRefusal(run, problem)) return null;
         if (problem.status !== 409) throw problem;
         // Twice: it is not another tab that is creating it just now, it is being paid.
@@ -774,14 +791,15 @@ export class OctoPayment extends HTMLElement {
   /** @param {Run} run @param {GatewayError} refusal */
   #concludeRefusal(run, {answer}) {
     const paid = answer.balance?.due === 0;
-    const late = Date.parse(answer.utcExpiresAt ?? "") < Date.now();
+    const late = Date.parse(answer.utcExpiresAt ?? "") < run.gateway.now();
     if (paid || late) this.#finish(run, paid ? "paid" : "expired", null, answer.balance);
     return paid || late;
   }
 
-  /** @param {Run} run @param {CreatedPayment} payment */
-  async #open(run, payment) {
+  /** @param {Run} run @param {CreatedPayment} created */
+  async #open(run, {stripeClientSecret, ...payment}) {
     run.payment = payment;
+    run.secret = stripeClientSecret;
     run.stripe = await this.#getStripe(run, payment);
     const {status} = await this.#look(run);
     if (ENDED.includes(status)) await this.#settle(run);
@@ -799,17 +817,17 @@ export class OctoPayment extends HTMLElement {
 
   /** Ask Stripe how the intent stands. @param {Run} run @returns {Promise<PaymentIntent>} */
   async #look(run) {
-    const {stripe, payment} = /** @type {Required<Run>} */ (run);
-    const {paymentIntent, error} = await within(run.signal, stripe.retrievePaymentIntent(payment.stripeClientSecret));
+    const {stripe, secret} = /** @type {Required<Run>} */ (run);
+    const {paymentIntent, error} = await within(run.signal, stripe.retrievePaymentIntent(secret));
     if (!paymentIntent) throw new FormError(error?.message || this.#say("blocked"));
     return paymentIntent;
   }
 
   /** @param {Run} run */
   async #mount(run) {
-    const {stripe, payment} = /** @type {Required<Run>} */ (run);
+    const {stripe, payment, secret} = /** @type {Required<Run>} */ (run);
     run.elements = stripe.elements({
-      clientSecret: payment.stripeClientSecret,
+      clientSecret: secret,
       appearance: /** @type {any} */ (this.#getAppearance()),
       locale: this.#stripeLocale,
     });
@@ -829,9 +847,9 @@ export class OctoPayment extends HTMLElement {
     express.on("ready", ({availablePaymentMethods}) => {
       this.#parts.express.hidden = !availablePaymentMethods;
     });
-    express.on("confirm", async ({paymentFailed}) => {
+    express.on("confirm", async (event) => {
       await this.pay();
-      if (this.#state === "ready" || this.#state === "failed") paymentFailed({reason: "fail"});
+      if (this.#state === "ready" || this.#state === "failed") event.paymentFailed({reason: "fail"});
     });
     express.mount(this.#wallets);
   }
@@ -984,7 +1002,7 @@ export class OctoPayment extends HTMLElement {
 
   /** @param {Run} run */
   #armExpiry(run) {
-    const left = Date.parse(run.payment?.utcExpiresAt ?? "") - Date.now();
+    const left = Date.parse(run.payment?.utcExpiresAt ?? "") - run.gateway.now();
     if (!(left < LONGEST_TIMER)) return;
     const timer = setTimeout(() => this.#perform(run, () => this.#expire(run)), Math.max(left, 0));
     run.signal.addEventListener("abort", () => clearTimeout(timer));
@@ -1002,7 +1020,7 @@ export class OctoPayment extends HTMLElement {
 
   // What is shown.
 
-  /** @param {State} state @param {string} [error] */
+  /** @param {OctoPaymentState} state @param {string} [error] */
   #enter(state, error = "") {
     const focused = this.#hasFocus();
     this.#state = state;
@@ -1090,7 +1108,7 @@ export class OctoPayment extends HTMLElement {
     return messages[name].replace(/\{(\w+)\}/g, (_whole, value) => values[value]);
   }
 
-  /** @param {string} event @param {Partial<Detail>} detail */
+  /** @param {string} event @param {Partial<OctoPaymentDetail>} detail */
   #tell(event, detail) {
     const full = {payment: null, balance: null, error: null, ...detail};
     this.dispatchEvent(new CustomEvent(`octo-payment-${event}`, {bubbles: true, composed: true, detail: full}));
@@ -1100,7 +1118,7 @@ export class OctoPayment extends HTMLElement {
 /**
  * Mount Stripe's form, and wait until it can be used.
  *
- * @param {import("@stripe/stripe-js").StripePaymentElement} element
+ * @param {StripePaymentElement} element
  * @param {HTMLElement} parent
  * @returns {Promise<void>}
  */
@@ -1123,4 +1141,6 @@ function ignoreOutage(problem) {
   throw problem;
 }
 
+// At once, whatever the page does: the client secret is among them.
+if (new URLSearchParams(location.search).has("octo_payment")) forgetParameters(STRIPE_PARAMETERS);
 if (!customElements.get("octo-payment")) customElements.define("octo-payment", OctoPayment);

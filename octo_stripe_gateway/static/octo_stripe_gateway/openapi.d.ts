@@ -191,6 +191,7 @@ export interface components {
             gateway: string;
             stripePaymentIntentId: string | null;
             publishableKey: string | null;
+            amountReceived: number;
             totalRefunded: number;
             refund: components["schemas"]["GatewayRefundEnum"];
             refundable: boolean;
@@ -250,6 +251,7 @@ export interface components {
             gateway: string;
             stripePaymentIntentId: string | null;
             publishableKey: string | null;
+            amountReceived: number;
             totalRefunded: number;
             refund: components["schemas"]["GatewayRefundEnum"];
             refundable: boolean;
@@ -293,7 +295,7 @@ export interface components {
             reason?: components["schemas"]["GatewayReasonEnum"];
         };
         /** @enum {string} */
-        GatewayStatusEnum: "PENDING" | "ON_HOLD" | "CONFIRMED" | "FAILED" | "CANCELLED" | "REFUNDED";
+        GatewayStatusEnum: "PENDING" | "ON_HOLD" | "CONFIRMED" | "FAILED" | "CANCELLED" | "EXPIRED" | "REFUNDED";
         GatewayStripeCard: {
             version: string;
             paymentIntent: components["schemas"]["GatewayPaymentIntent"];

@@ -10,11 +10,13 @@ over HTTP: see `octo_stripe_gateway.testing.emulator.control`.
 
 from octo_stripe_gateway.testing.emulator.accounts import EmulatedAccount
 from octo_stripe_gateway.testing.emulator.cards import CARDS, Card
+from octo_stripe_gateway.testing.emulator.delivery import Delivery
 from octo_stripe_gateway.testing.emulator.emulator import DEFAULT_PORT, StripeEmulator
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
-from octo_stripe_gateway.testing.emulator.events import Delivery, LoggedEvent
+from octo_stripe_gateway.testing.emulator.events import LoggedEvent
 from octo_stripe_gateway.testing.emulator.faults import Fault, Hold
 from octo_stripe_gateway.testing.emulator.server import LoggedRequest
+from octo_stripe_gateway.testing.emulator.state import StateError
 
 __all__ = [
     "CARDS",
@@ -26,6 +28,7 @@ __all__ = [
     "Hold",
     "LoggedEvent",
     "LoggedRequest",
+    "StateError",
     "StripeApiError",
     "StripeEmulator",
 ]

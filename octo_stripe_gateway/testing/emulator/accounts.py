@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from octo_stripe_gateway.testing.emulator.store import random_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from octo_stripe_gateway.testing.emulator.store import JsonObject
 
 DEFAULT_ACCOUNT = "acct_1EmulatedStripe0"
 KEY_SHAPE = re.compile(r"(sk|rk|pk)_test_\w+")
@@ -52,6 +55,27 @@ class Accounts:
         self.api_keys = api_keys
         self._accounts: dict[str, str] = {}
         self._platforms: dict[str, str | None] = {}
+        self._permissions: dict[str, frozenset[str]] = {}
+
+    def restrict(self, key: str, *, permissions: Collection[str]) -> None:
+        """Let a restricted key do what these permissions name, and nothing else."""
+        if not key.startswith("rk_"):
+            raise ValueError(f"{masked(key)} is no restricted key: those begin with rk_test_.")
+        self._permissions[key] = frozenset(permissions)
+
+    def check_permission(self, caller: Caller, permission: str) -> None:
+        """Refuse what the key of the request may not do; whoever may write may read."""
+        allowed = self._permissions.get(caller.key)
+        writing = permission.replace("_read", "_write")
+        if allowed is None or permission in allowed or writing in allowed:
+            return
+        raise StripeApiError(
+            f"The provided key '{masked(caller.key)}' does not have the required permissions for this "
+            f"endpoint on account '{caller.account or DEFAULT_ACCOUNT}'. Having the '{permission}' "
+            "permission would allow this request to continue.",
+            status=403,
+            saved=False,
+        )
 
     def add(self, keys: Collection[str], *, account: str | None = None) -> EmulatedAccount:
         """Make an account with these keys, or with keys of its own, and return it."""
@@ -67,6 +91,18 @@ class Accounts:
         """Forget the accounts that were made and connected."""
         self._accounts.clear()
         self._platforms.clear()
+        self._permissions.clear()
+
+    def dump(self) -> str:
+        """Return what is known of keys and accounts, as JSON."""
+        permissions = {key: sorted(names) for key, names in self._permissions.items()}
+        return json.dumps({"keys": self._accounts, "platforms": self._platforms, "permissions": permissions})
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        self._accounts |= dumped["keys"]
+        self._platforms |= dumped["platforms"]
+        self._permissions |= {key: frozenset(names) for key, names in dumped["permissions"].items()}
 
     def is_connected(self, account: str | None) -> bool:
         """Return whether a platform works on the account by `Stripe-Account`."""
@@ -105,6 +141,22 @@ class Accounts:
                 code="account_invalid",
                 saved=False,
             )
+
+
+def show_account(account: str | None) -> JsonObject:
+    """Return the account as the API shows it to itself."""
+    return {
+        "id": account or DEFAULT_ACCOUNT,
+        "object": "account",
+        "business_type": "company",
+        "charges_enabled": True,
+        "country": "US",
+        "default_currency": "usd",
+        "details_submitted": True,
+        "email": "emulator@example.com",
+        "payouts_enabled": True,
+        "type": "standard",
+    }
 
 
 def masked(key: str) -> str:

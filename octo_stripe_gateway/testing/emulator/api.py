@@ -5,30 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from stripe.params import (
-    ChargeListParams,
-    ChargeRetrieveParams,
-    DisputeListParams,
-    DisputeRetrieveParams,
-    EventListParams,
-    EventRetrieveParams,
-    PaymentIntentCancelParams,
-    PaymentIntentCaptureParams,
-    PaymentIntentConfirmParams,
-    PaymentIntentCreateParams,
-    PaymentIntentListParams,
-    PaymentIntentRetrieveParams,
-    PaymentIntentUpdateParams,
-    PaymentMethodCreateParams,
-    PaymentMethodRetrieveParams,
-    RefundCancelParams,
-    RefundCreateParams,
-    RefundListParams,
-    RefundRetrieveParams,
-    RefundUpdateParams,
-)
+from stripe import params as p
+from stripe.params import radar
 
+from octo_stripe_gateway.testing.emulator.accounts import show_account
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
+from octo_stripe_gateway.testing.emulator.expansion import expand_object
 from octo_stripe_gateway.testing.emulator.lists import list_page
 from octo_stripe_gateway.testing.emulator.params import Schema
 from octo_stripe_gateway.testing.emulator.urls import match
@@ -36,7 +18,9 @@ from octo_stripe_gateway.testing.emulator.urls import match
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octo_stripe_gateway.testing.emulator.accounts import Caller
+    from octo_stripe_gateway.testing.emulator.accounts import Accounts, Caller
+    from octo_stripe_gateway.testing.emulator.disputes import Disputes
+    from octo_stripe_gateway.testing.emulator.endpoints import WebhookEndpoints
     from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
     from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
     from octo_stripe_gateway.testing.emulator.params import Parameters
@@ -55,6 +39,20 @@ PUBLIC_FIELDS = (
     "payment_method_configuration_details payment_method_types processing receipt_email "
     "setup_future_usage shipping source status"
 ).split()
+# The permission of a restricted key for each kind of object, less `rak_` and `_read` or `_write`:
+# https://docs.stripe.com/stripe-apps/reference/permissions. Refunds and warnings have none of their own.
+RESOURCES = {
+    "account": "accounts_kyc_basic",
+    "balance_transaction": "balance_transaction_source",
+    "charge": "charge",
+    "dispute": "dispute",
+    "event": "event",
+    "payment_intent": "payment_intent",
+    "payment_method": "payment_method",
+    "radar.early_fraud_warning": "charge",
+    "refund": "charge",
+    "webhook_endpoint": "webhook",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,8 +82,9 @@ class Call:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """What a URL takes and does; `browser` when a publishable key may call it."""
+    """What a URL takes and does to objects of a kind; `browser` when a publishable key may call it."""
 
+    kind: str
     schema: Schema
     run: Callable[[Call], JsonObject]
     browser: bool = False
@@ -95,13 +94,26 @@ class Api:
     """Finds and runs the endpoint of a request."""
 
     def __init__(
-        self, store: Store, *, intents: PaymentIntents, refunds: Refunds, methods: PaymentMethods
+        self,
+        store: Store,
+        *,
+        accounts: Accounts,
+        intents: PaymentIntents,
+        refunds: Refunds,
+        methods: PaymentMethods,
+        disputes: Disputes,
+        endpoints: WebhookEndpoints,
     ) -> None:
         self._store = store
-        self._intents = intents
-        self._refunds = refunds
-        self._methods = methods
-        self._endpoints = self._intent_endpoints() | self._other_endpoints()
+        self._accounts = accounts
+        self._endpoints = (
+            self._intent_endpoints(intents)
+            | self._refund_endpoints(refunds)
+            | self._method_endpoints(methods)
+            | self._dispute_endpoints(disputes)
+            | self._webhook_endpoints(endpoints)
+            | self._reading_endpoints()
+        )
 
     def find(self, method: str, path: str) -> tuple[Endpoint, str | None]:
         """Return the endpoint of a URL and the id in it, or refuse an unknown URL."""
@@ -123,12 +135,24 @@ class Api:
         except StripeApiError:
             return False
 
+    def check_permission(self, endpoint: Endpoint, caller: Caller, *, method: str) -> None:
+        """Refuse a call that the key may not make."""
+        if caller.publishable and not endpoint.browser:
+            raise StripeApiError(NOT_FOR_BROWSERS, status=403, code="secret_key_required", saved=False)
+        needed = "read" if method == "GET" else "write"
+        self._accounts.check_permission(caller, f"rak_{RESOURCES[endpoint.kind]}_{needed}")
+
     def run(self, endpoint: Endpoint, call: Call) -> JsonObject:
         """Run an endpoint and return its answer, ids expanded as the request asks."""
-        if call.publishable and not endpoint.browser:
-            raise StripeApiError(NOT_FOR_BROWSERS, status=403, code="secret_key_required", saved=False)
         try:
-            answer = self._store.rendered(endpoint.run(call), expand=call.expand)
+            answer = expand_object(
+                self._store,
+                endpoint.run(call),
+                paths=call.expand,
+                check=lambda kind: self._accounts.check_permission(
+                    call.caller, f"rak_{RESOURCES[kind]}_read"
+                ),
+            )
         except StripeApiError as error:
             if call.publishable:
                 error.show_only(PUBLIC_FIELDS)
@@ -137,76 +161,143 @@ class Api:
             return {name: answer[name] for name in PUBLIC_FIELDS}
         return answer
 
-    def _intent_endpoints(self) -> dict[str, Endpoint]:
-        base = "/v1/payment_intents"
-        secret = {"client_secret": str}
-        intents = self._intents
+    def _intent_endpoints(self, intents: PaymentIntents) -> dict[str, Endpoint]:
+        kind, base = "payment_intent", "/v1/payment_intents"
         return {
             f"POST {base}": Endpoint(
-                schema=Schema(PaymentIntentCreateParams),
+                kind=kind,
+                schema=Schema(p.PaymentIntentCreateParams),
                 run=lambda call: intents.create(call.params, account=call.account),
             ),
-            f"GET {base}": self._list("payment_intent", PaymentIntentListParams, "customer"),
+            f"GET {base}": self._list(kind, p.PaymentIntentListParams, "customer"),
             f"GET {base}/<target>": Endpoint(
-                schema=Schema(PaymentIntentRetrieveParams), run=self._intent, browser=True
+                kind=kind, schema=Schema(p.PaymentIntentRetrieveParams), run=self._intent, browser=True
             ),
             f"POST {base}/<target>": Endpoint(
-                schema=Schema(PaymentIntentUpdateParams),
+                kind=kind,
+                schema=Schema(p.PaymentIntentUpdateParams),
                 run=lambda call: intents.update(self._intent(call), call.params),
             ),
             f"POST {base}/<target>/confirm": Endpoint(
-                schema=Schema(PaymentIntentConfirmParams, also=secret),
+                kind=kind,
+                schema=Schema(p.PaymentIntentConfirmParams, also={"client_secret": str}),
                 run=lambda call: intents.confirm(
                     self._intent(call), call.params, return_url_optional=call.from_stripe_js
                 ),
                 browser=True,
             ),
             f"POST {base}/<target>/capture": Endpoint(
-                schema=Schema(PaymentIntentCaptureParams),
+                kind=kind,
+                schema=Schema(p.PaymentIntentCaptureParams),
                 run=lambda call: intents.capture(self._intent(call), call.params),
             ),
             f"POST {base}/<target>/cancel": Endpoint(
-                schema=Schema(PaymentIntentCancelParams),
+                kind=kind,
+                schema=Schema(p.PaymentIntentCancelParams),
                 run=lambda call: intents.cancel(self._intent(call), call.params),
             ),
         }
 
-    def _other_endpoints(self) -> dict[str, Endpoint]:
-        refunds = self._refunds
-        by_charge = ("charge", "payment_intent")
+    def _refund_endpoints(self, refunds: Refunds) -> dict[str, Endpoint]:
+        kind, base = "refund", "/v1/refunds"
         return {
-            "POST /v1/refunds": Endpoint(
-                schema=Schema(RefundCreateParams),
+            f"POST {base}": Endpoint(
+                kind=kind,
+                schema=Schema(p.RefundCreateParams),
                 run=lambda call: refunds.create(call.params, account=call.account),
             ),
-            "GET /v1/refunds": self._list("refund", RefundListParams, *by_charge),
-            "GET /v1/refunds/<target>": self._retrieve("refund", RefundRetrieveParams),
-            "POST /v1/refunds/<target>": Endpoint(
-                schema=Schema(RefundUpdateParams),
-                run=lambda call: refunds.update(self._target("refund", call), call.params),
+            f"GET {base}": self._list(kind, p.RefundListParams, "charge", "payment_intent"),
+            f"GET {base}/<target>": self._retrieve(kind, p.RefundRetrieveParams),
+            f"POST {base}/<target>": Endpoint(
+                kind=kind,
+                schema=Schema(p.RefundUpdateParams),
+                run=lambda call: refunds.update(self._target(kind, call), call.params),
             ),
-            "POST /v1/refunds/<target>/cancel": Endpoint(
-                schema=Schema(RefundCancelParams),
-                run=lambda call: refunds.cancel(self._target("refund", call)),
+            f"POST {base}/<target>/cancel": Endpoint(
+                kind=kind,
+                schema=Schema(p.RefundCancelParams),
+                run=lambda call: refunds.cancel(self._target(kind, call)),
             ),
-            "GET /v1/charges": self._list(
-                "charge", ChargeListParams, "payment_intent", "customer", "transfer_group"
-            ),
-            "GET /v1/charges/<target>": self._retrieve("charge", ChargeRetrieveParams),
-            "GET /v1/disputes": self._list("dispute", DisputeListParams, *by_charge),
-            "GET /v1/disputes/<target>": self._retrieve("dispute", DisputeRetrieveParams),
-            "POST /v1/payment_methods": Endpoint(
-                schema=Schema(PaymentMethodCreateParams),
-                run=lambda call: self._methods.create(call.params, account=call.account),
+        }
+
+    def _method_endpoints(self, methods: PaymentMethods) -> dict[str, Endpoint]:
+        kind, base = "payment_method", "/v1/payment_methods"
+        return {
+            f"POST {base}": Endpoint(
+                kind=kind,
+                schema=Schema(p.PaymentMethodCreateParams),
+                run=lambda call: methods.create(call.params, account=call.account),
                 browser=True,
             ),
-            "GET /v1/payment_methods/<target>": self._retrieve("payment_method", PaymentMethodRetrieveParams),
-            "GET /v1/events": self._list("event", EventListParams, "type"),
-            "GET /v1/events/<target>": self._retrieve("event", EventRetrieveParams),
+            f"GET {base}/<target>": self._retrieve(kind, p.PaymentMethodRetrieveParams),
+        }
+
+    def _dispute_endpoints(self, disputes: Disputes) -> dict[str, Endpoint]:
+        kind, base = "dispute", "/v1/disputes"
+        return {
+            f"GET {base}": self._list(kind, p.DisputeListParams, "charge", "payment_intent"),
+            f"GET {base}/<target>": self._retrieve(kind, p.DisputeRetrieveParams),
+            f"POST {base}/<target>": Endpoint(
+                kind=kind,
+                schema=Schema(p.DisputeUpdateParams),
+                run=lambda call: disputes.update(self._target(kind, call), call.params),
+            ),
+            f"POST {base}/<target>/close": Endpoint(
+                kind=kind,
+                schema=Schema(p.DisputeCloseParams),
+                run=lambda call: disputes.accept(self._target(kind, call)),
+            ),
+        }
+
+    def _webhook_endpoints(self, endpoints: WebhookEndpoints) -> dict[str, Endpoint]:
+        kind, base = "webhook_endpoint", "/v1/webhook_endpoints"
+        return {
+            f"POST {base}": Endpoint(
+                kind=kind,
+                schema=Schema(p.WebhookEndpointCreateParams),
+                run=lambda call: endpoints.create(call.params, account=call.account),
+            ),
+            f"GET {base}": self._list(kind, p.WebhookEndpointListParams),
+            f"GET {base}/<target>": self._retrieve(kind, p.WebhookEndpointRetrieveParams),
+            f"POST {base}/<target>": Endpoint(
+                kind=kind,
+                schema=Schema(p.WebhookEndpointUpdateParams),
+                run=lambda call: endpoints.update(self._target(kind, call), call.params),
+            ),
+            f"DELETE {base}/<target>": Endpoint(
+                kind=kind,
+                schema=Schema(p.WebhookEndpointDeleteParams),
+                run=lambda call: endpoints.delete(self._target(kind, call)),
+            ),
+        }
+
+    def _reading_endpoints(self) -> dict[str, Endpoint]:
+        charge, booked, event = "/v1/charges", "/v1/balance_transactions", "/v1/events"
+        warning, kind = "/v1/radar/early_fraud_warnings", "radar.early_fraud_warning"
+        by_payment = ("charge", "payment_intent")
+        filters = ("payment_intent", "customer", "transfer_group")
+        return {
+            f"GET {charge}": self._list("charge", p.ChargeListParams, *filters),
+            f"GET {charge}/<target>": self._retrieve("charge", p.ChargeRetrieveParams),
+            f"GET {booked}": self._list(
+                "balance_transaction", p.BalanceTransactionListParams, "currency", "source", "type"
+            ),
+            f"GET {booked}/<target>": self._retrieve(
+                "balance_transaction", p.BalanceTransactionRetrieveParams
+            ),
+            f"GET {event}": self._list("event", p.EventListParams, "type"),
+            f"GET {event}/<target>": self._retrieve("event", p.EventRetrieveParams),
+            f"GET {warning}": self._list(kind, radar.EarlyFraudWarningListParams, *by_payment),
+            f"GET {warning}/<target>": self._retrieve(kind, radar.EarlyFraudWarningRetrieveParams),
+            "GET /v1/account": Endpoint(
+                kind="account",
+                schema=Schema(p.AccountRetrieveCurrentParams),
+                run=lambda call: show_account(call.account),
+            ),
         }
 
     def _retrieve(self, kind: str, description: Any) -> Endpoint:
-        return Endpoint(schema=Schema(description), run=lambda call: self._target(kind, call))
+        return Endpoint(kind=kind, schema=Schema(description), run=lambda call: self._target(kind, call))
 
     def _list(self, kind: str, description: Any, *filters: str) -> Endpoint:
         def run(call: Call) -> JsonObject:
@@ -215,11 +306,11 @@ class Api:
                 kind,
                 account=call.account,
                 params=call.params,
-                url=f"/v1/{kind}s",
+                url=f"/v1/{kind.replace('.', '/')}s",
                 filters=filters,
             )
 
-        return Endpoint(schema=Schema(description), run=run)
+        return Endpoint(kind=kind, schema=Schema(description), run=run)
 
     def _target(self, kind: str, call: Call, *, param: str | None = None) -> JsonObject:
         return self._store.find(

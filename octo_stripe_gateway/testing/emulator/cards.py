@@ -28,6 +28,7 @@ class Card:
     challenge: bool = False
     refund: str = "succeeds"
     dispute: str | None = None
+    books_late: bool = False
     country: str = "US"
     does: str = "Succeeds"
 
@@ -191,6 +192,12 @@ CARDS = (
         number="4000000000000259",
         dispute="fraudulent",
         does="Succeeds, then is disputed as fraudulent",
+    ),
+    Card(
+        payment_method="pm_card_emulator_booksLate",  # the emulator's own: at Stripe other methods do so
+        number="4000000000000911",
+        books_late=True,
+        does="Succeeds; its balance transaction comes later",
     ),
     Card(
         payment_method="pm_usBankAccount_success",

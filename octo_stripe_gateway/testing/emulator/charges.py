@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from octo_stripe_gateway.testing.emulator.balance import fee_for
 from octo_stripe_gateway.testing.emulator.descriptors import calculated_descriptor
+from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.refunds import blank_refund
 from octo_stripe_gateway.testing.emulator.store import new_id, random_text
 from octo_stripe_gateway.testing.emulator.versions import ACACIA, BASIL, Range
@@ -60,7 +61,7 @@ class Charges:
         """Capture the amount; `settled` is whether its balance transaction is known already."""
         charge |= {"captured": True, "amount_captured": amount, "paid": True, "status": "succeeded"}
         charge["receipt_url"] = f"https://pay.stripe.com/receipts/payment/{random_text(40)}"
-        if settled:
+        if settled and not self.books_late(charge):
             self.settle(charge)
 
     def release(self, charge: JsonObject, *, amount: int) -> None:
@@ -77,6 +78,18 @@ class Charges:
             self._emit("refund.created", refund, versions=Range(since=ACACIA, before=BASIL))
             self._emit("charge.refunded", charge, versions=Range(before=BASIL))
             self._emit("charge.refund.updated", refund, versions=Range(before=BASIL))
+
+    def books_late(self, charge: JsonObject) -> bool:
+        """Return whether the payment method is slow to tell its balance transaction."""
+        return self._store.cards[charge["payment_method"]].books_late
+
+    def book_late(self, charge: JsonObject) -> JsonObject:
+        """Book what wasn't yet, and say so."""
+        if charge["balance_transaction"] or not charge["captured"]:
+            raise StripeApiError(f"There is nothing to book for charge {charge['id']}.")
+        self.settle(charge)
+        self._emit("charge.updated", charge)
+        return charge
 
     def settle(self, charge: JsonObject) -> None:
         """Book the charge's balance transaction."""

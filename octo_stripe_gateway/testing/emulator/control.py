@@ -14,13 +14,16 @@ All answer JSON; bodies are JSON objects, every field optional unless it is name
     DELETE /_emulator/faults
     POST   /_emulator/idempotency_keys/forget
     POST   /_emulator/accounts                        {keys, account}: answers {id, secret_key, ...}
+    POST   /_emulator/permissions                     {key: rk_test_…, permissions: [rak_charge_read, ...]}
     POST   /_emulator/balance                         {refunds: refused|pending|enough}
     POST   /_emulator/payment_intents/:id/confirm     {payment_method, return_url}
     POST   /_emulator/payment_intents/:id/authenticate  {succeed, client_secret}
     POST   /_emulator/payment_intents/:id/settle      {succeed}
     POST   /_emulator/payment_intents/:id/expire
     POST   /_emulator/payment_intents/:id/refund      {amount}
-    POST   /_emulator/payment_intents/:id/dispute     {reason, amount}
+    POST   /_emulator/payment_intents/:id/dispute     {reason, amount, inquiry}
+    POST   /_emulator/payment_intents/:id/fraud_warning  {fraud_type}
+    POST   /_emulator/payment_intents/:id/book
     POST   /_emulator/refunds/:id/settle              {status, reason}
     POST   /_emulator/disputes/:id/close              {won}
 
@@ -140,6 +143,9 @@ class Control:
             "POST /_emulator/accounts": lambda body, _id: dataclasses.asdict(
                 stripe.add_account(*body.get("keys", ()), account=body.get("account"))
             ),
+            "POST /_emulator/permissions": lambda body, _id: stripe.restrict(
+                body["key"], *body["permissions"]
+            ),
             "POST /_emulator/balance": lambda body, _id: self._set_balance(body),
         }
 
@@ -153,6 +159,8 @@ class Control:
             f"POST {intent}/expire": lambda _body, target: stripe.expire(target),
             f"POST {intent}/refund": lambda body, target: stripe.refund(target, **body),
             f"POST {intent}/dispute": lambda body, target: stripe.open_dispute(target, **body),
+            f"POST {intent}/fraud_warning": lambda body, target: stripe.warn_of_fraud(target, **body),
+            f"POST {intent}/book": lambda _body, target: stripe.book(target),
             "POST /_emulator/refunds/<target>/settle": lambda body, target: stripe.settle_refund(
                 target, **body
             ),

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
+from octo_stripe_gateway.testing.emulator.params import merged_metadata
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.balance import Balance
     from octo_stripe_gateway.testing.emulator.events import Emit
+    from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
 FEE = 1500
+CLOSED = ("won", "lost", "warning_closed")
+# What takes nothing from the merchant, or no longer.
+HARMLESS = ("won", "warning_needs_response", "warning_under_review", "warning_closed")
 TIME_TO_RESPOND = 7 * 86_400
 EVIDENCE = (
     "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure "
@@ -25,40 +30,81 @@ EVIDENCE = (
 
 
 class Disputes:
-    """Opens and closes disputes: what a cardholder's bank does, and no API call."""
+    """Opens and closes disputes: what a cardholder's bank does, and how the merchant answers."""
 
     def __init__(self, store: Store, *, emit: Emit, balance: Balance) -> None:
         self._store = store
         self._emit = emit
         self._balance = balance
 
-    def open(self, charge: JsonObject, *, reason: str, amount: int | None) -> JsonObject:
-        """Take the disputed money back from the merchant until the bank decides."""
-        disputed = charge["amount_captured"] if amount is None else amount
+    def open(
+        self, charge: JsonObject, *, reason: str, amount: int | None, inquiry: bool = False
+    ) -> JsonObject:
+        """Take the disputed money back from the merchant until the bank decides; an inquiry takes none."""
+        disputed = self._undisputed(charge) if amount is None else amount
+        if disputed <= 0:
+            raise StripeApiError(f"Charge {charge['id']} has nothing left to dispute.")
         dispute = self._store.new(
             "dispute",
             account=self._store.account_of(charge),
             **_blank_dispute(charge, amount=disputed, due_by=self._store.now() + TIME_TO_RESPOND),
             reason=reason,
         )
+        if inquiry:
+            dispute |= {"status": "warning_needs_response", "is_charge_refundable": True}
+            dispute["payment_method_details"] |= _case(dispute, case_type="inquiry")
         charge["disputed"] = True
         self._emit("charge.dispute.created", dispute)
-        self._move(dispute, amount=-disputed, fee=FEE, category="dispute")
-        self._emit("charge.dispute.funds_withdrawn", dispute)
+        if not inquiry:
+            self._move(dispute, amount=-disputed, fee=FEE, category="dispute")
+            self._emit("charge.dispute.funds_withdrawn", dispute)
         return dispute
+
+    def update(self, dispute: JsonObject, params: Parameters) -> JsonObject:
+        """Keep the merchant's evidence, and send it to the bank unless `submit` is false."""
+        self._check_open(dispute)
+        if "metadata" in params:
+            dispute["metadata"] = merged_metadata(dispute["metadata"], change=params["metadata"])
+        if evidence := params.get("evidence"):
+            dispute["evidence"] |= {name: value or None for name, value in evidence.items()}
+            dispute["evidence_details"]["has_evidence"] = True
+        if params.get("submit", True) and dispute["evidence_details"]["has_evidence"]:
+            details = dispute["evidence_details"]
+            details |= {"submission_count": details["submission_count"] + 1, "submission_method": "manual"}
+            dispute["status"] = f"{_prefix(dispute)}under_review"
+        self._emit("charge.dispute.updated", dispute)
+        return dispute
+
+    def accept(self, dispute: JsonObject) -> JsonObject:
+        """Give a dispute up, as the merchant does."""
+        self._check_open(dispute)
+        return self._end(dispute, status="warning_closed" if _prefix(dispute) else "lost")
 
     def close(self, dispute: JsonObject, *, won: bool) -> JsonObject:
         """Decide a dispute; the money of one that is won comes back."""
-        if dispute["status"] in ("won", "lost"):
-            raise StripeApiError(f"This dispute is already closed: {dispute['status']}.")
+        self._check_open(dispute)
+        if _prefix(dispute):
+            return self._end(dispute, status="warning_closed")
         dispute["status"] = "under_review"
         self._emit("charge.dispute.updated", dispute)
-        dispute["status"] = "won" if won else "lost"
-        if won:
+        return self._end(dispute, status="won" if won else "lost")
+
+    def _end(self, dispute: JsonObject, *, status: str) -> JsonObject:
+        dispute["status"] = status
+        if status == "won":
             self._move(dispute, amount=dispute["amount"], fee=0, category="dispute_reversal")
             self._emit("charge.dispute.funds_reinstated", dispute)
         self._emit("charge.dispute.closed", dispute)
         return dispute
+
+    def _check_open(self, dispute: JsonObject) -> None:
+        if dispute["status"] in CLOSED:
+            raise StripeApiError(f"This dispute is already closed: {dispute['status']}.")
+
+    def _undisputed(self, charge: JsonObject) -> int:
+        disputes = self._store.each("dispute", charge=charge["id"])
+        taken: int = sum(dispute["amount"] for dispute in disputes if dispute["status"] not in HARMLESS)
+        return int(charge["amount_captured"]) - taken
 
     def _move(self, dispute: JsonObject, *, amount: int, fee: int, category: str) -> None:
         booked = self._balance.book(
@@ -104,3 +150,12 @@ def _method_details(details: JsonObject) -> JsonObject:
     brand = details["card"]["brand"]
     shown = {"brand": brand, "case_type": "chargeback", "network": brand, "network_reason_code": "10.4"}
     return {"type": "card", "card": shown}
+
+
+def _case(dispute: JsonObject, *, case_type: str) -> JsonObject:
+    card = dispute["payment_method_details"].get("card")
+    return {"card": card | {"case_type": case_type}} if card else {}
+
+
+def _prefix(dispute: JsonObject) -> str:
+    return "warning_" if dispute["status"].startswith("warning_") else ""

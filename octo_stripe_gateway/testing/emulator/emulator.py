@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from typing import TYPE_CHECKING, Literal
@@ -11,22 +12,28 @@ from octo_stripe_gateway.testing.emulator.api import Api
 from octo_stripe_gateway.testing.emulator.balance import Balance
 from octo_stripe_gateway.testing.emulator.charges import WEEK, Charges
 from octo_stripe_gateway.testing.emulator.control import Control
+from octo_stripe_gateway.testing.emulator.delivery import Worker
 from octo_stripe_gateway.testing.emulator.disputes import Disputes
+from octo_stripe_gateway.testing.emulator.endpoints import OWN, WebhookEndpoints
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
-from octo_stripe_gateway.testing.emulator.events import Events, Worker
+from octo_stripe_gateway.testing.emulator.events import Events
 from octo_stripe_gateway.testing.emulator.faults import Faults, Hold
+from octo_stripe_gateway.testing.emulator.fraud import FraudWarnings
 from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
 from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
 from octo_stripe_gateway.testing.emulator.refunds import Refunds
 from octo_stripe_gateway.testing.emulator.server import LOOPBACK, Application, HttpServer
+from octo_stripe_gateway.testing.emulator.state import Part, State
 from octo_stripe_gateway.testing.emulator.store import Store
 from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Self
 
-    from octo_stripe_gateway.testing.emulator.events import Delivery, LoggedEvent, Order
+    from octo_stripe_gateway.testing.emulator.delivery import Delivery
+    from octo_stripe_gateway.testing.emulator.events import LoggedEvent, Order
     from octo_stripe_gateway.testing.emulator.faults import Fault, When
     from octo_stripe_gateway.testing.emulator.refunds import Funds
     from octo_stripe_gateway.testing.emulator.server import LoggedRequest
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8421
 DECLINED = 402
+SAVE_AFTER = 0.5
 RefundStatus = Literal["succeeded", "failed", "pending", "requires_action", "canceled"]
 LATE_REFUNDS: dict[str, RefundStatus] = {"pends": "succeeded", "fails": "failed"}
 
@@ -48,7 +56,10 @@ class StripeEmulator:
     themselves after that many seconds; without it they wait for a command. Authorizations can be
     captured for `hold_seconds` (`capture_before`); shorter ones than Stripe's week also expire by
     themselves, the usual ones on command. `api_keys` are the only keys accepted; by default every
-    well-formed test key is.
+    well-formed test key is. `state` names a file in which everything lasts: objects, idempotency keys,
+    and events that aren't delivered; an answer is given once it is in there. `on_event` and
+    `on_delivery` are told of each event and each attempt to deliver one; they only look on. Raises
+    StateError.
     """
 
     def __init__(
@@ -64,6 +75,9 @@ class StripeEmulator:
         settle_after: float | None = None,
         hold_seconds: float = WEEK,
         api_keys: Collection[str] | None = None,
+        state: str | Path | None = None,
+        on_event: Callable[[LoggedEvent], object] | None = None,
+        on_delivery: Callable[[LoggedEvent, Delivery], object] | None = None,
     ) -> None:
         if host != LOOPBACK:
             raise ValueError(f"The emulator listens on {LOOPBACK} only, not on {host}.")
@@ -74,17 +88,21 @@ class StripeEmulator:
         self._store = Store(clock=clock)
         self._accounts = Accounts(api_keys=api_keys)
         self._faults = Faults()
+        self._endpoints = WebhookEndpoints(
+            self._store, accounts=self._accounts, url=webhook_url, secret=webhook_secret
+        )
         self._events = Events(
             self._store,
             accounts=self._accounts,
+            endpoints=self._endpoints,
             worker=self._worker,
-            webhook_url=webhook_url,
-            webhook_secret=webhook_secret,
             retry_delays=retry_delays,
             timeout=webhook_timeout,
         )
+        self._events.on_event, self._events.on_delivery = on_event, on_delivery
         self._hold_seconds = hold_seconds
         self._build()
+        self._state = self._open(state)
 
     def _build(self) -> None:
         store, emit = self._store, self._emit
@@ -96,14 +114,50 @@ class StripeEmulator:
         )
         self._refunds = Refunds(store, emit=emit, balance=balance)
         self._disputes = Disputes(store, emit=emit, balance=balance)
+        self._fraud = FraudWarnings(store, emit=emit)
+        self._charges = charges
+        for job in (self.book, self.expire, self.open_dispute, self.settle, self.settle_refund):
+            self._worker.handlers[job.__name__] = job
         self._application = Application(
             store,
-            api=Api(store, intents=self._intents, refunds=self._refunds, methods=methods),
+            api=Api(
+                store,
+                accounts=self._accounts,
+                intents=self._intents,
+                refunds=self._refunds,
+                methods=methods,
+                disputes=self._disputes,
+                endpoints=self._endpoints,
+            ),
             accounts=self._accounts,
             events=self._events,
             faults=self._faults,
             control=Control(self),
+            save=lambda: self._state.save(),
         )
+
+    def _open(self, path: str | Path | None) -> State:
+        parts: dict[str, Part] = {
+            "store": self._store,
+            "accounts": self._accounts,
+            "endpoints": self._endpoints,
+            "refunds": self._refunds,
+            "idempotency_keys": self._application.keys,
+            "events": self._events,
+            "jobs": self._worker,
+        }
+        state = State(path, parts=parts, lock=self._store.lock)
+        state.load()
+        self._events.expect(self._worker.count("deliver"))
+        if path:
+            self._worker.handlers["save"] = state.save
+            self._worker.on_done = self._save_soon
+        return state
+
+    def _save_soon(self, done: str) -> None:
+        """Save what deliveries change some time later: a delivery that is forgotten is repeated."""
+        if done == "deliver" and not self._worker.count("save"):
+            self._worker.run_in(SAVE_AFTER, "save")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -121,20 +175,31 @@ class StripeEmulator:
         return self
 
     def stop(self) -> None:
-        """Release what is held, drop what isn't delivered yet, and close every socket."""
+        """Release what is held, and close every socket; what isn't delivered yet waits for the next start."""
         self._faults.clear()
         if self._server is not None:
             self._server.stop()
             self._server = None
         self._worker.stop()
+        self._state.save()
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Keep others out while something changes, and save it."""
+        try:
+            with self._store.lock:
+                yield
+        finally:
+            self._state.save()
 
     def reset(self) -> None:
         """Forget objects, accounts, events, logs, keys and faults; the settings stay."""
-        with self._store.lock:
+        with self._changing():
             self._faults.clear()
             self._events.clear()
             self._store.clear()
             self._accounts.clear()
+            self._endpoints.clear()
             self._refunds.funds = "enough"
             self._application.keys.clear()
             self._application.log.clear()
@@ -149,28 +214,28 @@ class StripeEmulator:
     @property
     def webhook_url(self) -> str | None:
         """Where events are delivered; None records them only."""
-        return self._events.webhook_url
+        return self._endpoints.url
 
     @webhook_url.setter
     def webhook_url(self, url: str | None) -> None:
-        self._events.webhook_url = url
+        self._endpoints.url = url
 
     @property
     def webhook_secret(self) -> str:
-        return self._events.webhook_secret
+        return self._endpoints.secret
 
     @webhook_secret.setter
     def webhook_secret(self, secret: str) -> None:
-        self._events.webhook_secret = secret
+        self._endpoints.secret = secret
 
     @property
     def webhook_api_version(self) -> str:
         """The API version of the endpoint: events are told as it gets them, and those only it gets."""
-        return self._events.api_version
+        return self._endpoints.api_version
 
     @webhook_api_version.setter
     def webhook_api_version(self, version: str) -> None:
-        self._events.api_version = version
+        self._endpoints.api_version = version
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -210,6 +275,14 @@ class StripeEmulator:
     def disputes(self) -> Mapping[str, JsonObject]:
         return self._store.copies("dispute")
 
+    @property
+    def balance_transactions(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("balance_transaction")
+
+    @property
+    def webhook_endpoints(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("webhook_endpoint")
+
     # What a customer, a bank or a colleague at the dashboard does.
 
     def confirm(
@@ -217,7 +290,7 @@ class StripeEmulator:
     ) -> JsonObject:
         """Pay as the customer's browser would; a decline is in the `last_payment_error`."""
         params = {"payment_method": payment_method, "return_url": return_url}
-        with self._store.lock:
+        with self._changing():
             intent = self._store.get(intent_id)
             return self._attempt(
                 intent, lambda: self._intents.confirm(intent, params, return_url_optional=True)
@@ -225,32 +298,32 @@ class StripeEmulator:
 
     def authenticate(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
         """Complete or fail the challenge that an intent waits for."""
-        with self._store.lock:
+        with self._changing():
             intent = self._store.get(intent_id)
             return self._attempt(intent, lambda: self._intents.authenticate(intent, succeed=succeed))
 
     def settle(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
         """Tell how a `processing` intent ended."""
-        with self._store.lock:
+        with self._changing():
             intent = self._store.get(intent_id)
             return copy.deepcopy(self._intents.settle(intent, succeed=succeed))
 
     def expire(self, intent_id: str) -> JsonObject:
         """Let an authorization run out, as Stripe does after a week; it is canceled as `expired`."""
-        with self._store.lock:
+        with self._changing():
             return copy.deepcopy(self._intents.expire(self._store.get(intent_id)))
 
     def refund(self, intent_id: str, *, amount: int | None = None) -> JsonObject:
         """Refund as in the dashboard: without metadata, and without any request."""
         given = {} if amount is None else {"amount": amount}
-        with self._store.lock:
+        with self._changing():
             account = self._store.account_of(self._store.get(intent_id))
             params = {"payment_intent": intent_id, **given}
             return copy.deepcopy(self._refunds.create(params, account=account))
 
     def settle_refund(self, refund_id: str, *, status: RefundStatus, reason: str | None = None) -> JsonObject:
         """Move a refund on; a succeeded one may still fail, and its amount returns."""
-        with self._store.lock:
+        with self._changing():
             refund = self._store.get(refund_id)
             return copy.deepcopy(self._refunds.settle(refund, status=status, reason=reason))
 
@@ -258,26 +331,44 @@ class StripeEmulator:
         """Leave no balance for refunds: they are `refused` (400), or `pending` until it is topped up."""
         if refunds not in ("refused", "pending"):
             raise ValueError(f"Refunds are refused or pending, not {refunds}.")
-        with self._store.lock:
+        with self._changing():
             self._refunds.funds = refunds
 
     def top_up_balance(self) -> None:
         """Have enough balance again; refunds that wait for it are made."""
-        with self._store.lock:
+        with self._changing():
             self._refunds.top_up()
 
     def open_dispute(
-        self, intent_id: str, *, reason: str = "fraudulent", amount: int | None = None
+        self,
+        intent_id: str,
+        *,
+        reason: str = "fraudulent",
+        amount: int | None = None,
+        inquiry: bool = False,
     ) -> JsonObject:
-        """Dispute a payment, as its cardholder's bank does."""
-        with self._store.lock:
+        """Dispute a payment, as its cardholder's bank does; an `inquiry` moves no money yet."""
+        with self._changing():
             charge = self._store.get(self._store.get(intent_id)["latest_charge"])
-            return copy.deepcopy(self._disputes.open(charge, reason=reason, amount=amount))
+            opened = self._disputes.open(charge, reason=reason, amount=amount, inquiry=inquiry)
+            return copy.deepcopy(opened)
 
     def close_dispute(self, dispute_id: str, *, won: bool) -> JsonObject:
         """Decide a dispute, for or against the merchant."""
-        with self._store.lock:
+        with self._changing():
             return copy.deepcopy(self._disputes.close(self._store.get(dispute_id), won=won))
+
+    def warn_of_fraud(self, intent_id: str, *, fraud_type: str = "unauthorized_use_of_card") -> JsonObject:
+        """Send an early fraud warning, as the cardholder's bank does."""
+        with self._changing():
+            charge = self._store.get(self._store.get(intent_id)["latest_charge"])
+            return copy.deepcopy(self._fraud.warn(charge, fraud_type=fraud_type))
+
+    def book(self, intent_id: str) -> JsonObject:
+        """Book the balance transaction of a payment whose method is slow to; `charge.updated` tells."""
+        with self._changing():
+            charge = self._store.get(self._store.get(intent_id)["latest_charge"])
+            return copy.deepcopy(self._charges.book_late(charge))
 
     # Webhooks.
 
@@ -328,15 +419,20 @@ class StripeEmulator:
         secret: str | None = None,
         timestamp: int | None = None,
         api_version: str | None = None,
+        endpoint: str = OWN,
     ) -> tuple[bytes, str]:
-        """Return an event's raw body and `Stripe-Signature`, to post it oneself."""
+        """Return an event's raw body and `Stripe-Signature`, to post it oneself.
+
+        `endpoint` is the id of a registered one, as which it is told and signed.
+        """
         return self._events.signed(
-            self.event(event), secret=secret, timestamp=timestamp, api_version=api_version
+            self.event(event), secret=secret, timestamp=timestamp, api_version=api_version, endpoint=endpoint
         )
 
     def withhold(self, *types: str) -> None:
         """Keep back the events of these types (`payment_intent.*`), all without any."""
-        self._events.withhold(*types)
+        with self._changing():
+            self._events.withhold(*types)
 
     @property
     def withheld(self) -> list[LoggedEvent]:
@@ -355,9 +451,11 @@ class StripeEmulator:
         A callable gets the events and returns those to deliver: a part of them, in any order, some
         of them twice. What it leaves out is never delivered.
         """
-        return self._events.release(
+        released = self._events.release(
             order=order, copies=copies, delay=delay, keep_withholding=keep_withholding
         )
+        self._state.save()
+        return released
 
     def wait_for_deliveries(self, timeout: float = 5.0) -> None:
         """Wait until no delivery is left to do; a TimeoutError when that takes longer."""
@@ -380,11 +478,20 @@ class StripeEmulator:
 
     def forget_idempotency_keys(self) -> None:
         """Forget every idempotency key, as Stripe does after a day or more."""
-        self._application.keys.clear()
+        with self._changing():
+            self._application.keys.clear()
 
     def accept_keys(self, keys: Collection[str] | None) -> None:
         """Accept these API keys only; every well-formed test key when None."""
         self._accounts.api_keys = keys
+
+    def restrict(self, key: str, *permissions: str) -> None:
+        """Give a restricted key (`rk_test_…`) these permissions only, such as `rak_charge_read`.
+
+        Without this it may do everything, as a secret key may.
+        """
+        with self._changing():
+            self._accounts.restrict(key, permissions=permissions)
 
     def add_account(self, *keys: str, account: str | None = None) -> EmulatedAccount:
         """Make an account of its own, with these keys or with new ones.
@@ -392,7 +499,8 @@ class StripeEmulator:
         Keys that Stripe made name their account, and each is kept apart; all other keys share one account
         unless they are named here.
         """
-        return self._accounts.add(keys, account=account)
+        with self._changing():
+            return self._accounts.add(keys, account=account)
 
     def _challenge_url(self, intent_id: str) -> str:
         return f"{self.url}/_emulator/challenges/{intent_id}"
@@ -407,22 +515,24 @@ class StripeEmulator:
 
     def _emit(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None:
         self._events.emit(event_type, item, versions=versions)
-        object_id = item["id"]
+        if event_type in ("charge.refunded", "charge.dispute.created"):
+            self._fraud.review(item.get("charge") or item["id"])
         if event_type == "payment_intent.amount_capturable_updated" and self._hold_seconds < WEEK:
-            self._worker.run_in(self._hold_seconds, lambda: self.expire(object_id))
+            self._worker.run_in(self._hold_seconds, "expire", intent_id=item["id"])
         if self._settle_after is not None and (job := self._settling(event_type, item)):
-            self._worker.run_in(self._settle_after, job)
+            self._worker.run_in(self._settle_after, **job)
 
-    def _settling(self, event_type: str, item: JsonObject) -> Callable[[], object] | None:
-        object_id = item["id"]
+    def _settling(self, event_type: str, item: JsonObject) -> JsonObject | None:
+        """Return the job that ends, by itself, what this event began."""
+        card = self._store.cards.get(item.get("payment_method") or "")
+        if card is None:
+            return None
         if event_type == "payment_intent.processing":
-            card = self._store.cards[item["payment_method"]]
-            return lambda: self.settle(object_id, succeed=card.decline is None)
-        if event_type == "payment_intent.succeeded":
-            reason = self._store.cards[item["payment_method"]].dispute
-            return (lambda: self.open_dispute(object_id, reason=reason)) if reason else None
-        if event_type == "refund.created":
-            behaviour = self._store.cards[item["payment_method"]].refund
-            status = LATE_REFUNDS.get(behaviour)
-            return (lambda: self.settle_refund(object_id, status=status)) if status else None
+            return {"name": "settle", "intent_id": item["id"], "succeed": card.decline is None}
+        if event_type == "payment_intent.succeeded" and card.dispute:
+            return {"name": "open_dispute", "intent_id": item["id"], "reason": card.dispute}
+        if event_type == "payment_intent.succeeded" and card.books_late:
+            return {"name": "book", "intent_id": item["id"]}
+        if event_type == "refund.created" and card.refund in LATE_REFUNDS:
+            return {"name": "settle_refund", "refund_id": item["id"], "status": LATE_REFUNDS[card.refund]}
         return None

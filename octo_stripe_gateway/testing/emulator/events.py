@@ -1,35 +1,29 @@
-"""Events: what Stripe would say happened, and their signed delivery to the endpoint."""
+"""Events: what Stripe would say happened, and their delivery to the endpoints."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import fnmatch
-import hashlib
-import heapq
-import hmac
-import itertools
 import json
 import random
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import requests
 import stripe
 
-from octo_stripe_gateway.testing.emulator.errors import StripeApiError
-from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION, differences, render
+from octo_stripe_gateway.testing.emulator.delivery import Delivery, post, signature
+from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION, Range, differences, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from octo_stripe_gateway.testing.emulator.accounts import Accounts
+    from octo_stripe_gateway.testing.emulator.delivery import Worker
+    from octo_stripe_gateway.testing.emulator.endpoints import Destination, WebhookEndpoints
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
-    from octo_stripe_gateway.testing.emulator.versions import Range
 
-USER_AGENT = "Stripe/1.0 (+https://stripe.com/docs/webhooks)"
 # Types of events that tell what was different before, in `data.previous_attributes`.
 CHANGES = ("updated", "charge.refunded", "charge.captured")
 Order = Literal["created", "reversed", "shuffled"]
@@ -41,25 +35,12 @@ class Emit(Protocol):
     def __call__(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Delivery:
-    """Tells how one attempt to deliver an event ended."""
-
-    status: int | None
-    error: str | None = None
-    url: str | None = None
-
-    @property
-    def accepted(self) -> bool:
-        return self.status is not None and 200 <= self.status < 300
-
-
 @dataclasses.dataclass
 class LoggedEvent:
     """An event, with every attempt to deliver it.
 
-    `payload` is what the endpoint gets, in its API version; `original` and `older` are what other
-    versions are made of.
+    `payload` is what the endpoint of the settings gets, in its API version; `original` and `older` are
+    what other versions are made of.
     """
 
     id: str
@@ -68,6 +49,7 @@ class LoggedEvent:
     deliveries: list[Delivery] = dataclasses.field(default_factory=list)
     original: JsonObject = dataclasses.field(default_factory=dict, repr=False)
     older: JsonObject = dataclasses.field(default_factory=dict, repr=False)
+    account: str | None = None
     versions: Range = EVERY_VERSION
 
     @property
@@ -75,9 +57,15 @@ class LoggedEvent:
         """The bytes that are signed and sent: JSON indented by two, as Stripe's."""
         return json.dumps(self.payload, indent=2).encode()
 
-    def body_for(self, api_version: str) -> bytes:
-        """Return the bytes for an endpoint of that API version."""
-        return json.dumps(render(self.original, version=api_version, older=self.older), indent=2).encode()
+    def body_for(self, endpoint: Destination, *, api_version: str | None = None) -> bytes:
+        """Return the bytes that an endpoint gets, in its API version or in the one given."""
+        version = api_version or endpoint.api_version
+        if endpoint.names_account and version == self.payload["api_version"]:
+            return self.body
+        told = render(self.original, version=version, older=self.older)
+        if not endpoint.names_account:
+            told.pop("account", None)
+        return json.dumps(told, indent=2).encode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,64 +79,6 @@ class Origin:
 NOBODY = Origin()
 
 
-def signature(body: bytes, *, secret: str, timestamp: int) -> str:
-    """Return a `Stripe-Signature` header: HMAC-SHA256 of the time and the raw body."""
-    signed = f"{timestamp}.".encode() + body
-    digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
-    return f"t={timestamp},v1={digest}"
-
-
-class Worker:
-    """Runs jobs one after the other in a thread of its own, each when it is due."""
-
-    def __init__(self) -> None:
-        self._jobs: list[tuple[float, int, Callable[[], object]]] = []
-        self._order = itertools.count()
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="stripe-emulator-events")
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Drop what isn't due yet and end the thread."""
-        with self._changed:
-            self._stopping = True
-            self._jobs.clear()
-            self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def run_in(self, seconds: float, job: Callable[[], object]) -> None:
-        """Run the job after that many seconds."""
-        with self._changed:
-            heapq.heappush(self._jobs, (time.monotonic() + seconds, next(self._order), job))
-            self._changed.notify_all()
-
-    def clear(self) -> None:
-        with self._changed:
-            self._jobs.clear()
-
-    def _run(self) -> None:
-        while (job := self._next()) is not None:
-            # What was to settle may have been settled by hand, or be forgotten.
-            with contextlib.suppress(StripeApiError, KeyError):
-                job()
-
-    def _next(self) -> Callable[[], object] | None:
-        with self._changed:
-            while not self._stopping:
-                wait = self._jobs[0][0] - time.monotonic() if self._jobs else None
-                if wait is not None and wait <= 0:
-                    return heapq.heappop(self._jobs)[2]
-                self._changed.wait(wait)
-        return None
-
-
 class Events:
     """Records events and delivers them in order, each again until it is accepted."""
 
@@ -157,33 +87,36 @@ class Events:
         store: Store,
         *,
         accounts: Accounts,
+        endpoints: WebhookEndpoints,
         worker: Worker,
-        webhook_url: str | None,
-        webhook_secret: str,
         retry_delays: Sequence[float],
         timeout: float,
     ) -> None:
-        self.webhook_url = webhook_url
-        self.webhook_secret = webhook_secret
-        self.api_version = stripe.api_version
         self.delivery_delay = 0.0
         self.copies = 1
         self.log: list[LoggedEvent] = []
         self.withheld: list[LoggedEvent] = []
         self.origin = NOBODY
+        self.on_event: Callable[[LoggedEvent], object] | None = None
+        self.on_delivery: Callable[[LoggedEvent, Delivery], object] | None = None
         self._store = store
         self._accounts = accounts
+        self._endpoints = endpoints
         self._worker = worker
+        worker.handlers["deliver"] = self._attempt
         self._retry_delays = tuple(retry_delays)
         self._timeout = timeout
         self._withholding: tuple[str, ...] = ()
+        self._by_id: dict[str, LoggedEvent] = {}
         self._seen: dict[str, tuple[JsonObject, JsonObject]] = {}
         self._outstanding = 0
         self._delivered = threading.Condition()
 
     def emit(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None:
         """Record an event with the object as it is now, and have it delivered."""
-        if self.api_version not in versions:
+        account = self._store.account_of(item)
+        endpoints = self._endpoints.list_for(event_type, account=account)
+        if not any(endpoint.api_version in versions for endpoint in endpoints):
             return
         event = self._record(event_type, item, versions=versions)
         if any(fnmatch.fnmatchcase(event_type, pattern) for pattern in self._withholding):
@@ -199,18 +132,28 @@ class Events:
             account=account,
             api_version=stripe.api_version,
             data=self._data(event_type, shown, older=older),
-            pending_webhooks=1 if self.webhook_url else 0,
+            pending_webhooks=0,
             request={"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
             type=event_type,
         )
         if self._accounts.is_connected(account):
             original["account"] = account
-        payload = original
-        if self.api_version != stripe.api_version:
-            payload = render(original, version=self.api_version, older=older)
-        event = LoggedEvent(original["id"], event_type, payload, [], original, older, versions)
-        self.log.append(event)
+        event = LoggedEvent(original["id"], event_type, original, [], original, older, account, versions)
+        original["pending_webhooks"] = len(self._receivers(event))
+        if self._endpoints.api_version != stripe.api_version:
+            event.payload = render(original, version=self._endpoints.api_version, older=older)
+        self._log(event)
+        if self.on_event:
+            self.on_event(event)
         return event
+
+    def _log(self, event: LoggedEvent) -> None:
+        self.log.append(event)
+        self._by_id[event.id] = event
+
+    def _receivers(self, event: LoggedEvent) -> list[Destination]:
+        endpoints = self._endpoints.list_for(event.type, account=event.account)
+        return [one for one in endpoints if one.url and one.api_version in event.versions]
 
     def _show(self, item: JsonObject) -> tuple[JsonObject, JsonObject]:
         older: JsonObject = {}
@@ -251,31 +194,34 @@ class Events:
             self.schedule(event, copies=1, delay=delay)
         return ordered
 
-    def schedule(self, event: LoggedEvent, *, copies: int, delay: float, attempt: int = 0) -> None:
-        """Queue deliveries of an event; nothing while there is no endpoint."""
-        if self.webhook_url is None:
-            return
-        for _ in range(copies):
-            with self._delivered:
-                self._outstanding += 1
-            self._worker.run_in(delay, lambda: self._attempt(event, attempt=attempt))
+    def schedule(self, event: LoggedEvent, *, copies: int, delay: float) -> None:
+        """Queue deliveries of an event; nothing while there is no endpoint for it."""
+        for endpoint in self._receivers(event):
+            for _ in range(copies):
+                self._queue(delay, event=event.id, endpoint=endpoint.id, attempt=0)
 
     def deliver(
         self, event: LoggedEvent, *, secret: str | None, timestamp: int | None, api_version: str | None
     ) -> Delivery:
-        """Send an event now, once, in the caller's thread."""
-        body, header = self.signed(event, secret=secret, timestamp=timestamp, api_version=api_version)
-        delivery = self._post(body, header=header)
-        event.deliveries.append(delivery)
-        return delivery
+        """Send an event now, once, in the caller's thread, to the first endpoint that takes it."""
+        receivers = self._receivers(event)
+        endpoint = receivers[0] if receivers else self._endpoints.own
+        return self._send(event, endpoint, secret=secret, timestamp=timestamp, api_version=api_version)
 
     def signed(
-        self, event: LoggedEvent, *, secret: str | None, timestamp: int | None, api_version: str | None
+        self,
+        event: LoggedEvent,
+        *,
+        secret: str | None,
+        timestamp: int | None,
+        api_version: str | None,
+        endpoint: str,
     ) -> tuple[bytes, str]:
-        """Return an event's raw body and its signature header, made at the real time."""
-        at = int(time.time()) if timestamp is None else timestamp
-        body = event.body_for(api_version) if api_version else event.body
-        return body, signature(body, secret=secret or self.webhook_secret, timestamp=at)
+        """Return an event's raw body and its signature header, as the endpoint would get it."""
+        found = self._endpoints.find(endpoint)
+        if found is None:
+            raise KeyError(endpoint)
+        return _signed(event, found, secret=secret, timestamp=timestamp, api_version=api_version)
 
     def wait(self, timeout: float) -> bool:
         """Wait until nothing is left to deliver; return whether it came to that."""
@@ -286,6 +232,7 @@ class Events:
         """Forget every event, also those on their way."""
         self._worker.clear()
         self.log.clear()
+        self._by_id.clear()
         self.withheld.clear()
         self._seen.clear()
         self._withholding = ()
@@ -293,36 +240,104 @@ class Events:
             self._outstanding = 0
             self._delivered.notify_all()
 
-    def _attempt(self, event: LoggedEvent, *, attempt: int) -> None:
-        delivery = self.deliver(event, secret=None, timestamp=None, api_version=None)
+    def _queue(self, delay: float, **job: object) -> None:
+        with self._delivered:
+            self._outstanding += 1
+        self._worker.run_in(delay, "deliver", **job)
+
+    def _attempt(self, *, event: str, endpoint: str, attempt: int) -> None:
+        try:
+            logged, found = self._by_id.get(event), self._endpoints.find(endpoint)
+            if logged and found and found.url:
+                self._try(logged, found, attempt=attempt)
+        finally:
+            self._end_attempt()
+
+    def _try(self, event: LoggedEvent, endpoint: Destination, *, attempt: int) -> None:
+        delivery = self._send(event, endpoint, secret=None, timestamp=None, api_version=None)
         if not delivery.accepted and attempt < len(self._retry_delays):
             delay = self._retry_delays[attempt]
-            self.schedule(event, copies=1, delay=delay, attempt=attempt + 1)
+            self._queue(delay, event=event.id, endpoint=endpoint.id, attempt=attempt + 1)
+
+    def _end_attempt(self) -> None:
         with self._delivered:
             self._outstanding = max(0, self._outstanding - 1)
             self._delivered.notify_all()
 
-    def _post(self, body: bytes, *, header: str) -> Delivery:
-        if self.webhook_url is None:
-            return Delivery(None, "There is no webhook endpoint.")
-        headers: dict[str, Any] = {
-            "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": header,
-            "User-Agent": USER_AGENT,
-        }
-        try:
-            with requests.Session() as session:
-                session.trust_env = False
-                response = session.post(
-                    self.webhook_url,
-                    data=body,
-                    headers=headers,
-                    timeout=self._timeout,
-                    allow_redirects=False,  # a redirect is a failure to Stripe
-                )
-        except requests.RequestException as error:
-            return Delivery(None, f"{type(error).__name__}: {error}", self.webhook_url)
-        return Delivery(response.status_code, None, self.webhook_url)
+    def _send(
+        self,
+        event: LoggedEvent,
+        endpoint: Destination,
+        *,
+        secret: str | None,
+        timestamp: int | None,
+        api_version: str | None,
+    ) -> Delivery:
+        body, header = _signed(event, endpoint, secret=secret, timestamp=timestamp, api_version=api_version)
+        if endpoint.url is None:
+            delivery = Delivery(None, "There is no webhook endpoint.")
+        else:
+            delivery = post(endpoint.url, body=body, header=header, timeout=self._timeout)
+        event.deliveries.append(delivery)
+        if self.on_delivery:
+            self.on_delivery(event, delivery)
+        return delivery
+
+    def dump(self) -> str:
+        """Return what the objects don't tell of events, as JSON."""
+        return json.dumps(
+            {
+                "log": [_dumped(event) for event in self.log],
+                "withheld": [event.id for event in self.withheld],
+                "withholding": self._withholding,
+            }
+        )
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped; the jobs that deliver events are loaded beside it."""
+        for one in dumped["log"]:
+            self._restore(**one)
+        self.withheld = [self._by_id[event_id] for event_id in dumped["withheld"]]
+        self._withholding = tuple(dumped["withholding"])
+
+    def expect(self, deliveries: int) -> None:
+        """Know of deliveries that were loaded among the jobs."""
+        self._outstanding = deliveries
+
+    def _restore(self, *, id: str, older: JsonObject, versions: list[str], deliveries: list[Any]) -> None:  # noqa: A002
+        original = self._store.get(id)
+        payload = original
+        if self._endpoints.api_version != stripe.api_version:
+            payload = render(original, version=self._endpoints.api_version, older=older)
+        tried = [Delivery(*one) for one in deliveries]
+        account = self._store.account_of(original)
+        event = LoggedEvent(id, original["type"], payload, tried, original, older, account, Range(*versions))
+        self._log(event)
+        shown = original["data"]["object"]
+        self._seen[shown["id"]] = shown, {name: older[name] for name in older if name != "before"}
+
+
+def _dumped(event: LoggedEvent) -> JsonObject:
+    return {
+        "id": event.id,
+        "older": event.older,
+        "versions": [event.versions.since, event.versions.before],
+        "deliveries": [[one.status, one.error, one.url] for one in event.deliveries],
+    }
+
+
+def _signed(
+    event: LoggedEvent,
+    endpoint: Destination,
+    *,
+    secret: str | None,
+    timestamp: int | None,
+    api_version: str | None,
+) -> tuple[bytes, str]:
+    # At the real time, which is what the tolerance is measured by.
+    at = int(time.time()) if timestamp is None else timestamp
+    body = event.body_for(endpoint, api_version=api_version)
+    return body, signature(body, secret=secret or endpoint.secret, timestamp=at)
 
 
 def _ordered(

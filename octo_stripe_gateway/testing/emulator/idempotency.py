@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,23 @@ class IdempotencyKeys:
         """Forget a key whose request was refused before it was executed."""
         with self._lock:
             self._saved.pop(key, None)
+
+    def dump(self) -> str:
+        """Return the keys with their answers, as JSON; what is still executed has none."""
+        with self._lock:
+            saved = dict(self._saved)
+        answered = [
+            {"key": key, "path": one.path, "params": one.params, "answer": vars(one.answer)}
+            for key, one in saved.items()
+            if one.answer
+        ]
+        return json.dumps(answered)
+
+    def load(self, dumped: list[JsonObject]) -> None:
+        """Take in what was dumped."""
+        for one in dumped:
+            account, key = one["key"]
+            self._saved[account, key] = _Saved(one["path"], one["params"], Answer(**one["answer"]))
 
     def clear(self) -> None:
         """Forget every key, as Stripe does after a day or more."""

@@ -376,9 +376,8 @@ class PaymentIntents:
         self._charges.capture(charge, amount=amount, settled=not asynchronous)
         self._emit("charge.succeeded", charge)
         self._finish(intent, amount=amount)
-        if asynchronous:
-            self._charges.settle(charge)
-            self._emit("charge.updated", charge)
+        if asynchronous and not self._charges.books_late(charge):
+            self._charges.book_late(charge)
 
     def _finish(self, intent: JsonObject, *, amount: int) -> None:
         intent |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}

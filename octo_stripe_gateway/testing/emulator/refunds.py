@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Literal
 
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
+from octo_stripe_gateway.testing.emulator.disputes import HARMLESS
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.params import merged_metadata
 from octo_stripe_gateway.testing.emulator.store import random_text
@@ -19,7 +21,6 @@ Funds = Literal["enough", "refused", "pending"]
 
 GONE = ("failed", "canceled")
 INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this amount."
-DECIDED = ("won", "lost")
 
 
 class Refunds:
@@ -53,6 +54,14 @@ class Refunds:
         for refund in list(self._store.each("refund", pending_reason="insufficient_funds")):
             self._book(refund)
             self.settle(refund, status="succeeded", reason=None)
+
+    def dump(self) -> str:
+        """Return how the balance stands, as JSON."""
+        return json.dumps({"funds": self.funds})
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        self.funds = dumped["funds"]
 
     def update(self, refund: JsonObject, params: Parameters) -> JsonObject:
         """Change a refund's metadata: the only thing that can be changed."""
@@ -107,9 +116,8 @@ class Refunds:
 
     def _refundable(self, params: Parameters, *, account: str | None) -> JsonObject:
         charge = self._named_charge(params, account=account)
-        # `disputed` stays true when a dispute is over.
         disputes = self._store.each("dispute", charge=charge["id"])
-        if any(dispute["status"] not in DECIDED for dispute in disputes):
+        if any(dispute["status"] not in HARMLESS for dispute in disputes):
             raise StripeApiError(
                 f"Charge {charge['id']} has been charged back; cannot issue a refund.",
                 code="charge_disputed",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import secrets
 import string
 import threading
 from typing import TYPE_CHECKING, Any
 
-from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
+from octo_stripe_gateway.testing.emulator.cards import card_for_number
+from octo_stripe_gateway.testing.emulator.errors import no_such
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,11 +27,12 @@ PREFIXES = {
     "balance_transaction": "txn_3",
     "dispute": "dp_1",
     "event": "evt_3",
+    "webhook_endpoint": "we_1",
+    "radar.early_fraud_warning": "issfr_1",
 }
 WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
 # Fields by whose value objects are looked for often.
 RELATIONS = ("charge", "payment_intent")
-MAXIMUM_DEPTH = 4
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -56,6 +59,7 @@ class Store:
         self._accounts: dict[str, str | None] = {}
         self._ordered: dict[str, list[JsonObject]] = {kind: [] for kind in PREFIXES}
         self._positions: dict[str, int] = {}
+        self._texts: dict[str, str] = {}
         self._related: dict[tuple[str, str, str], list[JsonObject]] = {}
 
     def now(self) -> int:
@@ -67,14 +71,43 @@ class Store:
         head: JsonObject = {"id": object_id, "object": kind, "created": self.now()}
         if kind not in WITHOUT_MODE:
             head["livemode"] = False
-        made = self._objects[kind][object_id] = head | fields
+        return self._add(head | fields, account=account)
+
+    def _add(self, item: JsonObject, *, account: str | None) -> JsonObject:
+        kind, object_id = item["object"], item["id"]
+        self._objects[kind][object_id] = item
         self._accounts[object_id] = account
         self._positions[object_id] = len(self._positions)
-        self._ordered[kind].append(made)
+        self._ordered[kind].append(item)
         for field in RELATIONS:
-            if field in made:
-                self._related.setdefault((kind, field, str(made[field])), []).append(made)
-        return made
+            if field in item:
+                self._related.setdefault((kind, field, str(item[field])), []).append(item)
+        return item
+
+    def dump(self) -> str:
+        """Return all objects in the order of their making, as JSON."""
+        items = sorted((item for items in self._ordered.values() for item in items), key=self.position)
+        objects = [f"[{json.dumps(self.account_of(item))}, {self._text(item)}]" for item in items]
+        cards = {method: card.number for method, card in self.cards.items()}
+        return (
+            f'{{"objects": [{", ".join(objects)}], "cards": {json.dumps(cards)}, '
+            f'"released": {json.dumps(self.released)}}}'
+        )
+
+    def _text(self, item: JsonObject) -> str:
+        # Most of the text is events, which never change.
+        if item["object"] != "event":
+            return json.dumps(item)
+        if item["id"] not in self._texts:
+            self._texts[item["id"]] = json.dumps(item)
+        return self._texts[item["id"]]
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        for account, item in dumped["objects"]:
+            self._add(item, account=account)
+        self.cards |= {method: card_for_number(number) for method, number in dumped["cards"].items()}
+        self.released |= dumped["released"]
 
     def clear(self) -> None:
         """Forget every object."""
@@ -83,6 +116,7 @@ class Store:
             self._ordered[kind].clear()
         self._accounts.clear()
         self._positions.clear()
+        self._texts.clear()
         self._related.clear()
         self.cards.clear()
         self.released.clear()
@@ -93,6 +127,15 @@ class Store:
             if object_id in objects:
                 return objects[object_id]
         raise KeyError(object_id)
+
+    def look_up(self, kind: str, object_id: str) -> JsonObject | None:
+        """Return the stored object itself, None when there is none of that kind."""
+        return self._objects[kind].get(object_id)
+
+    def delete(self, item: JsonObject) -> None:
+        """Forget an object that nothing refers to."""
+        del self._objects[item["object"]][item["id"]]
+        self._ordered[item["object"]].remove(item)
 
     def find(
         self, kind: str, object_id: str, *, account: str | None, param: str, status: int = 400
@@ -131,41 +174,3 @@ class Store:
     def copies(self, kind: str) -> dict[str, JsonObject]:
         with self.lock:
             return copy.deepcopy(self._objects[kind])
-
-    def rendered(self, item: JsonObject, *, expand: list[str]) -> JsonObject:
-        """Return a copy of an object as it is now, with the named ids replaced by objects."""
-        answer = copy.deepcopy(item)
-        for path in expand:
-            names = path.split(".")
-            if len(names) > MAXIMUM_DEPTH:
-                raise _cannot_expand(path)
-            self._expand(answer, names=names, path=path)
-        return answer
-
-    def _expand(self, node: JsonObject, *, names: list[str], path: str) -> None:
-        name, *rest = names
-        if name == "refunds" and node.get("object") == "charge":
-            node.setdefault(name, self._refunds_of(node))
-        elif name not in node:
-            raise _cannot_expand(path)
-        if isinstance(node[name], str):
-            node[name] = self._expanded(node[name], path=path)
-        children = node[name] if isinstance(node[name], list) else [node[name]]
-        for child in children:
-            if rest and isinstance(child, dict):
-                self._expand(child, names=rest, path=path)
-
-    def _expanded(self, object_id: str, *, path: str) -> JsonObject:
-        try:
-            return copy.deepcopy(self.get(object_id))
-        except KeyError:
-            raise _cannot_expand(path) from None
-
-    def _refunds_of(self, charge: JsonObject) -> JsonObject:
-        refunds = [copy.deepcopy(refund) for refund in self.each("refund", charge=charge["id"])]
-        url = f"/v1/charges/{charge['id']}/refunds"
-        return {"object": "list", "data": refunds[:10], "has_more": len(refunds) > 10, "url": url}
-
-
-def _cannot_expand(path: str) -> StripeApiError:
-    return StripeApiError(f"This property cannot be expanded ({path}).", param="expand")

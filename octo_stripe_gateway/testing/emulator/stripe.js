@@ -237,7 +237,7 @@
     .method { display: flex; gap: 8px; align-items: center; margin: 0; padding: 10px 12px;
               background: var(--background); border: 1px solid var(--border); border-radius: var(--radius); cursor: pointer; }
     .method input { width: auto; margin: 0; accent-color: var(--primary); box-shadow: none; }
-    .wallet { width: 100%; min-height: 44px; border: 0; border-radius: var(--radius); background: #111; color: #fff;
+    .wallet { width: 100%; min-height: 44px; border: 1px solid var(--border); border-radius: var(--radius); background: #111; color: #fff;
               font: 600 var(--size)/1.4 var(--font); cursor: pointer; }
     .wallet:focus-visible { outline: 3px solid var(--primary); outline-offset: 2px; }
     .row { grid-template-columns: minmax(0, 1fr) 6.2em 4.6em; gap: 0; padding: 0 4px;

@@ -74,6 +74,7 @@ async function route() {
   const {bookings} = await call("GET", "/bookings");
   listBookings(bookings);
   const booking = bookings.find((one) => one.reference === reference);
+  /** @type {import("octo-payment").OctoPayment} */
   const payment = find("octo-payment");
   if (booking?.status === "PENDING") payment.payable = `booking:${booking.reference}`;
   else payment.removeAttribute("payable");
@@ -104,7 +105,12 @@ function show(id, booking) {
   if (arrived) find("h1", section).focus();
 }
 
-/** Write a booking into the fields that name its parts; a row of the summary without a value is left out. */
+/**
+ * Write a booking into the fields that name its parts; a row of the summary without a value is left out.
+ *
+ * @param {ParentNode} place
+ * @param {Record<string, any>} booking
+ */
 function fill(place, booking) {
   for (const field of findAll("[data-field]", place)) {
     const value = booking[field.dataset.field ?? ""];
@@ -135,7 +141,13 @@ function showTotal() {
   find("#total").textContent = format.format(total);
 }
 
-/** Do some work with its button disabled, and say what went wrong, once. */
+/**
+ * Do some work with its button disabled, and say what went wrong, once.
+ *
+ * @param {() => Promise<void>} work
+ * @param {HTMLElement} error
+ * @param {HTMLButtonElement} [button]
+ */
 async function perform(work, error, button) {
   error.textContent = "";
   button?.setAttribute("aria-busy", "true");
@@ -143,7 +155,7 @@ async function perform(work, error, button) {
   try {
     await work();
   } catch (problem) {
-    error.textContent = problem.message;
+    error.textContent = /** @type {Error} */ (problem).message;
     error.focus();
     if (!(problem instanceof ShopError)) throw problem;
   } finally {
@@ -154,6 +166,7 @@ async function perform(work, error, button) {
 
 /** @param {string} selector @param {(form: HTMLFormElement) => Promise<void>} work */
 function handle(selector, work) {
+  /** @type {HTMLFormElement} */
   const form = find(selector);
   form.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -1,0 +1,355 @@
+"""Diagnoses of the Stripe accounts: their keys, endpoints, permissions, clock, and newest intents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.conf import Account, gateway_settings, is_live
+from octo_stripe_gateway.doctor.diagnosis import Diagnosis
+from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.mounts import find_webhook_paths
+from octo_stripe_gateway.webhook_endpoints import (
+    Endpoint,
+    WantedEndpoint,
+    has_connected_accounts,
+    is_enabled,
+)
+
+# Stripe's clock has whole seconds, and a call takes some.
+LARGEST_SKEW = 30
+UNAUTHORIZED = 401
+SETUP = "Run `manage.py stripe_setup --host …`"
+
+
+class Permission(NamedTuple):
+    """What a restricted key needs, by its name in Stripe's dashboard, and a harmless call that tells."""
+
+    name: str
+    method: str
+    path: str
+
+
+# Those that write are asked of objects that aren't there, so that nothing is written.
+PERMISSIONS = (
+    Permission("PaymentIntents: write", "post", f"/v1/payment_intents/{stripe_client.NO_INTENT}/cancel"),
+    Permission("Charges and Refunds: write", "post", "/v1/refunds/re_octo_stripe_gateway/cancel"),
+    Permission("Disputes: read", "get", "/v1/disputes"),
+    Permission("Webhook Endpoints: read", "get", "/v1/webhook_endpoints"),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Examined:
+    """An account that is examined: what is known of it so far.
+
+    `endpoints` is None until they are known, and stays so where the key may not read them.
+    """
+
+    account: Account
+    url: str = ""
+    has_ledger: bool = True
+    clock_skew: int | None = None
+    endpoints: list[Endpoint] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the account's name in the settings."""
+        return self.account.name
+
+    def get_endpoints(self, *, connect: bool = False) -> list[Endpoint]:
+        """Return those of its endpoints that are ours, the best first."""
+        return self.get_wanted(connect=connect).pick(self.endpoints or [])
+
+    def get_wanted(self, *, connect: bool = False) -> WantedEndpoint:
+        """Return the endpoint that it should have, at the given address or any of the host's paths."""
+        url = self.url or next(self._list_addresses(), "")
+        return WantedEndpoint(account=self.name, url=url, connect=connect)
+
+    def diagnose(self, code: str, message: str, action: str, *, count: int | None = None) -> Diagnosis:
+        """Return a diagnosis of this account."""
+        return Diagnosis(code=code, message=message, action=action, account=self.name, count=count)
+
+    def _list_addresses(self) -> Iterator[str]:
+        paths = {path.rstrip("/") for path in find_webhook_paths()}
+        ours = (each for each in self.endpoints or [] if urlsplit(each["url"]).path.rstrip("/") in paths)
+        yield from (each["url"] for each in sorted(ours, key=lambda each: not is_enabled(each)))
+
+
+Finder = Callable[[Examined], Iterator[Diagnosis]]
+
+
+def list_accounts() -> list[Account]:
+    """Return the accounts that are used: the one without a name only where it has a key, or is alone."""
+    accounts = gateway_settings.accounts
+    return [each for name, each in accounts.items() if name or each.api_key or len(accounts) == 1]
+
+
+def find_accounts_of_two_modes() -> Iterator[Diagnosis]:
+    """Find that some accounts move real money and some don't."""
+    modes = {each.livemode for each in list_accounts() if each.api_key}
+    if len(modes) > 1:
+        yield Diagnosis(
+            code="accounts_of_two_modes",
+            message="Some accounts have live keys and some have test keys.",
+            action="Give all of STRIPE_ACCOUNTS and the top-level settings keys of one mode.",
+        )
+
+
+def examine_account(examined: Examined) -> Iterator[Diagnosis]:
+    """Yield what is wrong with an account."""
+    for gate in GATES:
+        found = list(gate(examined))
+        yield from found
+        if found:
+            return
+    for finder in FINDERS:
+        yield from _run(finder, examined)
+
+
+def find_missing_key(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that there is no API key."""
+    if not examined.account.api_key:
+        yield examined.diagnose(
+            "key_missing",
+            "There is no STRIPE_API_KEY.",
+            "Copy it from Stripe's dashboard, Developers, API keys.",
+        )
+
+
+def find_refused_key(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that Stripe doesn't know the API key or doesn't answer, and read its clock."""
+    began = int(time.time())
+    try:
+        examined.clock_skew = began - stripe_client.check_key(examined.name)
+    except StripeAuthenticationError as error:
+        # Otherwise the key is restricted, which is another diagnosis.
+        if error.http_status == UNAUTHORIZED:
+            action = "Copy the key again from Stripe's dashboard; it may have been rolled or have expired."
+            yield examined.diagnose("key_refused", "Stripe doesn't accept STRIPE_API_KEY.", action)
+    except StripeError as error:
+        yield _diagnose_outage(examined, error)
+
+
+def load_endpoints(examined: Examined) -> Iterator[Diagnosis]:
+    """Ask for the account's endpoints, which the built-in keys have no use for."""
+    if gateway_settings.uses_built_in_keys:
+        return
+    try:
+        examined.endpoints = stripe_client.list_webhook_endpoints(examined.name)
+    except StripeAuthenticationError:
+        return
+    except StripeError as error:
+        yield _diagnose_outage(examined, error)
+
+
+def find_keys_of_two_modes(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that the two keys of the account are of different modes."""
+    key = examined.account.publishable_key
+    if key and is_live(key) != examined.account.livemode:
+        yield examined.diagnose(
+            "keys_of_two_modes",
+            "One of STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY is live, and the other is for tests.",
+            "Take both from the same mode in Stripe's dashboard.",
+        )
+
+
+def find_missing_publishable_key(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that browsers have no key to pay with."""
+    if not examined.account.publishable_key:
+        yield examined.diagnose(
+            "publishable_key_missing",
+            "There is no STRIPE_PUBLISHABLE_KEY, and no page can pay without one.",
+            "Copy it from Stripe's dashboard, Developers, API keys.",
+        )
+
+
+def find_refused_publishable_key(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that Stripe doesn't know the publishable key, which is of the right mode."""
+    key = examined.account.publishable_key
+    same_mode = is_live(key) == examined.account.livemode
+    if key and same_mode and not stripe_client.is_publishable_key_known(examined.name):
+        yield examined.diagnose(
+            "publishable_key_refused",
+            "Stripe doesn't accept STRIPE_PUBLISHABLE_KEY.",
+            "Copy it again from where STRIPE_API_KEY is in Stripe's dashboard.",
+        )
+
+
+def find_missing_permissions(examined: Examined) -> Iterator[Diagnosis]:
+    """Find what a restricted key needs and may not do."""
+    if not examined.account.api_key.startswith("rk_"):
+        return
+    missing = [
+        each.name
+        for each in PERMISSIONS
+        if not stripe_client.is_permitted(examined.name, each.method, each.path)
+    ]
+    if missing:
+        yield examined.diagnose(
+            "permissions_missing",
+            f"The restricted key lacks: {', '.join(missing)}.",
+            "Edit the key in Stripe's dashboard and give it these permissions.",
+            count=len(missing),
+        )
+
+
+def find_clock_skew(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that this machine's clock is wrong."""
+    skew = examined.clock_skew or 0
+    if abs(skew) > LARGEST_SKEW:
+        side = "ahead of" if skew > 0 else "behind"
+        yield examined.diagnose(
+            "clock_skewed",
+            f"This machine's clock is {abs(skew)} seconds {side} Stripe's, by which signatures age.",
+            "Have the machine's clock set by NTP.",
+        )
+
+
+def find_missing_secret(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that no event can be verified."""
+    if not examined.account.webhook_secrets:
+        yield examined.diagnose(
+            "webhook_secret_missing",
+            "There is no STRIPE_WEBHOOK_SECRET, so every event is refused.",
+            f"{SETUP}, which prints a new endpoint's secret or says where that of an old one is.",
+        )
+
+
+def find_missing_endpoint(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that Stripe sends no events here."""
+    where = examined.url or " or ".join(find_webhook_paths())
+    if where and examined.endpoints is not None and not examined.get_endpoints():
+        yield examined.diagnose(
+            "endpoint_missing", f"Stripe has no webhook endpoint at {where}.", f"{SETUP}."
+        )
+
+
+def find_disabled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that Stripe has stopped sending events here."""
+    for endpoint in _list_chosen(examined):
+        if not is_enabled(endpoint):
+            yield examined.diagnose(
+                "endpoint_disabled",
+                f"The webhook endpoint {endpoint['id']} is disabled.",
+                "See in Stripe's dashboard why its deliveries failed, then run `manage.py stripe_setup`.",
+            )
+
+
+def find_missing_events(examined: Examined) -> Iterator[Diagnosis]:
+    """Find types of events that an endpoint doesn't tell of."""
+    for endpoint in _list_chosen(examined):
+        missing = examined.get_wanted().get_missing_events(endpoint)
+        if missing:
+            yield examined.diagnose(
+                "endpoint_events_missing",
+                f"The webhook endpoint {endpoint['id']} doesn't send {', '.join(missing)}.",
+                f"{SETUP}, which adds them.",
+                count=len(missing),
+            )
+
+
+def find_wrong_version(examined: Examined) -> Iterator[Diagnosis]:
+    """Find an endpoint whose events are in another version than we read."""
+    for endpoint in _list_chosen(examined):
+        wanted = examined.get_wanted()
+        if not wanted.has_version(endpoint):
+            version = endpoint["api_version"] or "the account's default"
+            yield examined.diagnose(
+                "endpoint_version_wrong",
+                f"The webhook endpoint {endpoint['id']} has API version {version}, not {wanted.api_version}.",
+                f"{SETUP}, which creates one of the right version, and again later with --disable-old.",
+            )
+
+
+def find_doubled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that everything is sent twice."""
+    for connect in (False, True):
+        enabled = [each["id"] for each in examined.get_endpoints(connect=connect) if is_enabled(each)]
+        if len(enabled) > 1:
+            yield examined.diagnose(
+                "endpoint_doubled",
+                f"Several webhook endpoints send the same events here: {', '.join(enabled)}.",
+                "Once the newest one's secret is in use, run `manage.py stripe_setup --disable-old`.",
+                count=len(enabled),
+            )
+
+
+def find_missing_connect_endpoint(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that nothing tells what happens on connected accounts."""
+    if examined.endpoints is None or not examined.has_ledger or examined.get_endpoints(connect=True):
+        return
+    if has_connected_accounts(examined.name):
+        yield examined.diagnose(
+            "connect_endpoint_missing",
+            "There are payments for connected accounts, and stripe_setup has made no endpoint for these.",
+            f"{SETUP}, which makes one.",
+        )
+
+
+def find_unknown_intents(examined: Examined) -> Iterator[Diagnosis]:
+    """Find intents that this app made, among the account's newest, and that no row knows."""
+    if not examined.has_ledger or gateway_settings.uses_built_in_keys:
+        return
+    intents = [each for each in stripe_client.list_newest_intents(examined.name) if each.payment_uuid]
+    rows = Payment.ledger.get_queryset()
+    by_id = rows.filter(stripe_payment_intent_id__in=[each.id for each in intents])
+    by_uuid = rows.filter(uuid__in=[each.payment_uuid for each in intents])
+    known = {*by_id.values_list("stripe_payment_intent_id", flat=True)}
+    # One that was made a moment ago may not have told its row its id yet.
+    made = {str(uuid) for uuid in by_uuid.values_list("uuid", flat=True)}
+    unknown = [each.id for each in intents if each.id not in known and each.payment_uuid not in made]
+    if unknown:
+        yield examined.diagnose(
+            "intents_unknown",
+            f"Stripe has payments of ours that are unknown here, the newest {unknown[0]}.",
+            "Another installation uses this account, or a backup was restored: see `reconcile_payments`.",
+            count=len(unknown),
+        )
+
+
+def _list_chosen(examined: Examined) -> Iterator[Endpoint]:
+    """Yield the endpoints that are meant to send our events: one, with Connect another."""
+    for connect in (False, True):
+        yield from examined.get_endpoints(connect=connect)[:1]
+
+
+def _run(finder: Finder, examined: Examined) -> Iterator[Diagnosis]:
+    try:
+        yield from finder(examined)
+    except StripeAuthenticationError:
+        # What a restricted key lacks is a diagnosis of its own.
+        return
+    except StripeError as error:
+        yield _diagnose_outage(examined, error)
+
+
+def _diagnose_outage(examined: Examined, error: StripeError) -> Diagnosis:
+    return examined.diagnose(
+        "stripe_unreachable",
+        f"No answer from {gateway_settings.stripe_api_base}: {error}",
+        "See status.stripe.com, and that this machine may open connections to that address.",
+    )
+
+
+GATES: tuple[Finder, ...] = (find_missing_key, find_refused_key, load_endpoints)
+FINDERS: tuple[Finder, ...] = (
+    find_keys_of_two_modes,
+    find_missing_publishable_key,
+    find_refused_publishable_key,
+    find_missing_permissions,
+    find_clock_skew,
+    find_missing_secret,
+    find_missing_endpoint,
+    find_disabled_endpoint,
+    find_missing_events,
+    find_wrong_version,
+    find_doubled_endpoint,
+    find_missing_connect_endpoint,
+    find_unknown_intents,
+)

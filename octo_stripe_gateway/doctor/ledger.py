@@ -1,0 +1,177 @@
+"""Diagnoses of the ledger: what has waited for too long, and what an operator has to look at."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from django.db.models import Count, Exists, Min, OuterRef, QuerySet
+from django.utils import timezone
+from django.utils.timesince import timesince
+
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.doctor.diagnosis import Diagnosis
+from octo_stripe_gateway.exceptions import UnknownPaymentError
+from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+
+# How many payments back the latest paid one is looked for.
+LATEST = 1000
+# How late maintenance may be; it is run every ten minutes at least.
+LONGEST_DELAY = dt.timedelta(hours=1)
+MAINTAIN = "Have cron run `manage.py maintain_payments` every minute"
+UNKNOWN = f"{UnknownPaymentError.__name__}:"
+
+Finder = Callable[[dt.datetime], Iterator[Diagnosis]]
+
+
+class Backlog(NamedTuple):
+    """How many rows wait, and since when the oldest does."""
+
+    number: int
+    oldest: dt.datetime | None
+
+    def diagnose(self, code: str, message: str, action: str) -> Iterator[Diagnosis]:
+        """Yield the diagnosis where there are any rows."""
+        if self.oldest is None:
+            return
+        yield Diagnosis(
+            code=code,
+            message=f"{self.number} {message}, the oldest since {timesince(self.oldest)}.",
+            action=action,
+            count=self.number,
+            oldest_seconds=int((timezone.now() - self.oldest).total_seconds()),
+        )
+
+
+def find_failed_events(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find events whose processing failed."""
+    failed = WebhookEvent.ledger.get_queryset().filter(status=WebhookEvent.Status.FAILED)
+    action = "See the error on each in the admin; `manage.py process_webhook_events` tries again."
+    yield from _measure(failed.exclude(error__startswith=UNKNOWN), "received_at").diagnose(
+        "events_failed", "events have failed", action
+    )
+
+
+def find_unknown_payments(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find events that say that a payment of ours is paid which has no row."""
+    failed = WebhookEvent.ledger.get_queryset().filter(status=WebhookEvent.Status.FAILED)
+    action = "Another installation uses this account, or a backup was restored: see `reconcile_payments`."
+    yield from _measure(failed.filter(error__startswith=UNKNOWN), "received_at").diagnose(
+        "payments_unknown", "events tell of paid payments of ours that are unknown here", action
+    )
+
+
+def find_waiting_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find events that were taken in and not processed."""
+    received = WebhookEvent.Status.RECEIVED
+    waiting = WebhookEvent.ledger.get_queryset().filter(status=received, received_at__lt=cutoff)
+    worker = "See that a worker of the task backend runs" if _uses_tasks() else MAINTAIN
+    yield from _measure(waiting, "received_at").diagnose(
+        "events_waiting", "events were taken in and are not processed", f"{worker}."
+    )
+
+
+def find_missing_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find that payments are made, and no event tells of it."""
+    patience = timezone.now() - cutoff
+    latest = Payment.ledger.order_by("-pk").values_list("accepted_at", flat=True)[:LATEST]
+    paid = max((moment for moment in latest if moment and moment < cutoff), default=None)
+    last = get_last_event()
+    if paid and (last is None or last < paid - patience):
+        since = f"since the last event {timesince(last)} ago" if last else "and no event has ever come"
+        yield Diagnosis(
+            code="events_missing",
+            message=f"Payments were made {since}.",
+            action="See in Stripe's dashboard, Developers, Webhooks, what its deliveries are answered with.",
+            oldest_seconds=get_age(last),
+        )
+
+
+def find_open_requests(cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find what was asked of Stripe and is not answered."""
+    unanswered = StripeRequest.ledger.get_queryset().open().filter(created_at__lt=cutoff)
+    yield from _measure(unanswered, "created_at").diagnose(
+        "requests_open", "requests to Stripe have no answer", f"{MAINTAIN}; the log says why one fails."
+    )
+
+
+def find_undelivered_changes(cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find changes that a receiver of signals has not heard of."""
+    rows = PaymentChange.ledger.get_queryset()
+    undelivered = rows.filter(deliver_at__isnull=False, created_at__lt=cutoff)
+    action = f"See on the payment's timeline which receiver raises, and mend it. {MAINTAIN}."
+    yield from _measure(undelivered, "created_at").diagnose(
+        "changes_undelivered", "changes have not reached every receiver", action
+    )
+
+
+def find_overdue_checks(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find that nothing looks after unsettled payments."""
+    due = Payment.ledger.get_queryset().filter(next_check_at__lt=timezone.now() - LONGEST_DELAY)
+    yield from _measure(due, "next_check_at").diagnose(
+        "checks_overdue", "payments should have been checked at Stripe", f"{MAINTAIN}."
+    )
+
+
+def find_held_money(cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find money of rejected payments that has not gone back."""
+    just_rejected = PaymentChange.objects.filter(
+        payment=OuterRef("pk"), created_at__gte=cutoff, changes__has_key="rejection_reason"
+    )
+    held = Payment.objects.using(Payment.ledger.database).rejected_with_money_held()
+    action = "See on the payment's timeline why the refund fails, and refund it in the admin or at Stripe."
+    yield from _measure(held.exclude(Exists(just_rejected)), "created_at").diagnose(
+        "money_held", "rejected payments still have their money here", action
+    )
+
+
+def find_mismatches(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find payments that Stripe contradicts."""
+    mismatched = Payment.ledger.exclude(mismatch="")
+    action = "Compare each with Stripe's dashboard, and settle it in the admin."
+    yield from _measure(mismatched, "created_at").diagnose(
+        "payments_mismatched", "payments contradict what Stripe says", action
+    )
+
+
+def find_attention(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find payments that wait for an operator."""
+    needing = Payment.ledger.exclude(attention="")
+    action = "Read on each in the admin what it needs, do it, and settle it there."
+    yield from _measure(needing, "created_at").diagnose(
+        "payments_need_attention", "payments need an operator's attention", action
+    )
+
+
+def get_last_event() -> dt.datetime | None:
+    """Return when the last event came."""
+    return WebhookEvent.ledger.order_by("-pk").values_list("received_at", flat=True).first()
+
+
+def get_age(moment: dt.datetime | None) -> int | None:
+    """Return how many seconds ago that was."""
+    return int((timezone.now() - moment).total_seconds()) if moment else None
+
+
+def _measure(rows: QuerySet[Any], column: str) -> Backlog:
+    measured = rows.aggregate(number=Count("pk"), oldest=Min(column))
+    return Backlog(measured["number"], measured["oldest"])
+
+
+def _uses_tasks() -> bool:
+    return gateway_settings.webhook_processing == "task"
+
+
+FINDERS: tuple[Finder, ...] = (
+    find_missing_events,
+    find_failed_events,
+    find_unknown_payments,
+    find_waiting_events,
+    find_open_requests,
+    find_undelivered_changes,
+    find_overdue_checks,
+    find_held_money,
+    find_mismatches,
+    find_attention,
+)

@@ -1,0 +1,181 @@
+"""All that is due, done once: what `manage.py maintain_payments` runs.
+
+Several runs at once share the work, since each claims what it does before it does it. A run that dies leaves
+nothing behind but claims, which end by themselves.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import datetime as dt
+import itertools
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+from django.db import connections
+from django.utils import timezone
+
+from octo_stripe_gateway import services
+from octo_stripe_gateway.inbox import process_event
+from octo_stripe_gateway.models import WebhookEvent
+from octo_stripe_gateway.services import Outcome
+from octo_stripe_gateway.transactions import get_connection, write_transaction
+
+logger = logging.getLogger(__name__)
+
+Counts = dict[str, int]
+ReportProgress = Callable[[str, int, int], None]
+
+THREADS = 4
+BATCH_SIZE = 200
+LEASE = dt.timedelta(minutes=10)
+# After so many calls without an answer in a row Stripe is left alone until the next run.
+MOST_UNANSWERED = 10
+UNANSWERED = Outcome.UNANSWERED.name.lower()
+
+
+class Work:
+    """What the threads of a step share: how much of it is left to do, and what came of it so far."""
+
+    def __init__(self, *, limit: int, total: int, report: Callable[[int, int], None]) -> None:
+        self.left, self.total, self.report = limit, total, report
+        self.outcomes: Counter[str] = Counter()
+        self.unanswered = 0
+        self.is_stopped = False
+        self.lock = threading.Lock()
+
+    def take(self, wanted: int) -> int:
+        """Return how many of the wanted may still be done, and count them as taken."""
+        with self.lock:
+            taken = min(wanted, self.left)
+            self.left -= taken
+        return taken
+
+    def record(self, outcome: str) -> None:
+        """Count what came of one, and stop where Stripe does not answer."""
+        with self.lock:
+            self.outcomes[outcome] += 1
+            self.unanswered = self.unanswered + 1 if outcome == UNANSWERED else 0
+            self.report(self.outcomes.total(), max(self.total, self.outcomes.total()))
+        if self.unanswered >= MOST_UNANSWERED and not self.is_stopped:
+            logger.error("[OctoStripeGateway] Stripe does not answer; the rest has to wait")
+            self.stop()
+
+    def stop(self) -> None:
+        """Have every thread end after what it is at."""
+        self.left, self.is_stopped = 0, True
+
+
+def run_maintenance(
+    *, limit: int, threads: int = 0, report: ReportProgress = lambda *_progress: None
+) -> dict[str, Counts]:
+    """Do what is due, at most so much of each kind, and return by kind what came of it.
+
+    Without a number of threads there are as many as the database can take. `report` is told the kind, and
+    how much of how much is done. A step is a function of the limit here: add one for each further kind.
+    """
+    threads = threads or _get_threads()
+    return {
+        "events": _process_events(limit, threads=threads, report=report),
+        "payments": _check_payments(limit, threads=threads, report=report),
+        "changes": _deliver_changes(limit),
+    }
+
+
+def _process_events(limit: int, *, threads: int, report: ReportProgress) -> Counts:
+    total = WebhookEvent.ledger.filter(retry_at__lte=timezone.now())[:limit].count()
+    work = Work(limit=limit, total=total, report=lambda *done: report("events", *done))
+
+    def process() -> None:
+        while wanted := work.take(BATCH_SIZE):
+            keys = _claim_due_events(limit=wanted)
+            for key in itertools.takewhile(lambda _key: not work.is_stopped, keys):
+                work.record(_process_event(key))
+            if len(keys) < wanted:
+                return
+
+    _run_together(process, work=work, threads=min(threads, _count_batches(total)))
+    return dict(work.outcomes)
+
+
+def _claim_due_events(*, limit: int) -> Sequence[int]:
+    """Claim events that failed or were left behind, those that became due last first."""
+    now = timezone.now()
+    with write_transaction():
+        due = WebhookEvent.ledger.filter(retry_at__lte=now).order_by("-retry_at")
+        if get_connection().features.has_select_for_update_skip_locked:
+            due = due.select_for_update(skip_locked=True)
+        keys = list(due.values_list("pk", flat=True)[:limit])
+        WebhookEvent.ledger.filter(pk__in=keys).update(retry_at=now + LEASE)
+    return keys
+
+
+def _process_event(key: int) -> str:
+    try:
+        return process_event(WebhookEvent.ledger.get(pk=key)).status
+    except WebhookEvent.DoesNotExist:
+        return "deleted"
+    except Exception:  # noqa: BLE001 - it is on the event and in the log
+        return WebhookEvent.Status.FAILED
+
+
+def _check_payments(limit: int, *, threads: int, report: ReportProgress) -> Counts:
+    services.recall_unanswered_requests()
+    total = services.count_due_payments(limit=limit)
+    work = Work(limit=limit, total=total, report=lambda *done: report("payments", *done))
+
+    def check() -> None:
+        while wanted := work.take(BATCH_SIZE):
+            claim = services.claim_due_payments(limit=wanted)
+            with closing(services.check_payments(claim)) as outcomes:
+                for outcome in outcomes:
+                    work.record(outcome.name.lower())
+                    if work.is_stopped:
+                        return
+            if len(claim.payments) < wanted:
+                return
+
+    _run_together(check, work=work, threads=min(threads, _count_batches(total)))
+    return dict(work.outcomes)
+
+
+def _deliver_changes(limit: int) -> Counts:
+    delivered, failed = services.deliver_due_changes(limit=limit)
+    return {name: count for name, count in (("delivered", delivered), ("failed", failed)) if count}
+
+
+def _run_together(function: Callable[[], None], *, work: Work, threads: int) -> None:
+    """Run a function in so many threads at once, and raise what one of them raised; Ctrl-C ends them all."""
+    if threads <= 1:
+        function()
+        return
+
+    def run(context: contextvars.Context) -> None:
+        try:
+            context.run(function)
+        except BaseException:
+            work.stop()
+            raise
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(threads) as pool:
+        runs = [pool.submit(run, contextvars.copy_context()) for _thread in range(threads)]
+        try:
+            for each in runs:
+                each.result()
+        finally:
+            work.stop()
+
+
+def _count_batches(total: int) -> int:
+    return -(-total // BATCH_SIZE)
+
+
+def _get_threads() -> int:
+    # SQLite has one writer at a time.
+    return THREADS if get_connection().features.has_select_for_update_skip_locked else 1

@@ -1,0 +1,60 @@
+"""Says what is wrong with this installation."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
+
+from octo_stripe_gateway.doctor import Diagnosis, Report, examine
+from octo_stripe_gateway.management.addresses import get_webhook_url
+
+
+class Command(BaseCommand):
+    """Examines settings, Stripe's accounts and the ledger; fails where something needs doing."""
+
+    help = (
+        "Looks at the settings, the database, each Stripe account and the ledger, and says what is wrong and"
+        " what to do about it. Changes nothing. Fails where something needs doing."
+    )
+    # The checks are among the diagnoses, and an error of theirs is not to keep the rest from being said.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object, for monitoring")
+        parser.add_argument("--host", help="the site's name: only endpoints there count as its own")
+        parser.add_argument("--url", help="the endpoint's whole address, instead of --host")
+        parser.add_argument(
+            "--older-than", type=int, default=15, metavar="MINUTES", help="how long things may wait (15)"
+        )
+
+    @no_translations
+    def handle(
+        self, *, json: bool, host: str | None, url: str | None, older_than: int, **options: Any
+    ) -> None:
+        """Report, and fail unless nothing needs doing."""
+        address = get_webhook_url(url=url, host=host) if url or host else ""
+        report = examine(url=address, patience=dt.timedelta(minutes=older_than))
+        self.stdout.write(_to_line(report) if json else self.describe(report))
+        if not report.is_healthy:
+            number = len(report.diagnoses)
+            raise CommandError("1 thing needs doing." if number == 1 else f"{number} things need doing.")
+
+    def describe(self, report: Report) -> str:
+        """Return the report for people."""
+        lines = [self.describe_one(each) for each in report.diagnoses] or ["Nothing needs doing."]
+        if report.last_event_seconds is not None:
+            lines.append(f"The last event came {report.last_event_seconds} seconds ago.")
+        return "\n".join(lines)
+
+    def describe_one(self, diagnosis: Diagnosis) -> str:
+        """Return what is wrong, by its code, and what to do."""
+        account = f" [{diagnosis.account}]" if diagnosis.account else ""
+        head = self.style.ERROR(f"{diagnosis.code}{account}")
+        return f"{head}: {diagnosis.message}\n  {diagnosis.action}"
+
+
+def _to_line(report: Report) -> str:
+    return json.dumps(report.to_json())

@@ -1,0 +1,111 @@
+"""What a priced payable costs, has been paid and still owes, worked out from its payments."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from octo_stripe_gateway.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from octo_stripe_gateway.models.payments import Payment
+
+# The purpose of a payment for all that is left.
+FULL = "full"
+IN_FLIGHT = frozenset({"processing", "requires_capture"})
+
+
+class Installment(NamedTuple):
+    """A part of a price: its name, its amount in the minor unit, and when it is due."""
+
+    name: str
+    amount: int
+    due_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """Amounts in the minor unit. `received` and `refunded` are of payments that the host accepted.
+
+    `in_flight` is authorized or under way at a bank. `outstanding` has each installment with what it still
+    lacks.
+    """
+
+    price: int
+    currency: str
+    received: int
+    refunded: int
+    in_flight: int
+    outstanding: tuple[Installment, ...]
+
+    @property
+    def due(self) -> int:
+        """Return what is still owed."""
+        return sum(part.amount for part in self.outstanding)
+
+    @property
+    def next(self) -> Installment | None:
+        """Return what is to be paid next, None where all is paid."""
+        return next((part for part in self.outstanding if part.amount), None)
+
+    def get_due(self, purpose: str) -> int:
+        """Return what is owed for a purpose: an installment's name, or `full`."""
+        if purpose == FULL:
+            return self.due
+        return sum(part.amount for part in self.outstanding if part.name == purpose)
+
+    def has_purpose(self, purpose: str) -> bool:
+        """Tell whether something can be paid for it."""
+        return purpose == FULL or any(part.name == purpose for part in self.outstanding)
+
+
+def is_priced(payable: Any) -> bool:
+    """Tell whether a payable says its price."""
+    return hasattr(payable, "get_payment_amount")
+
+
+def compute_balance(payable: Any, payments: Iterable[Payment]) -> Balance:
+    """Return a priced payable's balance; raises ConfigurationError where its installments don't add up."""
+    price, currency = payable.get_payment_amount()
+    parts = _get_installments(payable, price=price)
+    counted = [each for each in payments if each.currency == currency.lower() and not each.rejection_reason]
+    accepted = [each for each in counted if each.accepted_at]
+    return Balance(
+        price=price,
+        currency=currency.lower(),
+        received=sum(each.amount_received for each in accepted),
+        refunded=sum(each.amount_refunded + each.amount_lost for each in accepted),
+        in_flight=sum(each.amount for each in counted if each.intent_status in IN_FLIGHT),
+        outstanding=_subtract(parts, accepted),
+    )
+
+
+def _get_installments(payable: Any, *, price: int) -> Sequence[Installment]:
+    if not hasattr(payable, "get_installments"):
+        return [Installment(FULL, price)]
+    parts = [Installment(*part) for part in payable.get_installments()]
+    names = {part.name for part in parts} - {FULL}
+    if sum(part.amount for part in parts) != price or len(names) < len(parts):
+        raise ConfigurationError("The installments must have names of their own and add up to the price.")
+    return parts
+
+
+def _subtract(parts: Sequence[Installment], payments: Sequence[Payment]) -> tuple[Installment, ...]:
+    """Return the parts with what each lacks: its own payments first, then what was paid for no part."""
+    names = {part.name for part in parts}
+    lacking = {part.name: part.amount for part in parts}
+    for payment in payments:
+        if payment.purpose in names:
+            lacking[payment.purpose] -= payment.amount_held
+    # Too much for one part counts for the others.
+    spare = sum(payment.amount_held for payment in payments if payment.purpose not in names)
+    spare += sum(-amount for amount in lacking.values() if amount < 0)
+    outstanding = []
+    for part in parts:
+        left = max(0, lacking[part.name])
+        used = min(left, spare)
+        spare -= used
+        outstanding.append(part._replace(amount=left - used))
+    return tuple(outstanding)

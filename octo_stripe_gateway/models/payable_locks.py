@@ -1,0 +1,78 @@
+"""The row that is locked while a priced payable's balance is decided on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Self
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.models.balances import Balance
+from octo_stripe_gateway.models.ledger_manager import LedgerManager
+
+
+class PayableLockQuerySet(models.QuerySet["PayableLock"]):
+    """Payables by what they owed when it was last decided on."""
+
+    def overdue(self, *, now: dt.datetime) -> Self:
+        """Return payables with an installment that was due before that moment."""
+        return self.filter(next_due_at__lt=now)
+
+
+class PayableLockManager(LedgerManager["PayableLock"]):
+    """The ledger's way to locks."""
+
+    def hold(self, payable: Any) -> PayableLock:
+        """Lock the payable's row until the transaction ends, and return it; it is made if need be."""
+        payable_type = ContentType.objects.db_manager(self.database).get_for_model(payable)
+        named = {"payable_type_id": payable_type.pk, "payable_id": str(payable.pk)}
+        self.insert(PayableLock(**named), or_ignore=True)
+        lock = self.get_by(lock=True, **named)
+        if lock is None:
+            raise PayableLock.DoesNotExist
+        return lock
+
+
+class PayableLock(models.Model):
+    """One per priced payable, with what it owed when that was last decided on."""
+
+    payable_type = models.ForeignKey(ContentType, models.PROTECT, db_index=False)
+    payable_id = models.CharField(max_length=255)
+    amount_due = models.BigIntegerField(default=0)
+    currency = models.CharField(max_length=3, blank=True)
+    next_due_at = models.DateTimeField(null=True)
+    reminded_at = models.DateTimeField(null=True)
+
+    objects = models.Manager.from_queryset(PayableLockQuerySet)()
+    ledger = PayableLockManager()
+
+    class Meta:
+        verbose_name = _("balance")
+        verbose_name_plural = _("balances")
+        default_manager_name = "objects"
+        constraints = [
+            models.UniqueConstraint(fields=["payable_type", "payable_id"], name="octo_payable_lock"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["next_due_at"],
+                condition=models.Q(next_due_at__isnull=False),
+                name="octo_payable_lock_due",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.payable_type} {self.payable_id}"
+
+    def record(self, balance: Balance) -> None:
+        """Keep what the payable owes, for lists of what is overdue."""
+        part = balance.next
+        due_at = part.due_at if part else None
+        if (self.amount_due, self.currency, self.next_due_at) == (balance.due, balance.currency, due_at):
+            return
+        self.reminded_at = self.reminded_at if self.next_due_at == due_at else None
+        self.amount_due, self.currency, self.next_due_at = balance.due, balance.currency, due_at
+        names = ["amount_due", "currency", "next_due_at", "reminded_at"]
+        PayableLock.ledger.save_changed(self, names=names)

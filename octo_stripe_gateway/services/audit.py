@@ -1,0 +1,181 @@
+"""Comparing a time of ours with Stripe's record of it, both ways: nothing is to be on one side only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.batches import iterate_keys
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import StripeRefusedError
+from octo_stripe_gateway.models import Payment, Refund, StripeRequest, is_uuid
+from octo_stripe_gateway.services.adoption import adopt_payment
+from octo_stripe_gateway.services.reconciliation import (
+    Differences,
+    reconcile_listed,
+    reconcile_payment,
+)
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
+
+T = TypeVar("T")
+UNKNOWN_AT_STRIPE = 404
+
+
+class Kind(StrEnum):
+    """What was found."""
+
+    CHECKED = "checked"
+    UNKNOWN_HERE = "unknown here"
+    ADOPTED = "adopted"
+    UNKNOWN_AT_STRIPE = "unknown at Stripe"
+    FAILED = "failed"
+
+
+class Finding(NamedTuple):
+    """What was found about a payment, or about an object of Stripe's by its id."""
+
+    kind: Kind
+    name: str
+    differences: Differences = {}
+    error: str = ""
+
+
+class Audit:
+    """One comparison of a time. `adopts` writes the rows that are missing here, `dry_run` writes nothing."""
+
+    def __init__(self, since: dt.datetime, until: dt.datetime, *, adopts: bool, dry_run: bool) -> None:
+        self.since, self.until = since, until
+        self.adopts, self.dry_run = adopts and not dry_run, dry_run
+        self.seen: set[int] = set()
+        self.unknown: set[str] = set()
+
+    def run(self) -> Iterator[Finding]:
+        """Yield what is found; trouble with one account or payment stops no other."""
+        for origin in list_origins(self.since, self.until):
+            try:
+                yield from self._compare_refunds(origin)
+                yield from self._compare_intents(origin)
+            except Exception as error:  # noqa: BLE001 - it is told, and the next account is to have its turn
+                yield Finding(Kind.FAILED, origin.account or "Stripe's list", error=str(error))
+        payments = Payment.objects.using(Payment.ledger.database).created_between(self.since, self.until)
+        for key in iterate_keys(payments):
+            if key not in self.seen:
+                yield self._check(Payment.ledger.get(pk=key))
+
+    def _compare_intents(self, origin: Payment) -> Iterator[Finding]:
+        listed = stripe_client.list_payment_intents(origin, since=self._start, until=self._end)
+        for page in _split(listed):
+            rows = _get_rows(page)
+            asked = _get_asked(rows.values())
+            for snapshot in page:
+                row = rows.get(snapshot.id) or rows.get(snapshot.payment_uuid.lower())
+                if row:
+                    yield self._check(row, snapshot=None if row.pk in asked else snapshot)
+                elif snapshot.payment_uuid and snapshot.id not in self.unknown:
+                    yield self._adopt(snapshot.id, origin=origin)
+
+    def _compare_refunds(self, origin: Payment) -> Iterator[Finding]:
+        """Find refunds that are on one side only; their payments may be older."""
+        unseen = _get_refund_ids(origin, since=self._start, until=self._end)
+        listed = stripe_client.list_refunds_between(origin, since=self._start, until=self._end)
+        for page in _split(listed):
+            known = set(
+                Refund.ledger.filter(stripe_refund_id__in=[each.id for each in page]).values_list(
+                    "stripe_refund_id", flat=True
+                )
+            )
+            for snapshot in page:
+                unseen.pop(snapshot.id, None)
+                if snapshot.id not in known:
+                    yield from self._find_payment_of(snapshot, origin=origin)
+        for refund_id, payment_id in unseen.items():
+            yield Finding(Kind.UNKNOWN_AT_STRIPE, refund_id)
+            yield self._check(Payment.ledger.get(pk=payment_id))
+
+    def _find_payment_of(self, snapshot: RefundSnapshot, *, origin: Payment) -> Iterator[Finding]:
+        payment = Payment.ledger.filter(stripe_payment_intent_id=snapshot.payment_intent_id).first()
+        if payment:
+            yield Finding(Kind.UNKNOWN_HERE if self.dry_run else Kind.ADOPTED, snapshot.id)
+            yield self._check(payment)
+        elif snapshot.refund_uuid and snapshot.payment_intent_id not in self.unknown:
+            yield self._adopt(snapshot.payment_intent_id, origin=origin)
+
+    def _check(self, payment: Payment, *, snapshot: PaymentIntentSnapshot | None = None) -> Finding:
+        self.seen.add(payment.pk)
+        name = str(payment.uuid)
+        try:
+            if snapshot:
+                found = reconcile_listed(payment, snapshot, dry_run=self.dry_run, thorough=True)
+            else:
+                found = reconcile_payment(payment, dry_run=self.dry_run)
+        except Exception as error:  # noqa: BLE001 - it is told, and the next payment is to have its turn
+            is_unknown = isinstance(error, StripeRefusedError) and error.http_status == UNKNOWN_AT_STRIPE
+            return Finding(Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED, name, error=str(error))
+        return Finding(Kind.CHECKED, name, found)
+
+    def _adopt(self, intent_id: str, *, origin: Payment) -> Finding:
+        if not self.adopts:
+            self.unknown.add(intent_id)
+            return Finding(Kind.UNKNOWN_HERE, intent_id)
+        try:
+            payment = adopt_payment(intent_id, account=origin.account, stripe_account=origin.stripe_account)
+        except Exception as error:  # noqa: BLE001 - it is told, and the next intent is to have its turn
+            return Finding(Kind.FAILED, intent_id, error=str(error))
+        self.seen.add(payment.pk)
+        return Finding(Kind.ADOPTED, intent_id)
+
+    @property
+    def _start(self) -> int:
+        return max(0, int(self.since.timestamp()))
+
+    @property
+    def _end(self) -> int:
+        return max(0, int(self.until.timestamp()) + 1)
+
+
+def list_origins(since: dt.datetime, until: dt.datetime) -> list[Payment]:
+    """Return, as unsaved payments, the accounts to ask: those with a key, and connected ones of that time."""
+    rows = Payment.objects.using(Payment.ledger.database).created_between(since, until)
+    used = set(rows.values_list("account", "stripe_account").distinct())
+    configured = {(name, "") for name, account in gateway_settings.accounts.items() if account.api_key}
+    return [
+        Payment(account=account, stripe_account=stripe_account)
+        for account, stripe_account in sorted(configured | used)
+    ]
+
+
+def _split(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while page := list(islice(iterator, stripe_client.PAGE_SIZE)):
+        yield page
+
+
+def _get_rows(page: Sequence[PaymentIntentSnapshot]) -> dict[str, Payment]:
+    """Return the payments of intents by the intent's id, or by their uuid where they don't know it yet."""
+    by_id = Payment.ledger.filter(stripe_payment_intent_id__in=[each.id for each in page])
+    uuids = [each.payment_uuid for each in page if is_uuid(each.payment_uuid)]
+    by_uuid = Payment.ledger.filter(uuid__in=uuids, stripe_payment_intent_id=None)
+    found = {str(row.uuid): row for row in by_uuid}
+    return found | {row.stripe_payment_intent_id or "": row for row in by_id}
+
+
+def _get_asked(payments: Iterable[Payment]) -> set[int]:
+    keys = [payment.pk for payment in payments]
+    requests = StripeRequest.ledger.get_queryset().open().filter(payment__in=keys)
+    return set(requests.values_list("payment", flat=True))
+
+
+def _get_refund_ids(origin: Payment, *, since: int, until: int) -> dict[str, int]:
+    """Return our refunds of the time that Stripe is said to have made, with their payments' keys."""
+    refunds = Refund.ledger.filter(
+        payment__account=origin.account,
+        payment__stripe_account=origin.stripe_account,
+        stripe_created__gte=since,
+        stripe_created__lt=until,
+        stripe_refund_id__isnull=False,
+    ).exclude(failure_reason="not_at_stripe")
+    return {str(refund_id): key for refund_id, key in refunds.values_list("stripe_refund_id", "payment")}

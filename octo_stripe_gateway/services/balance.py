@@ -1,0 +1,148 @@
+"""A booking's money as a whole: what may be paid for a priced payable, decided under its lock."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Model
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway.exceptions import (
+    BalanceSettledError,
+    OperationInProgressError,
+    UnprocessableError,
+)
+from octo_stripe_gateway.models import (
+    FULL,
+    Balance,
+    PayableLock,
+    Payment,
+    compute_balance,
+)
+from octo_stripe_gateway.times import format_utc
+
+# How long a customer's bank may take, until it is worth asking again.
+IN_FLIGHT_RETRY_AFTER = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a new payment for a payable would be: for this purpose, this amount, beside this open one."""
+
+    purpose: str
+    amount: int
+    currency: str
+    deadline: dt.datetime | None
+    open_payment: Payment | None
+
+
+def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quote:
+    """Return what is to be paid now for a new payment's payable; the transaction is the caller's.
+
+    Holds the payable's lock until it ends. Raises BalanceSettledError where nothing is due,
+    OperationInProgressError while that is being paid, and UnprocessableError for another amount, an unknown
+    purpose and a deadline that has passed.
+    """
+    payable: Any = payment.payable
+    lock = PayableLock.ledger.hold(payable)
+    payments = Payment.ledger.list_of_payable(payable)
+    balance = compute_balance(payable, payments)
+    lock.record(balance)
+    purpose = purpose or (balance.next.name if balance.next else FULL)
+    deadline = _check_deadline(payable)
+    due = _get_due(balance, purpose=purpose)
+    if amount not in {None, due}:
+        raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_balance(balance))
+    open_payment = _pick_open(payments, like=payment, purpose=purpose)
+    return Quote(purpose, due, balance.currency, deadline, open_payment)
+
+
+def get_balance(payable: Model) -> Balance:
+    """Return a priced payable's balance, as the ledger has it."""
+    return compute_balance(payable, Payment.ledger.list_of_payable(payable))
+
+
+def show_balance(balance: Balance) -> dict[str, Any]:
+    """Return a balance as the API shows it, under its name."""
+    due_at = balance.next.due_at if balance.next else None
+    return {
+        "balance": {
+            "price": balance.price,
+            "received": balance.received,
+            "refunded": balance.refunded,
+            "due": balance.due,
+            "currency": balance.currency,
+            "nextDueAt": format_utc(due_at),
+        }
+    }
+
+
+def reject_excess(payment: Payment, payable: Any) -> str:
+    """Return why the money of a locked payment is not what its payable is owed, empty where it is.
+
+    Holds the payable's lock until the transaction ends: of two payments that arrive at once, the second sees
+    that the first was accepted. Sets `payment.balance` to what the balance is with it, for the host.
+    """
+    lock = PayableLock.ledger.hold(payable)
+    others = [each for each in Payment.ledger.list_of_payable(payable) if each.pk != payment.pk]
+    before = compute_balance(payable, others)
+    if payment.amount_received < payment.amount:
+        return _("Less than the price was received.")
+    if payment.currency != before.currency:
+        return _("The price has changed.")
+    due = before.get_due(payment.purpose or FULL)
+    if not due:
+        return _("It is paid already.")
+    if payment.amount != due:
+        return _("The price has changed.")
+    payment.accepted_at = timezone.now()
+    payment.balance = compute_balance(payable, [*others, payment])
+    payment.accepted_at = None
+    lock.record(payment.balance)
+    return ""
+
+
+def get_deadline(payable: Any) -> dt.datetime | None:
+    """Return until when a payable can be paid, None where there is no such time."""
+    return payable.get_payment_deadline() if has_deadline(payable) else None
+
+
+def has_deadline(payable: Any) -> bool:
+    """Tell whether a payable says until when it can be paid."""
+    return hasattr(payable, "get_payment_deadline")
+
+
+def _check_deadline(payable: Any) -> dt.datetime | None:
+    deadline = get_deadline(payable)
+    if deadline and deadline <= timezone.now():
+        raise UnprocessableError(_("The time to pay for this has run out."))
+    return deadline
+
+
+def _get_due(balance: Balance, *, purpose: str) -> int:
+    if not balance.has_purpose(purpose):
+        raise UnprocessableError(_("There is nothing to pay by that name."), purpose=purpose)
+    due = balance.get_due(purpose)
+    if not due:
+        raise BalanceSettledError(_("It is paid already."), **show_balance(balance))
+    if balance.due - balance.in_flight < due:
+        error = OperationInProgressError(_("It is being paid already."), **show_balance(balance))
+        error.retry_after = IN_FLIGHT_RETRY_AFTER
+        raise error
+    return due
+
+
+def _pick_open(payments: list[Payment], *, like: Payment, purpose: str) -> Payment | None:
+    """Return the owner's latest payment that can still be paid for this purpose."""
+    for payment in reversed(payments):
+        same = (payment.owner, payment.purpose, payment.capture_method) == (
+            like.owner,
+            purpose,
+            like.capture_method,
+        )
+        if same and payment.is_open:
+            return payment
+    return None

@@ -1,0 +1,80 @@
+"""What ends by itself: payments whose time has run out, and holds that are about to."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from contextlib import suppress
+
+from django.utils import timezone
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError
+from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.services.balance import get_deadline, has_deadline
+from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
+from octo_stripe_gateway.services.payments import finish_creation
+from octo_stripe_gateway.services.requests import get_open_request, open_request, perform_request
+from octo_stripe_gateway.transactions import outside_transaction
+
+logger = logging.getLogger(__name__)
+
+CAPTURE_REMINDER = dt.timedelta(days=1)
+UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
+
+
+@outside_transaction
+def expire_payment(payment: Payment) -> Payment:
+    """Cancel at Stripe a payment whose deadline has passed, unless the host has moved it.
+
+    Stripe decides races: one that was paid first is completed, and the host has its last word. One that is
+    being processed is left until it settles. Raises StripeError.
+    """
+    stripe_client.get_account(payment)
+    with suppress(StripeRefusedError):
+        # An intent whose creation was not answered would stay payable.
+        finish_creation(payment)
+    request = _reserve_expiry(payment)
+    return perform_request(request).payment if request else Payment.ledger.get(pk=payment.pk)
+
+
+def expire_due_payments(*, limit: int) -> int:
+    """Expire payments whose deadline has passed, the oldest first; returns how many are expired."""
+    due = Payment.objects.past_deadline(now=timezone.now()).order_by("expires_at")
+    expired = 0
+    for pk in list(due.values_list("pk", flat=True)[:limit]):
+        try:
+            payment = expire_payment(Payment.ledger.get(pk=pk))
+        except GatewayError as error:
+            logger.warning("[OctoStripeGateway] Payment %s is not expired: %s", pk, error)
+        else:
+            expired += payment.status == Payment.Status.EXPIRED
+    return expired
+
+
+def remind_of_captures(*, limit: int) -> int:
+    """Send `payment_capture_due` for holds that run out within a day; returns for how many."""
+    holds = Payment.objects.to_be_captured(before=timezone.now() + CAPTURE_REMINDER)
+    keys = list(holds.order_by("capture_before").values_list("pk", flat=True)[:limit])
+    for pk in keys:
+        with lock_payment(Payment(pk=pk)) as locked, saving_changes(locked):
+            locked.capture_reminded_at = locked.capture_reminded_at or timezone.now()
+    return len(keys)
+
+
+def _reserve_expiry(payment: Payment) -> StripeRequest | None:
+    with lock_payment(payment) as locked:
+        payable = locked.payable
+        deadline = get_deadline(payable) if has_deadline(payable) else locked.expires_at
+        if locked.status not in UNPAID or locked.rejection_reason or locked.intent_status == "processing":
+            return None
+        with saving_changes(locked):
+            locked.expires_at = deadline
+            locked.is_expiring = deadline is not None and deadline <= timezone.now()
+            if locked.is_expiring and not locked.stripe_payment_intent_id:
+                locked.cancel_unasked()
+        if not locked.is_expiring or not locked.stripe_payment_intent_id:
+            return None
+        unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
+        parameters = {"cancellation_reason": "abandoned"}
+        return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters=parameters)

@@ -1,0 +1,171 @@
+"""Asking Stripe about the payments that are due for it, a hundred a call where many are.
+
+A claim lends payments to one process for a while. Others pass them over, and where the process dies they are
+due again when the while is over.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from django.db.models import F
+from django.utils import timezone
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.exceptions import GatewayError, StripeUnavailableError
+from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.services.reconciliation import (
+    get_pause,
+    reconcile_listed,
+    reconcile_payment,
+)
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.transactions import get_connection, outside_transaction, write_transaction
+
+logger = logging.getLogger(__name__)
+
+LEASE = dt.timedelta(minutes=10)
+# How long whoever opened a request has to see it answered, before maintenance repeats it.
+REQUEST_TIMEOUT = dt.timedelta(minutes=10)
+LONGEST_REQUEST_PAUSE = dt.timedelta(hours=1)
+# Clocks differ, and an intent is created a little later than its row.
+LEEWAY = 60
+# A list is read on while a page holds more due payments than it would cost calls to ask for them.
+LEAST_LISTED = 5
+LEAST_A_PAGE = 2
+UNPAID = frozenset({"requires_payment_method", "requires_confirmation", "requires_action", "processing"})
+
+
+class Outcome(Enum):
+    """What came of a check; `UNANSWERED` where Stripe did not answer, so that it is due again soon."""
+
+    UNCHANGED = auto()
+    CHANGED = auto()
+    FAILED = auto()
+    UNANSWERED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Payments that are ours to check until a moment."""
+
+    payments: list[Payment]
+    until: dt.datetime
+
+
+def count_due_payments(*, limit: int) -> int:
+    """Return how many payments are due for a check, up to a limit."""
+    due = Payment.ledger.filter(next_check_at__lte=timezone.now())
+    return due.order_by()[:limit].count()
+
+
+def recall_unanswered_requests() -> None:
+    """Make the payments of requests without an answer due for a check, once in an hour at least."""
+    now = timezone.now()
+    requests = StripeRequest.ledger.get_queryset().open().filter(created_at__lt=now - REQUEST_TIMEOUT)
+    payments = Payment.ledger.filter(pk__in=requests.values("payment"))
+    latest = now + LONGEST_REQUEST_PAUSE
+    payments.filter(next_check_at=None).update(next_check_at=now)
+    payments.filter(next_check_at__gt=latest).update(next_check_at=latest)
+
+
+@outside_transaction
+def claim_due_payments(*, limit: int) -> Claim:
+    """Claim payments that are due for a check: those that have been checked the least first, newest first."""
+    now = timezone.now()
+    until = now + LEASE
+    with write_transaction():
+        due = Payment.ledger.filter(next_check_at__lte=now).order_by("checks", "-pk")
+        if get_connection().features.has_select_for_update_skip_locked:
+            due = due.select_for_update(skip_locked=True)
+        payments = list(due[:limit])
+        Payment.ledger.filter(pk__in=[payment.pk for payment in payments]).update(next_check_at=until)
+    return Claim(payments, until)
+
+
+def check_payments(claim: Claim) -> Generator[Outcome]:
+    """Bring claimed payments to what Stripe says, and yield what came of each; no payment stops another.
+
+    Those that it does not come to, because it is closed before its end, are due again after the lease.
+    """
+    checked: list[Payment] = []
+    try:
+        for payment, outcome in _check_all(claim.payments):
+            if outcome is not Outcome.UNANSWERED:
+                checked.append(payment)
+            yield outcome
+    finally:
+        _postpone(checked, until=claim.until)
+
+
+def _check_all(payments: Sequence[Payment]) -> Iterator[tuple[Payment, Outcome]]:
+    left = {payment.pk: payment for payment in payments}
+    for group in _group_listable(payments):
+        for payment, snapshot in _find_in_list(group):
+            del left[payment.pk]
+            yield payment, _check(payment, snapshot=snapshot)
+    for payment in left.values():
+        yield payment, _check(payment)
+
+
+def _check(payment: Payment, *, snapshot: PaymentIntentSnapshot | None = None) -> Outcome:
+    try:
+        differences = reconcile_listed(payment, snapshot) if snapshot else reconcile_payment(payment)
+    except StripeUnavailableError:
+        return Outcome.UNANSWERED
+    except Exception:
+        logger.exception("[OctoStripeGateway] Payment %s could not be checked", payment.uuid)
+        return Outcome.FAILED
+    return Outcome.CHANGED if differences else Outcome.UNCHANGED
+
+
+def _group_listable(payments: Sequence[Payment]) -> Iterator[list[Payment]]:
+    """Yield, by account, the payments that a list tells all about: unpaid ones, with nothing under way."""
+    keys = [payment.pk for payment in payments]
+    asked = set(
+        StripeRequest.ledger.get_queryset().open().filter(payment__in=keys).values_list("payment", flat=True)
+    )
+    groups = defaultdict(list)
+    for payment in payments:
+        is_plain = payment.intent_status in UNPAID and not payment.mismatch and not payment.rejection_reason
+        if payment.stripe_payment_intent_id and is_plain and payment.pk not in asked:
+            groups[payment.account, payment.stripe_account].append(payment)
+    yield from (group for group in groups.values() if len(group) >= LEAST_LISTED)
+
+
+def _find_in_list(payments: Sequence[Payment]) -> Iterator[tuple[Payment, PaymentIntentSnapshot]]:
+    """Yield those that Stripe's list of their time holds, unless many others are between them.
+
+    What is left, for that or because Stripe did not answer, is to be asked for one by one.
+    """
+    wanted = {payment.stripe_payment_intent_id: payment for payment in payments}
+    moments = [int(payment.created_at.timestamp()) for payment in payments]
+    listed = stripe_client.list_payment_intents(
+        payments[0], since=min(moments) - LEEWAY, until=max(moments) + LEEWAY
+    )
+    try:
+        for number, snapshot in enumerate(listed, start=1):
+            payment = wanted.pop(snapshot.id, None)
+            if payment:
+                yield payment, snapshot
+            found, pages = len(payments) - len(wanted), number / stripe_client.PAGE_SIZE
+            if not wanted or (pages.is_integer() and found < LEAST_A_PAGE * pages):
+                return
+    except GatewayError:
+        logger.warning("[OctoStripeGateway] Stripe's list could not be read", exc_info=True)
+
+
+def _postpone(payments: Sequence[Payment], *, until: dt.datetime) -> None:
+    """Let the pauses until the next checks grow, but for payments that have been planned anew meanwhile."""
+    now = timezone.now()
+    groups = defaultdict(list)
+    for payment in payments:
+        groups[payment.checks, get_pause(payment)].append(payment.pk)
+    for (checks, pause), keys in groups.items():
+        same = Payment.ledger.filter(pk__in=keys, checks=checks, next_check_at=until)
+        same.update(checks=F("checks") + 1, next_check_at=now + pause)

@@ -1,0 +1,141 @@
+"""Webhook endpoints: the one of the emulator's settings, and those that the API registers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import stripe
+
+from octo_stripe_gateway.testing.emulator.errors import InvalidParameterError
+from octo_stripe_gateway.testing.emulator.params import merged_metadata
+from octo_stripe_gateway.testing.emulator.store import random_text
+
+if TYPE_CHECKING:
+    from octo_stripe_gateway.testing.emulator.accounts import Accounts
+    from octo_stripe_gateway.testing.emulator.params import Parameters
+    from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
+
+KIND = "webhook_endpoint"
+# The endpoint of the settings: it belongs to no account and gets the events of all.
+OWN = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where events go, and how they are told and signed there."""
+
+    id: str
+    url: str | None
+    secret: str
+    api_version: str
+    names_account: bool = True
+
+
+class WebhookEndpoints:
+    """Registers endpoints and finds those that an event goes to."""
+
+    def __init__(self, store: Store, *, accounts: Accounts, url: str | None, secret: str) -> None:
+        self.url = url
+        self.secret = secret
+        self.api_version = stripe.api_version
+        self.secrets: dict[str, str] = {}
+        self.connect: set[str] = set()
+        self._store = store
+        self._accounts = accounts
+
+    @property
+    def own(self) -> Destination:
+        return Destination(id=OWN, url=self.url, secret=self.secret, api_version=self.api_version)
+
+    def clear(self) -> None:
+        """Forget what was registered."""
+        self.secrets.clear()
+        self.connect.clear()
+
+    def dump(self) -> str:
+        """Return what the API doesn't show of endpoints, as JSON."""
+        return json.dumps({"secrets": self.secrets, "connect": sorted(self.connect)})
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        self.secrets |= dumped["secrets"]
+        self.connect |= set(dumped["connect"])
+
+    def create(self, params: Parameters, *, account: str | None) -> JsonObject:
+        """Register an endpoint; its secret is in this answer only."""
+        _check_url(params["url"])
+        made = self._store.new(
+            KIND,
+            account=account,
+            api_version=params.get("api_version"),
+            application=None,
+            description=params.get("description") or None,
+            enabled_events=params["enabled_events"],
+            metadata=merged_metadata({}, change=params.get("metadata") or {}),
+            status="enabled",
+            url=params["url"],
+        )
+        self.secrets[made["id"]] = f"whsec_{random_text(32)}"
+        if params.get("connect"):
+            self.connect.add(made["id"])
+        return made | {"secret": self.secrets[made["id"]]}
+
+    def update(self, endpoint: JsonObject, params: Parameters) -> JsonObject:
+        """Change where an endpoint is, what it gets, or whether it gets anything."""
+        if "url" in params:
+            _check_url(params["url"])
+        endpoint |= {name: params[name] for name in ("url", "enabled_events") if name in params}
+        if "description" in params:
+            endpoint["description"] = params["description"] or None
+        if "disabled" in params:
+            endpoint["status"] = "disabled" if params["disabled"] else "enabled"
+        if "metadata" in params:
+            endpoint["metadata"] = merged_metadata(endpoint["metadata"], change=params["metadata"])
+        return endpoint
+
+    def delete(self, endpoint: JsonObject) -> JsonObject:
+        """Send nothing there any more."""
+        self._store.delete(endpoint)
+        del self.secrets[endpoint["id"]]
+        return {"id": endpoint["id"], "object": KIND, "deleted": True}
+
+    def find(self, endpoint_id: str) -> Destination | None:
+        """Return the endpoint, None where it is gone or disabled."""
+        if endpoint_id == OWN:
+            return self.own
+        item = self._store.look_up(KIND, endpoint_id)
+        if item is None or item["status"] != "enabled":
+            return None
+        return Destination(
+            id=endpoint_id,
+            url=item["url"],
+            secret=self.secrets.get(endpoint_id, ""),
+            api_version=item["api_version"] or stripe.api_version,
+            names_account=endpoint_id in self.connect,
+        )
+
+    def list_for(self, event_type: str, *, account: str | None) -> list[Destination]:
+        """Return the endpoints that get events of this type and account, the one of the settings first."""
+        registered = (
+            self.find(item["id"])
+            for item in self._store.ordered(KIND)
+            if {"*", event_type} & set(item["enabled_events"]) and self._is_about(item, account=account)
+        )
+        return [self.own, *(endpoint for endpoint in registered if endpoint)]
+
+    def _is_about(self, item: JsonObject, *, account: str | None) -> bool:
+        owner = self._store.account_of(item)
+        if item["id"] not in self.connect:
+            return owner == account
+        return self._accounts.is_connected(account) and self._accounts.platform_of(account) == owner
+
+
+def _check_url(url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise InvalidParameterError(
+            "Invalid URL: An explicit scheme (such as https) must be provided.",
+            param="url",
+            code="url_invalid",
+        )

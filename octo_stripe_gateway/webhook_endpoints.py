@@ -1,0 +1,117 @@
+"""The endpoints that Stripe is to send our events to, and what is missing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from octo_stripe_gateway import inbox, stripe_client
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.models import Payment
+
+# Stripe doesn't show which of its endpoints tell of connected accounts, so ours say so.
+METADATA_KEY = "octo_stripe_gateway"
+CONNECT = "connect"
+ACCOUNT = "account"
+ALL_EVENTS = "*"
+# How many payments back connected accounts are looked for.
+LATEST = 1000
+
+Endpoint = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedEndpoint:
+    """An endpoint that an account should have: for its own events, or for its connected accounts'."""
+
+    account: str
+    url: str
+    connect: bool = False
+    events: list[str] = field(default_factory=inbox.list_event_types)
+    api_version: str = field(default_factory=stripe_client.get_api_version)
+
+    @property
+    def kind(self) -> str:
+        """Return whose events it is for, as the endpoint's metadata say."""
+        return CONNECT if self.connect else ACCOUNT
+
+    def pick(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+        """Return those at this address and of this kind, the best first."""
+        same = [each for each in endpoints if is_at(each, self.url) and get_kind(each) == self.kind]
+        return sorted(same, key=lambda each: (not self.has_version(each), not is_enabled(each)))
+
+    def has_version(self, endpoint: Endpoint) -> bool:
+        """Tell whether the endpoint's events are in the version that we read."""
+        return bool(endpoint["api_version"] == self.api_version)
+
+    def get_missing_events(self, endpoint: Endpoint) -> list[str]:
+        """Return the types that the endpoint doesn't tell of."""
+        told = set(endpoint["enabled_events"])
+        return [] if ALL_EVENTS in told else [each for each in self.events if each not in told]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done: the endpoint that stays, if any, what to change of it, and what it replaces."""
+
+    wanted: WantedEndpoint
+    endpoint: Endpoint | None
+    changes: dict[str, Any]
+    outdated: list[Endpoint]
+
+
+def make_plan(wanted: WantedEndpoint, endpoints: Iterable[Endpoint]) -> Plan:
+    """Compare what an account has with what it should have.
+
+    An endpoint keeps its version for good, so one of another version is replaced and not changed.
+    """
+    same = wanted.pick(endpoints)
+    kept = same[0] if same and wanted.has_version(same[0]) else None
+    changes: dict[str, Any] = {}
+    if kept and set(kept["enabled_events"]) != set(wanted.events):
+        changes["enabled_events"] = wanted.events
+    if kept and not is_enabled(kept):
+        changes["disabled"] = False
+    outdated = [each for each in same if each is not kept and is_enabled(each)]
+    return Plan(wanted=wanted, endpoint=kept, changes=changes, outdated=outdated)
+
+
+def create_endpoint(wanted: WantedEndpoint) -> Endpoint:
+    """Create the endpoint at Stripe; its `secret` is in this answer only. Raises StripeError."""
+    return stripe_client.create_webhook_endpoint(
+        wanted.account,
+        url=wanted.url,
+        enabled_events=wanted.events,
+        api_version=wanted.api_version,
+        metadata={METADATA_KEY: wanted.kind},
+        **({"connect": True} if wanted.connect else {}),
+    )
+
+
+def has_connected_accounts(account: str, endpoints: Iterable[Endpoint] = ()) -> bool:
+    """Tell whether an account has an endpoint for connected accounts, or took a payment for one lately."""
+    if any(get_kind(each) == CONNECT for each in endpoints):
+        return True
+    latest = Payment.objects.order_by("-pk").values_list("account", "stripe_account")[:LATEST]
+    return any(name == account and connected for name, connected in latest)
+
+
+def list_usable_accounts() -> list[str]:
+    """Return the names of the accounts that have a key."""
+    return [name for name, account in gateway_settings.accounts.items() if account.api_key]
+
+
+def is_at(endpoint: Endpoint, url: str) -> bool:
+    """Tell whether the endpoint has this address, with or without the slash at the end."""
+    return str(endpoint["url"]).rstrip("/") == url.rstrip("/")
+
+
+def is_enabled(endpoint: Endpoint) -> bool:
+    """Tell whether Stripe sends anything there."""
+    return bool(endpoint["status"] == "enabled")
+
+
+def get_kind(endpoint: Endpoint) -> str:
+    """Return whose events an endpoint tells of; one that isn't marked counts as for the account's own."""
+    return str((endpoint.get("metadata") or {}).get(METADATA_KEY, ACCOUNT))

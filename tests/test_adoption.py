@@ -1,0 +1,295 @@
+"""Rows that are lost, or that another system never made, are written from what Stripe knows."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models import F
+from stripe import StripeClient
+
+from octo_stripe_gateway import services, signals
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
+from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest
+from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.shop.models import Booking, Ticket
+from tests.support.ledger import assert_ledger_equals, assert_nothing_orphaned, lose_payment
+from tests.support.threads import needs_row_locks, run_together
+
+pytestmark = pytest.mark.django_db
+
+CARD = "pm_card_visa"
+KEPT = [
+    "uuid",
+    "owner",
+    "payable_type_id",
+    "payable_id",
+    "account",
+    "stripe_account",
+    "amount",
+    "currency",
+    "capture_method",
+    "metadata",
+    "livemode",
+    "status",
+    "amount_received",
+    "amount_refunded",
+    "stripe_payment_intent_id",
+    "stripe_charge_id",
+]
+
+
+def create(stripe: StripeEmulator, *, card: str = CARD, **options: Any) -> Payment:
+    payment = services.create_payment(2000, currency="eur", **options).payment
+    if card:
+        stripe.confirm(payment.stripe_payment_intent_id or "", card)
+    return services.complete_payment(payment)
+
+
+def describe(payment: Payment) -> dict[str, Any]:
+    return {name: getattr(payment, name) for name in KEPT}
+
+
+def create_foreign(stripe: StripeEmulator, *, card: str = CARD, **metadata: str) -> str:
+    """Create an intent as another system would, and return its id."""
+    client = StripeClient(gateway_settings.stripe_api_key, base_addresses={"api": stripe.url})
+    intent = client.v1.payment_intents.create(
+        params={
+            "amount": 2000,
+            "currency": "eur",
+            "automatic_payment_methods": {"enabled": True},
+            "metadata": {"order": "7"} | metadata,
+        }
+    )
+    if card:
+        stripe.confirm(intent.id, card)
+    return intent.id
+
+
+def audit(*args: str) -> list[str]:
+    out = io.StringIO()
+    call_command("reconcile_payments", "--from", "2020-01-01", *args, stdout=out, stderr=out)
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("card", ["", CARD, "pm_card_chargeDeclined"])
+@pytest.mark.parametrize("capture_method", ["automatic", "manual"])
+def test_lost_payment_comes_back_as_it_was(stripe: StripeEmulator, card: str, capture_method: str) -> None:
+    payment = create(
+        stripe,
+        card=card,
+        capture_method=capture_method,
+        payable=Ticket.objects.create(code="HU77YU7T"),
+        metadata={"tour": "7"},
+        caller=Caller("key:viator"),
+    )
+    before = describe(payment)
+    lose_payment(payment)
+    adopted = services.adopt_payment(payment.stripe_payment_intent_id or "")
+    assert describe(adopted) == describe(Payment.objects.get()) == before
+    assert adopted.payable == Ticket.objects.get()
+    assert abs((adopted.created_at - payment.created_at).total_seconds()) < 5
+    assert PaymentChange.objects.filter(payment=adopted, changes__has_key="adopted").count() == 1
+    assert_ledger_equals(stripe)
+
+
+def test_connected_account_comes_back_too(stripe: StripeEmulator) -> None:
+    payment = create(stripe, stripe_account="acct_1")
+    before = describe(payment)
+    lose_payment(payment)
+    intent_id = payment.stripe_payment_intent_id or ""
+    with pytest.raises(StripeRefusedError):
+        services.adopt_payment(intent_id)
+    assert not Payment.objects.exists()
+    assert describe(services.adopt_payment(intent_id, stripe_account="acct_1")) == before
+
+
+def test_refunds_come_back_with_their_uuids(stripe: StripeEmulator) -> None:
+    payment = create(stripe)
+    services.refund_payment(payment, amount=500)
+    stripe.refund(payment.stripe_payment_intent_id or "", amount=300)
+    before = set(Refund.objects.filter(amount=500).values_list("uuid", "status", "stripe_refund_id"))
+    lose_payment(payment)
+    adopted = services.adopt_payment(payment.stripe_payment_intent_id or "")
+    assert (adopted.amount_refunded, adopted.refunds.count()) == (800, 2)
+    assert set(Refund.objects.filter(amount=500).values_list("uuid", "status", "stripe_refund_id")) == before
+
+
+def test_one_that_is_there_is_brought_up_to_date(stripe: StripeEmulator) -> None:
+    payment = create(stripe, card="")
+    stripe.confirm(payment.stripe_payment_intent_id or "")
+    assert services.adopt_payment(payment.stripe_payment_intent_id or "") == payment
+    assert Payment.objects.get().status == "paid"
+
+
+def test_payable_has_the_last_word_again(stripe: StripeEmulator) -> None:
+    booking = Booking.objects.create()
+    payment = create(stripe, payable=booking)
+    lose_payment(payment)
+    Booking.objects.update(price=3000)
+    adopted = services.adopt_payment(payment.stripe_payment_intent_id or "")
+    assert adopted.rejection_reason == "The price has changed."
+    assert (adopted.status, len(stripe.refunds)) == ("refunded", 1)
+
+
+def test_money_for_what_is_lost_too_is_kept_for_an_operator(stripe: StripeEmulator) -> None:
+    ticket = Ticket.objects.create(code="HU77YU7T")
+    payment = create(stripe, payable=ticket)
+    lose_payment(payment)
+    ticket.delete()
+    adopted = services.adopt_payment(payment.stripe_payment_intent_id or "")
+    assert (adopted.status, adopted.payable_type) == ("paid", None)
+    assert adopted.attention == "What was paid for is not in the database: shop.ticket:HU77YU7T"
+    assert stripe.refunds == {}
+
+
+def test_intent_of_another_system_is_taken_over_in_silence(
+    stripe: StripeEmulator, django_capture_on_commit_callbacks: Any
+) -> None:
+    intent_id = create_foreign(stripe)
+    stripe.refund(intent_id, amount=500)
+    booking = Booking.objects.create(price=999)
+    heard = []
+
+    def hear(signal: Any, **kwargs: Any) -> None:
+        heard.append(signal)
+
+    listened = [signals.payment_created, signals.payment_succeeded, signals.payment_refunded]
+    for each in listened:
+        each.connect(hear)
+    with django_capture_on_commit_callbacks(execute=True):
+        adopted = services.adopt_payment(intent_id, payable=booking)
+    for each in listened:
+        each.disconnect(hear)
+    assert (adopted.status, adopted.amount_refunded, adopted.payable) == ("paid", 500, booking)
+    assert (adopted.metadata, adopted.rejection_reason) == ({"order": "7"}, "")
+    assert adopted.accepted_at
+    assert heard == []
+    assert services.adopt_payment(intent_id, payable=booking) == adopted
+    # From now on it is like any other.
+    services.refund_payment(adopted, amount=1500)
+    assert_ledger_equals(stripe)
+
+
+def test_unpaid_intent_of_another_system_is_paid_here(stripe: StripeEmulator) -> None:
+    intent_id = create_foreign(stripe, card="")
+    booking = Booking.objects.create()
+    adopted = services.adopt_payment(intent_id, payable=booking)
+    assert (adopted.status, adopted.accepted_at) == ("pending", None)
+    stripe.confirm(intent_id)
+    assert services.complete_payment(adopted).status == "paid"
+
+
+def test_other_payable_than_the_row_has_is_refused(stripe: StripeEmulator) -> None:
+    payment = create(stripe, payable=Ticket.objects.create(code="A"))
+    with pytest.raises(UnprocessableError, match="for something else"):
+        services.adopt_payment(
+            payment.stripe_payment_intent_id or "", payable=Ticket.objects.create(code="B")
+        )
+    assert Payment.objects.get().payable == Ticket.objects.get(code="A")
+
+
+@pytest.mark.parametrize("key", ["octo_payment", "octo_owner", "octo_payable", "octo_purpose"])
+@pytest.mark.parametrize("value", ["", "nonsense", "shop.booking:x", ":", "é" * 500, str(uuid.uuid4())])
+def test_metadata_that_others_have_written_does_no_harm(stripe: StripeEmulator, key: str, value: str) -> None:
+    intent_id = create_foreign(stripe, **{key: value})
+    assert services.adopt_payment(intent_id).status == "paid"
+
+
+def test_uuid_of_another_payment_is_not_taken(stripe: StripeEmulator) -> None:
+    payment = create(stripe)
+    intent_id = create_foreign(stripe, octo_payment=str(payment.uuid))
+    adopted = services.adopt_payment(intent_id)
+    assert adopted.uuid != payment.uuid
+    assert Payment.objects.count() == 2
+
+
+@needs_row_locks
+@pytest.mark.django_db(transaction=True)
+def test_two_who_adopt_at_once_write_one_row(stripe: StripeEmulator) -> None:
+    payment = create(stripe)
+    lose_payment(payment)
+    intent_id = payment.stripe_payment_intent_id or ""
+    first, second = run_together([lambda: services.adopt_payment(intent_id)] * 2)
+    assert first == second == Payment.objects.get()
+    assert_ledger_equals(stripe)
+
+
+def test_command_tells_what_is_on_one_side_only(stripe: StripeEmulator) -> None:
+    lost, kept = create(stripe), create(stripe)
+    services.refund_payment(kept, amount=500)
+    create_foreign(stripe)
+    lose_payment(lost)
+    unknown = Payment.objects.create(
+        amount=2000, currency="eur", stripe_payment_intent_id="pi_unknown", intent_status="succeeded"
+    )
+    StripeRequest.objects.filter(kind="refund").delete()
+    Refund.objects.all().delete()
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="--adopt writes them"):
+        call_command("reconcile_payments", "--from", "2020-01-01", "--dry-run", stdout=out, stderr=out)
+    refund_id = next(iter(stripe.refunds))
+    assert out.getvalue().splitlines() == [
+        f"{refund_id}: unknown here",
+        f"{lost.stripe_payment_intent_id}: unknown here",
+        f"{unknown.uuid}: unknown at Stripe",
+        "2 payments checked, 0 would change, 0 failed, 2 unknown here, 1 unknown at Stripe",
+    ]
+    assert (Payment.objects.count(), Refund.objects.count()) == (2, 0)
+
+
+def test_command_adopts_what_is_lost(stripe: StripeEmulator) -> None:
+    lost = create(stripe)
+    services.refund_payment(lost, amount=500)
+    lose_payment(lost)
+    lines = audit("--adopt")
+    assert lines[-1] == "1 payments checked, 0 changed, 0 failed, 1 adopted"
+    assert_ledger_equals(stripe)
+    assert_nothing_orphaned(stripe)
+    assert audit("--adopt")[-1] == "1 payments checked, 0 changed, 0 failed"
+
+
+def test_command_shows_amounts_that_differ(stripe: StripeEmulator) -> None:
+    payment = create(stripe)
+    Payment.objects.update(amount=1900, amount_received=1900)
+    lines = audit()
+    assert (
+        f"{payment.uuid}: mismatch  -> amount is 2000, not 1900; amount_received is 2000, not 1900"
+        in "\n".join(lines)
+    )
+
+
+def test_refund_that_stripe_does_not_have_is_told(stripe: StripeEmulator) -> None:
+    payment = create(stripe)
+    services.refund_payment(payment, amount=500)
+    (refund_id,) = stripe.refunds
+    Refund.objects.update(stripe_refund_id="re_unknown", stripe_created=F("stripe_created") - 60)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="Not everything"):
+        call_command("reconcile_payments", "--from", "2020-01-01", stdout=out, stderr=out)
+    assert out.getvalue().splitlines()[:2] == [f"{refund_id}: adopted", "re_unknown: unknown at Stripe"]
+    assert dict(Refund.objects.values_list("stripe_refund_id", "status")) == {
+        refund_id: "succeeded",
+        "re_unknown": "canceled",
+    }
+
+
+def test_more_than_a_page_is_compared(stripe: StripeEmulator) -> None:
+    payments = [services.create_payment(2000, currency="usd").payment for _ in range(120)]
+    for payment in payments[:110]:
+        lose_payment(payment)
+    asked = len(stripe.requests)
+    assert audit("--adopt")[-1] == "10 payments checked, 0 changed, 0 failed, 110 adopted"
+    # The intents' two pages, the refunds' one, and each that is adopted.
+    assert len(stripe.requests) - asked == 3 + 110
+    assert_nothing_orphaned(stripe)
+
+
+def test_adopting_needs_a_time() -> None:
+    with pytest.raises(CommandError, match="needs a time"):
+        call_command("reconcile_payments", "--adopt")

@@ -1,0 +1,511 @@
+"""`manage.py stripe_doctor`: each set-up that is broken is named rightly, and a healthy one not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.urls import include, path
+from django.utils import timezone
+
+from octo_stripe_gateway import doctor, inbox, services, stripe_client
+from octo_stripe_gateway.doctor import accounts
+from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.factories import (
+    PaymentFactory,
+    StripeRequestFactory,
+    WebhookEventFactory,
+)
+from tests.support.objects import read_rows
+
+pytestmark = pytest.mark.django_db
+
+URL = "https://shop.example.com/bookings/webhooks"
+HOUR = dt.timedelta(hours=1)
+# Old enough to be reported, and young enough not to be.
+LONG_AGO, JUST_NOW = HOUR * 2, dt.timedelta(minutes=5)
+RESTRICTED = "rk_test_gateway"
+
+urlpatterns = [path("bookings/", include("octo_stripe_gateway.urls"))]
+
+
+class LostCache(BaseCache):
+    """A cache that doesn't answer."""
+
+    def __init__(self, _location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        raise ConnectionError
+
+
+class Shop(NamedTuple):
+    """A host that is set up as it should be, to be broken."""
+
+    stripe: StripeEmulator
+    configure: Callable[..., None]
+    settings: Any
+    patch: pytest.MonkeyPatch
+    endpoint: dict[str, Any]
+
+    def update_endpoint(self, **params: Any) -> None:
+        stripe_client.update_webhook_endpoint("", self.endpoint["id"], **params)
+
+
+@pytest.fixture
+def shop(
+    stripe: StripeEmulator,
+    configure: Callable[..., None],
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Shop]:
+    settings.ROOT_URLCONF = __name__
+    endpoint = create_endpoint()
+    clock = stripe.clock
+    yield Shop(stripe, configure, settings, monkeypatch, endpoint)
+    stripe.clock = clock
+    stripe.accept_keys(None)
+
+
+def create_endpoint(**params: Any) -> dict[str, Any]:
+    version = stripe_client.get_api_version()
+    wanted = {"url": URL, "enabled_events": inbox.list_event_types(), "api_version": version}
+    return stripe_client.create_webhook_endpoint("", **wanted | params)
+
+
+def diagnose(*args: str) -> dict[str, Any]:
+    """Run the command, and return what it says in JSON, by code."""
+    report = run_json(*args)
+    return {each["code"]: each for each in report["diagnoses"]}
+
+
+def run_json(*args: str) -> Any:
+    out = io.StringIO()
+    failed = False
+    try:
+        call_command("stripe_doctor", "--json", *args, stdout=out)
+    except CommandError:
+        failed = True
+    report = json.loads(out.getvalue())
+    assert failed == bool(report["diagnoses"]) != report["healthy"]
+    return report
+
+
+# How a set-up is broken, by the code of the diagnosis.
+
+
+def misconfigure(shop: Shop) -> None:
+    shop.configure(CURRENCY="dollars")
+
+
+def leave_out_the_routes(shop: Shop) -> None:
+    shop.settings.ROOT_URLCONF = "django.contrib.auth.urls"
+
+
+def leave_out_a_migration(shop: Shop) -> None:
+    MigrationRecorder(connection).record_unapplied("octo_stripe_gateway", "0001_initial_ledger")
+
+
+def lose_the_database(shop: Shop) -> None:
+    def fail() -> None:
+        raise OperationalError("connection refused")
+
+    shop.patch.setattr(connection, "ensure_connection", fail)
+
+
+def throttle_in_each_process(shop: Shop) -> None:
+    shop.configure(THROTTLE_RATES={"create": "5/minute"})
+
+
+def lose_the_cache(shop: Shop) -> None:
+    shop.configure(THROTTLE_RATES={"create": "5/minute"})
+    shop.settings.CACHES = {"default": {"BACKEND": f"{__name__}.LostCache"}}
+
+
+def forget_the_key(shop: Shop) -> None:
+    shop.configure(STRIPE_API_KEY=None)
+
+
+def roll_the_key(shop: Shop) -> None:
+    shop.stripe.accept_keys({"pk_test_gateway"})
+
+
+def lose_stripe(shop: Shop) -> None:
+    shop.configure(STRIPE_API_BASE="http://127.0.0.1:9")
+
+
+def fail_in_the_middle(shop: Shop) -> None:
+    shop.stripe.add_fault(Fault(method="GET", path="/v1/webhook_endpoints", times=None))
+
+
+def mix_the_keys(shop: Shop) -> None:
+    shop.configure(STRIPE_PUBLISHABLE_KEY="pk_live_gateway")
+
+
+def forget_the_publishable_key(shop: Shop) -> None:
+    shop.configure(STRIPE_PUBLISHABLE_KEY=None)
+
+
+def roll_the_publishable_key(shop: Shop) -> None:
+    shop.stripe.accept_keys({"sk_test_gateway"})
+
+
+def restrict_the_key(shop: Shop) -> None:
+    shop.stripe.restrict(RESTRICTED, "rak_payment_intent_write", "rak_webhook_read", "rak_charge_read")
+    shop.configure(STRIPE_API_KEY=RESTRICTED)
+
+
+def set_the_clock_wrong(shop: Shop) -> None:
+    clock = shop.stripe.clock
+    shop.stripe.clock = lambda: clock() + 600
+
+
+def forget_the_secret(shop: Shop) -> None:
+    shop.configure(STRIPE_WEBHOOK_SECRET=None)
+
+
+def move_the_endpoint(shop: Shop) -> None:
+    shop.update_endpoint(url="https://shop.example.com/payments/webhooks")
+
+
+def disable_the_endpoint(shop: Shop) -> None:
+    shop.update_endpoint(disabled=True)
+
+
+def send_too_few_events(shop: Shop) -> None:
+    shop.update_endpoint(enabled_events=["charge.refunded"])
+
+
+def send_another_version(shop: Shop) -> None:
+    shop.update_endpoint(url="https://shop.example.com/elsewhere")
+    create_endpoint(api_version="2024-06-20")
+
+
+def double_the_endpoint(shop: Shop) -> None:
+    create_endpoint(api_version="2024-06-20")
+
+
+def leave_out_connected_accounts(shop: Shop) -> None:
+    PaymentFactory.create(stripe_account="acct_lyon")
+
+
+def lose_a_row(shop: Shop) -> None:
+    services.create_payment(2000, currency="usd")
+    PaymentChange.objects.all().delete()
+    Payment.objects.get().stripe_requests.all().delete()
+    Payment.objects.all().delete()
+
+
+def miss_events(shop: Shop) -> None:
+    make_paid(ago=LONG_AGO)
+
+
+def miss_events_since(shop: Shop) -> None:
+    make_paid(ago=LONG_AGO)
+    make_event("processed", ago=LONG_AGO * 2)
+
+
+def fail_an_event(shop: Shop) -> None:
+    make_event("failed", ago=JUST_NOW)
+
+
+def be_told_of_an_unknown_payment(shop: Shop) -> None:
+    make_event("failed", ago=JUST_NOW, error="UnknownPaymentError: Stripe says that …")
+
+
+def leave_an_event(shop: Shop) -> None:
+    make_event("received", ago=LONG_AGO)
+
+
+def leave_a_request(shop: Shop) -> None:
+    request = StripeRequestFactory.create()
+    type(request).objects.update(created_at=timezone.now() - LONG_AGO)
+
+
+def leave_a_change(shop: Shop) -> None:
+    make_change(ago=LONG_AGO, deliver_at=timezone.now())
+
+
+def never_maintain(shop: Shop) -> None:
+    PaymentFactory.create(next_check_at=timezone.now() - LONG_AGO)
+
+
+def hold_money(shop: Shop) -> None:
+    change = make_change(ago=LONG_AGO, changes={"rejection_reason": ["", "sold out"]})
+    Payment.objects.filter(pk=change.payment_id).update(rejection_reason="sold out", status="failed")
+
+
+def contradict(shop: Shop) -> None:
+    PaymentFactory.create(mismatch="amount is 1, not 2000")
+
+
+def need_attention(shop: Shop) -> None:
+    PaymentFactory.create(attention="A refund failed.")
+
+
+def make_paid(*, ago: dt.timedelta) -> Payment:
+    moment = timezone.now() - ago
+    return PaymentFactory.create(paid=True, accepted_at=moment, next_check_at=None)
+
+
+def make_event(status: str, *, ago: dt.timedelta, error: str = "ValueError: …") -> WebhookEvent:
+    event = WebhookEventFactory.create(status=status, error=error if status == "failed" else "")
+    WebhookEvent.objects.filter(pk=event.pk).update(received_at=timezone.now() - ago)
+    return event
+
+
+def make_change(*, ago: dt.timedelta, **columns: Any) -> PaymentChange:
+    payment = PaymentFactory.create(paid=True, next_check_at=None, accepted_at=None)
+    change = PaymentChange(payment=payment, source="webhook", **{"changes": {}} | columns)
+    change.save()
+    PaymentChange.objects.filter(pk=change.pk).update(created_at=timezone.now() - ago)
+    return change
+
+
+BROKEN: list[tuple[Callable[[Shop], None], str]] = [
+    (misconfigure, "settings_wrong"),
+    (leave_out_the_routes, "routes_missing"),
+    (leave_out_a_migration, "migrations_missing"),
+    (lose_the_database, "database_unreachable"),
+    (throttle_in_each_process, "cache_unshared"),
+    (lose_the_cache, "cache_unreachable"),
+    (forget_the_key, "key_missing"),
+    (roll_the_key, "key_refused"),
+    (lose_stripe, "stripe_unreachable"),
+    (fail_in_the_middle, "stripe_unreachable"),
+    (mix_the_keys, "keys_of_two_modes"),
+    (forget_the_publishable_key, "publishable_key_missing"),
+    (roll_the_publishable_key, "publishable_key_refused"),
+    (restrict_the_key, "permissions_missing"),
+    (set_the_clock_wrong, "clock_skewed"),
+    (forget_the_secret, "webhook_secret_missing"),
+    (move_the_endpoint, "endpoint_missing"),
+    (disable_the_endpoint, "endpoint_disabled"),
+    (send_too_few_events, "endpoint_events_missing"),
+    (send_another_version, "endpoint_version_wrong"),
+    (double_the_endpoint, "endpoint_doubled"),
+    (leave_out_connected_accounts, "connect_endpoint_missing"),
+    (lose_a_row, "intents_unknown"),
+    (miss_events, "events_missing"),
+    (miss_events_since, "events_missing"),
+    (fail_an_event, "events_failed"),
+    (be_told_of_an_unknown_payment, "payments_unknown"),
+    (leave_an_event, "events_waiting"),
+    (leave_a_request, "requests_open"),
+    (leave_a_change, "changes_undelivered"),
+    (never_maintain, "checks_overdue"),
+    (hold_money, "money_held"),
+    (contradict, "payments_mismatched"),
+    (need_attention, "payments_need_attention"),
+]
+
+
+@pytest.mark.parametrize(("break_it", "code"), BROKEN)
+def test_broken_set_up_is_named_rightly(shop: Shop, break_it: Callable[[Shop], None], code: str) -> None:
+    break_it(shop)
+    found = diagnose()
+    assert list(found) == [code]
+    assert found[code]["message"].endswith((".", ")"))
+    assert found[code]["action"].endswith(".")
+
+
+def find_codes() -> set[str]:
+    sources = [module.read_text() for module in Path(doctor.__file__).parent.glob("*.py")]
+    return set(re.findall(r"""(?:code=|diagnose\(\s*)"([a-z_]+)""", "".join(sources)))
+
+
+def test_every_diagnosis_has_a_broken_set_up() -> None:
+    # The emulator takes no live key, so that these are named by a test of their own.
+    assert find_codes() - {"accounts_of_two_modes"} == {code for _break, code in BROKEN}
+
+
+def test_every_diagnosis_is_in_the_readme() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    table = readme.partition("### Finding out what is wrong")[2].partition("### System checks")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == find_codes()
+
+
+def test_permissions_are_in_the_readme() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    table = readme.partition("A restricted key needs")[2].partition("###")[0]
+    for permission in accounts.PERMISSIONS:
+        name, _colon, level = permission.name.partition(": ")
+        assert f"| {name} | {level}" in table
+
+
+def test_healthy_set_up_needs_nothing(shop: Shop) -> None:
+    make_event("processed", ago=JUST_NOW)
+    make_paid(ago=JUST_NOW)
+    report = run_json()
+    assert report["diagnoses"] == []
+    assert 290 <= report["lastEventSeconds"] <= 330
+    assert abs(report["clockSkewSeconds"][""]) <= 5
+    assert dt.datetime.fromisoformat(report["utcExaminedAt"]).utcoffset() == dt.timedelta()
+
+
+def test_what_has_not_waited_for_long_is_left_out(shop: Shop) -> None:
+    make_event("received", ago=JUST_NOW)
+    StripeRequestFactory.create()
+    make_change(ago=JUST_NOW, deliver_at=timezone.now())
+    change = make_change(ago=JUST_NOW, changes={"rejection_reason": ["", "sold out"]})
+    Payment.objects.filter(pk=change.payment_id).update(rejection_reason="sold out", status="failed")
+    assert diagnose() == {}
+    waiting = {"events_waiting", "requests_open", "changes_undelivered", "money_held"}
+    assert waiting <= diagnose("--older-than", "0").keys()
+
+
+def test_events_that_come_are_not_missed(shop: Shop) -> None:
+    make_paid(ago=LONG_AGO)
+    make_event("processed", ago=LONG_AGO + dt.timedelta(seconds=1))
+    assert diagnose() == {}
+
+
+def test_backlog_has_its_size_and_age(shop: Shop) -> None:
+    for ago in (LONG_AGO, LONG_AGO * 2):
+        make_event("received", ago=ago)
+    found = diagnose()["events_waiting"]
+    assert found["count"] == 2
+    assert abs(found["oldestSeconds"] - 4 * 3600) < 60
+    assert "since 4" in found["message"]
+
+
+def test_waiting_events_are_the_worker_s_where_there_is_one(shop: Shop) -> None:
+    leave_an_event(shop)
+    assert "maintain_payments" in diagnose()["events_waiting"]["action"]
+    shop.configure(WEBHOOK_PROCESSING="task")
+    assert "worker" in diagnose()["events_waiting"]["action"]
+
+
+def test_restricted_key_is_told_what_exactly_it_lacks(shop: Shop) -> None:
+    restrict_the_key(shop)
+    message = diagnose()["permissions_missing"]["message"]
+    assert message == "The restricted key lacks: Charges and Refunds: write, Disputes: read."
+    shop.stripe.restrict(RESTRICTED)
+    found = diagnose()
+    assert found["permissions_missing"]["count"] == len(accounts.PERMISSIONS)
+    assert list(found) == ["permissions_missing"]
+
+
+def test_restricted_key_with_what_it_needs_is_enough(shop: Shop) -> None:
+    permissions = ("rak_payment_intent_write", "rak_charge_write", "rak_dispute_read", "rak_webhook_read")
+    shop.stripe.restrict(RESTRICTED, *permissions)
+    shop.configure(STRIPE_API_KEY=RESTRICTED)
+    assert diagnose() == {}
+    payment = services.create_payment(2000, currency="usd").payment
+    shop.stripe.confirm(payment.stripe_payment_intent_id or "")
+    services.complete_payment(payment)
+    assert services.refund_payment(payment).status == "refunded"
+
+
+def test_nothing_is_changed(shop: Shop) -> None:
+    for break_it in (double_the_endpoint, leave_an_event, contradict, hold_money):
+        break_it(shop)
+    before = read_all(shop.stripe)
+    asked = len(shop.stripe.requests)
+    diagnose()
+    assert {request.method for request in shop.stripe.requests[asked:]} == {"GET"}
+    shop.stripe.restrict(RESTRICTED, "rak_payment_intent_write", "rak_charge_write")
+    shop.configure(STRIPE_API_KEY=RESTRICTED)
+    diagnose()
+    assert read_all(shop.stripe) == before
+
+
+def read_all(stripe: StripeEmulator) -> Any:
+    rows = [read_rows(model) for model in (Payment, PaymentChange, WebhookEvent)]
+    return rows, stripe.webhook_endpoints, stripe.payment_intents, stripe.refunds
+
+
+def test_only_the_endpoint_at_the_given_address_counts(shop: Shop) -> None:
+    assert diagnose("--host", "shop.example.com") == {}
+    assert list(diagnose("--host", "staging.example.com")) == ["endpoint_missing"]
+    assert list(diagnose("--url", "https://shop.example.com/x")) == ["endpoint_missing"]
+
+
+def test_each_account_is_examined(shop: Shop) -> None:
+    tokyo = shop.stripe.add_account()
+    shop.configure(STRIPE_ACCOUNTS={"tokyo": {"STRIPE_API_KEY": tokyo.secret_key}})
+    report = run_json()
+    found = {(each["account"], each["code"]) for each in report["diagnoses"]}
+    assert found == {
+        ("tokyo", "publishable_key_missing"),
+        ("tokyo", "webhook_secret_missing"),
+        ("tokyo", "endpoint_missing"),
+    }
+    assert set(report["clockSkewSeconds"]) == {"", "tokyo"}
+
+
+def test_accounts_of_two_modes_are_told(shop: Shop) -> None:
+    shop.configure(STRIPE_ACCOUNTS={"live": {"STRIPE_API_KEY": "sk_live_gateway"}})
+    # The emulator takes no live key.
+    assert list(diagnose()) == ["accounts_of_two_modes", "key_refused"]
+
+
+def test_account_without_a_name_is_left_out_where_only_named_ones_have_keys(shop: Shop) -> None:
+    named = {
+        "STRIPE_API_KEY": "sk_test_gateway",
+        "STRIPE_PUBLISHABLE_KEY": "pk_test_gateway",
+        "STRIPE_WEBHOOK_SECRET": "whsec_named",
+    }
+    nameless = dict.fromkeys(named)
+    shop.configure(STRIPE_ACCOUNTS={"tours": named}, **nameless)
+    assert diagnose() == {}
+
+
+def test_other_installation_s_intents_are_not_ours(shop: Shop) -> None:
+    shop.stripe.wait_for_deliveries()
+    stripe_client._ask("", "post", "/v1/payment_intents", params={"amount": 2000, "currency": "usd"})
+    assert diagnose() == {}
+
+
+def test_intent_whose_row_has_not_heard_its_id_is_known(shop: Shop) -> None:
+    services.create_payment(2000, currency="usd")
+    Payment.objects.update(stripe_payment_intent_id=None)
+    assert diagnose() == {}
+
+
+def test_built_in_keys_need_no_endpoint(shop: Shop) -> None:
+    base = shop.settings.OCTO_STRIPE_GATEWAY["STRIPE_API_BASE"]
+    shop.settings.DEBUG = True
+    shop.settings.OCTO_STRIPE_GATEWAY = {"STRIPE_API_BASE": base, "THROTTLE_RATES": {"create": "5/minute"}}
+    shop.stripe.reset()
+    assert diagnose() == {}
+
+
+def test_report_for_people_says_what_to_do(shop: Shop) -> None:
+    disable_the_endpoint(shop)
+    make_event("processed", ago=JUST_NOW)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="1 thing needs doing"):
+        call_command("stripe_doctor", stdout=out)
+    first, second, last = out.getvalue().splitlines()
+    assert first == f"endpoint_disabled: The webhook endpoint {shop.endpoint['id']} is disabled."
+    assert second.startswith("  See in Stripe's dashboard")
+    assert last.startswith("The last event came")
+
+
+def test_healthy_report_for_people_says_so(shop: Shop) -> None:
+    out = io.StringIO()
+    call_command("stripe_doctor", stdout=out)
+    assert out.getvalue() == "Nothing needs doing.\n"
+
+
+def test_no_secret_is_shown(shop: Shop) -> None:
+    out = io.StringIO()
+    for break_it in (roll_the_publishable_key, double_the_endpoint, forget_the_secret):
+        break_it(shop)
+    with pytest.raises(CommandError):
+        call_command("stripe_doctor", "--json", stdout=out)
+    for secret in ("sk_test_gateway", "whsec_gateway", "gateway-key"):
+        assert secret not in out.getvalue()

@@ -1,0 +1,368 @@
+"""`maintain_payments` does all that is due, together with others at the same time, and however it ends."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from octo_stripe_gateway import maintenance, services
+from octo_stripe_gateway.exceptions import StripeError
+from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.services import due_payments
+from octo_stripe_gateway.signals import payment_succeeded
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.factories import WebhookEventFactory
+from tests.shop.models import Booking
+from tests.support.threads import needs_row_locks, run_together
+
+pytestmark = pytest.mark.django_db
+
+Counts = dict[str, dict[str, int]]
+LISTS = "/v1/payment_intents"
+
+
+class Terminal(io.StringIO):
+    """A place to write to that is watched."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def maintain(*args: str) -> Counts:
+    """Run the command in this thread, and return what it says."""
+    out = io.StringIO()
+    call_command("maintain_payments", "--threads", "1", *args, stdout=out, stderr=io.StringIO())
+    done: Counts = json.loads(out.getvalue())
+    return done
+
+
+def create_due(stripe: StripeEmulator, count: int, *, card: str = "", **options: Any) -> list[Payment]:
+    """Create payments that are due for a check; what the card does at Stripe is not heard of."""
+    options = {"currency": "usd"} | options
+    payments = [services.create_payment(2000, **options).payment for _ in range(count)]
+    for payment in payments if card else ():
+        stripe.confirm(payment.stripe_payment_intent_id or "", card)
+    make_due()
+    return payments
+
+
+def make_due() -> None:
+    now = timezone.now() - dt.timedelta(seconds=1)
+    Payment.objects.exclude(next_check_at=None).update(next_check_at=now)
+    WebhookEvent.objects.exclude(retry_at=None).update(retry_at=now)
+    PaymentChange.objects.exclude(deliver_at=None).update(deliver_at=now)
+
+
+def get_reads(stripe: StripeEmulator) -> list[str]:
+    return [request.path for request in stripe.requests if request.method == "GET"]
+
+
+def get_statuses() -> set[str]:
+    return set(Payment.objects.values_list("status", flat=True))
+
+
+def get_pauses() -> list[int]:
+    """Return how many ten minutes from now the payments are checked again."""
+    moments = Payment.objects.order_by("pk").values_list("next_check_at", flat=True)
+    return [round((moment - timezone.now()) / dt.timedelta(minutes=10)) for moment in moments if moment]
+
+
+def test_nothing_due_is_nothing_done(stripe: StripeEmulator) -> None:
+    services.create_payment(2000, currency="usd")
+    WebhookEventFactory.create()
+    asked = len(stripe.requests)
+    done = maintain()
+    assert done.pop("seconds") is not None
+    assert done == {"events": {}, "payments": {}, "changes": {}}
+    assert len(stripe.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("card", "options", "status"),
+    [
+        ("", {}, "pending"),
+        ("pm_card_visa", {}, "paid"),
+        ("pm_card_visa", {"capture_method": "manual"}, "authorized"),
+        ("pm_card_chargeDeclined", {}, "failed"),
+        ("pm_card_authenticationRequired", {}, "pending"),
+        ("pm_usBankAccount_success", {}, "pending"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, due_payments.LEAST_LISTED, 2 * due_payments.LEAST_LISTED])
+def test_due_payments_come_to_how_their_intents_stand(
+    stripe: StripeEmulator, count: int, card: str, options: Any, status: str
+) -> None:
+    create_due(stripe, count, card=card, **options)
+    done = maintain()
+    assert sum(done["payments"].values()) == count
+    assert get_statuses() == {status}
+    assert maintain()["payments"] == {}
+
+
+def test_many_are_asked_about_in_one_call(stripe: StripeEmulator) -> None:
+    payments = create_due(stripe, 20)
+    stripe.confirm(payments[3].stripe_payment_intent_id or "")
+    stripe.refund(payments[3].stripe_payment_intent_id or "", amount=500)
+    assert maintain()["payments"] == {"changed": 1, "unchanged": 19}
+    assert get_reads(stripe) == [LISTS]
+    payments[3].refresh_from_db()
+    assert (payments[3].status, payments[3].amount_refunded) == ("paid", 500)
+
+
+def test_what_a_list_leaves_out_is_asked_for(stripe: StripeEmulator) -> None:
+    payments = create_due(stripe, 5, card="pm_card_visa")
+    intent_ids = [payment.stripe_payment_intent_id or "" for payment in payments]
+    for _ in range(11):
+        stripe.refund(intent_ids[0], amount=100)
+    stripe.open_dispute(intent_ids[1])
+    maintain()
+    rows = Payment.objects.order_by("pk").values_list("amount_refunded", "disputed")
+    assert list(rows)[:3] == [(1100, False), (0, True), (0, False)]
+    assert Payment.objects.get(pk=payments[0].pk).refunds.count() == 11
+
+
+def test_list_that_holds_mostly_others_is_not_read_to_its_end(stripe: StripeEmulator) -> None:
+    wanted = create_due(stripe, 6)
+    create_due(stripe, 250)
+    Payment.objects.exclude(pk__in=[each.pk for each in wanted]).update(next_check_at=None)
+    assert maintain()["payments"] == {"unchanged": 6}
+    assert get_reads(stripe).count(LISTS) == 1
+    assert len(get_reads(stripe)) == 7
+
+
+def test_payments_of_each_account_are_listed_there(
+    stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    create_due(stripe, 6)
+    create_due(stripe, 6, stripe_account="acct_1")
+    assert maintain()["payments"] == {"unchanged": 12}
+    assert get_reads(stripe) == [LISTS, LISTS]
+
+
+def test_pauses_grow_while_nothing_happens(stripe: StripeEmulator) -> None:
+    create_due(stripe, 1)
+    create_due(stripe, 6)
+    pauses = []
+    for _ in range(4):
+        make_due()
+        maintain()
+        pauses.append(set(get_pauses()))
+    assert pauses == [{1}, {2}, {4}, {8}]
+
+
+def test_new_ones_come_first(stripe: StripeEmulator) -> None:
+    payments = create_due(stripe, 4)
+    Payment.objects.filter(pk=payments[3].pk).update(checks=5)
+    claim = services.claim_due_payments(limit=3)
+    assert claim.payments == [payments[2], payments[1], payments[0]]
+    assert services.claim_due_payments(limit=3).payments == [payments[3]]
+
+
+def test_limit_bounds_a_run(stripe: StripeEmulator) -> None:
+    create_due(stripe, 3)
+    WebhookEventFactory.create_batch(3, failed=True, payment=Payment.objects.first())
+    make_due()
+    done = maintain("--limit", "2")
+    assert (sum(done["payments"].values()), sum(done["events"].values())) == (2, 2)
+    assert sum(maintain()["payments"].values()) == 1
+
+
+def test_claims_of_a_run_that_was_killed_end_by_themselves(stripe: StripeEmulator) -> None:
+    create_due(stripe, 6)
+    outcomes = services.check_payments(services.claim_due_payments(limit=6))
+    next(outcomes)
+    assert maintain()["payments"] == {}
+    outcomes.close()
+    assert sorted(Payment.objects.values_list("checks", flat=True)) == [0, 0, 0, 0, 0, 1]
+    later = timezone.now() + due_payments.LEASE
+    assert Payment.objects.filter(next_check_at__lte=later).count() >= 5
+
+
+def test_event_meanwhile_is_not_undone_by_the_pause(stripe: StripeEmulator) -> None:
+    create_due(stripe, 1)
+    claim = services.claim_due_payments(limit=1)
+    Payment.objects.update(next_check_at=timezone.now())
+    assert list(services.check_payments(claim)) == [services.Outcome.UNCHANGED]
+    assert Payment.objects.get().checks == 0
+    assert get_pauses() == [0]
+
+
+def test_request_without_an_answer_is_repeated(stripe: StripeEmulator) -> None:
+    (payment,) = create_due(stripe, 1, card="pm_card_visa", capture_method="manual")
+    services.complete_payment(payment)
+    stripe.add_fault(Fault("status", method="POST", path="*", status=500))
+    with pytest.raises(StripeError):
+        services.capture_payment(Payment.objects.get(), amount=1500)
+    stripe.clear_faults()
+    # However rarely the payment itself would be looked at.
+    Payment.objects.update(next_check_at=timezone.now() + dt.timedelta(days=3), checks=9)
+    assert maintain()["payments"] == {}
+    StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(minutes=11))
+    maintain()
+    assert get_pauses() == [6]
+    make_due()
+    assert maintain()["payments"] == {"changed": 1}
+    assert (Payment.objects.get().status, Payment.objects.get().amount_received) == ("paid", 1500)
+    assert not StripeRequest.objects.open().exists()
+
+
+def test_request_of_a_settled_payment_is_repeated_too(stripe: StripeEmulator) -> None:
+    (payment,) = create_due(stripe, 1, card="pm_card_visa")
+    services.complete_payment(payment)
+    StripeRequest.objects.create(payment=payment, kind="cancel", parameters={})
+    StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(minutes=11))
+    maintain()
+    assert StripeRequest.objects.get(kind="cancel").state == "failed"
+    assert Payment.objects.get().status == "paid"
+
+
+def test_rejected_money_goes_back(stripe: StripeEmulator) -> None:
+    booking = Booking.objects.create()
+    for _ in range(6):
+        create_due(stripe, 1, card="pm_card_visa", payable=booking, currency="eur")
+    Booking.objects.update(price=3000)
+    assert maintain()["payments"] == {"changed": 6}
+    assert get_statuses() == {"refunded"}
+    assert len(stripe.refunds) == 6
+
+
+def test_failed_and_left_behind_events_are_processed(stripe: StripeEmulator) -> None:
+    failed, left = WebhookEventFactory.create(failed=True), WebhookEventFactory.create()
+    fresh = WebhookEventFactory.create()
+    make_due()
+    WebhookEvent.objects.filter(pk=fresh.pk).update(retry_at=timezone.now() + dt.timedelta(minutes=5))
+    assert maintain()["events"] == {"processed": 2}
+    assert dict(WebhookEvent.objects.values_list("pk", "status")) == {
+        failed.pk: "processed",
+        left.pk: "processed",
+        fresh.pk: "received",
+    }
+    assert not WebhookEvent.objects.filter(status="processed").exclude(retry_at=None).exists()
+
+
+def test_event_that_fails_again_waits_as_long_as_it_has_waited(stripe: StripeEmulator) -> None:
+    WebhookEventFactory.create(failed=True, payload={"id": "evt_bad"})
+    WebhookEvent.objects.update(received_at=timezone.now() - dt.timedelta(hours=2))
+    make_due()
+    with pytest.raises(CommandError, match="1 events failed"):
+        maintain()
+    retry_at = WebhookEvent.objects.get().retry_at
+    assert retry_at
+    assert round((retry_at - timezone.now()) / dt.timedelta(minutes=1)) == 120
+    assert maintain()["events"] == {}
+
+
+def test_undelivered_changes_are_delivered(stripe: StripeEmulator) -> None:
+    heard: list[Payment] = []
+
+    def listen(payment: Payment, **kwargs: Any) -> None:
+        if not heard:
+            heard.append(payment)
+            raise ValueError("not now")
+        heard.append(payment)
+
+    payment_succeeded.connect(listen, weak=False)
+    try:
+        create_due(stripe, 1, card="pm_card_visa")
+        maintain()
+        make_due()
+        with pytest.raises(CommandError, match="1 changes failed"):
+            maintain()
+        make_due()
+        assert maintain()["changes"] == {"delivered": 1}
+    finally:
+        payment_succeeded.disconnect(listen)
+    assert len(heard) == 2
+
+
+def test_changes_are_put_down_to_the_command(stripe: StripeEmulator) -> None:
+    create_due(stripe, 1, card="pm_card_visa")
+    maintain()
+    assert PaymentChange.objects.latest("pk").source == "command"
+
+
+def test_trouble_with_one_payment_stops_no_other(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payments = create_due(stripe, 3, card="pm_card_visa")
+    reconcile = services.reconcile_payment
+
+    def fail_with_second(payment: Payment) -> Any:
+        if payment == payments[1]:
+            raise KeyError("a bug")
+        return reconcile(payment)
+
+    monkeypatch.setattr(due_payments, "reconcile_payment", fail_with_second)
+    with pytest.raises(CommandError, match="1 payments failed"):
+        maintain()
+    assert Payment.objects.get(status="pending") == payments[1]
+    assert get_pauses() == [1]
+
+
+def test_stripe_that_does_not_answer_is_left_alone(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_due(stripe, 8)
+    monkeypatch.setattr(maintenance, "MOST_UNANSWERED", 3)
+    for _ in range(20):
+        stripe.add_fault(Fault("status", method="GET", path="*", status=503))
+    asked = len(stripe.requests)
+    with pytest.raises(CommandError, match="3 payments failed"):
+        maintain()
+    # The list, and three of those that it was to tell of.
+    assert len(stripe.requests) - asked == 4
+    stripe.clear_faults()
+    assert set(Payment.objects.values_list("checks", flat=True)) == {0}
+    make_due()
+    assert maintain()["payments"] == {"unchanged": 8}
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_unchanged_mismatch_is_logged_once(
+    stripe: StripeEmulator, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    create_due(stripe, count, card="pm_card_visa")
+    Payment.objects.update(amount=1000)
+    outcomes = []
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            make_due()
+            outcomes.append(maintain()["payments"])
+    contradictions = [record for record in caplog.records if "contradicts Stripe" in record.message]
+    assert len(contradictions) == count
+    assert outcomes == [{"changed": count}, {"unchanged": count}, {"unchanged": count}]
+    assert PaymentChange.objects.filter(changes__has_key="mismatch").count() == count
+
+
+def test_terminal_gets_a_bar_and_a_sentence(stripe: StripeEmulator) -> None:
+    create_due(stripe, 2)
+    out, errors = Terminal(), Terminal()
+    call_command("maintain_payments", "--threads", "1", stdout=out, stderr=errors)
+    assert errors.getvalue().endswith(f"payments [{'#' * 30}] 2/2\n")
+    assert out.getvalue().startswith("payments: 2 unchanged (")
+    out = Terminal()
+    call_command("maintain_payments", "--threads", "1", stdout=out, stderr=errors)
+    assert out.getvalue().startswith("nothing was due (")
+
+
+@needs_row_locks
+@pytest.mark.django_db(transaction=True)
+def test_runs_at_once_share_the_work(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "BATCH_SIZE", 5)
+    payments = create_due(stripe, 30, card="pm_card_visa")
+    WebhookEventFactory.create_batch(10, failed=True, payment=payments[0])
+    make_due()
+    runs = [lambda: maintenance.run_maintenance(limit=100, threads=2)] * 2
+    done = run_together(runs)
+    assert sum(each["payments"].get("changed", 0) for each in done) == 30
+    assert sum(each["events"].get("processed", 0) for each in done) == 10
+    assert get_statuses() == {"paid"}
+    assert set(WebhookEvent.objects.values_list("attempts", flat=True)) == {2}
