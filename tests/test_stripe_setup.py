@@ -198,6 +198,16 @@ def test_connected_accounts_have_an_endpoint_of_their_own(
     assert b"acct_lyon" in body
 
 
+def test_endpoint_that_may_be_for_connected_accounts_is_left_alone(stripe: StripeEmulator, run: Run) -> None:
+    by_hand = create_endpoint(connect=True, enabled_events=["charge.refunded"], api_version=OLD)
+    PaymentFactory.create(stripe_account="acct_lyon")
+    for _each in range(2):
+        assert f"{by_hand['id']} was made by hand" in run("--disable-old")
+    assert len(stripe.webhook_endpoints) == 3
+    left = stripe.webhook_endpoints[by_hand["id"]]
+    assert (left["status"], left["enabled_events"]) == ("enabled", ["charge.refunded"])
+
+
 def test_each_account_has_its_own_endpoint_and_place_for_its_secret(
     stripe: StripeEmulator, run: Run, configure: Callable[..., None]
 ) -> None:
