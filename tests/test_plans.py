@@ -20,6 +20,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from octo_stripe_gateway import maintenance, services
 from octo_stripe_gateway.admin import pagination
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -368,6 +369,18 @@ def test_reconciling_one(api: GatewayApi, stripe: StripeEmulator) -> None:
     with planned("reconcile, one"):
         call_command("reconcile_payments", "--from", now.isoformat())
     assert Payment.objects.latest("pk").status == "paid"
+
+
+def test_claiming_what_is_due() -> None:
+    now = timezone.now()
+    newest = list(Payment.objects.order_by("-pk").values_list("pk", flat=True)[:1000])
+    Payment.objects.filter(pk__in=newest).update(next_check_at=now)
+    with planned("count due"):
+        assert services.count_due_payments(limit=100_000) >= 1000
+    with planned("claim due"):
+        assert len(services.claim_due_payments(limit=200).payments) == 200
+    with planned("claim events"):
+        maintenance._claim_due_events(limit=200)
 
 
 def test_processing_events() -> None:
