@@ -25,6 +25,7 @@ from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
+from octo_stripe_gateway import maintenance, services
 from octo_stripe_gateway.admin import concerns, pagination, search
 from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
 from octo_stripe_gateway.management.commands import reconcile_payments
@@ -434,6 +435,18 @@ def test_reconciling_one(api: GatewayApi, stripe: StripeEmulator) -> None:
     with planned("reconcile, one"):
         call_command("reconcile_payments", "--from", now.isoformat())
     assert Payment.objects.latest("pk").status == "paid"
+
+
+def test_claiming_what_is_due() -> None:
+    now = timezone.now()
+    newest = list(Payment.objects.order_by("-pk").values_list("pk", flat=True)[:1000])
+    Payment.objects.filter(pk__in=newest).update(next_check_at=now)
+    with planned("count due"):
+        assert services.count_due_payments(limit=100_000) >= 1000
+    with planned("claim due"):
+        assert len(services.claim_due_payments(limit=200).payments) == 200
+    with planned("claim events"):
+        maintenance._claim_due_events(limit=200)
 
 
 def test_processing_events() -> None:

@@ -123,6 +123,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'refund',
                 'verbose_name_plural': 'refunds',
                 'default_manager_name': 'objects',
+                'indexes': [models.Index(fields=['stripe_created'], name='octo_refund_created')],
             },
         ),
         migrations.CreateModel(
