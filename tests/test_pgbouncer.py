@@ -49,7 +49,8 @@ def traffic(pooled: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for function in (batches.iterate_batches, batches.iterate_keys):
-        monkeypatch.setitem(function.__kwdefaults__, "size", 2)
+        defaults: Any = function.__kwdefaults__
+        monkeypatch.setitem(defaults, "size", 2)
 
 
 def run(*command: str) -> str:
