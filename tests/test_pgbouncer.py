@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.core.management import call_command, get_commands
