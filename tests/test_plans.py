@@ -28,6 +28,7 @@ from django.utils import timezone
 from octo_stripe_gateway import maintenance, services
 from octo_stripe_gateway.admin import concerns, pagination, search
 from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
+from octo_stripe_gateway.doctor import ledger
 from octo_stripe_gateway.management.commands import reconcile_payments
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services import deliver_due_changes
@@ -453,6 +454,12 @@ def test_processing_events() -> None:
     unprocessed = WebhookEvent.objects.unprocessed(until=timezone.now())
     with planned("process, find"):
         assert len(list(iterate_keys(unprocessed))) >= ROWS // 600
+
+
+@pytest.mark.parametrize("finder", ledger.FINDERS, ids=lambda finder: finder.__name__)
+def test_diagnosing(finder: ledger.Finder) -> None:
+    with planned(f"diagnosing: {finder.__name__}"):
+        list(finder(timezone.now() - dt.timedelta(minutes=15)))
 
 
 def test_pruning() -> None:
