@@ -24,6 +24,8 @@ from tests.shop.models import Booking, Ticket
 from tests.support.ledger import assert_ledger_equals, assert_nothing_orphaned, lose_payment
 from tests.support.threads import needs_row_locks, run_together
 
+UUID = "a3bb189e-8bf9-4c3f-9f3c-2d0a2b1b0001"
+
 pytestmark = pytest.mark.django_db
 
 CARD = "pm_card_visa"
