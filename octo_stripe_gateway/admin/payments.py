@@ -52,6 +52,9 @@ from octo_stripe_gateway.models import Payment, StripeRequest
 # Fields that are shown only where their column holds something.
 SHOWN_IF_FILLED = {
     "authorized": "amount_capturable",
+    "capture_before": "capture_before",
+    "expires_at": "expires_at",
+    "purpose": "purpose",
     "failure": "failure_code",
     "rejection_reason": "rejection_reason",
     "reserved": "amount_reserved",
@@ -110,6 +113,7 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
                     "refunded",
                     "left",
                     "payable_link",
+                    "purpose",
                     "whose",
                     "reseller_reference",
                     "failure",
@@ -144,6 +148,8 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
                     "failed_at",
                     "canceled_at",
                     "refunded_at",
+                    "expires_at",
+                    "capture_before",
                     "updated_at",
                 ),
             },

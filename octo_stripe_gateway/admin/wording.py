@@ -28,8 +28,8 @@ DISPUTE = "dispute "
 # What the words of other columns say already.
 SAID_OTHERWISE = frozenset(
     "status amount_capturable amount_received amount_refunded amount_reserved amount_lost disputed"
-    " failure_code rejection_reason mismatch attention settled accepted_at authorized_at".split()
-)
+    " failure_code rejection_reason mismatch attention settled authorized_at adopted".split()
+) | {FRAUD_WARNING}
 
 # What it says when a total grows and when it shrinks, each with its colour.
 MOVEMENTS = {
@@ -112,6 +112,8 @@ def _describe_fraud(changes: Changes) -> Iterator[Line]:
 
 def _describe_outcome(changes: Changes) -> Iterator[Line]:
     status, code = (changes.get(name, ["", ""])[1] for name in ("status", "failure_code"))
+    if intent_id := changes.get("adopted", ["", ""])[1]:
+        yield Line(gettext("Adopted from Stripe: %s") % intent_id)
     if reason := changes.get("rejection_reason", ["", ""])[1]:
         yield Line(gettext("Rejected: %s") % reason, "failed")
     elif code:
@@ -134,6 +136,8 @@ def _describe_attention(changes: Changes) -> Iterator[Line]:
         yield Line(text, "alert" if differs else "")
     if text := changes.get("attention", ["", ""])[1]:
         yield Line(gettext("Needs an operator: %s") % text, "alert")
+    elif text := changes.get(FRAUD_WARNING, ["", ""])[1]:
+        yield Line(gettext("The card's bank warns of fraud: %s") % text, "alert")
 
 
 def _describe_refunds(changes: Changes) -> Iterator[Line]:
@@ -148,6 +152,9 @@ def _describe_rest(changes: Changes, *, currency: str) -> Iterator[Line]:
     for name, (was, is_now) in changes.items():
         if name == "accepted_at":
             yield Line(gettext("Accepted by the host"), is_detail=True)
+        elif name == "balance settled":
+            price = format_money(is_now, currency=currency)
+            yield Line(gettext("The price of %s is paid in full") % price, is_detail=True)
         elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE, FRAUD_WARNING)):
             values = (was, is_now) if was else (is_now,)
             texts = [format_value(value, name=name, currency=currency) for value in values]
