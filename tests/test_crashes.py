@@ -7,6 +7,7 @@ the API, as a client's would, to the tests' own PostgreSQL and to the emulator.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -18,11 +19,13 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.shop.models import Booking
 from tests.support.api import GatewayApi
-from tests.support.crash_child import POINTS, send
+from tests.support.crash_child import POINTS, call_service, send
 from tests.support.ledger import assert_ledger_equals
 
 pytestmark = [
@@ -308,3 +311,164 @@ def assert_ended(operation: Operation, *, done: bool, stripe: StripeEmulator) ->
     assert [refund["amount"] for refund in stripe.refunds.values()] == list(refunds)
     assert len(stripe.charges) == (operation.start not in {"nothing", "unpaid"})
     assert_ledger_equals(stripe)
+
+
+# A booking's money as a whole.
+
+PRICE = 9000
+DEPOSIT = 3000
+
+
+@dataclasses.dataclass(frozen=True)
+class Deed:
+    """What is done with a booking, and how its intents and refunds are at Stripe when it is done.
+
+    An intent is its status and amount.
+    """
+
+    start: str
+    intents: tuple[tuple[str, int], ...]
+    status: str
+    refunds: tuple[int, ...] = ()
+    service: str = ""
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    keyed: bool = False
+    has_uuid: bool = False
+
+
+UNPAID = "requires_payment_method"
+DEEDS = {
+    "create": Deed(start="nothing", intents=((UNPAID, PRICE),), status="pending"),
+    "create by key": Deed(start="nothing", intents=((UNPAID, PRICE),), status="pending", keyed=True),
+    "create after a rise": Deed(start="old price", intents=((UNPAID, PRICE),), status="pending"),
+    "create by key after a rise": Deed(
+        start="old price", intents=((UNPAID, PRICE),), status="pending", keyed=True
+    ),
+    "replace": Deed(
+        start="open", intents=(("canceled", PRICE), (UNPAID, PRICE)), status="pending", has_uuid=True
+    ),
+    "replace after a rise": Deed(
+        start="old price",
+        intents=(("canceled", PRICE - 500), (UNPAID, PRICE)),
+        status="pending",
+        has_uuid=True,
+    ),
+    "expire": Deed(
+        start="late",
+        intents=(("canceled", PRICE),),
+        status="expired",
+        service="expire_due_payments",
+        arguments={"limit": 100},
+    ),
+    "refund all": Deed(
+        start="paid in parts",
+        intents=(("succeeded", DEPOSIT), ("succeeded", PRICE - DEPOSIT)),
+        status="refunded",
+        refunds=(PRICE - DEPOSIT, DEPOSIT),
+        service="refund_payable",
+    ),
+    "refund some by key": Deed(
+        start="paid in parts",
+        intents=(("succeeded", DEPOSIT), ("succeeded", PRICE - DEPOSIT)),
+        status="refunded",
+        refunds=(PRICE - DEPOSIT, 1000),
+        service="refund_payable",
+        arguments={"amount": PRICE - DEPOSIT + 1000},
+        keyed=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("healer", HEALERS)
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("name", DEEDS)
+def test_crash_with_a_booking_is_healed(
+    name: str, point: str, healer: str, api: GatewayApi, stripe: StripeEmulator, crasher: Crasher
+) -> None:
+    deed = DEEDS[name]
+    for passes in itertools.count():
+        booking = Booking.objects.create(price=PRICE, currency="usd")
+        job = prepare_deed(deed, booking=booking, api=api, stripe=stripe)
+        ended = crasher.crash(**job, point=point, passes=passes, call="post", stripe=stripe.url)
+        if ended != KILLED:
+            break
+        if healer == "reconcile":
+            call_command("reconcile_payments", "--older-than", "0")
+            assert_settled(booking, stripe=stripe)
+        do_deed(job, api=api)
+        assert_done(deed, booking=booking, stripe=stripe)
+    assert (ended, passes > 0) == (0, True)
+    assert {response.status_code for response in api.deliver(stripe)} <= {200}
+    assert_settled(booking, stripe=stripe)
+    assert_done(deed, booking=booking, stripe=stripe)
+
+
+def prepare_deed(deed: Deed, *, booking: Booking, api: GatewayApi, stripe: StripeEmulator) -> dict[str, Any]:
+    """Bring a booking to where the deed starts, and return the request or the call for it."""
+    body: dict[str, Any] = {"payable": {"type": "booking", "id": booking.pk}}
+    if deed.start == "old price":
+        Booking.objects.filter(pk=booking.pk).update(price=PRICE - 500)
+    if deed.start in {"open", "old price", "late"}:
+        api.create(body)
+    Booking.objects.filter(pk=booking.pk).update(price=PRICE)
+    if deed.start == "late":
+        Payment.objects.filter(payable_id=str(booking.pk)).update(expires_at=timezone.now())
+    if deed.start == "paid in parts":
+        pay_in_parts(booking, api=api, stripe=stripe)
+    key = f"the client's for {booking.pk}"
+    if deed.service:
+        about = {"booking": booking.pk} if deed.service == "refund_payable" else {}
+        keyed = {"key": key} if deed.keyed else {}
+        return {"service": deed.service, "arguments": dict(deed.arguments), **about, **keyed}
+    headers = {"Authorization": "Bearer gateway-key"} | ({"Idempotency-Key": key} if deed.keyed else {})
+    if deed.has_uuid:
+        body["uuid"] = str(uuid.uuid4())
+    return {"method": "POST", "path": "/bookings/payments", "body": json.dumps(body), "headers": headers}
+
+
+def pay_in_parts(booking: Booking, *, api: GatewayApi, stripe: StripeEmulator) -> None:
+    """Pay a deposit, and the rest: each was the price when it was paid."""
+    body = {"payable": {"type": "booking", "id": booking.pk}}
+    for price in (DEPOSIT, PRICE):
+        Booking.objects.filter(pk=booking.pk).update(price=price)
+        assert api.paid(stripe, body)["status"] == "CONFIRMED"
+
+
+def do_deed(job: dict[str, Any], *, api: GatewayApi) -> None:
+    """Repeat what the killed process was asked for; a create is answered with its secret."""
+    if "service" in job:
+        call_service(job)
+        return
+    response = send(job, client=api.client)
+    assert response.status_code == 201, response.content
+    assert response.json()["stripeClientSecret"]
+
+
+def assert_settled(booking: Booking, *, stripe: StripeEmulator) -> None:
+    """Check that nothing is left under way, and that at most one intent can still be paid."""
+    assert not StripeRequest.objects.open().exists()
+    payable = [status for status, _amount in list_intents(booking, stripe=stripe) if status == UNPAID]
+    assert len(payable) <= 1
+    assert_ledger_equals(stripe)
+
+
+def assert_done(deed: Deed, *, booking: Booking, stripe: StripeEmulator) -> None:
+    """Check that Stripe has one of everything that was asked for, and that the ledger says so."""
+    assert list_intents(booking, stripe=stripe) == list(deed.intents)
+    payments = list(booking.payments.order_by("pk"))
+    assert len(payments) == len(deed.intents)
+    assert (payments[-1].status, payments[-1].amount) == (deed.status, deed.intents[-1][1])
+    ids = {payment.stripe_payment_intent_id for payment in payments}
+    refunds = [refund for refund in stripe.refunds.values() if refund["payment_intent"] in ids]
+    assert [refund["amount"] for refund in refunds] == list(deed.refunds)
+    assert_settled(booking, stripe=stripe)
+
+
+def list_intents(booking: Booking, *, stripe: StripeEmulator) -> list[tuple[str, int]]:
+    """Return status and amount of the booking's intents at Stripe, those without a row included."""
+    uuids = {str(payment.uuid) for payment in booking.payments.all()}
+    intents = stripe.payment_intents.values()
+    assert all(Payment.objects.filter(stripe_payment_intent_id=each["id"]).exists() for each in intents)
+    return [
+        (each["status"], each["amount"]) for each in intents if uuids.intersection(each["metadata"].values())
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -45,9 +46,9 @@ def refund_payable(
 ) -> list[Payment]:
     """Refund over a payable's payments, the latest first: the amount in minor units, or all that is held.
 
-    It may be repeated: of all, nothing is left to refund; of an amount, the same idempotency key counts what
-    went back before. Returns the payments that were refunded. Raises UnprocessableError where less is held,
-    and as `refund_payment`.
+    It may be repeated: of all, what has no answer yet is asked for again; of an amount, the same idempotency
+    key counts what went back before. Returns the payments that were refunded. Raises UnprocessableError where
+    less is held, and as `refund_payment`.
     """
     payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
     before = {each.pk: _get_refunded_by(caller, each) for each in payments}
@@ -63,6 +64,10 @@ def refund_payable(
             left -= 0 if known else part
             keyed = _get_caller_for(caller, payment)
             refunded.append(refund_payment(payment, amount=part, reason=reason, caller=keyed))
+        elif amount is None and payment.amount_reserved:
+            # Another's refund is theirs to repeat.
+            with suppress(UnprocessableError):
+                refunded.append(refund_payment(payment, reason=reason))
     return refunded
 
 

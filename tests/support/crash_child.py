@@ -1,6 +1,7 @@
 """A process of its own that sends requests to the API and is killed, by SIGKILL, where it is told to.
 
-It reads one request as JSON from each line of its input, forks, and writes how the fork ended.
+It reads a request, or a call of a service, as JSON from each line of its input, forks, and writes how the
+fork ended.
 Starting Python and Django once, not for each crash, is what makes a matrix of crashes affordable.
 """
 
@@ -23,18 +24,24 @@ WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
 class Assassin:
-    """Watches an operation's commits and calls, and kills the process at one point of it."""
+    """Watches an operation's commits and calls, and kills the process when it comes to a point of it.
 
-    def __init__(self, point: str, *, call: str) -> None:
+    Some operations ask Stripe more than once: `passes` is how often it passes the point unharmed.
+    """
+
+    def __init__(self, point: str, *, call: str, passes: int = 0) -> None:
         self.point = point
         self.call = call
+        self.passes = passes
         self.called = False
         self.wrote = False
 
     def reach(self, point: str) -> None:
         """Die here, if this is the place: nothing is flushed, closed or rolled back."""
         if point == self.point:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.passes -= 1
+            if self.passes < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def note_query(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
         """Note that the transaction has something to commit."""
@@ -51,6 +58,7 @@ class Assassin:
                 self.reach("applying" if self.called else "reserving")
             commit()
             if wrote and self.called:
+                self.called = False
                 self.reach("applied")
 
         connection.commit = watched
@@ -74,17 +82,20 @@ class Assassin:
 
 
 def run(job: dict[str, Any]) -> None:
-    """Send the request, and die at the point unless the operation never comes there."""
+    """Do what is asked, and die at the point unless the operation never comes there."""
     import stripe
     from django.db import connection
     from django.test import Client
 
     settings.OCTO_STRIPE_GATEWAY["STRIPE_API_BASE"] = job["stripe"]
-    assassin = Assassin(job["point"], call=job["call"])
+    assassin = Assassin(job["point"], call=job["call"], passes=job.get("passes", 0))
     # Processing an event calls nobody: all that it writes is the answer.
     assassin.called = not job["call"]
     assassin.watch_calls(stripe.RequestsClient)
     assassin.watch_commits(connection)
+    if "service" in job:
+        call_service(job)
+        return
     response = send(job, client=Client())
     sys.stderr.write(f"{response.status_code} {response.content.decode()}\n")
 
@@ -98,6 +109,18 @@ def send(request: Mapping[str, Any], *, client: Any) -> Any:
         content_type="application/json",
         headers=request["headers"],
     )
+
+
+def call_service(job: Mapping[str, Any]) -> Any:
+    """Call a service as the host's own code or maintenance does, and return what it returns."""
+    from octo_stripe_gateway import services
+    from tests.shop.models import Booking
+
+    arguments = dict(job["arguments"])
+    if "key" in job:
+        arguments["caller"] = services.Caller(idempotency_key=job["key"])
+    about = [Booking.objects.get(pk=job["booking"])] if "booking" in job else []
+    return getattr(services, job["service"])(*about, **arguments)
 
 
 def main(*, database: str) -> None:
