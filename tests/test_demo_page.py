@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser, sync_api
-from tests.support.demo import Demo
+from tests.support.demo import Demo, run_demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
@@ -350,3 +352,20 @@ def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
     shop.sees("Your booking is cancelled")
     refunded = shop.page.locator("#cancelled .summary div", has_text="Refunded")
     sync_api.expect(refunded).to_contain_text("€1,280.00")
+
+
+def test_hold_that_runs_out_is_shown_as_cancelled(browser: Browser, tmp_path: Path) -> None:
+    with run_demo(tmp_path, DEMO_HOLD_SECONDS="3") as demo:
+        page = browser.new_page()
+        shop = Shop(page, demo)
+        shop.press("Continue to payment")
+        shop.sees("Pay for your booking")
+        deadline = time.monotonic() + 30
+        while [booking["status"] for booking in shop.bookings()] != ["CANCELLED"]:
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(100)
+        page.reload()
+        shop.sees("Your booking is cancelled")
+        shop.picture("desk-10-run-out")
+        page.close()
+        demo.stop()
