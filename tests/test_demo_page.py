@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser, sync_api
-from tests.support.demo import Demo
+from tests.support.demo import Demo, run_demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
@@ -329,3 +331,41 @@ def test_german_visitor_reads_german_only(shop: Shop) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Stornieren und erstatten").click()
     shop.sees("Ihre Buchung ist storniert")
     shop.picture("de-4-cancelled")
+
+
+def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
+    shop.book("Fjords by ship")
+    shop.reads("€256.00")
+    shop.reads("Held for you until")
+    shop.picture("desk-8-deposit")
+    shop.pay(PAYS)
+    shop.sees("Your booking is confirmed")
+    shop.reads("€1,024.00")
+    shop.picture("desk-9-still-to-pay")
+    shop.press("Pay the rest now")
+    shop.page.get_by_label("Card number").wait_for()
+    shop.pay(PAYS)
+    sync_api.expect(shop.page.get_by_text("Still to pay").filter(visible=True)).to_have_count(0)
+    paid = shop.bookings()
+    assert [(booking["status"], booking["due"]) for booking in paid] == [("CONFIRMED", "")]
+    shop.refund()
+    shop.sees("Your booking is cancelled")
+    refunded = shop.page.locator("#cancelled .summary div", has_text="Refunded")
+    sync_api.expect(refunded).to_contain_text("€1,280.00")
+
+
+def test_hold_that_runs_out_is_shown_as_cancelled(browser: Browser, tmp_path: Path) -> None:
+    with run_demo(tmp_path, DEMO_HOLD_SECONDS="3") as demo:
+        page = browser.new_page()
+        shop = Shop(page, demo)
+        shop.press("Continue to payment")
+        shop.sees("Pay for your booking")
+        deadline = time.monotonic() + 30
+        while [booking["status"] for booking in shop.bookings()] != ["CANCELLED"]:
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(100)
+        page.reload()
+        shop.sees("Your booking is cancelled")
+        shop.picture("desk-10-run-out")
+        page.close()
+        demo.stop()

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin import AdminSite
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.checks import WARNING
 from django.core.management import get_commands
 from django.test import Client, RequestFactory
 from django.test.utils import isolate_apps
+from django.utils import timezone
 from rest_framework.exceptions import PermissionDenied
 
 from octo_stripe_gateway import checks, conf, inbox, services
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.inbox import HANDLERS, OLDER_EVENT_TYPES
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, compute_balance
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -166,6 +168,42 @@ def test_services_and_signals_are_used_as_shown(
     assert (payment_created.disconnect(pay), payment_succeeded.disconnect(receiver)) == (True, True)
     assert confirmed == [booking]
     assert booking.payments.get().amount_refunded == 500
+
+
+@isolate_apps("tests.shop")
+def test_a_model_says_its_installments_and_its_deadline() -> None:
+    now = timezone.now()
+    cruise = run(get_block("python", "class Cruise(models.Model)"))["Cruise"](
+        price=9000, held_until=now, departs_at=now
+    )
+    balance = compute_balance(cruise, [])
+    assert [(part.name, part.amount) for part in balance.outstanding] == [
+        ("deposit", 1800),
+        ("balance", 7200),
+    ]
+    assert cruise.get_payment_deadline() == now
+    cruise.is_confirmed = True
+    assert cruise.get_payment_deadline() is None
+
+
+def test_the_balance_shown_is_read_and_given_back(
+    stripe: StripeEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    booking = Booking.objects.create(price=9000)
+    created = services.create_payment(payable=booking)
+    stripe.confirm(str(created.payment.stripe_payment_intent_id), payment_method="pm_card_visa")
+    services.complete_payment(created.payment)
+    Booking.objects.filter(pk=booking.pk).update(price=10000)
+    booking.refresh_from_db()
+    run(get_block("python", "get_balance()"), booking=booking)
+    assert capsys.readouterr().out == "full 1000 None\n"
+    assert [refund["amount"] for refund in stripe.refunds.values()] == [7000, 2000]
+
+
+def test_the_admin_shown_refunds_payables() -> None:
+    shown = run(get_block("python", "class CruiseAdmin"))["CruiseAdmin"](Booking, AdminSite())
+    assert [operation.name for operation in shown.operations] == ["refund_payments"]
+    assert shown.check() == []
 
 
 @pytest.mark.parametrize(("logged_in", "csrf", "allowed"), [(1, 1, True), (1, 0, False), (0, 1, False)])

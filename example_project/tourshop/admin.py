@@ -2,13 +2,13 @@
 
 from django.contrib import admin
 
-from octo_stripe_gateway.admin import PaymentInline
+from octo_stripe_gateway.admin import PaymentInline, RefundPayableMixin
 from tourshop.models import Booking
 
 
 @admin.register(Booking)
-class BookingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows a booking with its payments, from where they are refunded."""
+class BookingAdmin(RefundPayableMixin, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows a booking with its balance and payments, from where they are refunded."""
 
     list_display = ["reference", "tour", "date", "people", "status"]
     inlines = [PaymentInline]

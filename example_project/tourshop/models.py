@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import ClassVar
 
+from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext as _
 
@@ -14,6 +17,7 @@ from octo_stripe_gateway.models import Payment, PaymentRelation
 
 REFERENCE_LENGTH = 8
 UNMISTAKABLE = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+BALANCE_DUE = dt.timedelta(days=30)
 
 
 def make_reference() -> str:
@@ -22,12 +26,13 @@ def make_reference() -> str:
 
 
 class Tour(models.Model):
-    """A tour; the price per person is in the currency's minor unit, as Stripe counts."""
+    """A tour; the price per person is in the currency's minor unit, the deposit a percentage of it."""
 
     name = models.CharField(max_length=100)
     description = models.TextField()
     price = models.PositiveIntegerField()
     currency = models.CharField(max_length=3)
+    deposit = models.PositiveSmallIntegerField(default=0)
 
     objects: ClassVar[models.Manager[Tour]] = models.Manager()
 
@@ -36,6 +41,15 @@ class Tour(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class BookingQuerySet(models.QuerySet["Booking"]):
+    """Bookings by what has become of them."""
+
+    def lapsed(self) -> BookingQuerySet:
+        """Return those whose time to pay has run out before a payment was begun."""
+        pending = self.filter(status=Booking.Status.PENDING, payments__isnull=True)
+        return pending.filter(created_at__lte=timezone.now() - settings.HOLD)
 
 
 class Booking(models.Model):
@@ -57,7 +71,7 @@ class Booking(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     payments = PaymentRelation(related_query_name="booking")
 
-    objects: ClassVar[models.Manager[Booking]] = models.Manager()
+    objects: ClassVar[models.Manager[Booking]] = models.Manager.from_queryset(BookingQuerySet)()
 
     class Meta:
         ordering = ["-created_at"]
@@ -69,8 +83,20 @@ class Booking(models.Model):
         """Tell the payment API the price, so that no browser can."""
         return self.amount, self.currency
 
+    def get_installments(self) -> list[tuple[str, int, dt.datetime | None]]:
+        """Ask for a deposit now and the rest a month ahead, where the tour has one."""
+        deposit = self.amount * self.tour.deposit // 100
+        if not deposit:
+            return [("price", self.amount, None)]
+        start = timezone.make_aware(dt.datetime.combine(self.date, dt.time()))
+        return [("deposit", deposit, None), ("balance", self.amount - deposit, start - BALANCE_DUE)]
+
+    def get_payment_deadline(self) -> dt.datetime | None:
+        """Hold the places for a while; once they are confirmed there is no hurry."""
+        return None if self.status == self.Status.CONFIRMED else self.created_at + settings.HOLD
+
     def on_payment_completed(self, payment: Payment) -> None:
-        """Confirm the booking, or refuse money that it doesn't wait for: it is paid already, or given up."""
-        waiting = Booking.objects.filter(pk=self.pk, status=self.Status.PENDING)
+        """Confirm the booking with its first payment, or refuse money for one that was given up."""
+        waiting = Booking.objects.filter(pk=self.pk).exclude(status=self.Status.CANCELLED)
         if not waiting.update(status=self.Status.CONFIRMED):
             raise PaymentRejectedError(_("This booking is not waiting for a payment."))

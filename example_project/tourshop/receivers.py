@@ -9,16 +9,16 @@ from typing import Any
 from django.dispatch import receiver
 
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.signals import payment_canceled, payment_refunded
+from octo_stripe_gateway.signals import payment_canceled, payment_expired, payment_refunded
 from tourshop.models import Booking
 
-GONE = (Payment.Status.REFUNDED, Payment.Status.CANCELED)
+GONE = (Payment.Status.REFUNDED, Payment.Status.CANCELED, Payment.Status.EXPIRED)
 SECURED = (Payment.Status.PAID, Payment.Status.AUTHORIZED)
 
 
-@receiver([payment_refunded, payment_canceled])
+@receiver([payment_refunded, payment_canceled, payment_expired])
 def cancel_booking(payment: Payment, **_kwargs: Any) -> None:
-    """Cancel the booking whose money went back in full, or never came, unless another payment is there."""
+    """Cancel the booking whose money went back, or never came in time, unless another payment is there."""
     if payment.status in GONE:
         unpaid = Booking.objects.filter(payments=payment).exclude(payments__status__in=SECURED)
         unpaid.update(status=Booking.Status.CANCELLED)

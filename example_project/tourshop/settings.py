@@ -1,5 +1,6 @@
 """The smallest settings that the payment API needs, for a shop on one's own machine."""
 
+import datetime as dt
 import os
 
 import dj_database_url
@@ -52,6 +53,9 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 USE_TZ = True
 TIME_ZONE = "UTC"
+
+# How long the places of a booking are held until it is paid.
+HOLD = dt.timedelta(seconds=int(os.environ.get("DEMO_HOLD_SECONDS") or 900))
 
 # Everything that the payment API is told. STRIPE_API_KEY, STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET
 # come from the environment; the well-known API key is only for the emulator's play money.

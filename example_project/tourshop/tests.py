@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
+from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -32,9 +34,9 @@ def booking(client: Client) -> Booking:
     return Booking.objects.get(reference=booked.json()["reference"])
 
 
-def start_payment(client: Client, booking: Booking, **body: Any) -> Any:
-    payable = {"type": "booking", "id": booking.reference}
-    return client.post("/bookings/payments", {"payable": payable, **body}, content_type="application/json")
+def start_payment(client: Client, booking: Booking, headers: Any = None, **body: Any) -> Any:
+    body["payable"] = {"type": "booking", "id": booking.reference}
+    return client.post("/bookings/payments", body, content_type="application/json", headers=headers)
 
 
 def deliver(client: Client, signed: tuple[bytes, str]) -> int:
@@ -81,6 +83,25 @@ def test_two_tabs_pay_for_a_booking_once(client: Client, booking: Booking, strip
     assert booking.status == "CONFIRMED"
 
 
+def test_second_payment_of_a_booking_is_sent_back(
+    client: Client, booking: Booking, stripe: StripeEmulator
+) -> None:
+    # The visitor's, and one that the office has begun with the API key.
+    callers: list[dict[str, str]] = [{}, {"Authorization": "Bearer demo-key"}]
+    payments = [start_payment(client, booking, headers).json() for headers in callers]
+    for payment in payments:
+        stripe.confirm(payment["stripePaymentIntentId"], "pm_card_visa")
+    answers = [
+        client.patch(f"/bookings/payments/{payment['uuid']}/complete", headers=headers)
+        for payment, headers in zip(payments, callers, strict=True)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 422]
+    assert answers[1].json()["errorMessage"] == "It is paid already."
+    assert list(booking.payments.order_by("pk").values_list("status", flat=True)) == ["paid", "refunded"]
+    booking.refresh_from_db()
+    assert booking.status == "CONFIRMED"
+
+
 def test_booking_is_cancelled_when_its_money_goes_back(
     client: Client, booking: Booking, stripe: StripeEmulator
 ) -> None:
@@ -108,3 +129,41 @@ def test_admin_shows_the_payments_of_a_booking(admin_client: Client, booking: Bo
     page = admin_client.get(f"/admin/tourshop/booking/{booking.pk}/change/")
     assert "49.00 EUR" in page.text
     assert f"/admin/octo_stripe_gateway/payment/{payment.pk}/change/" in page.text
+
+
+def test_hold_that_runs_out_gives_the_places_back(
+    client: Client, booking: Booking, stripe: StripeEmulator, settings: Any
+) -> None:
+    payment = start_payment(client, booking).json()
+    assert services.expire_due_payments(limit=10) == 0
+    settings.HOLD = dt.timedelta(0)
+    Payment.objects.update(expires_at=booking.created_at)
+    assert services.expire_due_payments(limit=10) == 1
+    assert stripe.payment_intents[payment["stripePaymentIntentId"]]["status"] == "canceled"
+    booking.refresh_from_db()
+    assert booking.status == "CANCELLED"
+    assert start_payment(client, booking).status_code == 422
+
+
+def test_booking_that_nobody_began_to_pay_lapses(booking: Booking, settings: Any) -> None:
+    assert list(Booking.objects.lapsed()) == []
+    settings.HOLD = dt.timedelta(0)
+    assert list(Booking.objects.lapsed()) == [booking]
+    PaymentFactory.create(payable=booking)
+    assert list(Booking.objects.lapsed()) == []
+
+
+def test_deposit_confirms_and_the_balance_is_paid_later(
+    client: Client, booking: Booking, stripe: StripeEmulator
+) -> None:
+    Tour.objects.update(deposit=20)
+    for purpose, amount in (("deposit", 980), ("balance", 3920)):
+        payment = start_payment(client, booking).json()
+        assert (payment["purpose"], payment["amount"]) == (purpose, amount)
+        stripe.confirm(payment["stripePaymentIntentId"], "pm_card_visa")
+        client.patch(f"/bookings/payments/{payment['uuid']}/complete")
+        booking.refresh_from_db()
+        assert booking.status == "CONFIRMED"
+    assert booking.payments.get_amount_due() == 0
+    refunded = client.post(f"/bookings/{booking.reference}/refund").json()
+    assert (refunded["totalRefunded"], refunded["status"]) == (4900, "CANCELLED")

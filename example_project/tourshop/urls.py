@@ -8,6 +8,7 @@ urlpatterns = [
     path("", views.page, name="page"),
     path("admin/", admin.site.urls),
     path("bookings", views.bookings, name="bookings"),
+    path("bookings/<str:reference>/refund", views.refund_booking, name="refund"),
     # The payment API: /bookings/payments and /bookings/webhooks.
     path("bookings/", include((get_urls(viewset=views.BookingPaymentViewSet), "octo_stripe_gateway"))),
 ]

@@ -12,12 +12,13 @@ from django.shortcuts import render
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from rest_framework.exceptions import ValidationError
 
+from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.exceptions import UnprocessableError
+from octo_stripe_gateway.exceptions import GatewayError, UnprocessableError
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
 from octo_stripe_gateway.views import PaymentViewSet
 from tourshop.auth import Visitor, find_visitor
@@ -60,7 +61,7 @@ class BookingPaymentViewSet(PaymentViewSet):
             booking = parameters.get("payable")
             if not isinstance(booking, Booking) or booking.visitor != self.request.user.pk:
                 raise ValidationError({"payable": _("A booking of yours is required.")})
-            if booking.status != Booking.Status.PENDING:
+            if booking.status == Booking.Status.CANCELLED:
                 raise UnprocessableError(_("This booking is not waiting for a payment."))
             # Money that is only held would confirm the booking too.
             parameters["capture_method"] = Payment.CaptureMethod.AUTOMATIC
@@ -135,10 +136,24 @@ def create_booking(request: HttpRequest) -> HttpResponse:
     return JsonResponse(describe(form.book(visitor)), status=201)
 
 
+@require_POST
+def refund_booking(request: HttpRequest, reference: str) -> HttpResponse:
+    """Give all of a booking's money back, deposit and balance; the booking is cancelled with it."""
+    visitor = find_visitor(request)
+    booking = Booking.objects.filter(pk=reference, visitor=visitor.pk).first() if visitor else None
+    if booking is None:
+        return refuse(_("A booking of yours is required."))
+    try:
+        services.refund_payable(booking)
+    except GatewayError as error:
+        return refuse(str(error.message))
+    return JsonResponse(describe(Booking.objects.get(pk=booking.pk)))
+
+
 def describe(booking: Booking) -> dict[str, Any]:
     """Return what the page shows of a booking."""
-    payment = booking.payments.order_by("-pk").first()
-    refunded = payment.amount_refunded if payment else 0
+    payments = list(booking.payments.order_by("-pk"))
+    refunded = sum(payment.amount_refunded for payment in payments)
     return {
         "reference": booking.reference,
         "tour": _(booking.tour.name),
@@ -150,17 +165,40 @@ def describe(booking: Booking) -> dict[str, Any]:
         "amount": booking.amount,
         "currency": booking.currency,
         "total": format_price(booking.amount, currency=booking.currency),
-        "payment": payment and payment.uuid,
+        "payment": payments[0].uuid if payments else None,
         "totalRefunded": refunded,
         "refunded": format_price(refunded, currency=booking.currency) if refunded else "",
-        "arrival": describe_arrival(payment) if payment and refunded else "",
+        "arrival": describe_arrival(payments[0]) if refunded else "",
+        **describe_balance(booking),
     }
+
+
+def describe_balance(booking: Booking) -> dict[str, str]:
+    """Say what is to be paid now and later, and until when the places are held; empty where it is nothing."""
+    balance = booking.payments.get_balance()
+    part, deadline = balance.next, booking.get_payment_deadline()
+    is_pending = booking.status == Booking.Status.PENDING
+    is_parted = part and part.name in {"deposit", "balance"} and booking.status != Booking.Status.CANCELLED
+    deposit = part.amount if part and is_parted and is_pending else 0
+    due = balance.due if is_parted and not is_pending else 0
+    due_at = timezone.localtime(part.due_at) if part and part.due_at and due else None
+    return {
+        "deposit": format_price(deposit, currency=booking.currency) if deposit else "",
+        "due": format_price(due, currency=booking.currency) if due else "",
+        "dueDay": describe_day(due_at) if due_at else "",
+        "heldUntil": formats.time_format(timezone.localtime(deadline)) if is_pending and deadline else "",
+    }
+
+
+def describe_day(moment: dt.date) -> str:
+    """Say by when something is due."""
+    return _("by %(date)s") % {"date": formats.date_format(moment, _("j F Y"))}
 
 
 def describe_arrival(payment: Payment) -> str:
     """Say when the money that went back is the customer's again."""
     latest = timezone.localdate(payment.refunded_at or timezone.now()) + REFUND_ARRIVES
-    return _("by %(date)s") % {"date": formats.date_format(latest, _("j F Y"))}
+    return describe_day(latest)
 
 
 def refuse(message: str) -> HttpResponse:

@@ -1,9 +1,11 @@
 """The ledger in Django's admin: read-only, but for operations that go through the services.
 
 Django imports it where `django.contrib.admin` is installed; nothing else here does. A host adds to it with
-the classes named below, `PaymentInline` above all, which shows a payable's payments on its own page.
+the classes named below, `PaymentInline` above all, which shows a payable's payments and balance on its own
+page, and `RefundPayableMixin`, which has them refunded from there.
 """
 
+from octo_stripe_gateway.admin.balances import BalanceAdmin
 from octo_stripe_gateway.admin.events import WebhookEventAdmin
 from octo_stripe_gateway.admin.inlines import PaymentInline
 from octo_stripe_gateway.admin.operations import (
@@ -14,15 +16,19 @@ from octo_stripe_gateway.admin.operations import (
     SettleOperation,
     SyncOperation,
 )
+from octo_stripe_gateway.admin.payables import RefundPayableMixin, RefundPayableOperation
 from octo_stripe_gateway.admin.payments import PaymentAdmin
 
 __all__ = [
+    "BalanceAdmin",
     "CancelOperation",
     "CaptureOperation",
     "Operation",
     "PaymentAdmin",
     "PaymentInline",
     "RefundOperation",
+    "RefundPayableMixin",
+    "RefundPayableOperation",
     "SettleOperation",
     "SyncOperation",
     "WebhookEventAdmin",

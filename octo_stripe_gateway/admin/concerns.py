@@ -10,12 +10,19 @@ from django.contrib.admin.sites import all_sites
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin.display import show_account
 from octo_stripe_gateway.exceptions import UnknownPaymentError
-from octo_stripe_gateway.models import Payment, PaymentQuerySet, WebhookEvent
+from octo_stripe_gateway.models import (
+    PayableLock,
+    PayableLockQuerySet,
+    Payment,
+    PaymentQuerySet,
+    WebhookEvent,
+)
 
 PARAMETER = "attention"
 # Counts and looks go no further: the index opens often.
@@ -75,8 +82,16 @@ EVENT_CONCERNS = (
     ),
     Concern("outdated", _("The endpoint's API version is too old"), find_outdated, name_endpoints),
 )
+BALANCE_CONCERNS = (
+    Concern(
+        "overdue",
+        _("Overdue"),
+        lambda locks: cast("PayableLockQuerySet", locks).overdue(now=timezone.now()).order_by("next_due_at"),
+    ),
+)
 CONCERNS: dict[type[Model] | None, Sequence[Concern]] = {
     Payment: PAYMENT_CONCERNS,
+    PayableLock: BALANCE_CONCERNS,
     WebhookEvent: EVENT_CONCERNS,
 }
 

@@ -22,7 +22,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.models import Dispute, Payment, WebhookEvent
+from octo_stripe_gateway.models import Balance, Dispute, PayableLock, Payment, WebhookEvent
 
 DASHBOARD = "https://dashboard.stripe.com"
 NOTHING = "-"
@@ -100,6 +100,22 @@ zone_note = lazy(get_zone_note, str)
 def show_money(amount: int, *, currency: str) -> SafeString:
     """Return an amount that no line breaks."""
     return format_html('<span class="octo-money">{}</span>', format_money(amount, currency=currency))
+
+
+def show_balance(balance: Balance) -> list[tuple[Any, Any]]:
+    """Return what a payable's balance says, by label; money under way only where there is some."""
+    amounts = {
+        _("price"): balance.price,
+        _("received"): balance.received,
+        _("refunded"): balance.refunded,
+        **({_("under way"): balance.in_flight} if balance.in_flight else {}),
+        _("due"): balance.due,
+    }
+    lines: list[tuple[Any, Any]] = [
+        (label, show_money(amount, currency=balance.currency)) for label, amount in amounts.items()
+    ]
+    due_at = balance.next.due_at if balance.next else None
+    return [*lines, (_("next due"), show_time(due_at) if due_at else NOTHING)]
 
 
 def show_time(moment: dt.datetime) -> SafeString:
@@ -209,14 +225,14 @@ def get_change_url(model: type[Model], pk: Any, *, site: AdminSite) -> str:
         return ""
 
 
-def show_payable(payment: Payment, *, site: AdminSite) -> SafeString | str:
-    """Return what a payment is for, by type and id, linked to the host's page of it; asks no database."""
-    if payment.payable_type_id is None:
+def show_payable(row: Payment | PayableLock, *, site: AdminSite) -> SafeString | str:
+    """Return what is paid for, by type and id, linked to the host's page of it; asks no database."""
+    if row.payable_type_id is None:
         return NOTHING
-    content_type = ContentType.objects.get_for_id(payment.payable_type_id)
+    content_type = ContentType.objects.get_for_id(row.payable_type_id)
     model = content_type.model_class()
-    text = f"{capfirst(content_type.name)} {payment.payable_id}"
-    return show_link(get_change_url(model, payment.payable_id, site=site) if model else "", text=text)
+    text = f"{capfirst(content_type.name)} {row.payable_id}"
+    return show_link(get_change_url(model, row.payable_id, site=site) if model else "", text=text)
 
 
 class PaymentColumns:

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.contenttypes.admin import GenericTabularInline
+from django.contrib.contenttypes.forms import BaseGenericInlineFormSet
+from django.db.models import Model
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.display import PaymentColumns, get_change_url, get_number, show_link
-from octo_stripe_gateway.admin.pages import ReadOnly
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.admin.display import (
+    PaymentColumns,
+    get_change_url,
+    get_number,
+    show_balance,
+    show_link,
+)
+from octo_stripe_gateway.admin.pages import OperationAdmin, ReadOnly
+from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.models import Payment, compute_balance, is_priced
+
+
+class PaymentFormSet(BaseGenericInlineFormSet):  # type: ignore[type-arg] # it takes none at run time
+    """Knows a payable's balance from the payments that are shown, and what can be done with them all."""
+
+    operations: list[dict[str, Any]] = []  # each page has a class of its own
+
+    @property
+    def balance(self) -> list[tuple[Any, Any]]:
+        """Return the balance of a priced payable, by label; nothing for others."""
+        payable: Any = self.instance
+        if payable.pk is None or not is_priced(payable):
+            return []
+        try:
+            return show_balance(compute_balance(payable, self.get_queryset()))
+        except ConfigurationError as error:
+            return [(_("balance"), error.message)]
 
 
 class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
-    """Shows an object's payments, each with a link to its page; nothing can be changed here.
+    """Shows an object's balance and payments, each with a link to its page; nothing can be changed here.
 
     ::
 
@@ -27,6 +56,7 @@ class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
     """
 
     model = Payment
+    formset = PaymentFormSet  # type: ignore[assignment] # the stubs want one of a foreign key
     ct_field = "payable_type"
     ct_fk_field = "payable_id"
     template = "admin/octo_stripe_gateway/payment_inline.html"
@@ -37,6 +67,14 @@ class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
 
     class Media:
         css = {"all": ["octo_stripe_gateway/admin.css"]}
+
+    def get_formset(self, request: HttpRequest, obj: Model | None = None, **kwargs: Any) -> Any:
+        """Add the operations of the payable's own admin."""
+        formset: Any = super().get_formset(request, obj, **kwargs)
+        payable_admin = self.admin_site._registry.get(self.parent_model)
+        if obj is not None and isinstance(payable_admin, OperationAdmin):
+            formset.operations = payable_admin.list_operations(request, obj)
+        return formset
 
     @admin.display(description=_("payment"))
     def page(self, obj: Payment) -> SafeString:

@@ -35,7 +35,7 @@ class ConfirmationForm(forms.Form):
 
 
 class AmountForm(ConfirmationForm):
-    """Asks for an amount in the payment's currency, written as people do.
+    """Asks for an amount in a currency, written as people do.
 
     How much is possible is decided by the services, whose error is shown beside the field: a repetition must
     not be refused for what it did itself.
@@ -43,18 +43,18 @@ class AmountForm(ConfirmationForm):
 
     amount = forms.DecimalField(label=_("Amount"))
 
-    def __init__(self, row: Payment, *, at_most: int, **kwargs: Any) -> None:
+    def __init__(self, row: Model, *, at_most: int, currency: str, **kwargs: Any) -> None:
         super().__init__(row, **kwargs)
-        self.currency = row.currency
-        precision = get_precision(row.currency)
+        self.currency = currency
+        precision = get_precision(currency)
         most = Decimal(at_most).scaleb(-precision)
         field = forms.DecimalField(
-            label=_("Amount in %(currency)s") % {"currency": row.currency.upper()},
+            label=_("Amount in %(currency)s") % {"currency": currency.upper()},
             initial=most,
             min_value=Decimal(1).scaleb(-precision),
             max_digits=15,
             decimal_places=precision,
-            help_text=_("At most %(amount)s.") % {"amount": format_money(at_most, currency=row.currency)},
+            help_text=_("At most %(amount)s.") % {"amount": format_money(at_most, currency=currency)},
         )
         field.widget.attrs |= {"max": str(most), "inputmode": "decimal", "autocomplete": "off"}
         self.fields["amount"] = field
@@ -77,14 +77,14 @@ class RefundForm(AmountForm):
     )
 
     def __init__(self, row: Payment, **kwargs: Any) -> None:
-        super().__init__(row, at_most=row.amount_refundable, **kwargs)
+        super().__init__(row, at_most=row.amount_refundable, currency=row.currency, **kwargs)
 
 
 class CaptureForm(AmountForm):
     """Asks how much of the authorized amount to capture."""
 
     def __init__(self, row: Payment, **kwargs: Any) -> None:
-        super().__init__(row, at_most=row.amount_capturable, **kwargs)
+        super().__init__(row, at_most=row.amount_capturable, currency=row.currency, **kwargs)
 
 
 class SettleForm(ConfirmationForm):

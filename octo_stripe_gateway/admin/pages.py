@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.helpers import AdminForm
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
@@ -58,30 +59,14 @@ class ReadOnly:
         return False
 
 
-class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
-    """Shows rows, and a button and a page for each operation that one's state and one's permissions allow."""
+class OperationAdmin(ModelAdmin[Row]):
+    """Has a page for each operation that a row's state and the user's permissions allow; it asks first."""
 
     operations: ClassVar[Sequence[Operation[Any]]] = ()
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    change_form_template = "admin/octo_stripe_gateway/change_form.html"
-    index_template = "admin/octo_stripe_gateway/index.html"
     confirmation_template = "admin/octo_stripe_gateway/confirmation.html"
 
     class Media:
         css = {"all": ["octo_stripe_gateway/admin.css"]}
-
-    def __init__(self, model: type[Row], admin_site: AdminSite) -> None:
-        super().__init__(model, admin_site)
-        # A site that has an index of its own shows the same with the tag `gateway_alerts`.
-        admin_site.index_template = admin_site.index_template or self.index_template
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list; without what is asked for where that is a text that no column can hold."""
-        if any("\0" in value for values in request.GET.lists() for value in values[1]):
-            return HttpResponseRedirect(request.path)
-        return super().changelist_view(request, extra_context)
 
     def get_urls(self) -> list[URLPattern]:
         """Return the admin's own routes, and one for each operation."""
@@ -94,30 +79,21 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
         codename = f"{self.opts.app_label}.{operation.name}_{self.opts.model_name}"
         return self.has_view_permission(request, obj) and request.user.has_perm(codename)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return IndexedChangeList
-
     def get_summary(self, obj: Row) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the row, by label."""
         return []
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        """Show one row and its operations."""
-        obj = context.get("original")
-        if obj is not None:
-            context |= self.get_page(request, obj)
-        return super().render_change_form(request, context, *args, **kwargs)
+    def is_live(self, obj: Row) -> bool:
+        """Tell whether an operation with the row moves real money."""
+        return getattr(obj, "livemode", False)
 
-    def get_page(self, request: HttpRequest, obj: Row) -> dict[str, Any]:
-        """Return what a row's page shows beside its fields."""
-        operations = [
+    def list_operations(self, request: HttpRequest, obj: Row) -> list[dict[str, Any]]:
+        """Return the operations that are possible with a row, each with its label and its page."""
+        return [
             {"name": operation.name, "label": operation.label, "url": self._get_url(operation, obj)}
             for operation in self.operations
             if operation.is_possible(obj) and self.has_operation_permission(request, operation, obj)
         ]
-        return {"operations": operations, "subtitle": self.get_subtitle(obj)}
 
     def get_subtitle(self, obj: Row) -> Any:
         """Return what names a row on its pages."""
@@ -127,7 +103,7 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
         self, request: HttpRequest, object_id: str, *, operation: Operation[Row]
     ) -> HttpResponse:
         """Ask for what the operation needs, and do it when the answer is posted."""
-        obj = self.get_object(request, object_id)
+        obj = self.get_object(request, unquote(object_id))
         if not self.has_operation_permission(request, operation, obj):
             raise PermissionDenied
         if obj is None:
@@ -171,7 +147,7 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
             original=obj,
             subtitle=self.get_subtitle(obj),
             summary=self.get_summary(obj),
-            livemode=getattr(obj, "livemode", False),
+            livemode=self.is_live(obj),
             back_url=self._get_back_url(request, obj),
         )
 
@@ -215,16 +191,53 @@ class LedgerAdmin(ReadOnly, ModelAdmin[Row]):
 
     def _get_url(self, operation: Operation[Any], obj: Row) -> str:
         name = f"admin:{self._get_route_name(operation)}"
-        return reverse(name, args=[obj.pk], current_app=self.admin_site.name)
+        return reverse(name, args=[quote(obj.pk)], current_app=self.admin_site.name)
 
     def _go_to(self, request: HttpRequest, obj: Row) -> HttpResponse:
         return HttpResponseRedirect(self._get_back_url(request, obj))
 
     def _get_back_url(self, request: HttpRequest, obj: Row) -> str:
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        url = reverse(name, args=[obj.pk], current_app=self.admin_site.name)
+        url = reverse(name, args=[quote(obj.pk)], current_app=self.admin_site.name)
         filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
         return str(add_preserved_filters(filters, url))
+
+
+class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
+    """Shows rows of the ledger, with a button for each operation."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    change_form_template = "admin/octo_stripe_gateway/change_form.html"
+    index_template = "admin/octo_stripe_gateway/index.html"
+
+    def __init__(self, model: type[Row], admin_site: AdminSite) -> None:
+        super().__init__(model, admin_site)
+        # A site that has an index of its own shows the same with the tag `gateway_alerts`.
+        admin_site.index_template = admin_site.index_template or self.index_template
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list; without what is asked for where that is a text that no column can hold."""
+        if any("\0" in value for values in request.GET.lists() for value in values[1]):
+            return HttpResponseRedirect(request.path)
+        return super().changelist_view(request, extra_context)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return IndexedChangeList
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show one row and its operations."""
+        obj = context.get("original")
+        if obj is not None:
+            context |= self.get_page(request, obj)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_page(self, request: HttpRequest, obj: Row) -> dict[str, Any]:
+        """Return what a row's page shows beside its fields."""
+        return {"operations": self.list_operations(request, obj), "subtitle": self.get_subtitle(obj)}
 
 
 def is_final(error: GatewayError) -> bool:

@@ -3,7 +3,7 @@
 from octo_stripe_gateway.models.balances import FULL, Balance, Installment, compute_balance, is_priced
 from octo_stripe_gateway.models.disputes import Dispute
 from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
-from octo_stripe_gateway.models.payable_locks import PayableLock
+from octo_stripe_gateway.models.payable_locks import PayableLock, PayableLockQuerySet
 from octo_stripe_gateway.models.payables import (
     AuthorizedPayable,
     CompletedPayable,
@@ -31,6 +31,7 @@ __all__ = [
     "LimitedPayable",
     "PartedPayable",
     "PayableLock",
+    "PayableLockQuerySet",
     "Payment",
     "PaymentChange",
     "PaymentQuerySet",

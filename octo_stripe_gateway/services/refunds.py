@@ -55,7 +55,7 @@ def refund_payable(
     held = sum(each.amount_refundable for each in payments)
     left = held if amount is None else amount - sum(refund.amount for refund in before.values() if refund)
     if left > held:
-        raise UnprocessableError(_("The amount is more than is left to refund."))
+        raise UnprocessableError(_("The amount is more than is left to refund."), amount=amount)
     refunded = []
     for payment in payments:
         known = before[payment.pk]

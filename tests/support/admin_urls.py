@@ -3,11 +3,11 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from octo_stripe_gateway.admin import PaymentInline
+from octo_stripe_gateway.admin import PaymentInline, RefundPayableMixin
 from tests.shop.models import Booking
 
 
-class BookingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class BookingAdmin(RefundPayableMixin, admin.ModelAdmin):  # type: ignore[type-arg]
     inlines = [PaymentInline]
     search_fields = ["=price"]
 

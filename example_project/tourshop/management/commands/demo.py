@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -16,11 +17,15 @@ from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler, get_internal_wsgi_application
+from django.db import connections
 
+from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tourshop.models import Booking
 from tourshop.views import TEST_CARDS, get_mode
+
+logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 STRIPE_VARIABLES = ("STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET")
@@ -51,6 +56,7 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0)
             if get_mode() == "emulator":
                 stack.enter_context(emulate(options["emulator_port"], shop_port=options["port"]))
+            stack.enter_context(maintain())
             stack.enter_context(serve(options["port"]))
             stack.callback(self.say_goodbye)
             self.introduce(options["port"])
@@ -89,6 +95,29 @@ def serve(port: int) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def maintain() -> Iterator[None]:
+    """Do every second what a host does by the clock: give back places that nobody has paid in time."""
+    stopped = threading.Event()
+
+    def work() -> None:
+        while not stopped.wait(1.0):
+            try:
+                services.expire_due_payments(limit=100)
+                Booking.objects.lapsed().update(status=Booking.Status.CANCELLED)
+            except Exception:  # the next second may bring what is missing
+                logger.exception("Places could not be given back")
+        connections.close_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 @contextmanager

@@ -4,7 +4,7 @@
  * Nothing to read is here: the server wrote the page, and says the rest, in the visitor's language.
  *
  * @typedef {{reference: string, tour: string, people: number, day: string, total: string, refunded: string,
- *            arrival: string, status: "PENDING"|"CONFIRMED"|"CANCELLED", statusText: string, payment: ?string}} Booking
+ *            arrival: string, due: string, status: "PENDING"|"CONFIRMED"|"CANCELLED", statusText: string, payment: ?string}} Booking
  */
 
 const SECTIONS = {PENDING: "pay", CONFIRMED: "confirmed", CANCELLED: "cancelled"};
@@ -41,9 +41,15 @@ async function book(form) {
 }
 
 async function refund() {
-  await call("POST", `/bookings/payments/${find("#confirmed").dataset.payment}/refund`, {});
+  await call("POST", `/bookings/${find("#confirmed").dataset.reference}/refund`, {});
   find("#cancellation").close();
   await route();
+}
+
+/** Only now, since the element begins a payment as soon as it knows what for. */
+function payRest() {
+  find("#rest octo-payment").payable = `booking:${find("#confirmed").dataset.reference}`;
+  find("#pay-rest").hidden = true;
 }
 
 /** @param {HTMLButtonElement} button */
@@ -75,9 +81,12 @@ async function route() {
   listBookings(bookings);
   const booking = bookings.find((one) => one.reference === reference);
   /** @type {import("octo-payment").OctoPayment} */
-  const payment = find("octo-payment");
+  const payment = find("#pay octo-payment");
   if (booking?.status === "PENDING") payment.payable = `booking:${booking.reference}`;
   else payment.removeAttribute("payable");
+  find("#rest octo-payment").removeAttribute("payable");
+  find("#rest").hidden = !booking?.due;
+  find("#pay-rest").hidden = false;
   show(booking ? SECTIONS[booking.status] : "choose", booking);
 }
 
@@ -101,7 +110,7 @@ function show(id, booking) {
   document.title = `${section.dataset.title} · Harbour & Hill Tours`;
   find("#page-error").textContent = "";
   if (booking) fill(section, booking);
-  section.dataset.payment = booking?.payment ?? "";
+  section.dataset.reference = booking?.reference ?? "";
   if (arrived) find("h1", section).focus();
 }
 
@@ -192,6 +201,7 @@ function start() {
   handle("#booking-form", book);
   handle("#refund-form", refund);
   find("#booking-form").addEventListener("input", showTotal);
+  find("#pay-rest").addEventListener("click", payRest);
   find("#cancel").addEventListener("click", () => find("#cancellation").showModal());
   find("#keep").addEventListener("click", () => find("#cancellation").close());
   for (const button of findAll(".copy")) {

@@ -1,0 +1,113 @@
+"""What an operator can do with a payable's payments all at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway import services
+from octo_stripe_gateway.admin.display import format_money, show_balance
+from octo_stripe_gateway.admin.operations import AmountForm, Operation, Values
+from octo_stripe_gateway.admin.pages import OperationAdmin
+from octo_stripe_gateway.exceptions import UnprocessableError
+from octo_stripe_gateway.models import Payment, Refund, is_priced
+
+PERMISSION = "octo_stripe_gateway.refund_payment"
+
+
+class RefundPayableForm(AmountForm):
+    """Asks how much to refund and why; of payments in several currencies everything goes back."""
+
+    reason = forms.ChoiceField(
+        label=_("Reason"), required=False, choices=[("", _("Not given")), *Refund.Reason.choices]
+    )
+
+    def __init__(self, row: Model, **kwargs: Any) -> None:
+        received = [each for each in Payment.ledger.list_of_payable(row) if each.amount_received]
+        # A repetition finds nothing left, and is about the same currency.
+        left = [each for each in received if each.amount_refundable] or received
+        currencies = sorted({each.currency for each in left})
+        at_most = sum(each.amount_refundable for each in left)
+        super().__init__(row, at_most=at_most, currency=currencies[0] if currencies else "usd", **kwargs)
+        if len(currencies) != 1:
+            del self.fields["amount"]
+
+
+class RefundPayableOperation(Operation[Model]):
+    """Refunds a payable's payments through Stripe, the latest first."""
+
+    name = "refund_payments"
+    label = _("Refund payments")
+    question = _("The money goes back to the customer, of the latest payment first. It can't be undone.")
+    unavailable = _("Nothing can be refunded now: none of the money is held, or the payments are disputed.")
+    form_class = RefundPayableForm
+
+    def is_possible(self, row: Model) -> bool:
+        """Tell whether something is left to refund of one of the payments."""
+        return any(payment.is_refundable for payment in Payment.ledger.list_of_payable(row))
+
+    def run(self, row: Model, *, values: Values, caller: services.Caller) -> str:
+        """Refund the amount, or everything."""
+        amount = values.get("amount")
+        refunded = services.refund_payable(row, amount=amount, reason=values["reason"], caller=caller)
+        if not refunded:
+            raise UnprocessableError(self.unavailable)
+        if amount is None:
+            return gettext("Refunded all that was held.")
+        return gettext("Refunded %s.") % format_money(amount, currency=refunded[0].currency)
+
+
+class RefundPayableMixin(OperationAdmin[Model]):
+    """Has a payable's payments refunded from its own admin, by a list action or a button of `PaymentInline`.
+
+    ::
+
+        from octo_stripe_gateway.admin import PaymentInline, RefundPayableMixin
+
+        @admin.register(Booking)
+        class BookingAdmin(RefundPayableMixin, admin.ModelAdmin):
+            inlines = [PaymentInline]
+
+    It takes the permission `refund_payment`, and seeing the payable.
+    """
+
+    operations = (RefundPayableOperation(),)
+
+    def has_operation_permission(
+        self, request: HttpRequest, operation: Operation[Any], obj: Model | None = None
+    ) -> bool:
+        """Tell whether the user may refund payments, and see this row."""
+        if not isinstance(operation, RefundPayableOperation):
+            return super().has_operation_permission(request, operation, obj)
+        return self.has_view_permission(request, obj) and request.user.has_perm(PERMISSION)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Add the action to the host's own, for those who may refund."""
+        actions: dict[str, Any] = super().get_actions(request)
+        if self.has_operation_permission(request, self.operations[0]):
+            actions["refund_payments"] = self.get_action("refund_payments")
+        return actions
+
+    @admin.action(description=RefundPayableOperation.label)
+    def refund_payments(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Go to the page that asks, for one at a time."""
+        chosen = list(queryset[:2])
+        if len(chosen) == 1:
+            return HttpResponseRedirect(self._get_url(self.operations[0], chosen[0]))
+        self.message_user(request, _("Choose one: each refund is asked for by itself."), messages.WARNING)
+        return None
+
+    def is_live(self, obj: Model) -> bool:
+        """Tell whether real money moves."""
+        return any(payment.livemode for payment in Payment.ledger.list_of_payable(obj))
+
+    def get_summary(self, obj: Model) -> list[tuple[Any, Any]]:
+        """Return what is paid for and, where it is priced, its balance."""
+        balance = show_balance(services.get_balance(obj)) if is_priced(obj) else []
+        return [(_("For"), str(obj)), *balance]

@@ -1,0 +1,274 @@
+"""The admin of a booking's money as a whole: its balance, what is overdue, and refunds of all of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from octo_stripe_gateway.models import PayableLock, PaymentChange
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory
+from tests.shop.models import Booking
+from tests.support.api import GatewayApi
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls")]
+
+BALANCES = "admin:octo_stripe_gateway_payablelock_changelist"
+LAST_YEAR = dt.datetime(2025, 5, 1, 12, tzinfo=dt.UTC)
+IN_2099 = dt.datetime(2099, 5, 1, 12, tzinfo=dt.UTC)
+
+make_payment: Any = PaymentFactory
+
+
+@pytest.fixture
+def make_staff() -> Callable[..., Client]:
+    """Log a member of staff in who has these permissions, or all of them."""
+
+    def make(*codenames: str) -> Client:
+        user = User.objects.create_user(f"staff-{uuid.uuid4()}", is_staff=True, is_superuser=not codenames)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def office(make_staff: Callable[..., Client]) -> Client:
+    return make_staff()
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a booking be paid as deposit and balance, the balance since last year."""
+
+    def get_installments(self: Booking) -> list[tuple[str, int, dt.datetime | None]]:
+        deposit = self.price // 4
+        return [("deposit", deposit, None), ("balance", self.price - deposit, LAST_YEAR)]
+
+    monkeypatch.setattr(Booking, "get_installments", get_installments, raising=False)
+
+
+def get_balance(page: Any) -> dict[str, str]:
+    """Return what a page says of a balance."""
+    lines = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.content.decode())
+    return {label: re.sub(r"<[^>]*>", "", value) for label, value in lines}
+
+
+def get_url(payable: Any, page: str = "change") -> str:
+    return reverse(f"admin:shop_{payable._meta.model_name}_{page}", args=[payable.pk])
+
+
+def get_key(page: Any) -> str:
+    return str(re.findall(r'name="key" value="([^"]+)"', page.content.decode())[0])
+
+
+def get_messages(page: Any) -> list[str]:
+    return [str(message) for message in page.context["messages"]]
+
+
+def pay(api: GatewayApi, stripe: StripeEmulator, booking: Booking, **fields: Any) -> Any:
+    return api.paid(stripe, {"payable": {"type": "booking", "id": booking.pk}, **fields})
+
+
+class TestInline:
+    def test_shows_the_balance(
+        self, office: Client, api: GatewayApi, stripe: StripeEmulator, in_parts: None
+    ) -> None:
+        booking = Booking.objects.create(price=8000)
+        payment = pay(api, stripe, booking)
+        api.refund(payment, {"amount": 500})
+        assert get_balance(office.get(get_url(booking))) == {
+            "Price": "80.00 EUR",
+            "Received": "20.00 EUR",
+            "Refunded": "5.00 EUR",
+            "Due": "65.00 EUR",
+            "Next due": "-",
+        }
+        pay(api, stripe, booking)
+        shown = get_balance(office.get(get_url(booking)))
+        assert (shown["Due"], shown["Next due"][:10]) == ("60.00 EUR", "05/01/2025")
+
+    def test_of_many_payments_takes_one_query(self, office: Client) -> None:
+        booking = Booking.objects.create(price=60000)
+        make_payment.create_batch(30, paid=True, payable=booking, currency="eur")
+        with CaptureQueriesContext(connection) as queries:
+            assert get_balance(office.get(get_url(booking)))["Received"] == "600.00 EUR"
+        assert len([q for q in queries if 'FROM "octo_stripe_gateway_payment"' in q["sql"]]) == 2
+
+    def test_says_what_is_wrong_with_the_installments(
+        self, office: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Booking, "get_installments", lambda _self: [("deposit", 1, None)], raising=False)
+        shown = get_balance(office.get(get_url(Booking.objects.create())))
+        assert "add up to the price" in shown["Balance"]
+
+    def test_of_a_new_booking_shows_no_balance(self, office: Client) -> None:
+        page = office.get(reverse("admin:shop_booking_add"))
+        assert page.status_code == 200
+        assert get_balance(page) == {}
+
+
+class TestRefund:
+    @pytest.fixture
+    def booking(self, api: GatewayApi, stripe: StripeEmulator, in_parts: None) -> Booking:
+        """A booking whose deposit of 20 and balance of 60 are paid."""
+        booking = Booking.objects.create(price=8000)
+        for _part in range(2):
+            pay(api, stripe, booking)
+        return booking
+
+    def test_of_everything_asks_first_and_is_journaled(
+        self, office: Client, stripe: StripeEmulator, booking: Booking
+    ) -> None:
+        url = get_url(booking, "refund_payments")
+        assert f'href="{url}"' in office.get(get_url(booking)).content.decode()
+        asked = office.get(url)
+        assert get_balance(asked)["Received"] == "80.00 EUR"
+        assert stripe.refunds == {}
+        page = office.post(url, {"key": get_key(asked), "amount": "80.00", "reason": ""}, follow=True)
+        assert get_messages(page) == ["Refunded 80.00 EUR."]
+        assert [refund["amount"] for refund in stripe.refunds.values()] == [6000, 2000]
+        assert url not in page.content.decode()
+        actor = User.objects.get().get_username()
+        changes = PaymentChange.objects.filter(source="admin", changes__has_key="amount_refunded")
+        assert {(each.payment.purpose, each.actor) for each in changes} == {
+            ("deposit", actor),
+            ("balance", actor),
+        }
+        assert LogEntry.objects.get().object_id == str(booking.pk)
+
+    def test_of_an_amount_is_done_once_however_often_it_is_sent(
+        self, office: Client, stripe: StripeEmulator, booking: Booking
+    ) -> None:
+        url = get_url(booking, "refund_payments")
+        values = {"key": get_key(office.get(url)), "amount": "70.00", "reason": "requested_by_customer"}
+        for _each in range(3):
+            assert get_messages(office.post(url, values, follow=True)) == ["Refunded 70.00 EUR."]
+        assert [refund["amount"] for refund in stripe.refunds.values()] == [6000, 1000]
+        assert get_balance(office.get(url))["Due"] == "70.00 EUR"
+
+    def test_that_got_no_answer_goes_on_from_the_same_page(
+        self, office: Client, stripe: StripeEmulator, booking: Booking
+    ) -> None:
+        url = get_url(booking, "refund_payments")
+        values = {"key": get_key(office.get(url)), "amount": "80.00", "reason": ""}
+        stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when="after"))
+        broken = office.post(url, values)
+        assert get_key(broken) == values["key"]
+        office.post(url, values)
+        assert [refund["amount"] for refund in stripe.refunds.values()] == [6000, 2000]
+
+    def test_of_more_than_is_held_is_refused_beside_the_field(
+        self, office: Client, stripe: StripeEmulator, booking: Booking
+    ) -> None:
+        url = get_url(booking, "refund_payments")
+        page = office.post(url, {"key": get_key(office.get(url)), "amount": "80.01", "reason": ""})
+        assert page.context["form"].errors["amount"] == ["The amount is more than is left to refund."]
+        assert stripe.refunds == {}
+
+    def test_in_several_currencies_is_of_everything(self, office: Client, stripe: StripeEmulator) -> None:
+        booking = Booking.objects.create()
+        for currency in ("eur", "jpy"):
+            make_payment(paid=True, payable=booking, currency=currency)
+        asked = office.get(get_url(booking, "refund_payments"))
+        assert "amount" not in asked.context["form"].fields
+
+    def test_is_not_offered_where_nothing_is_held(self, office: Client) -> None:
+        booking = Booking.objects.create()
+        make_payment(payable=booking)
+        url = get_url(booking, "refund_payments")
+        assert url not in office.get(get_url(booking)).content.decode()
+        page = office.get(url, follow=True)
+        assert page.redirect_chain == [(get_url(booking), 302)]
+        page = office.post(url, {"key": str(uuid.uuid4()), "reason": ""}, follow=True)
+        assert get_messages(page)[0].startswith("Nothing can be refunded now")
+
+    def test_is_reached_from_the_list_one_at_a_time(self, office: Client) -> None:
+        one, other = (Booking.objects.create() for _each in range(2))
+        url = reverse("admin:shop_booking_changelist")
+        chosen = {"action": "refund_payments", "_selected_action": [one.pk]}
+        assert office.post(url, chosen)["Location"] == get_url(one, "refund_payments")
+        page = office.post(url, chosen | {"_selected_action": [one.pk, other.pk]}, follow=True)
+        assert get_messages(page) == ["Choose one: each refund is asked for by itself."]
+
+    @pytest.mark.parametrize(
+        ("codenames", "allowed"),
+        [
+            (["view_booking", "view_payment", "refund_payment"], True),
+            (["view_booking", "view_payment"], False),
+            (["view_payment", "refund_payment"], False),
+        ],
+    )
+    def test_takes_the_permission_and_seeing_the_payable(
+        self, make_staff: Callable[..., Client], codenames: list[str], allowed: bool
+    ) -> None:
+        booking = Booking.objects.create()
+        make_payment(paid=True, payable=booking)
+        staff = make_staff(*codenames)
+        url = get_url(booking, "refund_payments")
+        assert staff.get(url).status_code == (200 if allowed else 403)
+        assert (url in staff.get(get_url(booking)).content.decode()) is allowed
+        listed = staff.get(reverse("admin:shop_booking_changelist"))
+        assert ("refund_payments" in listed.content.decode()) is allowed
+
+
+class TestList:
+    def test_shows_what_is_due_and_filters_what_is_overdue(self, office: Client) -> None:
+        late, early, undated = (Booking.objects.create() for _each in range(3))
+        for booking, due_at in ((late, LAST_YEAR), (early, IN_2099), (undated, None)):
+            lock = PayableLock.objects.create(
+                payable_type=make_payment(payable=booking).payable_type,
+                payable_id=booking.pk,
+                amount_due=6000,
+                currency="eur",
+                next_due_at=due_at,
+            )
+        assert str(lock.payable_id) == str(undated.pk)
+        content = office.get(reverse(BALANCES)).content.decode()
+        for booking in (late, early, undated):
+            assert f'<a href="{get_url(booking)}">Booking {booking.pk}</a>' in content
+        assert "60.00 EUR" in content
+        overdue = office.get(reverse(BALANCES), {"attention": "overdue"}).context["cl"].result_list
+        assert [each.payable_id for each in overdue] == [str(late.pk)]
+        index = office.get("/admin/").content.decode()
+        assert "Balances: Overdue" in index
+
+    def test_of_many_takes_as_many_queries_as_of_one(self, office: Client) -> None:
+        def fill(times: int) -> None:
+            for booking in (Booking.objects.create() for _each in range(times)):
+                payable_type = make_payment(payable=booking).payable_type
+                PayableLock.objects.create(payable_type=payable_type, payable_id=booking.pk)
+
+        def count() -> int:
+            office.get(reverse(BALANCES))
+            with CaptureQueriesContext(connection) as queries:
+                assert office.get(reverse(BALANCES)).status_code == 200
+            return len(queries)
+
+        fill(1)
+        few = count()
+        fill(20)
+        assert count() == few
+
+    def test_is_read_only(self, office: Client) -> None:
+        booking = Booking.objects.create()
+        lock = PayableLock.objects.create(
+            payable_type=make_payment(payable=booking).payable_type, payable_id=booking.pk
+        )
+        page = reverse("admin:octo_stripe_gateway_payablelock_change", args=[lock.pk])
+        assert office.get(page).status_code == 200
+        assert office.post(page, {"amount_due": 1}).status_code == 403
+        assert office.get(reverse("admin:octo_stripe_gateway_payablelock_add")).status_code == 403
