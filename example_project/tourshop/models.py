@@ -43,13 +43,19 @@ class Tour(models.Model):
         return self.name
 
 
-class BookingQuerySet(models.QuerySet["Booking"]):
+def get_hold() -> dt.timedelta:
+    """Return for how long places are held until they are paid."""
+    hold: dt.timedelta = getattr(settings, "HOLD")  # noqa: B009 - a setting of this shop's own
+    return hold
+
+
+class BookingManager(models.Manager["Booking"]):
     """Bookings by what has become of them."""
 
-    def lapsed(self) -> BookingQuerySet:
+    def lapsed(self) -> models.QuerySet[Booking]:
         """Return those whose time to pay has run out before a payment was begun."""
         pending = self.filter(status=Booking.Status.PENDING, payments__isnull=True)
-        return pending.filter(created_at__lte=timezone.now() - settings.HOLD)
+        return pending.filter(created_at__lte=timezone.now() - get_hold())
 
 
 class Booking(models.Model):
@@ -71,7 +77,7 @@ class Booking(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     payments = PaymentRelation(related_query_name="booking")
 
-    objects: ClassVar[models.Manager[Booking]] = models.Manager.from_queryset(BookingQuerySet)()
+    objects: ClassVar[BookingManager] = BookingManager()
 
     class Meta:
         ordering = ["-created_at"]
@@ -93,7 +99,7 @@ class Booking(models.Model):
 
     def get_payment_deadline(self) -> dt.datetime | None:
         """Hold the places for a while; once they are confirmed there is no hurry."""
-        return None if self.status == self.Status.CONFIRMED else self.created_at + settings.HOLD
+        return None if self.status == self.Status.CONFIRMED else self.created_at + get_hold()
 
     def on_payment_completed(self, payment: Payment) -> None:
         """Confirm the booking with its first payment, or refuse money for one that was given up."""
