@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from django.core.management import call_command, get_commands
 from django.db import connection, connections
 from django.utils import timezone
 
-from octo_stripe_gateway import batches, services
+from octo_stripe_gateway import batches, maintenance, services
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
@@ -50,8 +50,8 @@ def traffic(pooled: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for function in (batches.iterate_batches, batches.iterate_keys):
-        defaults: Any = function.__kwdefaults__
-        monkeypatch.setitem(defaults, "size", 2)
+        monkeypatch.setattr(function, "__kwdefaults__", {"by": "pk", "size": 2})
+    monkeypatch.setattr(maintenance, "BATCH_SIZE", 2)
 
 
 def run(*command: str) -> str:
@@ -96,14 +96,28 @@ def erase(stripe: StripeEmulator) -> None:
     assert not Payment.objects.filter(reseller_reference="Ada").exists()
 
 
+def maintain(stripe: StripeEmulator) -> None:
+    payments = [services.create_payment(2000, currency="usd").payment for _each in range(ROWS)]
+    for payment in payments:
+        stripe.confirm(payment.stripe_payment_intent_id or "")
+    Payment.objects.update(next_check_at=OLD)
+    events = WebhookEventFactory.create_batch(ROWS, failed=True)
+    WebhookEvent.objects.update(retry_at=OLD)
+    done = json.loads(run("maintain_payments", "--threads", "3"))
+    assert done["payments"] == {"changed": ROWS}
+    assert done["events"] == {"processed": len(events)}
+
+
 WORKS: dict[str, Callable[[StripeEmulator], None]] = {
     "reconcile_payments": reconcile,
+    "maintain_payments": maintain,
     "process_webhook_events": process_events,
     "prune_webhook_events": prune_events,
     "prune_records": prune_records,
     "erase_payment_data": erase,
 }
-WITHOUT_DATABASE = {"stripe_emulator"}
+# They read and write no rows of ours, or next to none.
+OTHERS = {"stripe_doctor", "stripe_emulator", "stripe_setup"}
 
 
 @pytest.mark.parametrize("command", WORKS)
@@ -113,7 +127,7 @@ def test_command(command: str, stripe: StripeEmulator) -> None:
 
 def test_every_command_is_here() -> None:
     ours = {name for name, app in get_commands().items() if app == "octo_stripe_gateway"}
-    assert ours == WORKS.keys() | WITHOUT_DATABASE
+    assert ours == WORKS.keys() | OTHERS
 
 
 def test_nothing_lives_in_a_session_here() -> None:

@@ -28,7 +28,8 @@ from django.utils import timezone
 from octo_stripe_gateway import maintenance, services
 from octo_stripe_gateway.admin import concerns, pagination, search
 from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
-from octo_stripe_gateway.doctor import ledger
+from octo_stripe_gateway.doctor import examine, ledger
+from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.management.commands import reconcile_payments
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services import deliver_due_changes
@@ -144,7 +145,7 @@ def rows(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=["sampled", "hardly sampled", "unknown"], autouse=True)
-def statistics(rows: None, request: pytest.FixtureRequest, django_db_blocker: Any) -> None:
+def statistics(rows: None, request: pytest.FixtureRequest, django_db_blocker: Any) -> str:
     """Let PostgreSQL know its rows well, by a sample that says anything, or not at all."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(
@@ -154,6 +155,7 @@ def statistics(rows: None, request: pytest.FixtureRequest, django_db_blocker: An
         cursor.execute("RESET default_statistics_target")
         if request.param == "unknown":
             cursor.execute("DELETE FROM pg_statistic")
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -209,6 +211,8 @@ def get_payment_columns(count: int) -> dict[str, str]:
         ),
         "next_check_at": f"CASE WHEN n > {count - count // 100} THEN now() - n % 2 * interval '1 day' END",
         "currency": choose({f"{older} AND n % 3 = 0": "eur", month: "jpy"}, "usd"),
+        "expires_at": f"CASE WHEN n % 50 = 0 OR n > {count - 20} THEN now() - interval '1 day' END",
+        "capture_before": "CASE WHEN n % 1001 = 0 THEN now() END",
         "owner": choose({f"{older} AND n % 5 = 0": "key:viator"}, ""),
         "disputed": f"{older} AND n % 1007 = 0",
         "livemode": f"NOT ({older} AND n % 1009 = 0)",
@@ -244,6 +248,7 @@ def get_event_columns(count: int) -> dict[str, str]:
             },
             "processed",
         ),
+        "retry_at": f"CASE WHEN {older} AND (n % 503 = 0 OR n % 509 = 0) THEN now() END",
         "livemode": f"NOT ({older} AND n % 1009 = 0)",
     }
 
@@ -469,6 +474,19 @@ def test_pruning() -> None:
         call_command("prune_records", "--event-days", days, "--key-days", days, "--change-days", days)
     after = [model.objects.count() for model in (WebhookEvent, IdempotencyKey, PaymentChange)]
     assert all(few < many for few, many in zip(after, before, strict=True))
+
+
+def test_maintenance(stripe: StripeEmulator) -> None:
+    with planned("maintain"):
+        done = run_maintenance(limit=20, threads=1)
+    assert all(counts for kind, counts in done.items() if kind != "deadlines")
+
+
+def test_doctor(statistics: str, stripe: StripeEmulator) -> None:
+    if statistics == "unknown":
+        pytest.skip("It counts what is rare, which PostgreSQL has to know.")
+    with planned("doctor"):
+        examine(patience=dt.timedelta(minutes=15))
 
 
 def test_delivering_what_listeners_have_to_hear_again() -> None:

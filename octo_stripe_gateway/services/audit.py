@@ -62,7 +62,7 @@ class Audit:
             except Exception as error:  # noqa: BLE001 - it is told, and the next account is to have its turn
                 yield Finding(Kind.FAILED, origin.account or "Stripe's list", error=str(error))
         payments = Payment.objects.using(Payment.ledger.database).created_between(self.since, self.until)
-        for key in iterate_keys(payments):
+        for key in iterate_keys(payments, by="created_at"):
             if key not in self.seen:
                 yield self._check(Payment.ledger.get(pk=key))
 

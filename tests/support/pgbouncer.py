@@ -103,4 +103,4 @@ def wait_for(folder: str, *, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     log = Path(folder, "log")
-    raise RuntimeError(f"pgbouncer did not start: {log.read_text() if log.exists() else process.args!r}")
+    raise RuntimeError(f"pgbouncer did not start: {log.read_text() if log.exists() else 'no log'}")
