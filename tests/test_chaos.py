@@ -53,7 +53,7 @@ BUYERS = 3
 PURCHASES = 12
 MOST_TRIES = 200
 MOST_RUNS = 20
-FINAL = {200, 201, 422}
+FINAL = {200, 201, 400, 422}
 # What a client sees of a server that is killed or has lost its database, and of Stripe's failures.
 PASSING = {0, 409, 500, 503}
 FAULTS = [
@@ -219,6 +219,10 @@ class Buyer:
             return None
         self._deliver(intent_id)
         accepted = self._settle(payment)
+        if self.stripe.payment_intents[intent_id]["status"] == "canceled":
+            # It was a hold, and ran out before it was captured.
+            assert not accepted
+            return None
         refunded = self._refund(payment, amount=amount) if accepted else amount
         self._deliver(intent_id)
         return Purchase(payment["id"], intent_id, amount, accepted, refunded)
@@ -258,8 +262,8 @@ class Buyer:
         if response.status_code == 200 and response.json()["status"] == "ON_HOLD":
             response = self._persist(lambda: self.api.capture(payment))
         if response.status_code == 200:
-            assert response.json()["status"] == "CONFIRMED"
-        return bool(response.status_code == 200)
+            assert response.json()["status"] in {"CONFIRMED", "EXPIRED"}
+        return bool(response.status_code == 200 and response.json()["status"] == "CONFIRMED")
 
     def _refund(self, payment: Any, *, amount: int) -> int:
         refunded = 0
@@ -295,7 +299,7 @@ class Buyer:
         cast(HttpClient, self.api.client).url = self.chaos.server.url
         try:
             response = request()
-        except requests.ConnectionError:
+        except requests.RequestException:
             response = None
         status = 0 if response is None else response.status_code
         self._note(status)
