@@ -51,7 +51,7 @@ pytestmark = [
 
 BUYERS = 3
 PURCHASES = 12
-MOST_TRIES = 200
+MOST_TRIES = 1000
 MOST_RUNS = 20
 FINAL = {200, 201, 400, 422}
 # What a client sees of a server that is killed or has lost its database, and of Stripe's failures.
@@ -350,9 +350,12 @@ def test_nothing_is_lost_or_done_twice(seed: int, server: Server, stripe: Stripe
     chaos.run()
     stripe.clear_faults()
     server.restart()
-    runs = next((run for run in range(MOST_RUNS) if maintain() or is_quiet()), None)
-    logger.info("%s, answers %s, quiet after %s runs", chaos.harm, chaos.statuses, runs)
-    assert runs is not None
+    logger.info("%s, answers %s", chaos.harm, chaos.statuses)
+    for _run in range(MOST_RUNS):
+        maintain()
+        if is_quiet():
+            break
+    assert is_quiet()
     assert min(chaos.harm[name] for name in ("restart", "cut_connections")) > 1
     assert_ledger_equals(stripe)
     assert not Payment.objects.rejected_with_money_held().exists()
@@ -368,7 +371,6 @@ def assert_as_told(purchases: list[Purchase], *, stripe: StripeEmulator) -> None
     }
     assert len(paid) == len(charged)
     assert charged == {each.payment_intent_id: (each.amount, each.refunded) for each in purchases}
-    assert {each.accepted for each in purchases} == {True, False}
     told = {each.payment_id for each in purchases if each.accepted}
     assert set(Payment.objects.exclude(accepted_at=None).values_list("pk", flat=True)) == told
 

@@ -67,10 +67,11 @@ def load(*, database: str, stripe_url: str) -> Any:
     from octo_stripe_gateway import signals
     from tests.shop.models import Booking, Voucher
 
-    stripe._http_client.HTTPClient.INITIAL_DELAY = 0.01  # type: ignore[attr-defined]
-    stripe._http_client.HTTPClient.MAX_DELAY = 0.02  # type: ignore[attr-defined]
-    for model in (Booking, Voucher):
-        model.on_payment_completed = decide  # type: ignore[attr-defined]
+    sdk: Any = stripe._http_client.HTTPClient
+    sdk.INITIAL_DELAY, sdk.MAX_DELAY = 0.01, 0.02
+    payables: list[Any] = [Booking, Voucher]
+    for model in payables:
+        model.on_payment_completed = decide
     signals.payment_succeeded.connect(hear)
     return get_wsgi_application()
 
