@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway import services, signals
+from octo_stripe_gateway.exceptions import GatewayError, PaymentRejectedError
 from octo_stripe_gateway.models import Payment, StripeRequest
-from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.ledger import assert_ledger_equals
 from tests.support.receivers import listening
+from tests.support.threads import PATIENCE, needs_row_locks, run_and_disconnect, run_together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,10 +32,11 @@ Held = Callable[..., Any]
 @pytest.fixture
 def held(api: GatewayApi, monkeypatch: pytest.MonkeyPatch) -> Held:
     """Create a payment for a booking whose places are held for an hour, and let that hour pass."""
-    deadline = {"at": timezone.now() + dt.timedelta(hours=1)}
+    deadline: dict[str, dt.datetime] = {}
     monkeypatch.setattr(Booking, "get_payment_deadline", lambda _self: deadline["at"], raising=False)
 
     def create(**body: Any) -> Any:
+        deadline["at"] = timezone.now() + dt.timedelta(hours=1)
         booking = Booking.objects.create(currency="usd")
         payment = api.create({"payable": {"type": "booking", "id": booking.pk}, **body}).json()
         deadline["at"] = timezone.now() - dt.timedelta(seconds=1)
@@ -151,3 +159,120 @@ def test_a_hold_that_ran_out_at_stripe_is_expired(api: GatewayApi, stripe: Strip
     stripe.expire(payment["stripePaymentIntentId"])
     assert {answer.status_code for answer in api.deliver(stripe)} == {200}
     assert api.retrieve(payment).json()["status"] == "EXPIRED"
+
+
+# Real connections: whoever comes first, Stripe decides.
+
+Asked = list[int]
+CANCEL = "/v1/payment_intents/.*/cancel"
+
+
+@pytest.fixture(params=[True, False], ids=["accepts", "rejects"])
+def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """The payments that the host was asked about, and either accepted or rejected."""
+    asked: Asked = []
+
+    def decide(_booking: Booking, payment: Payment) -> None:
+        asked.append(payment.pk)
+        if not request.param:
+            raise PaymentRejectedError("The places are sold.")
+
+    monkeypatch.setattr(Booking, "on_payment_completed", decide, raising=False)
+    return asked
+
+
+@needs_row_locks
+@pytest.mark.parametrize("told_by", ["complete", "event"])
+def test_a_customer_who_pays_while_the_expiry_is_on_its_way_is_the_hosts_to_decide(
+    told_by: str, api: GatewayApi, stripe: StripeEmulator, held: Held, asked: Asked
+) -> None:
+    payment = held()
+    with stripe.hold("POST", CANCEL, when="before") as hold, ThreadPoolExecutor(1) as pool:
+        expiry = pool.submit(run_and_disconnect, expire)
+        hold.wait_until_reached()
+        stripe.confirm(payment["stripePaymentIntentId"])
+        tell(payment, by=told_by, api=api, stripe=stripe)
+        hold.release()
+        assert expiry.result() == 0
+    assert asked == [payment["id"]]
+    assert_decided(stripe, asked=asked)
+
+
+@needs_row_locks
+@pytest.mark.parametrize("told_by", ["complete", "event"])
+def test_a_customer_who_comes_while_the_expirys_answer_is_on_its_way_is_not_charged(
+    told_by: str, api: GatewayApi, stripe: StripeEmulator, held: Held, asked: Asked
+) -> None:
+    payment = held()
+    with stripe.hold("POST", CANCEL, when="after") as hold, ThreadPoolExecutor(1) as pool:
+        expiry = pool.submit(run_and_disconnect, expire)
+        hold.wait_until_reached()
+        with pytest.raises(StripeApiError):
+            stripe.confirm(payment["stripePaymentIntentId"])
+        tell(payment, by=told_by, api=api, stripe=stripe)
+        hold.release()
+        assert expiry.result() == 1
+    assert asked == []
+    assert_decided(stripe, asked=asked)
+
+
+@needs_row_locks
+def test_expiries_race_customers_and_events(
+    api: GatewayApi, stripe: StripeEmulator, held: Held, asked: Asked
+) -> None:
+    payments = [held() for _each in range(5)]
+
+    def pay(payment: Any) -> None:
+        with suppress(StripeApiError):
+            stripe.confirm(payment["stripePaymentIntentId"])
+        assert GatewayApi(Client()).complete(payment).status_code in {200, 422}
+
+    def try_to_expire(payment: Any) -> None:
+        with suppress(GatewayError):
+            services.expire_payment(Payment.objects.get(pk=payment["id"]))
+
+    def deliver(payment: Any) -> None:
+        # One of the others brings it to an end.
+        for _each in range(PATIENCE * 100):
+            if has_ended(payment, stripe=stripe):
+                break
+            time.sleep(0.01)
+        tell(payment, by="event", api=GatewayApi(Client()), stripe=stripe)
+
+    works = [partial(work, payment) for payment in payments for work in (pay, try_to_expire, deliver)]
+    run_together(works)
+    for payment in payments:
+        services.reconcile_payment(Payment.objects.get(pk=payment["id"]))
+    assert_decided(stripe, asked=asked)
+
+
+def tell(payment: Any, *, by: str, api: GatewayApi, stripe: StripeEmulator) -> None:
+    """Let the ledger hear how the payment's intent ended."""
+    if by == "complete":
+        assert api.complete(payment).status_code in {200, 422}
+        return
+    for event in stripe.events:
+        is_end = event.type in {"payment_intent.succeeded", "payment_intent.canceled"}
+        if is_end and event.payload["data"]["object"]["id"] == payment["stripePaymentIntentId"]:
+            assert api.post_event(*stripe.signed(event)).status_code == 200
+
+
+def has_ended(payment: Any, *, stripe: StripeEmulator) -> bool:
+    intent = stripe.payment_intents[payment["stripePaymentIntentId"]]
+    return intent["status"] in {"succeeded", "canceled"}
+
+
+def assert_decided(stripe: StripeEmulator, *, asked: Asked) -> None:
+    """Check that no intent stays payable, and that money stays only where the host was asked and accepted."""
+    assert_ledger_equals(stripe)
+    paid = []
+    for payment in Payment.objects.all():
+        intent = stripe.payment_intents[payment.stripe_payment_intent_id or ""]
+        if intent["status"] == "canceled":
+            assert (payment.status, intent["amount_received"]) == ("expired", 0)
+            continue
+        assert intent["status"] == "succeeded"
+        assert payment.amount_held == (0 if payment.rejection_reason else payment.amount)
+        assert bool(payment.accepted_at) != bool(payment.rejection_reason)
+        paid.append(payment.pk)
+    assert sorted(asked) == sorted(paid)

@@ -67,9 +67,9 @@ def load(*, database: str, stripe_url: str) -> Any:
     from octo_stripe_gateway import signals
     from tests.shop.models import Booking, Voucher
 
-    client: Any = stripe._http_client.HTTPClient
-    client.INITIAL_DELAY, client.MAX_DELAY = 0.01, 0.02
-    payables: tuple[Any, ...] = (Booking, Voucher)
+    sdk: Any = stripe._http_client.HTTPClient
+    sdk.INITIAL_DELAY, sdk.MAX_DELAY = 0.01, 0.02
+    payables: list[Any] = [Booking, Voucher]
     for model in payables:
         model.on_payment_completed = decide
     signals.payment_succeeded.connect(hear)
