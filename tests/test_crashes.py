@@ -379,6 +379,7 @@ DEEDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("healer", HEALERS)
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("name", DEEDS)

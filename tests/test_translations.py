@@ -29,7 +29,7 @@ PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w+(?::\w+)?\}")
 def find_messages() -> Iterator[str]:
     """Yield what is marked for translation in the modules that answer requests."""
     for module in sorted(PACKAGE.rglob("*.py")):
-        if module.relative_to(PACKAGE).parts[0] in NOT_OF_THE_API | {"models.py", "apps.py"}:
+        if module.relative_to(PACKAGE).parts[0] in NOT_OF_THE_API | {"models", "apps.py"}:
             continue
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in MARKS:
