@@ -48,6 +48,7 @@ POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
 EXPAND_LISTED_REFUNDS = f"data.{EXPAND_REFUNDS}"
 PAGE_SIZE = 100
+UNAUTHORIZED = 401
 # An intent that isn't there, and a secret for it that isn't one.
 NO_INTENT = "pi_octo_stripe_gateway"
 NO_SECRET = f"{NO_INTENT}_none"
@@ -195,8 +196,8 @@ def is_publishable_key_known(account: str) -> bool:
     key = gateway_settings.get_account(account).publishable_key
     try:
         _send(key, "get", f"/v1/payment_intents/{NO_INTENT}", params={"client_secret": NO_SECRET})
-    except StripeAuthenticationError:
-        return False
+    except StripeAuthenticationError as error:
+        return error.http_status != UNAUTHORIZED
     except StripeRefusedError:
         return True
     return True

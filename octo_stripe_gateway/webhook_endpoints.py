@@ -23,11 +23,15 @@ Endpoint = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedEndpoint:
-    """An endpoint that an account should have: for its own events, or for its connected accounts'."""
+    """An endpoint that an account should have: for its own events, or for its connected accounts'.
+
+    With `marked_only` none counts that was made by hand: it may be for either.
+    """
 
     account: str
     url: str
     connect: bool = False
+    marked_only: bool = False
     events: list[str] = field(default_factory=inbox.list_event_types)
     api_version: str = field(default_factory=stripe_client.get_api_version)
 
@@ -38,8 +42,16 @@ class WantedEndpoint:
 
     def pick(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
         """Return those at this address and of this kind, the best first."""
-        same = [each for each in endpoints if is_at(each, self.url) and get_kind(each) == self.kind]
+        same = [each for each in endpoints if is_at(each, self.url) and self._counts(each)]
         return sorted(same, key=lambda each: (not self.has_version(each), not is_enabled(each)))
+
+    def pick_unmarked(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+        """Return those at this address that were made by hand and send events."""
+        same = (each for each in endpoints if is_at(each, self.url) and not is_marked(each))
+        return [each for each in same if is_enabled(each)]
+
+    def _counts(self, endpoint: Endpoint) -> bool:
+        return get_kind(endpoint) == self.kind and (is_marked(endpoint) or not self.marked_only)
 
     def has_version(self, endpoint: Endpoint) -> bool:
         """Tell whether the endpoint's events are in the version that we read."""
@@ -112,6 +124,11 @@ def is_enabled(endpoint: Endpoint) -> bool:
     return bool(endpoint["status"] == "enabled")
 
 
+def is_marked(endpoint: Endpoint) -> bool:
+    """Tell whether it says whose events it is for, as those do that `stripe_setup` makes."""
+    return METADATA_KEY in (endpoint.get("metadata") or {})
+
+
 def get_kind(endpoint: Endpoint) -> str:
     """Return whose events an endpoint tells of; one that isn't marked counts as for the account's own."""
-    return str((endpoint.get("metadata") or {}).get(METADATA_KEY, ACCOUNT))
+    return str(endpoint["metadata"][METADATA_KEY]) if is_marked(endpoint) else ACCOUNT

@@ -12,7 +12,7 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.api import GatewayApi
 
-pytest_plugins = ["octo_stripe_gateway.testing.pytest_plugin"]
+pytest_plugins = ["octo_stripe_gateway.testing.pytest_plugin", "tests.support.pgbouncer"]
 
 
 @pytest.fixture(autouse=True)

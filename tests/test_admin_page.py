@@ -113,7 +113,7 @@ def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) ->
     )
     rejected = {"status": "failed", "rejection_reason": "This departure is sold out."}
     make_payment(paid=True, amount=123_456_789, payable=booking, owner="auth.user:42", **rejected)
-    make_payment(attention="A refund failed after it had succeeded.", paid=True, owner="auth.user:42")
+    make_payment(attention="A refund failed.", paid=True, owner="auth.user:42")
     make_event(failed=True, payment=disputed)
     make_event(failed=True, payment=disputed, error="UnknownPaymentError: no row for it")
     make_event(

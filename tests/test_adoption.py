@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import uuid
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db.models import F
 from stripe import StripeClient
 
+import octo_stripe_gateway
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
@@ -293,3 +297,16 @@ def test_more_than_a_page_is_compared(stripe: StripeEmulator) -> None:
 def test_adopting_needs_a_time() -> None:
     with pytest.raises(CommandError, match="needs a time"):
         call_command("reconcile_payments", "--adopt")
+
+
+def test_docs_show_how_to_adopt_all(stripe: StripeEmulator) -> None:
+    page = Path(octo_stripe_gateway.__file__).parent / "docs" / "migrating.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(example, page.name, "exec"), names)
+    orders = [
+        SimpleNamespace(stripe_payment_intent_id=create_foreign(stripe), booking=Booking.objects.create())
+        for _ in range(2)
+    ]
+    names["adopt_all"](orders)
+    assert [booking.payments.get().status for booking in Booking.objects.all()] == ["paid", "paid"]

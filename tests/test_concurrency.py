@@ -26,6 +26,7 @@ from tests.support.receivers import listening
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("way_to_the_database"),
     pytest.mark.skipif(
         "connection.vendor != 'postgresql'", reason="SQLite has no row locks and one writer at a time"
     ),
@@ -268,7 +269,7 @@ def test_storm(api: GatewayApi, stripe: StripeEmulator) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_long_storm(seed: int, api: GatewayApi, stripe: StripeEmulator) -> None:
-    weather_storm(api, stripe, rounds=250, seed=seed)
+    weather_storm(api, stripe, rounds=125, seed=seed)
 
 
 def weather_storm(api: GatewayApi, stripe: StripeEmulator, *, rounds: int, seed: int) -> None:

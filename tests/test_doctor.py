@@ -427,6 +427,14 @@ def read_all(stripe: StripeEmulator) -> Any:
     return rows, stripe.webhook_endpoints, stripe.payment_intents, stripe.refunds
 
 
+def test_endpoint_made_by_hand_beside_connected_accounts_is_not_called_double(shop: Shop) -> None:
+    for kind in ("account", "connect"):
+        create_endpoint(connect=kind == "connect", metadata={"octo_stripe_gateway": kind})
+    assert diagnose() == {}
+    create_endpoint(metadata={"octo_stripe_gateway": "account"})
+    assert list(diagnose()) == ["endpoint_doubled"]
+
+
 def test_only_the_endpoint_at_the_given_address_counts(shop: Shop) -> None:
     assert diagnose("--host", "shop.example.com") == {}
     assert list(diagnose("--host", "staging.example.com")) == ["endpoint_missing"]

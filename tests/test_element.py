@@ -377,9 +377,64 @@ def test_balance_that_is_paid_is_told(checkout: Checkout) -> None:
     assert checkout.told() == [["paid", {"payment": None, "balance": balance, "error": None}]]
 
 
+def test_reload_of_what_is_paid_says_so(checkout: Checkout) -> None:
+    checkout.open_form()
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    checkout.page.reload()
+    checkout.becomes("paid")
+    assert checkout.told()[0][1]["balance"]["due"] == 0
+    assert len(checkout.intents()) == 1
+
+
+def test_deposit_is_paid_and_then_the_balance(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [("deposit", 500, None), ("balance", 1500, None)]
+    monkeypatch.setattr(Booking, "get_installments", lambda _self: parts, raising=False)
+    checkout.open_form(more='purpose="deposit"')
+    sync_api.expect(checkout.button).to_have_text("Pay €5.00")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert checkout.told()[-1][1]["balance"]["due"] == 1500
+    checkout.page.reload()
+    checkout.becomes("paid")
+    checkout.page.evaluate("document.querySelector('octo-payment').purpose = 'balance'")
+    sync_api.expect(checkout.button).to_have_text("Pay €15.00")
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert checkout.told()[-1][1]["balance"]["due"] == 0
+    assert [intent["amount_received"] for intent in checkout.intents()] == [500, 1500]
+
+
+def test_another_tab_pays_the_same_intent(checkout: Checkout) -> None:
+    checkout.open_form()
+    tab = checkout.page.context.new_page()
+    tab.goto(checkout.page.url)
+    sync_api.expect(tab.locator("octo-payment")).to_have_attribute("state", "ready")
+    assert len(checkout.intents()) == 1
+
+
+def test_payment_under_way_in_another_browser_is_waited_for(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkout.stripe, "webhook_url", f"{checkout.url}/bookings/webhooks")
+    checkout.open_form(currency="usd")
+    (intent,) = checkout.intents()
+    checkout.stripe.confirm(intent["id"], "pm_usBankAccount_success")
+    checkout.stripe.wait_for_deliveries()
+    checkout.page.evaluate("sessionStorage.clear()")
+    checkout.page.clock.install()
+    checkout.page.reload()
+    checkout.becomes("processing")
+    checkout.stripe.settle(intent["id"])
+    checkout.stripe.wait_for_deliveries()
+    checkout.page.clock.run_for("00:10")
+    checkout.becomes("paid")
+    assert len(checkout.intents()) == 1
+
+
 def test_payable_that_is_being_paid_elsewhere_is_waited_for(checkout: Checkout) -> None:
-    busy = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "A payment is under way."}
-    paid = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "Nothing is due.", "balance": {"due": 0}}
+    busy = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "It is being paid.", "balance": {"due": 2000}}
+    paid = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "It is paid already.", "balance": {"due": 0}}
     answer_create(
         checkout, (409, busy, {"Retry-After": "1"}), (409, busy, {"Retry-After": "1"}), (422, paid, {})
     )

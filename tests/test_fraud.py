@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.core.management import call_command
 
 from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.services import fraud
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
@@ -52,6 +54,13 @@ def test_warning_calls_an_operator_and_refunds_nothing(api: GatewayApi, stripe: 
     change = PaymentChange.objects.latest("pk")
     assert (change.source, change.event and change.event.type) == ("webhook", WARNING)
     assert count_refunds(stripe) == 0
+
+
+def test_warning_is_on_the_timeline(payment: Payment) -> None:
+    inbox.receive_event(make_event(WARNING, make_fraud_warning()))
+    entry = get_timeline(payment, site=admin.site, with_events=False)[-1]
+    assert "bank warns of fraud: unauthorized use of card (issfr_1)" in entry.title
+    assert entry.kind == "alert"
 
 
 @pytest.mark.usefixtures("refunding")

@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import maintenance, services
+from octo_stripe_gateway import maintenance, services, stripe_client
 from octo_stripe_gateway.exceptions import StripeError
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.services import due_payments
@@ -129,13 +129,16 @@ def test_what_a_list_leaves_out_is_asked_for(stripe: StripeEmulator) -> None:
     assert Payment.objects.get(pk=payments[0].pk).refunds.count() == 11
 
 
-def test_list_that_holds_mostly_others_is_not_read_to_its_end(stripe: StripeEmulator) -> None:
+def test_list_that_holds_mostly_others_is_not_read_to_its_end(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_client, "PAGE_SIZE", 10)
     wanted = create_due(stripe, 6)
-    create_due(stripe, 250)
+    create_due(stripe, 50)
     Payment.objects.exclude(pk__in=[each.pk for each in wanted]).update(next_check_at=None)
     assert maintain()["payments"] == {"unchanged": 6}
-    assert get_reads(stripe).count(LISTS) == 1
-    assert len(get_reads(stripe)) == 7
+    assert get_reads(stripe).count(LISTS) == 3
+    assert len(get_reads(stripe)) == 3 + 6
 
 
 def test_payments_of_each_account_are_listed_there(

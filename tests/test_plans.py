@@ -25,8 +25,10 @@ from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
+from octo_stripe_gateway import maintenance, services
 from octo_stripe_gateway.admin import concerns, pagination, search
 from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
+from octo_stripe_gateway.doctor import ledger
 from octo_stripe_gateway.management.commands import reconcile_payments
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services import deliver_due_changes
@@ -436,10 +438,28 @@ def test_reconciling_one(api: GatewayApi, stripe: StripeEmulator) -> None:
     assert Payment.objects.latest("pk").status == "paid"
 
 
+def test_claiming_what_is_due() -> None:
+    now = timezone.now()
+    newest = list(Payment.objects.order_by("-pk").values_list("pk", flat=True)[:1000])
+    Payment.objects.filter(pk__in=newest).update(next_check_at=now)
+    with planned("count due"):
+        assert services.count_due_payments(limit=100_000) >= 1000
+    with planned("claim due"):
+        assert len(services.claim_due_payments(limit=200).payments) == 200
+    with planned("claim events"):
+        maintenance._claim_due_events(limit=200)
+
+
 def test_processing_events() -> None:
     unprocessed = WebhookEvent.objects.unprocessed(until=timezone.now())
     with planned("process, find"):
         assert len(list(iterate_keys(unprocessed))) >= ROWS // 600
+
+
+@pytest.mark.parametrize("finder", ledger.FINDERS, ids=lambda finder: finder.__name__)
+def test_diagnosing(finder: ledger.Finder) -> None:
+    with planned(f"diagnosing: {finder.__name__}"):
+        list(finder(timezone.now() - dt.timedelta(minutes=15)))
 
 
 def test_pruning() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,23 @@ def test_printed_secret_signs_what_the_endpoint_sends(
     assert answer.status_code == 200
     assert Payment.objects.get(pk=made.pk).status == "paid"
     assert Payment.objects.get(pk=payment.pk).status == "pending"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_newcomer_needs_nothing_else(
+    stripe: StripeEmulator, run: Run, configure: Callable[..., None], live_server: Any
+) -> None:
+    configure(STRIPE_WEBHOOK_SECRET=None)
+    secret = re.findall(r"whsec_\w+", run(host=live_server.url))[0]
+    configure(STRIPE_WEBHOOK_SECRET=secret)
+    payment = services.create_payment(2000, currency="usd").payment
+    stripe.confirm(payment.stripe_payment_intent_id or "")
+    stripe.wait_for_deliveries()
+    assert Payment.objects.get().status == "paid"
+    stripe.refund(payment.stripe_payment_intent_id or "")
+    stripe.wait_for_deliveries()
+    assert Payment.objects.get().status == "refunded"
+    call_command("stripe_doctor", "--host", live_server.url)
 
 
 def test_dry_run_says_what_would_be_done_and_only_asks(stripe: StripeEmulator, run: Run) -> None:
@@ -196,6 +214,16 @@ def test_connected_accounts_have_an_endpoint_of_their_own(
     ]
     body, _signature = stripe.signed(stripe.events[-1], endpoint=connect)
     assert b"acct_lyon" in body
+
+
+def test_endpoint_that_may_be_for_connected_accounts_is_left_alone(stripe: StripeEmulator, run: Run) -> None:
+    by_hand = create_endpoint(connect=True, enabled_events=["charge.refunded"], api_version=OLD)
+    PaymentFactory.create(stripe_account="acct_lyon")
+    for _each in range(2):
+        assert f"{by_hand['id']} was made by hand" in run("--disable-old")
+    assert len(stripe.webhook_endpoints) == 3
+    left = stripe.webhook_endpoints[by_hand["id"]]
+    assert (left["status"], left["enabled_events"]) == ("enabled", ["charge.refunded"])
 
 
 def test_each_account_has_its_own_endpoint_and_place_for_its_secret(

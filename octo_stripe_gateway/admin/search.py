@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.contenttypes.models import ContentType
+from django.db import OperationalError
 from django.db.models import CharField, Exists, F, Model, OrderBy, OuterRef, QuerySet, TextField
 from django.http import HttpRequest
 
+from octo_stripe_gateway.admin.pagination import MOST_MILLISECONDS, time_limit
 from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.snapshots import LARGEST_INTEGER
 
@@ -124,14 +127,17 @@ def _find_by_text(model: type[Model], term: str) -> Iterator[str]:
             yield from _list_keys(model._default_manager.filter(**{field.name: term}))
 
 
-def _find_by_admin(model: type[Model], term: str, *, request: HttpRequest, site: AdminSite) -> Iterator[str]:
-    """Yield the keys of objects that the model's own admin finds, for users who may view them."""
+def _find_by_admin(model: type[Model], term: str, *, request: HttpRequest, site: AdminSite) -> list[str]:
+    """Return the keys of objects that the model's own admin finds in time, for users who may view them."""
     if not site.is_registered(model):
-        return
+        return []
     model_admin = site.get_model_admin(model)
-    if model_admin.get_search_fields(request) and model_admin.has_view_permission(request):
-        rows, _may_repeat = model_admin.get_search_results(request, model_admin.get_queryset(request), term)
-        yield from _list_keys(rows)
+    if not (model_admin.get_search_fields(request) and model_admin.has_view_permission(request)):
+        return []
+    rows, _may_repeat = model_admin.get_search_results(request, model_admin.get_queryset(request), term)
+    with suppress(OperationalError), time_limit(rows.db, milliseconds=MOST_MILLISECONDS):
+        return _list_keys(rows)
+    return []
 
 
 def _drop_name(term: str, name: str) -> str:
@@ -139,8 +145,8 @@ def _drop_name(term: str, name: str) -> str:
     return term[len(name) :].strip() if term.lower().startswith(f"{name} ".lower()) else term
 
 
-def _list_keys(rows: QuerySet[Any]) -> Iterator[str]:
-    yield from map(str, rows.values_list("pk", flat=True)[:MOST_PAYABLES])
+def _list_keys(rows: QuerySet[Any]) -> list[str]:
+    return [str(key) for key in rows.values_list("pk", flat=True)[:MOST_PAYABLES]]
 
 
 def _get_uuids(term: str) -> tuple[uuid.UUID, uuid.UUID] | None:

@@ -73,11 +73,10 @@ def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
 
 
 def _get_changes(payment: Payment, *, site: AdminSite, with_events: bool) -> list[Entry]:
-    with_causes = payment.changes.select_related("event", "request")
-    changes = with_causes.defer("event__payload", "request__parameters")
+    with_causes = PaymentChange.objects.select_related("event", "request")
+    journal = with_causes.defer("event__payload", "request__parameters")
     balance, entries = Balance(payment), []
-    # By a time, which no index orders these by: the index of the payment is the only short way to them.
-    for change in changes.order_by("-created_at", "-pk")[:LONGEST]:
+    for change in filter_by_index(journal, column="payment_id", value=payment.pk)[:LONGEST]:
         entry = _tell(change, balance=balance, site=site, with_events=with_events)
         entries += [entry] if entry else []
     if balance.held:
@@ -120,7 +119,8 @@ def _describe_cause(change: PaymentChange, *, with_events: bool) -> Iterator[str
 
 
 def _get_requests(payment: Payment) -> Iterator[Entry]:
-    for request in payment.stripe_requests.order_by("-created_at", "-pk")[:LONGEST]:
+    requests = filter_by_index(StripeRequest.objects.all(), column="payment_id", value=payment.pk)
+    for request in requests[:LONGEST]:
         yield Entry(
             at=request.created_at,
             kind="failed" if request.state == StripeRequest.State.FAILED else "request",

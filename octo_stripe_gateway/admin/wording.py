@@ -18,6 +18,7 @@ from octo_stripe_gateway.admin.display import (
     spell,
 )
 from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 
 # By column, what it was and what it became.
 Changes = dict[str, list[Any]]
@@ -61,6 +62,7 @@ def describe_changes(changes: Changes, *, currency: str) -> list[Line]:
     lines = [
         *_describe_money(moved, currency=currency),
         *_describe_disputes(changes),
+        *_describe_fraud(changes),
         *_describe_outcome(changes),
         *_describe_attention(changes),
         *_describe_refunds(changes),
@@ -101,6 +103,13 @@ def _describe_disputes(changes: Changes) -> Iterator[Line]:
         yield Line(gettext("Disputed") if changes["disputed"][1] else gettext("No longer disputed"), "failed")
 
 
+def _describe_fraud(changes: Changes) -> Iterator[Line]:
+    if told := changes.get(FRAUD_WARNING, ["", ""])[1]:
+        warning, _colon, fraud_type = told.partition(": ")
+        named = {"warning": warning, "type": spell(fraud_type)}
+        yield Line(gettext("The card's bank warns of fraud: %(type)s (%(warning)s)") % named, "alert")
+
+
 def _describe_outcome(changes: Changes) -> Iterator[Line]:
     status, code = (changes.get(name, ["", ""])[1] for name in ("status", "failure_code"))
     if reason := changes.get("rejection_reason", ["", ""])[1]:
@@ -139,7 +148,7 @@ def _describe_rest(changes: Changes, *, currency: str) -> Iterator[Line]:
     for name, (was, is_now) in changes.items():
         if name == "accepted_at":
             yield Line(gettext("Accepted by the host"), is_detail=True)
-        elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE)):
+        elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE, FRAUD_WARNING)):
             values = (was, is_now) if was else (is_now,)
             texts = [format_value(value, name=name, currency=currency) for value in values]
             yield Line(capfirst(f"{get_label(name)}: {' → '.join(texts)}"), is_detail=True)

@@ -23,7 +23,6 @@ from octo_stripe_gateway.webhook_endpoints import (
 
 # Stripe's clock has whole seconds, and a call takes some.
 LARGEST_SKEW = 30
-UNAUTHORIZED = 401
 SETUP = "Run `manage.py stripe_setup --host …`"
 
 
@@ -62,14 +61,19 @@ class Examined:
         """Return the account's name in the settings."""
         return self.account.name
 
-    def get_endpoints(self, *, connect: bool = False) -> list[Endpoint]:
-        """Return those of its endpoints that are ours, the best first."""
-        return self.get_wanted(connect=connect).pick(self.endpoints or [])
+    @property
+    def uses_connect(self) -> bool:
+        """Tell whether it works for connected accounts, as far as the ledger can tell."""
+        return self.has_ledger and has_connected_accounts(self.name, self.endpoints or [])
 
-    def get_wanted(self, *, connect: bool = False) -> WantedEndpoint:
+    def get_endpoints(self, *, connect: bool = False, marked_only: bool = False) -> list[Endpoint]:
+        """Return those of its endpoints that are ours, the best first."""
+        return self.get_wanted(connect=connect, marked_only=marked_only).pick(self.endpoints or [])
+
+    def get_wanted(self, *, connect: bool = False, marked_only: bool = False) -> WantedEndpoint:
         """Return the endpoint that it should have, at the given address or any of the host's paths."""
         url = self.url or next(self._list_addresses(), "")
-        return WantedEndpoint(account=self.name, url=url, connect=connect)
+        return WantedEndpoint(account=self.name, url=url, connect=connect, marked_only=marked_only)
 
     def diagnose(self, code: str, message: str, action: str, *, count: int | None = None) -> Diagnosis:
         """Return a diagnosis of this account."""
@@ -129,7 +133,7 @@ def find_refused_key(examined: Examined) -> Iterator[Diagnosis]:
         examined.clock_skew = began - stripe_client.check_key(examined.name)
     except StripeAuthenticationError as error:
         # Otherwise the key is restricted, which is another diagnosis.
-        if error.http_status == UNAUTHORIZED:
+        if error.http_status == stripe_client.UNAUTHORIZED:
             action = "Copy the key again from Stripe's dashboard; it may have been rolled or have expired."
             yield examined.diagnose("key_refused", "Stripe doesn't accept STRIPE_API_KEY.", action)
     except StripeError as error:
@@ -269,8 +273,11 @@ def find_wrong_version(examined: Examined) -> Iterator[Diagnosis]:
 
 def find_doubled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
     """Find that everything is sent twice."""
+    # One that was made by hand may be for connected accounts.
+    marked_only = examined.uses_connect
     for connect in (False, True):
-        enabled = [each["id"] for each in examined.get_endpoints(connect=connect) if is_enabled(each)]
+        same = examined.get_endpoints(connect=connect, marked_only=marked_only)
+        enabled = [each["id"] for each in same if is_enabled(each)]
         if len(enabled) > 1:
             yield examined.diagnose(
                 "endpoint_doubled",
@@ -282,9 +289,7 @@ def find_doubled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
 
 def find_missing_connect_endpoint(examined: Examined) -> Iterator[Diagnosis]:
     """Find that nothing tells what happens on connected accounts."""
-    if examined.endpoints is None or not examined.has_ledger or examined.get_endpoints(connect=True):
-        return
-    if has_connected_accounts(examined.name):
+    if examined.endpoints is not None and examined.uses_connect and not examined.get_endpoints(connect=True):
         yield examined.diagnose(
             "connect_endpoint_missing",
             "There are payments for connected accounts, and stripe_setup has made no endpoint for these.",

@@ -56,6 +56,7 @@ class Refund(models.Model):
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
         default_manager_name = "objects"
+        indexes = [models.Index(fields=["stripe_created"], name="octo_refund_created")]
         constraints = [
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_refund_amount"),
             models.CheckConstraint(condition=~models.Q(status=""), name="octo_refund_status"),

@@ -35,9 +35,11 @@ REQUEST_TIMEOUT = dt.timedelta(minutes=10)
 LONGEST_REQUEST_PAUSE = dt.timedelta(hours=1)
 # Clocks differ, and an intent is created a little later than its row.
 LEEWAY = 60
-# A list is read on while a page holds more due payments than it would cost calls to ask for them.
+# A list is read on while it holds more due payments than it would cost calls to ask for them, its first pages
+# aside: where several claim at once, the first of a claim may be far from the rest.
 LEAST_LISTED = 5
 LEAST_A_PAGE = 2
+PAGES_OF_GRACE = 2
 UNPAID = frozenset({"requires_payment_method", "requires_confirmation", "requires_action", "processing"})
 
 
@@ -154,7 +156,7 @@ def _find_in_list(payments: Sequence[Payment]) -> Iterator[tuple[Payment, Paymen
             if payment:
                 yield payment, snapshot
             found, pages = len(payments) - len(wanted), number / stripe_client.PAGE_SIZE
-            if not wanted or (pages.is_integer() and found < LEAST_A_PAGE * pages):
+            if not wanted or (pages.is_integer() and found < LEAST_A_PAGE * (pages - PAGES_OF_GRACE)):
                 return
     except GatewayError:
         logger.warning("[OctoStripeGateway] Stripe's list could not be read", exc_info=True)

@@ -221,10 +221,11 @@ def _apply_refund(unsaved: Unsaved, snapshot: RefundSnapshot, *, refunds: list[R
     mismatch = refund.compare(snapshot)
     if mismatch:
         return refund, record_mismatch(payment, mismatch, as_of=snapshot.as_of)
-    before, had_succeeded = _get_columns(refund), refund.status == "succeeded"
+    before = _get_columns(refund)
     refund.apply(snapshot)
-    if had_succeeded and refund.status == "failed":
-        payment.attention = _("A refund failed after it had succeeded: the customer does not have the money.")
+    if refund.status == "failed" != before["status"]:
+        # Whether it had succeeded before depends on what arrived first.
+        payment.attention = _("A refund failed: the customer does not have the money.")
     if refund.pk is None:
         Refund.ledger.insert(refund)
         refunds.append(refund)

@@ -27,11 +27,14 @@ class Endpoint:
         self.received: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
         self.answer = b""
+        self.open = threading.Event()
+        self.open.set()
         endpoint = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                endpoint.open.wait(5)
                 endpoint.received.append((dict(self.headers.items()), body))
                 self.send_response(endpoint.statuses.pop(0) if endpoint.statuses else 200)
                 self.send_header("Content-Length", str(len(endpoint.answer)))

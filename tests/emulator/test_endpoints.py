@@ -115,13 +115,16 @@ def test_an_endpoint_is_changed_disabled_and_deleted(
 
 
 def test_an_event_on_its_way_to_an_endpoint_that_is_gone_is_dropped(
-    api: Any, stripe: StripeEmulator, second: Endpoint
+    api: Any, stripe: StripeEmulator, endpoint: Endpoint, second: Endpoint
 ) -> None:
-    stripe.delivery_delay = 0.05
     made = register(api, second)
+    # One delivery after the other: the second waits for the first.
+    endpoint.open.clear()
     api.payment_intents.create(params=AMOUNT)
     api.webhook_endpoints.delete(made.id)
+    endpoint.open.set()
     stripe.wait_for_deliveries()
+    assert len(endpoint.received) == 1
     assert second.received == []
 
 

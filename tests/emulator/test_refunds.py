@@ -106,8 +106,9 @@ def test_a_pending_refund_settles_on_command(api: Any, stripe: StripeEmulator) -
     stripe.settle_refund(refund.id, status="succeeded")
     assert api.refunds.retrieve(refund.id).status == "succeeded"
     assert types_since(stripe, "refund.updated") == ["refund.updated", "charge.refund.updated"]
-    told = stripe.event("refund.updated").payload["data"]
-    assert told["previous_attributes"] == {"status": "pending", "pending_reason": "processing"}
+    for event_type in ("refund.updated", "charge.refund.updated"):
+        told = stripe.event(event_type).payload["data"]
+        assert told["previous_attributes"] == {"status": "pending", "pending_reason": "processing"}
 
 
 @pytest.mark.parametrize("payment_method", ["pm_card_refundFail", "pm_card_pendingRefund"])

@@ -35,7 +35,7 @@ def checkout(
     context_options: dict[str, Any],
 ) -> Iterator[Checkout]:
     configure(AUTHENTICATE="tests.support.checkout_urls.authenticate")
-    page = browser.new_page(**context_options)
+    page = browser.new_context(**context_options).new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)

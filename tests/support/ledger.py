@@ -9,7 +9,7 @@ STATUSES = {
     "requires_payment_method": {Payment.Status.PENDING, Payment.Status.FAILED},
     "requires_capture": {Payment.Status.AUTHORIZED},
     "succeeded": {Payment.Status.PAID, Payment.Status.REFUNDED},
-    "canceled": {Payment.Status.CANCELED},
+    "canceled": {Payment.Status.CANCELED, Payment.Status.EXPIRED},
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -94,9 +96,12 @@ class Command(BaseCommand):
         self.stdout.write(self.style.MIGRATE_HEADING(describe_account(account)))
         try:
             endpoints = stripe_client.list_webhook_endpoints(account)
-            self.carry_out(make_plan(WantedEndpoint(account=account, url=url), endpoints))
-            if connect or has_connected_accounts(account, endpoints):
-                self.carry_out(make_plan(WantedEndpoint(account=account, url=url, connect=True), endpoints))
+            connect = connect or has_connected_accounts(account, endpoints)
+            own = WantedEndpoint(account=account, url=url, marked_only=connect)
+            self.carry_out(make_plan(own, endpoints))
+            if connect:
+                self.carry_out(make_plan(dataclasses.replace(own, connect=True), endpoints))
+                self.leave_alone(own.pick_unmarked(endpoints))
         except GatewayError as error:
             denied = isinstance(error, StripeAuthenticationError)
             self.stderr.write(self.style.ERROR(NOT_PERMITTED if denied else str(error)))
@@ -117,6 +122,12 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(f"  There is no {path}: {revealed}"))
         for endpoint in plan.outdated:
             self.retire(endpoint, plan=plan)
+
+    def leave_alone(self, endpoints: Iterable[Endpoint]) -> None:
+        """Say which endpoints were made by hand, and may be for connected accounts or for the own one."""
+        for endpoint in endpoints:
+            note = "was made by hand and sends the same: disable it in the dashboard once the new ones work"
+            self.stdout.write(self.style.WARNING(f"  {endpoint['id']} {note}."))
 
     def create(self, wanted: WantedEndpoint) -> None:
         """Create an endpoint, and print its secret: no other answer of Stripe's has it."""

@@ -17,30 +17,13 @@ type Schemas = components["schemas"];
 /** Loading, the form is there, Stripe is asked, the bank takes its time, and how it ended. */
 export type OctoPaymentState = "loading" | "ready" | "paying" | "processing" | "paid" | "expired" | "failed";
 
-export type PaymentStatus = Schemas["GatewayStatusEnum"] | "EXPIRED";
-
 /** What has been asked for and paid of one payable; amounts are in Stripe's minor unit. */
-export interface Balance {
-  price: number;
-  received: number;
-  refunded: number;
-  due: number;
-  currency: string;
-  nextDueAt?: string | null;
-}
-
-interface Later {
-  status: PaymentStatus;
-  stripeAccount?: string | null;
-  utcExpiresAt?: string | null;
-  purpose?: string | null;
-  balance?: Balance | null;
-}
+export type Balance = Schemas["GatewayBalance"];
 
 /** A payment as the API answers it; it never has the client secret. */
-export type Payment = Omit<Schemas["GatewayPayment"], keyof Later> & Later;
+export type Payment = Schemas["GatewayPayment"];
 
-export type CreatedPayment = Payment & Pick<Schemas["GatewayCreatedPayment"], "stripeClientSecret">;
+export type CreatedPayment = Schemas["GatewayCreatedPayment"];
 
 /** What events tell; `error.message` is for the customer. */
 export interface OctoPaymentDetail {

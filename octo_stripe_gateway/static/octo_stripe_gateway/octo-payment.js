@@ -765,7 +765,7 @@ export class OctoPayment extends HTMLElement {
 
   /** Create the payment or find it; null where that ended the run. @param {Run} run */
   async #obtain(run) {
-    for (let refusals = 0; ; refusals += 1) {
+    for (;;) {
       try {
         return await this.#create(run);
       } catch (problem) {
@@ -774,9 +774,9 @@ export class OctoPayment extends HTMLElement {
         if (problem.status === 422) forgetKey(run.key);
         if (this.#concludeRefusal(run, problem)) return null;
         if (problem.status !== 409) throw problem;
-        // Twice: it is not another tab that is creating it just now, it is being paid.
-        if (refusals === 1) this.#enterProcessing();
-        await sleep(problem.pause || WATCH_FIRST, run.signal);
+        // With the balance, it is being paid; without, another tab is creating the payment just now.
+        if (problem.answer.balance) this.#enterProcessing();
+        await sleep(Math.min(problem.pause || WATCH_FIRST, LONGEST_REPEAT), run.signal);
       }
     }
   }
@@ -789,8 +789,9 @@ export class OctoPayment extends HTMLElement {
   }
 
   /** @param {Run} run @param {GatewayError} refusal */
-  #concludeRefusal(run, {answer}) {
-    const paid = answer.balance?.due === 0;
+  #concludeRefusal(run, {status, answer}) {
+    // Only of what is paid is the balance told: all of the price, or the part that the purpose names.
+    const paid = status !== 409 && Boolean(answer.balance);
     const late = Date.parse(answer.utcExpiresAt ?? "") < run.gateway.now();
     if (paid || late) this.#finish(run, paid ? "paid" : "expired", null, answer.balance);
     return paid || late;

@@ -128,6 +128,15 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        GatewayBalance: {
+            price: number;
+            received: number;
+            refunded: number;
+            due: number;
+            currency: string;
+            /** Format: date-time */
+            nextDueAt: string | null;
+        };
         GatewayCapability: {
             id: string;
             revision: number;
@@ -147,9 +156,11 @@ export interface components {
             merchantName: string | null;
             stripe: components["schemas"]["GatewayStripeCard"];
         };
-        /** @description What a client may replay when it confirms. */
+        /** @description What a client may say of the payment that it confirms; OCTO's other fields would change it. */
         GatewayCardPaymentConfirmation: {
             gateway?: string;
+            /** Format: int64 */
+            amount?: number;
             currency?: string;
             stripe?: components["schemas"]["GatewayStripeConfirmation"];
         };
@@ -168,6 +179,7 @@ export interface components {
                 type: string;
                 id: number | string;
             } | null;
+            purpose?: string;
             captureMethod?: components["schemas"]["GatewayCaptureMethodEnum"];
             metadata?: {
                 [key: string]: string;
@@ -191,6 +203,7 @@ export interface components {
             gateway: string;
             stripePaymentIntentId: string | null;
             publishableKey: string | null;
+            stripeAccount: string | null;
             amountReceived: number;
             totalRefunded: number;
             refund: components["schemas"]["GatewayRefundEnum"];
@@ -200,12 +213,15 @@ export interface components {
                 [key: string]: string;
             };
             resellerReference: string | null;
+            purpose: string | null;
             payable: components["schemas"]["GatewayPayable"] | null;
             failure: components["schemas"]["GatewayFailure"] | null;
             /** Format: date-time */
             utcCreatedAt: string;
             /** Format: date-time */
             utcUpdatedAt: string;
+            /** Format: date-time */
+            utcExpiresAt: string | null;
             /** Format: date-time */
             utcConfirmedAt: string | null;
             /** Format: date-time */
@@ -214,6 +230,8 @@ export interface components {
             utcRefundedAt: string | null;
             /** Format: date-time */
             utcCancelledAt: string | null;
+            /** @description Of a payable that says its price. */
+            balance?: components["schemas"]["GatewayBalance"];
             cardPayment?: components["schemas"]["GatewayCardPayment"];
             stripeClientSecret: string;
         };
@@ -225,6 +243,8 @@ export interface components {
             paymentId?: string;
             /** @description What was asked for, where it is refused. */
             amount?: number | null;
+            /** @description Where nothing, or another amount, is due. */
+            balance?: components["schemas"]["GatewayBalance"];
             /** @description Seconds, with TOO_MANY_REQUESTS. */
             retryAfter?: number;
         };
@@ -251,6 +271,7 @@ export interface components {
             gateway: string;
             stripePaymentIntentId: string | null;
             publishableKey: string | null;
+            stripeAccount: string | null;
             amountReceived: number;
             totalRefunded: number;
             refund: components["schemas"]["GatewayRefundEnum"];
@@ -260,12 +281,15 @@ export interface components {
                 [key: string]: string;
             };
             resellerReference: string | null;
+            purpose: string | null;
             payable: components["schemas"]["GatewayPayable"] | null;
             failure: components["schemas"]["GatewayFailure"] | null;
             /** Format: date-time */
             utcCreatedAt: string;
             /** Format: date-time */
             utcUpdatedAt: string;
+            /** Format: date-time */
+            utcExpiresAt: string | null;
             /** Format: date-time */
             utcConfirmedAt: string | null;
             /** Format: date-time */
@@ -274,11 +298,15 @@ export interface components {
             utcRefundedAt: string | null;
             /** Format: date-time */
             utcCancelledAt: string | null;
+            /** @description Of a payable that says its price. */
+            balance?: components["schemas"]["GatewayBalance"];
             cardPayment?: components["schemas"]["GatewayCardPayment"];
         };
         GatewayPaymentIntent: {
             id: string | null;
             publishableKey: string | null;
+            /** @description The connected account, where there is one. */
+            stripeAccount?: string;
             /** @description Null but in the answer to a create. */
             clientSecret: string | null;
             amount: number;
@@ -311,7 +339,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -326,7 +354,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -338,12 +366,12 @@ export interface components {
                 "application/json": components["schemas"]["GatewayError"];
             };
         };
-        /** @description `FORBIDDEN`: the key sent is wrong, or this is not the caller's. */
+        /** @description `FORBIDDEN`: the key sent is wrong, or the caller may not do this. */
         Gateway403: {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -353,12 +381,12 @@ export interface components {
                 "application/json": components["schemas"]["GatewayError"];
             };
         };
-        /** @description `INVALID_PAYMENT_ID` or `NOT_FOUND`: no such payment, no such route. */
+        /** @description `INVALID_PAYMENT_ID` or `NOT_FOUND`: no such payment among the caller's, no such route. */
         Gateway404: {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -373,7 +401,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -390,7 +418,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -405,7 +433,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -420,7 +448,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -435,7 +463,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -447,12 +475,12 @@ export interface components {
                 "application/json": components["schemas"]["GatewayError"];
             };
         };
-        /** @description `INTERNAL_SERVER_ERROR`: a fault of ours, or nothing is configured. */
+        /** @description `INTERNAL_SERVER_ERROR`: a fault of ours, or a setting is missing or wrong. */
         Gateway500: {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -467,7 +495,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -482,7 +510,7 @@ export interface components {
             headers: {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
-                /** @description Test or live. */
+                /** @description The mode of the payment's account. */
                 "Octo-Env": "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
@@ -510,6 +538,8 @@ export interface operations {
                 "Accept-Language"?: string;
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "live" | "test";
             };
             path?: never;
             cookie?: never;
@@ -521,7 +551,7 @@ export interface operations {
                 headers: {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
-                    /** @description Test or live. */
+                    /** @description The mode of the payment's account. */
                     "Octo-Env": "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
@@ -548,6 +578,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "live" | "test";
             };
             path?: never;
             cookie?: never;
@@ -563,7 +595,7 @@ export interface operations {
                 headers: {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
-                    /** @description Test or live. */
+                    /** @description The mode of the payment's account. */
                     "Octo-Env": "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
@@ -594,6 +626,8 @@ export interface operations {
                 "Accept-Language"?: string;
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -608,7 +642,7 @@ export interface operations {
                 headers: {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
-                    /** @description Test or live. */
+                    /** @description The mode of the payment's account. */
                     "Octo-Env": "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
@@ -636,6 +670,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -650,7 +686,7 @@ export interface operations {
                 headers: {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
-                    /** @description Test or live. */
+                    /** @description The mode of the payment's account. */
                     "Octo-Env": "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
@@ -684,6 +720,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -702,7 +740,7 @@ export interface operations {
                 headers: {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
-                    /** @description Test or live. */
+                    /** @description The mode of the payment's account. */
                     "Octo-Env": "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
@@ -734,6 +772,8 @@ export interface operations {
                 "Accept-Language"?: string;
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -752,7 +792,7 @@ export interface operations {
                 headers: {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
-                    /** @description Test or live. */
+                    /** @description The mode of the payment's account. */
                     "Octo-Env": "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
@@ -784,6 +824,8 @@ export interface operations {
                 "Accept-Language"?: string;
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -802,7 +844,7 @@ export interface operations {
                 headers: {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
-                    /** @description Test or live. */
+                    /** @description The mode of the payment's account. */
                     "Octo-Env": "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
@@ -836,6 +878,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -854,7 +898,7 @@ export interface operations {
                 headers: {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
-                    /** @description Test or live. */
+                    /** @description The mode of the payment's account. */
                     "Octo-Env": "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;

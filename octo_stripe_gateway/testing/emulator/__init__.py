@@ -3,6 +3,10 @@
     with StripeEmulator(webhook_url="http://127.0.0.1:8000/bookings/webhooks") as stripe:
         client = StripeClient("sk_test_x", base_addresses={"api": stripe.url})
 
+It refuses what Stripe refuses, and does on command what customers, banks and networks do: see the
+methods of `StripeEmulator`, and `Fault` for what goes wrong on the way. Keys share one account unless
+they are shaped as Stripe's own are or `add_account` tells them apart.
+
 It binds loopback only and never starts unless asked. It needs the extra `emulator` (werkzeug).
 An emulator that runs in a process of its own (`manage.py stripe_emulator`) takes the same commands
 over HTTP: see `octo_stripe_gateway.testing.emulator.control`.

@@ -81,8 +81,7 @@ class StripeEmulator:
     ) -> None:
         if host != LOOPBACK:
             raise ValueError(f"The emulator listens on {LOOPBACK} only, not on {host}.")
-        self._port = port
-        self._settle_after = settle_after
+        self._port, self._settle_after = port, settle_after
         self._server: HttpServer | None = None
         self._worker = Worker()
         self._store = Store(clock=clock)
@@ -101,10 +100,10 @@ class StripeEmulator:
         )
         self._events.on_event, self._events.on_delivery = on_event, on_delivery
         self._hold_seconds = hold_seconds
-        self._build()
+        self._application = self._build()
         self._state = self._open(state)
 
-    def _build(self) -> None:
+    def _build(self) -> Application:
         store, emit = self._store, self._emit
         balance, methods = Balance(store), PaymentMethods(store)
         charges = Charges(store, emit=emit, balance=balance)
@@ -118,17 +117,18 @@ class StripeEmulator:
         self._charges = charges
         for job in (self.book, self.expire, self.open_dispute, self.settle, self.settle_refund):
             self._worker.handlers[job.__name__] = job
-        self._application = Application(
+        api = Api(
             store,
-            api=Api(
-                store,
-                accounts=self._accounts,
-                intents=self._intents,
-                refunds=self._refunds,
-                methods=methods,
-                disputes=self._disputes,
-                endpoints=self._endpoints,
-            ),
+            accounts=self._accounts,
+            intents=self._intents,
+            refunds=self._refunds,
+            methods=methods,
+            disputes=self._disputes,
+            endpoints=self._endpoints,
+        )
+        return Application(
+            store,
+            api=api,
             accounts=self._accounts,
             events=self._events,
             faults=self._faults,
@@ -513,8 +513,10 @@ class StripeEmulator:
                 raise
         return copy.deepcopy(intent)
 
-    def _emit(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None:
-        self._events.emit(event_type, item, versions=versions)
+    def _emit(
+        self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION, again: bool = False
+    ) -> None:
+        self._events.emit(event_type, item, versions=versions, again=again)
         if event_type in ("charge.refunded", "charge.dispute.created"):
             self._fraud.review(item.get("charge") or item["id"])
         if event_type == "payment_intent.amount_capturable_updated" and self._hold_seconds < WEEK:

@@ -30,9 +30,14 @@ Order = Literal["created", "reversed", "shuffled"]
 
 
 class Emit(Protocol):
-    """Records an event about an object as it is at this moment."""
+    """Records an event about an object as it is at this moment.
 
-    def __call__(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None: ...
+    `again` when it tells the same change as the object's last event did.
+    """
+
+    def __call__(
+        self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION, again: bool = False
+    ) -> None: ...
 
 
 @dataclasses.dataclass
@@ -79,6 +84,15 @@ class Origin:
 NOBODY = Origin()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What an object's last event told: the object, what older versions show of it, what had changed."""
+
+    item: JsonObject
+    older: JsonObject
+    changed: JsonObject
+
+
 class Events:
     """Records events and delivers them in order, each again until it is accepted."""
 
@@ -108,30 +122,32 @@ class Events:
         self._timeout = timeout
         self._withholding: tuple[str, ...] = ()
         self._by_id: dict[str, LoggedEvent] = {}
-        self._seen: dict[str, tuple[JsonObject, JsonObject]] = {}
+        self._seen: dict[str, _Seen] = {}
         self._outstanding = 0
         self._delivered = threading.Condition()
 
-    def emit(self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION) -> None:
+    def emit(
+        self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION, again: bool = False
+    ) -> None:
         """Record an event with the object as it is now, and have it delivered."""
         account = self._store.account_of(item)
         endpoints = self._endpoints.list_for(event_type, account=account)
         if not any(endpoint.api_version in versions for endpoint in endpoints):
             return
-        event = self._record(event_type, item, versions=versions)
+        event = self._record(event_type, item, versions=versions, again=again)
         if any(fnmatch.fnmatchcase(event_type, pattern) for pattern in self._withholding):
             self.withheld.append(event)
         else:
             self.schedule(event, copies=self.copies, delay=self.delivery_delay)
 
-    def _record(self, event_type: str, item: JsonObject, *, versions: Range) -> LoggedEvent:
+    def _record(self, event_type: str, item: JsonObject, *, versions: Range, again: bool) -> LoggedEvent:
         account = self._store.account_of(item)
         shown, older = self._show(item)
         original = self._store.new(
             "event",
             account=account,
             api_version=stripe.api_version,
-            data=self._data(event_type, shown, older=older),
+            data=self._data(event_type, shown, older=older, again=again),
             pending_webhooks=0,
             request={"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
             type=event_type,
@@ -163,12 +179,12 @@ class Events:
             older = copy.deepcopy({name: value for name, value in found.items() if value})
         return copy.deepcopy(item), older
 
-    def _data(self, event_type: str, now: JsonObject, *, older: JsonObject) -> JsonObject:
-        before, older_before = self._seen.get(now["id"], (now, {}))
-        self._seen[now["id"]] = now, dict(older)
-        if older_before:
+    def _data(self, event_type: str, now: JsonObject, *, older: JsonObject, again: bool) -> JsonObject:
+        seen = self._seen.get(now["id"], _Seen(now, {}, {}))
+        if older_before := seen.older:
             older["before"] = older_before
-        changed = differences(before, now)
+        changed = seen.changed if again else differences(seen.item, now)
+        self._seen[now["id"]] = _Seen(now, _without_before(older), changed)
         tells = changed and event_type.endswith(CHANGES)
         return {"object": now, "previous_attributes": changed} if tells else {"object": now}
 
@@ -314,7 +330,12 @@ class Events:
         event = LoggedEvent(id, original["type"], payload, tried, original, older, account, Range(*versions))
         self._log(event)
         shown = original["data"]["object"]
-        self._seen[shown["id"]] = shown, {name: older[name] for name in older if name != "before"}
+        changed = original["data"].get("previous_attributes", {})
+        self._seen[shown["id"]] = _Seen(shown, _without_before(older), changed)
+
+
+def _without_before(older: JsonObject) -> JsonObject:
+    return {name: value for name, value in older.items() if name != "before"}
 
 
 def _dumped(event: LoggedEvent) -> JsonObject:

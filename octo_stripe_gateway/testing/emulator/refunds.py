@@ -93,7 +93,7 @@ class Refunds:
             refund["failure_reason"] = reason or "expired_or_canceled_card"
         self._recount(self._store.get(refund["charge"]))
         self._emit("refund.updated", refund)
-        self._emit("charge.refund.updated", refund)
+        self._emit("charge.refund.updated", refund, again=True)
         if status == "failed":
             self._emit("refund.failed", refund)
         return refund
