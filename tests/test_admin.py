@@ -769,7 +769,7 @@ class TestTimeline:
             ({"stripe_payment_intent_id": [None, "pi_1_a"]}, []),
             ({"a_column_that_is_gone": ["", "x"]}, []),
             ({"adopted": ["", "pi_1"]}, ["Adopted from Stripe: pi_1"]),
-            ({"fraud warning": ["", "issfr_1: x"]}, ["The card's bank warns of fraud: issfr_1: x"]),
+            ({"fraud warning": ["", "issfr_1: x"]}, ["The card's bank warns of fraud: x (issfr_1)"]),
             ({"balance settled": [None, 2000]}, []),
             ({"status": ["pending", "gone"]}, ["Status: gone"]),
             ({}, []),

@@ -84,7 +84,13 @@ def test_what_a_dispute_took_is_not_refunded_as_well(api: GatewayApi, stripe: St
     api.deliver(stripe, OPENED, CLOSED)
     answer = api.refund(payment, {"amount": 1701})
     assert (answer.status_code, "more than is left" in answer.json()["errorMessage"]) == (422, True)
-    assert api.refund(payment).json()["totalRefunded"] == 1700
+    assert Payment.objects.get().amount_refundable == 1700
+
+
+def test_of_what_a_dispute_took_whole_nothing_is_refunded(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    stripe.close_dispute(open_dispute(stripe, payment, amount=2000), won=False)
+    api.deliver(stripe, OPENED, CLOSED)
     answer = api.refund(payment)
     assert (answer.status_code, "a dispute was lost" in answer.json()["errorMessage"]) == (422, True)
 

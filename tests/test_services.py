@@ -78,6 +78,7 @@ def test_creating_reserves_a_row_and_asks_for_its_intent(stripe: StripeEmulator)
         "guide": "Ada",
         "octo_payment": str(payment.uuid),
         "octo_payable": f"shop.booking:{payment.payable_id}",
+        "octo_purpose": "full",
     }
     row = Payment.objects.get()
     assert (row.payable, row.reseller_reference, row.livemode) == (booking, "R-1", False)

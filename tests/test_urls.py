@@ -56,7 +56,8 @@ def test_trailing_slash_makes_no_difference(
     settings.APPEND_SLASH = append_slash
     api = GatewayApi(Client(), prefix=prefix)
     payment = api.paid(stripe)
-    answer = api.request(method, path.format(id=payment["id"]) + slash, {"amount": 500})
+    body = {"amount": 500} if method == "POST" else None
+    answer = api.request(method, path.format(id=payment["id"]) + slash, body)
     assert answer.status_code == status
 
 

@@ -136,8 +136,6 @@ def _describe_attention(changes: Changes) -> Iterator[Line]:
         yield Line(text, "alert" if differs else "")
     if text := changes.get("attention", ["", ""])[1]:
         yield Line(gettext("Needs an operator: %s") % text, "alert")
-    elif text := changes.get(FRAUD_WARNING, ["", ""])[1]:
-        yield Line(gettext("The card's bank warns of fraud: %s") % text, "alert")
 
 
 def _describe_refunds(changes: Changes) -> Iterator[Line]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from octo_stripe_gateway.models.refunds import Refund
 
 STRIPE_ID_LENGTH = 255
+PURPOSE_LENGTH = 64
 INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
 EXPIRED_REASONS = frozenset({"expired", "automatic"})
 # What a host may write with `save()`; everything else is the ledger's.
@@ -194,7 +195,7 @@ class Payment(models.Model):
     )
     livemode = models.BooleanField(default=False)
     purpose = models.CharField(
-        max_length=64, blank=True, help_text=_("The installment that it pays, or `full`.")
+        max_length=PURPOSE_LENGTH, blank=True, help_text=_("The installment that it pays, or `full`.")
     )
     expires_at = models.DateTimeField(
         null=True, blank=True, help_text=_("Until when it can be paid; then it is canceled at Stripe.")

@@ -9,6 +9,7 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db.models import Model
 
 from octo_stripe_gateway.models import Payment, is_uuid
+from octo_stripe_gateway.models.payments import PURPOSE_LENGTH
 from octo_stripe_gateway.snapshots import (
     OWNER_METADATA_KEY,
     PAYABLE_METADATA_KEY,
@@ -25,7 +26,7 @@ def describe_payment(payment: Payment) -> dict[str, str]:
         PAYMENT_METADATA_KEY: str(payment.uuid),
         OWNER_METADATA_KEY: payment.owner,
         PAYABLE_METADATA_KEY: _name_payable(payment),
-        PURPOSE_METADATA_KEY: getattr(payment, "purpose", ""),
+        PURPOSE_METADATA_KEY: payment.purpose,
     }
     return {key: value for key, value in described.items() if value}
 
@@ -42,8 +43,7 @@ def read_payment(snapshot: PaymentIntentSnapshot) -> Payment:
         owner=metadata.get(OWNER_METADATA_KEY, "")[:255],
         metadata={key: value for key, value in metadata.items() if key not in PAYMENT_METADATA_KEYS},
     )
-    if hasattr(payment, "purpose"):
-        payment.purpose = metadata.get(PURPOSE_METADATA_KEY, payment.purpose)
+    payment.purpose = metadata.get(PURPOSE_METADATA_KEY, "")[:PURPOSE_LENGTH]
     return payment
 
 

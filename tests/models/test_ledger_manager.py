@@ -90,7 +90,7 @@ def test_insert_writes_and_announces_what_save_does(saves: list[dict[str, Any]])
     WebhookEvent.ledger.insert(inserted)
     assert without_instance(saves) == by_save
     assert (inserted._state.adding, inserted._state.db) == (False, "default")
-    own = {"id": None, "stripe_event_id": None, "received_at": None}
+    own = {"id": None, "stripe_event_id": None, "received_at": None, "retry_at": None}
     stored = WebhookEvent.objects.get(pk=inserted.pk)
     assert get_columns(stored) == get_columns(inserted)
     assert get_columns(stored) | own == get_columns(WebhookEvent.objects.get(pk=saved.pk)) | own
