@@ -37,7 +37,12 @@ from octo_stripe_gateway.redaction import (
     redact_prints,
     redact_text,
 )
-from octo_stripe_gateway.snapshots import DisputeSnapshot, PaymentIntentSnapshot, RefundSnapshot
+from octo_stripe_gateway.snapshots import (
+    BalanceTransactionSnapshot,
+    DisputeSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+)
 
 if TYPE_CHECKING:
     import stripe
@@ -47,6 +52,7 @@ logger = logging.getLogger(__name__)
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
 EXPAND_LISTED_REFUNDS = f"data.{EXPAND_REFUNDS}"
+EXPAND_LISTED_SOURCES = "data.source"
 PAGE_SIZE = 100
 UNAUTHORIZED = 401
 # An intent that isn't there, and a secret for it that isn't one.
@@ -143,6 +149,18 @@ def list_refunds_between(payment: Payment, *, since: int, until: int) -> Iterato
         yield RefundSnapshot.from_object(each, as_of=as_of)
 
 
+def list_balance_transactions(
+    payment: Payment, *, since: int, until: int
+) -> Iterator[BalanceTransactionSnapshot]:
+    """Ask the payment's account for what moved in its balance from one second up to another, newest first."""
+    yield from _list_booked(payment, created={"gte": since, "lt": until})
+
+
+def list_balance_transactions_of(payment: Payment, source_id: str) -> list[BalanceTransactionSnapshot]:
+    """Ask the payment's account for what moved in its balance because of a charge, refund or dispute."""
+    return list(_list_booked(payment, source=source_id))
+
+
 def get_api_version() -> str:
     """Return the version of Stripe's API that the SDK speaks."""
     import stripe
@@ -201,6 +219,12 @@ def is_publishable_key_known(account: str) -> bool:
     except StripeRefusedError:
         return True
     return True
+
+
+def _list_booked(payment: Payment, **params: Any) -> Iterator[BalanceTransactionSnapshot]:
+    wanted = {**params, "expand": [EXPAND_LISTED_SOURCES]}
+    for each, _as_of in _list(partial(_call, payment), "/v1/balance_transactions", params=wanted):
+        yield BalanceTransactionSnapshot.from_object(each)
 
 
 def _list(

@@ -21,6 +21,7 @@ from octo_stripe_gateway.models.comparison import compare_snapshot
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.snapshots import (
     LARGEST_INTEGER,
+    CardSnapshot,
     ChargeSnapshot,
     DisputeSnapshot,
     FraudWarningSnapshot,
@@ -250,6 +251,26 @@ class Payment(models.Model):
     )
     checks = models.PositiveSmallIntegerField(default=0)
 
+    card_brand = models.CharField(max_length=32, blank=True)
+    card_last4 = models.CharField(max_length=4, blank=True)
+    receipt_url = models.TextField(blank=True)
+    settlement_currency = models.CharField(
+        max_length=3, blank=True, help_text=_("The currency that the money arrives in.")
+    )
+    exchange_rate = models.DecimalField(max_digits=24, decimal_places=12, null=True)
+    fee = models.BigIntegerField(
+        null=True, help_text=_("All that Stripe kept of it, in the settlement currency.")
+    )
+    net = models.BigIntegerField(
+        null=True,
+        help_text=_("What is left after fees, refunds and disputes, in the settlement currency."),
+    )
+    next_booking_at = models.DateTimeField(
+        null=True, help_text=_("When to ask Stripe what moved in its balance; empty once all is booked.")
+    )
+    bookings = models.PositiveSmallIntegerField(default=0)
+    erased_at = models.DateTimeField(null=True, help_text=_("When personal data was erased."))
+
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     confirmed_at = models.DateTimeField(null=True, blank=True)
@@ -279,6 +300,11 @@ class Payment(models.Model):
                 fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
                 name="octo_payment_unsettled",
+            ),
+            models.Index(
+                fields=["next_booking_at", "id"],
+                condition=models.Q(next_booking_at__isnull=False),
+                name="octo_payment_unbooked",
             ),
             models.Index(
                 fields=["expires_at"],
@@ -483,9 +509,22 @@ class Payment(models.Model):
         """Bring the refunded total to the charge's; of one second's totals the largest is the last."""
         total = snapshot.amount_refunded
         if snapshot.capture_before:
-            self.capture_before = _get_moment(snapshot.capture_before)
+            self.capture_before = get_moment(snapshot.capture_before)
         if (snapshot.as_of, total) > (self.charge_as_of, self.charge_amount_refunded):
             self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
+        self.apply_card(snapshot.card)
+
+    def apply_card(self, card: CardSnapshot | None) -> None:
+        """Keep what the payment was paid with and the address of its receipt, unless that was erased."""
+        if card is None or self.erased_at:
+            return
+        self.card_brand, self.card_last4 = card.brand, card.last4
+        # Stripe signs the address anew each time.
+        self.receipt_url = self.receipt_url or card.receipt_url
+
+    def await_booking(self) -> None:
+        """Have maintenance ask Stripe what moved in its balance."""
+        self.next_booking_at, self.bookings = timezone.now(), 0
 
     def record_stripe_error(self, *, code: str, message: str) -> None:
         """Record that Stripe refused to create the intent."""
@@ -572,14 +611,14 @@ class Payment(models.Model):
 
     def _date_outcome(self, snapshot: PaymentIntentSnapshot) -> None:
         # Keep the earliest time, even when it arrives late.
-        moment = _get_moment(snapshot.as_of)
+        moment = get_moment(snapshot.as_of)
         if snapshot.status == "succeeded" and not self.rejection_reason:
             self.confirmed_at = min(self.confirmed_at or moment, moment)
         if snapshot.status == "canceled":
             self.canceled_at = min(self.canceled_at or moment, moment)
 
     def _get_since(self) -> dt.datetime:
-        return _get_moment(self.intent_as_of) if self.intent_as_of else timezone.now()
+        return get_moment(self.intent_as_of) if self.intent_as_of else timezone.now()
 
 
 def is_uuid(text: str) -> bool:
@@ -590,7 +629,8 @@ def is_uuid(text: str) -> bool:
         return False
 
 
-def _get_moment(seconds: int) -> dt.datetime:
+def get_moment(seconds: int) -> dt.datetime:
+    """Return one of Stripe's moments as a column holds it."""
     moment = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
     return moment if settings.USE_TZ else timezone.make_naive(moment)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from octo_stripe_gateway.models import Dispute, Payment, Refund, StripeRequest
+from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 
 STATUSES = {
@@ -51,6 +51,7 @@ def lose_payment(payment: Payment) -> None:
     StripeRequest.objects.filter(payment=payment).delete()
     Refund.objects.filter(payment=payment).delete()
     Dispute.objects.filter(payment=payment).delete()
+    BalanceTransaction.objects.filter(payment=payment).delete()
     Payment.objects.filter(pk=payment.pk).delete()
 
 
