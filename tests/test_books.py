@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from octo_stripe_gateway import services, stripe_client
@@ -325,3 +326,37 @@ def test_lease_ends_by_itself(stripe: StripeEmulator) -> None:
     assert services.claim_unbooked_payments(limit=10).payments == []
     Payment.objects.update(next_booking_at=timezone.now())
     assert keep_books() == {"booked": 1}
+
+
+def test_what_an_audit_finds_unbooked_is_booked(
+    stripe: StripeEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    payment = pay(stripe)
+    keep_books()
+    BalanceTransaction.objects.all().delete()
+    (booked,) = stripe.balance_transactions
+    with pytest.raises(CommandError):
+        call_command("reconcile_payments", "--from", "2020-01-01", "--dry-run")
+    assert f"{booked}: unknown here" in capsys.readouterr().out
+    assert not BalanceTransaction.objects.exists()
+    call_command("reconcile_payments", "--from", "2020-01-01")
+    assert f"{booked}: adopted" in capsys.readouterr().out
+    assert_books_equal(stripe)
+    payment.refresh_from_db()
+    assert payment.fee == 88
+
+
+def test_what_is_yet_to_be_booked_is_nothing_that_an_audit_finds(
+    stripe: StripeEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pay(stripe)
+    call_command("reconcile_payments", "--from", "2020-01-01", "--dry-run")
+    assert capsys.readouterr().out == "1 payments checked, 0 would change, 0 failed\n"
+
+
+def test_money_of_another_system_is_not_booked(stripe: StripeEmulator) -> None:
+    payment = pay(stripe)
+    other = pay(stripe)
+    lose_payment(other)
+    call_command("reconcile_payments", "--from", "2020-01-01")
+    assert set(BalanceTransaction.objects.values_list("payment", flat=True)) == {payment.pk}

@@ -38,8 +38,15 @@ LEEWAY = 600
 LEAST_LISTED = 5
 LEAST_A_PAGE = 2
 PAGES_OF_GRACE = 2
-TOTALS = ("settlement_currency", "exchange_rate", "fee", "net")
-BOOKED_COLUMNS = (*TOTALS, "card_brand", "card_last4", "receipt_url", "next_booking_at", "bookings")
+RECORDED_COLUMNS = (
+    "settlement_currency",
+    "exchange_rate",
+    "fee",
+    "net",
+    "card_brand",
+    "card_last4",
+    "receipt_url",
+)
 
 
 class BookingOutcome(Enum):
@@ -96,6 +103,13 @@ def record_movements(payment: Payment, snapshots: Sequence[BalanceTransactionSna
         payment.apply_card(snapshot.card)
     _sum_up(payment, list(rows))
     return len(new)
+
+
+def book_listed(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> None:
+    """Put on record what one of Stripe's lists says that moved for a payment, whatever is due."""
+    with lock_payment(payment) as locked:
+        record_movements(locked, snapshots)
+        Payment.ledger.save_changed(locked, names=RECORDED_COLUMNS)
 
 
 def list_missing_sources(
@@ -181,7 +195,7 @@ def _book(
         with lock_payment(payment) as locked:
             record_movements(locked, [*listed, *found])
             is_complete = _plan_next(locked, until=until)
-            Payment.ledger.save_changed(locked, names=BOOKED_COLUMNS)
+            Payment.ledger.save_changed(locked, names=[*RECORDED_COLUMNS, "next_booking_at", "bookings"])
     except StripeUnavailableError:
         return BookingOutcome.UNANSWERED
     except StripeAuthenticationError:
