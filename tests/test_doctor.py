@@ -402,7 +402,10 @@ def test_waiting_events_are_the_worker_s_where_there_is_one(shop: Shop) -> None:
 def test_restricted_key_is_told_what_exactly_it_lacks(shop: Shop) -> None:
     restrict_the_key(shop)
     message = diagnose()["permissions_missing"]["message"]
-    assert message == "The restricted key lacks: Charges and Refunds: write, Disputes: read."
+    assert message == (
+        "The restricted key lacks: Charges and Refunds: write, Disputes: read,"
+        " Balance Transaction Sources: read."
+    )
     shop.stripe.restrict(RESTRICTED)
     found = diagnose()
     assert found["permissions_missing"]["count"] == len(accounts.PERMISSIONS)

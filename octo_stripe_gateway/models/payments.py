@@ -280,6 +280,8 @@ class Payment(models.Model):
 
     # Set for the host's last word: the payable's balance with this payment.
     balance: Balance | None = None
+    # Set by lists and pages that show it.
+    is_fraud_warned = False
 
     objects = PaymentObjects()
     ledger = PaymentManager()
