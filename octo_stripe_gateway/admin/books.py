@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, ChangeList
+from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.db.models import F, QuerySet
@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from octo_stripe_gateway.admin import pagination
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.display import NOTHING, show_money
-from octo_stripe_gateway.admin.pages import LedgerAdmin
+from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
 from octo_stripe_gateway.exports import export_movements_of, export_payments
 from octo_stripe_gateway.models import Payment, PaymentChange
 
@@ -157,11 +157,14 @@ class BooksAdmin(LedgerAdmin[Payment]):
         """Send the filtered list as CSV, line by line."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
+        list_url = reverse(name, current_app=self.admin_site.name)
+        if asks_for_no_text(request):
+            return HttpResponseRedirect(list_url)
         try:
             payments = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters:
-            name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
-            return HttpResponseRedirect(reverse(name, current_app=self.admin_site.name) + "?e=1")
+            return HttpResponseRedirect(f"{list_url}?{ERROR_FLAG}=1")
         file_name = f"{export.name}-{timezone.localdate():%Y-%m-%d}.csv"
         return StreamingHttpResponse(
             export.write(payments),
