@@ -187,7 +187,7 @@ class TestList:
     def test_shows_a_payable_without_a_page_as_text(self, office: Client) -> None:
         ticket = Ticket.objects.create(code="T/1")
         make_payment(payable=ticket)
-        assert '<td class="field-payable_link">Ticket T/1</td>' in office.get(reverse(LIST)).content.decode()
+        assert '<td class="field-paid_for">Ticket T/1</td>' in office.get(reverse(LIST)).content.decode()
 
     @pytest.mark.parametrize(
         ("columns", "badge"),

@@ -90,8 +90,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         "number",
         "state",
         "amounts",
-        "payable_link",
-        "reference",
+        "paid_for",
         "whose",
         "created",
         "paid",
@@ -324,10 +323,14 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         """Return what is paid for."""
         return show_payable(obj, site=self.admin_site)
 
-    @admin.display(description=_("reference"))
-    def reference(self, obj: Payment) -> str:
-        """Return the reseller's reference, under a word that is short enough for a column."""
-        return obj.reseller_reference or NOTHING
+    @admin.display(description=_("for"))
+    def paid_for(self, obj: Payment) -> SafeString | str:
+        """Return what is paid for, and below it the reseller's reference."""
+        payable = self.payable_link(obj)
+        if not obj.reseller_reference:
+            return payable
+        reference = format_html('<div class="octo-detail">{}</div>', obj.reseller_reference)
+        return reference if payable == NOTHING else format_html("{}{}", payable, reference)
 
     @admin.display(description=_("owner"))
     def whose(self, obj: Payment) -> str:
