@@ -210,6 +210,7 @@ def get_payment_columns(count: int) -> dict[str, str]:
             "paid",
         ),
         "next_check_at": f"CASE WHEN n > {count - count // 100} THEN now() - n % 2 * interval '1 day' END",
+        "next_booking_at": f"CASE WHEN n > {count - count // 100} THEN now() END",
         "currency": choose({f"{older} AND n % 3 = 0": "eur", month: "jpy"}, "usd"),
         "expires_at": f"CASE WHEN n % 50 = 0 OR n > {count - 20} THEN now() - interval '1 day' END",
         "capture_before": "CASE WHEN n % 1001 = 0 THEN now() END",
@@ -451,6 +452,11 @@ def test_claiming_what_is_due() -> None:
         assert services.count_due_payments(limit=100_000) >= 1000
     with planned("claim due"):
         assert len(services.claim_due_payments(limit=200).payments) == 200
+    Payment.objects.filter(pk__in=newest).update(next_booking_at=now)
+    with planned("count unbooked"):
+        assert services.count_unbooked_payments(limit=100_000) >= 1000
+    with planned("claim unbooked"):
+        assert len(services.claim_unbooked_payments(limit=200).payments) == 200
     with planned("claim events"):
         maintenance._claim_due_events(limit=200)
 

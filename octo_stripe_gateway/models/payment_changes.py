@@ -81,6 +81,11 @@ class PaymentChange(models.Model):
                 condition=models.Q(deliver_at__isnull=False),
                 name="octo_payment_change_deliver",
             ),
+            models.Index(
+                fields=["payment"],
+                condition=models.Q(changes__has_key=FRAUD_WARNING),
+                name="octo_payment_change_fraud",
+            ),
         ]
         constraints = [
             models.CheckConstraint(
