@@ -19,6 +19,7 @@ So any order and any repetition of the same snapshots ends in the same row.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
@@ -218,6 +219,7 @@ class ChargeSnapshot:
     refunds: tuple[RefundSnapshot, ...] = ()
     has_all_refunds: bool = False
     card: CardSnapshot | None = None
+    booked: BalanceTransactionSnapshot | None = None
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
@@ -237,6 +239,7 @@ class ChargeSnapshot:
             refunds=tuple(RefundSnapshot.from_object(each, as_of=as_of) for each in listed),
             has_all_refunds="data" in refunds and not read_flag(refunds, "has_more", default=False),
             card=CardSnapshot.from_charge(stripe_object),
+            booked=_read_booked(stripe_object),
         )
 
 
@@ -433,6 +436,16 @@ def _read_shown(stripe_object: Any, name: str) -> str:
     """Return a text that is only shown, empty where it isn't one: no money may fail for it."""
     value = stripe_object.get(name) if isinstance(stripe_object, dict) else None
     return value.replace("\0", "") if isinstance(value, str) else ""
+
+
+def _read_booked(charge: dict[str, Any]) -> BalanceTransactionSnapshot | None:
+    """Return what a charge brought, where that is there in full; no money may fail for it."""
+    booked = charge.get("balance_transaction")
+    if not isinstance(booked, dict):
+        return None
+    with suppress(BadRequestError):
+        return BalanceTransactionSnapshot.from_object(booked)
+    return None
 
 
 def _read_signed(stripe_object: dict[str, Any], name: str) -> int:

@@ -51,10 +51,11 @@ logger = logging.getLogger(__name__)
 
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
+EXPAND_BOOKED = "latest_charge.balance_transaction"
 EXPAND_LISTED_REFUNDS = f"data.{EXPAND_REFUNDS}"
 EXPAND_LISTED_SOURCES = "data.source"
 PAGE_SIZE = 100
-UNAUTHORIZED = 401
+UNAUTHORIZED, FORBIDDEN = 401, 403
 # An intent that isn't there, and a secret for it that isn't one.
 NO_INTENT = "pi_octo_stripe_gateway"
 NO_SECRET = f"{NO_INTENT}_none"
@@ -103,8 +104,18 @@ def send_request(request: StripeRequest, path: str) -> Answer:
 
 
 def retrieve_payment_intent(payment: Payment) -> PaymentIntentSnapshot:
-    """Ask Stripe how the payment's intent stands, its charge, refunds and disputes included."""
-    answer = _call(payment, "get", get_intent_path(payment), params={"expand": [EXPAND_REFUNDS]})
+    """Ask Stripe how the payment's intent stands, its charge, refunds and disputes included.
+
+    What the charge brought is there where Stripe has booked it and the key may read it.
+    """
+    ask = partial(_call, payment, "get", get_intent_path(payment))
+    try:
+        answer = ask(params={"expand": [EXPAND_REFUNDS, EXPAND_BOOKED]})
+    except StripeAuthenticationError as error:
+        if error.http_status != FORBIDDEN:
+            raise
+        # Money must not wait for the permission to read the balance.
+        answer = ask(params={"expand": [EXPAND_REFUNDS]})
     snapshot = PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
     charge = snapshot.charge
     if charge and not charge.has_all_refunds:

@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import strip_tags
 
 from octo_stripe_gateway import inbox, services
@@ -85,7 +86,7 @@ class TestSums:
         make_payment(paid=True, amount=2000, amount_refunded=500, net=1412, **booked)
         make_payment(paid=True, amount=3000, net=2912, **booked)
         make_payment(paid=True, amount=20_000, currency="jpy", net=12_000, **booked)
-        make_payment(paid=True, amount=700, currency="eur")
+        make_payment(paid=True, amount=700, currency="eur", next_booking_at=timezone.now())
         make_payment(failed=True, amount=9000)
         assert get_sums(office) == [
             ["EUR", "7.00 EUR", "0.00 EUR", "-", "-"],

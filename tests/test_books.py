@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import stripe as sdk
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -63,8 +64,7 @@ def assert_books_equal(stripe: StripeEmulator) -> None:
 
 
 def test_settled_payment_knows_what_it_brought(stripe: StripeEmulator) -> None:
-    payment = pay(stripe)
-    assert payment.fee is None
+    pay(stripe)
     assert keep_books() == {"booked": 1}
     payment = Payment.objects.get()
     assert (payment.fee, payment.net, payment.settlement_currency) == (88, 1912, "usd")
@@ -73,6 +73,20 @@ def test_settled_payment_knows_what_it_brought(stripe: StripeEmulator) -> None:
     assert payment.next_booking_at is None
     assert_books_equal(stripe)
     assert keep_books() == {}
+
+
+def test_answer_to_complete_says_at_once_what_it_brought(stripe: StripeEmulator) -> None:
+    payment = pay(stripe)
+    assert (payment.fee, payment.net, payment.settlement_currency) == (88, 1912, "usd")
+    assert payment.card_last4 == "4242"
+    assert not payment.balance_transactions.exists()
+
+
+def test_answer_that_comes_late_does_not_undo_the_books(stripe: StripeEmulator) -> None:
+    payment = pay(stripe)
+    services.refund_payment(payment, amount=500)
+    keep_books()
+    assert services.complete_payment(payment).net == 1412
 
 
 def test_payment_that_only_an_event_told_of_knows_its_card(api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -222,6 +236,7 @@ def test_key_without_the_permission_still_takes_payments(
     stripe.restrict(RESTRICTED, "rak_payment_intent_write", "rak_charge_write", "rak_dispute_read")
     configure(STRIPE_API_KEY=RESTRICTED)
     payment = pay(stripe)
+    assert (payment.status, payment.fee) == ("paid", None)
     services.refund_payment(payment, amount=100)
     assert keep_books() == {"failed": 1}
     assert "The books of the default account can't be kept" in caplog.text
@@ -356,7 +371,16 @@ def test_what_is_yet_to_be_booked_is_nothing_that_an_audit_finds(
 
 def test_money_of_another_system_is_not_booked(stripe: StripeEmulator) -> None:
     payment = pay(stripe)
-    other = pay(stripe)
-    lose_payment(other)
+    client = sdk.StripeClient("sk_test_x", base_addresses={"api": stripe.url})
+    client.v1.payment_intents.create(
+        params={
+            "amount": 700,
+            "currency": "usd",
+            "payment_method": "pm_card_visa",
+            "confirm": True,
+            "return_url": "https://other.example",
+        }
+    )
     call_command("reconcile_payments", "--from", "2020-01-01")
+    assert len(stripe.balance_transactions) == 2
     assert set(BalanceTransaction.objects.values_list("payment", flat=True)) == {payment.pk}

@@ -24,7 +24,15 @@ from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
 from octo_stripe_gateway.exports import export_movements_of, export_payments
 from octo_stripe_gateway.models import Payment, PaymentChange
 
-SUMMED = ("currency", "amount_received", "amount_refunded", "settlement_currency", "fee", "net")
+SUMMED = (
+    "currency",
+    "amount_received",
+    "amount_refunded",
+    "settlement_currency",
+    "fee",
+    "net",
+    "next_booking_at",
+)
 
 
 class Export(NamedTuple):
@@ -50,10 +58,10 @@ class Sums:
         self.received, self.refunded = Counter[str](), Counter[str]()
         self.fees, self.nets = Counter[str](), Counter[str]()
         self.unbooked = 0
-        for currency, received, refunded, settlement, fee, net in rows:
+        for currency, received, refunded, settlement, fee, net, next_booking_at in rows:
             self.received[currency] += received
             self.refunded[currency] += refunded
-            self.unbooked += received > 0 and not settlement
+            self.unbooked += next_booking_at is not None
             if settlement:
                 self.fees[settlement] += fee or 0
                 self.nets[settlement] += net or 0

@@ -515,6 +515,11 @@ class Payment(models.Model):
         if (snapshot.as_of, total) > (self.charge_as_of, self.charge_amount_refunded):
             self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
         self.apply_card(snapshot.card)
+        if snapshot.booked and not self.settlement_currency:
+            # The first word; once all that moved is on record, the books have the last.
+            self.settlement_currency = snapshot.booked.currency
+            self.exchange_rate = snapshot.booked.exchange_rate
+            self.fee, self.net = snapshot.booked.fee, snapshot.booked.net
 
     def apply_card(self, card: CardSnapshot | None) -> None:
         """Keep what the payment was paid with and the address of its receipt, unless that was erased."""
