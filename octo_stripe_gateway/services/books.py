@@ -15,6 +15,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from enum import Enum, auto
+from functools import partial
 
 from django.utils import timezone
 
@@ -32,12 +33,14 @@ FIRST_PAUSE = dt.timedelta(minutes=1)
 # Where money may still move without a word, such as when an inquiry becomes a dispute.
 LONGEST_OPEN_PAUSE = dt.timedelta(days=1)
 REFUSED_PAUSE = dt.timedelta(hours=1)
-# How long before a payment is marked Stripe may have booked what it is marked for; clocks differ besides.
-LEEWAY = 600
-# A list is read on while it holds more of what is wanted than it would cost calls to ask one by one.
+# How many seconds before a payment is marked Stripe may have booked what it is marked for, and how far its
+# clock may be ahead. What is beyond is asked for one by one.
+EARLIEST, LATEST = 600, 30
+# A list is read on while its pages hold more of what is wanted than it would cost calls to ask one by one;
+# where several claim at once, others may come first.
 LEAST_LISTED = 5
 LEAST_A_PAGE = 2
-PAGES_OF_GRACE = 2
+MOST_PAGES_OF_OTHERS = 3
 RECORDED_COLUMNS = (
     "settlement_currency",
     "exchange_rate",
@@ -90,43 +93,39 @@ def book_payments(claim: Claim) -> Generator[BookingOutcome]:
         yield from _book_group(group, until=claim.until)
 
 
-def record_movements(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> int:
-    """Put on record, on a locked payment, what moved for it; return how many of them are new."""
-    rows = BalanceTransaction.ledger.filter(payment=payment)
-    known = set(rows.values_list("stripe_balance_transaction_id", flat=True))
-    new = {each.id: each for each in snapshots if each.id not in known}
-    BalanceTransaction.ledger.bulk_create(
-        [BalanceTransaction.from_snapshot(each, payment=payment) for each in new.values()],
-        ignore_conflicts=True,
-    )
-    for snapshot in snapshots:
-        payment.apply_card(snapshot.card)
-    _sum_up(payment, list(rows))
-    return len(new)
-
-
 def book_listed(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> None:
     """Put on record what one of Stripe's lists says that moved for a payment, whatever is due."""
     with lock_payment(payment) as locked:
-        record_movements(locked, snapshots)
+        _record(locked, snapshots)
         Payment.ledger.save_changed(locked, names=RECORDED_COLUMNS)
 
 
-def list_missing_sources(
-    payment: Payment, *, listed: Sequence[BalanceTransactionSnapshot] = (), is_first: bool = False
+def _record(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> list[BalanceTransaction]:
+    """Put on record, on a locked payment, what moved for it, and return all that has."""
+    rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
+    known = {row.stripe_balance_transaction_id for row in rows}
+    unknown = {each.id: each for each in snapshots if each.id not in known}
+    new = [BalanceTransaction.from_snapshot(each, payment=payment) for each in unknown.values()]
+    if new:
+        BalanceTransaction.ledger.bulk_create(new, ignore_conflicts=True)
+    for snapshot in snapshots:
+        payment.apply_card(snapshot.card)
+    rows += new
+    _sum_up(payment, rows)
+    return rows
+
+
+def _list_missing(
+    payment: Payment, rows: Sequence[BalanceTransaction], *, is_first: bool = False
 ) -> list[str]:
     """Return Stripe's ids of the payment's charge, refunds and disputes that must have moved money unbooked.
 
     At first also of those that may have moved some.
     """
     flows: dict[str, set[bool]] = defaultdict(set)
-    rows = BalanceTransaction.ledger.filter(payment=payment).values_list("source_id", "amount")
-    for source_id, amount in [*rows, *((each.source_id, each.amount) for each in listed)]:
-        flows[source_id].add(amount > 0)
-    refunds = [
-        each for each in Refund.ledger.list_of(payment) if each.stripe_refund_id and not each.is_disowned
-    ]
-    disputes = Dispute.ledger.list_by(payment_id=payment.pk)
+    for row in rows:
+        flows[row.source_id].add(row.amount > 0)
+    refunds = [each for each in Refund.ledger.list_of(payment) if not each.is_disowned]
     sources = {payment.stripe_charge_id: _expect_of_charge(payment)}
     sources |= {each.stripe_refund_id or "": _expect_of_refund(each) for each in refunds}
     missing = {
@@ -137,7 +136,7 @@ def list_missing_sources(
     # A dispute may cost more with each thing that happens to it.
     missing |= {
         each.stripe_dispute_id
-        for each in disputes
+        for each in Dispute.ledger.list_by(payment_id=payment.pk)
         if is_first or not _is_booked(_expect_of_dispute(each), flows[each.stripe_dispute_id])
     }
     return sorted(missing)
@@ -161,41 +160,43 @@ def _book_group(payments: Sequence[Payment], *, until: dt.datetime) -> Iterator[
 
 
 def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransactionSnapshot]]:
-    """Return by payment what Stripe's list of the time holds, unless much else is between."""
+    """Return by payment what Stripe's list of the time holds, until page after page holds others."""
     keys = {payment.stripe_payment_intent_id: payment.pk for payment in payments}
     moments = [int(each.next_booking_at.timestamp()) for each in payments if each.next_booking_at]
     found: dict[int, list[BalanceTransactionSnapshot]] = defaultdict(list)
     listed = stripe_client.list_balance_transactions(
-        payments[0], since=min(moments) - LEEWAY, until=max(moments) + LEEWAY
+        payments[0], since=min(moments) - EARLIEST, until=max(moments) + LATEST
     )
-    wanted = 0
+    before, pages_of_others = 0, 0
     try:
         for number, snapshot in enumerate(listed, start=1):
             if snapshot.payment_intent_id in keys:
                 found[keys[snapshot.payment_intent_id]].append(snapshot)
-                wanted += 1
-            pages = number / stripe_client.PAGE_SIZE
-            if pages.is_integer() and wanted < LEAST_A_PAGE * (pages - PAGES_OF_GRACE):
+            if len(found) == len(payments):
                 break
+            if number % stripe_client.PAGE_SIZE == 0:
+                is_of_others = len(found) - before < LEAST_A_PAGE
+                before, pages_of_others = len(found), pages_of_others + 1 if is_of_others else 0
+                if pages_of_others == MOST_PAGES_OF_OTHERS:
+                    break
     except StripeUnavailableError:
         logger.warning("[OctoStripeGateway] Stripe's list could not be read", exc_info=True)
     return found
 
 
 def _book(
-    payment: Payment, *, listed: list[BalanceTransactionSnapshot], until: dt.datetime
+    payment: Payment, *, listed: Sequence[BalanceTransactionSnapshot], until: dt.datetime
 ) -> BookingOutcome:
+    """Book a payment from what a list holds of it, and where that leaves something out, from each source."""
     try:
-        missing = list_missing_sources(payment, listed=listed, is_first=not payment.bookings)
-        found = [
-            each
-            for source_id in missing
-            for each in stripe_client.list_balance_transactions_of(payment, source_id)
-        ]
-        with lock_payment(payment) as locked:
-            record_movements(locked, [*listed, *found])
-            is_complete = _plan_next(locked, until=until)
-            Payment.ledger.save_changed(locked, names=[*RECORDED_COLUMNS, "next_booking_at", "bookings"])
+        is_first = not payment.bookings
+        is_booked = bool(listed) and _book_found(payment, listed, until=until, is_first=is_first)
+        if not is_booked:
+            rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
+            missing = _list_missing(payment, rows, is_first=is_first)
+            ask = partial(stripe_client.list_balance_transactions_of, payment)
+            found = [each for source_id in missing for each in ask(source_id)]
+            is_booked = _book_found(payment, found, until=until, is_last=True)
     except StripeUnavailableError:
         return BookingOutcome.UNANSWERED
     except StripeAuthenticationError:
@@ -203,28 +204,42 @@ def _book(
     except Exception:
         logger.exception("[OctoStripeGateway] Payment %s could not be booked", payment.uuid)
         return BookingOutcome.FAILED
-    return BookingOutcome.BOOKED if is_complete else BookingOutcome.WAITING
+    return BookingOutcome.BOOKED if is_booked else BookingOutcome.WAITING
 
 
-def _plan_next(payment: Payment, *, until: dt.datetime) -> bool:
-    """Let the pauses grow while something is missing; tell whether nothing is."""
-    is_complete = not list_missing_sources(payment)
-    if payment.next_booking_at != until:
-        # Something has moved since it was claimed.
-        return False
+def _book_found(
+    payment: Payment,
+    found: Sequence[BalanceTransactionSnapshot],
+    *,
+    until: dt.datetime,
+    is_first: bool = False,
+    is_last: bool = False,
+) -> bool:
+    """Put on record what was found, and tell whether nothing is missing; at last plan when to ask again."""
+    with lock_payment(payment) as locked:
+        is_complete = not _list_missing(locked, _record(locked, found), is_first=is_first)
+        # Otherwise something has moved since it was claimed.
+        is_as_claimed = locked.next_booking_at == until
+        if is_as_claimed and (is_complete or is_last):
+            _plan_next(locked, is_complete=is_complete)
+        Payment.ledger.save_changed(locked, names=[*RECORDED_COLUMNS, "next_booking_at", "bookings"])
+    return is_complete and is_as_claimed
+
+
+def _plan_next(payment: Payment, *, is_complete: bool) -> None:
+    """Let the pauses grow while something is missing."""
     pause = FIRST_PAUSE * 2 ** min(payment.bookings, 20)
     if payment.disputed or payment.open_refunds:
         pause = min(pause, LONGEST_OPEN_PAUSE)
     payment.next_booking_at = None if is_complete else timezone.now() + pause
     payment.bookings = 0 if is_complete else payment.bookings + 1
-    return is_complete
 
 
 def _sum_up(payment: Payment, rows: Sequence[BalanceTransaction]) -> None:
     """Derive a payment's totals; of money in another currency than its own settlement's they say nothing."""
     if not rows:
         return
-    by_time = sorted(rows, key=lambda row: (row.kind != "payment", row.moved_at, row.pk))
+    by_time = sorted(rows, key=lambda row: (row.kind != "payment", row.moved_at, str(row)))
     payment.settlement_currency, payment.exchange_rate = by_time[0].currency, by_time[0].exchange_rate
     settled = [row for row in rows if row.currency == payment.settlement_currency]
     payment.fee, payment.net = sum(row.fee for row in settled), sum(row.net for row in settled)
