@@ -15,7 +15,7 @@ from django.utils import timezone
 from octo_stripe_gateway import services, stripe_client
 from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.models import BalanceTransaction, Payment, PaymentChange
-from octo_stripe_gateway.snapshots import RefundSnapshot
+from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot, RefundSnapshot
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.ledger import lose_payment
@@ -384,3 +384,29 @@ def test_money_of_another_system_is_not_booked(stripe: StripeEmulator) -> None:
     call_command("reconcile_payments", "--from", "2020-01-01")
     assert len(stripe.balance_transactions) == 2
     assert set(BalanceTransaction.objects.values_list("payment", flat=True)) == {payment.pk}
+
+
+def test_account_that_is_no_more_is_asked_about_ever_more_rarely(
+    stripe: StripeEmulator, configure: Callable[..., None]
+) -> None:
+    payments = [pay(stripe) for _each in range(5)]
+    Payment.objects.filter(pk__in=[each.pk for each in payments]).update(account="closed")
+    for tries in (1, 2, 3):
+        make_due()
+        assert keep_books() == {"failed": 5}
+        assert set(Payment.objects.values_list("bookings", flat=True)) == {tries}
+        payment = Payment.objects.latest("pk")
+        assert payment.next_booking_at
+        wait = payment.next_booking_at - timezone.now()
+        assert round(wait / dt.timedelta(minutes=1)) == 2 ** (tries - 1)
+
+
+@pytest.mark.parametrize("change", [{"amount": "much"}, {"currency": None}, {"exchange_rate": -1}, {"id": 7}])
+def test_answer_that_is_malformed_stops_no_payment(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    read = BalanceTransactionSnapshot.from_object
+    monkeypatch.setattr(BalanceTransactionSnapshot, "from_object", lambda each: read(each | change))
+    payment = pay(stripe)
+    assert (payment.status, payment.fee) == ("paid", None)
+    assert keep_books() == {"failed": 1}

@@ -17,10 +17,11 @@ from collections.abc import Generator, Iterator, Sequence
 from enum import Enum, auto
 from functools import partial
 
+from django.db.models import F
 from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
-from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeUnavailableError
+from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError, StripeUnavailableError
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
 from octo_stripe_gateway.services.due_payments import LEASE, Claim
 from octo_stripe_gateway.services.ledger import PROCESSING, lock_payment
@@ -40,7 +41,8 @@ EARLIEST, LATEST = 600, 30
 # where several claim at once, others may come first.
 LEAST_LISTED = 5
 LEAST_A_PAGE = 2
-MOST_PAGES_OF_OTHERS = 3
+FEWEST_PAGES_OF_OTHERS = 3
+PAYMENTS_A_PAGE_OF_OTHERS = 20
 RECORDED_COLUMNS = (
     "settlement_currency",
     "exchange_rate",
@@ -168,6 +170,7 @@ def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransaction
         payments[0], since=min(moments) - EARLIEST, until=max(moments) + LATEST
     )
     before, pages_of_others = 0, 0
+    most_of_others = max(FEWEST_PAGES_OF_OTHERS, len(payments) // PAYMENTS_A_PAGE_OF_OTHERS)
     try:
         for number, snapshot in enumerate(listed, start=1):
             if snapshot.payment_intent_id in keys:
@@ -177,9 +180,11 @@ def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransaction
             if number % stripe_client.PAGE_SIZE == 0:
                 is_of_others = len(found) - before < LEAST_A_PAGE
                 before, pages_of_others = len(found), pages_of_others + 1 if is_of_others else 0
-                if pages_of_others == MOST_PAGES_OF_OTHERS:
+                if pages_of_others == most_of_others:
                     break
-    except StripeUnavailableError:
+    except StripeAuthenticationError:
+        raise
+    except GatewayError:
         logger.warning("[OctoStripeGateway] Stripe's list could not be read", exc_info=True)
     return found
 
@@ -203,6 +208,8 @@ def _book(
         raise
     except Exception:
         logger.exception("[OctoStripeGateway] Payment %s could not be booked", payment.uuid)
+        same = Payment.ledger.filter(pk=payment.pk, next_booking_at=until)
+        same.update(next_booking_at=timezone.now() + _get_pause(payment), bookings=F("bookings") + 1)
         return BookingOutcome.FAILED
     return BookingOutcome.BOOKED if is_booked else BookingOutcome.WAITING
 
@@ -228,11 +235,14 @@ def _book_found(
 
 def _plan_next(payment: Payment, *, is_complete: bool) -> None:
     """Let the pauses grow while something is missing."""
-    pause = FIRST_PAUSE * 2 ** min(payment.bookings, 20)
-    if payment.disputed or payment.open_refunds:
-        pause = min(pause, LONGEST_OPEN_PAUSE)
-    payment.next_booking_at = None if is_complete else timezone.now() + pause
+    payment.next_booking_at = None if is_complete else timezone.now() + _get_pause(payment)
     payment.bookings = 0 if is_complete else payment.bookings + 1
+
+
+def _get_pause(payment: Payment) -> dt.timedelta:
+    pause: dt.timedelta = FIRST_PAUSE * 2 ** min(payment.bookings, 20)
+    is_open = payment.disputed or payment.open_refunds
+    return min(pause, LONGEST_OPEN_PAUSE) if is_open else pause
 
 
 def _sum_up(payment: Payment, rows: Sequence[BalanceTransaction]) -> None:
