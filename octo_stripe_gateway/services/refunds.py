@@ -32,7 +32,7 @@ def refund_payment(
     stripe_client.get_account(payment)
     refund, request, is_new = _reserve_refund(payment, amount=amount, reason=reason, caller=caller)
     payment = perform_request(request, is_new=is_new).payment if request else refund.payment
-    refund = Refund.ledger.get(pk=refund.pk)
+    refund = Refund.ledger.get_by_pk(refund.pk)
     if refund.is_reserved:
         raise PaymentMismatchError(_("Stripe's refund is not what was asked for."))
     if refund.status == "failed":
