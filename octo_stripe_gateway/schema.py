@@ -145,6 +145,7 @@ OctoError = _define(
             required=False, allow_null=True, help_text="What was asked for, where it is refused."
         ),
         "balance": Balance(required=False, help_text="Where nothing, or another amount, is due."),
+        "utcExpiresAt": Time(required=False, help_text="Where the time to pay has run out."),
         "retryAfter": Whole(required=False, help_text="Seconds, with TOO_MANY_REQUESTS."),
     },
 )
@@ -160,7 +161,8 @@ REQUEST_HEADERS = (
     _header(
         environments.HEADER,
         "The sale that is meant: refused where the payment's account is in the other mode.",
-        enum=[environments.TEST, environments.LIVE],
+        # An empty one says nothing, as none does.
+        enum=[environments.TEST, environments.LIVE, ""],
     ),
 )
 RESPONSE_HEADERS = (
@@ -170,7 +172,8 @@ RESPONSE_HEADERS = (
         "The mode of the payment's account.",
         response=True,
         required=True,
-        enum=[environments.TEST, environments.LIVE],
+        # An empty one says nothing, as none does.
+        enum=[environments.TEST, environments.LIVE, ""],
     ),
     _header("Content-Language", "The language of `errorMessage`.", response=True, required=True),
 )

@@ -317,6 +317,7 @@ def test_german_visitor_reads_german_only(shop: Shop) -> None:
     assert page.locator("html").get_attribute("lang") == "de"
     shop.picture("de-1-choose")
     page.get_by_role("button", name="Weiter zur Zahlung").click()
+    page.get_by_label("Kartennummer").wait_for()
     for label, value in {"Kartennummer": IS_DECLINED, "Ablaufdatum": "1234", "Prüfziffer": "123"}.items():
         page.get_by_label(label).press_sequentially(value)
     page.get_by_role("button", name="49,00 € bezahlen").click()

@@ -260,10 +260,11 @@ def test_demo_has_no_violation_of_accessibility(
 
     look("choose")
     page.locator("#booking-form button").click()
+    page.locator("octo-payment[state=ready]").wait_for()
     look("pay")
     for field, value in {"number": PAYS, "expiry": "1234", "cvc": "123"}.items():
         page.locator(f"octo-payment input[name={field}]").press_sequentially(value)
-    page.locator("octo-payment [part=button]").click()
+    page.locator("octo-payment[state=ready] [part=button]").click()
     look("confirmed")
     page.locator("#cancel").click()
     look("cancellation")

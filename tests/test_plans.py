@@ -461,8 +461,14 @@ def test_processing_events() -> None:
         assert len(list(iterate_keys(unprocessed))) >= ROWS // 600
 
 
+def skip_unless_sampled(statistics: str) -> None:
+    if statistics != "sampled":
+        pytest.skip("It counts what is rare, which PostgreSQL has to know.")
+
+
 @pytest.mark.parametrize("finder", ledger.FINDERS, ids=lambda finder: finder.__name__)
-def test_diagnosing(finder: ledger.Finder) -> None:
+def test_diagnosing(finder: ledger.Finder, statistics: str) -> None:
+    skip_unless_sampled(statistics)
     with planned(f"diagnosing: {finder.__name__}"):
         list(finder(timezone.now() - dt.timedelta(minutes=15)))
 
@@ -483,8 +489,7 @@ def test_maintenance(stripe: StripeEmulator) -> None:
 
 
 def test_doctor(statistics: str, stripe: StripeEmulator) -> None:
-    if statistics == "unknown":
-        pytest.skip("It counts what is rare, which PostgreSQL has to know.")
+    skip_unless_sampled(statistics)
     with planned("doctor"):
         examine(patience=dt.timedelta(minutes=15))
 

@@ -118,7 +118,8 @@ def has_deadline(payable: Any) -> bool:
 def _check_deadline(payable: Any) -> dt.datetime | None:
     deadline = get_deadline(payable)
     if deadline and deadline <= timezone.now():
-        raise UnprocessableError(_("The time to pay for this has run out."))
+        message = _("The time to pay for this has run out.")
+        raise UnprocessableError(message, utcExpiresAt=format_utc(deadline))
     return deadline
 
 

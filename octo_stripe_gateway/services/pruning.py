@@ -8,15 +8,18 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from octo_stripe_gateway.batches import BATCH_SIZE, iterate_batches
+from octo_stripe_gateway.batches import BATCH_SIZE
 from octo_stripe_gateway.models import IdempotencyKey, PaymentChange, StripeRequest, WebhookEvent
 
 
 def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
     """Delete events from before that moment that have nothing left to do, and return how many."""
-    finished = WebhookEvent.ledger.get_queryset().finished(until=until)
-    batches = iterate_batches(finished, by="received_at", size=size)
-    return sum(_delete(WebhookEvent.ledger.filter(pk__in=batch)) for batch in batches)
+
+    def pick(old: QuerySet[Any]) -> QuerySet[Any]:
+        return old.filter(status__in=[WebhookEvent.Status.PROCESSED, WebhookEvent.Status.IGNORED])
+
+    events = WebhookEvent.ledger.get_queryset()
+    return _prune_oldest(events, until=until, size=size, pick=pick, by="received_at")
 
 
 def prune_idempotency_keys(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
@@ -49,12 +52,13 @@ def _prune_oldest(
     until: dt.datetime,
     size: int,
     pick: Callable[[QuerySet[Any]], QuerySet[Any]],
+    by: str = "created_at",
 ) -> int:
     """Delete what is picked of the rows from before that moment, which the lowest keys are of."""
     deleted = last = 0
     while True:
-        batch = rows.filter(pk__gt=last).order_by("pk").values_list("pk", "created_at")[:size]
-        old = [pk for pk, created_at in batch if created_at < until]
+        batch = rows.filter(pk__gt=last).order_by("pk").values_list("pk", by)[:size]
+        old = [pk for pk, made_at in batch if made_at < until]
         if not old:
             return deleted
         deleted += _delete(pick(rows.filter(pk__in=old)))

@@ -245,6 +245,11 @@ export interface components {
             amount?: number | null;
             /** @description Where nothing, or another amount, is due. */
             balance?: components["schemas"]["GatewayBalance"];
+            /**
+             * Format: date-time
+             * @description Where the time to pay has run out.
+             */
+            utcExpiresAt?: string;
             /** @description Seconds, with TOO_MANY_REQUESTS. */
             retryAfter?: number;
         };
@@ -340,7 +345,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 [name: string]: unknown;
@@ -355,7 +360,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 /** @description How to authenticate. */
@@ -372,7 +377,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 [name: string]: unknown;
@@ -387,7 +392,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 [name: string]: unknown;
@@ -402,7 +407,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 /** @description Seconds after which a repeat may work. */
@@ -419,7 +424,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 [name: string]: unknown;
@@ -434,7 +439,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 [name: string]: unknown;
@@ -449,7 +454,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 [name: string]: unknown;
@@ -464,7 +469,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 /** @description Seconds after which a repeat may work. */
@@ -481,7 +486,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 [name: string]: unknown;
@@ -496,7 +501,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 [name: string]: unknown;
@@ -511,7 +516,7 @@ export interface components {
                 /** @description The capabilities that were honoured. */
                 "Octo-Capabilities": string;
                 /** @description The mode of the payment's account. */
-                "Octo-Env": "live" | "test";
+                "Octo-Env": "" | "live" | "test";
                 /** @description The language of `errorMessage`. */
                 "Content-Language": string;
                 /** @description Seconds after which a repeat may work. */
@@ -539,7 +544,7 @@ export interface operations {
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
                 /** @description The sale that is meant: refused where the payment's account is in the other mode. */
-                "Octo-Env"?: "live" | "test";
+                "Octo-Env"?: "" | "live" | "test";
             };
             path?: never;
             cookie?: never;
@@ -552,7 +557,7 @@ export interface operations {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
                     /** @description The mode of the payment's account. */
-                    "Octo-Env": "live" | "test";
+                    "Octo-Env": "" | "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
                     [name: string]: unknown;
@@ -579,7 +584,7 @@ export interface operations {
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
                 /** @description The sale that is meant: refused where the payment's account is in the other mode. */
-                "Octo-Env"?: "live" | "test";
+                "Octo-Env"?: "" | "live" | "test";
             };
             path?: never;
             cookie?: never;
@@ -596,7 +601,7 @@ export interface operations {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
                     /** @description The mode of the payment's account. */
-                    "Octo-Env": "live" | "test";
+                    "Octo-Env": "" | "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
                     [name: string]: unknown;
@@ -627,7 +632,7 @@ export interface operations {
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
                 /** @description The sale that is meant: refused where the payment's account is in the other mode. */
-                "Octo-Env"?: "live" | "test";
+                "Octo-Env"?: "" | "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -643,7 +648,7 @@ export interface operations {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
                     /** @description The mode of the payment's account. */
-                    "Octo-Env": "live" | "test";
+                    "Octo-Env": "" | "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
                     [name: string]: unknown;
@@ -671,7 +676,7 @@ export interface operations {
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
                 /** @description The sale that is meant: refused where the payment's account is in the other mode. */
-                "Octo-Env"?: "live" | "test";
+                "Octo-Env"?: "" | "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -687,7 +692,7 @@ export interface operations {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
                     /** @description The mode of the payment's account. */
-                    "Octo-Env": "live" | "test";
+                    "Octo-Env": "" | "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
                     [name: string]: unknown;
@@ -721,7 +726,7 @@ export interface operations {
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
                 /** @description The sale that is meant: refused where the payment's account is in the other mode. */
-                "Octo-Env"?: "live" | "test";
+                "Octo-Env"?: "" | "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -741,7 +746,7 @@ export interface operations {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
                     /** @description The mode of the payment's account. */
-                    "Octo-Env": "live" | "test";
+                    "Octo-Env": "" | "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
                     [name: string]: unknown;
@@ -773,7 +778,7 @@ export interface operations {
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
                 /** @description The sale that is meant: refused where the payment's account is in the other mode. */
-                "Octo-Env"?: "live" | "test";
+                "Octo-Env"?: "" | "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -793,7 +798,7 @@ export interface operations {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
                     /** @description The mode of the payment's account. */
-                    "Octo-Env": "live" | "test";
+                    "Octo-Env": "" | "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
                     [name: string]: unknown;
@@ -825,7 +830,7 @@ export interface operations {
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
                 /** @description The sale that is meant: refused where the payment's account is in the other mode. */
-                "Octo-Env"?: "live" | "test";
+                "Octo-Env"?: "" | "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -845,7 +850,7 @@ export interface operations {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
                     /** @description The mode of the payment's account. */
-                    "Octo-Env": "live" | "test";
+                    "Octo-Env": "" | "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
                     [name: string]: unknown;
@@ -879,7 +884,7 @@ export interface operations {
                 /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
                 "Octo-Capabilities"?: string;
                 /** @description The sale that is meant: refused where the payment's account is in the other mode. */
-                "Octo-Env"?: "live" | "test";
+                "Octo-Env"?: "" | "live" | "test";
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
@@ -899,7 +904,7 @@ export interface operations {
                     /** @description The capabilities that were honoured. */
                     "Octo-Capabilities": string;
                     /** @description The mode of the payment's account. */
-                    "Octo-Env": "live" | "test";
+                    "Octo-Env": "" | "live" | "test";
                     /** @description The language of `errorMessage`. */
                     "Content-Language": string;
                     [name: string]: unknown;
