@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from octo_stripe_gateway import signals
+from octo_stripe_gateway.inbox import process_event
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
@@ -118,6 +119,14 @@ def test_event_that_nothing_handles_is_one_statement(api: GatewayApi) -> None:
     with statements() as made:
         assert api.post_event(*event).json()["status"] == "ignored"
     assert (made.kinds, made.transactions) == (["INSERT"], 1)
+
+
+def test_payload_is_not_written_again(api: GatewayApi) -> None:
+    event = WebhookEventFactory.create(failed=True)
+    with statements() as made:
+        assert process_event(event).status == "processed"
+    (update,) = (text for text in made.texts if text.startswith('UPDATE "octo_stripe_gateway_webhookevent"'))
+    assert "payload" not in update
 
 
 def test_forged_event_is_no_statement(api: GatewayApi) -> None:
