@@ -231,6 +231,7 @@ def test_client_secret_in_the_address_is_not_logged(demo: Demo) -> None:
     assert "_secret_" not in demo.log.read_text()
 
 
+@pytest.mark.slow
 def test_second_start_keeps_the_first_ones_bookings(tmp_path: Path) -> None:
     with run_demo(tmp_path) as demo:
         visitor = Visitor(demo)
@@ -247,6 +248,7 @@ def test_second_start_keeps_the_first_ones_bookings(tmp_path: Path) -> None:
         visitor.demo.stop()
 
 
+@pytest.mark.slow
 def test_with_keys_the_shop_is_at_stripe_itself(tmp_path: Path) -> None:
     keys = {
         "STRIPE_API_KEY": "sk_test_own",
