@@ -39,7 +39,7 @@ from octo_stripe_gateway.stripe_client import Answer
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """A request that Stripe answered: the payment as it is now, what Stripe said, and the refund it said it of."""
+    """A request that Stripe answered: the payment as it is now, what Stripe said, and of which refund."""
 
     payment: Payment
     snapshot: Snapshot | None
