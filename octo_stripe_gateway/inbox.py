@@ -22,7 +22,7 @@ from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.redaction import clean_text, redact
+from octo_stripe_gateway.redaction import Redacted, clean_text, redact
 from octo_stripe_gateway.services import journal
 from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.snapshots import (
@@ -159,7 +159,7 @@ def list_event_types() -> list[str]:
 
 def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
     try:
-        kept = redact(payload)
+        kept = payload if isinstance(payload, Redacted) else redact(payload)
         event = WebhookEvent(
             stripe_event_id=read_text(kept, "id"),
             account=account,
