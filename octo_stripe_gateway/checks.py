@@ -81,7 +81,7 @@ def _check_type() -> Iterator[CheckMessage]:
     try:
         conf.get_configured()
     except ConfigurationError as error:
-        yield _error("E013", str(error), "See the table of settings in the README.")
+        yield _error("E013", str(error), "The settings are listed in octo_stripe_gateway/docs/operations.md.")
 
 
 def _check_names() -> Iterator[CheckMessage]:
