@@ -143,20 +143,19 @@ def _check_modes() -> Iterator[CheckMessage]:
 
 def _describe_emulator(url: str) -> Info:
     """Say that the built-in keys are in use, and how to start the emulator where it doesn't run."""
-    port = urlsplit(url).port
-    if _is_listening(port):
+    address = urlsplit(url)
+    if _is_listening(address.hostname, address.port):
         message, hint = f"and the emulator answers at {url}", "For Stripe itself set STRIPE_API_KEY."
     else:
-        option = "" if url == conf.EMULATOR_API_BASE else f" --port {port}"
+        option = "" if url == conf.EMULATOR_API_BASE else f" --port {address.port}"
         message = f"and nothing answers at {url}"
         hint = f"Run `manage.py stripe_emulator{option}` beside it, or set STRIPE_API_KEY."
     return Info(f"Built-in test keys are in use, {message}.", hint=hint, id="octo_stripe_gateway.I001")
 
 
-def _is_listening(port: int | None) -> bool:
-    """Tell whether something listens at a port of this machine, which is where the emulator is."""
+def _is_listening(host: str | None, port: int | None) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port or 443), timeout=0.2).close()
+        socket.create_connection((host or "", port or 443), timeout=0.2).close()
     except OSError:
         return False
     return True
