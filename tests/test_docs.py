@@ -461,7 +461,7 @@ def test_every_block_of_python_is_executed_here() -> None:
     assert [block for block in get_blocks("python") if not any(each in block for each in markers)] == []
 
 
-def test_the_viewset_shown_has_a_companys_users_share_their_payments(
+def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
     stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
     routes = run(get_block("python", "class CompanyPayments"))["urlpatterns"]
