@@ -231,6 +231,7 @@ def test_client_secret_in_the_address_is_not_logged(demo: Demo) -> None:
     assert "_secret_" not in demo.log.read_text()
 
 
+@pytest.mark.slow
 def test_second_start_goes_on_where_the_first_one_stopped(demo_directory: Path) -> None:
     with run_demo(demo_directory) as demo:
         visitor = Visitor(demo)
@@ -265,6 +266,7 @@ def test_what_another_emulator_was_to_be_paid_for_is_given_up(demo_directory: Pa
         visitor.demo.stop()
 
 
+@pytest.mark.slow
 def test_with_keys_the_shop_is_at_stripe_itself(tmp_path: Path) -> None:
     keys = {
         "STRIPE_API_KEY": "sk_test_own",
