@@ -30,7 +30,7 @@ class Shop:
     def __init__(self, page: Page, demo: Demo) -> None:
         self.page = page
         self.demo = demo
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.goto(demo.url)
 
     def book(self, tour: str = "Old town on foot") -> str:

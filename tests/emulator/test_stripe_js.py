@@ -48,7 +48,7 @@ def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
     # Playwright evaluates; styles may not be inline.
     policy = f"style-src 'self'; script-src {stripe.url} 'unsafe-eval'"
     page = browser.new_page()
-    page.set_default_timeout(5000)
+    page.set_default_timeout(30_000)
     with serve_page(PAGE % stripe.url, policy=policy) as url:
         page.goto(f"{url}shop?tour=1")
         yield page
