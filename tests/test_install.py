@@ -131,10 +131,10 @@ class Project:
     def call(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Authorization": "Bearer a-long-random-key"}
         url = f"{self.site}/bookings{path}"
-        return requests.request(method, url, json=body, headers=headers, timeout=10).json()
+        return requests.request(method, url, json=body, headers=headers, timeout=60).json()
 
     def wait_for_status(self, payment: Any, status: str) -> None:
-        for _attempt in range(200):
+        for _attempt in range(600):
             if self.call("GET", f"/payments/{payment['uuid']}")["status"] == status:
                 return
             time.sleep(0.1)
@@ -201,7 +201,7 @@ def test_the_first_payment_takes_five_commands(project: Project) -> None:
         assert '"status":"CONFIRMED"' in project.log.read_text()
         told_by_event = project.call("POST", "/payments", {"amount": 1000, "currency": "usd"})
         intent = told_by_event["stripePaymentIntentId"]
-        requests.post(f"{project.emulator}/_emulator/payment_intents/{intent}/confirm", timeout=10)
+        requests.post(f"{project.emulator}/_emulator/payment_intents/{intent}/confirm", timeout=60)
         project.wait_for_status(told_by_event, "CONFIRMED")
         assert project.call("POST", "/payments/1/refund")["status"] == "REFUNDED"
     finally:
