@@ -232,18 +232,36 @@ def test_client_secret_in_the_address_is_not_logged(demo: Demo) -> None:
 
 
 @pytest.mark.slow
-def test_second_start_keeps_the_first_ones_bookings(tmp_path: Path) -> None:
-    with run_demo(tmp_path) as demo:
+def test_second_start_goes_on_where_the_first_one_stopped(demo_directory: Path) -> None:
+    with run_demo(demo_directory) as demo:
         visitor = Visitor(demo)
         paid, unpaid = visitor.book().json(), visitor.book().json()
-        payment = visitor.create(paid).json()
+        payment, open_payment = visitor.create(paid).json(), visitor.create(unpaid).json()
         demo.pay(payment)
         visitor.call("PATCH", f"/bookings/payments/{payment['uuid']}/complete")
         demo.stop(signal.SIGINT)
-    assert not (tmp_path / "postgres" / "postmaster.pid").exists()
-    with run_demo(tmp_path) as visitor.demo:
+    assert not (demo_directory / "postgres" / "postmaster.pid").exists()
+    with run_demo(demo_directory) as visitor.demo:
         assert visitor.find(paid["reference"])["status"] == "CONFIRMED"
-        assert visitor.find(unpaid["reference"])["status"] == "CANCELLED"
+        assert visitor.find(unpaid["reference"])["status"] == "PENDING"
+        visitor.demo.pay(open_payment)
+        path = f"/bookings/payments/{open_payment['uuid']}/complete"
+        assert visitor.call("PATCH", path).json()["status"] == "CONFIRMED"
+        refund = visitor.call("POST", f"/bookings/payments/{payment['uuid']}/refund", {}).json()
+        assert refund["status"] == "REFUNDED"
+        visitor.session.close()
+        visitor.demo.stop()
+
+
+@pytest.mark.slow
+def test_what_another_emulator_was_to_be_paid_for_is_given_up(demo_directory: Path) -> None:
+    with run_demo(demo_directory) as demo:
+        visitor = Visitor(demo)
+        booking = visitor.book().json()
+        demo.stop()
+    (demo_directory / "stripe.json").unlink()
+    with run_demo(demo_directory) as visitor.demo:
+        assert visitor.find(booking["reference"])["status"] == "CANCELLED"
         visitor.session.close()
         visitor.demo.stop()
 

@@ -368,8 +368,8 @@ def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_hold_that_runs_out_is_shown_as_cancelled(browser: Browser, tmp_path: Path) -> None:
-    with run_demo(tmp_path, DEMO_HOLD_SECONDS="3") as demo:
+def test_hold_that_runs_out_is_shown_as_cancelled(browser: Browser, demo_directory: Path) -> None:
+    with run_demo(demo_directory, DEMO_HOLD_SECONDS="3") as demo:
         page = browser.new_page()
         shop = Shop(page, demo)
         shop.press("Continue to payment")

@@ -203,3 +203,15 @@ class TestBrowser:
             allow_redirects=False,
         )
         assert response.headers["Location"].endswith("redirect_status=failed")
+
+
+def test_it_calls_the_newest_intent_the_latest(
+    command: Callable[..., Any], api: Any, stripe: StripeEmulator
+) -> None:
+    command("/payment_intents/latest/confirm", answers=400)
+    _older, newer = (api.payment_intents.create(params=AMOUNT).id for _number in range(2))
+    assert command("/payment_intents/latest/confirm")["id"] == newer
+    assert sorted(each["status"] for each in stripe.payment_intents.values()) == [
+        "requires_payment_method",
+        "succeeded",
+    ]

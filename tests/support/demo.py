@@ -82,6 +82,8 @@ def get_free_ports() -> tuple[int, int]:
 @contextmanager
 def run_demo(directory: Path, **variables: str) -> Iterator[Demo]:
     """Run `manage.py demo` with its data in this directory."""
+    # Where root runs it, its database is another user's.
+    directory.chmod(0o755)
     port, emulator_port = get_free_ports()
     ports = ["--port", str(port), "--emulator-port", str(emulator_port)]
     log = directory / "log"
