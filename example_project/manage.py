@@ -18,7 +18,8 @@ def main() -> None:
     # the background ignore Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    with provide_database(Path(os.environ.get("DEMO_DIRECTORY") or DIRECTORY)):
+    directory = Path(os.environ.setdefault("DEMO_DIRECTORY", str(DIRECTORY)))
+    with provide_database(directory):
         execute_from_command_line(sys.argv)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -81,7 +83,7 @@ def _check_type() -> Iterator[CheckMessage]:
     try:
         conf.get_configured()
     except ConfigurationError as error:
-        yield _error("E013", str(error), "See the table of settings in the README.")
+        yield _error("E013", str(error), "The settings are listed in octo_stripe_gateway/docs/operations.md.")
 
 
 def _check_names() -> Iterator[CheckMessage]:
@@ -136,8 +138,27 @@ def _check_modes() -> Iterator[CheckMessage]:
             mixed = f"{_get_path(name)}STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY mix test and live mode."
             yield _error("E004", mixed, hint)
     if gateway_settings.uses_built_in_keys:
-        hint = "Run `manage.py stripe_emulator` beside it, or set STRIPE_API_KEY."
-        yield Info("Built-in test keys are in use.", hint=hint, id="octo_stripe_gateway.I001")
+        yield _describe_emulator(gateway_settings.stripe_api_base)
+
+
+def _describe_emulator(url: str) -> Info:
+    """Say that the built-in keys are in use, and how to start the emulator where it doesn't run."""
+    address = urlsplit(url)
+    if _is_listening(address.hostname, address.port):
+        message, hint = f"and the emulator answers at {url}", "For Stripe itself set STRIPE_API_KEY."
+    else:
+        option = "" if url == conf.EMULATOR_API_BASE else f" --port {address.port}"
+        message = f"and nothing answers at {url}"
+        hint = f"Run `manage.py stripe_emulator{option}` beside it, or set STRIPE_API_KEY."
+    return Info(f"Built-in test keys are in use, {message}.", hint=hint, id="octo_stripe_gateway.I001")
+
+
+def _is_listening(host: str | None, port: int | None) -> bool:
+    try:
+        socket.create_connection((host or "", port or 443), timeout=0.2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _check_payables() -> Iterator[CheckMessage]:

@@ -86,7 +86,7 @@ def check_body(request: Request) -> None:
 
 
 def _get_length(request: Request) -> int:
-    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    length = str(request.headers.get("Content-Length") or "0")
     if "Transfer-Encoding" in request.headers or not (length.isascii() and length.isdigit()):
         raise ParseError(_("A body needs a Content-Length."))
     return int(length[:20])

@@ -6,6 +6,7 @@ turned into nothing else that a variable holds, and an object that has one leave
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
@@ -35,6 +36,10 @@ class SecretBytes(bytes):
         return SHOWN
 
 
+class Redacted(dict[str, Any]):
+    """A JSON object as `redact` leaves one."""
+
+
 class RedactClientSecrets(logging.Filter):
     """Removes client secrets from what the SDK logs; at DEBUG it logs whole answers."""
 
@@ -56,6 +61,33 @@ def redact_prints(module: ModuleType) -> None:
 def redact_text(text: str) -> str:
     """Replace the secret part of every client secret in a text."""
     return CLIENT_SECRET.sub("_secret_[redacted]", text)
+
+
+def read_json(body: bytes) -> Any:
+    """Read JSON as `redact` leaves it; raises ValueError, which may have the body, and RecursionError."""
+    text = Secret(redact_text(body.decode()))
+    if "\\u" in text:
+        # An escape may stand for any character.
+        value = redact(json.loads(text))
+    else:
+        value = json.loads(
+            text, object_hook=_drop_client_secret, parse_constant=_drop, parse_float=_read_float
+        )
+    return Redacted(value) if isinstance(value, dict) else value
+
+
+def _drop_client_secret(value: dict[str, Any]) -> dict[str, Any]:
+    value.pop("client_secret", None)
+    return value
+
+
+def _drop(_constant: str) -> None:
+    return None
+
+
+def _read_float(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def redact(value: Any) -> Any:

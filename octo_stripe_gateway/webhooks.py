@@ -18,7 +18,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from octo_stripe_gateway import inbox, signatures
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
-from octo_stripe_gateway.redaction import Secret, SecretBytes, redact
+from octo_stripe_gateway.redaction import Secret, SecretBytes, read_json
 from octo_stripe_gateway.responses import get_error_response
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class WebhookView(View):
 def read_event(request: HttpRequest) -> dict[str, Any]:
     """Return the event in a verified request, without client secrets; raises BadRequestError."""
     try:
-        event = redact(json.loads(SecretBytes(request.body)))
+        event = read_json(SecretBytes(request.body))
     except (ValueError, RecursionError):
         # The error has the body, and an error reporter would send it.
         raise BadRequestError(_("The event is not valid JSON.")) from None

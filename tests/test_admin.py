@@ -372,7 +372,7 @@ class TestSearch:
             ("12", ""),
             ("1ad5a3cb-5d3a-4a4b-9a52-1b5d4c0d8a55", "payment_uuid_key"),
             ("1ad5a3cb", "payment_uuid_key"),
-            ("pi_12", "stripe_payment_intent_id_"),
+            ("pi_12", "octo_payment_intent"),
             ("ch_12", "octo_payment_charge"),
             ("AB-12", "octo_payment_reference"),
             ("key:viator", "octo_payment_owner"),

@@ -46,7 +46,7 @@ class Office:
     def __init__(self, page: Page, *, url: str) -> None:
         self.page = page
         self.url = url
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
 
     def log_in(self) -> None:
         self.open("/admin/")

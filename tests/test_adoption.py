@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +11,6 @@ from django.core.management import CommandError, call_command
 from django.db.models import F
 from stripe import StripeClient
 
-import octo_stripe_gateway
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
@@ -21,6 +18,7 @@ from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeReq
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Ticket
+from tests.support.docs import get_block, run
 from tests.support.ledger import assert_ledger_equals, assert_nothing_orphaned, lose_payment
 from tests.support.threads import needs_row_locks, run_together
 
@@ -303,13 +301,10 @@ def test_adopting_needs_a_time() -> None:
 
 
 def test_docs_show_how_to_adopt_all(stripe: StripeEmulator) -> None:
-    page = Path(octo_stripe_gateway.__file__).parent / "docs" / "migrating.md"
-    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(compile(example, page.name, "exec"), names)
+    shown = run(get_block("python", "def adopt_all"))
     orders = [
         SimpleNamespace(stripe_payment_intent_id=create_foreign(stripe), booking=Booking.objects.create())
         for _ in range(2)
     ]
-    names["adopt_all"](orders)
+    shown["adopt_all"](orders)
     assert [booking.payments.get().status for booking in Booking.objects.all()] == ["paid", "paid"]

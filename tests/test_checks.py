@@ -12,6 +12,7 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import checks, conf
+from octo_stripe_gateway.testing.emulator import StripeEmulator
 
 NOTHING = dict.fromkeys(
     ("STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET", "API_GATEWAY_KEY")
@@ -180,9 +181,17 @@ def test_the_nearest_name_is_suggested(configure: Callable[..., None]) -> None:
 
 
 def test_built_in_keys_are_pointed_out(configure: Callable[..., None], settings: Any) -> None:
-    configure(STRIPE_API_KEY=None, STRIPE_PUBLISHABLE_KEY=None, STRIPE_WEBHOOK_SECRET=None)
     settings.DEBUG = True
-    assert get_ids(checks.check_settings()) == ["I001"]
+    with StripeEmulator() as emulator:
+        url = emulator.url
+        configure(**NOTHING | {"API_GATEWAY_KEY": "key"}, STRIPE_API_BASE=url)
+        (running,) = checks.check_settings()
+    (stopped,) = checks.check_settings()
+    assert get_ids([running, stopped]) == ["I001", "I001"]
+    assert f"answers at {url}" in running.msg
+    assert "stripe_emulator" not in str(running.hint)
+    assert f"nothing answers at {url}" in stopped.msg
+    assert f"`manage.py stripe_emulator --port {url.rpartition(':')[2]}`" in str(stopped.hint)
 
 
 def test_what_is_missing_is_said_before_a_deployment(configure: Callable[..., None]) -> None:

@@ -192,7 +192,7 @@ class Crasher:
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ class Shop:
     def __init__(self, page: Page, demo: Demo) -> None:
         self.page = page
         self.demo = demo
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.goto(demo.url)
 
     def book(self, tour: str = "Old town on foot") -> str:
@@ -142,6 +142,7 @@ def test_visitor_pays_and_is_refunded(shop: Shop, viewport: Any) -> None:
     assert [booking["status"] for booking in shop.bookings()] == ["CANCELLED"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_declined_visitor_tries_another_card(shop: Shop, viewport: Any) -> None:
     shop.book()
@@ -157,6 +158,7 @@ def test_declined_visitor_tries_another_card(shop: Shop, viewport: Any) -> None:
     assert len(shop.intents()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_visitor_completes_a_challenge(shop: Shop, viewport: Any) -> None:
     shop.book("Kyoto tea morning")
@@ -168,6 +170,7 @@ def test_visitor_completes_a_challenge(shop: Shop, viewport: Any) -> None:
     shop.reads("¥16,400")
 
 
+@pytest.mark.slow
 def test_visitor_fails_a_challenge_and_then_pays(shop: Shop) -> None:
     shop.book()
     shop.pay(ASKS)
@@ -178,6 +181,7 @@ def test_visitor_fails_a_challenge_and_then_pays(shop: Shop) -> None:
     assert len(shop.intents()) == 1
 
 
+@pytest.mark.slow
 def test_booking_paid_in_another_tab_is_shown(shop: Shop) -> None:
     with shop.page.expect_response("**/bookings/payments") as answered:
         shop.book()
@@ -186,6 +190,7 @@ def test_booking_paid_in_another_tab_is_shown(shop: Shop) -> None:
     shop.sees("Your booking is confirmed")
 
 
+@pytest.mark.slow
 def test_reload_goes_on_with_the_same_payment(shop: Shop) -> None:
     shop.book()
     shop.pay(ASKS)
@@ -199,6 +204,7 @@ def test_reload_goes_on_with_the_same_payment(shop: Shop) -> None:
     shop.sees("Your booking is confirmed")
 
 
+@pytest.mark.slow
 def test_bookings_are_found_again(shop: Shop) -> None:
     shop.book("Sunset sailing")
     shop.page.get_by_role("link", name="Back to the tours").click()
@@ -225,6 +231,7 @@ def test_double_clicks_book_and_pay_once(shop: Shop) -> None:
     assert len(shop.demo.stripe_requests("/confirm")) == before + 1
 
 
+@pytest.mark.slow
 def test_visitor_comes_back_from_a_bank(shop: Shop) -> None:
     with shop.page.expect_response("**/bookings/payments") as answered:
         shop.book()
@@ -238,6 +245,7 @@ def test_visitor_comes_back_from_a_bank(shop: Shop) -> None:
     assert "secret" not in shop.page.url
 
 
+@pytest.mark.slow
 def test_shop_that_does_not_answer_is_explained(shop: Shop) -> None:
     shop.page.route("**/bookings", lambda route: route.abort(), times=1)
     shop.press("Continue to payment")
@@ -247,6 +255,7 @@ def test_shop_that_does_not_answer_is_explained(shop: Shop) -> None:
     shop.book()
 
 
+@pytest.mark.slow
 def test_card_number_is_copied(shop: Shop) -> None:
     shop.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     shop.press("Copy 4242 4242 4242 4242")
@@ -278,6 +287,7 @@ def test_page_keeps_its_secrets(shop: Shop) -> None:
     assert "_secret_" not in stored
 
 
+@pytest.mark.slow
 def test_nothing_can_be_pressed_before_the_script_runs(shop: Shop) -> None:
     shop.page.route("**/page.js", lambda route: route.abort())
     shop.page.goto(shop.demo.url)
@@ -287,6 +297,7 @@ def test_nothing_can_be_pressed_before_the_script_runs(shop: Shop) -> None:
     shop.reads("€49.00")
 
 
+@pytest.mark.slow
 def test_each_step_has_a_title(shop: Shop) -> None:
     titles = [shop.page.title()]
     shop.book()
@@ -334,6 +345,7 @@ def test_german_visitor_reads_german_only(shop: Shop) -> None:
     shop.picture("de-4-cancelled")
 
 
+@pytest.mark.slow
 def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
     shop.book("Fjords by ship")
     shop.reads("€256.00")
@@ -355,8 +367,9 @@ def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
     sync_api.expect(refunded).to_contain_text("€1,280.00")
 
 
-def test_hold_that_runs_out_is_shown_as_cancelled(browser: Browser, tmp_path: Path) -> None:
-    with run_demo(tmp_path, DEMO_HOLD_SECONDS="3") as demo:
+@pytest.mark.slow
+def test_hold_that_runs_out_is_shown_as_cancelled(browser: Browser, demo_directory: Path) -> None:
+    with run_demo(demo_directory, DEMO_HOLD_SECONDS="3") as demo:
         page = browser.new_page()
         shop = Shop(page, demo)
         shop.press("Continue to payment")

@@ -61,6 +61,7 @@ def test_declined_card_is_followed_by_one_that_pays_the_same_intent(checkout: Ch
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_mistyped_card_is_told_at_its_field_only(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay("4242424242424241")
@@ -77,6 +78,7 @@ def test_challenge_is_completed(checkout: Checkout) -> None:
     checkout.becomes("paid")
 
 
+@pytest.mark.slow
 def test_challenge_that_failed_is_tried_again(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay(ASKS)
@@ -87,6 +89,7 @@ def test_challenge_that_failed_is_tried_again(checkout: Checkout) -> None:
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_wallet_pays_where_wallets_are_asked_for(checkout: Checkout) -> None:
     checkout.open_form(more="express")
     sync_api.expect(checkout.page.get_by_text("or", exact=True)).to_be_visible()
@@ -95,6 +98,7 @@ def test_wallet_pays_where_wallets_are_asked_for(checkout: Checkout) -> None:
     assert [intent["status"] for intent in checkout.intents()] == ["succeeded"]
 
 
+@pytest.mark.slow
 def test_wallets_are_not_shown_unless_asked_for(checkout: Checkout) -> None:
     checkout.open_form()
     sync_api.expect(checkout.page.get_by_text("or", exact=True)).to_be_hidden()
@@ -125,6 +129,7 @@ def test_customer_comes_back_from_a_bank_that_paid(checkout: Checkout) -> None:
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_customer_comes_back_from_a_bank_that_did_not_pay(checkout: Checkout) -> None:
     go_to_bank(checkout)
     checkout.page.get_by_role("button", name="Fail").click()
@@ -136,6 +141,7 @@ def test_customer_comes_back_from_a_bank_that_did_not_pay(checkout: Checkout) ->
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_client_secret_leaves_the_address_at_once(checkout: Checkout) -> None:
     checkout.open_form()
     address = f"{checkout.page.url}&octo_payable=booking:0&octo_payment=x&payment_intent_client_secret=pi_x"
@@ -144,6 +150,7 @@ def test_client_secret_leaves_the_address_at_once(checkout: Checkout) -> None:
     assert "secret" not in checkout.page.url
 
 
+@pytest.mark.slow
 def test_address_that_names_another_payable_s_payment_is_not_believed(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay()
@@ -157,6 +164,7 @@ def test_address_that_names_another_payable_s_payment_is_not_believed(checkout: 
     assert "octo_" not in checkout.page.url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("succeed", [True, False])
 def test_bank_that_takes_its_time_is_waited_for(checkout: Checkout, succeed: bool) -> None:
     checkout.open_form(currency="usd")
@@ -176,6 +184,7 @@ def test_bank_that_takes_its_time_is_waited_for(checkout: Checkout, succeed: boo
     checkout.becomes("paid")
 
 
+@pytest.mark.slow
 def test_payment_that_is_processing_is_so_after_a_reload(checkout: Checkout) -> None:
     checkout.open_form(currency="usd")
     checkout.stripe.confirm(checkout.intents()[0]["id"], "pm_usBankAccount_success")
@@ -207,6 +216,7 @@ def test_reload_finds_the_same_payment(checkout: Checkout) -> None:
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_reload_after_paying_finds_it_paid(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.stripe.confirm(checkout.intents()[0]["id"])
@@ -214,6 +224,7 @@ def test_reload_after_paying_finds_it_paid(checkout: Checkout) -> None:
     checkout.becomes("paid")
 
 
+@pytest.mark.slow
 def test_payment_made_in_another_tab_is_not_made_again(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.stripe.confirm(checkout.intents()[0]["id"])
@@ -222,6 +233,7 @@ def test_payment_made_in_another_tab_is_not_made_again(checkout: Checkout) -> No
     assert len(checkout.stripe.charges) == 1
 
 
+@pytest.mark.slow
 def test_payment_that_was_given_up_is_followed_by_another(checkout: Checkout) -> None:
     checkout.open_form()
     before = checkout.told()[0][1]["payment"]
@@ -235,6 +247,7 @@ def test_payment_that_was_given_up_is_followed_by_another(checkout: Checkout) ->
     assert [intent["status"] for intent in checkout.intents()] == ["canceled", "succeeded"]
 
 
+@pytest.mark.slow
 def test_page_that_the_browser_kept_begins_anew(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay(ASKS)
@@ -247,6 +260,7 @@ def test_page_that_the_browser_kept_begins_anew(checkout: Checkout) -> None:
 # The network.
 
 
+@pytest.mark.slow
 def test_shop_that_is_out_of_reach_is_tried_again(checkout: Checkout) -> None:
     checkout.page.route("**/bookings/payments", lambda route: route.abort())
     checkout.open()
@@ -268,6 +282,7 @@ def test_answer_that_is_lost_once_is_not_noticed(checkout: Checkout) -> None:
     assert checkout.names() == ["ready", "paid"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [502, 503, 429])
 def test_server_that_is_busy_is_asked_again(checkout: Checkout, status: int) -> None:
     checkout.page.route("**/complete", lambda route: route.fulfill(status=status, json={}), times=2)
@@ -276,6 +291,7 @@ def test_server_that_is_busy_is_asked_again(checkout: Checkout, status: int) -> 
     checkout.becomes("paid")
 
 
+@pytest.mark.slow
 def test_lost_confirmation_may_be_paid_again(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.page.route("**/complete", lambda route: route.abort())
@@ -288,6 +304,7 @@ def test_lost_confirmation_may_be_paid_again(checkout: Checkout) -> None:
     assert len(checkout.stripe.charges) == 1
 
 
+@pytest.mark.slow
 def test_stripe_that_took_the_money_without_an_answer_is_looked_up(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/.*/confirm", when="after"))
@@ -296,6 +313,7 @@ def test_stripe_that_took_the_money_without_an_answer_is_looked_up(checkout: Che
     assert len(checkout.stripe.charges) == 1
 
 
+@pytest.mark.slow
 def test_stripe_that_never_got_the_request_may_be_asked_again(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/.*/confirm", when="before"))
@@ -306,6 +324,7 @@ def test_stripe_that_never_got_the_request_may_be_asked_again(checkout: Checkout
     assert len(checkout.stripe.charges) == 1
 
 
+@pytest.mark.slow
 def test_slow_network_shows_a_skeleton(checkout: Checkout) -> None:
     waiting: list[Route] = []
     checkout.page.route("**/bookings/payments", lambda route: waiting.append(route))
@@ -319,6 +338,7 @@ def test_slow_network_shows_a_skeleton(checkout: Checkout) -> None:
     sync_api.expect(checkout.page.locator("[part=skeleton]")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_stripe_js_that_does_not_load_is_told(checkout: Checkout) -> None:
     checkout.page.route("**/stripe.js", lambda route: route.abort())
     checkout.open()
@@ -332,6 +352,7 @@ def test_stripe_js_that_does_not_load_is_told(checkout: Checkout) -> None:
 # What the host says: holds, balances, refusals.
 
 
+@pytest.mark.slow
 def test_hold_that_runs_out_is_told(checkout: Checkout) -> None:
     def shorten(route: Route) -> None:
         answer = route.fetch()
@@ -346,6 +367,7 @@ def test_hold_that_runs_out_is_told(checkout: Checkout) -> None:
     assert checkout.names() == ["ready", "expired"]
 
 
+@pytest.mark.slow
 def test_customer_s_clock_may_be_wrong(checkout: Checkout) -> None:
     def hold(route: Route) -> None:
         answer = route.fetch()
@@ -377,6 +399,7 @@ def test_balance_that_is_paid_is_told(checkout: Checkout) -> None:
     assert checkout.told() == [["paid", {"payment": None, "balance": balance, "error": None}]]
 
 
+@pytest.mark.slow
 def test_reload_of_what_is_paid_says_so(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay(PAYS)
@@ -387,6 +410,7 @@ def test_reload_of_what_is_paid_says_so(checkout: Checkout) -> None:
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_deposit_is_paid_and_then_the_balance(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [("deposit", 500, None), ("balance", 1500, None)]
     monkeypatch.setattr(Booking, "get_installments", lambda _self: parts, raising=False)
@@ -405,6 +429,7 @@ def test_deposit_is_paid_and_then_the_balance(checkout: Checkout, monkeypatch: p
     assert [intent["amount_received"] for intent in checkout.intents()] == [500, 1500]
 
 
+@pytest.mark.slow
 def test_another_tab_pays_the_same_intent(checkout: Checkout) -> None:
     checkout.open_form()
     tab = checkout.page.context.new_page()
@@ -413,6 +438,7 @@ def test_another_tab_pays_the_same_intent(checkout: Checkout) -> None:
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_payment_under_way_in_another_browser_is_waited_for(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +458,7 @@ def test_payment_under_way_in_another_browser_is_waited_for(
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_payable_that_is_being_paid_elsewhere_is_waited_for(checkout: Checkout) -> None:
     busy = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "It is being paid.", "balance": {"due": 2000}}
     paid = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "It is paid already.", "balance": {"due": 0}}
@@ -443,6 +470,7 @@ def test_payable_that_is_being_paid_elsewhere_is_waited_for(checkout: Checkout) 
     assert checkout.names() == ["processing", "paid"]
 
 
+@pytest.mark.slow
 def test_creation_that_runs_in_another_tab_is_found(checkout: Checkout) -> None:
     busy = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "The same operation is running."}
     answer_create(checkout, (409, busy, {"Retry-After": "0"}))
@@ -463,6 +491,7 @@ def test_refusal_is_told_in_the_host_s_words(checkout: Checkout) -> None:
     assert len(set(keys)) == len(keys) == 2
 
 
+@pytest.mark.slow
 def test_money_that_the_host_sends_back_is_told(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     def reject(*_args: Any) -> None:
         raise PaymentRejectedError("Your hold has expired.")
@@ -479,6 +508,7 @@ def test_money_that_the_host_sends_back_is_told(checkout: Checkout, monkeypatch:
 # Who asks, and for what.
 
 
+@pytest.mark.slow
 def test_csrf_token_may_be_an_attribute(checkout: Checkout) -> None:
     checkout.page.route("**/bookings/payments", lambda route: route.abort())
     checkout.open(more='csrf-token="abc"')
@@ -486,6 +516,7 @@ def test_csrf_token_may_be_an_attribute(checkout: Checkout) -> None:
     assert checkout.calls("/bookings/payments")[0].headers["x-csrftoken"] == "abc"
 
 
+@pytest.mark.slow
 def test_bearer_token_is_sent_in_place_of_a_cookie(checkout: Checkout) -> None:
     checkout.page.route("**/bookings/payments", lambda route: route.abort())
     checkout.open()
@@ -499,6 +530,7 @@ def test_bearer_token_is_sent_in_place_of_a_cookie(checkout: Checkout) -> None:
     checkout.becomes("paid")
 
 
+@pytest.mark.slow
 def test_token_that_was_set_before_the_element_was_defined_counts(checkout: Checkout) -> None:
     checkout.page.add_init_script(
         "document.addEventListener('readystatechange', () => {"
@@ -510,6 +542,7 @@ def test_token_that_was_set_before_the_element_was_defined_counts(checkout: Chec
     assert more == []
 
 
+@pytest.mark.slow
 def test_purpose_is_sent(checkout: Checkout) -> None:
     answer_create(checkout, (422, {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "No deposit."}, {}))
     checkout.open(more='purpose="deposit"')
@@ -517,6 +550,7 @@ def test_purpose_is_sent(checkout: Checkout) -> None:
     assert '"purpose":"deposit"' in str(checkout.calls("/bookings/payments")[0].post_data)
 
 
+@pytest.mark.slow
 def test_connected_account_is_given_to_stripe(checkout: Checkout) -> None:
     def connect(route: Route) -> None:
         answer = route.fetch()
@@ -534,6 +568,7 @@ def test_connected_account_is_given_to_stripe(checkout: Checkout) -> None:
     assert given == ["pk_test_gateway", {"locale": "de", "stripeAccount": "acct_lyon"}]
 
 
+@pytest.mark.slow
 def test_another_payable_begins_another_payment(checkout: Checkout) -> None:
     checkout.open_form()
     first = checkout.element.get_attribute("payable")
@@ -550,6 +585,7 @@ def test_another_payable_begins_another_payment(checkout: Checkout) -> None:
     }
 
 
+@pytest.mark.slow
 def test_element_that_was_taken_away_does_nothing_more(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.page.evaluate("() => { window.away = document.querySelector('octo-payment'); away.remove(); }")
@@ -561,6 +597,7 @@ def test_element_that_was_taken_away_does_nothing_more(checkout: Checkout) -> No
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_form_of_the_page_around_it_is_not_sent(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.page.evaluate("""() => {
@@ -590,6 +627,7 @@ BUTTONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", BUTTONS)
 def test_language_is_the_page_s(checkout: Checkout, language: str) -> None:
     checkout.open_form(lang=language)
@@ -597,6 +635,7 @@ def test_language_is_the_page_s(checkout: Checkout, language: str) -> None:
     assert checkout.calls("/bookings/payments")[0].headers["accept-language"] == language[:2]
 
 
+@pytest.mark.slow
 def test_language_of_a_page_in_another_is_english(checkout: Checkout) -> None:
     checkout.open_form(lang="sv")
     sync_api.expect(checkout.button).to_have_text("Pay €20.00")
@@ -624,6 +663,7 @@ def test_german_page_has_no_english_on_it(checkout: Checkout) -> None:
     sync_api.expect(checkout.error).to_have_text("Ihre Karte wurde abgelehnt.")
 
 
+@pytest.mark.slow
 def test_stripe_s_form_has_the_element_s_colours(checkout: Checkout) -> None:
     checkout.open_form()
     field = checkout.page.get_by_label("Card number")
@@ -640,6 +680,7 @@ def test_stripe_s_form_has_the_element_s_colours(checkout: Checkout) -> None:
 # The guide and the file.
 
 
+@pytest.mark.slow
 def test_guide_s_page_takes_a_payment(checkout: Checkout) -> None:
     checkout.open_form()
     booking = str(checkout.element.get_attribute("payable")).partition(":")[2]
@@ -650,11 +691,13 @@ def test_guide_s_page_takes_a_payment(checkout: Checkout) -> None:
     checkout.page.wait_for_url("**/thanks")
 
 
+@pytest.mark.slow
 def test_guide_names_the_release_of_stripe_js_that_goes_with_the_sdk() -> None:
     release = sdk.api_version.partition(".")[2]
     assert f"https://js.stripe.com/{release}/stripe.js" in get_block("html")
 
 
+@pytest.mark.slow
 def test_guide_names_every_attribute_event_part_and_property() -> None:
     declared = (STATIC / "octo-payment.d.ts").read_text()
     script = (STATIC / "octo-payment.js").read_text()
@@ -674,6 +717,7 @@ class HashedStorage(ManifestStaticFilesStorage):
     support_js_module_import_aggregation = True
 
 
+@pytest.mark.slow
 def test_static_files_can_be_hashed(tmp_path: Path) -> None:
     shutil.copytree(STATIC, tmp_path / "octo_stripe_gateway")
     storage = HashedStorage(location=tmp_path, base_url="/static/")

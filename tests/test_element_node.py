@@ -249,7 +249,7 @@ def test_demo_has_no_violation_of_accessibility(
     context_options: dict[str, Any],
 ) -> None:
     page = browser.new_page(**context_options)
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     page.goto(demo.url)
     found: dict[str, list[str]] = {}
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 # Loading every plugin that is installed takes longer than the tests do.
 ALONE = ("-q", "-p", "no:cacheprovider", "--disable-plugin-autoload", "-p", "pytest_django.plugin")
@@ -66,12 +68,14 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_host_s_defaults_change_nothing_of_ours() -> None:
     modules = [f"tests/{module}.py" for module in ("test_views", "test_authentication", "test_renderers")]
     output = run("-m", "pytest", *modules, "--ds", "tests.shop.wild_settings", *ALONE)
     assert " passed" in output
 
 
+@pytest.mark.slow
 def test_host_s_own_views_are_as_they_would_be_without_us() -> None:
     with_us, without_us = run("-c", HOST, "with-us"), run("-c", HOST)
     assert b"snake_case" in with_us.encode()

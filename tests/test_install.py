@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-ROOT = Path(__file__).parent.parent
-README = ROOT.joinpath("README.md").read_text()
-SITE = "http://127.0.0.1:8765"
-EMULATOR = "http://127.0.0.1:8421"
-WEBHOOKS = f"{SITE}/shop/pay/webhooks/"
+from tests.support.demo import get_free_ports
+from tests.support.docs import PAGES, ROOT, get_block, get_blocks
 
 TYPED_HOST = """
 from typing import Any
@@ -79,10 +77,10 @@ MYPY = """
 [mypy]
 strict = True
 plugins = mypy_django_plugin.main, mypy_drf_plugin.main
-[mypy-host.settings]
+[mypy-shop.settings]
 ignore_errors = True
 [mypy.plugins.django-stubs]
-django_settings_module = host.settings
+django_settings_module = shop.settings
 """
 
 pytestmark = pytest.mark.slow
@@ -95,19 +93,72 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+class Project:
+    """An empty project, in which the README's lines are run as they are, but for the ports."""
+
+    def __init__(self, folder: Path, *, wheel: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.ports = dict(zip(("8000", "8421"), map(str, get_free_ports()), strict=True))
+        self.site, self.emulator = (f"http://127.0.0.1:{port}" for port in self.ports.values())
+        run([sys.executable, "-m", "venv", str(folder / "venv")])
+        path = f"{folder / 'venv/bin'}{os.pathsep}{os.environ['PATH']}"
+        self.environment = get_environment() | {"PATH": path, "PIP_FIND_LINKS": str(wheel.parent)}
+
+    def run_script(self, script: str) -> None:
+        """Run lines in the project's folder, and leave what they start in the background running."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["bash", "-ec", script],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        assert self.process.wait(timeout=300) == 0, self.log.read_text()
+
+    def move(self, script: str) -> str:
+        """Return the script with free ports in place of the usual ones."""
+        for usual, free in self.ports.items():
+            script = script.replace(f":{usual}", f":{free}")
+        server = f"runserver {self.ports['8000']}"
+        webhooks = f"{self.site}/bookings/webhooks"
+        emulator = f"stripe_emulator --port {self.ports['8421']} --webhook-url {webhooks}"
+        return script.replace("runserver", server).replace("stripe_emulator", emulator)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Authorization": "Bearer a-long-random-key"}
+        url = f"{self.site}/bookings{path}"
+        return requests.request(method, url, json=body, headers=headers, timeout=60).json()
+
+    def wait_for_status(self, payment: Any, status: str) -> None:
+        for _attempt in range(600):
+            if self.call("GET", f"/payments/{payment['uuid']}")["status"] == status:
+                return
+            time.sleep(0.1)
+        pytest.fail(f"the payment does not become {status}: {self.log.read_text()}")
+
+    def stop(self) -> None:
+        """End what the script has left running."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+
+
 @pytest.fixture(scope="module")
-def project(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("host")
-    run([sys.executable, "-m", "venv", str(folder / "venv")])
-    run([str(folder / "venv/bin/pip"), "install", "-q", f"{wheel}[emulator]"])
-    run([str(folder / "venv/bin/django-admin"), "startproject", "host", str(folder)])
-    settings, urls = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[:2]
-    with (folder / "host/settings.py").open("a") as file:
-        file.write(settings)
-    with (folder / "host/urls.py").open("a") as file:
-        file.write(urls.replace("bookings/", "shop/pay/"))
-    manage(folder, "migrate", "--verbosity=0")
-    return folder
+def project(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("shop")
+    project = Project(folder, wheel=wheel)
+    project.run_script(get_block("sh", "pip install 'octo-stripe-gateway["))
+    assert "`django-admin startproject shop .`" in PAGES["README.md"]
+    project.run_script("django-admin startproject shop .")
+    settings, urls = get_blocks("python", page="README.md")[:2]
+    with (folder / "shop/settings.py").open("a") as file:
+        file.write(f"{settings}OCTO_STRIPE_GATEWAY['STRIPE_API_BASE'] = '{project.emulator}'\n")
+    with (folder / "shop/urls.py").open("a") as file:
+        file.write(urls)
+    return project
 
 
 def run(command: list[str], **options: Any) -> None:
@@ -119,86 +170,48 @@ def get_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
-def get_manage(project: Path, *arguments: str) -> list[str]:
-    return [str(project / "venv/bin/python"), str(project / "manage.py"), *arguments]
-
-
-def manage(project: Path, *arguments: str) -> None:
-    run(get_manage(project, *arguments), cwd=project)
-
-
-@contextmanager
-def serve(project: Path, *arguments: str, url: str) -> Iterator[None]:
-    process = subprocess.Popen(get_manage(project, *arguments), cwd=project, env=get_environment())
-    try:
-        wait_for(url)
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def wait_for(url: str) -> None:
-    for _attempt in range(100):
-        try:
-            requests.get(url, timeout=5)
-        except requests.ConnectionError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail(f"{url} does not answer")
-
-
-def call(method: str, path: str, body: Any = None) -> Any:
-    headers = {"Authorization": "Bearer a-long-random-key"}
-    url = f"{SITE}/shop/pay{path}"
-    return requests.request(method, url, json=body, headers=headers, timeout=10).json()
-
-
-def wait_for_status(payment: Any, status: str) -> None:
-    for _attempt in range(50):
-        if call("GET", f"/payments/{payment['uuid']}")["status"] == status:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"the payment does not become {status}")
-
-
-def pay(payment: Any) -> None:
-    answer = requests.post(
-        f"{EMULATOR}/v1/payment_intents/{payment['stripePaymentIntentId']}/confirm",
-        {"payment_method": "pm_card_visa", "return_url": SITE},
-        headers={"Authorization": "Bearer sk_test_anyone"},
-        timeout=10,
-    )
-    assert answer.ok, answer.text
-
-
 def test_the_wheel_has_what_a_host_needs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {
         "octo_stripe_gateway",
         wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info",
     }
-    wanted = ("py.typed", "migrations/0001_initial_ledger.py", "testing/emulator/stripe.js")
+    wanted = ["py.typed", "migrations/0001_initial_ledger.py", "testing/emulator/stripe.js"]
+    wanted += [f"docs/{page}" for page in PAGES if page != "README.md"]
     assert {f"octo_stripe_gateway/{name}" for name in wanted} <= set(names)
 
 
-def test_a_new_project_takes_a_payment(project: Path) -> None:
-    manage(project, "check", "--fail-level", "WARNING")
-    site = serve(project, "runserver", "--noreload", SITE.removeprefix("http://"), url=SITE)
-    emulator = serve(project, "stripe_emulator", "--webhook-url", WEBHOOKS, url=EMULATOR)
-    with site, emulator:
-        payment = call("POST", "/payments", {"amount": 2000, "currency": "usd"})
-        assert payment["status"] == "PENDING"
-        pay(payment)
-        wait_for_status(payment, "CONFIRMED")
-        assert call("PATCH", f"/payments/{payment['id']}/complete")["status"] == "CONFIRMED"
-        assert call("POST", f"/payments/{payment['id']}/refund")["status"] == "REFUNDED"
+def test_the_index_shows_no_link_that_leads_nowhere(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+    text = archive.read(metadata).decode()
+    assert "## Your first payment in five commands" in text
+    assert "`octo_stripe_gateway/docs/api.md`" in text
+    assert [target for target in re.findall(r"\]\(([^)]*)\)", text) if "://" not in target] == []
 
 
-def test_a_typed_host_passes_mypy_in_strict_mode(project: Path) -> None:
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_first_payment_takes_five_commands(project: Project) -> None:
+    script = get_block("sh", "/payment_intents/latest/confirm\ncurl -X PATCH")
+    assert len(script.replace("\\\n", "").splitlines()) == 5
+    try:
+        project.run_script(project.move(script))
+        first = project.call("GET", "/payments/1")
+        assert (first["status"], first["amountReceived"]) == ("CONFIRMED", 2000)
+        assert '"status":"CONFIRMED"' in project.log.read_text()
+        told_by_event = project.call("POST", "/payments", {"amount": 1000, "currency": "usd"})
+        intent = told_by_event["stripePaymentIntentId"]
+        requests.post(f"{project.emulator}/_emulator/payment_intents/{intent}/confirm", timeout=60)
+        project.wait_for_status(told_by_event, "CONFIRMED")
+        assert project.call("POST", "/payments/1/refund")["status"] == "REFUNDED"
+    finally:
+        project.stop()
+
+
+def test_a_typed_host_passes_mypy_in_strict_mode(project: Project) -> None:
     packages = ["mypy", "django-stubs", "djangorestframework-stubs"]
-    run([str(project / "venv/bin/pip"), "install", "-q", *packages])
-    project.joinpath("host/payments.py").write_text(TYPED_HOST)
-    project.joinpath("mypy.ini").write_text(MYPY)
-    run([str(project / "venv/bin/mypy"), "host/payments.py"], cwd=project)
+    venv = project.folder / "venv/bin"
+    run([str(venv / "pip"), "install", "-q", *packages])
+    project.folder.joinpath("shop/payments.py").write_text(TYPED_HOST)
+    project.folder.joinpath("mypy.ini").write_text(MYPY)
+    run([str(venv / "mypy"), "shop/payments.py"], cwd=project.folder)

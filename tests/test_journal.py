@@ -129,7 +129,7 @@ def test_api_puts_changes_down_to_its_caller(caller: str, stripe: StripeEmulator
 
 
 @pytest.mark.usefixtures("callers")
-def test_whoever_acts_on_anothers_payment_is_named(stripe: StripeEmulator) -> None:
+def test_whoever_acts_on_another_s_payment_is_named(stripe: StripeEmulator) -> None:
     ann = make_user("ann", "refund_payment", "view_payment")
     payment = CallerApi("key:viator-key").paid(stripe)
     assert CallerApi("user:ann").refund(payment).status_code == 200

@@ -134,7 +134,7 @@ def test_a_caller_may_do_what_the_table_says(
 
 
 @pytest.mark.parametrize("by", ["pk", "uuid"])
-def test_anothers_payment_is_answered_as_one_that_is_not_there(
+def test_another_s_payment_is_answered_as_one_that_is_not_there(
     by: str, ann: CallerApi, stripe: StripeEmulator
 ) -> None:
     payment = make_payment(stripe, "key:viator")
@@ -187,7 +187,7 @@ class TestRepeats:
         ]
         assert answers[0]["id"] == answers[1]["id"]
 
-    def test_anothers_uuid_gives_neither_payment_nor_secret(
+    def test_another_s_uuid_gives_neither_payment_nor_secret(
         self, ann: CallerApi, bob: CallerApi, stripe: StripeEmulator
     ) -> None:
         body = {"amount": 2000, "currency": "usd", "uuid": str(uuid.uuid4())}

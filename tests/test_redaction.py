@@ -79,3 +79,25 @@ def test_what_a_module_prints_is_redacted(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_json_is_kept_without_secrets_and_what_no_database_takes(value: Any, kept: Any) -> None:
     assert redaction.redact(value) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"client_secret": "pi_1_secret_2", "id": "pi_1", "a": [{"client_secret": null, "b": "é"}]}',
+        '{"url": "https://x/?s=pi_1_secret_2&a=1", "amount": 7, "rate": 1.5}',
+        '{"a": [NaN, -Infinity, 1e999, true]}',
+        r'{"a\u0000": "b", "c": "\ud800", "d": "pi_1\u005fsecret_2", "client\u005fsecret": "x"}',
+        "[1]",
+    ],
+)
+def test_json_is_read_as_it_is_kept(text: str) -> None:
+    read = redaction.read_json(text.encode())
+    assert read == redaction.redact(json.loads(text))
+    assert "pi_1_secret_2" not in json.dumps(read)
+
+
+def test_what_is_no_json_is_told_without_its_secrets() -> None:
+    with pytest.raises(json.JSONDecodeError) as failure:
+        redaction.read_json(b'{"client_secret": "pi_1_secret_2"')
+    assert "pi_1_secret_2" not in repr(failure.value.doc)

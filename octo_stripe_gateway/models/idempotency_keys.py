@@ -17,7 +17,10 @@ class IdempotencyKey(models.Model):
     key = models.CharField(max_length=255)
     request_fingerprint = models.CharField(max_length=64)
     payment = models.ForeignKey(Payment, models.CASCADE, related_name="+")
-    refund = models.ForeignKey(Refund, models.CASCADE, null=True, related_name="idempotency_keys")
+    # Most keys are of payments: the index leaves those out.
+    refund = models.ForeignKey(
+        Refund, models.CASCADE, null=True, related_name="idempotency_keys", db_index=False
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = models.Manager()
@@ -27,6 +30,13 @@ class IdempotencyKey(models.Model):
         verbose_name = _("idempotency key")
         verbose_name_plural = _("idempotency keys")
         default_manager_name = "objects"
+        indexes = [
+            models.Index(
+                fields=["refund"],
+                condition=models.Q(refund__isnull=False),
+                name="octo_idempotency_key_refund",
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["owner", "key"], name="octo_idempotency_key"),
         ]

@@ -8,7 +8,7 @@ rows of one payment; everything else is plain Django. Fields, converters and sig
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +20,23 @@ from django.db.models.signals import post_save, pre_save
 from django.db.transaction import TransactionManagementError
 
 M = TypeVar("M", bound=Model)
+
+# What is written into a statement as it is, and not as one of its parameters.
+BLANKS: dict[type[models.Field[Any, Any]], tuple[Any, str]] = {
+    models.CharField: ("", "''"),
+    models.TextField: ("", "''"),
+    models.IntegerField: (0, "0"),
+    models.BooleanField: (False, "false"),
+}
+KEPT_STATEMENTS = 1000
+
+
+class Column(NamedTuple):
+    """A column that is written: its field, and the value that is written as it is, with its SQL."""
+
+    field: Any
+    blank: Any
+    blank_sql: str
 
 
 class Lookup(NamedTuple):
@@ -45,45 +62,54 @@ class LedgerManager(models.Manager[M]):
 
     def list_by(self, *, lock: bool = False, **values: Any) -> list[M]:
         """Return the rows with these values, locked where asked."""
-        connection = connections[self.database]
+        database = self.database
+        connection = connections[database]
         if lock and connection.get_autocommit():
             raise TransactionManagementError("A row is locked in a transaction only.")
-        lookup = _write_select(self.model, self.database, lock, tuple(values))
+        lookup = _write_select(self.model, database, lock, tuple(values))
         rows = _read(lookup, connection=connection, model=self.model, values=values)
-        return [self.model.from_db(self.database, lookup.attributes, row) for row in rows]
+        return [self.model.from_db(database, lookup.attributes, row) for row in rows]
 
     def get_by(self, *, lock: bool = False, **values: Any) -> M | None:
         """Return the one row with these values, locked where asked, or None."""
         return next(iter(self.list_by(lock=lock, **values)), None)
+
+    def get_by_pk(self, pk: Any) -> M:
+        """Return the row with this key; raises DoesNotExist."""
+        row = self.get_by(**{self.model._meta.pk.attname: pk})
+        if row is None:
+            raise self.model.DoesNotExist  # type: ignore[attr-defined] # each model has its own
+        return row
 
     def insert(self, row: M, *, or_ignore: bool = False) -> bool:
         """Insert a row and give it its key; with `or_ignore` tell whether no other had its unique values.
 
         Where another transaction is inserting the same values, this waits for it to end.
         """
-        connection = connections[self.database]
+        database = self.database
+        connection = connections[database]
         if not connection.features.can_return_columns_from_insert:
             return self._insert_slowly(row, or_ignore=or_ignore)
-        fields = _get_fields(self.model).values()
-        with _announced(row, using=self.database, names=None) as announcement:
-            values = [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields]
+        columns = _get_columns(self.model)
+        with _announced(row, using=database, names=None) as announcement:
+            marks, values = _prepare(row, columns.values(), connection=connection)
             with connection.cursor() as cursor:
-                cursor.execute(_write_insert(self.model, self.database, or_ignore), values)
+                cursor.execute(_write_insert(self.model, database, marks, or_ignore), values)
                 inserted = cursor.fetchone()
             announcement.needed = inserted is not None
             if inserted:
                 row.pk = inserted[0]
-                row._state.adding, row._state.db = False, self.database
+                row._state.adding, row._state.db = False, database
         return inserted is not None
 
     def save_changed(self, row: M, *, names: Sequence[str]) -> None:
         """Write these columns of a row; raises DatabaseError where the row is gone."""
-        connection, fields = connections[self.database], _get_fields(self.model)
-        with _announced(row, using=self.database, names=names):
-            written = [fields[name] for name in names]
-            values = [field.get_db_prep_save(field.pre_save(row, False), connection) for field in written]
+        database = self.database
+        connection, columns = connections[database], _get_columns(self.model)
+        with _announced(row, using=database, names=names):
+            marks, values = _prepare(row, [columns[name] for name in names], connection=connection)
             with connection.cursor() as cursor:
-                cursor.execute(_write_update(self.model, self.database, tuple(names)), [*values, row.pk])
+                cursor.execute(_write_update(self.model, database, tuple(names), marks), [*values, row.pk])
                 if cursor.rowcount != 1:
                     raise DatabaseError("The row to write is gone.")
 
@@ -120,8 +146,33 @@ def _get_names(model: type[Model], using: str) -> tuple[str, str]:
 
 
 @functools.cache
-def _get_fields(model: type[Model]) -> dict[str, Any]:
-    return {field.attname: field for field in model._meta.concrete_fields if not field.primary_key}
+def _get_columns(model: type[Model]) -> dict[str, Column]:
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    return {field.attname: Column(field, *_get_blank(field)) for field in fields}
+
+
+def _get_blank(field: Any) -> tuple[Any, str]:
+    return next((blank for kind, blank in BLANKS.items() if isinstance(field, kind)), (None, "NULL"))
+
+
+def _prepare(
+    row: Model, columns: Iterable[Column], *, connection: BaseDatabaseWrapper
+) -> tuple[tuple[str, ...], list[Any]]:
+    """Return what stands for each column in a statement, and the parameters.
+
+    Most columns of a new row are blank, and a parameter takes as long as ten blanks.
+    """
+    marks, values = [], []
+    for field, blank, blank_sql in columns:
+        value = field.pre_save(row, row._state.adding)
+        if value is None:
+            marks.append("NULL")
+        elif type(value) is type(blank) and value == blank:
+            marks.append(blank_sql)
+        else:
+            marks.append("%s")
+            values.append(field.get_db_prep_save(value, connection))
+    return tuple(marks), values
 
 
 @functools.cache
@@ -134,20 +185,21 @@ def _write_select(model: type[Model], using: str, lock: bool, names: tuple[str, 
     return Lookup(sql, parameters, [column.target.attname for column in columns], converted)
 
 
-@functools.cache
-def _write_insert(model: type[Model], using: str, or_ignore: bool) -> str:
-    quote, fields = connections[using].ops.quote_name, _get_fields(model).values()
-    columns = ", ".join(quote(field.column) for field in fields)
-    marks = ", ".join("%s" for _field in fields)
+@functools.lru_cache(KEPT_STATEMENTS)
+def _write_insert(model: type[Model], using: str, marks: tuple[str, ...], or_ignore: bool) -> str:
+    quote = connections[using].ops.quote_name
+    columns = ", ".join(quote(column.field.column) for column in _get_columns(model).values())
     table, key = _get_names(model, using)
     conflict = " ON CONFLICT DO NOTHING" if or_ignore else ""
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}){conflict} RETURNING {key}"  # noqa: S608 - our own names
+    values = ", ".join(marks)
+    return f"INSERT INTO {table} ({columns}) VALUES ({values}){conflict} RETURNING {key}"  # noqa: S608 - our own names
 
 
-@functools.cache
-def _write_update(model: type[Model], using: str, names: tuple[str, ...]) -> str:
-    quote, fields = connections[using].ops.quote_name, _get_fields(model)
-    changes = ", ".join(f"{quote(fields[name].column)} = %s" for name in names)
+@functools.lru_cache(KEPT_STATEMENTS)
+def _write_update(model: type[Model], using: str, names: tuple[str, ...], marks: tuple[str, ...]) -> str:
+    quote, columns = connections[using].ops.quote_name, _get_columns(model)
+    columns_and_marks = zip(names, marks, strict=True)
+    changes = ", ".join(f"{quote(columns[name].field.column)} = {mark}" for name, mark in columns_and_marks)
     table, key = _get_names(model, using)
     return f"UPDATE {table} SET {changes} WHERE {key} = %s"  # noqa: S608 - our own names
 

@@ -185,7 +185,7 @@ class Payment(models.Model):
     )
 
     stripe_payment_intent_id = models.CharField(  # noqa: DJ001 - unique once it is known
-        max_length=STRIPE_ID_LENGTH, null=True, unique=True, editable=False
+        max_length=STRIPE_ID_LENGTH, null=True, editable=False
     )
     stripe_charge_id = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
     account = models.CharField(
@@ -346,6 +346,13 @@ class Payment(models.Model):
             models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_payment_test"),
         ]
         constraints = [
+            # With this operator class one index finds an id whole and by its beginning; `unique` on the
+            # column would make two.
+            models.UniqueConstraint(
+                fields=["stripe_payment_intent_id"],
+                opclasses=["varchar_pattern_ops"],
+                name="octo_payment_intent",
+            ),
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_payment_amount"),
             models.CheckConstraint(
                 condition=models.Q(

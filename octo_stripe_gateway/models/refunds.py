@@ -49,7 +49,7 @@ class Refund(models.Model):
     status_as_of = models.BigIntegerField(default=0)
     failure_reason = models.CharField(max_length=255, blank=True)
     stripe_refund_id = models.CharField(  # noqa: DJ001 - unique once it is known
-        max_length=STRIPE_ID_LENGTH, null=True, unique=True, editable=False
+        max_length=STRIPE_ID_LENGTH, null=True, editable=False
     )
     stripe_created = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -64,6 +64,8 @@ class Refund(models.Model):
         default_manager_name = "objects"
         indexes = [models.Index(fields=["stripe_created"], name="octo_refund_stripe_created")]
         constraints = [
+            # Nobody looks for the beginning of one, for which `unique` on the column has an index of its own.
+            models.UniqueConstraint(fields=["stripe_refund_id"], name="octo_refund_stripe_id"),
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_refund_amount"),
             models.CheckConstraint(condition=~models.Q(status=""), name="octo_refund_status"),
         ]

@@ -70,11 +70,12 @@ class Unsaved:
     def __init__(self, payment: Payment, *, announces: bool = True) -> None:
         self.payment = payment
         self.announces = announces
-        self.others: dict[str, list[Any]] = {}
+        self.others: dict[str, list[Any]]
         self.remember()
 
     def remember(self) -> None:
-        """Take the row's columns as what is saved."""
+        """Take the row's columns as what is saved, and nothing as changed beside it."""
+        self.others = {}
         # A host's hook may change the metadata in place.
         self.before = _get_columns(self.payment) | {"metadata": copy.deepcopy(self.payment.metadata)}
 
@@ -82,6 +83,7 @@ class Unsaved:
     def protected(self) -> Iterator[None]:
         """Save, and undo what the block sets in the ledger's columns: a host's hook may do anything."""
         self.save()
+        self.remember()
         try:
             yield
         finally:
@@ -100,8 +102,6 @@ class Unsaved:
         if changes or self.others:
             names = _get_signals(payment, before=before, changes=changes | self.others)
             _record_change(payment, changes | self.others, names=list(names) if self.announces else [])
-        self.others = {}
-        self.remember()
 
 
 @contextmanager

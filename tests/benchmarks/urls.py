@@ -12,4 +12,6 @@ urlpatterns = [
     path("floor/payments/<int:pk>", floor.read),
     path("floor/payments/<int:pk>/complete", floor.complete),
     path("floor/payments/<int:pk>/refund", floor.refund),
+    path("floor/safe-payments/<int:pk>/complete", floor.complete_safely),
+    path("floor/safe-payments/<int:pk>/refund", floor.refund_safely),
 ]

@@ -73,7 +73,7 @@ def connect(stripe: StripeEmulator) -> Callable[..., sdk.StripeClient]:
         return sdk.StripeClient(
             key,
             base_addresses={"api": stripe.url},
-            http_client=sdk.RequestsClient(timeout=5),
+            http_client=sdk.RequestsClient(timeout=60),
             max_network_retries=retries,
         )
 

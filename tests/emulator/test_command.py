@@ -36,7 +36,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[emulator.StripeEmulator]:
             return self
 
     def interrupted() -> None:
-        assert requests.get(f"{started[0].url}/_emulator", timeout=5).status_code == 200
+        assert requests.get(f"{started[0].url}/_emulator", timeout=60).status_code == 200
         raise KeyboardInterrupt
 
     monkeypatch.setattr(emulator, "StripeEmulator", Started)

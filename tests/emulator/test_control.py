@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def command(stripe: StripeEmulator) -> Callable[..., Any]:
     def command(url: str, /, *, method: str = "POST", answers: int = 200, **body: Any) -> Any:
         address = f"{stripe.url}/_emulator{url}"
-        response = requests.request(method, address, json=body, timeout=5)
+        response = requests.request(method, address, json=body, timeout=60)
         assert response.status_code == answers, response.text
         return response.json()
 
@@ -156,11 +156,11 @@ class TestBrowser:
     ) -> None:
         url = f"{stripe.url}/_emulator/payment_intents/{intent.id}/authenticate"
         headers = {"Origin": "http://shop.test"}
-        assert requests.options(url, headers=headers, timeout=5).status_code == 204
-        wrong = requests.post(url, json={"client_secret": "x"}, headers=headers, timeout=5)
+        assert requests.options(url, headers=headers, timeout=60).status_code == 204
+        wrong = requests.post(url, json={"client_secret": "x"}, headers=headers, timeout=60)
         assert wrong.status_code == 403
         body = {"client_secret": intent.client_secret, "succeed": True}
-        answer = requests.post(url, json=body, headers=headers, timeout=5)
+        answer = requests.post(url, json=body, headers=headers, timeout=60)
         assert answer.json()["status"] == "succeeded"
 
     def test_it_commands_nothing_else(self, stripe: StripeEmulator, intent: sdk.PaymentIntent) -> None:
@@ -168,7 +168,7 @@ class TestBrowser:
             f"{stripe.url}/_emulator/reset",
             json={"client_secret": intent.client_secret},
             headers={"Origin": "http://shop.test"},
-            timeout=5,
+            timeout=60,
         )
         assert response.status_code == 403
         assert intent.id in stripe.payment_intents
@@ -180,15 +180,15 @@ class TestBrowser:
         assert intent.next_action is not None
         assert intent.next_action.redirect_to_url is not None
         url = str(intent.next_action.redirect_to_url.url)
-        assert "20.00" in requests.get(url, timeout=5).text
-        response = requests.post(url, data={"outcome": outcome}, timeout=5, allow_redirects=False)
+        assert "20.00" in requests.get(url, timeout=60).text
+        response = requests.post(url, data={"outcome": outcome}, timeout=60, allow_redirects=False)
         assert response.status_code == 303
         assert response.headers["Location"] == (
             f"http://shop.test/done?tour=1&payment_intent={intent.id}&payment_intent_client_secret="
             f"{intent.client_secret}&redirect_status={redirect_status}"
         )
-        assert requests.get(url, timeout=5).status_code == 409
-        assert requests.get(url.split("?")[0], timeout=5).status_code == 404
+        assert requests.get(url, timeout=60).status_code == 409
+        assert requests.get(url.split("?")[0], timeout=60).status_code == 404
 
     def test_a_card_declined_after_its_challenge_returns_as_failed(
         self, api: Any, intent: sdk.PaymentIntent
@@ -199,7 +199,19 @@ class TestBrowser:
         response = requests.post(
             again.next_action.redirect_to_url.url,
             data={"outcome": "complete"},
-            timeout=5,
+            timeout=60,
             allow_redirects=False,
         )
         assert response.headers["Location"].endswith("redirect_status=failed")
+
+
+def test_it_calls_the_newest_intent_the_latest(
+    command: Callable[..., Any], api: Any, stripe: StripeEmulator
+) -> None:
+    command("/payment_intents/latest/confirm", answers=400)
+    _older, newer = (api.payment_intents.create(params=AMOUNT).id for _number in range(2))
+    assert command("/payment_intents/latest/confirm")["id"] == newer
+    assert sorted(each["status"] for each in stripe.payment_intents.values()) == [
+        "requires_payment_method",
+        "succeeded",
+    ]

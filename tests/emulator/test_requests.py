@@ -30,7 +30,7 @@ SECRET = {"Authorization": "Bearer sk_test_x"}
 def test_a_request_without_a_usable_key_is_refused(
     stripe: StripeEmulator, headers: dict[str, str], message: str
 ) -> None:
-    response = requests.get(f"{stripe.url}/v1/charges", headers=headers, timeout=5)
+    response = requests.get(f"{stripe.url}/v1/charges", headers=headers, timeout=60)
     assert response.status_code == 401
     assert response.json()["error"]["type"] == "invalid_request_error"
     assert message in response.json()["error"]["message"]
@@ -47,7 +47,7 @@ def test_a_key_that_was_revoked_is_refused(connect: Callable[..., Any], stripe: 
 
 def test_a_key_may_come_as_a_user_name(stripe: StripeEmulator) -> None:
     url = f"{stripe.url}/v1/charges"
-    assert requests.get(url, auth=("sk_test_x", ""), timeout=5).status_code == 200
+    assert requests.get(url, auth=("sk_test_x", ""), timeout=60).status_code == 200
 
 
 def test_every_answer_names_its_request(stripe: StripeEmulator) -> None:
@@ -55,7 +55,7 @@ def test_every_answer_names_its_request(stripe: StripeEmulator) -> None:
         f"{stripe.url}/v1/payment_intents",
         data=AMOUNT,
         headers={**SECRET, "Idempotency-Key": "k", "Stripe-Version": "2026-10-28.endive"},
-        timeout=5,
+        timeout=60,
     )
     assert response.headers["Request-Id"].startswith("req_")
     assert response.headers["Stripe-Version"] == "2026-10-28.endive"
@@ -65,7 +65,7 @@ def test_every_answer_names_its_request(stripe: StripeEmulator) -> None:
 
 
 def test_an_unknown_url_is_told(stripe: StripeEmulator) -> None:
-    response = requests.get(f"{stripe.url}/v1/foo", headers=SECRET, timeout=5)
+    response = requests.get(f"{stripe.url}/v1/foo", headers=SECRET, timeout=60)
     assert response.status_code == 404
     message = response.json()["error"]["message"]
     assert message.startswith("Unrecognized request URL (GET: /v1/foo).")
@@ -132,7 +132,7 @@ def test_what_stripe_does_not_take_is_refused(
 def test_a_form_that_contradicts_itself_is_refused(stripe: StripeEmulator, form: str, message: str) -> None:
     headers = {**SECRET, "Content-Type": "application/x-www-form-urlencoded"}
     url = f"{stripe.url}/v1/payment_intents"
-    response = requests.post(url, data=form, headers=headers, timeout=5)
+    response = requests.post(url, data=form, headers=headers, timeout=60)
     assert response.status_code == 400
     assert message in response.json()["error"]["message"]
 
@@ -141,7 +141,7 @@ def test_either_form_of_a_list_is_taken(stripe: StripeEmulator) -> None:
     form = {**AMOUNT, "confirm": "true", "payment_method": "pm_card_visa", "return_url": "http://shop.test"}
     form |= {"expand[]": "latest_charge", "metadata[0]": "zero"}
     url = f"{stripe.url}/v1/payment_intents"
-    intent = requests.post(url, data=form, headers=SECRET, timeout=5).json()
+    intent = requests.post(url, data=form, headers=SECRET, timeout=60).json()
     assert intent["latest_charge"]["object"] == "charge"
     assert intent["metadata"] == {"0": "zero"}
 
@@ -338,25 +338,25 @@ class TestBrowser:
     ) -> None:
         url = f"{stripe.url}/v1/payment_intents/{intent.id}"
         params = {"client_secret": intent.client_secret}
-        response = requests.get(url, params=params, headers=PUBLISHABLE, timeout=5)
+        response = requests.get(url, params=params, headers=PUBLISHABLE, timeout=60)
         assert response.json()["status"] == "requires_payment_method"
         assert "metadata" not in response.json()
         assert response.headers["Access-Control-Allow-Origin"] == "*"
-        assert requests.get(url, headers=PUBLISHABLE, timeout=5).status_code == 404
+        assert requests.get(url, headers=PUBLISHABLE, timeout=60).status_code == 404
         wrong = {"client_secret": f"{intent.id}_secret_wrong"}
-        refused = requests.get(url, params=wrong, headers=PUBLISHABLE, timeout=5)
+        refused = requests.get(url, params=wrong, headers=PUBLISHABLE, timeout=60)
         assert refused.json()["error"]["code"] == "payment_intent_invalid_parameter"
 
     def test_it_confirms_with_the_secret(self, stripe: StripeEmulator, intent: sdk.PaymentIntent) -> None:
         url = f"{stripe.url}/v1/payment_intents/{intent.id}/confirm"
         form = {"client_secret": intent.client_secret, "payment_method": "pm_card_chargeDeclined"}
-        refused = requests.post(url, data=form, headers=PUBLISHABLE, timeout=5)
+        refused = requests.post(url, data=form, headers=PUBLISHABLE, timeout=60)
         assert "must provide a `return_url`" in refused.json()["error"]["message"]
         form["use_stripe_sdk"] = "true"
-        declined = requests.post(url, data=form, headers=PUBLISHABLE, timeout=5)
+        declined = requests.post(url, data=form, headers=PUBLISHABLE, timeout=60)
         assert "metadata" not in declined.json()["error"]["payment_intent"]
         form["payment_method"] = "pm_card_visa"
-        paid = requests.post(url, data=form, headers=PUBLISHABLE, timeout=5)
+        paid = requests.post(url, data=form, headers=PUBLISHABLE, timeout=60)
         assert paid.json()["status"] == "succeeded"
 
     @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ class TestBrowser:
     )
     def test_it_does_nothing_else(self, stripe: StripeEmulator, method: str, path: str) -> None:
         url = f"{stripe.url}{path}"
-        response = requests.request(method, url, headers=PUBLISHABLE, timeout=5)
+        response = requests.request(method, url, headers=PUBLISHABLE, timeout=60)
         assert response.status_code == 403
         assert response.json()["error"]["code"] == "secret_key_required"
 
@@ -382,12 +382,12 @@ class TestBrowser:
         self, stripe: StripeEmulator, path: str, method: str, allowed: bool
     ) -> None:
         headers = {"Origin": "http://shop.test", "Access-Control-Request-Method": method}
-        response = requests.options(f"{stripe.url}{path}", headers=headers, timeout=5)
+        response = requests.options(f"{stripe.url}{path}", headers=headers, timeout=60)
         assert response.status_code == 204
         assert ("Access-Control-Allow-Origin" in response.headers) is allowed
 
     def test_stripe_js_is_served(self, stripe: StripeEmulator) -> None:
-        response = requests.get(f"{stripe.url}/stripe.js", timeout=5)
+        response = requests.get(f"{stripe.url}/stripe.js", timeout=60)
         assert response.headers["Content-Type"].startswith("text/javascript")
         assert "window.Stripe" in response.text
 
@@ -441,7 +441,7 @@ def test_it_listens_on_loopback_only() -> None:
 def test_it_answers_to_names_of_loopback_only(
     stripe: StripeEmulator, host: str, status: int, path: str
 ) -> None:
-    answer = requests.get(f"{stripe.url}{path}", headers={**SECRET, "Host": host}, timeout=5)
+    answer = requests.get(f"{stripe.url}{path}", headers={**SECRET, "Host": host}, timeout=60)
     assert answer.status_code == status
     if status == 403:
         assert "no page of another site" in answer.json()["error"]["message"]
@@ -493,5 +493,5 @@ def test_the_testing_package_alone_needs_no_werkzeug() -> None:
 
 def test_answers_are_dated_by_the_emulators_clock(stripe: StripeEmulator) -> None:
     stripe.clock = lambda: 1_800_000_000.5
-    answer = requests.get(f"{stripe.url}/v1/payment_intents", headers=SECRET, timeout=5)
+    answer = requests.get(f"{stripe.url}/v1/payment_intents", headers=SECRET, timeout=60)
     assert answer.headers["Date"] == "Fri, 15 Jan 2027 08:00:00 GMT"

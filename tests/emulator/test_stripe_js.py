@@ -48,7 +48,7 @@ def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
     # Playwright evaluates; styles may not be inline.
     policy = f"style-src 'self'; script-src {stripe.url} 'unsafe-eval'"
     page = browser.new_page()
-    page.set_default_timeout(5000)
+    page.set_default_timeout(30_000)
     with serve_page(PAGE % stripe.url, policy=policy) as url:
         page.goto(f"{url}shop?tour=1")
         yield page
@@ -116,6 +116,7 @@ def test_a_challenge_that_is_completed_pays(page: Page, mount: Callable[..., str
     assert page.get_by_role("dialog").count() == 0
 
 
+@pytest.mark.slow
 def test_a_challenge_that_is_failed_is_an_error(page: Page, mount: Callable[..., str]) -> None:
     mount("card")
     fill(page, "4000002500003155")
@@ -124,6 +125,7 @@ def test_a_challenge_that_is_failed_is_an_error(page: Page, mount: Callable[...,
     assert error["payment_intent"]["status"] == "requires_payment_method"
 
 
+@pytest.mark.slow
 def test_a_challenge_that_is_completed_may_still_be_declined(page: Page, mount: Callable[..., str]) -> None:
     mount()
     fill(page, "4000008260003178")
@@ -142,6 +144,7 @@ def test_the_browser_returns_with_the_result_when_it_is_told_to_redirect(
     page.wait_for_url(f"**/done?a=b&payment_intent={intent_id}&*redirect_status=succeeded")
 
 
+@pytest.mark.slow
 def test_an_intent_that_the_server_confirmed_is_handled_next(
     page: Page, mount: Callable[..., str], stripe: StripeEmulator
 ) -> None:
@@ -151,6 +154,7 @@ def test_an_intent_that_the_server_confirmed_is_handled_next(
     assert press(page, "Complete", script)["paymentIntent"]["status"] == "succeeded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "expiry", "cvc", "code"),
     [
@@ -179,6 +183,7 @@ def test_what_is_typed_wrong_is_told_before_anything_is_sent(
     assert [r.path for r in stripe.requests if r.path.endswith("/payment_methods")] == []
 
 
+@pytest.mark.slow
 def test_fields_are_formatted_as_they_are_typed(page: Page, mount: Callable[..., str]) -> None:
     mount()
     fill(page, "378282246310005", expiry="534", cvc="1234")
@@ -188,6 +193,7 @@ def test_fields_are_formatted_as_they_are_typed(page: Page, mount: Callable[...,
     assert (event, last["complete"], last["empty"]) == ("change", True, False)
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_wrong_is_a_load_error(page: Page, mount: Callable[..., str]) -> None:
     intent_id = mount()
     page.evaluate("() => element.destroy()")
@@ -204,6 +210,7 @@ def thrown(page: Page, script: str) -> str:
     return str(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -230,6 +237,7 @@ def test_a_mistake_is_thrown_in_stripe_s_words(page: Page, script: str, words: s
     assert words in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -266,6 +274,7 @@ def test_a_mistake_with_an_element_is_thrown_in_stripe_s_words(
     assert words in told
 
 
+@pytest.mark.slow
 def test_a_return_url_that_is_none_is_an_error(page: Page, mount: Callable[..., str]) -> None:
     mount()
     script = "() => stripe.confirmPayment({elements, confirmParams: {return_url: '/done'}})"
@@ -277,6 +286,7 @@ CONFIRM_DEFERRED = """() => stripe.confirmPayment({elements, clientSecret: secre
   confirmParams: {return_url: location.href}})"""
 
 
+@pytest.mark.slow
 def test_elements_made_before_the_intent_pay_it(page: Page, mount: Callable[..., str]) -> None:
     mount(mode="payment", amount=2000)
     fill(page, "4242424242424242")
@@ -284,6 +294,7 @@ def test_elements_made_before_the_intent_pay_it(page: Page, mount: Callable[...,
     assert page.evaluate(CONFIRM_DEFERRED)["paymentIntent"]["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_elements_made_before_the_intent_must_be_submitted(page: Page, mount: Callable[..., str]) -> None:
     mount(mode="payment", amount=2000)
     fill(page, "4242424242424242")
@@ -295,6 +306,7 @@ def test_elements_made_before_the_intent_must_be_submitted(page: Page, mount: Ca
     assert words in thrown(page, "await elements.submit(); await stripe.confirmPayment({elements})")
 
 
+@pytest.mark.slow
 def test_elements_of_another_amount_do_not_pay(
     page: Page, mount: Callable[..., str], stripe: StripeEmulator
 ) -> None:
@@ -307,6 +319,7 @@ def test_elements_of_another_amount_do_not_pay(
     assert stripe.payment_intents[intent_id]["status"] == "requires_payment_method"
 
 
+@pytest.mark.slow
 def test_an_element_is_found_by_type_and_by_react_s_component(page: Page, mount: Callable[..., str]) -> None:
     mount()
     assert page.evaluate("() => elements.getElement('payment') === element")
@@ -314,6 +327,7 @@ def test_an_element_is_found_by_type_and_by_react_s_component(page: Page, mount:
     assert page.evaluate("() => elements.getElement('card')") is None
 
 
+@pytest.mark.slow
 def test_the_field_that_was_declined_is_marked(page: Page, mount: Callable[..., str]) -> None:
     mount()
     fill(page, "4000000000000127")
@@ -324,6 +338,7 @@ def test_the_field_that_was_declined_is_marked(page: Page, mount: Callable[..., 
     assert page.get_by_label("CVC").get_attribute("aria-invalid") == "false"
 
 
+@pytest.mark.slow
 def test_a_bank_account_is_processing_for_a_while(
     page: Page, mount: Callable[..., str], stripe: StripeEmulator
 ) -> None:
@@ -350,6 +365,7 @@ def test_a_wallet_pays_within_its_confirm_event(page: Page, mount: Callable[...,
     assert page.evaluate("result")["paymentIntent"]["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_split_card_fields_pay_together(page: Page, mount: Callable[..., str]) -> None:
     mount("cardNumber")
     page.evaluate("""() => {
@@ -365,6 +381,7 @@ def test_split_card_fields_pay_together(page: Page, mount: Callable[..., str]) -
     assert page.evaluate(CONFIRM_CARD)["paymentIntent"]["status"] == "succeeded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linkAuthentication", "address"])
 def test_an_element_that_is_missing_says_so_and_leaves_the_page_at_work(
     page: Page, mount: Callable[..., str], kind: str
@@ -381,6 +398,7 @@ def test_an_element_that_is_missing_says_so_and_leaves_the_page_at_work(
     assert page.evaluate(CONFIRM_PAYMENT)["paymentIntent"]["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_the_look_follows_what_the_page_changes(page: Page, mount: Callable[..., str]) -> None:
     mount(appearance={"theme": "night", "variables": {"colorText": "#abcdef"}})
     colour = "(part) => getComputedStyle(part).color"
@@ -390,6 +408,7 @@ def test_the_look_follows_what_the_page_changes(page: Page, mount: Callable[...,
     assert field.evaluate(colour) == "rgb(48, 49, 61)"
 
 
+@pytest.mark.slow
 def test_the_language_is_the_page_s(page: Page, mount: Callable[..., str]) -> None:
     mount(locale="de")
     page.get_by_label("Kartennummer").press_sequentially("4000000000000002")
@@ -404,6 +423,7 @@ def test_the_release_is_that_of_the_sdk_s_api_version(page: Page) -> None:
     assert page.evaluate("Stripe.version") == sdk.api_version.partition(".")[2]
 
 
+@pytest.mark.slow
 def test_an_emulator_that_is_gone_is_an_error_and_not_thrown(
     page: Page, mount: Callable[..., str], stripe: StripeEmulator
 ) -> None:

@@ -29,7 +29,7 @@ def page() -> Iterator[Page]:
     problems: list[str] = []
     with open_browser() as browser:
         page = browser.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
         yield page

@@ -96,6 +96,33 @@ def test_insert_writes_and_announces_what_save_does(saves: list[dict[str, Any]])
     assert get_columns(stored) | own == get_columns(WebhookEvent.objects.get(pk=saved.pk)) | own
 
 
+@pytest.mark.parametrize("value", ["", 0, False, [], {}, "''", "false", "NULL", None])
+def test_blank_json_is_what_it_was(value: Any) -> None:
+    payment = PaymentFactory.build(metadata=value if value is not None else {"none": None})
+    Payment.ledger.insert(payment)
+    stored = Payment.objects.get(pk=payment.pk)
+    assert repr(stored.metadata) == repr(payment.metadata)
+    payment.metadata, payment.reseller_reference, payment.disputed, payment.checks = {"a": 1}, "R", True, 5
+    names = ["metadata", "reseller_reference", "disputed", "checks", "next_check_at"]
+    Payment.ledger.save_changed(payment, names=names)
+    payment.metadata, payment.reseller_reference, payment.disputed, payment.checks = (
+        stored.metadata,
+        "",
+        False,
+        0,
+    )
+    payment.next_check_at = None
+    Payment.ledger.save_changed(payment, names=names)
+    assert get_columns(Payment.objects.get(pk=payment.pk)) == get_columns(payment)
+
+
+def test_finds_by_key_or_raises() -> None:
+    payment = PaymentFactory.create()
+    assert Payment.ledger.get_by_pk(payment.pk) == payment
+    with pytest.raises(Payment.DoesNotExist):
+        Payment.ledger.get_by_pk(0)
+
+
 def test_insert_refuses_what_the_database_refuses() -> None:
     event = WebhookEventFactory.create()
     with pytest.raises(IntegrityError), transaction.atomic():

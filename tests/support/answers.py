@@ -38,7 +38,7 @@ class Recorder:
             params=_encode(params) if method == "GET" else None,
             data=None if method == "GET" else _encode(params),
             headers={"Authorization": "Bearer sk_test_x"},
-            timeout=10,
+            timeout=60,
         ).json()
         answer = answer["error"]["payment_intent"] if "error" in answer else answer
         self.answers.append((as_type or TYPES[answer["object"]], answer))

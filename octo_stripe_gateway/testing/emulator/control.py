@@ -1,6 +1,7 @@
 """The same commands over HTTP, for an emulator that runs in a process of its own.
 
-All answer JSON; bodies are JSON objects, every field optional unless it is named required:
+All answer JSON; bodies are JSON objects, every field optional unless it is named required. The `:id` of a
+payment intent may be `latest`:
 
     GET    /_emulator                                 its settings and the test cards
     POST   /_emulator/reset                           forgets everything
@@ -98,6 +99,8 @@ class Control:
         if matched is None:
             return _json({"error": {"message": "There is no such command."}}, status=404)
         name, target = matched[0], matched[1] or ""
+        if target == LATEST and "/payment_intents/" in name:
+            target = next(reversed([*self._emulator.payment_intents]), LATEST)
         if name in PAGES:
             return self._challenge(request, target=target)
         if request.method == "OPTIONS":
@@ -215,6 +218,7 @@ class Control:
         return redirect(f"{action['return_url']}{joint}{urlencode(result)}", code=303)
 
 
+LATEST = "latest"
 AUTHENTICATE = "POST|OPTIONS /_emulator/payment_intents/<target>/authenticate"
 PAGES = ("GET|POST /_emulator/challenges/<target>",)
 

@@ -465,7 +465,7 @@ class StripeEmulator:
         self._state.save()
         return released
 
-    def wait_for_deliveries(self, timeout: float = 5.0) -> None:
+    def wait_for_deliveries(self, timeout: float = 30.0) -> None:
         """Wait until no delivery is left to do; a TimeoutError when that takes longer."""
         if not self._events.wait(timeout):
             raise TimeoutError(f"Events are still being delivered after {timeout} seconds.")

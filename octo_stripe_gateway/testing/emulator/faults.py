@@ -67,7 +67,7 @@ class Hold:
     def released(self) -> bool:
         return self._released.is_set()
 
-    def wait_until_reached(self, timeout: float = 5.0) -> None:
+    def wait_until_reached(self, timeout: float = 30.0) -> None:
         """Wait until a request is held; a TimeoutError when none comes."""
         if not self._reached.wait(timeout):
             raise TimeoutError(f"No {self.method} {self.path} came within {timeout} seconds.")

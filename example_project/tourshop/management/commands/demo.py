@@ -10,6 +10,7 @@ import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -122,14 +123,20 @@ def maintain() -> Iterator[None]:
 
 @contextmanager
 def emulate(port: int, *, shop_port: int) -> Iterator[None]:
-    """Have the emulator stand in for Stripe, its events sent to the shop."""
-    # It keeps nothing from one run to the next, so what was to be paid then can't be paid now.
-    Booking.objects.filter(status=Booking.Status.PENDING).update(status=Booking.Status.CANCELLED)
+    """Have the emulator stand in for Stripe, its events sent to the shop; it remembers earlier runs."""
+    # As manage.py names it.
+    directory = Path(os.environ["DEMO_DIRECTORY"])
+    directory.mkdir(parents=True, exist_ok=True)
+    state = directory / "stripe.json"
+    if not state.exists():
+        # What was to be paid at another emulator can't be paid at this one.
+        Booking.objects.filter(status=Booking.Status.PENDING).update(status=Booking.Status.CANCELLED)
     with StripeEmulator(
         port=port,
         webhook_url=f"http://{HOST}:{shop_port}/bookings/webhooks",
         webhook_secret=gateway_settings.stripe_webhook_secrets[0],
         settle_after=5.0,
+        state=state,
     ) as emulator:
         settings.OCTO_STRIPE_GATEWAY["STRIPE_API_BASE"] = emulator.url
         yield
