@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.admin import site
 from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
-from django.test import Client
+from django.test import AsyncRequestFactory, Client
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
@@ -66,7 +68,7 @@ def export(client: Client, name: str = "payments", **query: Any) -> list[dict[st
     assert answer.streaming
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     assert answer["Content-Disposition"].startswith(f'attachment; filename="{name}-20')
-    return read_export(line.decode() for line in answer.streaming_content)
+    return read_export(text.decode() for text in answer.streaming_content)
 
 
 def date(payment: Payment, moment: dt.datetime) -> Payment:
@@ -216,7 +218,7 @@ class TestExport:
         assert page.context["cl"].result_count == 2
         ((_label, url), _movements) = page.context["exports"]
         answer: Any = office.get(url)
-        assert len(read_export(line.decode() for line in answer.streaming_content)) == 5
+        assert len(read_export(text.decode() for text in answer.streaming_content)) == 5
 
     @pytest.mark.parametrize(("codenames", "status"), [(["view_payment"], 200), (["refund_payment"], 403)])
     @pytest.mark.parametrize("name", ["payments", "movements"])
@@ -231,6 +233,19 @@ class TestExport:
         answer = office.get(reverse(EXPORT.format("payments")), query)
         assert answer.status_code == 302
         assert answer["Location"].startswith(reverse(LIST))
+
+    def test_is_streamed_by_a_server_with_an_event_loop_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(books, "LINES_AT_A_TIME", 2)
+        make_payment.create_batch(4)
+        request: Any = AsyncRequestFactory().get(reverse(EXPORT.format("payments")))
+        request.user = User.objects.create_superuser("operator")
+        answer: Any = PaymentAdmin(Payment, site).export_view(request, export=books.EXPORTS[0])
+
+        async def read() -> list[bytes]:
+            return [text async for text in answer.streaming_content]
+
+        texts = async_to_sync(read)()
+        assert [text.count(b"\r\n") for text in texts] == [2, 2, 1]
 
     def test_keeps_to_what_a_user_may_see(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         mine = make_payment(owner="key:viator")

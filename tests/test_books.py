@@ -15,6 +15,7 @@ from django.utils import timezone
 from octo_stripe_gateway import services, stripe_client
 from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.models import BalanceTransaction, Payment, PaymentChange
+from octo_stripe_gateway.services import books
 from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot, RefundSnapshot
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
@@ -410,3 +411,23 @@ def test_answer_that_is_malformed_stops_no_payment(
     payment = pay(stripe)
     assert (payment.status, payment.fee) == ("paid", None)
     assert keep_books() == {"failed": 1}
+
+
+def test_books_of_a_connected_account_are_kept_there(stripe: StripeEmulator) -> None:
+    for _each in range(books.LEAST_LISTED):
+        pay(stripe, stripe_account="acct_1")
+    pay(stripe)
+    before = len(stripe.requests)
+    assert keep_books() == {"booked": books.LEAST_LISTED + 1}
+    assert {request.stripe_account for request in stripe.requests[before:]} == {"acct_1", None}
+    assert_books_equal(stripe)
+
+
+def test_event_that_comes_again_asks_for_nothing(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = pay(stripe)
+    services.refund_payment(payment, amount=500)
+    keep_books()
+    for type_ in ("payment_intent.succeeded", "charge.refunded", "refund.created"):
+        assert api.post_event(*stripe.signed(type_)).status_code == 200
+    payment.refresh_from_db()
+    assert payment.next_booking_at is None

@@ -29,9 +29,16 @@ from octo_stripe_gateway import maintenance, services
 from octo_stripe_gateway.admin import concerns, pagination, search
 from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
 from octo_stripe_gateway.doctor import examine, ledger
+from octo_stripe_gateway.exports import export_movements, export_payments
 from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.management.commands import reconcile_payments
-from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.models import (
+    BalanceTransaction,
+    IdempotencyKey,
+    Payment,
+    PaymentChange,
+    WebhookEvent,
+)
 from octo_stripe_gateway.services import deliver_due_changes
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -184,6 +191,21 @@ def fill(count: int) -> None:
     change = PaymentChange.objects.create(payment=payment, source="webhook", changes={"status": ["", "paid"]})
     due = f"CASE WHEN n > {count // 3} AND n < {count // 3 + 50} THEN now() END"
     copy_rows(change, count=count, own=own | {"deliver_at": due})
+    movement = BalanceTransaction.objects.create(
+        payment=payment,
+        stripe_balance_transaction_id="txn_fill",
+        source_id="ch_fill",
+        reporting_category="charge",
+        amount=2000,
+        fee=88,
+        net=1912,
+        currency="usd",
+        moved_at=timezone.now(),
+        available_at=timezone.now(),
+    )
+    names = {"stripe_balance_transaction_id": "'txn_fill' || n", "source_id": "'ch_fill' || n"}
+    own = {"payment_id": f"{payment.pk} + n", "moved_at": at}
+    copy_rows(movement, count=count, own=own | names)
     refund = RefundFactory.create(payment=payment)
     own = {"stripe_refund_id": "'re_fill' || n", "payment_id": f"{payment.pk} + n * 10"}
     copy_rows(refund, count=count // 10, own=own)
@@ -442,6 +464,18 @@ def test_reconciling_one(api: GatewayApi, stripe: StripeEmulator) -> None:
     with planned("reconcile, one"):
         call_command("reconcile_payments", "--from", now.isoformat())
     assert Payment.objects.latest("pk").status == "paid"
+
+
+@pytest.mark.parametrize("days", [2, YEARS * 365])
+def test_exporting_two_days(days: int) -> None:
+    """Two days now, and two long ago."""
+    since = timezone.now() - dt.timedelta(days=days)
+    until = since + dt.timedelta(days=2)
+    with planned("export"):
+        lines = list(export_payments(Payment.objects.created_between(since, until)))
+    assert len(lines) >= ROWS // 1000
+    with planned("export movements"):
+        list(export_movements(BalanceTransaction.objects.moved_between(since, until)))
 
 
 def test_claiming_what_is_due() -> None:
