@@ -319,8 +319,10 @@ def test_soak(server: Server, stripe: StripeEmulator) -> None:
     call_command("process_webhook_events", "--older-than", "0")
     assert not WebhookEvent.objects.exclude(status__in=["processed", "ignored"]).exists()
     assert_ledger_equals(stripe)
-    assert_books_close(stripe)
     assert_charged_once(shop.purchases, stripe=stripe)
+    bring_trouble(shop.purchases, stripe=stripe)
+    assert_ledger_equals(stripe)
+    assert_books_close(stripe)
     assert grown < MOST_GROWTH
     assert opened <= BUYERS
 
@@ -347,6 +349,21 @@ def test_rows_lost_in_the_middle_come_back(server: Server, stripe: StripeEmulato
     assert_nothing_orphaned(stripe)
     assert_books_close(stripe)
     call_command("reconcile_payments", "--from", "2020-01-01")
+
+
+def bring_trouble(purchases: Sequence[Purchase], *, stripe: StripeEmulator) -> None:
+    """Have refunds fail late and banks dispute payments, told in the wrong order."""
+    before = len(stripe.events)
+    made = [refund for refund in stripe.refunds.values() if refund["status"] == "succeeded"]
+    for refund in made[:6]:
+        stripe.settle_refund(refund["id"], status="failed")
+    whole = [purchase for purchase in purchases if not purchase.refunded]
+    for end, purchase in zip(itertools.cycle(("won", "lost", "open")), whole[:9], strict=False):
+        dispute = stripe.open_dispute(purchase.payment_intent_id)
+        if end != "open":
+            stripe.close_dispute(dispute["id"], won=end == "won")
+    for event in reversed(stripe.events[before:]):
+        assert stripe.deliver_webhook(event).accepted
 
 
 def assert_books_close(stripe: StripeEmulator) -> None:
