@@ -20,6 +20,7 @@ from drf_spectacular.extensions import (
 )
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, is_jsonschema_compliant
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
@@ -90,8 +91,20 @@ Balance = _define(
     },
 )
 Failure = _define("GatewayFailure", {"code": Text(), "message": Text()})
-Payment = _define(
-    "GatewayPayment",
+Refund = _define(
+    "GatewayRefund",
+    {
+        "uuid": serializers.UUIDField(),
+        "amount": Whole(),
+        "status": Text(help_text="Stripe's word."),
+        "reason": Text(allow_null=True),
+        "failureReason": Text(allow_null=True),
+        "stripeRefundId": Text(allow_null=True, help_text="Null until Stripe has answered."),
+        "utcCreatedAt": Time(),
+    },
+)
+ListedPayment = _define(
+    "GatewayListedPayment",
     {
         "id": Whole(),
         "uuid": serializers.UUIDField(),
@@ -120,10 +133,17 @@ Payment = _define(
         "utcFailedAt": Time(allow_null=True),
         "utcRefundedAt": Time(allow_null=True),
         "utcCancelledAt": Time(allow_null=True),
+    },
+)
+Payment = _define(
+    "GatewayPayment",
+    {
         "balance": Balance(required=False, help_text="Of a payable that says its price."),
         "cardPayment": CardPayment(required=False),
     },
+    base=ListedPayment,
 )
+RetrievedPayment = _define("GatewayRetrievedPayment", {"refunds": Refund(many=True)}, base=Payment)
 CreatedPayment = _define("GatewayCreatedPayment", {"stripeClientSecret": Text()}, base=Payment)
 Capability = _define(
     "GatewayCapability",
@@ -179,6 +199,24 @@ RESPONSE_HEADERS = (
 )
 
 
+def _filter(name: str, description: str, kind: Any = str, **options: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=description, **options)
+
+
+FILTERS = (
+    _filter("resellerReference", "Payments with this reference.", pattern=r"\S"),
+    _filter("payableType", "Together with `payableId`: payments for this.", pattern=r"\S"),
+    _filter("payableId", "Together with `payableType`.", pattern=r"\S"),
+    _filter("status", "Payments with this status.", enum=[*STATUSES.values()]),
+    _filter("utcCreatedAtFrom", "Payments created then or later.", OpenApiTypes.DATETIME),
+    _filter("utcCreatedAtTo", "Payments created before that.", OpenApiTypes.DATETIME),
+    _filter("cursor", "Where the page before ended: follow `Link`, which has it."),
+)
+LINK = _header(
+    "Link", 'The next page\'s address, as `<address>; rel="next"`; none on the last.', response=[200]
+)
+
+
 class OctoSchema(AutoSchema):
     """Describes the operations of the gateway's views, a host's subclasses included."""
 
@@ -196,6 +234,8 @@ class OctoSchema(AutoSchema):
             _header("Retry-After", "Seconds after which a repeat may work.", response=_adapt(409, 429, 503)),
             _header("WWW-Authenticate", "How to authenticate.", response=_adapt(401)),
         ]
+        if self._action == "list" and isinstance(self.view, PaymentViewSet):
+            parameters += [*FILTERS, LINK]
         if "{public_id}" in self.path:
             known = "The payment's `id` or `uuid`."
             parameters.append(OpenApiParameter("public_id", str, OpenApiParameter.PATH, description=known))
@@ -233,6 +273,10 @@ class OctoSchema(AutoSchema):
         if self._action == "create":
             answer = OpenApiResponse(CreatedPayment, description="The payment, and its secret.")
             return {adapt_status(201): answer}
+        if self._action == "list":
+            return {200: OpenApiResponse(ListedPayment(many=True), description="A page of payments.")}
+        if self._action == "retrieve":
+            return {200: OpenApiResponse(RetrievedPayment, description="The payment, and its refunds.")}
         return {200: OpenApiResponse(self._get_serializer(), description="The payment.")}
 
     def _get_response_for_code(

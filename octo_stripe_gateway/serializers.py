@@ -226,7 +226,6 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "payable": self.get_payable(instance),
             "failure": self.get_failure(instance),
             **self.get_times(instance),
-            **self.get_balance(instance),
         }
 
     def get_refund(self, payment: Payment) -> str:
@@ -244,14 +243,6 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "type": get_payable_name(f"{model.app_label}.{model.model}"),
             "id": payment.payable_id,
         }
-
-    def get_balance(self, payment: Payment) -> dict[str, Any]:
-        """Return what is paid and due of a priced payable; nothing for others."""
-        if payment.payable_type_id is None:
-            return {}
-        model = ContentType.objects.get_for_id(payment.payable_type_id).model_class()
-        payable: Any = payment.payable if is_priced(model) else None
-        return show_balance(get_balance(payable)) if payable else {}
 
     def get_failure(self, payment: Payment) -> dict[str, str] | None:
         """Return why the last attempt to pay failed."""
@@ -272,6 +263,31 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "utc_refunded_at": format_utc(payment.refunded_at),
             "utc_cancelled_at": format_utc(payment.canceled_at),
         }
+
+
+class RefundSerializer(serializers.BaseSerializer[Refund]):
+    """A refund as it is listed with its payment."""
+
+    def to_representation(self, instance: Refund) -> dict[str, Any]:
+        """Return every field, null where nothing is known."""
+        return {
+            "uuid": str(instance.uuid),
+            "amount": instance.amount,
+            "status": instance.status,
+            "reason": instance.reason or None,
+            "failure_reason": instance.failure_reason or None,
+            "stripe_refund_id": instance.stripe_refund_id,
+            "utc_created_at": format_utc(instance.created_at),
+        }
+
+
+def get_payable_balance(payment: Payment) -> dict[str, Any]:
+    """Return what is paid and due of a priced payable, under its name; nothing for others."""
+    if payment.payable_type_id is None:
+        return {}
+    model = ContentType.objects.get_for_id(payment.payable_type_id).model_class()
+    payable: Any = payment.payable if is_priced(model) else None
+    return show_balance(get_balance(payable)) if payable else {}
 
 
 def get_payable_name(label: str) -> str:

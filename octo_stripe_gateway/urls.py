@@ -29,7 +29,7 @@ def get_urls(
         for action, methods in ACTIONS.items()
     ]
     return [
-        re_path(r"^payments/?\Z", viewset.as_view({"post": "create"}), name="payment-list"),
+        re_path(r"^payments/?\Z", viewset.as_view({"get": "list", "post": "create"}), name="payment-list"),
         re_path(rf"{one}/?\Z", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
         *actions,
         re_path(r"^capabilities/?\Z", CapabilitiesView.as_view(), name="capabilities"),

@@ -14,8 +14,11 @@ import schemathesis
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
+from django.utils import timezone
 from schemathesis.config import GenerationConfig, SchemathesisConfig
 
+from octo_stripe_gateway.filters import CursorField
+from octo_stripe_gateway.lists import Place
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.openapi import close_document, make_document
@@ -73,6 +76,8 @@ class Shop:
             case.path_parameters["public_id"] = str(payment["uuid" if chance % 3 else "id"])
         if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
             case.body = self.get_possible(case)
+        if case.meta.generation.mode.is_positive and case.operation.label == "GET /payments":
+            case.query = self.get_askable(case.query or {})
         if case.headers and case.headers.get("Octo-Env") == "live":
             case.headers["Octo-Env"] = "test"
 
@@ -88,6 +93,16 @@ class Shop:
         elif "amount" in body:
             body["amount"] = int(body["amount"])
         return body
+
+    def get_askable(self, query: Any) -> dict[str, Any]:
+        """Return parameters of a list with a cursor that it led to, and both parts of a payable or none."""
+        asked: dict[str, Any] = dict(query)
+        if asked.pop("cursor", None):
+            place = Place(timezone.now(), self.payments[0]["id"])
+            asked["cursor"] = CursorField().to_representation(place)
+        if {"payableType", "payableId"} & asked.keys():
+            asked |= {"payableType": "booking", "payableId": asked.get("payableId", "1")}
+        return asked
 
 
 @pytest.fixture

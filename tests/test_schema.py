@@ -143,9 +143,16 @@ class TestAnswers:
         self, traits: dict[str, bool], headers: dict[str, str], api: GatewayApi
     ) -> None:
         payment = PaymentFactory.create(**traits)
-        find_schema("GatewayPayment").validate(
-            api.request("GET", f"/payments/{payment.pk}", **headers).json()
-        )
+        read = api.request("GET", f"/payments/{payment.pk}", **headers).json()
+        find_schema("GatewayRetrievedPayment").validate(read)
+        (listed,) = api.list_payments(**headers).json()
+        find_schema("GatewayListedPayment").validate(listed)
+
+    def test_changed_payment_is_as_described(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        booking = Booking.objects.create()
+        payment = api.paid_at_stripe(stripe, {"payable": {"type": "booking", "id": booking.pk}})
+        for answer in (api.complete(payment), api.refund(payment)):
+            find_schema("GatewayPayment").validate(answer.json())
 
     def test_capabilities_are_as_described(self, api: GatewayApi) -> None:
         for capability in api.request("GET", "/capabilities").json():
@@ -161,7 +168,7 @@ class TestAnswers:
     def test_undescribed_key_would_be_found(self, api: GatewayApi) -> None:
         answer = api.retrieve(PaymentFactory.create().pk).json()
         with pytest.raises(jsonschema_rs.ValidationError):
-            find_schema("GatewayPayment").validate({**answer, "clientSecret": "x"})
+            find_schema("GatewayRetrievedPayment").validate({**answer, "clientSecret": "x"})
 
 
 class TestHost:
@@ -189,7 +196,7 @@ class TestHost:
         mounts = [path("a/", include(urlpatterns)), path("b/c/", include(urlpatterns))]
         operations = [each for one in make_document(mounts)["paths"].values() for each in one.values()]
         names = {each["operationId"] for each in operations}
-        assert len(names) == len(operations) == 16
+        assert len(names) == len(operations) == 18
         assert {"a_payments_create", "b_c_payments_complete_by_post"} <= names
 
     def test_host_s_additions_are_described(self, settings: Any) -> None:

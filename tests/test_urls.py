@@ -38,6 +38,7 @@ def test_app_works_under_any_prefix(prefix: str, stripe: StripeEmulator) -> None
     ("method", "path", "status"),
     [
         ("POST", "/payments", 201),
+        ("GET", "/payments", 200),
         ("GET", "/payments/{id}", 200),
         ("PATCH", "/payments/{id}/complete", 200),
         ("POST", "/payments/{id}/refund", 200),

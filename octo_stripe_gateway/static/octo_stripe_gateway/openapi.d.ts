@@ -28,7 +28,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** @description Answer a page of the payments that the caller sees, the newest first. */
+        get: operations["payments_list"];
         put?: never;
         /** @description Create a payment and answer it with the secret that the browser pays with. */
         post: operations["payments_create"];
@@ -45,7 +46,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** @description Answer a payment. */
+        /** @description Answer a payment with its refunds. */
         get: operations["payments_retrieve"];
         put?: never;
         post?: never;
@@ -259,6 +260,47 @@ export interface components {
             code: string;
             message: string;
         };
+        GatewayListedPayment: {
+            id: number;
+            /** Format: uuid */
+            uuid: string;
+            /** @description In Stripe's minor unit. */
+            amount: number;
+            /** @description ISO 4217 in lower case. */
+            currency: string;
+            currencyPrecision: number;
+            status: components["schemas"]["GatewayStatusEnum"];
+            gateway: string;
+            stripePaymentIntentId: string | null;
+            publishableKey: string | null;
+            stripeAccount: string | null;
+            amountReceived: number;
+            totalRefunded: number;
+            refund: components["schemas"]["GatewayRefundEnum"];
+            refundable: boolean;
+            testMode: boolean;
+            metadata: {
+                [key: string]: string;
+            };
+            resellerReference: string | null;
+            purpose: string | null;
+            payable: components["schemas"]["GatewayPayable"] | null;
+            failure: components["schemas"]["GatewayFailure"] | null;
+            /** Format: date-time */
+            utcCreatedAt: string;
+            /** Format: date-time */
+            utcUpdatedAt: string;
+            /** Format: date-time */
+            utcExpiresAt: string | null;
+            /** Format: date-time */
+            utcConfirmedAt: string | null;
+            /** Format: date-time */
+            utcFailedAt: string | null;
+            /** Format: date-time */
+            utcRefundedAt: string | null;
+            /** Format: date-time */
+            utcCancelledAt: string | null;
+        };
         GatewayPayable: {
             type: string;
             id: string;
@@ -319,6 +361,19 @@ export interface components {
         };
         /** @enum {string} */
         GatewayReasonEnum: "duplicate" | "fraudulent" | "requested_by_customer";
+        GatewayRefund: {
+            /** Format: uuid */
+            uuid: string;
+            amount: number;
+            /** @description Stripe's word. */
+            status: string;
+            reason: string | null;
+            failureReason: string | null;
+            /** @description Null until Stripe has answered. */
+            stripeRefundId: string | null;
+            /** Format: date-time */
+            utcCreatedAt: string;
+        };
         /** @enum {string} */
         GatewayRefundEnum: "NONE" | "PARTIAL" | "FULL";
         /** @description The body of `POST /payments/:id/refund`; without an amount all that is left is refunded. */
@@ -326,6 +381,51 @@ export interface components {
             /** Format: int64 */
             amount?: number;
             reason?: components["schemas"]["GatewayReasonEnum"];
+        };
+        GatewayRetrievedPayment: {
+            id: number;
+            /** Format: uuid */
+            uuid: string;
+            /** @description In Stripe's minor unit. */
+            amount: number;
+            /** @description ISO 4217 in lower case. */
+            currency: string;
+            currencyPrecision: number;
+            status: components["schemas"]["GatewayStatusEnum"];
+            gateway: string;
+            stripePaymentIntentId: string | null;
+            publishableKey: string | null;
+            stripeAccount: string | null;
+            amountReceived: number;
+            totalRefunded: number;
+            refund: components["schemas"]["GatewayRefundEnum"];
+            refundable: boolean;
+            testMode: boolean;
+            metadata: {
+                [key: string]: string;
+            };
+            resellerReference: string | null;
+            purpose: string | null;
+            payable: components["schemas"]["GatewayPayable"] | null;
+            failure: components["schemas"]["GatewayFailure"] | null;
+            /** Format: date-time */
+            utcCreatedAt: string;
+            /** Format: date-time */
+            utcUpdatedAt: string;
+            /** Format: date-time */
+            utcExpiresAt: string | null;
+            /** Format: date-time */
+            utcConfirmedAt: string | null;
+            /** Format: date-time */
+            utcFailedAt: string | null;
+            /** Format: date-time */
+            utcRefundedAt: string | null;
+            /** Format: date-time */
+            utcCancelledAt: string | null;
+            /** @description Of a payable that says its price. */
+            balance?: components["schemas"]["GatewayBalance"];
+            cardPayment?: components["schemas"]["GatewayCardPayment"];
+            refunds: components["schemas"]["GatewayRefund"][];
         };
         /** @enum {string} */
         GatewayStatusEnum: "PENDING" | "ON_HOLD" | "CONFIRMED" | "FAILED" | "CANCELLED" | "EXPIRED" | "REFUNDED";
@@ -573,6 +673,61 @@ export interface operations {
             500: components["responses"]["Gateway500"];
         };
     };
+    payments_list: {
+        parameters: {
+            query?: {
+                /** @description Where the page before ended: follow `Link`, which has it. */
+                cursor?: string;
+                /** @description Together with `payableType`. */
+                payableId?: string;
+                /** @description Together with `payableId`: payments for this. */
+                payableType?: string;
+                /** @description Payments with this reference. */
+                resellerReference?: string;
+                /** @description Payments with this status. */
+                status?: "CANCELLED" | "CONFIRMED" | "EXPIRED" | "FAILED" | "ON_HOLD" | "PENDING" | "REFUNDED";
+                /** @description Payments created then or later. */
+                utcCreatedAtFrom?: string;
+                /** @description Payments created before that. */
+                utcCreatedAtTo?: string;
+            };
+            header?: {
+                /** @description The language of `errorMessage`. */
+                "Accept-Language"?: string;
+                /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
+                "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "" | "live" | "test";
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of payments. */
+            200: {
+                headers: {
+                    /** @description The capabilities that were honoured. */
+                    "Octo-Capabilities": string;
+                    /** @description The mode of the payment's account. */
+                    "Octo-Env": "" | "live" | "test";
+                    /** @description The language of `errorMessage`. */
+                    "Content-Language": string;
+                    /** @description The next page's address, as `<address>; rel="next"`; none on the last. */
+                    Link?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayListedPayment"][];
+                };
+            };
+            400: components["responses"]["Gateway400"];
+            401: components["responses"]["Gateway401"];
+            403: components["responses"]["Gateway403"];
+            429: components["responses"]["Gateway429"];
+            500: components["responses"]["Gateway500"];
+        };
+    };
     payments_create: {
         parameters: {
             query?: never;
@@ -642,7 +797,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The payment. */
+            /** @description The payment, and its refunds. */
             200: {
                 headers: {
                     /** @description The capabilities that were honoured. */
@@ -654,7 +809,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GatewayPayment"];
+                    "application/json": components["schemas"]["GatewayRetrievedPayment"];
                 };
             };
             400: components["responses"]["Gateway400"];
