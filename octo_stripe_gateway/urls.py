@@ -23,7 +23,7 @@ def get_urls(
     *, viewset: type[PaymentViewSet] = PaymentViewSet, webhook_view: type[WebhookView] = WebhookView
 ) -> Sequence[URLPattern]:
     """Return the routes for a host's own subclasses, each with or without a trailing slash."""
-    one = r"^payments/(?P<public_id>[^/]+)"
+    one = r"^payments/(?P<id>[^/]+)"
     actions = [
         re_path(rf"{one}/{action}/?\Z", viewset.as_view(methods), name=f"payment-{action}")
         for action, methods in ACTIONS.items()

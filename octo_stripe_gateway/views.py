@@ -332,7 +332,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
         is_read = self.request.method in SAFE_METHODS
         payments = self.get_queryset() if is_read else self.get_primary_queryset()
-        self.payment = payments.get_by_public_id(self.kwargs["public_id"])
+        self.payment = payments.get_by_public_id(self.kwargs["id"])
         self.check_object_permissions(self.request, self.payment)
         check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
         return self.payment

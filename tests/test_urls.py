@@ -74,7 +74,7 @@ def test_routes_have_names(namespace: str, prefix: str) -> None:
         "webhooks": "/webhooks",
     }
     for name, path in paths.items():
-        kwargs = {"public_id": 7} if "/7" in path else {}
+        kwargs = {"id": 7} if "/7" in path else {}
         assert reverse(f"{namespace}:{name}", kwargs=kwargs) == prefix + path
 
 

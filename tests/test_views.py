@@ -345,7 +345,7 @@ def test_refund_s_reason_reaches_stripe(api: GatewayApi, stripe: StripeEmulator)
     assert [refund["reason"] for refund in stripe.refunds.values()] == ["duplicate"]
 
 
-@pytest.mark.parametrize("amount", [2001, 99999999, 2**63 - 1])
+@pytest.mark.parametrize("amount", [2001, 99999999, 999_999_999_999])
 def test_refund_of_more_than_was_paid_is_refused(
     amount: int, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
@@ -518,6 +518,6 @@ def test_asgi_body_without_a_length_is_refused(stripe: StripeEmulator) -> None:
         headers={"Authorization": "Bearer gateway-key"},
     )
     del request.META["CONTENT_LENGTH"]
-    answer = PaymentViewSet.as_view({"post": "refund"})(request, public_id=str(payment.pk))
+    answer = PaymentViewSet.as_view({"post": "refund"})(request, id=str(payment.pk))
     assert answer.status_code == 400
     assert stripe.requests == []

@@ -11,7 +11,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** @description Answer OCTO's list. */
+        /**
+         * List the capabilities that are served
+         * @description Answer OCTO's list.
+         */
         get: operations["capabilities_list"];
         put?: never;
         post?: never;
@@ -28,10 +31,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** @description Answer a page of the payments that the caller sees, the newest first. */
+        /**
+         * List payments
+         * @description Answer a page of the payments that the caller sees, the newest first.
+         */
         get: operations["payments_list"];
         put?: never;
-        /** @description Create a payment and answer it with the secret that the browser pays with. */
+        /**
+         * Create a payment
+         * @description Create a payment and answer it with the secret that the browser pays with.
+         */
         post: operations["payments_create"];
         delete?: never;
         options?: never;
@@ -39,14 +48,17 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/payments/{public_id}": {
+    "/payments/{id}": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** @description Answer a payment with its refunds. */
+        /**
+         * Read a payment
+         * @description Answer a payment with its refunds.
+         */
         get: operations["payments_retrieve"];
         put?: never;
         post?: never;
@@ -56,7 +68,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/payments/{public_id}/cancel": {
+    "/payments/{id}/cancel": {
         parameters: {
             query?: never;
             header?: never;
@@ -65,7 +77,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Give up a payment that isn't paid. */
+        /**
+         * Cancel a payment
+         * @description Give up a payment that isn't paid.
+         */
         post: operations["payments_cancel"];
         delete?: never;
         options?: never;
@@ -73,7 +88,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/payments/{public_id}/capture": {
+    "/payments/{id}/capture": {
         parameters: {
             query?: never;
             header?: never;
@@ -82,7 +97,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Take an authorized payment's money, all of it or part. */
+        /**
+         * Capture a payment
+         * @description Take an authorized payment's money, all of it or part.
+         */
         post: operations["payments_capture"];
         delete?: never;
         options?: never;
@@ -90,7 +108,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/payments/{public_id}/complete": {
+    "/payments/{id}/complete": {
         parameters: {
             query?: never;
             header?: never;
@@ -99,16 +117,22 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Ask Stripe how the payment stands, update the record and answer it. */
+        /**
+         * Complete a payment: the other spelling
+         * @description The same as `PATCH`, for clients that can't send it.
+         */
         post: operations["payments_complete_by_post"];
         delete?: never;
         options?: never;
         head?: never;
-        /** @description Ask Stripe how the payment stands, update the record and answer it. */
+        /**
+         * Complete a payment
+         * @description Ask Stripe how the payment stands, update the record and answer it.
+         */
         patch: operations["payments_complete"];
         trace?: never;
     };
-    "/payments/{public_id}/refund": {
+    "/payments/{id}/refund": {
         parameters: {
             query?: never;
             header?: never;
@@ -117,7 +141,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Refund a paid payment, in full or in part. */
+        /**
+         * Refund a payment
+         * @description Refund a paid payment, in full or in part.
+         */
         post: operations["payments_refund"];
         delete?: never;
         options?: never;
@@ -149,7 +176,6 @@ export interface components {
         GatewayCaptureMethodEnum: "automatic" | "manual";
         /** @description The body of `POST /payments/:id/capture`; without an amount all of it is captured. */
         GatewayCapturePayment: {
-            /** Format: int64 */
             amount?: number;
         };
         GatewayCardPayment: {
@@ -160,7 +186,6 @@ export interface components {
         /** @description What a client may say of the payment that it confirms; OCTO's other fields would change it. */
         GatewayCardPaymentConfirmation: {
             gateway?: string;
-            /** Format: int64 */
             amount?: number;
             currency?: string;
             stripe?: components["schemas"]["GatewayStripeConfirmation"];
@@ -171,7 +196,6 @@ export interface components {
         };
         /** @description The body of `POST /payments`. */
         GatewayCreatePayment: {
-            /** Format: int64 */
             amount?: number;
             currency?: string;
             /** Format: uuid */
@@ -191,6 +215,20 @@ export interface components {
             receiptEmail?: string;
             statementDescriptorSuffix?: string;
         };
+        GatewayCreatedCardPayment: {
+            gateway: string;
+            merchantName: string | null;
+            stripe: components["schemas"]["GatewayCreatedStripeCard"];
+        };
+        GatewayCreatedIntent: {
+            id: string;
+            publishableKey: string;
+            /** @description The connected account, where there is one. */
+            stripeAccount?: string;
+            clientSecret: string;
+            amount: number;
+            currency: string;
+        };
         GatewayCreatedPayment: {
             id: number;
             /** Format: uuid */
@@ -202,8 +240,8 @@ export interface components {
             currencyPrecision: number;
             status: components["schemas"]["GatewayStatusEnum"];
             gateway: string;
-            stripePaymentIntentId: string | null;
-            publishableKey: string | null;
+            stripePaymentIntentId: string;
+            publishableKey: string;
             stripeAccount: string | null;
             amountReceived: number;
             totalRefunded: number;
@@ -233,17 +271,114 @@ export interface components {
             utcCancelledAt: string | null;
             /** @description Of a payable that says its price. */
             balance?: components["schemas"]["GatewayBalance"];
-            cardPayment?: components["schemas"]["GatewayCardPayment"];
+            cardPayment?: components["schemas"]["GatewayCreatedCardPayment"];
             stripeClientSecret: string;
         };
-        GatewayError: {
-            error: components["schemas"]["GatewayErrorEnum"];
+        GatewayCreatedStripeCard: {
+            version: string;
+            paymentIntent: components["schemas"]["GatewayCreatedIntent"];
+        };
+        GatewayError: components["schemas"]["GatewayErrorBadRequest"] | components["schemas"]["GatewayErrorForbidden"] | components["schemas"]["GatewayErrorGatewayCurrencyMismatch"] | components["schemas"]["GatewayErrorGatewayMismatch"] | components["schemas"]["GatewayErrorInternalServerError"] | components["schemas"]["GatewayErrorInvalidPaymentId"] | components["schemas"]["GatewayErrorNotFound"] | components["schemas"]["GatewayErrorPaymentPending"] | components["schemas"]["GatewayErrorTooManyRequests"] | components["schemas"]["GatewayErrorUnauthorized"] | components["schemas"]["GatewayErrorUnprocessableEntity"];
+        GatewayErrorBadRequest: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
-            /** @description With INVALID_PAYMENT_ID. */
-            paymentId?: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "BAD_REQUEST";
+        };
+        GatewayErrorForbidden: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "FORBIDDEN";
+        };
+        GatewayErrorGatewayCurrencyMismatch: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "GATEWAY_CURRENCY_MISMATCH";
+        };
+        GatewayErrorGatewayMismatch: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "GATEWAY_MISMATCH";
+        };
+        GatewayErrorInternalServerError: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "INTERNAL_SERVER_ERROR";
+        };
+        GatewayErrorInvalidPaymentId: {
+            paymentId: string;
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "INVALID_PAYMENT_ID";
+        };
+        GatewayErrorNotFound: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "NOT_FOUND";
+        };
+        GatewayErrorPaymentPending: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "PAYMENT_PENDING";
+        };
+        GatewayErrorTooManyRequests: {
+            /** @description Seconds. */
+            retryAfter: number;
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "TOO_MANY_REQUESTS";
+        };
+        GatewayErrorUnauthorized: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "UNAUTHORIZED";
+        };
+        GatewayErrorUnprocessableEntity: {
             /** @description What was asked for, where it is refused. */
             amount?: number | null;
+            /** @description The price's, where another was asked for. */
+            currency?: string;
+            /** @description What was asked for, where nothing has that name. */
+            purpose?: string;
             /** @description Where nothing, or another amount, is due. */
             balance?: components["schemas"]["GatewayBalance"];
             /**
@@ -251,11 +386,14 @@ export interface components {
              * @description Where the time to pay has run out.
              */
             utcExpiresAt?: string;
-            /** @description Seconds, with TOO_MANY_REQUESTS. */
-            retryAfter?: number;
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "UNPROCESSABLE_ENTITY";
         };
-        /** @enum {string} */
-        GatewayErrorEnum: "BAD_REQUEST" | "FORBIDDEN" | "GATEWAY_CURRENCY_MISMATCH" | "GATEWAY_MISMATCH" | "INTERNAL_SERVER_ERROR" | "INVALID_PAYMENT_ID" | "NOT_FOUND" | "PAYMENT_PENDING" | "TOO_MANY_REQUESTS" | "UNAUTHORIZED" | "UNPROCESSABLE_ENTITY";
         GatewayFailure: {
             code: string;
             message: string;
@@ -378,7 +516,6 @@ export interface components {
         GatewayRefundEnum: "NONE" | "PARTIAL" | "FULL";
         /** @description The body of `POST /payments/:id/refund`; without an amount all that is left is refunded. */
         GatewayRefundPayment: {
-            /** Format: int64 */
             amount?: number;
             reason?: components["schemas"]["GatewayReasonEnum"];
         };
@@ -791,7 +928,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -835,7 +972,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -885,7 +1022,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -937,7 +1074,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -989,7 +1126,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -1043,7 +1180,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
