@@ -12,6 +12,8 @@ from django.conf import settings
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
+from django.db.models.expressions import Col
+from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -67,6 +69,16 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
     def owned_by(self, owner: str) -> Self:
         """Return the owner's payments."""
         return self.filter(owner=owner)
+
+    def split_owner(self) -> tuple[Self, str | None]:
+        """Return these payments without the condition on the owner, and that owner, None without one."""
+        rows = self.all()
+        where = rows.query.where
+        owned: list[Any] = [each for each in where.children if _is_owner(each)]
+        if where.connector != models.Q.AND or where.negated or len(owned) != 1:
+            return self, None
+        where.children = [each for each in where.children if each is not owned[0]]
+        return rows, str(owned[0].rhs)
 
     def includes(self, payment: Payment) -> bool:
         """Tell whether a payment is one of these; of all payments it is one without asking the database."""
@@ -291,13 +303,26 @@ class Payment(models.Model):
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
         indexes = [
-            models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
-            # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            # With the moment, the id or both, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            models.Index(
+                fields=["payable_type", "payable_id", "created_at", "id"], name="octo_payment_payable"
+            ),
             models.Index(fields=["created_at", "id"], name="octo_payment_created"),
             models.Index(fields=["status", "id"], name="octo_payment_status"),
+            models.Index(fields=["status", "created_at", "id"], name="octo_payment_status_created"),
             models.Index(fields=["currency", "id"], name="octo_payment_currency"),
             # Only the rare rows are searched for by the rest, so all other writes pay nothing.
             models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
+            models.Index(
+                fields=["owner", "created_at", "id"],
+                condition=~models.Q(owner=""),
+                name="octo_payment_owner_created",
+            ),
+            models.Index(
+                fields=["owner", "status", "created_at", "id"],
+                condition=~models.Q(owner=""),
+                name="octo_payment_owner_status",
+            ),
             models.Index(
                 fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
@@ -325,6 +350,11 @@ class Payment(models.Model):
             ),
             models.Index(
                 fields=["id"], condition=models.Q(payable_type__isnull=True), name="octo_payment_bare"
+            ),
+            models.Index(
+                fields=["reseller_reference", "created_at", "id"],
+                condition=~models.Q(reseller_reference=""),
+                name="octo_payment_reference_made",
             ),
             # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
             models.Index(
@@ -641,6 +671,12 @@ def is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:
         return False
+
+
+def _is_owner(condition: Any) -> bool:
+    column = getattr(condition, "lhs", None)
+    is_own = isinstance(column, Col) and column.target is Payment._meta.get_field("owner")
+    return is_own and isinstance(condition, Exact) and isinstance(condition.rhs, str)
 
 
 def get_moment(seconds: int) -> dt.datetime:
