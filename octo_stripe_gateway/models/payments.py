@@ -291,13 +291,26 @@ class Payment(models.Model):
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
         indexes = [
-            models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
-            # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            # With the moment, the id or both, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            models.Index(
+                fields=["payable_type", "payable_id", "created_at", "id"], name="octo_payment_payable"
+            ),
             models.Index(fields=["created_at", "id"], name="octo_payment_created"),
             models.Index(fields=["status", "id"], name="octo_payment_status"),
+            models.Index(fields=["status", "created_at", "id"], name="octo_payment_status_created"),
             models.Index(fields=["currency", "id"], name="octo_payment_currency"),
             # Only the rare rows are searched for by the rest, so all other writes pay nothing.
             models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
+            models.Index(
+                fields=["owner", "created_at", "id"],
+                condition=~models.Q(owner=""),
+                name="octo_payment_owner_created",
+            ),
+            models.Index(
+                fields=["owner", "status", "created_at", "id"],
+                condition=~models.Q(owner=""),
+                name="octo_payment_owner_status",
+            ),
             models.Index(
                 fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
@@ -325,6 +338,11 @@ class Payment(models.Model):
             ),
             models.Index(
                 fields=["id"], condition=models.Q(payable_type__isnull=True), name="octo_payment_bare"
+            ),
+            models.Index(
+                fields=["reseller_reference", "created_at", "id"],
+                condition=~models.Q(reseller_reference=""),
+                name="octo_payment_reference_made",
             ),
             # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
             models.Index(
