@@ -113,8 +113,9 @@ def test_requests_are_answered_as_shown(
         answers, wanted = (each if isinstance(each, list) else [each] for each in (body, expected))
         assert len(answers) == len(wanted), (request, body)
         for answer, parts in zip(answers, wanted, strict=True):
-            answer["id"] = 1 if answer.get("id") == reader.first["id"] else answer.get("id")
-            differing = [name for name in parts if not is_as_shown(answer.get(name), parts[name])]
+            # The answer itself is what the reader goes on from.
+            told = answer | {"id": 1 if answer.get("id") == reader.first["id"] else answer.get("id")}
+            differing = [name for name in parts if not is_as_shown(told.get(name), parts[name])]
             assert differing == [], (request, answer)
 
 
