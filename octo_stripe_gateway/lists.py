@@ -168,10 +168,13 @@ def index_order(alias: str) -> Iterator[None]:
         yield
         return
     off = dict.fromkeys(("enable_sort", "enable_incremental_sort"), "off")
+    is_within_another = not connection.get_autocommit()
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         before = _exchange(cursor, off)
         yield
-        _exchange(cursor, before)
+        # Else it ends with the transaction.
+        if is_within_another:
+            _exchange(cursor, before)
 
 
 def _exchange(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:

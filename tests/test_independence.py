@@ -13,6 +13,8 @@ ROOT = Path(__file__).parent.parent
 # Loading every plugin that is installed takes longer than the tests do.
 ALONE = ("-q", "-p", "no:cacheprovider", "--disable-plugin-autoload", "-p", "pytest_django.plugin")
 
+MODULES = ("test_views", "test_filters", "test_authentication", "test_renderers")
+
 HOST = """
 import sys
 from django.conf import settings
@@ -70,7 +72,7 @@ def run(*arguments: str) -> str:
 
 @pytest.mark.slow
 def test_host_s_defaults_change_nothing_of_ours() -> None:
-    modules = [f"tests/{module}.py" for module in ("test_views", "test_authentication", "test_renderers")]
+    modules = [f"tests/{module}.py" for module in MODULES]
     output = run("-m", "pytest", *modules, "--ds", "tests.shop.wild_settings", *ALONE)
     assert " passed" in output
 
