@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
 from django.db.models import Model
 from django.http import HttpRequest
@@ -18,6 +19,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError
+from rest_framework.exceptions import PermissionDenied as RequestDenied
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -57,6 +59,8 @@ from octo_stripe_gateway.throttling import ActionThrottle, AuthenticationThrottl
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
 PROBE_MESSAGE = "No such payment."
+# What authentication raises of a wrong credential; a host's own check may deny in Django's way.
+REFUSALS = (AuthenticationFailed, PermissionDenied, RequestDenied)
 
 
 def get_language_of_messages() -> str:
@@ -141,7 +145,7 @@ class OctoMixin(APIView):
             self.throttled(request, throttle.wait() or 0)
         try:
             return super().perform_authentication(request)
-        except AuthenticationFailed:
+        except REFUSALS:
             throttle.count_failure()
             raise
 
