@@ -141,7 +141,8 @@ def _is_active(caller: Any) -> bool:
 def _get_owner_by_pk(caller: Any) -> str:
     if not getattr(caller, "is_authenticated", True):
         raise NotAuthenticated(_("An API key is required."))
-    pk = getattr(caller, "pk", None)
+    # A class has a `pk` as well, which is nobody's.
+    pk = None if isinstance(caller, type) else getattr(caller, "pk", None)
     if pk is None or pk == "":
         raise ConfigurationError(f"A caller must be True, a name or have a pk, and is {_get_label(caller)}.")
     return f"{_get_label(caller)}:{pk}"

@@ -45,6 +45,7 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet
 from octo_stripe_gateway.parsers import OctoJSONParser, check_body
 from octo_stripe_gateway.permissions import PaymentPermission, has_permission
+from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
 from octo_stripe_gateway.responses import adapt_status, get_error_response, handle_exception
 from octo_stripe_gateway.serializers import (
@@ -330,6 +331,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         key = self.request.headers.get("Idempotency-Key", "")
         if not IDEMPOTENCY_KEY.match(key):
             raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable ASCII."))
+        if WHOLE_CLIENT_SECRET.search(key):
+            raise ParseError(_("A client secret may not be sent here."))
         return services.Caller(self.get_owner(), key)
 
     def acting(self) -> AbstractContextManager[None]:

@@ -218,7 +218,7 @@ def test_object_that_is_no_user_is_the_request_s_auth(configure: Configure) -> N
     assert not user.has_perm("octo_stripe_gateway.refund_payment")
 
 
-@pytest.mark.parametrize("odd", [1, {"user": "ann"}, ["ann"], object(), b"ann"])
+@pytest.mark.parametrize("odd", [1, {"user": "ann"}, ["ann"], object(), b"ann", User])
 def test_check_that_returns_something_else_lets_nobody_in(
     odd: Any, api: GatewayApi, configure: Configure, stripe: StripeEmulator
 ) -> None:
