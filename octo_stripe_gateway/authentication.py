@@ -56,9 +56,22 @@ def get_owner(caller: Any) -> str:
     the caller is neither an ApiClient nor has a `pk`.
     """
     owner = caller.owner if isinstance(caller, ApiClient) else _get_owner_by_pk(caller)
+    check_owner(owner, caller=caller)
+    return str(owner)
+
+
+def check_owner(owner: Any, *, caller: Any) -> None:
+    """Raise ConfigurationError where a host's `get_owner` gives no text, or the integrator's to another.
+
+    An empty owner would show to whoever has no company, say, all that is the integrator's own.
+    """
+    is_integrator = isinstance(caller, ApiClient) and not caller.owner
+    if not isinstance(owner, str) or not (owner or is_integrator):
+        raise ConfigurationError(
+            "get_owner() must return text, and for nobody but the integrator an empty one."
+        )
     if len(owner) > OWNER_LENGTH or not owner.isprintable():
         raise BadRequestError(_("The caller's name is too long or not printable."))
-    return str(owner)
 
 
 def check_csrf(request: HttpRequest) -> None:

@@ -28,7 +28,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from octo_stripe_gateway import capabilities, environments, services
-from octo_stripe_gateway.authentication import GatewayAuthentication, get_owner
+from octo_stripe_gateway.authentication import GatewayAuthentication, check_owner, get_owner
 from octo_stripe_gateway.card_payments import (
     CompletePaymentSerializer,
     check_confirmation,
@@ -269,6 +269,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Check what the caller may do, and keep for the log who that is."""
         super().check_permissions(request)
         self.owner = self.get_owner()
+        check_owner(self.owner, caller=request.user)
 
     def get_owner(self) -> str:
         """Return whose payments the caller makes: `key:viator`, `auth.user:42`, empty for the integrator."""

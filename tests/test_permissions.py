@@ -265,6 +265,34 @@ def test_a_host_says_whose_a_callers_payments_are(settings: Any, stripe: StripeE
     assert apis["bob"].refund(payment).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("owner", "status"),
+    [
+        *((wrong, 500) for wrong in ("", None, 7, b"a", ("a",))),
+        *((wrong, 400) for wrong in ("x" * 256, "a\0")),
+    ],
+)
+def test_a_hosts_owner_that_is_none_opens_nothing(
+    owner: Any, status: int, settings: Any, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a user without a company: the empty owner is the integrator."""
+    settings.ROOT_URLCONF = __name__
+    make_user("ann")
+    payment = make_payment(stripe, "")
+    monkeypatch.setattr(SharedPayments, "get_owner", lambda _self: owner)
+    ann = CallerApi("user:ann")
+    ann.prefix = "/shared"
+    assert [ann.create().status_code, ann.retrieve(payment.pk).status_code] == [status] * 2
+    assert Payment.objects.count() == 1
+
+
+def test_the_integrators_owner_may_be_empty(settings: Any, stripe: StripeEmulator) -> None:
+    settings.ROOT_URLCONF = __name__
+    integrator = CallerApi("key:gateway-key")
+    integrator.prefix = "/tenants"
+    assert integrator.create(**{"X-Tenant": "1"}).status_code == 201
+
+
 class Seller:
     """Somebody that is no row of the database."""
 
