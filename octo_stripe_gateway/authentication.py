@@ -98,14 +98,14 @@ class GatewayAuthentication(BaseAuthentication):
         return self.authenticate_by_key(request)
 
     def authenticate_by_host(self, request: Request) -> tuple[Any, Any]:
-        """Ask the host's callable, which returns True, a user, a name, or nothing to refuse.
+        """Ask the host's callable, which returns True, a user, a name, or nothing to deny.
 
         An object that has a `pk` and isn't a user becomes the request's `auth`.
         """
         check = gateway_settings.authenticate
         caller = check(request._request) if check else None
         if not caller or not _is_active(caller):
-            self.refuse(has_credential=bool(get_authorization_header(request)))
+            self.deny(has_credential=bool(get_authorization_header(request)))
         if caller is True:
             return ApiClient(), None
         if isinstance(caller, str):
@@ -119,13 +119,13 @@ class GatewayAuthentication(BaseAuthentication):
         keys = gateway_settings.api_gateway_keys
         if not any(keys.values()):
             logger.error(
-                "[OctoStripeGateway] Every call is refused: neither API_GATEWAY_KEY nor AUTHENTICATE"
+                "[OctoStripeGateway] Every call is denied: neither API_GATEWAY_KEY nor AUTHENTICATE"
                 " is configured"
             )
         token = self.get_token(request)
         holders = [name for name, own in keys.items() for key in own if constant_time_compare(token, key)]
         if not token or not holders:
-            self.refuse(has_credential=bool(token))
+            self.deny(has_credential=bool(token))
         return ApiClient(f"{OF_KEY}{holders[0]}" if holders[0] else ""), None
 
     def get_token(self, request: Request) -> str:
@@ -136,7 +136,7 @@ class GatewayAuthentication(BaseAuthentication):
         # Bytes that are no UTF-8 are in no key, and stay apart.
         return Secret(header[len(self.keyword) :].strip().decode(errors="backslashreplace"))
 
-    def refuse(self, *, has_credential: bool) -> None:
+    def deny(self, *, has_credential: bool) -> None:
         """Tell a caller without a credential from one with a wrong one, as OCTO does."""
         if has_credential:
             raise AuthenticationFailed(_("The API key is not valid."))

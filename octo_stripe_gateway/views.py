@@ -61,7 +61,7 @@ IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
 PROBE_MESSAGE = "No such payment."
 # What authentication raises of a wrong credential; a host's own check may deny in Django's way.
-REFUSALS = (AuthenticationFailed, PermissionDenied, RequestDenied)
+DENIALS = (AuthenticationFailed, PermissionDenied, RequestDenied)
 
 
 def get_language_of_messages() -> str:
@@ -146,7 +146,7 @@ class OctoMixin(APIView):
             self.throttled(request, throttle.wait() or 0)
         try:
             return super().perform_authentication(request)
-        except REFUSALS:
+        except DENIALS:
             throttle.count_failure()
             raise
 
