@@ -42,7 +42,7 @@ from octo_stripe_gateway.exceptions import (
     IdempotencyError,
     PaymentPendingError,
 )
-from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet
+from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, is_priced
 from octo_stripe_gateway.parsers import OctoJSONParser, check_body
 from octo_stripe_gateway.permissions import PaymentPermission, has_permission
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
@@ -301,9 +301,12 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Raise PermissionDenied where the caller may not pay for this; every caller may, by default."""
 
     def check_repeat(self, payment: Payment) -> None:
-        """Raise IdempotencyError where a key or uuid stands for a payment that the caller doesn't see."""
-        is_repeatable = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
-        if is_repeatable and not self.get_primary_queryset().includes(payment):
+        """Raise IdempotencyError where an earlier payment is answered that the caller doesn't see.
+
+        A key or uuid stands for one, and a priced payable's open payment is taken again.
+        """
+        names_one = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
+        if (names_one or is_priced(payment.payable)) and not self.get_primary_queryset().includes(payment):
             raise IdempotencyError(_("This key or uuid was used with other parameters."))
 
     def check_create_rate(self) -> None:
