@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parent.parent
-# Loading every plugin that is installed takes longer than the tests do.
-ALONE = ("-q", "-p", "no:cacheprovider", "--disable-plugin-autoload", "-p", "pytest_django.plugin")
+from tests.support.processes import ALONE, run
 
 MODULES = ("test_views", "test_filters", "test_authentication", "test_renderers")
 
@@ -60,14 +53,6 @@ for answer in answers:
 values = {name: getattr(drf.api_settings, name) for name in drf.DEFAULTS}
 print({name: getattr(value, "__qualname__", value) for name, value in values.items()})
 """
-
-
-def run(*arguments: str) -> str:
-    environment = os.environ | {"DATABASE_URL": "sqlite:///:memory:", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow

@@ -24,15 +24,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytest
-import requests
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.testing.emulator import Fault, LoggedEvent, StripeEmulator
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
+from tests.support.events import is_about
+from tests.support.http_client import HttpClient
 from tests.support.ledger import (
     assert_export_equals,
     assert_ledger_equals,
@@ -124,24 +125,6 @@ def server(way_to_the_database: None, stripe: StripeEmulator, tmp_path: Path) ->
             process.terminate()
             process.wait()
             process.stdout.close()
-
-
-class HttpClient:
-    """Sends what Django's test client would, over HTTP."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.session = requests.Session()
-        self.session.trust_env = False
-
-    def generic(
-        self, method: str, path: str, body: Any, *, content_type: str, headers: dict[str, str]
-    ) -> Any:
-        headers = headers | {"Content-Type": content_type}
-        return self.session.request(method, self.url + path, data=body, headers=headers, timeout=30)
-
-    def post(self, path: str, body: bytes, **kwargs: Any) -> Any:
-        return self.generic("POST", path, body, **kwargs)
 
 
 class Purchase(NamedTuple):
@@ -295,11 +278,6 @@ class Buyer:
         self.statuses[response.status_code] += 1
         assert response.status_code in {200, 201, 409, 503}, response.content
         return response
-
-
-def is_about(event: LoggedEvent, intent_id: str) -> bool:
-    item = event.payload["data"]["object"]
-    return intent_id in (item["id"], item.get("payment_intent"))
 
 
 def test_soak(server: Server, stripe: StripeEmulator) -> None:
