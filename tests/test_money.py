@@ -141,6 +141,24 @@ def test_a_rejected_payments_refund_that_fails_later_is_made_again(
     assert [each["status"] for each in stripe.refunds.values()] == ["failed", "succeeded"]
 
 
+@pytest.mark.parametrize("card", ["pm_card_visa", "pm_usBankAccount_success"])
+def test_money_that_comes_after_months_is_looked_at_soon(
+    card: str, api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
+) -> None:
+    """The next look at a forgotten cart is far away; what then happens to its money is not to wait for it."""
+    payment = api.create(
+        {"payable": {"type": "booking", "id": booking(on_payment_completed=reject).pk}}
+    ).json()
+    Payment.objects.update(checks=14, next_check_at=timezone.now() + dt.timedelta(days=100))
+    stripe.drain_balance()
+    stripe.confirm(payment["stripePaymentIntentId"], payment_method=card)
+    api.complete(payment)
+    row = get_payment()
+    assert row.next_check_at
+    assert row.next_check_at < timezone.now() + dt.timedelta(hours=1)
+    assert row.checks == 0
+
+
 def test_only_what_is_held_is_returned(
     api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
 ) -> None:

@@ -475,6 +475,9 @@ class Payment(models.Model):
             return
         if snapshot.status != self.intent_status:
             self.checks = 0
+            if self.intent_status:
+                # The next check may be months away: while it was unpaid, the pauses grew.
+                self.next_check_at = None
         # Events of old API versions name no charge.
         self.stripe_charge_id = snapshot.charge_id or (self.stripe_charge_id if same_stage else "")
         self.intent_status = snapshot.status
