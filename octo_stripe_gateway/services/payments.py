@@ -425,6 +425,14 @@ def _check_capture(payment: Payment, wanted: int) -> None:
         raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
 
 
+def _cancel_unasked(payment: Payment) -> None:
+    """Cancel a locked payment without an intent; raises OperationInProgressError while it may get one."""
+    if get_open_request(payment, StripeRequest.Kind.CREATE):
+        raise OperationInProgressError(_("The same operation is still running; try again."))
+    with saving_changes(payment):
+        payment.cancel_unasked()
+
+
 def _reserve_cancellation(
     payment: Payment, *, may_void: bool, caller: Caller
 ) -> tuple[Payment, StripeRequest | None]:
@@ -437,8 +445,7 @@ def _reserve_cancellation(
         if locked.intent_status == "requires_capture" and not may_void:
             raise UnprocessableError(_("The money of this payment is held: you may not release it."))
         if not locked.stripe_payment_intent_id:
-            with saving_changes(locked):
-                locked.cancel_unasked()
+            _cancel_unasked(locked)
             return locked, None
         open_cancellation = get_open_request(locked, StripeRequest.Kind.CANCEL)
         request = open_cancellation or open_request(locked, StripeRequest.Kind.CANCEL, parameters={})
