@@ -42,6 +42,7 @@ FAULTS = {
     "500 after, not kept": (Fault(when="after", save=False), {503}),
     "503 before": (Fault(status=503), {503}),
     "429": (Fault(status=429), {503}),
+    "429 after": (Fault(status=429, when="after"), {503}),
     "reset before": (Fault(kind="reset"), {503}),
     "reset after": (Fault(kind="reset", when="after"), {503}),
 }
