@@ -48,6 +48,9 @@ def expire_due_payments(*, limit: int) -> int:
             payment = expire_payment(Payment.ledger.get(pk=pk))
         except GatewayError as error:
             logger.warning("[OctoStripeGateway] Payment %s is not expired: %s", pk, error)
+        except Exception:
+            # A host's hook or deadline that raises stops no other payment from expiring.
+            logger.exception("[OctoStripeGateway] Payment %s could not be expired", pk)
         else:
             expired += payment.status == Payment.Status.EXPIRED
     return expired
@@ -84,13 +87,18 @@ def _reserve_expiry(payment: Payment) -> StripeRequest | None:
         deadline = get_deadline(payable) if has_deadline(payable) else locked.expires_at
         if locked.status not in UNPAID or locked.rejection_reason or locked.intent_status == "processing":
             return None
+        was_expiring = locked.is_expiring
+        creation = get_open_request(locked, StripeRequest.Kind.CREATE)
         with saving_changes(locked):
             locked.expires_at = deadline
             locked.is_expiring = deadline is not None and deadline <= timezone.now()
-            if locked.is_expiring and not locked.stripe_payment_intent_id:
+            if locked.is_expiring and not locked.stripe_payment_intent_id and not creation:
                 locked.cancel_unasked()
         if not locked.is_expiring or not locked.stripe_payment_intent_id:
             return None
         unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
+        if was_expiring and locked.mismatch and not unanswered:
+            # Stripe has canceled it; that is not applied, and would be asked for at every run.
+            return None
         parameters = {"cancellation_reason": "abandoned"}
         return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters=parameters)

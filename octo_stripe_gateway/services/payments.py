@@ -187,7 +187,9 @@ def _check_capture_method(capture_method: str, *, payable: Model | None) -> None
     """Refuse a hold where a price is to be paid, unless the payable allows it: a hold confirms nothing."""
     if capture_method == Payment.CaptureMethod.AUTOMATIC or not is_priced(payable):
         return
-    if not getattr(payable, "allows_manual_capture", False):
+    allowed = getattr(payable, "allows_manual_capture", False)
+    # Of a method, that it is there would count as a yes.
+    if not (allowed() if callable(allowed) else allowed):
         raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
 
 
@@ -230,6 +232,7 @@ def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeReq
     for _attempt in range(MOST_REPLACED):
         earlier = _get_reserved_payment(draft, caller=caller)
         if earlier:
+            _follow_price(earlier, draft=draft)
             return _get_creation(earlier)
         with suppress(IntegrityError), write_transaction():
             quote = quote_payment(draft.payment, amount=draft.amount, purpose=draft.purpose)
@@ -254,6 +257,14 @@ def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
     request = open_request(payment, StripeRequest.Kind.CREATE, parameters=parameters)
     insert_new_key(caller, payment=payment, fingerprint=payment.request_fingerprint)
     return request
+
+
+def _follow_price(payment: Payment, *, draft: Draft) -> None:
+    """Have an open payment whose create is repeated be for what is due now, or it would be rejected."""
+    if payment.is_open and payment.stripe_payment_intent_id:
+        with write_transaction():
+            quote = quote_payment(draft.payment, amount=draft.amount, purpose=payment.purpose)
+        _change_amount(payment, quote.amount)
 
 
 def _change_amount(payment: Payment, amount: int) -> bool:
@@ -390,6 +401,14 @@ def _check_capture(payment: Payment, wanted: int) -> None:
         raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
 
 
+def _cancel_unasked(payment: Payment) -> None:
+    """Cancel a locked payment without an intent; raises OperationInProgressError while it may get one."""
+    if get_open_request(payment, StripeRequest.Kind.CREATE):
+        raise OperationInProgressError(_("The same operation is still running; try again."))
+    with saving_changes(payment):
+        payment.cancel_unasked()
+
+
 def _reserve_cancellation(
     payment: Payment, *, may_void: bool, caller: Caller
 ) -> tuple[Payment, StripeRequest | None]:
@@ -402,8 +421,7 @@ def _reserve_cancellation(
         if locked.intent_status == "requires_capture" and not may_void:
             raise UnprocessableError(_("The money of this payment is held: you may not release it."))
         if not locked.stripe_payment_intent_id:
-            with saving_changes(locked):
-                locked.cancel_unasked()
+            _cancel_unasked(locked)
             return locked, None
         open_cancellation = get_open_request(locked, StripeRequest.Kind.CANCEL)
         request = open_cancellation or open_request(locked, StripeRequest.Kind.CANCEL, parameters={})

@@ -73,10 +73,11 @@ def perform_request(request: StripeRequest, *, is_new: bool = False) -> Performe
     Where Stripe replays an error it will answer this key so for good, and the request goes out under another.
     Not before: a new key could run the work twice. The work may exist already, so it is looked for first.
     """
-    looks_first = get_kind(request).looks_first or request.key_version or request.may_be_forgotten
+    looks_first = get_kind(request).looks_first or request.key_version
+    looks = request.may_be_forgotten or (bool(looks_first) and not is_new)
     with acting(request_id=request.pk):
         try:
-            return _find_or_send(request, looks=bool(looks_first) and not is_new)
+            return _find_or_send(request, looks=looks)
         except StripeUnavailableError as error:
             if not error.replayed:
                 raise
