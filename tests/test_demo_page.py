@@ -349,7 +349,7 @@ def test_german_visitor_reads_german_only(shop: Shop) -> None:
 def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
     shop.book("Fjords by ship")
     shop.reads("€256.00")
-    shop.reads("Held for you until")
+    shop.reads("Reserved for you until")
     shop.picture("desk-8-deposit")
     shop.pay(PAYS)
     shop.sees("Your booking is confirmed")
