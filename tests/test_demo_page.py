@@ -355,6 +355,7 @@ def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
     shop.sees("Your booking is confirmed")
     shop.reads("€1,024.00")
     shop.picture("desk-9-still-to-pay")
+    sync_api.expect(shop.page.locator("octo-payment:visible")).to_have_count(0)
     shop.press("Pay the rest now")
     shop.page.get_by_label("Card number").wait_for()
     shop.pay(PAYS)

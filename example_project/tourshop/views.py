@@ -176,7 +176,7 @@ def describe(booking: Booking) -> dict[str, Any]:
         "payment": payments[0].uuid if payments else None,
         "totalRefunded": refunded,
         "refunded": format_price(refunded, currency=booking.currency) if refunded else "",
-        "arrival": describe_arrival(payments[0]) if refunded else "",
+        "arrival": describe_arrival(payments) if refunded else "",
         **describe_balance(booking),
     }
 
@@ -189,11 +189,13 @@ def describe_balance(booking: Booking) -> dict[str, str]:
     is_parted = part and part.name in {"deposit", "balance"} and booking.status != Booking.Status.CANCELLED
     deposit = part.amount if part and is_parted and is_pending else 0
     due = balance.due if is_parted and not is_pending else 0
-    due_at = timezone.localtime(part.due_at) if part and part.due_at and due else None
+    due_at = part.due_at if part and due else None
+    # Of a tour within a month all is due at once.
+    is_later = due_at is not None and due_at > timezone.now()
     return {
         "deposit": format_price(deposit, currency=booking.currency) if deposit else "",
         "due": format_price(due, currency=booking.currency) if due else "",
-        "dueDay": describe_day(due_at) if due_at else "",
+        "dueDay": describe_day(timezone.localtime(due_at)) if due_at and is_later else "",
     }
 
 
@@ -202,10 +204,10 @@ def describe_day(moment: dt.date) -> str:
     return _("by %(date)s") % {"date": formats.date_format(moment, _("j F Y"))}
 
 
-def describe_arrival(payment: Payment) -> str:
+def describe_arrival(payments: list[Payment]) -> str:
     """Say when the money that went back is the customer's again."""
-    latest = timezone.localdate(payment.refunded_at or timezone.now()) + REFUND_ARRIVES
-    return describe_day(latest)
+    moments = [payment.refunded_at for payment in payments if payment.refunded_at]
+    return describe_day(timezone.localdate(max(moments, default=timezone.now())) + REFUND_ARRIVES)
 
 
 def refuse(message: str) -> HttpResponse:
