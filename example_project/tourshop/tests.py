@@ -182,3 +182,4 @@ def test_cancelled_booking_leaves_nothing_to_pay(
     refunded = client.post(f"/bookings/{booking.reference}/refund").json()
     assert (refunded["totalRefunded"], refunded["status"]) == (980, "CANCELLED")
     assert stripe.payment_intents[balance["stripePaymentIntentId"]]["status"] == "canceled"
+    assert start_payment(client, booking, {"Authorization": "Bearer demo-key"}).status_code == 422
