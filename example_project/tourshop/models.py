@@ -98,7 +98,7 @@ class Booking(models.Model):
         return [("deposit", deposit, None), ("balance", self.amount - deposit, start - BALANCE_DUE)]
 
     def get_payment_deadline(self) -> dt.datetime | None:
-        """Hold the places for a while; once they are confirmed there is no hurry, and given up they are gone."""
+        """Hold the places for a while: confirmed there is no hurry, and given up they are gone."""
         if self.status == self.Status.CONFIRMED:
             return None
         hold = get_hold() if self.status == self.Status.PENDING else dt.timedelta(0)
