@@ -151,6 +151,7 @@ class GatewaySettings:
             "authentication": "60/minute",
         },
     )
+    page_size = Setting("PAGE_SIZE", types.read_positive, default=100)
     max_body_size = Setting("MAX_BODY_SIZE", types.read_positive, default=65536)
     currency = Setting("CURRENCY", types.read_currency, default="usd")
     payables = Setting("PAYABLES", types.read_labels, default={})

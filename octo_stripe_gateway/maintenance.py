@@ -82,6 +82,7 @@ def run_maintenance(
     return {
         "events": _process_events(limit, threads=threads, report=report),
         "payments": _check_payments(limit, threads=threads, report=report),
+        "books": _keep_books(limit, threads=threads, report=report),
         "deadlines": _keep_deadlines(limit),
         "changes": _deliver_changes(limit),
     }
@@ -141,6 +142,25 @@ def _check_payments(limit: int, *, threads: int, report: ReportProgress) -> Coun
                 return
 
     _run_together(check, work=work, threads=min(threads, _count_batches(total)))
+    return dict(work.outcomes)
+
+
+def _keep_books(limit: int, *, threads: int, report: ReportProgress) -> Counts:
+    total = services.count_unbooked_payments(limit=limit)
+    work = Work(limit=limit, total=total, report=lambda *done: report("books", *done))
+
+    def book() -> None:
+        while wanted := work.take(BATCH_SIZE):
+            claim = services.claim_unbooked_payments(limit=wanted)
+            with closing(services.book_payments(claim)) as outcomes:
+                for outcome in outcomes:
+                    work.record(outcome.name.lower())
+                    if work.is_stopped:
+                        return
+            if len(claim.payments) < wanted:
+                return
+
+    _run_together(book, work=work, threads=min(threads, _count_batches(total)))
     return dict(work.outcomes)
 
 

@@ -20,14 +20,22 @@ from drf_spectacular.extensions import (
 )
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, is_jsonschema_compliant
-from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    Direction,
+    OpenApiParameter,
+    OpenApiResponse,
+    PolymorphicProxySerializer,
+)
 from rest_framework import serializers
 
 from octo_stripe_gateway import environments
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.currencies import MAX_AMOUNT
 from octo_stripe_gateway.responses import adapt_status
 from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES, RequestSerializer
 from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
+from octo_stripe_gateway.urls import ACTIONS
 from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 
 PREFIX = "Gateway"
@@ -52,9 +60,23 @@ CODES = (
     " INVALID_PAYMENT_ID NOT_FOUND PAYMENT_PENDING TOO_MANY_REQUESTS UNAUTHORIZED UNPROCESSABLE_ENTITY"
 ).split()
 
+SUMMARIES = {
+    "list": "List payments",
+    "create": "Create a payment",
+    "retrieve": "Read a payment",
+    "complete": "Complete a payment",
+    "refund": "Refund a payment",
+    "capture": "Capture a payment",
+    "cancel": "Cancel a payment",
+}
+
 Text = serializers.CharField
 Whole = serializers.IntegerField
 Time = serializers.DateTimeField
+
+
+def _money(**options: Any) -> serializers.IntegerField:
+    return Whole(min_value=0, max_value=MAX_AMOUNT, **options)
 
 
 def _define(name: str, fields: Mapping[str, Any], *, base: type[Any] = serializers.Serializer) -> type[Any]:
@@ -68,7 +90,7 @@ PaymentIntent = _define(
         "publishableKey": Text(allow_null=True),
         "stripeAccount": Text(required=False, help_text="The connected account, where there is one."),
         "clientSecret": Text(allow_null=True, help_text="Null but in the answer to a create."),
-        "amount": Whole(),
+        "amount": _money(),
         "currency": Text(),
     },
 )
@@ -77,6 +99,14 @@ CardPayment = _define(
     "GatewayCardPayment",
     {"gateway": Text(), "merchantName": Text(allow_null=True), "stripe": StripeCard()},
 )
+# Of a payment that was just created, what is null elsewhere is there.
+CreatedIntent = _define(
+    "GatewayCreatedIntent",
+    {"id": Text(), "publishableKey": Text(), "clientSecret": Text()},
+    base=PaymentIntent,
+)
+CreatedStripeCard = _define("GatewayCreatedStripeCard", {"paymentIntent": CreatedIntent()}, base=StripeCard)
+CreatedCardPayment = _define("GatewayCreatedCardPayment", {"stripe": CreatedStripeCard()}, base=CardPayment)
 Payable = _define("GatewayPayable", {"type": Text(), "id": Text()})
 Balance = _define(
     "GatewayBalance",
@@ -90,12 +120,24 @@ Balance = _define(
     },
 )
 Failure = _define("GatewayFailure", {"code": Text(), "message": Text()})
-Payment = _define(
-    "GatewayPayment",
+Refund = _define(
+    "GatewayRefund",
+    {
+        "uuid": serializers.UUIDField(),
+        "amount": _money(),
+        "status": Text(help_text="Stripe's word."),
+        "reason": Text(allow_null=True),
+        "failureReason": Text(allow_null=True),
+        "stripeRefundId": Text(allow_null=True, help_text="Null until Stripe has answered."),
+        "utcCreatedAt": Time(),
+    },
+)
+ListedPayment = _define(
+    "GatewayListedPayment",
     {
         "id": Whole(),
         "uuid": serializers.UUIDField(),
-        "amount": Whole(help_text="In Stripe's minor unit."),
+        "amount": _money(help_text="In Stripe's minor unit."),
         "currency": Text(help_text="ISO 4217 in lower case."),
         "currencyPrecision": Whole(min_value=0, max_value=3),
         "status": serializers.ChoiceField([*STATUSES.values()]),
@@ -103,8 +145,8 @@ Payment = _define(
         "stripePaymentIntentId": Text(allow_null=True),
         "publishableKey": Text(allow_null=True),
         "stripeAccount": Text(allow_null=True),
-        "amountReceived": Whole(),
-        "totalRefunded": Whole(),
+        "amountReceived": _money(),
+        "totalRefunded": _money(),
         "refund": serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]),
         "refundable": serializers.BooleanField(),
         "testMode": serializers.BooleanField(),
@@ -120,11 +162,27 @@ Payment = _define(
         "utcFailedAt": Time(allow_null=True),
         "utcRefundedAt": Time(allow_null=True),
         "utcCancelledAt": Time(allow_null=True),
+    },
+)
+Payment = _define(
+    "GatewayPayment",
+    {
         "balance": Balance(required=False, help_text="Of a payable that says its price."),
         "cardPayment": CardPayment(required=False),
     },
+    base=ListedPayment,
 )
-CreatedPayment = _define("GatewayCreatedPayment", {"stripeClientSecret": Text()}, base=Payment)
+RetrievedPayment = _define("GatewayRetrievedPayment", {"refunds": Refund(many=True)}, base=Payment)
+CreatedPayment = _define(
+    "GatewayCreatedPayment",
+    {
+        "stripePaymentIntentId": Text(),
+        "publishableKey": Text(),
+        "stripeClientSecret": Text(),
+        "cardPayment": CreatedCardPayment(required=False),
+    },
+    base=Payment,
+)
 Capability = _define(
     "GatewayCapability",
     {
@@ -135,19 +193,32 @@ Capability = _define(
         "docs": Text(allow_null=True),
     },
 )
-OctoError = _define(
-    "GatewayError",
-    {
-        "error": serializers.ChoiceField(CODES),
-        "errorMessage": Text(help_text="For people, in the language that Accept-Language asks for."),
-        "paymentId": Text(required=False, help_text="With INVALID_PAYMENT_ID."),
+# What comes with a code besides the message.
+VALUES: dict[str, dict[str, Any]] = {
+    "INVALID_PAYMENT_ID": {"paymentId": Text()},
+    "TOO_MANY_REQUESTS": {"retryAfter": Whole(min_value=1, help_text="Seconds.")},
+    "UNPROCESSABLE_ENTITY": {
         "amount": Whole(
             required=False, allow_null=True, help_text="What was asked for, where it is refused."
         ),
+        "currency": Text(required=False, help_text="The price's, where another was asked for."),
+        "purpose": Text(required=False, help_text="What was asked for, where nothing has that name."),
         "balance": Balance(required=False, help_text="Where nothing, or another amount, is due."),
         "utcExpiresAt": Time(required=False, help_text="Where the time to pay has run out."),
-        "retryAfter": Whole(required=False, help_text="Seconds, with TOO_MANY_REQUESTS."),
     },
+}
+
+
+def _define_error(code: str) -> type[Any]:
+    message = Text(help_text="For people, in the language that Accept-Language asks for.")
+    fields = {"error": serializers.ChoiceField([code]), "errorMessage": message, **VALUES.get(code, {})}
+    return _define(f"GatewayError{code.title().replace('_', '')}", fields)
+
+
+OctoError = PolymorphicProxySerializer(
+    component_name="GatewayError",
+    serializers={code: _define_error(code) for code in CODES},
+    resource_type_field_name="error",
 )
 
 
@@ -179,6 +250,24 @@ RESPONSE_HEADERS = (
 )
 
 
+def _filter(name: str, description: str, kind: Any = str, **options: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=description, **options)
+
+
+FILTERS = (
+    _filter("resellerReference", "Payments with this reference.", pattern=r"\S"),
+    _filter("payableType", "Together with `payableId`: payments for this.", pattern=r"\S"),
+    _filter("payableId", "Together with `payableType`.", pattern=r"\S"),
+    _filter("status", "Payments with this status.", enum=[*STATUSES.values()]),
+    _filter("utcCreatedAtFrom", "Payments created then or later.", OpenApiTypes.DATETIME),
+    _filter("utcCreatedAtTo", "Payments created before that.", OpenApiTypes.DATETIME),
+    _filter("cursor", "Where the page before ended: follow `Link`, which has it."),
+)
+LINK = _header(
+    "Link", 'The next page\'s address, as `<address>; rel="next"`; none on the last.', response=[200]
+)
+
+
 class OctoSchema(AutoSchema):
     """Describes the operations of the gateway's views, a host's subclasses included."""
 
@@ -186,8 +275,25 @@ class OctoSchema(AutoSchema):
         """Return the resource and the action, after the mount's own path."""
         tokens = [token.replace("-", "_") for token in self._tokenize_path()]
         action = self._action or "list"
-        suffix = ["by_post"] if (action, self.method) == ("complete", "POST") else []
+        suffix = ["by_post"] if self._is_other_spelling else []
         return "_".join([*(token for token in tokens if token != action), action, *suffix])
+
+    def get_summary(self) -> str:
+        """Return what the operation is called."""
+        if not isinstance(self.view, PaymentViewSet):
+            return "List the capabilities that are served"
+        summary = SUMMARIES.get(self._action, self._action.capitalize())
+        return f"{summary}: the other spelling" if self._is_other_spelling else summary
+
+    def get_description(self) -> str:  # type: ignore[override] # REST framework's own has other arguments
+        """Return what the operation does."""
+        if self._is_other_spelling:
+            return "The same as `PATCH`, for clients that can't send it."
+        return str(super().get_description())
+
+    def get_tags(self) -> list[str]:
+        """Return the resource, wherever it is mounted."""
+        return ["payments" if isinstance(self.view, PaymentViewSet) else "capabilities"]
 
     def get_override_parameters(self) -> list[Any]:
         """Return the headers, and what the id in the path is."""
@@ -196,9 +302,11 @@ class OctoSchema(AutoSchema):
             _header("Retry-After", "Seconds after which a repeat may work.", response=_adapt(409, 429, 503)),
             _header("WWW-Authenticate", "How to authenticate.", response=_adapt(401)),
         ]
-        if "{public_id}" in self.path:
+        if self._action == "list" and isinstance(self.view, PaymentViewSet):
+            parameters += [*FILTERS, LINK]
+        if "{id}" in self.path:
             known = "The payment's `id` or `uuid`."
-            parameters.append(OpenApiParameter("public_id", str, OpenApiParameter.PATH, description=known))
+            parameters.append(OpenApiParameter("id", str, OpenApiParameter.PATH, description=known))
         if self.method == "POST" and self._action != "complete":
             key = "Makes a repeat safe: the same again has the same effect and answer."
             parameters.append(
@@ -215,7 +323,7 @@ class OctoSchema(AutoSchema):
         """Return the answer by status."""
         statuses = [*ERRORS_OF_ALL]
         if isinstance(self.view, PaymentViewSet):
-            statuses += [404] if "{public_id}" in self.path else []
+            statuses += [404] if "{id}" in self.path else []
             statuses += ERRORS_OF_CHANGES if self.method != "GET" else []
         return {**self._get_success(), **{status: _describe_error(status) for status in _adapt(*statuses)}}
 
@@ -227,12 +335,20 @@ class OctoSchema(AutoSchema):
     def _action(self) -> str:
         return getattr(self.view, "action", "")
 
+    @property
+    def _is_other_spelling(self) -> bool:
+        return (self._action, self.method) == ("complete", "POST")
+
     def _get_success(self) -> dict[int, OpenApiResponse]:
         if not isinstance(self.view, PaymentViewSet):
             return {200: OpenApiResponse(Capability(many=True), description="What is served.")}
         if self._action == "create":
             answer = OpenApiResponse(CreatedPayment, description="The payment, and its secret.")
             return {adapt_status(201): answer}
+        if self._action == "list":
+            return {200: OpenApiResponse(ListedPayment(many=True), description="A page of payments.")}
+        if self._action == "retrieve":
+            return {200: OpenApiResponse(RetrievedPayment, description="The payment, and its refunds.")}
         return {200: OpenApiResponse(self._get_serializer(), description="The payment.")}
 
     def _get_response_for_code(
@@ -240,9 +356,21 @@ class OctoSchema(AutoSchema):
     ) -> Any:
         answer = super()._get_response_for_code(serializer, status_code, media_types, direction)
         if status_code < "400":
-            return answer
+            return {**answer, "links": self._get_links()} if self._action == "create" else answer
         # One for all operations, which would else be ten times as long.
         return self._share(ResolvedComponent.RESPONSE, f"{PREFIX}{status_code}", answer)
+
+    def _get_links(self) -> dict[str, Any]:
+        """Return how to go on with the payment that was created."""
+        siblings = self.get_operation_id().removesuffix("create")
+        return {
+            action: {
+                "operationId": siblings + action,
+                "parameters": {"id": "$response.body#/id"},
+                "description": f"{SUMMARIES[action]}.",
+            }
+            for action in ("retrieve", *ACTIONS)
+        }
 
     def _get_request_body(self, direction: Direction = "request") -> Any:
         body = super()._get_request_body(direction)
@@ -254,7 +382,9 @@ class OctoSchema(AutoSchema):
         schema = super()._map_serializer(serializer, direction, bypass_extensions)
         properties = schema.get("properties", {}).items()
         renamed = {
-            "properties": {_camelize(name): self._name_enum(name, each) for name, each in properties},
+            "properties": {
+                _camelize(name): self._name_enum(name, _drop_int64(each)) for name, each in properties
+            },
             "required": [_camelize(name) for name in schema.get("required", [])],
         }
         closed = {"additionalProperties": False} if isinstance(serializer, RequestSerializer) else {}
@@ -264,6 +394,11 @@ class OctoSchema(AutoSchema):
         # A nameless one would be named by drf-spectacular, and take that name from the host's own.
         if "enum" not in schema:
             return schema
+        if len(schema["enum"]) == 1:
+            (only,) = schema["enum"]
+            if is_jsonschema_compliant():
+                return {"type": schema["type"], "const": only}
+            name = only.lower()
         named = f"{PREFIX}{name[0].upper()}{_camelize(name[1:])}Enum"
         return self._share(ResolvedComponent.SCHEMA, named, {"type": schema["type"], "enum": schema["enum"]})
 
@@ -321,8 +456,8 @@ class PayableExtension(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
         """Return the schema."""
-        key = {"oneOf": [{"type": "integer"}, {"type": "string"}]}
-        properties = {"type": {"type": "string"}, "id": key}
+        key = {"oneOf": [{"type": "integer"}, {"type": "string", "minLength": 1, "maxLength": 255}]}
+        properties = {"type": {"type": "string", "minLength": 1}, "id": key}
         required = {"required": ["type", "id"], "additionalProperties": False}
         return {"type": "object", "properties": properties, **required}
 
@@ -331,11 +466,14 @@ class TextExtension(OpenApiSerializerFieldExtension):
     """Says which texts may not be blank."""
 
     target_class = "octo_stripe_gateway.serializers.TextField"
+    match_subclasses = True
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        """Return the schema, with a pattern unless the text may be blank."""
+        """Return the schema, with its own pattern or, unless the text may be blank, one for that."""
         schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
-        return schema if self.target.allow_blank else {**schema, "pattern": r"\S"}
+        own = getattr(self.target, "pattern", None)
+        pattern = own.pattern if own else None if self.target.allow_blank else r"\S"
+        return {**schema, "pattern": pattern} if pattern else schema
 
 
 class AuthenticationExtension(OpenApiAuthenticationExtension):
@@ -360,6 +498,12 @@ def drop_trailing_slashes(endpoints: list[tuple[Any, ...]], **_kwargs: Any) -> l
         (path.rstrip("/") if issubclass(callback.cls, OctoMixin) else path, path_regex, method, callback)
         for path, path_regex, method, callback in endpoints
     ]
+
+
+def _drop_int64(schema: dict[str, Any]) -> dict[str, Any]:
+    # It makes some generators' clients use a BigInt, which JSON can't hold.
+    wide = schema.get("format") == "int64"
+    return {name: value for name, value in schema.items() if name != "format"} if wide else schema
 
 
 def _describe_error(status: int) -> OpenApiResponse:

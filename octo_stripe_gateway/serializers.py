@@ -16,11 +16,11 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.currencies import get_precision
+from octo_stripe_gateway.currencies import MAX_AMOUNT, get_precision
 from octo_stripe_gateway.models import Payment, Refund, is_priced, is_uuid
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.balance import get_balance, show_balance
-from octo_stripe_gateway.snapshots import LARGEST_INTEGER, PAYMENT_METADATA_KEYS
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
 from octo_stripe_gateway.stripe_client import get_publishable_key
 from octo_stripe_gateway.times import format_utc
 
@@ -39,19 +39,25 @@ METADATA_VALUE_LENGTH = 500
 LONGEST_NAME_SHOWN = 64
 
 
+def read_whole(value: Any) -> Any:
+    """Return a number that is written with a fraction of zero as an integer, as JSON Schema takes it."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 class AmountField(serializers.IntegerField):
-    """A positive JSON integer in Stripe's minor unit; no text, fraction or boolean stands for one."""
+    """A positive integer in Stripe's minor unit; no text, fraction or boolean stands for one."""
 
     default_error_messages = {"invalid": _("A positive integer in the minor unit is required.")}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_value=1, max_value=LARGEST_INTEGER, **kwargs)
+        super().__init__(min_value=1, max_value=MAX_AMOUNT, **kwargs)
 
     def to_internal_value(self, data: Any) -> int:
         """Return the integer."""
-        if type(data) is not int:
+        whole = read_whole(data)
+        if type(whole) is not int:
             self.fail("invalid")
-        return data
+        return whole
 
 
 class TextField(serializers.CharField):
@@ -66,6 +72,22 @@ class TextField(serializers.CharField):
         if WHOLE_CLIENT_SECRET.search(data):
             self.fail("secret")
         return super().to_internal_value(data)
+
+
+class SuffixField(TextField):
+    """What Stripe takes as a statement descriptor's suffix."""
+
+    pattern = re.compile(r"""^[^<>\\'"*]*[A-Za-z][^<>\\'"*]*$""")
+    default_error_messages = {
+        "invalid_suffix": _("A letter is required, and none of < > \\ ' \" * is taken.")
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the suffix."""
+        suffix = super().to_internal_value(data)
+        if not self.pattern.match(suffix):
+            self.fail("invalid_suffix")
+        return suffix
 
 
 class CurrencyField(serializers.RegexField):
@@ -133,13 +155,14 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
 
     def to_internal_value(self, data: Any) -> Model:
         """Return the host's object."""
-        if not isinstance(data, dict) or type(data.get("id")) not in {int, str}:
+        pk = read_whole(data.get("id")) if isinstance(data, dict) else None
+        if type(pk) not in {int, str}:
             self.fail("invalid")
         check_names(data, known={"type", "id"})
         label = gateway_settings.payables.get(TextField().run_validation(data.get("type")))
         if label is None:
             self.fail("unknown_type")
-        key = TextField(max_length=255, trim_whitespace=False).run_validation(str(data["id"]))
+        key = TextField(max_length=255, trim_whitespace=False).run_validation(str(pk))
         try:
             model = apps.get_model(label)
             # A price is decided on: it comes from where it is written, not from a replica.
@@ -175,7 +198,7 @@ class CreatePaymentSerializer(RequestSerializer):
     reseller_reference = TextField(required=False, max_length=255, allow_blank=True)
     description = TextField(required=False, max_length=1000)
     receipt_email = serializers.EmailField(required=False, max_length=512)
-    statement_descriptor_suffix = TextField(required=False, max_length=22)
+    statement_descriptor_suffix = SuffixField(required=False, max_length=22)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Insist on something to take the price from."""
@@ -226,7 +249,6 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "payable": self.get_payable(instance),
             "failure": self.get_failure(instance),
             **self.get_times(instance),
-            **self.get_balance(instance),
         }
 
     def get_refund(self, payment: Payment) -> str:
@@ -244,14 +266,6 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "type": get_payable_name(f"{model.app_label}.{model.model}"),
             "id": payment.payable_id,
         }
-
-    def get_balance(self, payment: Payment) -> dict[str, Any]:
-        """Return what is paid and due of a priced payable; nothing for others."""
-        if payment.payable_type_id is None:
-            return {}
-        model = ContentType.objects.get_for_id(payment.payable_type_id).model_class()
-        payable: Any = payment.payable if is_priced(model) else None
-        return show_balance(get_balance(payable)) if payable else {}
 
     def get_failure(self, payment: Payment) -> dict[str, str] | None:
         """Return why the last attempt to pay failed."""
@@ -272,6 +286,31 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "utc_refunded_at": format_utc(payment.refunded_at),
             "utc_cancelled_at": format_utc(payment.canceled_at),
         }
+
+
+class RefundSerializer(serializers.BaseSerializer[Refund]):
+    """A refund as it is listed with its payment."""
+
+    def to_representation(self, instance: Refund) -> dict[str, Any]:
+        """Return every field, null where nothing is known."""
+        return {
+            "uuid": str(instance.uuid),
+            "amount": instance.amount,
+            "status": instance.status,
+            "reason": instance.reason or None,
+            "failure_reason": instance.failure_reason or None,
+            "stripe_refund_id": instance.stripe_refund_id,
+            "utc_created_at": format_utc(instance.created_at),
+        }
+
+
+def get_payable_balance(payment: Payment) -> dict[str, Any]:
+    """Return what is paid and due of a priced payable, under its name; nothing for others."""
+    if payment.payable_type_id is None:
+        return {}
+    model = ContentType.objects.get_for_id(payment.payable_type_id).model_class()
+    payable: Any = payment.payable if is_priced(model) else None
+    return show_balance(get_balance(payable)) if payable else {}
 
 
 def get_payable_name(label: str) -> str:

@@ -19,7 +19,9 @@ So any order and any repetition of the same snapshots ends in the same row.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 from octo_stripe_gateway.exceptions import BadRequestError
@@ -52,6 +54,7 @@ CLOSED_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
 LARGEST_INTEGER = 2**63 - 1
 LAST_SECOND = 253_402_300_799  # of the year 9999
 TEXT_LENGTH = 255
+LARGEST_RATE, RATE_DECIMALS = 10**12, 12
 
 
 class Precedence(NamedTuple):
@@ -215,6 +218,8 @@ class ChargeSnapshot:
     capture_before: int = 0
     refunds: tuple[RefundSnapshot, ...] = ()
     has_all_refunds: bool = False
+    card: CardSnapshot | None = None
+    booked: BalanceTransactionSnapshot | None = None
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
@@ -233,6 +238,74 @@ class ChargeSnapshot:
             payment_intent_id=read_id(stripe_object, "payment_intent"),
             refunds=tuple(RefundSnapshot.from_object(each, as_of=as_of) for each in listed),
             has_all_refunds="data" in refunds and not read_flag(refunds, "has_more", default=False),
+            card=CardSnapshot.from_charge(stripe_object),
+            booked=_read_booked(stripe_object),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardSnapshot:
+    """What a charge that was paid says of how; of a bank account there is no brand."""
+
+    brand: str
+    last4: str
+    receipt_url: str
+
+    @classmethod
+    def from_charge(cls, charge: dict[str, Any]) -> Self | None:
+        """Read a Charge, of which an intent has one that is paid at most; None of another one."""
+        if charge.get("paid") is not True:
+            return None
+        details = charge.get("payment_method_details")
+        method = details.get(str(details.get("type"))) if isinstance(details, dict) else None
+        return cls(
+            brand=_read_shown(method, "brand")[:32],
+            last4=_read_shown(method, "last4")[:4],
+            receipt_url=_read_shown(charge, "receipt_url"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceTransactionSnapshot:
+    """A movement of money in Stripe's balance, which never changes once it is booked.
+
+    `payment_intent_id` and `card` are known where the source is there in full, and is one of a payment.
+    """
+
+    id: str
+    source_id: str
+    type: str
+    reporting_category: str
+    amount: int
+    fee: int
+    net: int
+    currency: str
+    exchange_rate: Decimal | None
+    created: int
+    available_on: int
+    payment_intent_id: str
+    card: CardSnapshot | None
+
+    @classmethod
+    def from_object(cls, stripe_object: dict[str, Any]) -> Self:
+        """Read a BalanceTransaction; raises BadRequestError where it isn't one."""
+        source = stripe_object.get("source")
+        source = source if isinstance(source, dict) else {}
+        is_charge = source.get("object") == "charge"
+        return cls(
+            id=read_text(stripe_object, "id"),
+            source_id=read_id(stripe_object, "source"),
+            type=read_text(stripe_object, "type", length=64),
+            reporting_category=read_text(stripe_object, "reporting_category", length=64),
+            amount=_read_signed(stripe_object, "amount"),
+            fee=_read_signed(stripe_object, "fee"),
+            net=_read_signed(stripe_object, "net"),
+            currency=read_text(stripe_object, "currency", length=3),
+            exchange_rate=_read_rate(stripe_object),
+            created=read_time(stripe_object, "created"),
+            available_on=read_time(stripe_object, "available_on"),
+            payment_intent_id=read_id(source, "payment_intent"),
+            card=CardSnapshot.from_charge(source) if is_charge else None,
         )
 
 
@@ -357,6 +430,39 @@ def _read_integer(stripe_object: dict[str, Any], name: str, *, default: int | No
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_INTEGER:
         raise _malformed(name)
     return value
+
+
+def _read_shown(stripe_object: Any, name: str) -> str:
+    """Return a text that is only shown, empty where it isn't one: no money may fail for it."""
+    value = stripe_object.get(name) if isinstance(stripe_object, dict) else None
+    return value.replace("\0", "") if isinstance(value, str) else ""
+
+
+def _read_booked(charge: dict[str, Any]) -> BalanceTransactionSnapshot | None:
+    """Return what a charge brought, where that is there in full; no money may fail for it."""
+    booked = charge.get("balance_transaction")
+    if not isinstance(booked, dict):
+        return None
+    with suppress(BadRequestError):
+        return BalanceTransactionSnapshot.from_object(booked)
+    return None
+
+
+def _read_signed(stripe_object: dict[str, Any], name: str) -> int:
+    value = stripe_object.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST_INTEGER:
+        raise _malformed(name)
+    return value
+
+
+def _read_rate(stripe_object: dict[str, Any]) -> Decimal | None:
+    """Return how much of the balance's currency one of the payment's is, None where they are the same."""
+    value = stripe_object.get("exchange_rate")
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < LARGEST_RATE:
+        raise _malformed("exchange_rate")
+    return round(Decimal(str(value)), RATE_DECIMALS)
 
 
 def _read_object(stripe_object: dict[str, Any], name: str) -> dict[str, Any]:

@@ -37,7 +37,12 @@ from octo_stripe_gateway.redaction import (
     redact_prints,
     redact_text,
 )
-from octo_stripe_gateway.snapshots import DisputeSnapshot, PaymentIntentSnapshot, RefundSnapshot
+from octo_stripe_gateway.snapshots import (
+    BalanceTransactionSnapshot,
+    DisputeSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+)
 
 if TYPE_CHECKING:
     import stripe
@@ -46,9 +51,11 @@ logger = logging.getLogger(__name__)
 
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
+EXPAND_BOOKED = "latest_charge.balance_transaction"
 EXPAND_LISTED_REFUNDS = f"data.{EXPAND_REFUNDS}"
+EXPAND_LISTED_SOURCES = "data.source"
 PAGE_SIZE = 100
-UNAUTHORIZED = 401
+UNAUTHORIZED, FORBIDDEN = 401, 403
 # An intent that isn't there, and a secret for it that isn't one.
 NO_INTENT = "pi_octo_stripe_gateway"
 NO_SECRET = f"{NO_INTENT}_none"
@@ -97,8 +104,18 @@ def send_request(request: StripeRequest, path: str) -> Answer:
 
 
 def retrieve_payment_intent(payment: Payment) -> PaymentIntentSnapshot:
-    """Ask Stripe how the payment's intent stands, its charge, refunds and disputes included."""
-    answer = _call(payment, "get", get_intent_path(payment), params={"expand": [EXPAND_REFUNDS]})
+    """Ask Stripe how the payment's intent stands, its charge, refunds and disputes included.
+
+    What the charge brought is there where Stripe has booked it and the key may read it.
+    """
+    ask = partial(_call, payment, "get", get_intent_path(payment))
+    try:
+        answer = ask(params={"expand": [EXPAND_REFUNDS, EXPAND_BOOKED]})
+    except StripeAuthenticationError as error:
+        if error.http_status != FORBIDDEN:
+            raise
+        # Money must not wait for the permission to read the balance.
+        answer = ask(params={"expand": [EXPAND_REFUNDS]})
     snapshot = PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
     charge = snapshot.charge
     if charge and not charge.has_all_refunds:
@@ -141,6 +158,18 @@ def list_refunds_between(payment: Payment, *, since: int, until: int) -> Iterato
     params = {"created": {"gte": since, "lt": until}}
     for each, as_of in _list(partial(_call, payment), "/v1/refunds", params=params):
         yield RefundSnapshot.from_object(each, as_of=as_of)
+
+
+def list_balance_transactions(
+    payment: Payment, *, since: int, until: int
+) -> Iterator[BalanceTransactionSnapshot]:
+    """Ask the payment's account for what moved in its balance from one second up to another, newest first."""
+    yield from _list_booked(payment, created={"gte": since, "lt": until})
+
+
+def list_balance_transactions_of(payment: Payment, source_id: str) -> list[BalanceTransactionSnapshot]:
+    """Ask the payment's account for what moved in its balance because of a charge, refund or dispute."""
+    return list(_list_booked(payment, source=source_id))
 
 
 def get_api_version() -> str:
@@ -201,6 +230,12 @@ def is_publishable_key_known(account: str) -> bool:
     except StripeRefusedError:
         return True
     return True
+
+
+def _list_booked(payment: Payment, **params: Any) -> Iterator[BalanceTransactionSnapshot]:
+    wanted = {**params, "expand": [EXPAND_LISTED_SOURCES]}
+    for each, _as_of in _list(partial(_call, payment), "/v1/balance_transactions", params=wanted):
+        yield BalanceTransactionSnapshot.from_object(each)
 
 
 def _list(

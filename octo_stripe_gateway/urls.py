@@ -23,13 +23,13 @@ def get_urls(
     *, viewset: type[PaymentViewSet] = PaymentViewSet, webhook_view: type[WebhookView] = WebhookView
 ) -> Sequence[URLPattern]:
     """Return the routes for a host's own subclasses, each with or without a trailing slash."""
-    one = r"^payments/(?P<public_id>[^/]+)"
+    one = r"^payments/(?P<id>[^/]+)"
     actions = [
         re_path(rf"{one}/{action}/?\Z", viewset.as_view(methods), name=f"payment-{action}")
         for action, methods in ACTIONS.items()
     ]
     return [
-        re_path(r"^payments/?\Z", viewset.as_view({"post": "create"}), name="payment-list"),
+        re_path(r"^payments/?\Z", viewset.as_view({"get": "list", "post": "create"}), name="payment-list"),
         re_path(rf"{one}/?\Z", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
         *actions,
         re_path(r"^capabilities/?\Z", CapabilitiesView.as_view(), name="capabilities"),

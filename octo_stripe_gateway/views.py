@@ -22,6 +22,7 @@ from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
@@ -40,6 +41,13 @@ from octo_stripe_gateway.exceptions import (
     IdempotencyError,
     PaymentPendingError,
 )
+from octo_stripe_gateway.filters import (
+    CursorField,
+    PaymentFilterSerializer,
+    get_equal_columns,
+    read_filters,
+)
+from octo_stripe_gateway.lists import Place, read_payments
 from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet
 from octo_stripe_gateway.parsers import OctoJSONParser, check_body
 from octo_stripe_gateway.permissions import PaymentPermission, has_permission
@@ -50,7 +58,9 @@ from octo_stripe_gateway.serializers import (
     CreatePaymentSerializer,
     PaymentSerializer,
     RefundPaymentSerializer,
+    RefundSerializer,
     RequestSerializer,
+    get_payable_balance,
 )
 from octo_stripe_gateway.throttling import ActionThrottle, AuthenticationThrottle
 
@@ -209,11 +219,16 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         "capture": CapturePaymentSerializer,
     }
 
+    filter_serializer = PaymentFilterSerializer
+
     payment: Payment | None = None
+    listed_livemode: bool | None = None
 
     @property
     def livemode(self) -> bool:
-        """Tell whether the answer's payment, or else the account, moves real money."""
+        """Tell whether the answer's payment, or list of them, or else the account, moves real money."""
+        if self.listed_livemode is not None:
+            return self.listed_livemode
         return self.payment.livemode if self.payment else super().livemode
 
     def create(self, request: Request, **kwargs: Any) -> Response:
@@ -230,9 +245,26 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         response.status_code = 201
         return response
 
+    def list(self, request: Request, **kwargs: Any) -> Response:
+        """Answer a page of the payments that the caller sees, the newest first."""
+        filters = read_filters(request, self.filter_serializer)
+        page, following = self.read_page(filters)
+        response = Response(self.get_serializer(page, many=True).data)
+        if following:
+            cursor = CursorField().to_representation(following)
+            address = replace_query_param(request.build_absolute_uri(), "cursor", cursor)
+            response.headers["Link"] = f'<{address}>; rel="next"'
+            # A browser keeps it from a page of another origin else.
+            response.headers["Access-Control-Expose-Headers"] = "Link"
+        return response
+
     def retrieve(self, request: Request, **kwargs: Any) -> Response:
-        """Answer a payment."""
-        return self.build_response(self.get_object())
+        """Answer a payment with its refunds."""
+        payment = self.get_object()
+        response = self.build_response(payment)
+        refunds = sorted(payment.refunds.all(), key=lambda refund: refund.pk)
+        response.data["refunds"] = [RefundSerializer(refund).data for refund in refunds]
+        return response
 
     def complete(self, request: Request, **kwargs: Any) -> Response:
         """Ask Stripe how the payment stands, update the record and answer it."""
@@ -278,6 +310,20 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         payments = Payment.objects.all()
         return payments if has_permission(self.request.user, "list") else payments.owned_by(self.get_owner())
 
+    def read_page(self, filters: dict[str, Any]) -> tuple[Sequence[Payment], Place | None]:
+        """Return the payments of a page, and from where the next goes on."""
+        equal, wanted = get_equal_columns(filters), self.get_wanted_livemode()
+        if wanted is not None:
+            equal["livemode"] = self.listed_livemode = wanted
+        return read_payments(
+            self.get_queryset(),
+            equal=equal,
+            size=gateway_settings.page_size,
+            since=filters.get("utc_created_at_from"),
+            until=filters.get("utc_created_at_to"),
+            below=filters.get("cursor"),
+        )
+
     def get_primary_queryset(self) -> PaymentQuerySet:
         """Return the same payments from the database that is written to, where a read decides on a change."""
         return self.get_queryset().using(Payment.ledger.database)
@@ -286,7 +332,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
         is_read = self.request.method in SAFE_METHODS
         payments = self.get_queryset() if is_read else self.get_primary_queryset()
-        self.payment = payments.get_by_public_id(self.kwargs["public_id"])
+        self.payment = payments.get_by_public_id(self.kwargs["id"])
         self.check_object_permissions(self.request, self.payment)
         check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
         return self.payment
@@ -349,7 +395,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def build_response(self, payment: Payment, *, client_secret: str = "") -> Response:
         """Answer a payment, with `cardPayment` where the request asks for it."""
         self.payment = payment
-        body = dict(self.get_serializer(payment).data)
+        body = {**self.get_serializer(payment).data, **get_payable_balance(payment)}
         if capabilities.CARD_PAYMENTS in self.get_capabilities():
             body["card_payment"] = get_card_payment(payment, client_secret=client_secret)
         return Response(body)

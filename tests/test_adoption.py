@@ -290,8 +290,8 @@ def test_more_than_a_page_is_compared(stripe: StripeEmulator) -> None:
         lose_payment(payment)
     asked = len(stripe.requests)
     assert audit("--adopt")[-1] == "10 payments checked, 0 changed, 0 failed, 110 adopted"
-    # The intents' two pages, the refunds' one, and each that is adopted.
-    assert len(stripe.requests) - asked == 3 + 110
+    # The intents' two pages, the refunds' one, the balance's one, and each that is adopted.
+    assert len(stripe.requests) - asked == 4 + 110
     assert_nothing_orphaned(stripe)
 
 

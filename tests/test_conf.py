@@ -150,6 +150,7 @@ WRONG: dict[str, list[Any]] = {
         ),
         *({"create": rate} for rate in ["120/minit", "120 / minute", 120, True, ("120/minute",)]),
     ],
+    "PAGE_SIZE": [*NOT_NUMBERS, 0],
     "MAX_BODY_SIZE": [*NOT_NUMBERS, 0],
     "CURRENCY": [*NOT_TEXTS, "", "us", "usdd", "us1", "u\u017fd", ["usd"]],
     "PAYABLES": [

@@ -34,7 +34,8 @@ WATCHED = (
 ).split()
 # When a row came to stand so depends on what came first: see Payment.update_status.
 BY_ARRIVAL = set(
-    "id accepted_at authorized_at next_check_at checks created_at updated_at failed_at refunded_at".split()
+    "id accepted_at authorized_at next_check_at checks next_booking_at bookings"
+    " created_at updated_at failed_at refunded_at".split()
 )
 
 CARDS = (

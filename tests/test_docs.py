@@ -473,5 +473,5 @@ def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
             request = RequestFactory().post("/", {"amount": 2000}, content_type="application/json")
             payment = routes[0].callback(request).data
             assert Payment.objects.get().owner == "company:1"
-        answer = routes[1].callback(RequestFactory().get("/"), public_id=str(payment["id"]))
+        answer = routes[1].callback(RequestFactory().get("/"), id=str(payment["id"]))
         assert answer.status_code == (200 if company == 1 else 404)

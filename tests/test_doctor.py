@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from octo_stripe_gateway import doctor, inbox, services, stripe_client
 from octo_stripe_gateway.doctor import accounts
+from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import (
@@ -242,6 +243,14 @@ def never_maintain(shop: Shop) -> None:
     PaymentFactory.create(next_check_at=timezone.now() - LONG_AGO)
 
 
+def never_book(shop: Shop) -> None:
+    PaymentFactory.create(next_booking_at=timezone.now() - LONG_AGO)
+
+
+def wait_for_booking(shop: Shop) -> None:
+    PaymentFactory.create(next_booking_at=timezone.now() + LONG_AGO, bookings=20)
+
+
 def hold_money(shop: Shop) -> None:
     change = make_change(ago=LONG_AGO, changes={"rejection_reason": ["", "sold out"]})
     Payment.objects.filter(pk=change.payment_id).update(rejection_reason="sold out", status="failed")
@@ -306,6 +315,8 @@ BROKEN: list[tuple[Callable[[Shop], None], str]] = [
     (leave_a_request, "requests_open"),
     (leave_a_change, "changes_undelivered"),
     (never_maintain, "checks_overdue"),
+    (never_book, "books_overdue"),
+    (wait_for_booking, "books_overdue"),
     (hold_money, "money_held"),
     (contradict, "payments_mismatched"),
     (need_attention, "payments_need_attention"),
@@ -399,7 +410,10 @@ def test_waiting_events_are_the_worker_s_where_there_is_one(shop: Shop) -> None:
 def test_restricted_key_is_told_what_exactly_it_lacks(shop: Shop) -> None:
     restrict_the_key(shop)
     message = diagnose()["permissions_missing"]["message"]
-    assert message == "The restricted key lacks: Charges and Refunds: write, Disputes: read."
+    assert message == (
+        "The restricted key lacks: Charges and Refunds: write, Disputes: read,"
+        " Balance Transaction Sources: read."
+    )
     shop.stripe.restrict(RESTRICTED)
     found = diagnose()
     assert found["permissions_missing"]["count"] == len(accounts.PERMISSIONS)
@@ -407,7 +421,8 @@ def test_restricted_key_is_told_what_exactly_it_lacks(shop: Shop) -> None:
 
 
 def test_restricted_key_with_what_it_needs_is_enough(shop: Shop) -> None:
-    permissions = ("rak_payment_intent_write", "rak_charge_write", "rak_dispute_read", "rak_webhook_read")
+    names = "payment_intent_write charge_write dispute_read balance_transaction_source_read webhook_read"
+    permissions = [f"rak_{name}" for name in names.split()]
     shop.stripe.restrict(RESTRICTED, *permissions)
     shop.configure(STRIPE_API_KEY=RESTRICTED)
     assert diagnose() == {}
@@ -415,6 +430,7 @@ def test_restricted_key_with_what_it_needs_is_enough(shop: Shop) -> None:
     shop.stripe.confirm(payment.stripe_payment_intent_id or "")
     services.complete_payment(payment)
     assert services.refund_payment(payment).status == "refunded"
+    assert run_maintenance(limit=10, threads=1)["books"] == {"booked": 1}
 
 
 def test_nothing_is_changed(shop: Shop) -> None:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.django_db
 
 Counts = dict[str, dict[str, int]]
 LISTS = "/v1/payment_intents"
+BOOKS = "/v1/balance_transactions"
 
 
 class Terminal(io.StringIO):
@@ -81,7 +82,7 @@ def test_nothing_due_is_nothing_done(stripe: StripeEmulator) -> None:
     asked = len(stripe.requests)
     done = maintain()
     assert done.pop("seconds") is not None
-    assert done == {"events": {}, "payments": {}, "deadlines": {}, "changes": {}}
+    assert done == {"events": {}, "payments": {}, "books": {}, "deadlines": {}, "changes": {}}
     assert len(stripe.requests) == asked
 
 
@@ -112,7 +113,8 @@ def test_many_are_asked_about_in_one_call(stripe: StripeEmulator) -> None:
     stripe.confirm(payments[3].stripe_payment_intent_id or "")
     stripe.refund(payments[3].stripe_payment_intent_id or "", amount=500)
     assert maintain()["payments"] == {"changed": 1, "unchanged": 19}
-    assert get_reads(stripe) == [LISTS]
+    # What was paid and refunded is booked besides.
+    assert get_reads(stripe) == [LISTS, BOOKS, BOOKS]
     payments[3].refresh_from_db()
     assert (payments[3].status, payments[3].amount_refunded) == ("paid", 500)
 

@@ -17,6 +17,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.capabilities import get_honoured
 from octo_stripe_gateway.card_payments import CardPaymentField
 from octo_stripe_gateway.currencies import MAX_AMOUNT, get_precision, get_step
+from octo_stripe_gateway.filters import STORED_STATUSES
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator import currencies as independent
@@ -114,6 +115,7 @@ class TestEnvironment:
         ("method", "path"),
         [
             ("POST", "/payments"),
+            ("GET", "/payments"),
             ("GET", "/payments/{id}"),
             ("PATCH", "/payments/{id}/complete"),
             ("POST", "/payments/{id}/refund"),
@@ -137,7 +139,7 @@ class TestEnvironment:
         answer = api.request(
             method,
             path.format(id=payment.pk),
-            {"amount": 2000} if path == "/payments" else None,
+            {"amount": 2000} if method == "POST" and path == "/payments" else None,
             **{"Octo-Env": wrong},
         )
         assert (answer.status_code, answer.json()["error"]) == (400, "BAD_REQUEST")
@@ -197,6 +199,61 @@ class TestEnvironment:
         answer = api.create({"amount": 2000, "currency": currency}, **{"Octo-Env": said})
         assert answer.status_code == status
         assert len(stripe.requests) == (status != 400)
+
+    def test_list_has_the_payments_of_the_sale_that_is_meant(
+        self, api: GatewayApi, configure: Configure
+    ) -> None:
+        """Where the host has accounts of both modes, or test payments from before it went live."""
+        test, live = (PaymentFactory.create(livemode=livemode).pk for livemode in (False, True))
+        configure(STRIPE_ACCOUNTS={"tokyo": {"STRIPE_API_KEY": "sk_live_1"}})
+        found = {said: api.list_payments(**{"Octo-Env": said}) for said in ("", "test", "live")}
+        assert {said: [each["id"] for each in answer.json()] for said, answer in found.items()} == {
+            "": [live, test],
+            "test": [test],
+            "live": [live],
+        }
+        assert [found[said]["Octo-Env"] for said in ("test", "live")] == ["test", "live"]
+
+
+class TestLists:
+    """A list is a plain array, as OCTO's are; how its pages follow each other is RFC 8288's."""
+
+    def test_list_is_an_array_that_names_its_next_page(self, api: GatewayApi, configure: Configure) -> None:
+        configure(PAGE_SIZE=1)
+        first, second = PaymentFactory.create_batch(2)
+        answer = api.list_payments()
+        assert (answer.status_code, [each["id"] for each in answer.json()]) == (200, [second.pk])
+        query = re.fullmatch(r"<http://testserver/bookings/payments(\?\S+)>; rel=\"next\"", answer["Link"])
+        assert query
+        answer = api.list_payments(query[1])
+        assert [each["id"] for each in answer.json()] == [first.pk]
+        assert "Link" not in answer
+
+    def test_listed_payment_is_the_one_that_is_read(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        api.refund(api.paid(stripe), {"amount": 5})
+        (listed,) = api.list_payments(**CAPABLE).json()
+        read = api.request("GET", f"/payments/{listed['id']}", **CAPABLE).json()
+        assert {name: read[name] for name in read.keys() - {"cardPayment", "refunds"}} == listed
+
+    def test_balance_is_a_payable_s_and_not_in_a_list(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        booking = Booking.objects.create()
+        created = api.create({"payable": {"type": "booking", "id": booking.pk}}).json()
+        (listed,) = api.list_payments().json()
+        assert created.keys() - listed.keys() == {"balance", "stripeClientSecret"}
+
+    @pytest.mark.parametrize("status", STORED_STATUSES)
+    def test_status_is_asked_for_by_the_name_that_is_sent(self, status: str, api: GatewayApi) -> None:
+        PaymentFactory.create(status=STORED_STATUSES[status])
+        assert [each["status"] for each in api.list_payments(f"?status={status}").json()] == [status]
+        assert not api.list_payments(f"?status={'PENDING' if status != 'PENDING' else 'FAILED'}").json()
+
+    def test_list_answers_in_the_caller_s_language_and_echoes_what_was_honoured(
+        self, api: GatewayApi
+    ) -> None:
+        answer = api.list_payments("?nope=1", **CAPABLE, **{"Accept-Language": "de"})
+        assert (answer.status_code, answer["Content-Language"]) == (400, "de")
+        assert answer.json()["errorMessage"].startswith("nope: ")
+        assert answer["Octo-Capabilities"] == "octo/cardPayments"
 
 
 class TestValues:
@@ -431,7 +488,8 @@ class TestStrict:
         answers = [created, api.complete(payment), api.retrieve(payment), api.refund(payment)]
         held = api.authorized(stripe)
         answers += [api.capture(held), api.cancel(api.create().json()), api.request("GET", "/capabilities")]
-        assert [answer.status_code for answer in answers] == [200] * 7
+        answers.append(api.list_payments())
+        assert [answer.status_code for answer in answers] == [200] * 8
         assert payment["stripeClientSecret"]
 
     @pytest.mark.parametrize(
@@ -443,6 +501,7 @@ class TestStrict:
             ("GET", "/payments/0/nope", None, 404),
             ("GET", "/payments/%2F/x/", None, 404),
             ("DELETE", "/payments", None, 405),
+            ("GET", "/payments?nope=1", None, 400),
             ("GET", "/webhooks", None, 405),
             ("POST", "/payments/PAID/cancel", None, 422),
             ("POST", "/payments/PAID/refund", {"amount": 2001}, 422),

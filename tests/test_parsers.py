@@ -16,6 +16,7 @@ from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.views import PaymentViewSet
+from tests.shop.models import Ticket
 from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
@@ -143,7 +144,7 @@ def test_limit_is_a_setting_and_the_host_s_own_holds_too(
 def test_long_body_is_refused_unread(payment: Payment) -> None:
     request = RequestFactory().post("/")
     request.META |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": "65537", "wsgi.input": None}
-    answer = PaymentViewSet.as_view({"post": "refund"})(request, public_id=str(payment.pk))
+    answer = PaymentViewSet.as_view({"post": "refund"})(request, id=str(payment.pk))
     assert answer.status_code == 413
 
 
@@ -154,7 +155,7 @@ def test_length_that_is_no_number_is_refused(
     api.client.defaults["CONTENT_LENGTH"] = length
     request = RequestFactory().post("/", b'{"amount": 1}', content_type="application/json")
     request.META |= {"CONTENT_LENGTH": length, "HTTP_AUTHORIZATION": "Bearer gateway-key"}
-    answer = PaymentViewSet.as_view({"post": "refund"})(request, public_id=str(payment.pk))
+    answer = PaymentViewSet.as_view({"post": "refund"})(request, id=str(payment.pk))
     assert answer.status_code == 400
     assert not Refund.objects.exists()
 
@@ -237,7 +238,7 @@ def test_body_that_something_has_used_up_is_a_fault(stripe: StripeEmulator, paym
     request.META["HTTP_AUTHORIZATION"] = "Bearer gateway-key"
     assert request.read()
     assert not request.POST
-    answer = PaymentViewSet.as_view({"post": "refund"})(request, public_id=str(payment.pk))
+    answer = PaymentViewSet.as_view({"post": "refund"})(request, id=str(payment.pk))
     assert answer.status_code == 500
     assert not Refund.objects.exists()
 
@@ -271,7 +272,19 @@ def test_body_without_a_length_is_refused(
     assert_refused(answer, stripe)
 
 
-NOT_AMOUNTS: list[Any] = [None, True, "2000", 20.5, 2000.0, 1e3, "", [], {}, [2000], 0, -1, 2**63, 10**30]
+@pytest.mark.parametrize("written", ["2000", "2000.0", "2e3", "2.0E+3"])
+def test_whole_amount_may_be_written_in_any_way_that_json_has(
+    written: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    ticket = Ticket.objects.create(code="5")
+    body = f'{{"amount": {written}, "currency": "usd", "payable": {{"type": "ticket", "id": 5.0}}}}'
+    answers = [api.create(body, **{"Idempotency-Key": "k"}) for body in (body, body.replace(written, "2000"))]
+    assert [(answer.status_code, answer.json()["amount"]) for answer in answers] == [(201, 2000)] * 2
+    assert {answer.json()["payable"]["id"] for answer in answers} == {ticket.pk}
+    assert Payment.objects.count() == 1
+
+
+NOT_AMOUNTS: list[Any] = [None, True, "2000", 20.5, 0.0, 1e30, "", [], {}, [2000], 0, -1, 2**63, 10**12]
 NOT_VALUES: list[Any] = [None, True, 7, 1.5, [], {}, "a\0b", "x" * 501]
 NOT_IDS: list[Any] = [None, True, 1.5, [], {}, "", " ", "a\0b", 0, -1, 10**30, "9" * 5000, "x", "1;--"]
 NOT_TEXTS: list[Any] = [None, True, 7, 1.5, [], {}, ["a"], {"a": "b"}, "", " ", "a\0b"]
@@ -289,7 +302,7 @@ WRONG: dict[str, list[Any]] = {
     "resellerReference": [*(wrong for wrong in NOT_TEXTS if wrong not in ["", " "]), "x" * 256],
     "description": [*NOT_TEXTS, "x" * 1001],
     "receiptEmail": [*NOT_TEXTS, "x", "a@b", "a@b.c\n", "x" * 600 + "@example.com"],
-    "statementDescriptorSuffix": [*NOT_TEXTS, "x" * 23],
+    "statementDescriptorSuffix": [*NOT_TEXTS, "x" * 23, "7", *(f"TOUR{each}" for each in "<>\\'\"*")],
     "payable": [
         *(wrong for wrong in NOT_TEXTS if wrong is not None),
         *({"type": wrong, "id": 1} for wrong in [*NOT_TEXTS, "nope", "shop.Booking"]),

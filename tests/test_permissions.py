@@ -16,6 +16,7 @@ from octo_stripe_gateway.authentication import ApiClient, get_owner
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.urls import get_urls
 from octo_stripe_gateway.views import PaymentViewSet
 from tests.shop.models import Ticket
@@ -37,24 +38,24 @@ OWNERS = {
     "name:guest": "name:guest",
 }
 TABLE = """
-                    create  retrieve  complete  cancel    refund    capture
-nobody              401     401/401   401/401   401/401   401/401   401/401
-key:wrong-key       403     403/403   403/403   403/403   403/403   403/403
-key:gateway-key     201     200/200   200/200   200/200   200/200   200/200
-key:viator-key      201     200/404   200/404   200/404   200/404   200/404
-key:klook-key       201     200/404   200/404   200/404   200/404   200/404
-key:klook-key-old   201     200/404   200/404   200/404   200/404   200/404
-name:guest          201     200/404   200/404   200/404   403/403   403/403
-user:ann            201     200/404   200/404   200/404   403/403   403/403
-user:bob            201     200/404   200/404   200/404   403/403   403/403
-user:staff          201     200/404   200/404   200/404   403/403   403/403
-user:views          201     200/200   200/403   200/403   403/403   403/403
-user:refunds        201     200/404   200/404   200/404   200/404   403/403
-user:captures       201     200/404   200/404   200/404   403/403   200/404
-user:views-refunds  201     200/200   200/403   200/403   200/200   403/403
-user:views-cancels  201     200/200   200/403   200/200   403/403   403/403
-user:views-syncs    201     200/200   200/200   200/403   403/403   403/403
-user:superuser      201     200/200   200/200   200/200   200/200   200/200
+                    create  list      retrieve  complete  cancel    refund    capture
+nobody              401     401/401   401/401   401/401   401/401   401/401   401/401
+key:wrong-key       403     403/403   403/403   403/403   403/403   403/403   403/403
+key:gateway-key     201     200/200   200/200   200/200   200/200   200/200   200/200
+key:viator-key      201     200/404   200/404   200/404   200/404   200/404   200/404
+key:klook-key       201     200/404   200/404   200/404   200/404   200/404   200/404
+key:klook-key-old   201     200/404   200/404   200/404   200/404   200/404   200/404
+name:guest          201     200/404   200/404   200/404   200/404   403/403   403/403
+user:ann            201     200/404   200/404   200/404   200/404   403/403   403/403
+user:bob            201     200/404   200/404   200/404   200/404   403/403   403/403
+user:staff          201     200/404   200/404   200/404   200/404   403/403   403/403
+user:views          201     200/200   200/200   200/403   200/403   403/403   403/403
+user:refunds        201     200/404   200/404   200/404   200/404   200/404   403/403
+user:captures       201     200/404   200/404   200/404   200/404   403/403   200/404
+user:views-refunds  201     200/200   200/200   200/403   200/403   200/200   403/403
+user:views-cancels  201     200/200   200/200   200/403   200/200   403/403   403/403
+user:views-syncs    201     200/200   200/200   200/200   200/403   403/403   403/403
+user:superuser      201     200/200   200/200   200/200   200/200   200/200   200/200
 """
 USERS: dict[str, tuple[list[str], dict[str, bool]]] = {
     "ann": ([], {}),
@@ -129,8 +130,12 @@ def test_a_caller_may_do_what_the_table_says(
         assert Payment.objects.filter(owner=owner).count() == (status == 201)
     else:
         payment = make_payment(stripe, owner if whose == "own" else "key:somebody", action=action)
-        answer = getattr(api, action)(payment.pk)
-    assert answer.status_code == status, answer.content
+        answer = api.list_payments() if action == "list" else getattr(api, action)(payment.pk)
+    if action == "list" and answer.status_code == 200:
+        # What a caller doesn't see is not in it, where another answer says 404.
+        assert [each["id"] for each in answer.json()] == ([payment.pk] if status == 200 else [])
+    else:
+        assert answer.status_code == status, answer.content
 
 
 @pytest.mark.parametrize("by", ["pk", "uuid"])
@@ -142,6 +147,45 @@ def test_another_s_payment_is_answered_as_one_that_is_not_there(
     assert hidden.status_code == missing.status_code == 404
     assert hidden.json()["error"] == missing.json()["error"] == "INVALID_PAYMENT_ID"
     assert hidden.json()["errorMessage"] == missing.json()["errorMessage"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?resellerReference=R",
+        "?status=PENDING",
+        "?resellerReference=R&status=PENDING",
+        "?payableType=ticket&payableId=1",
+        "?utcCreatedAtFrom=2020-01-01T00:00:00Z",
+    ],
+)
+def test_no_filter_shows_anothers_payment(query: str, configure: Configure) -> None:
+    configure(PAYABLES={"ticket": "shop.Ticket"})
+    ticket = Ticket.objects.create(pk="1")
+    own, others, integrators = (
+        PaymentFactory.create(owner=owner, reseller_reference="R", payable=ticket).pk
+        for owner in ("key:viator", "key:klook", "")
+    )
+    found = {
+        caller: [each["id"] for each in CallerApi(caller).list_payments(query).json()]
+        for caller in ("key:viator-key", "key:klook-key", "key:gateway-key", "name:viator")
+    }
+    assert found == {
+        "key:viator-key": [own],
+        "key:klook-key": [others],
+        "key:gateway-key": [integrators, others, own],
+        "name:viator": [],
+    }
+
+
+def test_anothers_cursor_leads_to_ones_own_payments(configure: Configure) -> None:
+    configure(PAGE_SIZE=1)
+    own = [PaymentFactory.create(owner="key:viator").pk for _each in range(2)]
+    PaymentFactory.create_batch(2, owner="key:klook")
+    link = CallerApi("key:klook-key").list_payments()["Link"]
+    query = link.partition("?")[2].partition(">")[0]
+    answer = CallerApi("key:viator-key").list_payments(f"?{query}")
+    assert [each["id"] for each in answer.json()] == own[1:]
 
 
 @pytest.mark.parametrize("caller", ["user:ann", "name:guest"])
@@ -214,6 +258,8 @@ class TestRepeats:
         assert first.json()["id"] == again.json()["id"]
         assert (hidden.status_code, hidden.json()["error"]) == (422, "UNPROCESSABLE_ENTITY")
         assert b"_secret_" not in hidden.content
+        found = [tenants[0].list_payments(**{"X-Tenant": tenant}).json() for tenant in "12"]
+        assert [[each["id"] for each in listed] for listed in found] == [[first.json()["id"]], []]
 
 
 class TenantPayments(PaymentViewSet):
@@ -261,6 +307,11 @@ def test_a_host_says_whose_a_callers_payments_are(settings: Any, stripe: StripeE
         "ann": 200,
         "bob": 200,
         "eve": 404,
+    }
+    assert {name: len(api.list_payments().json()) for name, api in apis.items()} == {
+        "ann": 1,
+        "bob": 1,
+        "eve": 0,
     }
     assert apis["bob"].refund(payment).status_code == 403
 
@@ -330,3 +381,4 @@ def test_an_unnamed_visitor_owns_nothing_where_a_host_lets_all_in(
     api = CallerApi("")
     assert api.create().status_code == 401
     assert api.retrieve(payment.pk).status_code == 401
+    assert api.list_payments().status_code == 401

@@ -9,6 +9,7 @@ statistics are wrong or missing: a plan by luck is no plan.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -29,9 +30,18 @@ from octo_stripe_gateway import maintenance, services
 from octo_stripe_gateway.admin import concerns, pagination, search
 from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
 from octo_stripe_gateway.doctor import examine, ledger
+from octo_stripe_gateway.exports import export_movements, export_payments
+from octo_stripe_gateway.filters import CursorField
+from octo_stripe_gateway.lists import Place
 from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.management.commands import reconcile_payments
-from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.models import (
+    BalanceTransaction,
+    IdempotencyKey,
+    Payment,
+    PaymentChange,
+    WebhookEvent,
+)
 from octo_stripe_gateway.services import deliver_due_changes
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -41,8 +51,10 @@ from octo_stripe_gateway.testing.factories import (
     StripeRequestFactory,
     WebhookEventFactory,
 )
+from octo_stripe_gateway.times import format_utc
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
+from tests.support.callers import KEYS, CallerApi, authenticate
 from tests.support.objects import make_charge, make_dispute, make_paid_intent, make_refund
 
 pytestmark = [
@@ -184,6 +196,21 @@ def fill(count: int) -> None:
     change = PaymentChange.objects.create(payment=payment, source="webhook", changes={"status": ["", "paid"]})
     due = f"CASE WHEN n > {count // 3} AND n < {count // 3 + 50} THEN now() END"
     copy_rows(change, count=count, own=own | {"deliver_at": due})
+    movement = BalanceTransaction.objects.create(
+        payment=payment,
+        stripe_balance_transaction_id="txn_fill",
+        source_id="ch_fill",
+        reporting_category="charge",
+        amount=2000,
+        fee=88,
+        net=1912,
+        currency="usd",
+        moved_at=timezone.now(),
+        available_at=timezone.now(),
+    )
+    names = {"stripe_balance_transaction_id": "'txn_fill' || n", "source_id": "'ch_fill' || n"}
+    own = {"payment_id": f"{payment.pk} + n", "moved_at": at}
+    copy_rows(movement, count=count, own=own | names)
     refund = RefundFactory.create(payment=payment)
     own = {"stripe_refund_id": "'re_fill' || n", "payment_id": f"{payment.pk} + n * 10"}
     copy_rows(refund, count=count // 10, own=own)
@@ -210,6 +237,7 @@ def get_payment_columns(count: int) -> dict[str, str]:
             "paid",
         ),
         "next_check_at": f"CASE WHEN n > {count - count // 100} THEN now() - n % 2 * interval '1 day' END",
+        "next_booking_at": f"CASE WHEN n > {count - count // 100} THEN now() END",
         "currency": choose({f"{older} AND n % 3 = 0": "eur", month: "jpy"}, "usd"),
         "expires_at": f"CASE WHEN n % 50 = 0 OR n > {count - 20} THEN now() - interval '1 day' END",
         "capture_before": "CASE WHEN n % 1001 = 0 THEN now() END",
@@ -219,8 +247,9 @@ def get_payment_columns(count: int) -> dict[str, str]:
         "mismatch": choose({f"{older} AND n % 1013 = 0": "amount is 1, not 2000"}, ""),
         "attention": choose({f"{older} AND n % 1019 = 0": "A refund failed."}, ""),
         "payable_type_id": f"CASE WHEN {older} AND n % 4 = 1 THEN {ticket} WHEN n % 2 = 0 THEN {booking} END",
-        "payable_id": f"CASE WHEN ({older} AND n % 4 = 1) OR n % 2 = 0 THEN n::text END",
-        "reseller_reference": "'R-' || n",
+        "payable_id": f"CASE WHEN {older} AND n % 8 = 1 THEN 'all' WHEN ({older} AND n % 4 = 1) OR n % 2 = 0"
+        " THEN n::text END",
+        "reseller_reference": f"CASE WHEN {older} AND n % 3 = 1 THEN 'SUMMER' ELSE 'R-' || n END",
         "stripe_payment_intent_id": "'pi_fill' || n",
         "stripe_charge_id": "'ch_fill' || n",
     }
@@ -293,6 +322,39 @@ def test_read(api: GatewayApi) -> None:
         assert api.retrieve(payment.uuid).status_code == 200
 
 
+# One month of three years, in the middle of them and long over.
+MONTH_START = timezone.now() - dt.timedelta(days=YEARS * 365 // 2)
+MONTH_END = MONTH_START + dt.timedelta(days=30)
+MONTH = {"utcCreatedAtFrom": format_utc(MONTH_START), "utcCreatedAtTo": format_utc(MONTH_END)}
+# What a list may be asked for: each with what is common, what is rare or was common once, and what never was.
+ASKED: dict[str, list[dict[str, Any]]] = {
+    "reference": [{}, *({"resellerReference": each} for each in ("SUMMER", "R-7", "R-none"))],
+    "payable": [{}, *({"payableType": "ticket", "payableId": each} for each in ("all", "5", "none"))],
+    "status": [{}, *({"status": each} for each in ("CONFIRMED", "CANCELLED", "PENDING", "ON_HOLD"))],
+    "time": [{}, MONTH, {"utcCreatedAtFrom": format_utc(MONTH_START)}],
+    "page": [{}, {"cursor": CursorField().to_representation(Place(MONTH_END, 1))}],
+}
+CALLERS = {"all": "key:gateway-key", "viator's": "key:viator-key", "nobody's": "key:klook-key"}
+
+
+@pytest.mark.parametrize("environment", ["", "test"])
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("payable", range(len(ASKED["payable"])))
+def test_list_of_payments(
+    payable: int,
+    caller: str,
+    environment: str,
+    configure: Callable[..., None],
+    subtests: pytest.Subtests,
+) -> None:
+    configure(AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS, PAYABLES={"ticket": "shop.Ticket"})
+    api = CallerApi(CALLERS[caller])
+    for asked in itertools.product(*(ASKED | {"payable": [ASKED["payable"][payable]]}).values()):
+        query = urlencode({name: value for each in asked for name, value in each.items()})
+        with subtests.test(query), planned(f"{caller} payments, {query}"):
+            assert api.list_payments(f"?{query}", **{"Octo-Env": environment}).status_code == 200
+
+
 def test_complete(api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.create().json()
     stripe.confirm(payment["stripePaymentIntentId"])
@@ -347,9 +409,6 @@ def test_admin_page_of_a_payment_and_an_event(admin_client: Client) -> None:
         assert admin_client.get(f"{LISTS}webhookevent/{event.pk}/change/").status_code == 200
 
 
-# One month of three years, in the middle of them and long over.
-MONTH_START = timezone.now() - dt.timedelta(days=YEARS * 365 // 2)
-MONTH_END = MONTH_START + dt.timedelta(days=30)
 TYPED_IN: dict[str, list[dict[str, Any]]] = {
     "payment": [{"currency": "xxx"}, {"created_at__gte": MONTH_START, "created_at__lt": MONTH_END}],
     "webhookevent": [{"type": "x.y"}, {"received_at__gte": MONTH_START, "received_at__lt": MONTH_END}],
@@ -443,6 +502,18 @@ def test_reconciling_one(api: GatewayApi, stripe: StripeEmulator) -> None:
     assert Payment.objects.latest("pk").status == "paid"
 
 
+@pytest.mark.parametrize("days", [2, YEARS * 365])
+def test_exporting_two_days(days: int) -> None:
+    """Two days now, and two long ago."""
+    since = timezone.now() - dt.timedelta(days=days)
+    until = since + dt.timedelta(days=2)
+    with planned("export"):
+        lines = list(export_payments(Payment.objects.created_between(since, until)))
+    assert len(lines) >= ROWS // 1000
+    with planned("export movements"):
+        list(export_movements(BalanceTransaction.objects.moved_between(since, until)))
+
+
 def test_claiming_what_is_due() -> None:
     now = timezone.now()
     newest = list(Payment.objects.order_by("-pk").values_list("pk", flat=True)[:1000])
@@ -451,6 +522,11 @@ def test_claiming_what_is_due() -> None:
         assert services.count_due_payments(limit=100_000) >= 1000
     with planned("claim due"):
         assert len(services.claim_due_payments(limit=200).payments) == 200
+    Payment.objects.filter(pk__in=newest).update(next_booking_at=now)
+    with planned("count unbooked"):
+        assert services.count_unbooked_payments(limit=100_000) >= 1000
+    with planned("claim unbooked"):
+        assert len(services.claim_unbooked_payments(limit=200).payments) == 200
     with planned("claim events"):
         maintenance._claim_due_events(limit=200)
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from django.core.cache import cache
 from django.urls import include, path
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.openapi import AutoSchema
@@ -23,6 +24,7 @@ from rest_framework.generics import RetrieveAPIView
 
 from octo_stripe_gateway import exceptions, responses, schema
 from octo_stripe_gateway.card_payments import CardPaymentField
+from octo_stripe_gateway.currencies import MAX_AMOUNT
 from octo_stripe_gateway.serializers import CreatePaymentSerializer
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
@@ -89,7 +91,7 @@ def test_committed_description_is_what_the_command_makes(tmp_path: Path) -> None
 
 def test_every_route_is_described() -> None:
     routes = {
-        str(pattern.pattern).removesuffix(r"/?\Z").replace(r"(?P<public_id>[^/]+)", "{public_id}")[1:]
+        str(pattern.pattern).removesuffix(r"/?\Z").replace(r"(?P<id>[^/]+)", "{id}")[1:]
         for pattern in urlpatterns
         if pattern.name not in {"webhooks", "not-found"}
     }
@@ -100,7 +102,9 @@ def test_every_route_is_described() -> None:
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("split", [False, True])
 def test_description_is_valid_in_every_version_and_form(version: str, strict: bool, split: bool) -> None:
-    spectacular = {"OAS_VERSION": version, "COMPONENT_SPLIT_REQUEST": split}
+    # Only 3.1 knows a licence by its identifier.
+    licence = {"LICENSE": {"name": "MIT"}} if version < "3.1" else {}
+    spectacular = {"OAS_VERSION": version, "COMPONENT_SPLIT_REQUEST": split, **licence}
     validate_schema(make_document(spectacular=spectacular, STRICT_OCTO=strict))
 
 
@@ -118,6 +122,74 @@ def test_every_code_is_described() -> None:
 
 def test_every_status_is_described() -> None:
     assert {*responses.STATUSES.values()} <= {*schema.ERRORS}
+
+
+def provoke_errors(api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]) -> list[Any]:
+    """Return an error of each code, and of the one with the most values one of each kind."""
+    cache.clear()
+    payment = api.paid(stripe)
+    booking = Booking.objects.create()
+    reference = {"payable": {"type": "booking", "id": booking.pk}}
+    answers = [
+        api.create({}),
+        api.retrieve(0),
+        api.request("GET", "/payments/1/nope"),
+        api.refund(payment, {"amount": 2001}),
+        api.create({**reference, "purpose": "nothing"}),
+        api.create({**reference, "amount": 1}),
+        api.create({**reference, "currency": "usd"}),
+        api.complete(payment, {"cardPayment": {"gateway": "adyen"}}),
+        api.complete(payment, {"cardPayment": {"currency": "eur"}}),
+    ]
+    configure(STRICT_OCTO=True)
+    answers.append(api.complete(api.create().json()))
+    configure(STRICT_OCTO=False, THROTTLE_RATES={"retrieve": "1/minute"})
+    answers += [api.retrieve(payment) for _each in range(2)][1:]
+    configure(STRIPE_API_KEY="")
+    answers.append(api.create())
+    for api.key in ("", "wrong"):
+        answers.append(api.create())
+    return [answer.json() for answer in answers]
+
+
+def list_operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for each in document["paths"].values() for operation in each.values()]
+
+
+def test_no_number_makes_a_client_use_what_json_cannot_hold() -> None:
+    text = COMMITTED.read_text()
+    assert "int64" not in text
+    properties = json.loads(text)["components"]["schemas"]["GatewayCreatePayment"]["properties"]
+    assert properties["amount"] == {"type": "integer", "minimum": 1, "maximum": MAX_AMOUNT}
+    assert MAX_AMOUNT < 2**53
+
+
+def test_every_operation_has_a_name_a_summary_and_a_known_tag() -> None:
+    document = json.loads(COMMITTED.read_text())
+    operations = list_operations(document)
+    tags = {each["name"] for each in document["tags"]}
+    assert all(set(each["tags"]) <= tags and each["summary"] for each in operations)
+    assert len({each["operationId"] for each in operations}) == len(operations)
+    other = document["paths"]["/payments/{id}/complete"]["post"]
+    assert (other["summary"], other["operationId"]) == (
+        "Complete a payment: the other spelling",
+        "payments_complete_by_post",
+    )
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_creation_leads_to_all_that_is_done_with_a_payment(strict: bool) -> None:
+    mounts = [path("a/", include(urlpatterns)), path("b/", include(urlpatterns))]
+    document = make_document(mounts, STRICT_OCTO=strict)
+    created = document["paths"]["/a/payments"]["post"]["responses"]["200" if strict else "201"]
+    linked = {each["operationId"] for each in created["links"].values()}
+    # One operation has two spellings, and the rest of these is about no payment.
+    rest = {"a_payments_create", "a_payments_list", "a_capabilities_list", "a_payments_complete_by_post"}
+    names = {each["operationId"] for each in list_operations(document)}
+    assert linked == {name for name in names if name.startswith("a_")} - rest
+    assert {json.dumps(each["parameters"]) for each in created["links"].values()} == {
+        '{"id": "$response.body#/id"}'
+    }
 
 
 @pytest.mark.django_db
@@ -143,9 +215,44 @@ class TestAnswers:
         self, traits: dict[str, bool], headers: dict[str, str], api: GatewayApi
     ) -> None:
         payment = PaymentFactory.create(**traits)
-        find_schema("GatewayPayment").validate(
-            api.request("GET", f"/payments/{payment.pk}", **headers).json()
-        )
+        read = api.request("GET", f"/payments/{payment.pk}", **headers).json()
+        find_schema("GatewayRetrievedPayment").validate(read)
+        (listed,) = api.list_payments(**headers).json()
+        find_schema("GatewayListedPayment").validate(listed)
+
+    def test_changed_payment_is_as_described(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+        booking = Booking.objects.create()
+        payment = api.paid_at_stripe(stripe, {"payable": {"type": "booking", "id": booking.pk}})
+        for answer in (api.complete(payment), api.refund(payment)):
+            find_schema("GatewayPayment").validate(answer.json())
+
+    @pytest.mark.parametrize("name", ["stripePaymentIntentId", "publishableKey", "stripeClientSecret"])
+    def test_created_payment_has_no_null_for_what_is_always_there(
+        self, name: str, api: GatewayApi, stripe: StripeEmulator
+    ) -> None:
+        created = api.create(**{"Octo-Capabilities": "octo/cardPayments"}).json()
+        with pytest.raises(jsonschema_rs.ValidationError):
+            find_schema("GatewayCreatedPayment").validate({**created, name: None})
+        created["cardPayment"]["stripe"]["paymentIntent"]["clientSecret"] = None
+        with pytest.raises(jsonschema_rs.ValidationError):
+            find_schema("GatewayCreatedPayment").validate(created)
+
+    def test_each_error_is_of_the_type_that_its_code_names(
+        self, api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+    ) -> None:
+        mapping = json.loads(COMMITTED.read_text())["components"]["schemas"]["GatewayError"]["discriminator"]
+        assert mapping["propertyName"] == "error"
+        errors = provoke_errors(api, stripe, configure)
+        assert {error["error"] for error in errors} == mapping["mapping"].keys()
+        for error in errors:
+            own = mapping["mapping"][error["error"]].rpartition("/")[2]
+            matching = {
+                name.rpartition("/")[2]
+                for name in mapping["mapping"].values()
+                if find_schema(name.rpartition("/")[2]).is_valid(error)
+            }
+            assert matching == {own}
+            find_schema("GatewayError").validate(error)
 
     def test_capabilities_are_as_described(self, api: GatewayApi) -> None:
         for capability in api.request("GET", "/capabilities").json():
@@ -161,7 +268,7 @@ class TestAnswers:
     def test_undescribed_key_would_be_found(self, api: GatewayApi) -> None:
         answer = api.retrieve(PaymentFactory.create().pk).json()
         with pytest.raises(jsonschema_rs.ValidationError):
-            find_schema("GatewayPayment").validate({**answer, "clientSecret": "x"})
+            find_schema("GatewayRetrievedPayment").validate({**answer, "clientSecret": "x"})
 
 
 class TestHost:
@@ -189,7 +296,7 @@ class TestHost:
         mounts = [path("a/", include(urlpatterns)), path("b/c/", include(urlpatterns))]
         operations = [each for one in make_document(mounts)["paths"].values() for each in one.values()]
         names = {each["operationId"] for each in operations}
-        assert len(names) == len(operations) == 16
+        assert len(names) == len(operations) == 18
         assert {"a_payments_create", "b_c_payments_complete_by_post"} <= names
 
     def test_host_s_additions_are_described(self, settings: Any) -> None:
@@ -206,7 +313,7 @@ class TestHost:
         added = document["components"]["schemas"]["GatewayTourPayment"]
         assert added["properties"]["promoCode"] == {"type": "string"}
         assert added["required"] == ["promoCode"]
-        refund = document["paths"]["/payments/{public_id}/refund"]["post"]
+        refund = document["paths"]["/payments/{id}/refund"]["post"]
         assert refund["summary"] == "Pay back"
         assert "422" in refund["responses"]
 

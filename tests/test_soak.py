@@ -33,7 +33,12 @@ from django.utils import timezone
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, LoggedEvent, StripeEmulator
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals, assert_nothing_orphaned, lose_payment
+from tests.support.ledger import (
+    assert_export_equals,
+    assert_ledger_equals,
+    assert_nothing_orphaned,
+    lose_payment,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -314,6 +319,7 @@ def test_soak(server: Server, stripe: StripeEmulator) -> None:
     call_command("process_webhook_events", "--older-than", "0")
     assert not WebhookEvent.objects.exclude(status__in=["processed", "ignored"]).exists()
     assert_ledger_equals(stripe)
+    assert_books_close(stripe)
     assert_charged_once(shop.purchases, stripe=stripe)
     assert grown < MOST_GROWTH
     assert opened <= BUYERS
@@ -339,7 +345,15 @@ def test_rows_lost_in_the_middle_come_back(server: Server, stripe: StripeEmulato
     assert known <= set(Payment.objects.values_list("uuid", flat=True))
     assert_ledger_equals(stripe)
     assert_nothing_orphaned(stripe)
+    assert_books_close(stripe)
     call_command("reconcile_payments", "--from", "2020-01-01")
+
+
+def assert_books_close(stripe: StripeEmulator) -> None:
+    """Check that what the day's export says is Stripe's record, once maintenance has run."""
+    call_command("maintain_payments")
+    assert not Payment.objects.exclude(next_booking_at=None).exists()
+    assert_export_equals(stripe)
 
 
 def lose_refunds(payment: Payment | None) -> None:

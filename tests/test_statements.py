@@ -16,6 +16,7 @@ from octo_stripe_gateway.inbox import process_event
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
+from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.objects import make_paid_intent
 from tests.support.receivers import listening
@@ -67,12 +68,41 @@ def make_event(**changes: Any) -> tuple[bytes, str]:
     return signed_event("payment_intent.succeeded", intent)
 
 
-def test_read_is_one_statement(api: GatewayApi) -> None:
-    payment = PaymentFactory.create()
+@pytest.mark.parametrize("by", ["pk", "uuid"])
+def test_read_is_one_statement_for_the_payment_and_one_for_its_refunds(by: str, api: GatewayApi) -> None:
+    payment = PaymentFactory.create(refunded=True)
     with statements() as made:
-        assert api.retrieve(payment.pk).status_code == 200
-        assert api.retrieve(payment.uuid).status_code == 200
+        assert api.retrieve(getattr(payment, by)).status_code == 200
     assert (made.kinds, made.transactions) == (["SELECT"] * 2, 0)
+
+
+LISTS = {
+    "": [],
+    "?status=PENDING": [],
+    "?resellerReference=R": [],
+    "?payableType=booking&payableId=1": [],
+    # What no index has takes a look at how far to go.
+    "?resellerReference=R&status=PENDING": ["SELECT"],
+}
+
+
+@pytest.mark.parametrize("query", LISTS)
+def test_list_is_one_statement_between_two_that_tell_how_to_read(
+    query: str, api: GatewayApi, configure: Callable[..., None]
+) -> None:
+    configure(PAGE_SIZE=3)
+    booking = Booking.objects.create(pk=1)
+    kinds: list[list[str]] = []
+    for _each in range(2):
+        PaymentFactory.create_batch(2, payable=booking, reseller_reference="R")
+        # The model of what is paid for is asked for once in a process.
+        api.list_payments(query)
+        with statements() as made:
+            assert len(api.list_payments(query).json()) == 2 + len(kinds)
+        assert made.transactions == 1
+        kinds.append(made.kinds)
+    setting, page = ["SELECT"], ["SELECT"]
+    assert kinds == [[*setting, *LISTS[query], *page, *setting]] * 2
 
 
 def test_first_delivery_locks_and_writes_once_in_one_transaction(api: GatewayApi) -> None:
@@ -214,6 +244,7 @@ def test_cancel_is_opened_and_applied(api: GatewayApi, stripe: StripeEmulator) -
 
 CALLS: dict[str, Callable[[GatewayApi, Any], Any]] = {
     "retrieve": lambda api, payment: api.retrieve(payment),
+    "list": lambda api, _payment: api.list_payments(),
     "complete": lambda api, payment: api.complete(payment),
     "refund": lambda api, payment: api.refund(payment, {"amount": 10}),
 }

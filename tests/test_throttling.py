@@ -117,12 +117,13 @@ def test_all_that_asks_stripe_is_limited_by_default() -> None:
 @pytest.mark.parametrize(
     ("action", "method", "path"),
     [
-        ("retrieve", "GET", ""),
-        ("complete", "PATCH", "/complete"),
-        ("complete", "POST", "/complete"),
-        ("refund", "POST", "/refund"),
-        ("capture", "POST", "/capture"),
-        ("cancel", "POST", "/cancel"),
+        ("list", "GET", "/payments"),
+        ("retrieve", "GET", "/payments/{id}"),
+        ("complete", "PATCH", "/payments/{id}/complete"),
+        ("complete", "POST", "/payments/{id}/complete"),
+        ("refund", "POST", "/payments/{id}/refund"),
+        ("capture", "POST", "/payments/{id}/capture"),
+        ("cancel", "POST", "/payments/{id}/cancel"),
     ],
 )
 def test_every_action_may_have_a_rate(
@@ -135,7 +136,7 @@ def test_every_action_may_have_a_rate(
 ) -> None:
     payment = api.create().json()
     configure(THROTTLE_RATES={action: "1/minute"})
-    statuses = [api.request(method, f"/payments/{payment['id']}{path}").status_code for _each in range(2)]
+    statuses = [api.request(method, path.format_map(payment)).status_code for _each in range(2)]
     assert statuses[0] != 429
     assert statuses[1] == 429
 

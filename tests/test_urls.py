@@ -38,6 +38,7 @@ def test_app_works_under_any_prefix(prefix: str, stripe: StripeEmulator) -> None
     ("method", "path", "status"),
     [
         ("POST", "/payments", 201),
+        ("GET", "/payments", 200),
         ("GET", "/payments/{id}", 200),
         ("PATCH", "/payments/{id}/complete", 200),
         ("POST", "/payments/{id}/refund", 200),
@@ -73,7 +74,7 @@ def test_routes_have_names(namespace: str, prefix: str) -> None:
         "webhooks": "/webhooks",
     }
     for name, path in paths.items():
-        kwargs = {"public_id": 7} if "/7" in path else {}
+        kwargs = {"id": 7} if "/7" in path else {}
         assert reverse(f"{namespace}:{name}", kwargs=kwargs) == prefix + path
 
 

@@ -11,7 +11,8 @@ from django.test import AsyncRequestFactory
 
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory
+from octo_stripe_gateway.times import format_utc
 from octo_stripe_gateway.views import PaymentViewSet
 from tests.support.api import GatewayApi
 
@@ -104,8 +105,53 @@ def test_created_payment_is_pending_with_nulls_for_what_has_not_happened(
 def test_secret_is_in_no_other_answer(call: str, api: GatewayApi, stripe: StripeEmulator) -> None:
     answer = getattr(api, call)(api.paid(stripe))
     assert answer.status_code == 200
-    assert answer.json().keys() == KEYS
+    assert answer.json().keys() == (KEYS | {"refunds"} if call == "retrieve" else KEYS)
     assert b"_secret_" not in answer.content
+
+
+def test_secret_is_in_no_list(api: GatewayApi, stripe: StripeEmulator) -> None:
+    api.create()
+    api.paid(stripe)
+    answer = api.list_payments(**{"Octo-Capabilities": "octo/cardPayments"})
+    assert [payment.keys() for payment in answer.json()] == [KEYS, KEYS]
+    assert b"_secret_" not in answer.content
+
+
+def test_payment_is_read_with_its_refunds(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    assert api.retrieve(payment).json()["refunds"] == []
+    api.refund(payment, {"amount": 500, "reason": "duplicate"})
+    stripe.refund(payment["stripePaymentIntentId"], amount=300)
+    api.complete(payment)
+    refunds = api.retrieve(payment).json()["refunds"]
+    ours, other = Payment.objects.get().refunds.order_by("pk")
+    assert refunds == [
+        {
+            "uuid": str(row.uuid),
+            "amount": row.amount,
+            "status": "succeeded",
+            "reason": reason,
+            "failureReason": None,
+            "stripeRefundId": row.stripe_refund_id,
+            "utcCreatedAt": format_utc(row.created_at),
+        }
+        for row, reason in ((ours, "duplicate"), (other, None))
+    ]
+    assert [each["amount"] for each in refunds] == [500, 300]
+
+
+def test_refund_that_stripe_has_not_answered_is_shown_as_pending(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.unanswered_refund(stripe, {"amount": 500})
+    (refund,) = api.retrieve(payment).json()["refunds"]
+    assert (refund["amount"], refund["status"], refund["stripeRefundId"]) == (500, "pending", None)
+
+
+def test_refund_that_failed_is_shown_with_the_reason(api: GatewayApi) -> None:
+    refund = RefundFactory.create(status="failed", failure_reason="expired_or_canceled_card")
+    (shown,) = api.retrieve(refund.payment_id).json()["refunds"]
+    assert (shown["status"], shown["failureReason"]) == ("failed", "expired_or_canceled_card")
 
 
 @pytest.mark.parametrize("call", ["capture", "cancel"])
@@ -299,7 +345,7 @@ def test_refund_s_reason_reaches_stripe(api: GatewayApi, stripe: StripeEmulator)
     assert [refund["reason"] for refund in stripe.refunds.values()] == ["duplicate"]
 
 
-@pytest.mark.parametrize("amount", [2001, 99999999, 2**63 - 1])
+@pytest.mark.parametrize("amount", [2001, 99999999, 999_999_999_999])
 def test_refund_of_more_than_was_paid_is_refused(
     amount: int, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
@@ -472,6 +518,6 @@ def test_asgi_body_without_a_length_is_refused(stripe: StripeEmulator) -> None:
         headers={"Authorization": "Bearer gateway-key"},
     )
     del request.META["CONTENT_LENGTH"]
-    answer = PaymentViewSet.as_view({"post": "refund"})(request, public_id=str(payment.pk))
+    answer = PaymentViewSet.as_view({"post": "refund"})(request, id=str(payment.pk))
     assert answer.status_code == 400
     assert stripe.requests == []

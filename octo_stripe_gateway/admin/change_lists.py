@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin import ChoicesFieldListFilter, DateFieldListFilter
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR, ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.lists import filter_by_index
 
@@ -16,7 +21,7 @@ class IndexedChangeList(ChangeList):
     """Orders by what the last filter in use orders by, ascending where the user asks for that."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        ordering = super().get_ordering(request, queryset)
+        ordering: list[Any] = list(super().get_ordering(request, queryset))
         by_filter = [str(column).removeprefix("-") for column in queryset.query.order_by]
         sign = "-" if str(ordering[0]).startswith("-") else ""
         return [sign + column for column in by_filter] or ordering
@@ -40,10 +45,53 @@ class ChoiceFilter(ChoicesFieldListFilter):
 
 
 class DateFilter(DateFieldListFilter):
-    """Filters by a time, by its index."""
+    """Filters by a time, by its index: one of Django's, or from one day to another, both included."""
+
+    template = "admin/octo_stripe_gateway/date_filter.html"
+
+    def __init__(self, field: Any, request: HttpRequest, *rest: Any, **named: Any) -> None:
+        super().__init__(field, request, *rest, **named)
+        self.days = [self._pop_day(name) for name in self._get_names()]
+        self.others = [
+            (name, value)
+            for name, values in request.GET.lists()
+            for value in values
+            if not name.startswith(self.field_generic) and name not in (PAGE_VAR, ERROR_FLAG)
+        ]
+
+    @property
+    def inputs(self) -> list[tuple[Any, str, str]]:
+        """Return what the form asks for: label, name and value."""
+        values = [day.isoformat() if day else "" for day in self.days]
+        return list(zip((_("From"), _("Until")), self._get_names(), values, strict=True))
+
+    def expected_parameters(self) -> list[str | None]:
+        return [*super().expected_parameters(), *self._get_names()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        first, last = self.days
         found = super().queryset(request, queryset)
-        if found is None or not self.used_parameters:
+        if found is None or not (self.used_parameters or first or last):
             return queryset
+        if first:
+            found = found.filter(**{f"{self.field_path}__gte": _begin(first)})
+        if last:
+            found = found.filter(**{f"{self.field_path}__lt": _begin(last + dt.timedelta(days=1))})
         return found.order_by(f"-{self.field_path}", "-pk")
+
+    def _get_names(self) -> list[str]:
+        return [f"{self.field_generic}from", f"{self.field_generic}until"]
+
+    def _pop_day(self, name: str) -> dt.date | None:
+        """Take a day out of what Django looks up by itself; raises IncorrectLookupParameters."""
+        values: Any = self.used_parameters.pop(name, None) or [""]
+        text = values[-1] if isinstance(values, list) else values
+        try:
+            return dt.date.fromisoformat(text) if text else None
+        except ValueError as error:
+            raise IncorrectLookupParameters(error) from error
+
+
+def _begin(day: dt.date) -> dt.datetime:
+    moment = dt.datetime.combine(day, dt.time())
+    return timezone.make_aware(moment) if settings.USE_TZ else moment

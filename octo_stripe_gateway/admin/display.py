@@ -22,7 +22,14 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.models import Balance, Dispute, PayableLock, Payment, WebhookEvent
+from octo_stripe_gateway.models import (
+    Balance,
+    BalanceTransaction,
+    Dispute,
+    PayableLock,
+    Payment,
+    WebhookEvent,
+)
 
 DASHBOARD = "https://dashboard.stripe.com"
 NOTHING = "-"
@@ -139,6 +146,7 @@ def show_state(payment: Payment) -> SafeString:
     alerts = {
         gettext("money held"): payment.needs_reversal,
         gettext("disputed"): payment.disputed,
+        gettext("fraud warning"): payment.is_fraud_warned,
         gettext("attention"): payment.attention,
         gettext("unlike Stripe"): payment.mismatch,
     }
@@ -155,6 +163,18 @@ def show_dispute(dispute: Dispute) -> str:
     if dispute.is_open and dispute.evidence_due_at:
         parts.append(gettext("evidence is due by %s") % format_time(dispute.evidence_due_at))
     return " · ".join([*parts, dispute.stripe_dispute_id])
+
+
+def show_movement(movement: BalanceTransaction) -> str:
+    """Return what moved in Stripe's balance, and what Stripe kept of it."""
+    parts = [
+        format_time(movement.moved_at),
+        spell(movement.reporting_category),
+        format_money(movement.amount, currency=movement.currency),
+    ]
+    if movement.fee:
+        parts.append(gettext("fee %s") % format_money(movement.fee, currency=movement.currency))
+    return " · ".join([*parts, movement.stripe_balance_transaction_id])
 
 
 def show_lines(lines: list[str]) -> SafeString | str:
@@ -188,8 +208,12 @@ def show_link(url: str, *, text: Any) -> SafeString:
 
 def show_dashboard_link(row: Payment | WebhookEvent, *, text: Any) -> SafeString | str:
     """Return a link to the row's page in Stripe's dashboard, which opens beside the admin."""
-    url = get_dashboard_url(row)
-    if not url:
+    return show_outside_link(get_dashboard_url(row), text=text)
+
+
+def show_outside_link(url: str, *, text: Any) -> SafeString | str:
+    """Return a link to a page of Stripe's, which opens beside the admin."""
+    if not url.startswith("https://"):
         return NOTHING
     return format_html('<a href="{}" target="_blank" rel="noopener noreferrer">{}&nbsp;↗</a>', url, text)
 

@@ -219,7 +219,7 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list; without what is asked for where that is a text that no column can hold."""
-        if any("\0" in value for values in request.GET.lists() for value in values[1]):
+        if asks_for_no_text(request):
             return HttpResponseRedirect(request.path)
         return super().changelist_view(request, extra_context)
 
@@ -238,6 +238,11 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
     def get_page(self, request: HttpRequest, obj: Row) -> dict[str, Any]:
         """Return what a row's page shows beside its fields."""
         return {"operations": self.list_operations(request, obj), "subtitle": self.get_subtitle(obj)}
+
+
+def asks_for_no_text(request: HttpRequest) -> bool:
+    """Tell whether a list is asked for by a text that no column can hold."""
+    return any("\0" in value for values in request.GET.lists() for value in values[1])
 
 
 def is_final(error: GatewayError) -> bool:

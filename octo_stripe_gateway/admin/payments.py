@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin.books import BooksAdmin, mark_fraud_warned
 from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
 from octo_stripe_gateway.admin.display import (
     NOTHING,
@@ -25,8 +26,11 @@ from octo_stripe_gateway.admin.display import (
     show_json,
     show_lines,
     show_money,
+    show_movement,
+    show_outside_link,
     show_payable,
     show_state,
+    show_time,
     spell,
     zone_note,
 )
@@ -44,11 +48,11 @@ from octo_stripe_gateway.admin.operations import (
     SettleOperation,
     SyncOperation,
 )
-from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.admin.search import MOST_FOUND, find_payments
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.models import Payment, StripeRequest
 
+MOST_SHOWN = 100
 # Fields that are shown only where their column holds something.
 SHOWN_IF_FILLED = {
     "authorized": "amount_capturable",
@@ -58,11 +62,17 @@ SHOWN_IF_FILLED = {
     "failure": "failure_code",
     "rejection_reason": "rejection_reason",
     "reserved": "amount_reserved",
+    "fees": "settlement_currency",
+    "brought": "settlement_currency",
+    "movements": "settlement_currency",
+    "rate": "exchange_rate",
+    "card": "card_last4",
+    "receipt": "receipt_url",
 }
 
 
 @admin.register(Payment)
-class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
+class PaymentAdmin(PaymentColumns, BooksAdmin):
     """Shows payments; each operation is done on one at a time, with a permission of its own.
 
     A host that wants it otherwise unregisters it and registers a subclass: `operations` are the buttons, and
@@ -80,10 +90,10 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         "number",
         "state",
         "amounts",
-        "payable_link",
-        "reference",
+        "paid_for",
         "whose",
         "created",
+        "paid",
         "at_stripe",
     )
     list_filter = (
@@ -96,7 +106,7 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         ModeFilter,
     )
     ordering = ("-pk",)
-    sortable_by = ("number", "created")
+    sortable_by = ("number", "amounts", "created", "paid")
     search_fields = ("uuid",)
     search_help_text = _(
         "A payment's number or id, its reseller reference or owner, what is paid for, or Stripe's id of the"
@@ -112,6 +122,9 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
                     "received",
                     "refunded",
                     "left",
+                    "fees",
+                    "brought",
+                    "card",
                     "payable_link",
                     "purpose",
                     "whose",
@@ -134,6 +147,9 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
                     "authorized",
                     "reserved",
                     "disputes",
+                    "movements",
+                    "rate",
+                    "receipt",
                 )
             },
         ),
@@ -180,6 +196,13 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
             note = _("More than %d payments match; only so many are looked at. Search for more of it.")
             self.message_user(request, note % MOST_FOUND, messages.WARNING)
         return queryset.filter(pk__in=found[:MOST_FOUND]), False
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Payment | None:
+        """Return a payment that knows whether a bank has warned of fraud in it."""
+        payment: Payment | None = super().get_object(request, *args, **kwargs)
+        if payment:
+            mark_fraud_warned([payment])
+        return payment
 
     def get_subtitle(self, obj: Payment) -> str:
         """Return the number and the amount, which people know a payment by."""
@@ -230,7 +253,7 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
             *([(_("Needs an operator"), obj.attention)] if obj.attention else []),
         ]
 
-    @admin.display(description=_("amount"))
+    @admin.display(description=_("amount"), ordering="amount")
     def amounts(self, obj: Payment) -> SafeString:
         """Return the amount, and below it what is refunded."""
         amount = self.money(obj)
@@ -259,15 +282,55 @@ class PaymentAdmin(PaymentColumns, LedgerAdmin[Payment]):
         """Return how much Stripe was asked to refund without an answer yet."""
         return show_money(obj.amount_reserved, currency=obj.currency)
 
+    @admin.display(description=_("fees"))
+    def fees(self, obj: Payment) -> SafeString:
+        """Return all that Stripe kept."""
+        return show_money(obj.fee or 0, currency=obj.settlement_currency)
+
+    @admin.display(description=_("net"))
+    def brought(self, obj: Payment) -> SafeString:
+        """Return what is left after fees, refunds and disputes."""
+        return show_money(obj.net or 0, currency=obj.settlement_currency)
+
+    @admin.display(description=_("card"))
+    def card(self, obj: Payment) -> str:
+        """Return what it was paid with."""
+        return f"{spell(obj.card_brand)} •••• {obj.card_last4}".strip()
+
+    @admin.display(description=_("exchange rate"))
+    def rate(self, obj: Payment) -> str:
+        """Return how much of the settlement currency one of the payment's was."""
+        return f"{obj.exchange_rate.normalize():f}" if obj.exchange_rate else NOTHING
+
+    @admin.display(description=_("receipt"))
+    def receipt(self, obj: Payment) -> SafeString | str:
+        """Return the customer's receipt at Stripe."""
+        return show_outside_link(obj.receipt_url, text=gettext("Receipt"))
+
+    @admin.display(description=_("movements of money"))
+    def movements(self, obj: Payment) -> SafeString | str:
+        """Return what moved in Stripe's balance, the oldest first."""
+        rows = obj.balance_transactions.order_by("moved_at", "pk")[:MOST_SHOWN]
+        return show_lines([show_movement(row) for row in rows])
+
+    @admin.display(description=_("paid"), ordering="confirmed_at")
+    def paid(self, obj: Payment) -> SafeString | str:
+        """Return when it was paid."""
+        return show_time(obj.confirmed_at) if obj.confirmed_at else NOTHING
+
     @admin.display(description=_("for"))
     def payable_link(self, obj: Payment) -> SafeString | str:
         """Return what is paid for."""
         return show_payable(obj, site=self.admin_site)
 
-    @admin.display(description=_("reference"))
-    def reference(self, obj: Payment) -> str:
-        """Return the reseller's reference, under a word that is short enough for a column."""
-        return obj.reseller_reference or NOTHING
+    @admin.display(description=_("for"))
+    def paid_for(self, obj: Payment) -> SafeString | str:
+        """Return what is paid for, and below it the reseller's reference."""
+        payable = self.payable_link(obj)
+        if not obj.reseller_reference:
+            return payable
+        reference = format_html('<div class="octo-detail">{}</div>', obj.reseller_reference)
+        return reference if payable == NOTHING else format_html("{}{}", payable, reference)
 
     @admin.display(description=_("owner"))
     def whose(self, obj: Payment) -> str:

@@ -39,6 +39,7 @@ PERMISSIONS = (
     Permission("PaymentIntents: write", "post", f"/v1/payment_intents/{stripe_client.NO_INTENT}/cancel"),
     Permission("Charges and Refunds: write", "post", "/v1/refunds/re_octo_stripe_gateway/cancel"),
     Permission("Disputes: read", "get", "/v1/disputes"),
+    Permission("Balance Transaction Sources: read", "get", "/v1/balance_transactions"),
     Permission("Webhook Endpoints: read", "get", "/v1/webhook_endpoints"),
 )
 

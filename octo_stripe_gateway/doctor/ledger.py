@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.timesince import timesince
 
@@ -21,6 +21,8 @@ LATEST = 1000
 MOST_COUNTED = 1000
 # How late maintenance may be; it is run every ten minutes at least.
 LONGEST_DELAY = dt.timedelta(hours=1)
+# After so many tries, some days, what Stripe has not booked does not come by itself.
+MOST_BOOKINGS = 12
 MAINTAIN = "Have cron run `manage.py maintain_payments` every minute"
 UNKNOWN = f"{UnknownPaymentError.__name__}:"
 
@@ -117,6 +119,16 @@ def find_overdue_checks(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     )
 
 
+def find_overdue_bookings(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find that nothing keeps the books, or that Stripe never books what was paid."""
+    overdue = Q(next_booking_at__lt=timezone.now() - LONGEST_DELAY) | Q(bookings__gte=MOST_BOOKINGS)
+    unbooked = Payment.ledger.filter(overdue, next_booking_at__isnull=False)
+    action = f"{MAINTAIN}; in Stripe's dashboard a payment's balance transactions say what it brought."
+    yield from _measure(unbooked, "created_at", order="next_booking_at").diagnose(
+        "books_overdue", "payments are not booked as Stripe's balance has them", action
+    )
+
+
 def find_held_money(cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find money of rejected payments that has not gone back."""
     just_rejected = PaymentChange.objects.filter(
@@ -175,6 +187,7 @@ FINDERS: tuple[Finder, ...] = (
     find_open_requests,
     find_undelivered_changes,
     find_overdue_checks,
+    find_overdue_bookings,
     find_held_money,
     find_mismatches,
     find_attention,

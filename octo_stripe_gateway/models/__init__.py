@@ -1,5 +1,6 @@
 """The ledger's tables, a file a table."""
 
+from octo_stripe_gateway.models.balance_transactions import BalanceTransaction, BalanceTransactionQuerySet
 from octo_stripe_gateway.models.balances import FULL, Balance, Installment, compute_balance, is_priced
 from octo_stripe_gateway.models.disputes import Dispute
 from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
@@ -23,6 +24,8 @@ __all__ = [
     "FULL",
     "AuthorizedPayable",
     "Balance",
+    "BalanceTransaction",
+    "BalanceTransactionQuerySet",
     "CompletedPayable",
     "Dispute",
     "HoldablePayable",

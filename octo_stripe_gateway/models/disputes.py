@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 from django.db import models
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.snapshots import CLOSED_DISPUTES, DisputeSnapshot, Precedence
+
+if TYPE_CHECKING:
+    from octo_stripe_gateway.models.balance_transactions import BalanceTransaction
 
 
 class Dispute(models.Model):
@@ -40,6 +45,11 @@ class Dispute(models.Model):
 
     def __str__(self) -> str:
         return self.stripe_dispute_id
+
+    @property
+    def balance_transactions(self) -> QuerySet[BalanceTransaction]:
+        """Return what moved in Stripe's balance because of it: what it cost, and what came back."""
+        return self.payment.balance_transactions.filter(source_id=self.stripe_dispute_id or "")
 
     @property
     def is_open(self) -> bool:

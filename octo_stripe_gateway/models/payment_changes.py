@@ -23,9 +23,9 @@ class PaymentChangeQuerySet(models.QuerySet["PaymentChange"]):
         """Return changes that a listener still has to hear of, and whose pause is over."""
         return self.filter(deliver_at__lte=now)
 
-    def of_fraud_warnings(self, payment: Payment) -> PaymentChangeQuerySet:
-        """Return the changes that tell of fraud in a payment."""
-        return self.filter(payment=payment, changes__has_key=FRAUD_WARNING)
+    def of_fraud_warnings(self, *payments: Payment) -> PaymentChangeQuerySet:
+        """Return the changes that tell of fraud in payments."""
+        return self.filter(payment__in=payments, changes__has_key=FRAUD_WARNING)
 
 
 class PaymentChangeManager(LedgerManager["PaymentChange"]):
@@ -80,6 +80,11 @@ class PaymentChange(models.Model):
                 fields=["deliver_at"],
                 condition=models.Q(deliver_at__isnull=False),
                 name="octo_payment_change_deliver",
+            ),
+            models.Index(
+                fields=["payment"],
+                condition=models.Q(changes__has_key=FRAUD_WARNING),
+                name="octo_payment_change_fraud",
             ),
         ]
         constraints = [

@@ -12,6 +12,8 @@ from django.conf import settings
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
+from django.db.models.expressions import Col
+from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -21,6 +23,7 @@ from octo_stripe_gateway.models.comparison import compare_snapshot
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.snapshots import (
     LARGEST_INTEGER,
+    CardSnapshot,
     ChargeSnapshot,
     DisputeSnapshot,
     FraudWarningSnapshot,
@@ -66,6 +69,16 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
     def owned_by(self, owner: str) -> Self:
         """Return the owner's payments."""
         return self.filter(owner=owner)
+
+    def split_owner(self) -> tuple[Self, str | None]:
+        """Return these payments without the condition on the owner, and that owner, None without one."""
+        rows = self.all()
+        where = rows.query.where
+        owned: list[Any] = [each for each in where.children if _is_owner(each)]
+        if where.connector != models.Q.AND or where.negated or len(owned) != 1:
+            return self, None
+        where.children = [each for each in where.children if each is not owned[0]]
+        return rows, str(owned[0].rhs)
 
     def includes(self, payment: Payment) -> bool:
         """Tell whether a payment is one of these; of all payments it is one without asking the database."""
@@ -250,6 +263,26 @@ class Payment(models.Model):
     )
     checks = models.PositiveSmallIntegerField(default=0)
 
+    card_brand = models.CharField(max_length=32, blank=True)
+    card_last4 = models.CharField(max_length=4, blank=True)
+    receipt_url = models.TextField(blank=True)
+    settlement_currency = models.CharField(
+        max_length=3, blank=True, help_text=_("The currency that the money arrives in.")
+    )
+    exchange_rate = models.DecimalField(max_digits=24, decimal_places=12, null=True)
+    fee = models.BigIntegerField(
+        null=True, help_text=_("All that Stripe kept of it, in the settlement currency.")
+    )
+    net = models.BigIntegerField(
+        null=True,
+        help_text=_("What is left after fees, refunds and disputes, in the settlement currency."),
+    )
+    next_booking_at = models.DateTimeField(
+        null=True, help_text=_("When to ask Stripe what moved in its balance; empty once all is booked.")
+    )
+    bookings = models.PositiveSmallIntegerField(default=0)
+    erased_at = models.DateTimeField(null=True, help_text=_("When personal data was erased."))
+
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     confirmed_at = models.DateTimeField(null=True, blank=True)
@@ -259,6 +292,8 @@ class Payment(models.Model):
 
     # Set for the host's last word: the payable's balance with this payment.
     balance: Balance | None = None
+    # Set by lists and pages that show it.
+    is_fraud_warned = False
 
     objects = PaymentObjects()
     ledger = PaymentManager()
@@ -268,17 +303,35 @@ class Payment(models.Model):
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
         indexes = [
-            models.Index(fields=["payable_type", "payable_id"], name="octo_payment_payable"),
-            # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            # With the moment, the id or both, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            models.Index(
+                fields=["payable_type", "payable_id", "created_at", "id"], name="octo_payment_payable"
+            ),
             models.Index(fields=["created_at", "id"], name="octo_payment_created"),
             models.Index(fields=["status", "id"], name="octo_payment_status"),
+            models.Index(fields=["status", "created_at", "id"], name="octo_payment_status_created"),
             models.Index(fields=["currency", "id"], name="octo_payment_currency"),
             # Only the rare rows are searched for by the rest, so all other writes pay nothing.
             models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
             models.Index(
+                fields=["owner", "created_at", "id"],
+                condition=~models.Q(owner=""),
+                name="octo_payment_owner_created",
+            ),
+            models.Index(
+                fields=["owner", "status", "created_at", "id"],
+                condition=~models.Q(owner=""),
+                name="octo_payment_owner_status",
+            ),
+            models.Index(
                 fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
                 name="octo_payment_unsettled",
+            ),
+            models.Index(
+                fields=["next_booking_at", "id"],
+                condition=models.Q(next_booking_at__isnull=False),
+                name="octo_payment_unbooked",
             ),
             models.Index(
                 fields=["expires_at"],
@@ -297,6 +350,11 @@ class Payment(models.Model):
             ),
             models.Index(
                 fields=["id"], condition=models.Q(payable_type__isnull=True), name="octo_payment_bare"
+            ),
+            models.Index(
+                fields=["reseller_reference", "created_at", "id"],
+                condition=~models.Q(reseller_reference=""),
+                name="octo_payment_reference_made",
             ),
             # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
             models.Index(
@@ -490,9 +548,27 @@ class Payment(models.Model):
         """Bring the refunded total to the charge's; of one second's totals the largest is the last."""
         total = snapshot.amount_refunded
         if snapshot.capture_before:
-            self.capture_before = _get_moment(snapshot.capture_before)
+            self.capture_before = get_moment(snapshot.capture_before)
         if (snapshot.as_of, total) > (self.charge_as_of, self.charge_amount_refunded):
             self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
+        self.apply_card(snapshot.card)
+        if snapshot.booked and not self.settlement_currency:
+            # The first word; once all that moved is on record, the books have the last.
+            self.settlement_currency = snapshot.booked.currency
+            self.exchange_rate = snapshot.booked.exchange_rate
+            self.fee, self.net = snapshot.booked.fee, snapshot.booked.net
+
+    def apply_card(self, card: CardSnapshot | None) -> None:
+        """Keep what the payment was paid with and the address of its receipt, unless that was erased."""
+        if card is None or self.erased_at:
+            return
+        self.card_brand, self.card_last4 = card.brand, card.last4
+        # Stripe signs the address anew each time.
+        self.receipt_url = self.receipt_url or card.receipt_url
+
+    def await_booking(self) -> None:
+        """Have maintenance ask Stripe what moved in its balance."""
+        self.next_booking_at, self.bookings = timezone.now(), 0
 
     def record_stripe_error(self, *, code: str, message: str) -> None:
         """Record that Stripe refused to create the intent."""
@@ -579,14 +655,14 @@ class Payment(models.Model):
 
     def _date_outcome(self, snapshot: PaymentIntentSnapshot) -> None:
         # Keep the earliest time, even when it arrives late.
-        moment = _get_moment(snapshot.as_of)
+        moment = get_moment(snapshot.as_of)
         if snapshot.status == "succeeded" and not self.rejection_reason:
             self.confirmed_at = min(self.confirmed_at or moment, moment)
         if snapshot.status == "canceled":
             self.canceled_at = min(self.canceled_at or moment, moment)
 
     def _get_since(self) -> dt.datetime:
-        return _get_moment(self.intent_as_of) if self.intent_as_of else timezone.now()
+        return get_moment(self.intent_as_of) if self.intent_as_of else timezone.now()
 
 
 def is_uuid(text: str) -> bool:
@@ -597,7 +673,14 @@ def is_uuid(text: str) -> bool:
         return False
 
 
-def _get_moment(seconds: int) -> dt.datetime:
+def _is_owner(condition: Any) -> bool:
+    column = getattr(condition, "lhs", None)
+    is_own = isinstance(column, Col) and column.target is Payment._meta.get_field("owner")
+    return is_own and isinstance(condition, Exact) and isinstance(condition.rhs, str)
+
+
+def get_moment(seconds: int) -> dt.datetime:
+    """Return one of Stripe's moments as a column holds it."""
     moment = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
     return moment if settings.USE_TZ else timezone.make_naive(moment)
 

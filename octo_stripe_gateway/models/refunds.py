@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 from django.db import models
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.comparison import compare_snapshot
@@ -12,8 +14,12 @@ from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.snapshots import Precedence, RefundSnapshot
 
+if TYPE_CHECKING:
+    from octo_stripe_gateway.models.balance_transactions import BalanceTransaction
+
 OPEN_STATUSES = ("pending", "requires_action")
 DEAD_STATUSES = frozenset({"failed", "canceled"})
+NOT_AT_STRIPE = "not_at_stripe"
 
 
 class RefundManager(LedgerManager["Refund"]):
@@ -68,6 +74,11 @@ class Refund(models.Model):
         return str(self.uuid)
 
     @property
+    def balance_transactions(self) -> QuerySet[BalanceTransaction]:
+        """Return what moved in Stripe's balance because of it: what it cost, and what came back."""
+        return self.payment.balance_transactions.filter(source_id=self.stripe_refund_id or "")
+
+    @property
     def is_reserved(self) -> bool:
         """Tell whether Stripe was asked for it and has not answered yet."""
         return self.stripe_refund_id is None and self.is_open
@@ -81,6 +92,11 @@ class Refund(models.Model):
     def is_live(self) -> bool:
         """Tell whether Stripe counts the amount as refunded; pending refunds do."""
         return self.stripe_refund_id is not None and self.status not in DEAD_STATUSES
+
+    @property
+    def is_disowned(self) -> bool:
+        """Tell whether Stripe's own list doesn't have it."""
+        return self.failure_reason == NOT_AT_STRIPE
 
     @property
     def precedence(self) -> Precedence:
@@ -129,4 +145,4 @@ class Refund(models.Model):
     def disown(self, as_of: int) -> None:
         """Record that Stripe's own list doesn't have it: an old event told of a refund that is none."""
         self.status, self.status_as_of = "canceled", as_of
-        self.failure_reason = "not_at_stripe"
+        self.failure_reason = NOT_AT_STRIPE

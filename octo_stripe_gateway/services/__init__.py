@@ -11,6 +11,12 @@ Locks are taken in one order: event, payment, payable, refund, idempotency key.
 from octo_stripe_gateway.services.adoption import adopt_payment
 from octo_stripe_gateway.services.audit import Audit
 from octo_stripe_gateway.services.balance import get_balance
+from octo_stripe_gateway.services.books import (
+    BookingOutcome,
+    book_payments,
+    claim_unbooked_payments,
+    count_unbooked_payments,
+)
 from octo_stripe_gateway.services.deadlines import (
     expire_due_payments,
     expire_payment,
@@ -61,6 +67,7 @@ from octo_stripe_gateway.services.retention import erase_personal_data
 __all__ = [
     "ANYONE",
     "Audit",
+    "BookingOutcome",
     "Caller",
     "CreatedPayment",
     "Outcome",
@@ -71,12 +78,15 @@ __all__ = [
     "apply_fraud_warning",
     "apply_payment_intent",
     "apply_refund",
+    "book_payments",
     "cancel_payment",
     "capture_payment",
     "check_payments",
     "claim_due_payments",
+    "claim_unbooked_payments",
     "complete_payment",
     "count_due_payments",
+    "count_unbooked_payments",
     "create_payment",
     "deliver_due_changes",
     "erase_personal_data",

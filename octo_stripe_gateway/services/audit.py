@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import islice
@@ -12,14 +13,15 @@ from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.batches import iterate_keys
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError
-from octo_stripe_gateway.models import Payment, Refund, StripeRequest, is_uuid
+from octo_stripe_gateway.models import BalanceTransaction, Payment, Refund, StripeRequest, is_uuid
 from octo_stripe_gateway.services.adoption import adopt_payment
+from octo_stripe_gateway.services.books import book_listed
 from octo_stripe_gateway.services.reconciliation import (
     Differences,
     reconcile_listed,
     reconcile_payment,
 )
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
+from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot, PaymentIntentSnapshot, RefundSnapshot
 
 T = TypeVar("T")
 UNKNOWN_AT_STRIPE = 404
@@ -59,6 +61,7 @@ class Audit:
             try:
                 yield from self._compare_refunds(origin)
                 yield from self._compare_intents(origin)
+                yield from self._compare_movements(origin)
             except Exception as error:  # noqa: BLE001 - it is told, and the next account is to have its turn
                 yield Finding(Kind.FAILED, origin.account or "Stripe's list", error=str(error))
         payments = Payment.objects.using(Payment.ledger.database).created_between(self.since, self.until)
@@ -103,6 +106,17 @@ class Audit:
             yield self._check(payment)
         elif snapshot.refund_uuid and snapshot.payment_intent_id not in self.unknown:
             yield self._adopt(snapshot.payment_intent_id, origin=origin)
+
+    def _compare_movements(self, origin: Payment) -> Iterator[Finding]:
+        """Find what moved in Stripe's balance and is not booked; what is yet to be booked is no finding."""
+        listed = stripe_client.list_balance_transactions(origin, since=self._start, until=self._end)
+        for page in _split(listed):
+            for payment, snapshots in _group_unbooked(page):
+                if payment.next_booking_at is None:
+                    kind = Kind.UNKNOWN_HERE if self.dry_run else Kind.ADOPTED
+                    yield from (Finding(kind, snapshot.id) for snapshot in snapshots)
+                if not self.dry_run:
+                    book_listed(payment, snapshots)
 
     def _check(self, payment: Payment, *, snapshot: PaymentIntentSnapshot | None = None) -> Finding:
         self.seen.add(payment.pk)
@@ -152,6 +166,20 @@ def _split(items: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(items)
     while page := list(islice(iterator, stripe_client.PAGE_SIZE)):
         yield page
+
+
+def _group_unbooked(
+    page: Sequence[BalanceTransactionSnapshot],
+) -> Iterator[tuple[Payment, list[BalanceTransactionSnapshot]]]:
+    """Yield payments of ours with those of a page that are not booked."""
+    booked = BalanceTransaction.ledger.filter(stripe_balance_transaction_id__in=[each.id for each in page])
+    known = set(booked.values_list("stripe_balance_transaction_id", flat=True))
+    groups = defaultdict(list)
+    for snapshot in page:
+        if snapshot.payment_intent_id and snapshot.id not in known:
+            groups[snapshot.payment_intent_id].append(snapshot)
+    for payment in Payment.ledger.filter(stripe_payment_intent_id__in=groups):
+        yield payment, groups[payment.stripe_payment_intent_id or ""]
 
 
 def _get_rows(page: Sequence[PaymentIntentSnapshot]) -> dict[str, Payment]:

@@ -52,6 +52,10 @@ JOURNALED = (
     "attention",
 )
 
+# What changes where money moves in Stripe's balance.
+MOVED = ("amount_received", "refunds_total", "open_refunds", "amount_lost", "disputed")
+PROCESSING = "processing"
+
 
 @contextmanager
 def lock_payment(payment: Payment) -> Iterator[Payment]:
@@ -90,6 +94,8 @@ class Unsaved:
     def save(self) -> None:
         """Write the columns that changed, and put the change on the journal with its signals."""
         payment, before = self.payment, self.before
+        if _has_moved(payment, before=before, others=self.others):
+            payment.await_booking()
         if changed := _get_changed(payment, before=before):
             Payment.ledger.save_changed(payment, names=changed)
         changes = {name: [before[name], getattr(payment, name)] for name in JOURNALED if name in changed}
@@ -312,6 +318,16 @@ def _record_change(payment: Payment, changes: dict[str, list[Any]], *, names: li
         transaction.on_commit(
             lambda: deliver_change(change, payment=payment), using=Payment.ledger.database, robust=True
         )
+
+
+def _has_moved(payment: Payment, *, before: dict[str, Any], others: dict[str, list[Any]]) -> bool:
+    """Tell whether Stripe's balance may have changed; a bank debit moves money before it succeeds."""
+    if any(before[name] != getattr(payment, name) for name in MOVED):
+        return True
+    statuses = {before["intent_status"], payment.intent_status}
+    return (PROCESSING in statuses and len(statuses) > 1) or any(
+        name.startswith("refund ") for name in others
+    )
 
 
 def _get_signals(payment: Payment, *, before: dict[str, Any], changes: dict[str, list[Any]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import OperationInProgressError
@@ -28,6 +29,8 @@ def erase_personal_data(payment: Payment) -> None:
             locked.metadata = {}
             locked.reseller_reference = ""
             locked.failure_message = ""
+            locked.card_last4 = locked.receipt_url = ""
+            locked.erased_at = timezone.now()
             if locked.rejection_reason:
                 locked.rejection_reason = _("Erased.")
         for request in requests:

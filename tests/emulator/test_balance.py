@@ -93,6 +93,22 @@ def test_movements_are_filtered(api: Any, stripe: StripeEmulator) -> None:
     assert expanded.data[0].source.amount == 2000
 
 
+def test_what_is_paid_in_one_currency_may_arrive_in_another(api: Any, stripe: StripeEmulator) -> None:
+    stripe.exchange("jpy", into="usd", rate=0.0064)
+    intent = pay(api, amount=20_000, currency="jpy")
+    refund = api.refunds.create(params={"payment_intent": intent.id, "amount": 5001})
+    pay(api, currency="eur")
+    assert refund.currency == "jpy"
+    charged, refunded, other = stripe.balance_transactions.values()
+    assert (charged["amount"], charged["fee"], charged["net"]) == (12_800, 401, 12_399)
+    assert (charged["currency"], charged["exchange_rate"]) == ("usd", 0.0064)
+    assert (refunded["amount"], refunded["currency"]) == (-3201, "usd")
+    assert (other["amount"], other["currency"], other["exchange_rate"]) == (2000, "eur", None)
+    stripe.reset()
+    pay(api, amount=20_000, currency="jpy")
+    assert [each["currency"] for each in stripe.balance_transactions.values()] == ["jpy"]
+
+
 def test_some_payment_methods_are_booked_late(api: Any, stripe: StripeEmulator) -> None:
     intent = pay(api, payment_method=LATE, expand=["latest_charge"])
     assert intent.status == "succeeded"

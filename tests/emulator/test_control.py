@@ -190,6 +190,26 @@ class TestBrowser:
         assert requests.get(url, timeout=60).status_code == 409
         assert requests.get(url.split("?")[0], timeout=60).status_code == 404
 
+    @pytest.mark.parametrize(
+        ("return_url", "before", "after"),
+        [
+            ("http://shop.test/done#/paid", "http://shop.test/done?", "#/paid"),
+            ("http://shop.test/?tour=1#/paid?a=b", "http://shop.test/?tour=1&", "#/paid?a=b"),
+            ("http://shop.test/?tour=a%20b", "http://shop.test/?tour=a%20b&", ""),
+        ],
+    )
+    def test_what_a_challenge_adds_to_the_address_is_no_part_of_its_fragment(
+        self, return_url: str, before: str, after: str, api: Any
+    ) -> None:
+        params: Any = {**PAID, "payment_method": "pm_card_authenticationRequired", "return_url": return_url}
+        intent: Any = api.payment_intents.create(params=params)
+        url = intent.next_action.redirect_to_url.url
+        response = requests.post(url, data={"outcome": "complete"}, timeout=5, allow_redirects=False)
+        assert response.headers["Location"] == (
+            f"{before}payment_intent={intent.id}&payment_intent_client_secret={intent.client_secret}"
+            f"&redirect_status=succeeded{after}"
+        )
+
     def test_a_card_declined_after_its_challenge_returns_as_failed(
         self, api: Any, intent: sdk.PaymentIntent
     ) -> None:

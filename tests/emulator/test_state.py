@@ -181,6 +181,7 @@ def test_registered_endpoints_and_accounts_outlast_the_process(path: Path) -> No
         tokyo = stripe.add_account("sk_test_tokyo")
         stripe.restrict("rk_test_x", "rak_charge_read")
         stripe.drain_balance()
+        stripe.exchange("usd", into="eur", rate=0.9)
         params: Any = {"url": endpoint.url, "enabled_events": ["*"]}
         made = connect(stripe.url, key="sk_test_tokyo").webhook_endpoints.create(params=params)
     with StripeEmulator(state=path) as again:
@@ -192,6 +193,7 @@ def test_registered_endpoints_and_accounts_outlast_the_process(path: Path) -> No
         ((headers, body),) = endpoint.received
         assert sdk.Webhook.construct_event(body, headers["Stripe-Signature"], made.secret)
         paid = connect(again.url).payment_intents.create(params=PAID)
+        assert [each["currency"] for each in again.balance_transactions.values()] == ["eur"]
         with pytest.raises(sdk.InvalidRequestError, match="Insufficient funds"):
             connect(again.url).refunds.create(params={"payment_intent": paid.id})
     endpoint.close()

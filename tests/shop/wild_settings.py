@@ -25,7 +25,7 @@ REST_FRAMEWORK = {
     "DATETIME_FORMAT": "%d",
     "UPLOADED_FILES_USE_URL": False,
     "URL_FORMAT_OVERRIDE": "format",
-    "FORMAT_SUFFIX_KWARG": "public_id",
+    "FORMAT_SUFFIX_KWARG": "id",
     "PAGE_SIZE": 1,
 }
 JSON_CAMEL_CASE = {

@@ -46,6 +46,9 @@ class GatewayApi:
     def retrieve(self, payment: Any) -> Any:
         return self.request("GET", f"/payments/{_get_id(payment)}")
 
+    def list_payments(self, query: str = "", **headers: str) -> Any:
+        return self.request("GET", f"/payments{query}", **headers)
+
     def complete(self, payment: Any, body: Any = None) -> Any:
         return self.request("PATCH", f"/payments/{_get_id(payment)}/complete", body)
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from octo_stripe_gateway.models import Dispute, Payment, Refund, StripeRequest
+import csv
+import datetime as dt
+import io
+from collections import Counter
+from collections.abc import Iterable
+
+from octo_stripe_gateway.exports import export_movements
+from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 
 STATUSES = {
@@ -51,6 +58,7 @@ def lose_payment(payment: Payment) -> None:
     StripeRequest.objects.filter(payment=payment).delete()
     Refund.objects.filter(payment=payment).delete()
     Dispute.objects.filter(payment=payment).delete()
+    BalanceTransaction.objects.filter(payment=payment).delete()
     Payment.objects.filter(pk=payment.pk).delete()
 
 
@@ -59,3 +67,25 @@ def get_refunds(payment: Payment) -> dict[str | None, tuple[int, str]]:
     assert not any(refund.is_reserved for refund in payment.refunds.all())
     answered = payment.refunds.exclude(stripe_refund_id=None)
     return {refund.stripe_refund_id: (refund.amount, refund.status) for refund in answered}
+
+
+def assert_export_equals(stripe: StripeEmulator) -> None:
+    """Check that per day and currency the exported movements are what Stripe's balance did."""
+    lines = read_export(export_movements(BalanceTransaction.objects.all()))
+    moved: Counter[tuple[str, str, str]] = Counter()
+    for line in lines:
+        kind = "fee" if line["kind"] == "fee" else "gross"
+        moved[line["utc_moved_at"][:10], line["currency"], kind] += int(line["amount"])
+    booked: Counter[tuple[str, str, str]] = Counter()
+    for each in stripe.balance_transactions.values():
+        day = dt.datetime.fromtimestamp(each["created"], tz=dt.UTC).date().isoformat()
+        booked[day, each["currency"], "gross"] += each["amount"]
+        booked[day, each["currency"], "fee"] -= each["fee"]
+        assert each["net"] == each["amount"] - each["fee"]
+    assert booked
+    assert moved == booked
+
+
+def read_export(lines: Iterable[str]) -> list[dict[str, str]]:
+    """Return the lines of an export, by column."""
+    return list(csv.DictReader(io.StringIO("".join(lines), newline="")))

@@ -45,7 +45,7 @@ def list_answers(document: dict[str, Any]) -> set[str]:
     )
     while more := find_references([document["components"]["schemas"][name] for name in names]) - names:
         names |= more
-    return {name for name in names if document["components"]["schemas"][name]["type"] == "object"}
+    return {name for name in names if document["components"]["schemas"][name].get("type") == "object"}
 
 
 def find_references(value: Any) -> set[str]:

@@ -13,5 +13,11 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.1",
     "PREPROCESSING_HOOKS": ["octo_stripe_gateway.schema.drop_trailing_slashes"],
-    "LICENSE": {"name": "MIT"},
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "CONTACT": {"name": "The OctoStripeGateway developers"},
+    "SERVERS": [{"url": "/bookings", "description": "Where the host has mounted it."}],
+    "TAGS": [
+        {"name": "payments", "description": "One payment is one of Stripe's PaymentIntents."},
+        {"name": "capabilities", "description": "OCTO's optional features."},
+    ],
 }

@@ -9,9 +9,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
 from octo_stripe_gateway.batches import iterate_batches, iterate_keys
+from octo_stripe_gateway.management.times import make_aware, parse_moment
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest
 from octo_stripe_gateway.services import Audit, acting, postpone_check, reconcile_payment
 from octo_stripe_gateway.services.audit import Finding, Kind
@@ -60,8 +60,8 @@ class Command(BaseCommand):
             raise CommandError("--adopt needs a time: --from, --to or both.")
         with acting(source=PaymentChange.Source.COMMAND):
             if since or until:
-                start = _parse(since) if since else _make_aware(dt.datetime(1970, 1, 2))  # noqa: DTZ001
-                end = _parse(until) if until else timezone.now()
+                start = parse_moment(since) if since else make_aware(dt.datetime(1970, 1, 2))  # noqa: DTZ001
+                end = parse_moment(until) if until else timezone.now()
                 self.compare(Audit(start, end, adopts=adopt, dry_run=dry_run), dry_run=dry_run)
             else:
                 self.reconcile(iterate_unsettled(older_than), dry_run=dry_run)
@@ -146,17 +146,3 @@ def _iterate_asked(cutoff: dt.datetime) -> Iterator[int]:
     unanswered = StripeRequest.ledger.get_queryset().open().filter(created_at__lt=cutoff)
     for batch in iterate_batches(unanswered, by="created_at"):
         yield from StripeRequest.ledger.get_queryset().filter(pk__in=batch).values_list("payment", flat=True)
-
-
-def _parse(text: str) -> dt.datetime:
-    moment = parse_datetime(text)
-    if moment is None:
-        day = parse_date(text)
-        if day is None:
-            raise CommandError(f"{text} is neither a date nor a time in ISO 8601.")
-        moment = dt.datetime.combine(day, dt.time())
-    return _make_aware(moment)
-
-
-def _make_aware(moment: dt.datetime) -> dt.datetime:
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)

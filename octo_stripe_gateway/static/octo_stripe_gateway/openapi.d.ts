@@ -11,7 +11,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** @description Answer OCTO's list. */
+        /**
+         * List the capabilities that are served
+         * @description Answer OCTO's list.
+         */
         get: operations["capabilities_list"];
         put?: never;
         post?: never;
@@ -28,9 +31,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List payments
+         * @description Answer a page of the payments that the caller sees, the newest first.
+         */
+        get: operations["payments_list"];
         put?: never;
-        /** @description Create a payment and answer it with the secret that the browser pays with. */
+        /**
+         * Create a payment
+         * @description Create a payment and answer it with the secret that the browser pays with.
+         */
         post: operations["payments_create"];
         delete?: never;
         options?: never;
@@ -38,14 +48,17 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/payments/{public_id}": {
+    "/payments/{id}": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** @description Answer a payment. */
+        /**
+         * Read a payment
+         * @description Answer a payment with its refunds.
+         */
         get: operations["payments_retrieve"];
         put?: never;
         post?: never;
@@ -55,7 +68,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/payments/{public_id}/cancel": {
+    "/payments/{id}/cancel": {
         parameters: {
             query?: never;
             header?: never;
@@ -64,7 +77,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Give up a payment that isn't paid. */
+        /**
+         * Cancel a payment
+         * @description Give up a payment that isn't paid.
+         */
         post: operations["payments_cancel"];
         delete?: never;
         options?: never;
@@ -72,7 +88,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/payments/{public_id}/capture": {
+    "/payments/{id}/capture": {
         parameters: {
             query?: never;
             header?: never;
@@ -81,7 +97,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Take an authorized payment's money, all of it or part. */
+        /**
+         * Capture a payment
+         * @description Take an authorized payment's money, all of it or part.
+         */
         post: operations["payments_capture"];
         delete?: never;
         options?: never;
@@ -89,7 +108,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/payments/{public_id}/complete": {
+    "/payments/{id}/complete": {
         parameters: {
             query?: never;
             header?: never;
@@ -98,16 +117,22 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Ask Stripe how the payment stands, update the record and answer it. */
+        /**
+         * Complete a payment: the other spelling
+         * @description The same as `PATCH`, for clients that can't send it.
+         */
         post: operations["payments_complete_by_post"];
         delete?: never;
         options?: never;
         head?: never;
-        /** @description Ask Stripe how the payment stands, update the record and answer it. */
+        /**
+         * Complete a payment
+         * @description Ask Stripe how the payment stands, update the record and answer it.
+         */
         patch: operations["payments_complete"];
         trace?: never;
     };
-    "/payments/{public_id}/refund": {
+    "/payments/{id}/refund": {
         parameters: {
             query?: never;
             header?: never;
@@ -116,7 +141,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Refund a paid payment, in full or in part. */
+        /**
+         * Refund a payment
+         * @description Refund a paid payment, in full or in part.
+         */
         post: operations["payments_refund"];
         delete?: never;
         options?: never;
@@ -148,7 +176,6 @@ export interface components {
         GatewayCaptureMethodEnum: "automatic" | "manual";
         /** @description The body of `POST /payments/:id/capture`; without an amount all of it is captured. */
         GatewayCapturePayment: {
-            /** Format: int64 */
             amount?: number;
         };
         GatewayCardPayment: {
@@ -159,7 +186,6 @@ export interface components {
         /** @description What a client may say of the payment that it confirms; OCTO's other fields would change it. */
         GatewayCardPaymentConfirmation: {
             gateway?: string;
-            /** Format: int64 */
             amount?: number;
             currency?: string;
             stripe?: components["schemas"]["GatewayStripeConfirmation"];
@@ -170,7 +196,6 @@ export interface components {
         };
         /** @description The body of `POST /payments`. */
         GatewayCreatePayment: {
-            /** Format: int64 */
             amount?: number;
             currency?: string;
             /** Format: uuid */
@@ -190,7 +215,190 @@ export interface components {
             receiptEmail?: string;
             statementDescriptorSuffix?: string;
         };
+        GatewayCreatedCardPayment: {
+            gateway: string;
+            merchantName: string | null;
+            stripe: components["schemas"]["GatewayCreatedStripeCard"];
+        };
+        GatewayCreatedIntent: {
+            id: string;
+            publishableKey: string;
+            /** @description The connected account, where there is one. */
+            stripeAccount?: string;
+            clientSecret: string;
+            amount: number;
+            currency: string;
+        };
         GatewayCreatedPayment: {
+            id: number;
+            /** Format: uuid */
+            uuid: string;
+            /** @description In Stripe's minor unit. */
+            amount: number;
+            /** @description ISO 4217 in lower case. */
+            currency: string;
+            currencyPrecision: number;
+            status: components["schemas"]["GatewayStatusEnum"];
+            gateway: string;
+            stripePaymentIntentId: string;
+            publishableKey: string;
+            stripeAccount: string | null;
+            amountReceived: number;
+            totalRefunded: number;
+            refund: components["schemas"]["GatewayRefundEnum"];
+            refundable: boolean;
+            testMode: boolean;
+            metadata: {
+                [key: string]: string;
+            };
+            resellerReference: string | null;
+            purpose: string | null;
+            payable: components["schemas"]["GatewayPayable"] | null;
+            failure: components["schemas"]["GatewayFailure"] | null;
+            /** Format: date-time */
+            utcCreatedAt: string;
+            /** Format: date-time */
+            utcUpdatedAt: string;
+            /** Format: date-time */
+            utcExpiresAt: string | null;
+            /** Format: date-time */
+            utcConfirmedAt: string | null;
+            /** Format: date-time */
+            utcFailedAt: string | null;
+            /** Format: date-time */
+            utcRefundedAt: string | null;
+            /** Format: date-time */
+            utcCancelledAt: string | null;
+            /** @description Of a payable that says its price. */
+            balance?: components["schemas"]["GatewayBalance"];
+            cardPayment?: components["schemas"]["GatewayCreatedCardPayment"];
+            stripeClientSecret: string;
+        };
+        GatewayCreatedStripeCard: {
+            version: string;
+            paymentIntent: components["schemas"]["GatewayCreatedIntent"];
+        };
+        GatewayError: components["schemas"]["GatewayErrorBadRequest"] | components["schemas"]["GatewayErrorForbidden"] | components["schemas"]["GatewayErrorGatewayCurrencyMismatch"] | components["schemas"]["GatewayErrorGatewayMismatch"] | components["schemas"]["GatewayErrorInternalServerError"] | components["schemas"]["GatewayErrorInvalidPaymentId"] | components["schemas"]["GatewayErrorNotFound"] | components["schemas"]["GatewayErrorPaymentPending"] | components["schemas"]["GatewayErrorTooManyRequests"] | components["schemas"]["GatewayErrorUnauthorized"] | components["schemas"]["GatewayErrorUnprocessableEntity"];
+        GatewayErrorBadRequest: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "BAD_REQUEST";
+        };
+        GatewayErrorForbidden: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "FORBIDDEN";
+        };
+        GatewayErrorGatewayCurrencyMismatch: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "GATEWAY_CURRENCY_MISMATCH";
+        };
+        GatewayErrorGatewayMismatch: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "GATEWAY_MISMATCH";
+        };
+        GatewayErrorInternalServerError: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "INTERNAL_SERVER_ERROR";
+        };
+        GatewayErrorInvalidPaymentId: {
+            paymentId: string;
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "INVALID_PAYMENT_ID";
+        };
+        GatewayErrorNotFound: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "NOT_FOUND";
+        };
+        GatewayErrorPaymentPending: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "PAYMENT_PENDING";
+        };
+        GatewayErrorTooManyRequests: {
+            /** @description Seconds. */
+            retryAfter: number;
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "TOO_MANY_REQUESTS";
+        };
+        GatewayErrorUnauthorized: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "UNAUTHORIZED";
+        };
+        GatewayErrorUnprocessableEntity: {
+            /** @description What was asked for, where it is refused. */
+            amount?: number | null;
+            /** @description The price's, where another was asked for. */
+            currency?: string;
+            /** @description What was asked for, where nothing has that name. */
+            purpose?: string;
+            /** @description Where nothing, or another amount, is due. */
+            balance?: components["schemas"]["GatewayBalance"];
+            /**
+             * Format: date-time
+             * @description Where the time to pay has run out.
+             */
+            utcExpiresAt?: string;
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "UNPROCESSABLE_ENTITY";
+        };
+        GatewayFailure: {
+            code: string;
+            message: string;
+        };
+        GatewayListedPayment: {
             id: number;
             /** Format: uuid */
             uuid: string;
@@ -230,34 +438,6 @@ export interface components {
             utcRefundedAt: string | null;
             /** Format: date-time */
             utcCancelledAt: string | null;
-            /** @description Of a payable that says its price. */
-            balance?: components["schemas"]["GatewayBalance"];
-            cardPayment?: components["schemas"]["GatewayCardPayment"];
-            stripeClientSecret: string;
-        };
-        GatewayError: {
-            error: components["schemas"]["GatewayErrorEnum"];
-            /** @description For people, in the language that Accept-Language asks for. */
-            errorMessage: string;
-            /** @description With INVALID_PAYMENT_ID. */
-            paymentId?: string;
-            /** @description What was asked for, where it is refused. */
-            amount?: number | null;
-            /** @description Where nothing, or another amount, is due. */
-            balance?: components["schemas"]["GatewayBalance"];
-            /**
-             * Format: date-time
-             * @description Where the time to pay has run out.
-             */
-            utcExpiresAt?: string;
-            /** @description Seconds, with TOO_MANY_REQUESTS. */
-            retryAfter?: number;
-        };
-        /** @enum {string} */
-        GatewayErrorEnum: "BAD_REQUEST" | "FORBIDDEN" | "GATEWAY_CURRENCY_MISMATCH" | "GATEWAY_MISMATCH" | "INTERNAL_SERVER_ERROR" | "INVALID_PAYMENT_ID" | "NOT_FOUND" | "PAYMENT_PENDING" | "TOO_MANY_REQUESTS" | "UNAUTHORIZED" | "UNPROCESSABLE_ENTITY";
-        GatewayFailure: {
-            code: string;
-            message: string;
         };
         GatewayPayable: {
             type: string;
@@ -319,13 +499,70 @@ export interface components {
         };
         /** @enum {string} */
         GatewayReasonEnum: "duplicate" | "fraudulent" | "requested_by_customer";
+        GatewayRefund: {
+            /** Format: uuid */
+            uuid: string;
+            amount: number;
+            /** @description Stripe's word. */
+            status: string;
+            reason: string | null;
+            failureReason: string | null;
+            /** @description Null until Stripe has answered. */
+            stripeRefundId: string | null;
+            /** Format: date-time */
+            utcCreatedAt: string;
+        };
         /** @enum {string} */
         GatewayRefundEnum: "NONE" | "PARTIAL" | "FULL";
         /** @description The body of `POST /payments/:id/refund`; without an amount all that is left is refunded. */
         GatewayRefundPayment: {
-            /** Format: int64 */
             amount?: number;
             reason?: components["schemas"]["GatewayReasonEnum"];
+        };
+        GatewayRetrievedPayment: {
+            id: number;
+            /** Format: uuid */
+            uuid: string;
+            /** @description In Stripe's minor unit. */
+            amount: number;
+            /** @description ISO 4217 in lower case. */
+            currency: string;
+            currencyPrecision: number;
+            status: components["schemas"]["GatewayStatusEnum"];
+            gateway: string;
+            stripePaymentIntentId: string | null;
+            publishableKey: string | null;
+            stripeAccount: string | null;
+            amountReceived: number;
+            totalRefunded: number;
+            refund: components["schemas"]["GatewayRefundEnum"];
+            refundable: boolean;
+            testMode: boolean;
+            metadata: {
+                [key: string]: string;
+            };
+            resellerReference: string | null;
+            purpose: string | null;
+            payable: components["schemas"]["GatewayPayable"] | null;
+            failure: components["schemas"]["GatewayFailure"] | null;
+            /** Format: date-time */
+            utcCreatedAt: string;
+            /** Format: date-time */
+            utcUpdatedAt: string;
+            /** Format: date-time */
+            utcExpiresAt: string | null;
+            /** Format: date-time */
+            utcConfirmedAt: string | null;
+            /** Format: date-time */
+            utcFailedAt: string | null;
+            /** Format: date-time */
+            utcRefundedAt: string | null;
+            /** Format: date-time */
+            utcCancelledAt: string | null;
+            /** @description Of a payable that says its price. */
+            balance?: components["schemas"]["GatewayBalance"];
+            cardPayment?: components["schemas"]["GatewayCardPayment"];
+            refunds: components["schemas"]["GatewayRefund"][];
         };
         /** @enum {string} */
         GatewayStatusEnum: "PENDING" | "ON_HOLD" | "CONFIRMED" | "FAILED" | "CANCELLED" | "EXPIRED" | "REFUNDED";
@@ -573,6 +810,61 @@ export interface operations {
             500: components["responses"]["Gateway500"];
         };
     };
+    payments_list: {
+        parameters: {
+            query?: {
+                /** @description Where the page before ended: follow `Link`, which has it. */
+                cursor?: string;
+                /** @description Together with `payableType`. */
+                payableId?: string;
+                /** @description Together with `payableId`: payments for this. */
+                payableType?: string;
+                /** @description Payments with this reference. */
+                resellerReference?: string;
+                /** @description Payments with this status. */
+                status?: "CANCELLED" | "CONFIRMED" | "EXPIRED" | "FAILED" | "ON_HOLD" | "PENDING" | "REFUNDED";
+                /** @description Payments created then or later. */
+                utcCreatedAtFrom?: string;
+                /** @description Payments created before that. */
+                utcCreatedAtTo?: string;
+            };
+            header?: {
+                /** @description The language of `errorMessage`. */
+                "Accept-Language"?: string;
+                /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
+                "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "" | "live" | "test";
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of payments. */
+            200: {
+                headers: {
+                    /** @description The capabilities that were honoured. */
+                    "Octo-Capabilities": string;
+                    /** @description The mode of the payment's account. */
+                    "Octo-Env": "" | "live" | "test";
+                    /** @description The language of `errorMessage`. */
+                    "Content-Language": string;
+                    /** @description The next page's address, as `<address>; rel="next"`; none on the last. */
+                    Link?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayListedPayment"][];
+                };
+            };
+            400: components["responses"]["Gateway400"];
+            401: components["responses"]["Gateway401"];
+            403: components["responses"]["Gateway403"];
+            429: components["responses"]["Gateway429"];
+            500: components["responses"]["Gateway500"];
+        };
+    };
     payments_create: {
         parameters: {
             query?: never;
@@ -636,13 +928,13 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The payment. */
+            /** @description The payment, and its refunds. */
             200: {
                 headers: {
                     /** @description The capabilities that were honoured. */
@@ -654,7 +946,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GatewayPayment"];
+                    "application/json": components["schemas"]["GatewayRetrievedPayment"];
                 };
             };
             400: components["responses"]["Gateway400"];
@@ -680,7 +972,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -730,7 +1022,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -782,7 +1074,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -834,7 +1126,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };
@@ -888,7 +1180,7 @@ export interface operations {
             };
             path: {
                 /** @description The payment's `id` or `uuid`. */
-                public_id: string;
+                id: string;
             };
             cookie?: never;
         };

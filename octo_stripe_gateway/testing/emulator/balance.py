@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
+
+from octo_stripe_gateway.testing.emulator.currencies import THREE_DECIMAL, ZERO_DECIMAL
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
@@ -23,6 +27,25 @@ class Balance:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # By a payment's currency the one that it arrives in, and how much of it one is.
+        self.rates: dict[str, tuple[str, float]] = {}
+
+    def convert(self, amount: int, *, currency: str) -> int:
+        """Return what of an amount arrives, in the minor unit of the currency that it arrives in."""
+        if currency not in self.rates:
+            return amount
+        arrives_in, rate = self.rates[currency]
+        units = Fraction(amount, 10 ** _precision(currency)) * Fraction(str(rate))
+        arrives: int = round(units * 10 ** _precision(arrives_in))
+        return arrives
+
+    def dump(self) -> str:
+        """Return the rates, as JSON."""
+        return json.dumps(self.rates)
+
+    def load(self, dumped: JsonObject) -> None:
+        """Take in what was dumped."""
+        self.rates = {currency: (arrives_in, rate) for currency, (arrives_in, rate) in dumped.items()}
 
     def book(
         self,
@@ -34,8 +57,10 @@ class Balance:
         category: str | None = None,
         description: str | None = None,
     ) -> JsonObject:
-        """Add the transaction of money that moved, and return it."""
-        currency = source["currency"]
+        """Add the transaction of money that moved, and return it; the fee is in what arrives."""
+        paid_in = source["currency"]
+        currency, rate = self.rates.get(paid_in, (paid_in, None))
+        amount = self.convert(amount, currency=paid_in)
         details = {"amount": fee, "application": None, "currency": currency, "type": "stripe_fee"}
         return self._store.new(
             "balance_transaction",
@@ -45,7 +70,7 @@ class Balance:
             balance_type="payments",
             currency=currency,
             description=description,
-            exchange_rate=None,
+            exchange_rate=rate,
             fee=fee,
             fee_details=[details | {"description": "Stripe processing fees"}] if fee else [],
             net=amount - fee,
@@ -54,3 +79,9 @@ class Balance:
             status="pending",
             type=kind,
         )
+
+
+def _precision(currency: str) -> int:
+    if currency in ZERO_DECIMAL:
+        return 0
+    return 3 if currency in THREE_DECIMAL else 2

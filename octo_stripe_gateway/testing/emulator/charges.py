@@ -97,7 +97,7 @@ class Charges:
         booked = self._balance.book(
             charge,
             amount=amount,
-            fee=fee_for(amount),
+            fee=fee_for(self._balance.convert(amount, currency=charge["currency"])),
             kind="charge" if charge["payment_method_details"]["type"] == "card" else "payment",
             description=charge["description"],
         )

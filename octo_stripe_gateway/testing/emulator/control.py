@@ -38,7 +38,7 @@ import dataclasses
 import hmac
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
@@ -214,8 +214,9 @@ class Control:
             "payment_intent_client_secret": secret,
             "redirect_status": "failed" if ended["last_payment_error"] else "succeeded",
         }
-        joint = "&" if "?" in action["return_url"] else "?"
-        return redirect(f"{action['return_url']}{joint}{urlencode(result)}", code=303)
+        back = urlsplit(action["return_url"])
+        query = "&".join(filter(None, (back.query, urlencode(result))))
+        return redirect(back._replace(query=query).geturl(), code=303)
 
 
 LATEST = "latest"

@@ -105,7 +105,8 @@ class StripeEmulator:
 
     def _build(self) -> Application:
         store, emit = self._store, self._emit
-        balance, methods = Balance(store), PaymentMethods(store)
+        self._balance = balance = Balance(store)
+        methods = PaymentMethods(store)
         charges = Charges(store, emit=emit, balance=balance)
         charges.hold_seconds = self._hold_seconds
         self._intents = PaymentIntents(
@@ -142,6 +143,7 @@ class StripeEmulator:
             "accounts": self._accounts,
             "endpoints": self._endpoints,
             "refunds": self._refunds,
+            "balance": self._balance,
             "idempotency_keys": self._application.keys,
             "events": self._events,
             "jobs": self._worker,
@@ -201,6 +203,7 @@ class StripeEmulator:
             self._accounts.clear()
             self._endpoints.clear()
             self._refunds.funds = "enough"
+            self._balance.rates.clear()
             self._application.keys.clear()
             self._application.log.clear()
 
@@ -338,6 +341,11 @@ class StripeEmulator:
         """Have enough balance again; refunds that wait for it are made."""
         with self._changing():
             self._refunds.top_up()
+
+    def exchange(self, currency: str, *, into: str, rate: float) -> None:
+        """Have what is paid in a currency arrive in another one from now on; one is so much of that."""
+        with self._changing():
+            self._balance.rates[currency] = (into, rate)
 
     def open_dispute(
         self,

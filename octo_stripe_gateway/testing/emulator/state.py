@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-FORMAT = 1
+FORMAT = 2
 
 
 class StateError(ValueError):

@@ -1,0 +1,206 @@
+"""The list of payments as a book: sums by currency, sorted by amount or time, and exported."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+from asgiref.sync import sync_to_async
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR, ChangeList
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
+from django.db import OperationalError
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.admin import pagination
+from octo_stripe_gateway.admin.change_lists import IndexedChangeList
+from octo_stripe_gateway.admin.display import NOTHING, show_money
+from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
+from octo_stripe_gateway.exports import export_movements_of, export_payments
+from octo_stripe_gateway.models import Payment, PaymentChange
+
+LINES_AT_A_TIME = 200
+SUMMED = (
+    "currency",
+    "amount_received",
+    "amount_refunded",
+    "settlement_currency",
+    "fee",
+    "net",
+    "next_booking_at",
+)
+
+
+class Export(NamedTuple):
+    """A way to export the list: its name in addresses, its words, and what writes it."""
+
+    name: str
+    label: Any
+    write: Callable[[QuerySet[Payment]], Iterator[str]]
+
+
+EXPORTS = (
+    Export("payments", _("Export payments"), export_payments),
+    Export("movements", _("Export movements of money"), export_movements_of),
+)
+
+
+class Sums:
+    """What the payments of a list amount to, as far as the list is counted."""
+
+    def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        self.is_capped = len(rows) >= pagination.MOST_COUNTED
+        self.number = len(rows)
+        self.received, self.refunded = Counter[str](), Counter[str]()
+        self.fees, self.nets = Counter[str](), Counter[str]()
+        self.unbooked = 0
+        for currency, received, refunded, settlement, fee, net, next_booking_at in rows:
+            self.received[currency] += received
+            self.refunded[currency] += refunded
+            self.unbooked += next_booking_at is not None
+            if settlement:
+                self.fees[settlement] += fee or 0
+                self.nets[settlement] += net or 0
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        """Yield for each currency the currency, what was received and refunded, the fees and the net."""
+        for currency in sorted(self.received.keys() | self.nets.keys()):
+            sums = (self.received, self.refunded, self.fees, self.nets)
+            yield [
+                currency.upper(),
+                *(
+                    show_money(each[currency], currency=currency) if currency in each else NOTHING
+                    for each in sums
+                ),
+            ]
+
+
+def _show(amount: int | None, *, currency: str) -> Any:
+    return NOTHING if amount is None else show_money(amount, currency=currency)
+
+
+def sum_up(payments: QuerySet[Payment]) -> Sums | None:
+    """Add up the payments of a list that are counted, None where that takes too long."""
+    # In the list's order, which keeps to the index of what it is filtered by.
+    rows = payments.values_list(*SUMMED)[: pagination.MOST_COUNTED]
+    try:
+        with pagination.time_limit(payments.db, milliseconds=pagination.MOST_MILLISECONDS):
+            return Sums(list(rows))
+    except OperationalError:
+        return None
+
+
+class PaymentChangeList(IndexedChangeList):
+    """Sorts by columns without an index as well, the latest payments that are counted alone."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        self.by_filter = [str(column) for column in queryset.query.order_by]
+        self.sorted_by = [str(column) for column in ChangeList.get_ordering(self, request, queryset)][:1]
+        return super().get_ordering(request, queryset)
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        rows = super().get_queryset(request, exclude_parameters)
+        column = self.sorted_by[0].removeprefix("-")
+        if column not in self.model_admin.sorted_among_latest:  # type: ignore[attr-defined]
+            return rows
+        latest = rows.order_by(*(self.by_filter or ["-pk"]))[: pagination.MOST_COUNTED]
+        is_ascending = self.sorted_by == [column]
+        order = F(column).asc(nulls_last=True) if is_ascending else F(column).desc(nulls_last=True)
+        return self.root_queryset.filter(pk__in=latest.values("pk")).order_by(order, "-pk")
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read a page, and know which of its payments a bank has warned of."""
+        super().get_results(request)
+        mark_fraud_warned(list(self.result_list))
+
+
+def join_lines(lines: Iterator[str]) -> Iterator[str]:
+    """Yield some lines at a time: to send each by itself takes longer than to write it."""
+    while some := "".join(islice(lines, LINES_AT_A_TIME)):
+        yield some
+
+
+async def stream(texts: Iterator[str]) -> AsyncIterator[str]:
+    """Yield what is read in a thread, as servers that run an event loop want it."""
+    while text := await sync_to_async(lambda: next(texts, ""))():
+        yield text
+
+
+def mark_fraud_warned(payments: Sequence[Payment]) -> None:
+    """Have payments know whether a bank has warned of fraud in them."""
+    told = PaymentChange.objects.of_fraud_warnings(*payments).values_list("payment", flat=True)
+    warned = set(told)
+    for payment in payments:
+        payment.is_fraud_warned = payment.pk in warned
+
+
+class BooksAdmin(LedgerAdmin[Payment]):
+    """Has the sums of the filtered list above it, and exports it for those who may view it."""
+
+    change_list_template = "admin/octo_stripe_gateway/payment_list.html"
+    # Columns that only the latest payments of a list are sorted by, since they have no index.
+    sorted_among_latest = ("amount", "confirmed_at")
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the admin's routes, and one for each export."""
+        return [
+            *(
+                path(
+                    f"export/{export.name}/",
+                    self.admin_site.admin_view(partial(self.export_view, export=export)),
+                    name=self._get_export_name(export),
+                )
+                for export in EXPORTS
+            ),
+            *super().get_urls(),
+        ]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PaymentChangeList
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the list, its sums and the exports."""
+        response: Any = super().changelist_view(request, extra_context)
+        changelist = getattr(response, "context_data", None) and response.context_data.get("cl")
+        if changelist:
+            response.context_data |= {
+                "sums": sum_up(changelist.queryset),
+                "exports": [(each.label, self._get_export_url(each, changelist)) for each in EXPORTS],
+            }
+        return response
+
+    def export_view(self, request: HttpRequest, *, export: Export) -> HttpResponseBase:
+        """Send the filtered list as CSV, line by line."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
+        list_url = reverse(name, current_app=self.admin_site.name)
+        if asks_for_no_text(request):
+            return HttpResponseRedirect(list_url)
+        try:
+            payments = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(f"{list_url}?{ERROR_FLAG}=1")
+        file_name = f"{export.name}-{timezone.localdate():%Y-%m-%d}.csv"
+        lines = join_lines(export.write(payments))
+        return StreamingHttpResponse(
+            stream(lines) if isinstance(request, ASGIRequest) else lines,
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{file_name}"'},
+        )
+
+    def _get_export_name(self, export: Export) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_export_{export.name}"
+
+    def _get_export_url(self, export: Export, changelist: ChangeList) -> str:
+        url = reverse(f"admin:{self._get_export_name(export)}", current_app=self.admin_site.name)
+        # The whole list, whichever of its payments are sorted and shown.
+        return url + changelist.get_query_string(remove=[ORDER_VAR, PAGE_VAR])
