@@ -105,7 +105,9 @@ class GatewayAuthentication(BaseAuthentication):
         check = gateway_settings.authenticate
         caller = check(request._request) if check else None
         if not caller or not _is_active(caller):
-            self.deny(has_credential=bool(get_authorization_header(request)))
+            self.deny(
+                has_credential=bool(get_authorization_header(request)), required=_("You are not signed in.")
+            )
         if caller is True:
             return ApiClient(), None
         if isinstance(caller, str):
@@ -136,11 +138,11 @@ class GatewayAuthentication(BaseAuthentication):
         # Bytes that are no UTF-8 are in no key, and stay apart.
         return Secret(header[len(self.keyword) :].strip().decode(errors="backslashreplace"))
 
-    def deny(self, *, has_credential: bool) -> None:
+    def deny(self, *, has_credential: bool, required: str = "") -> None:
         """Tell a caller without a credential from one with a wrong one, as OCTO does."""
         if has_credential:
             raise AuthenticationFailed(_("The API key is not valid."))
-        raise NotAuthenticated(_("An API key is required."))
+        raise NotAuthenticated(required or _("An API key is required."))
 
     def authenticate_header(self, request: Request) -> str:
         """Return the scheme to authenticate with."""
@@ -153,7 +155,7 @@ def _is_active(caller: Any) -> bool:
 
 def _get_owner_by_pk(caller: Any) -> str:
     if not getattr(caller, "is_authenticated", True):
-        raise NotAuthenticated(_("An API key is required."))
+        raise NotAuthenticated(_("You are not signed in."))
     # A class has a `pk` as well, which is nobody's.
     pk = None if isinstance(caller, type) else getattr(caller, "pk", None)
     if pk is None or pk == "":

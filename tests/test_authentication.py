@@ -173,7 +173,9 @@ def test_host_s_own_check_replaces_the_key(check: Any, api: GatewayApi, configur
 @pytest.mark.parametrize("nothing", [False, None, 0, "", AnonymousUser(), User(pk=1, is_active=False)])
 def test_falsy_or_anonymous_caller_is_refused(nothing: Any, api: GatewayApi, configure: Configure) -> None:
     configure(AUTHENTICATE=lambda _request: nothing)
-    assert answered(call(api, None)) == UNAUTHORIZED
+    answer = call(api, None)
+    assert answered(answer) == UNAUTHORIZED
+    assert answer.json()["errorMessage"] == "You are not signed in."
 
 
 def broken(request: HttpRequest) -> bool:

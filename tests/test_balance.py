@@ -26,7 +26,7 @@ from octo_stripe_gateway.exceptions import (
     UnprocessableError,
 )
 from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
-from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.services import Caller, deadlines
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
@@ -61,6 +61,16 @@ def body(booking: Booking, **fields: Any) -> dict[str, Any]:
 
 def pay(api: GatewayApi, stripe: StripeEmulator, booking: Booking, **fields: Any) -> Any:
     return api.paid(stripe, body(booking, **fields))
+
+
+@pytest.fixture
+def make_late(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def make_late() -> None:
+        late = timezone.now() - dt.timedelta(days=1)
+        monkeypatch.setattr(f"{__name__}.DUE", late)
+        PayableLock.objects.update(next_due_at=late)
+
+    return make_late
 
 
 def get_held(stripe: StripeEmulator) -> int:
@@ -427,11 +437,15 @@ def test_overdue_parts_are_found(
 
 
 def test_an_installment_that_is_due_is_reminded_of_once(
-    api: GatewayApi, stripe: StripeEmulator, booking: Booking, in_parts: None
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    booking: Booking,
+    in_parts: None,
+    make_late: Callable[[], None],
 ) -> None:
     pay(api, stripe, booking)
     assert services.remind_of_installments(limit=10) == 0
-    PayableLock.objects.update(next_due_at=timezone.now())
+    make_late()
     heard: list[tuple[Any, int]] = []
 
     def hear(payable_lock: PayableLock, **_: Any) -> None:
@@ -442,6 +456,72 @@ def test_an_installment_that_is_due_is_reminded_of_once(
     with listening(signals.installment_due, hear):
         assert [services.remind_of_installments(limit=10) for _each in range(3)] == [0, 1, 0]
     assert heard == [(booking, 6000)] * 2
+
+
+def test_nothing_is_due_of_what_is_given_up(
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    booking: Booking,
+    in_parts: None,
+    make_late: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = Booking.objects.create(price=PRICE, currency="usd")
+    for each in (booking, gone):
+        pay(api, stripe, each)
+    make_late()
+    Booking.objects.filter(pk=gone.pk).delete()
+    past = timezone.now() - dt.timedelta(hours=1)
+    monkeypatch.setattr(Booking, "get_payment_deadline", lambda _self: past, raising=False)
+    heard: list[str] = []
+    with listening(signals.installment_due, lambda payable_lock, **_: heard.append(payable_lock.payable_id)):
+        assert services.remind_of_installments(limit=10) == 0
+    assert heard == []
+    assert set(PayableLock.objects.values_list("amount_due", "next_due_at")) == {(0, None)}
+
+
+def test_what_was_reminded_of_and_then_given_up_is_not_overdue_for_ever(
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    booking: Booking,
+    in_parts: None,
+    make_late: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pay(api, stripe, booking)
+    make_late()
+    assert services.remind_of_installments(limit=10) == 1
+    PayableLock.objects.update(reminded_at=timezone.now() - deadlines.OVERDUE_REVIEW * 2)
+    assert services.remind_of_installments(limit=10) == 0
+    assert PayableLock.objects.overdue(now=timezone.now()).exists()
+    PayableLock.objects.update(reminded_at=timezone.now() - deadlines.OVERDUE_REVIEW * 2)
+    monkeypatch.setattr(Booking, "get_payment_amount", lambda _self: (0, "usd"))
+    monkeypatch.setattr(Booking, "get_installments", lambda _self: [], raising=False)
+    assert services.remind_of_installments(limit=10) == 0
+    assert not PayableLock.objects.overdue(now=timezone.now()).exists()
+
+
+def test_payable_that_fails_to_tell_keeps_no_other_from_being_reminded_of(
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    booking: Booking,
+    in_parts: None,
+    make_late: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = Booking.objects.create(price=PRICE, currency="usd")
+    for each in (broken, booking):
+        pay(api, stripe, each)
+    make_late()
+    price = Booking.get_payment_amount
+
+    def fail_for_one(self: Booking) -> tuple[int, str]:
+        if self.pk == broken.pk:
+            raise KeyError("a bug")
+        return price(self)
+
+    monkeypatch.setattr(Booking, "get_payment_amount", fail_for_one)
+    assert services.remind_of_installments(limit=10) == 1
 
 
 # For the host's code.

@@ -337,6 +337,17 @@ def find_codes() -> set[str]:
     return set(re.findall(r"""(?:code=|diagnose\(\s*)"([a-z_]+)""", "".join(sources)))
 
 
+def test_missing_routes_are_a_diagnosis_where_the_host_is_given_too(shop: Shop) -> None:
+    leave_out_the_routes(shop)
+    assert "routes_missing" in diagnose("--host", "shop.example.com")
+
+
+def test_laptop_is_told_to_start_the_emulator(shop: Shop) -> None:
+    shop.settings.DEBUG = True
+    shop.settings.OCTO_STRIPE_GATEWAY = {"STRIPE_API_BASE": "http://127.0.0.1:9"}
+    assert "stripe_emulator" in diagnose()["stripe_unreachable"]["action"]
+
+
 def test_every_diagnosis_has_a_broken_set_up() -> None:
     # The emulator takes no live key, so that these are named by a test of their own.
     assert find_codes() - {"accounts_of_two_modes"} == {code for _break, code in BROKEN}

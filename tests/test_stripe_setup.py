@@ -268,7 +268,7 @@ def test_secret_that_is_not_configured_can_be_found(
 ) -> None:
     endpoint = create_endpoint()
     configure(STRIPE_WEBHOOK_SECRET=None)
-    assert f"https://dashboard.stripe.com/webhooks/{endpoint['id']}" in run()
+    assert f"https://dashboard.stripe.com/test/webhooks/{endpoint['id']}" in run()
 
 
 @pytest.mark.parametrize(

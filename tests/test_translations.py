@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
 from django.utils import translation
+from django.utils.functional import Promise
 
 import octo_stripe_gateway
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
@@ -91,6 +94,17 @@ def test_words_of_django_s_own_are_left_to_django(language: str) -> None:
         its = gettext.GNUTranslations(file)._catalog.keys()  # type: ignore[attr-defined]
     ours = load(language)._catalog.keys()  # type: ignore[attr-defined]
     assert (ours & its) - {""} == set()
+
+
+def test_admin_s_fields_have_names_to_translate() -> None:
+    kept_as_they_are = {"id", "uuid"}
+    for model, pages in admin.site._registry.items():
+        if model._meta.app_label != "octo_stripe_gateway":
+            continue
+        shown = {*flatten_fieldsets(pages.fieldsets or ()), *map(str, pages.list_display)}
+        for field in model._meta.concrete_fields:
+            if field.name in shown - kept_as_they_are:
+                assert isinstance(field.verbose_name, Promise), f"{model.__name__}.{field.name}"
 
 
 NO_SUCH_PAYMENT = {

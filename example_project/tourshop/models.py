@@ -98,8 +98,11 @@ class Booking(models.Model):
         return [("deposit", deposit, None), ("balance", self.amount - deposit, start - BALANCE_DUE)]
 
     def get_payment_deadline(self) -> dt.datetime | None:
-        """Hold the places for a while; once they are confirmed there is no hurry."""
-        return None if self.status == self.Status.CONFIRMED else self.created_at + get_hold()
+        """Hold the places for a while: confirmed there is no hurry, and given up they are gone."""
+        if self.status == self.Status.CONFIRMED:
+            return None
+        hold = get_hold() if self.status == self.Status.PENDING else dt.timedelta(0)
+        return self.created_at + hold
 
     def on_payment_completed(self, payment: Payment) -> None:
         """Confirm the booking with its first payment, or refuse money for one that was given up."""

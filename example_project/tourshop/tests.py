@@ -167,3 +167,19 @@ def test_deposit_confirms_and_the_balance_is_paid_later(
     assert booking.payments.get_amount_due() == 0
     refunded = client.post(f"/bookings/{booking.reference}/refund").json()
     assert (refunded["totalRefunded"], refunded["status"]) == (4900, "CANCELLED")
+
+
+def test_cancelled_booking_leaves_nothing_to_pay(
+    client: Client, booking: Booking, stripe: StripeEmulator
+) -> None:
+    Tour.objects.update(deposit=20)
+    deposit = start_payment(client, booking).json()
+    stripe.confirm(deposit["stripePaymentIntentId"], "pm_card_visa")
+    client.patch(f"/bookings/payments/{deposit['uuid']}/complete")
+    balance = start_payment(client, booking).json()
+    (shown,) = client.get("/bookings").json()["bookings"]
+    assert (shown["paid"], shown["total"]) == ("€9.80", "€49.00")
+    refunded = client.post(f"/bookings/{booking.reference}/refund").json()
+    assert (refunded["totalRefunded"], refunded["status"]) == (980, "CANCELLED")
+    assert stripe.payment_intents[balance["stripePaymentIntentId"]]["status"] == "canceled"
+    assert start_payment(client, booking, {"Authorization": "Bearer demo-key"}).status_code == 422

@@ -41,6 +41,7 @@ STATUS_TEXTS = {
     Booking.Status.CONFIRMED: gettext_lazy("Confirmed"),
     Booking.Status.CANCELLED: gettext_lazy("Cancelled"),
 }
+UNPAID = (Payment.Status.PENDING, Payment.Status.FAILED)
 # Stripe: five to ten business days.
 REFUND_ARRIVES = dt.timedelta(days=14)
 
@@ -138,12 +139,17 @@ def create_booking(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def refund_booking(request: HttpRequest, reference: str) -> HttpResponse:
-    """Give all of a booking's money back, deposit and balance; the booking is cancelled with it."""
+    """Give all of a booking's money back, deposit and balance; the booking is cancelled with it.
+
+    What was begun and is not paid is given up first, so that nothing is paid meanwhile.
+    """
     visitor = find_visitor(request)
     booking = Booking.objects.filter(pk=reference, visitor=visitor.pk).first() if visitor else None
     if booking is None:
         return refuse(_("A booking of yours is required."))
     try:
+        for payment in booking.payments.filter(status__in=UNPAID):
+            services.cancel_payment(payment)
         services.refund_payable(booking)
     except GatewayError as error:
         return refuse(str(error.message))
@@ -154,6 +160,7 @@ def describe(booking: Booking) -> dict[str, Any]:
     """Return what the page shows of a booking."""
     payments = list(booking.payments.order_by("-pk"))
     refunded = sum(payment.amount_refunded for payment in payments)
+    paid = sum(payment.amount_refundable for payment in payments)
     return {
         "reference": booking.reference,
         "tour": _(booking.tour.name),
@@ -165,28 +172,30 @@ def describe(booking: Booking) -> dict[str, Any]:
         "amount": booking.amount,
         "currency": booking.currency,
         "total": format_price(booking.amount, currency=booking.currency),
+        "paid": format_price(paid, currency=booking.currency) if paid else "",
         "payment": payments[0].uuid if payments else None,
         "totalRefunded": refunded,
         "refunded": format_price(refunded, currency=booking.currency) if refunded else "",
-        "arrival": describe_arrival(payments[0]) if refunded else "",
+        "arrival": describe_arrival(payments) if refunded else "",
         **describe_balance(booking),
     }
 
 
 def describe_balance(booking: Booking) -> dict[str, str]:
-    """Say what is to be paid now and later, and until when the places are held; empty where it is nothing."""
+    """Say what is to be paid now and later; empty where it is nothing."""
     balance = booking.payments.get_balance()
-    part, deadline = balance.next, booking.get_payment_deadline()
+    part = balance.next
     is_pending = booking.status == Booking.Status.PENDING
     is_parted = part and part.name in {"deposit", "balance"} and booking.status != Booking.Status.CANCELLED
     deposit = part.amount if part and is_parted and is_pending else 0
     due = balance.due if is_parted and not is_pending else 0
-    due_at = timezone.localtime(part.due_at) if part and part.due_at and due else None
+    due_at = part.due_at if part and due else None
+    # Of a tour within a month all is due at once.
+    is_later = due_at is not None and due_at > timezone.now()
     return {
         "deposit": format_price(deposit, currency=booking.currency) if deposit else "",
         "due": format_price(due, currency=booking.currency) if due else "",
-        "dueDay": describe_day(due_at) if due_at else "",
-        "heldUntil": formats.time_format(timezone.localtime(deadline)) if is_pending and deadline else "",
+        "dueDay": describe_day(timezone.localtime(due_at)) if due_at and is_later else "",
     }
 
 
@@ -195,10 +204,10 @@ def describe_day(moment: dt.date) -> str:
     return _("by %(date)s") % {"date": formats.date_format(moment, _("j F Y"))}
 
 
-def describe_arrival(payment: Payment) -> str:
+def describe_arrival(payments: list[Payment]) -> str:
     """Say when the money that went back is the customer's again."""
-    latest = timezone.localdate(payment.refunded_at or timezone.now()) + REFUND_ARRIVES
-    return describe_day(latest)
+    moments = [payment.refunded_at for payment in payments if payment.refunded_at]
+    return describe_day(timezone.localdate(max(moments, default=timezone.now())) + REFUND_ARRIVES)
 
 
 def refuse(message: str) -> HttpResponse:

@@ -336,11 +336,11 @@ def _run(finder: Finder, examined: Examined) -> Iterator[Diagnosis]:
 
 
 def _diagnose_outage(examined: Examined, error: StripeError) -> Diagnosis:
-    return examined.diagnose(
-        "stripe_unreachable",
-        f"No answer from {gateway_settings.stripe_api_base}: {error}",
-        "See status.stripe.com, and that this machine may open connections to that address.",
-    )
+    action = "See status.stripe.com, and that this machine may open connections to that address."
+    if gateway_settings.uses_built_in_keys:
+        action = "Run `manage.py stripe_emulator`, or set STRIPE_API_KEY."
+    address = gateway_settings.stripe_api_base
+    return examined.diagnose("stripe_unreachable", f"No answer from {address}: {error}", action)
 
 
 GATES: tuple[Finder, ...] = (find_missing_key, find_refused_key, load_endpoints)

@@ -76,13 +76,14 @@ class PayableLock(models.Model):
         model = self.payable_type.model_class()
         return model._default_manager.filter(pk=self.payable_id).first() if model else None
 
-    def record(self, balance: Balance) -> None:
-        """Keep what the payable owes, for lists of what is overdue."""
-        part = balance.next
-        due_at = part.due_at if part else None
-        if (self.amount_due, self.currency, self.next_due_at) == (balance.due, balance.currency, due_at):
+    def record(self, balance: Balance | None) -> None:
+        """Keep what the payable owes, for lists of what is overdue; without a balance it owes nothing."""
+        due = balance.due if balance else 0
+        currency = balance.currency if balance else self.currency
+        due_at = balance.next.due_at if balance and balance.next else None
+        if (self.amount_due, self.currency, self.next_due_at) == (due, currency, due_at):
             return
         self.reminded_at = self.reminded_at if self.next_due_at == due_at else None
-        self.amount_due, self.currency, self.next_due_at = balance.due, balance.currency, due_at
+        self.amount_due, self.currency, self.next_due_at = due, currency, due_at
         names = ["amount_due", "currency", "next_due_at", "reminded_at"]
         PayableLock.ledger.save_changed(self, names=names)

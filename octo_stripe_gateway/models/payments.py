@@ -170,12 +170,14 @@ class Payment(models.Model):
         MANUAL = "manual", _("manual")
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    amount = models.BigIntegerField()
-    currency = models.CharField(max_length=3)
-    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
-    capture_method = models.CharField(max_length=16, choices=CaptureMethod, default=CaptureMethod.AUTOMATIC)
-    metadata = models.JSONField(default=dict, blank=True)
-    reseller_reference = models.CharField(max_length=255, blank=True)
+    amount = models.BigIntegerField(_("amount"))
+    currency = models.CharField(_("currency"), max_length=3)
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
+    capture_method = models.CharField(
+        _("capture method"), max_length=16, choices=CaptureMethod, default=CaptureMethod.AUTOMATIC
+    )
+    metadata = models.JSONField(_("metadata"), default=dict, blank=True)
+    reseller_reference = models.CharField(_("reseller reference"), max_length=255, blank=True)
     # The index of it together with the id serves for it alone.
     payable_type = models.ForeignKey(ContentType, models.PROTECT, null=True, blank=True, db_index=False)
     payable_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null with its type
@@ -196,10 +198,16 @@ class Payment(models.Model):
     )
     livemode = models.BooleanField(default=False)
     purpose = models.CharField(
-        max_length=PURPOSE_LENGTH, blank=True, help_text=_("The installment that it pays, or `full`.")
+        _("purpose"),
+        max_length=PURPOSE_LENGTH,
+        blank=True,
+        help_text=_("The installment that it pays, or `full`."),
     )
     expires_at = models.DateTimeField(
-        null=True, blank=True, help_text=_("Until when it can be paid; then it is canceled at Stripe.")
+        _("expires at"),
+        null=True,
+        blank=True,
+        help_text=_("Until when it can be paid; then it is canceled at Stripe."),
     )
     is_expiring = models.BooleanField(default=False)
 
@@ -212,7 +220,10 @@ class Payment(models.Model):
     )
     amount_as_of = models.BigIntegerField(default=0)
     capture_before = models.DateTimeField(
-        null=True, blank=True, help_text=_("Until when the authorized money can be captured.")
+        _("capture before"),
+        null=True,
+        blank=True,
+        help_text=_("Until when the authorized money can be captured."),
     )
     capture_reminded_at = models.DateTimeField(null=True)
     cancellation_reason = models.CharField(max_length=64, blank=True)
@@ -240,7 +251,9 @@ class Payment(models.Model):
     authorized_at = models.DateTimeField(
         null=True, blank=True, help_text=_("When the host heard of the authorization.")
     )
-    rejection_reason = models.TextField(blank=True, help_text=_("Why the host rejected the payment."))
+    rejection_reason = models.TextField(
+        _("rejection reason"), blank=True, help_text=_("Why the host rejected the payment.")
+    )
     mismatch = models.TextField(
         blank=True, help_text=_("How Stripe's object contradicts this payment; it was not applied.")
     )
@@ -273,12 +286,12 @@ class Payment(models.Model):
     bookings = models.PositiveSmallIntegerField(default=0)
     erased_at = models.DateTimeField(null=True, help_text=_("When personal data was erased."))
 
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
-    confirmed_at = models.DateTimeField(null=True, blank=True)
-    failed_at = models.DateTimeField(null=True, blank=True)
-    refunded_at = models.DateTimeField(null=True, blank=True)
-    canceled_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    confirmed_at = models.DateTimeField(_("confirmed at"), null=True, blank=True)
+    failed_at = models.DateTimeField(_("failed at"), null=True, blank=True)
+    refunded_at = models.DateTimeField(_("refunded at"), null=True, blank=True)
+    canceled_at = models.DateTimeField(_("canceled at"), null=True, blank=True)
 
     # Set for the host's last word: the payable's balance with this payment.
     balance: Balance | None = None

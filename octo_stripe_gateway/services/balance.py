@@ -21,8 +21,10 @@ from octo_stripe_gateway.models import (
     PayableLock,
     Payment,
     compute_balance,
+    is_priced,
 )
 from octo_stripe_gateway.times import format_utc
+from octo_stripe_gateway.transactions import write_transaction
 
 # How long a customer's bank may take, until it is worth asking again.
 IN_FLIGHT_RETRY_AFTER = 60
@@ -65,6 +67,19 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
 def get_balance(payable: Model) -> Balance:
     """Return a priced payable's balance, as the ledger has it."""
     return compute_balance(payable, Payment.ledger.list_of_payable(payable))
+
+
+def refresh_lock(lock: PayableLock) -> PayableLock:
+    """Record anew what a payable owes, and return its lock.
+
+    One that is gone, or whose time to pay is over, owes nothing. Raises what the host's methods raise.
+    """
+    payable = lock.payable
+    with write_transaction():
+        held = PayableLock.ledger.get_by(lock=True, id=lock.pk) or lock
+        is_payable = is_priced(payable) and not _is_past(get_deadline(payable))
+        held.record(get_balance(payable) if is_payable else None)
+    return held
 
 
 def show_balance(balance: Balance) -> dict[str, Any]:
@@ -122,9 +137,13 @@ def has_deadline(payable: Any) -> bool:
     return hasattr(payable, "get_payment_deadline")
 
 
+def _is_past(deadline: dt.datetime | None) -> bool:
+    return deadline is not None and deadline <= timezone.now()
+
+
 def _check_deadline(payable: Any) -> dt.datetime | None:
     deadline = get_deadline(payable)
-    if deadline and deadline <= timezone.now():
+    if deadline and _is_past(deadline):
         message = _("The time to pay for this has run out.")
         raise UnprocessableError(message, utcExpiresAt=format_utc(deadline))
     return deadline

@@ -6,12 +6,13 @@ import datetime as dt
 import logging
 from contextlib import suppress
 
+from django.db.models import F, Q
 from django.utils import timezone
 
 from octo_stripe_gateway import signals, stripe_client
 from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError
 from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
-from octo_stripe_gateway.services.balance import get_deadline, has_deadline
+from octo_stripe_gateway.services.balance import get_deadline, has_deadline, refresh_lock
 from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
 from octo_stripe_gateway.services.payments import finish_creation
@@ -21,6 +22,7 @@ from octo_stripe_gateway.transactions import outside_transaction
 logger = logging.getLogger(__name__)
 
 CAPTURE_REMINDER = dt.timedelta(days=1)
+OVERDUE_REVIEW = dt.timedelta(hours=1)
 UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
 
 
@@ -69,16 +71,31 @@ def remind_of_captures(*, limit: int) -> int:
 def remind_of_installments(*, limit: int) -> int:
     """Send `installment_due` for payables with a part that is due, once a part; returns for how many.
 
-    A receiver that raises hears of it again.
+    A receiver that raises hears of it again. Each payable is asked first, since it may have been given up:
+    those that were reminded of are asked now and then, so that they don't stay overdue for ever.
     """
-    due = PayableLock.ledger.get_queryset().overdue(now=timezone.now()).filter(reminded_at=None)
-    reminded = 0
-    for lock in due.order_by("next_due_at")[:limit]:
-        if not send_to_all(signals.installment_due, sender=PayableLock, payable_lock=lock):
-            lock.reminded_at = timezone.now()
-            PayableLock.ledger.save_changed(lock, names=["reminded_at"])
-            reminded += 1
-    return reminded
+    now = timezone.now()
+    asked_again = Q(reminded_at=None) | Q(reminded_at__lt=now - OVERDUE_REVIEW)
+    due = PayableLock.ledger.get_queryset().overdue(now=now).filter(asked_again)
+    return sum(_remind(lock) for lock in due.order_by(F("reminded_at").asc(nulls_first=True))[:limit])
+
+
+def _remind(lock: PayableLock) -> bool:
+    """Tell whether the host was reminded of a payable."""
+    try:
+        lock = refresh_lock(lock)
+    except Exception:
+        logger.exception("[OctoStripeGateway] What is due of %s can't be told", lock)
+        return False
+    now = timezone.now()
+    if lock.next_due_at is None or lock.next_due_at > now:
+        return False
+    is_new = lock.reminded_at is None
+    if is_new and send_to_all(signals.installment_due, sender=PayableLock, payable_lock=lock):
+        return False
+    lock.reminded_at = now
+    PayableLock.ledger.save_changed(lock, names=["reminded_at"])
+    return is_new
 
 
 def _reserve_expiry(payment: Payment) -> StripeRequest | None:

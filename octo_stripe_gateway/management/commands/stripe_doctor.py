@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from octo_stripe_gateway.doctor import Diagnosis, Report, examine
 from octo_stripe_gateway.management.addresses import get_webhook_url
+from octo_stripe_gateway.mounts import find_webhook_paths
 
 
 class Command(BaseCommand):
@@ -35,7 +36,8 @@ class Command(BaseCommand):
         self, *, json: bool, host: str | None, url: str | None, older_than: int, **options: Any
     ) -> None:
         """Report, and fail unless nothing needs doing."""
-        address = get_webhook_url(url=url, host=host) if url or host else ""
+        # Without a route the host tells no address, which is a diagnosis.
+        address = get_webhook_url(url=url, host=host) if url or (host and find_webhook_paths()) else ""
         report = examine(url=address, patience=dt.timedelta(minutes=older_than))
         self.stdout.write(_to_line(report) if json else self.describe(report))
         if not report.is_healthy:

@@ -53,8 +53,10 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=DEFAULT_PORT)
-        parser.add_argument("--webhook-url", default=DEFAULT_WEBHOOK_URL)
+        parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"Its own port ({DEFAULT_PORT}).")
+        parser.add_argument(
+            "--webhook-url", default=DEFAULT_WEBHOOK_URL, help=f"Where events go ({DEFAULT_WEBHOOK_URL})."
+        )
         parser.add_argument(
             "--webhook-secret",
             default=BUILT_IN_WEBHOOK_SECRET,

@@ -23,7 +23,7 @@ from octo_stripe_gateway.webhook_endpoints import (
     make_plan,
 )
 
-DASHBOARD = "https://dashboard.stripe.com/webhooks"
+DASHBOARD = "https://dashboard.stripe.com"
 LAPTOP = "http://127.0.0.1:8000"
 BUILT_IN = "The built-in test keys are in use: the emulator sends its events by itself. Nothing is set up."
 CLI_SECRET = "It prints a secret that begins with whsec_: set it as"  # noqa: S105 - a sentence about one
@@ -117,7 +117,7 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"  {plan.endpoint['id']} is as it should be: {describe(plan.wanted)}")
         if plan.endpoint and not _has_secret(plan.wanted.account):
-            revealed = f"Stripe's dashboard reveals the secret at {DASHBOARD}/{plan.endpoint['id']}"
+            revealed = f"Stripe's dashboard reveals the secret at {get_dashboard_url(plan.endpoint)}"
             path = get_setting_path(plan.wanted.account)
             self.stdout.write(self.style.WARNING(f"  There is no {path}: {revealed}"))
         for endpoint in plan.outdated:
@@ -171,6 +171,12 @@ def describe(wanted: WantedEndpoint) -> str:
     """Return in a few words what an endpoint is for."""
     whose = ", of connected accounts" if wanted.connect else ""
     return f"{wanted.url}, {len(wanted.events)} types of events{whose}, API {wanted.api_version}"
+
+
+def get_dashboard_url(endpoint: Endpoint) -> str:
+    """Return the endpoint's page in Stripe's dashboard."""
+    mode = "" if endpoint["livemode"] else "/test"
+    return f"{DASHBOARD}{mode}/webhooks/{endpoint['id']}"
 
 
 def get_setting_path(account: str) -> str:

@@ -77,7 +77,7 @@
       challenge_text: "Ihre Bank möchte wissen, dass Sie es sind, der {amount} bezahlt. Dies ist eine Testseite: "
         + "Wählen Sie, wie die Authentifizierung ausgeht.",
       complete: "Abschließen",
-      fail: "Fehlschlagen lassen",
+      fail: "Ablehnen",
     },
   };
 

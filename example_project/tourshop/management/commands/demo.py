@@ -20,8 +20,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler, get_internal_wsgi_application
 from django.db import connections
 
-from octo_stripe_gateway import services
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tourshop.models import Booking
 from tourshop.views import TEST_CARDS, get_mode
@@ -100,16 +100,16 @@ def serve(port: int) -> Iterator[None]:
 
 @contextmanager
 def maintain() -> Iterator[None]:
-    """Do every second what a host does by the clock: give back places that nobody has paid in time."""
+    """Do every second what a host does by the clock, and give back places that nobody has paid in time."""
     stopped = threading.Event()
 
     def work() -> None:
         while not stopped.wait(1.0):
             try:
-                services.expire_due_payments(limit=100)
+                run_maintenance(limit=100, threads=1)
                 Booking.objects.lapsed().update(status=Booking.Status.CANCELLED)
             except Exception:  # the next second may bring what is missing
-                logger.exception("Places could not be given back")
+                logger.exception("What was due could not be done")
         connections.close_all()
 
     thread = threading.Thread(target=work)

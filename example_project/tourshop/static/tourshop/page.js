@@ -49,7 +49,13 @@ async function refund() {
 /** Only now, since the element begins a payment as soon as it knows what for. */
 function payRest() {
   find("#rest octo-payment").payable = `booking:${find("#confirmed").dataset.reference}`;
-  find("#pay-rest").hidden = true;
+  offerRest(false);
+}
+
+/** @param {boolean} offered - or begun */
+function offerRest(offered) {
+  find("#pay-rest").hidden = !offered;
+  find("#rest octo-payment").hidden = offered;
 }
 
 /** @param {HTMLButtonElement} button */
@@ -86,7 +92,7 @@ async function route() {
   else payment.removeAttribute("payable");
   find("#rest octo-payment").removeAttribute("payable");
   find("#rest").hidden = !booking?.due;
-  find("#pay-rest").hidden = false;
+  offerRest(true);
   show(booking ? SECTIONS[booking.status] : "choose", booking);
 }
 
