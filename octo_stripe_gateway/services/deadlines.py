@@ -15,8 +15,12 @@ from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
 from octo_stripe_gateway.services.balance import get_deadline, has_deadline, refresh_lock
 from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
-from octo_stripe_gateway.services.payments import finish_creation
-from octo_stripe_gateway.services.requests import get_open_request, open_request, perform_request
+from octo_stripe_gateway.services.requests import (
+    finish_creation,
+    get_open_request,
+    open_request,
+    perform_request,
+)
 from octo_stripe_gateway.transactions import outside_transaction
 
 logger = logging.getLogger(__name__)

@@ -94,6 +94,16 @@ def resume_request(request: StripeRequest) -> Payment:
     return perform_request(request).payment
 
 
+def finish_creation(payment: Payment) -> Payment:
+    """Perform the creation that has no answer yet, if there is one; raises StripeError."""
+    if payment.stripe_payment_intent_id:
+        return payment
+    request = get_open_request(payment, StripeRequest.Kind.CREATE)
+    if request:
+        return perform_request(request).payment
+    return Payment.ledger.get(pk=payment.pk)
+
+
 def _find_or_send(request: StripeRequest, *, looks: bool) -> Performed:
     kind = get_kind(request)
     found = _get_done(request, kind) if looks else None
