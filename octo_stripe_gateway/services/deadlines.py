@@ -52,9 +52,7 @@ def expire_due_payments(*, limit: int) -> int:
         except StripeUnavailableError:
             unanswered += 1
             if unanswered == MOST_UNANSWERED:
-                logger.exception(
-                    "[OctoStripeGateway] Stripe does not answer; the other deadlines have to wait"
-                )
+                logger.exception("[OctoStripeGateway] Stripe does not answer; other deadlines have to wait")
                 break
     return expired
 
