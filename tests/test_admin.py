@@ -579,6 +579,15 @@ class TestPage:
         assert alert == ("The payment was rejected, and 15.00 USD is still held.", "Sold out.")
         assert "refund" in [operation["name"] for operation in page.context["operations"]]
 
+    @pytest.mark.parametrize(
+        ("status", "words"), [("warning_needs_response", "asks about"), ("needs_response", "disputes")]
+    )
+    def test_tells_an_inquiry_from_a_dispute(self, office: Client, status: str, words: str) -> None:
+        payment = make_payment(paid=True, disputed=True)
+        make_dispute(payment, status=status)
+        ((title, _what),) = office.get(get_page(payment)).context["alerts"]
+        assert title.startswith(f"The customer's bank {words} this payment")
+
     def test_names_the_account_and_the_time_zone(self, office: Client, settings: Any) -> None:
         settings.TIME_ZONE = "Europe/Berlin"
         payment = make_payment(account="emea", stripe_account="acct_1", owner="key:viator")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import F
+from django.utils import timezone
 from stripe import StripeClient
 
 from octo_stripe_gateway import services, signals
@@ -17,6 +19,7 @@ from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableErro
 from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking, Ticket
 from tests.support.docs import get_block, run
 from tests.support.ledger import assert_ledger_equals, assert_nothing_orphaned, lose_payment
@@ -110,6 +113,26 @@ def test_connected_account_comes_back_too(stripe: StripeEmulator) -> None:
         services.adopt_payment(intent_id)
     assert not Payment.objects.exists()
     assert describe(services.adopt_payment(intent_id, stripe_account="acct_1")) == before
+
+
+def test_intent_of_another_account_is_not_attached_by_its_uuid(stripe: StripeEmulator) -> None:
+    """A connected account can write any metadata, and its money is not ours."""
+    PaymentFactory.create(stripe_account="acct_1", amount=2000)
+    row = PaymentFactory.create(amount=2000, stripe_payment_intent_id=None, intent_status="")
+    client = StripeClient("sk_test_gateway", base_addresses={"api": stripe.url})
+    forged = client.v1.payment_intents.create(
+        {"amount": 2000, "currency": "usd", "metadata": {"octo_payment": str(row.uuid)}},
+        {"stripe_account": "acct_1"},
+    )
+    stripe.confirm(forged.id, CARD)
+    with pytest.raises(UnprocessableError):
+        services.adopt_payment(forged.id, stripe_account="acct_1")
+    now = timezone.now()
+    for adopts in (False, True):
+        hour = dt.timedelta(hours=1)
+        list(services.Audit(now - hour, now + hour, adopts=adopts, dry_run=False).run())
+    row.refresh_from_db()
+    assert (row.stripe_payment_intent_id, row.status) == (None, "pending")
 
 
 def test_refunds_come_back_with_their_uuids(stripe: StripeEmulator) -> None:

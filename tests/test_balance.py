@@ -265,6 +265,27 @@ def test_of_two_holds_one_stays(
     assert get_held(stripe) == PRICE
 
 
+@pytest.mark.parametrize("event", ["price", "paid"])
+def test_a_hold_that_would_be_rejected_is_not_captured(
+    event: str, api: GatewayApi, stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To capture it and refund it would cost the customer days, and the merchant Stripe's fee."""
+    monkeypatch.setattr(Booking, "allows_manual_capture", True, raising=False)
+    theirs = services.create_payment(payable=booking, caller=OWNED).payment
+    hold = api.authorized(stripe, body(booking, amount=PRICE, currency="usd"))
+    if event == "price":
+        Booking.objects.update(price=PRICE + 500)
+    else:
+        stripe.confirm(theirs.stripe_payment_intent_id or "")
+        services.complete_payment(theirs)
+    answer = api.capture(hold)
+    message = "The price has changed." if event == "price" else "It is paid already."
+    assert (answer.status_code, answer.json()["errorMessage"]) == (422, message)
+    assert get_held(stripe) == (0 if event == "price" else PRICE)
+    assert stripe.refunds == {}
+    assert api.cancel(hold).json()["status"] == "CANCELLED"
+
+
 def test_money_in_another_currency_is_not_asked_for_again(
     api: GatewayApi, stripe: StripeEmulator, booking: Booking
 ) -> None:

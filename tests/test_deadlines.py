@@ -175,6 +175,20 @@ def test_a_hook_that_raises_keeps_no_other_payment_from_expiring(
     assert stripe.payment_intents[unpaid["stripePaymentIntentId"]]["status"] == "canceled"
 
 
+def test_stripe_that_does_not_answer_is_left_alone(
+    api: GatewayApi, stripe: StripeEmulator, held: Held
+) -> None:
+    """Each call waits for its time-out, and the next run begins in a minute."""
+    for _each in range(12):
+        held()
+    stripe.add_fault(Fault(status=500, path="/v1/payment_intents/.*/cancel", times=None))
+    asked = len(stripe.requests)
+    assert expire() == 0
+    assert len(stripe.requests) == asked + 10
+    stripe.clear_faults()
+    assert expire() == 12
+
+
 def test_one_that_differs_from_stripe_is_canceled_once(
     api: GatewayApi, stripe: StripeEmulator, held: Held
 ) -> None:

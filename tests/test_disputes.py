@@ -91,7 +91,11 @@ def test_inquiry_is_seen_and_keeps_no_money_from_going_back(
     row = Payment.objects.get()
     assert (row.disputed, row.refunds_blocked, row.is_settled) == (True, False, False)
     assert api.retrieve(payment).json()["refundable"] is True
+    assert api.refund(payment, {"amount": 500}).status_code == 200
+    assert Payment.objects.get().disputed
     assert api.refund(payment).json()["status"] == "REFUNDED"
+    api.deliver(stripe, CLOSED)
+    assert Payment.objects.get().is_settled
 
 
 def test_inquiry_that_becomes_a_dispute_blocks_refunds(api: GatewayApi, stripe: StripeEmulator) -> None:

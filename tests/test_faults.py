@@ -171,7 +171,12 @@ def test_sdk_repeats_a_call_itself(
 @pytest.mark.parametrize("retries", [0, 2])
 @pytest.mark.parametrize("call_name", ["create", "retrieve", "look for a refund", "capture", "cancel"])
 def test_stripe_may_be_down_for_a_while(
-    call_name: str, retries: int, api: GatewayApi, stripe: StripeEmulator, impatient: Callable[[int], None]
+    call_name: str,
+    retries: int,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    impatient: Callable[[int], None],
+    configure: Callable[..., None],
 ) -> None:
     call = CALLS[call_name]
     one = call.prepare(api, stripe)
@@ -180,6 +185,7 @@ def test_stripe_may_be_down_for_a_while(
     assert [call.request(api, one).status_code for _ in range(3)] == [503] * 3
     call_command_in_vain()
     stripe.clear_faults()
+    configure(STRIPE_TIMEOUT=(3, 10))
     assert retry(call, one, api=api).status_code in {200, 201}
     assert_done(call, stripe=stripe)
 

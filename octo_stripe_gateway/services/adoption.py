@@ -38,7 +38,8 @@ def adopt_payment(
         _accept_unasked(payment, snapshot)
     with write_transaction():
         row = _get_or_insert(payment, snapshot)
-        if payable is not None and row.payable != payable:
+        is_same = (row.account, row.stripe_account) == (account, stripe_account)
+        if not is_same or (payable is not None and row.payable != payable):
             raise UnprocessableError(_("The payment is there already, and for something else."))
         apply_payment_intent(row, snapshot, announces=is_ours)
     return reverse_rejected(row) if row.needs_reversal else row

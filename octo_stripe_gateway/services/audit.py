@@ -72,7 +72,7 @@ class Audit:
     def _compare_intents(self, origin: Payment) -> Iterator[Finding]:
         listed = stripe_client.list_payment_intents(origin, since=self._start, until=self._end)
         for page in _split(listed):
-            rows = _get_rows(page)
+            rows = _get_rows(page, origin=origin)
             asked = _get_asked(rows.values())
             for snapshot in page:
                 row = rows.get(snapshot.id) or rows.get(snapshot.payment_uuid.lower())
@@ -182,11 +182,19 @@ def _group_unbooked(
         yield payment, groups[payment.stripe_payment_intent_id or ""]
 
 
-def _get_rows(page: Sequence[PaymentIntentSnapshot]) -> dict[str, Payment]:
-    """Return the payments of intents by the intent's id, or by their uuid where they don't know it yet."""
+def _get_rows(page: Sequence[PaymentIntentSnapshot], *, origin: Payment) -> dict[str, Payment]:
+    """Return the payments of intents by the intent's id, or by their uuid where they don't know it yet.
+
+    An intent of another account may name any uuid.
+    """
     by_id = Payment.ledger.filter(stripe_payment_intent_id__in=[each.id for each in page])
     uuids = [each.payment_uuid for each in page if is_uuid(each.payment_uuid)]
-    by_uuid = Payment.ledger.filter(uuid__in=uuids, stripe_payment_intent_id=None)
+    by_uuid = Payment.ledger.filter(
+        uuid__in=uuids,
+        stripe_payment_intent_id=None,
+        account=origin.account,
+        stripe_account=origin.stripe_account,
+    )
     found = {str(row.uuid): row for row in by_uuid}
     return found | {row.stripe_payment_intent_id or "": row for row in by_id}
 

@@ -104,27 +104,27 @@ def reject_excess(payment: Payment, payable: Any) -> str:
     that the first was accepted. Sets `payment.balance` to what the balance is with it, for the host.
     """
     lock = PayableLock.ledger.hold(payable)
-    others = [each for each in Payment.ledger.list_of_payable(payable) if each.pk != payment.pk]
+    others = _list_others(payment, payable)
     before = compute_balance(payable, others)
     is_hold = payment.needs_authorization
     if not is_hold and payment.amount_received < payment.amount:
         return _("Less than the price was received.")
-    if payment.currency != before.currency:
-        return _("The price has changed.")
-    if _is_paid_otherwise(others, currency=before.currency):
-        return _("It is paid in another currency.")
-    due = before.get_due(payment.purpose or FULL)
-    if not due:
-        return _("It is paid already.")
-    if payment.amount != due:
-        return _("The price has changed.")
+    reason = _compare(payment, before, others=others)
+    if reason:
+        return reason
     if is_hold:
-        return _("It is being paid already.") if before.due - before.in_flight < due else ""
+        return _("It is being paid already.") if before.due - before.in_flight < payment.amount else ""
     payment.accepted_at = timezone.now()
     payment.balance = compute_balance(payable, [*others, payment])
     payment.accepted_at = None
     lock.record(payment.balance)
     return ""
+
+
+def foresee_rejection(payment: Payment, payable: Any) -> str:
+    """Return why a hold would be rejected if all of it was captured now, empty where it would not."""
+    others = _list_others(payment, payable)
+    return _compare(payment, compute_balance(payable, others), others=others)
 
 
 def get_deadline(payable: Any) -> dt.datetime | None:
@@ -147,6 +147,22 @@ def _check_deadline(payable: Any) -> dt.datetime | None:
         message = _("The time to pay for this has run out.")
         raise UnprocessableError(message, utcExpiresAt=format_utc(deadline))
     return deadline
+
+
+def _list_others(payment: Payment, payable: Any) -> list[Payment]:
+    return [each for each in Payment.ledger.list_of_payable(payable) if each.pk != payment.pk]
+
+
+def _compare(payment: Payment, before: Balance, *, others: list[Payment]) -> str:
+    """Return how a payment's amount is not what is due besides the others, empty where it is."""
+    if payment.currency != before.currency:
+        return _("The price has changed.")
+    if _is_paid_otherwise(others, currency=before.currency):
+        return _("It is paid in another currency.")
+    due = before.get_due(payment.purpose or FULL)
+    if not due:
+        return _("It is paid already.")
+    return "" if payment.amount == due else _("The price has changed.")
 
 
 def _is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:

@@ -10,7 +10,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from octo_stripe_gateway import signals, stripe_client
-from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError
+from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError, StripeUnavailableError
 from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
 from octo_stripe_gateway.services.balance import get_deadline, has_deadline, refresh_lock
 from octo_stripe_gateway.services.delivery import send_to_all
@@ -25,6 +25,8 @@ from octo_stripe_gateway.transactions import outside_transaction
 
 logger = logging.getLogger(__name__)
 
+# After so many calls without an answer in a row Stripe is left alone until the next run.
+MOST_UNANSWERED = 10
 CAPTURE_REMINDER = dt.timedelta(days=1)
 OVERDUE_REVIEW = dt.timedelta(hours=1)
 UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
@@ -48,18 +50,31 @@ def expire_payment(payment: Payment) -> Payment:
 def expire_due_payments(*, limit: int) -> int:
     """Expire payments whose deadline has passed, the oldest first; returns how many are expired."""
     due = Payment.ledger.get_queryset().past_deadline(now=timezone.now()).order_by("expires_at")
-    expired = 0
+    expired = unanswered = 0
     for pk in list(due.values_list("pk", flat=True)[:limit]):
         try:
-            payment = expire_payment(Payment.ledger.get(pk=pk))
-        except GatewayError as error:
-            logger.warning("[OctoStripeGateway] Payment %s is not expired: %s", pk, error)
-        except Exception:
-            # A host's hook or deadline that raises stops no other payment from expiring.
-            logger.exception("[OctoStripeGateway] Payment %s could not be expired", pk)
-        else:
-            expired += payment.status == Payment.Status.EXPIRED
+            expired += _try_to_expire(pk)
+            unanswered = 0
+        except StripeUnavailableError:
+            unanswered += 1
+            if unanswered == MOST_UNANSWERED:
+                logger.exception("[OctoStripeGateway] Stripe does not answer; other deadlines have to wait")
+                break
     return expired
+
+
+def _try_to_expire(pk: int) -> bool:
+    """Tell whether a payment is expired now; raises StripeUnavailableError, since no other will be then."""
+    try:
+        return expire_payment(Payment.ledger.get(pk=pk)).status == Payment.Status.EXPIRED
+    except StripeUnavailableError:
+        raise
+    except GatewayError as error:
+        logger.warning("[OctoStripeGateway] Payment %s is not expired: %s", pk, error)
+    except Exception:
+        # A host's hook or deadline that raises stops no other payment from expiring.
+        logger.exception("[OctoStripeGateway] Payment %s could not be expired", pk)
+    return False
 
 
 def remind_of_captures(*, limit: int) -> int:

@@ -12,6 +12,7 @@ from octo_stripe_gateway.exceptions import (
     UnprocessableError,
 )
 from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
+from octo_stripe_gateway.services.balance import foresee_rejection
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
     Caller,
@@ -100,6 +101,7 @@ def _reserve_capture(
         _check_capture(locked, wanted)
         open_capture = get_open_request(locked, StripeRequest.Kind.CAPTURE)
         if open_capture is None:
+            _check_balance(locked)
             parameters = {"amount_to_capture": wanted, "expand": [stripe_client.EXPAND_REFUNDS]}
             open_capture = open_request(locked, StripeRequest.Kind.CAPTURE, parameters=parameters)
         elif open_capture.parameters["amount_to_capture"] != wanted:
@@ -112,6 +114,16 @@ def _check_capture(payment: Payment, wanted: int) -> None:
         raise UnprocessableError(_("The amount is more than was authorized."), amount=wanted)
     if wanted < payment.amount and is_priced(payment.payable):
         raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
+
+
+def _check_balance(payment: Payment) -> None:
+    """Refuse a capture that could only end as a refund: the customer would be charged for nothing."""
+    payable = payment.payable
+    if not is_priced(payable):
+        return
+    reason = foresee_rejection(payment, payable)
+    if reason:
+        raise UnprocessableError(reason)
 
 
 def _cancel_unasked(payment: Payment) -> None:

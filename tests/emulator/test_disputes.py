@@ -118,6 +118,15 @@ def test_an_inquiry_takes_no_money(api: Any, stripe: StripeEmulator) -> None:
         stripe.close_dispute(inquiry["id"], won=True)
 
 
+def test_a_refund_of_all_ends_an_inquiry(api: Any, stripe: StripeEmulator) -> None:
+    intent = pay(api)
+    inquiry = stripe.open_dispute(intent.id, inquiry=True)
+    for amount, status in ((100, "warning_needs_response"), (1900, "warning_closed")):
+        api.refunds.create(params={"payment_intent": intent.id, "amount": amount})
+        assert stripe.disputes[inquiry["id"]]["status"] == status
+    assert stripe.events[-1].type == "charge.dispute.closed"
+
+
 def test_the_merchant_answers_with_evidence(api: Any, stripe: StripeEmulator) -> None:
     dispute = stripe.open_dispute(pay(api).id)
     staged = api.disputes.update(

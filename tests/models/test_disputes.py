@@ -45,6 +45,25 @@ def test_decided_dispute_is_over(status: str) -> None:
     assert payment.disputed is False
 
 
+@pytest.mark.parametrize(
+    ("status", "blocks"),
+    [
+        ("needs_response", True),
+        ("under_review", True),
+        ("unheard_of", True),
+        ("warning_needs_response", False),
+        ("warning_under_review", False),
+        ("warning_closed", False),
+        ("won", False),
+        ("lost", False),
+    ],
+)
+def test_dispute_blocks_refunds_while_it_is_open_and_no_inquiry(status: str, blocks: bool) -> None:
+    payment = make_payment()
+    payment.update_disputed([make_row(payment, status=status)])
+    assert payment.refunds_blocked is blocks
+
+
 def test_payment_is_disputed_while_one_of_several_is_open() -> None:
     payment = make_payment()
     over, still_open = make_row(payment, status="won"), make_row(payment, id="dp_2")

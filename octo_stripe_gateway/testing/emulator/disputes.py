@@ -118,6 +118,14 @@ class Disputes:
         dispute["balance_transactions"].append(dict(booked))
 
 
+def close_inquiries(charge: JsonObject, *, store: Store, emit: Emit) -> None:
+    """Close what a bank asks about a charge, as a refund of all of it does."""
+    for dispute in list(store.each("dispute", charge=charge["id"])):
+        if _prefix(dispute) and dispute["status"] not in CLOSED:
+            dispute["status"] = "warning_closed"
+            emit("charge.dispute.closed", dispute)
+
+
 def _blank_dispute(charge: JsonObject, *, amount: int, due_by: int) -> JsonObject:
     details = charge["payment_method_details"]
     return {

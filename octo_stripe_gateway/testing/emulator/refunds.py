@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Literal
 
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
-from octo_stripe_gateway.testing.emulator.disputes import HARMLESS
+from octo_stripe_gateway.testing.emulator.disputes import HARMLESS, close_inquiries
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.params import merged_metadata
 from octo_stripe_gateway.testing.emulator.store import random_text
@@ -46,6 +46,8 @@ class Refunds:
         self._recount(charge)
         self._emit("refund.created", refund)
         self._emit("charge.refunded", charge)
+        if charge["refunded"]:
+            close_inquiries(charge, store=self._store, emit=self._emit)
         return refund
 
     def top_up(self) -> None:
