@@ -56,9 +56,22 @@ def get_owner(caller: Any) -> str:
     the caller is neither an ApiClient nor has a `pk`.
     """
     owner = caller.owner if isinstance(caller, ApiClient) else _get_owner_by_pk(caller)
+    check_owner(owner, caller=caller)
+    return str(owner)
+
+
+def check_owner(owner: Any, *, caller: Any) -> None:
+    """Raise ConfigurationError where a host's `get_owner` gives no text, or the integrator's to another.
+
+    An empty owner would show to whoever has no company, say, all that is the integrator's own.
+    """
+    is_integrator = isinstance(caller, ApiClient) and not caller.owner
+    if not isinstance(owner, str) or not (owner or is_integrator):
+        raise ConfigurationError(
+            "get_owner() must return text, and for nobody but the integrator an empty one."
+        )
     if len(owner) > OWNER_LENGTH or not owner.isprintable():
         raise BadRequestError(_("The caller's name is too long or not printable."))
-    return str(owner)
 
 
 def check_csrf(request: HttpRequest) -> None:
@@ -85,14 +98,14 @@ class GatewayAuthentication(BaseAuthentication):
         return self.authenticate_by_key(request)
 
     def authenticate_by_host(self, request: Request) -> tuple[Any, Any]:
-        """Ask the host's callable, which returns True, a user, a name, or nothing to refuse.
+        """Ask the host's callable, which returns True, a user, a name, or nothing to deny.
 
         An object that has a `pk` and isn't a user becomes the request's `auth`.
         """
         check = gateway_settings.authenticate
         caller = check(request._request) if check else None
         if not caller or not _is_active(caller):
-            self.refuse(
+            self.deny(
                 has_credential=bool(get_authorization_header(request)), required=_("You are not signed in.")
             )
         if caller is True:
@@ -108,13 +121,13 @@ class GatewayAuthentication(BaseAuthentication):
         keys = gateway_settings.api_gateway_keys
         if not any(keys.values()):
             logger.error(
-                "[OctoStripeGateway] Every call is refused: neither API_GATEWAY_KEY nor AUTHENTICATE"
+                "[OctoStripeGateway] Every call is denied: neither API_GATEWAY_KEY nor AUTHENTICATE"
                 " is configured"
             )
         token = self.get_token(request)
         holders = [name for name, own in keys.items() for key in own if constant_time_compare(token, key)]
         if not token or not holders:
-            self.refuse(has_credential=bool(token))
+            self.deny(has_credential=bool(token))
         return ApiClient(f"{OF_KEY}{holders[0]}" if holders[0] else ""), None
 
     def get_token(self, request: Request) -> str:
@@ -125,7 +138,7 @@ class GatewayAuthentication(BaseAuthentication):
         # Bytes that are no UTF-8 are in no key, and stay apart.
         return Secret(header[len(self.keyword) :].strip().decode(errors="backslashreplace"))
 
-    def refuse(self, *, has_credential: bool, required: str = "") -> None:
+    def deny(self, *, has_credential: bool, required: str = "") -> None:
         """Tell a caller without a credential from one with a wrong one, as OCTO does."""
         if has_credential:
             raise AuthenticationFailed(_("The API key is not valid."))
@@ -143,7 +156,8 @@ def _is_active(caller: Any) -> bool:
 def _get_owner_by_pk(caller: Any) -> str:
     if not getattr(caller, "is_authenticated", True):
         raise NotAuthenticated(_("You are not signed in."))
-    pk = getattr(caller, "pk", None)
+    # A class has a `pk` as well, which is nobody's.
+    pk = None if isinstance(caller, type) else getattr(caller, "pk", None)
     if pk is None or pk == "":
         raise ConfigurationError(f"A caller must be True, a name or have a pk, and is {_get_label(caller)}.")
     return f"{_get_label(caller)}:{pk}"

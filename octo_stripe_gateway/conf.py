@@ -161,9 +161,7 @@ class GatewaySettings:
     strict_octo = Setting("STRICT_OCTO", types.read_flag, default=False)
     webhook_processing = Setting("WEBHOOK_PROCESSING", types.read_choice("inline", "task"), default="inline")
     webhook_tolerance = Setting("WEBHOOK_TOLERANCE", types.read_positive, default=300)
-    idempotency_key_days: Setting[int | None] = Setting(
-        "IDEMPOTENCY_KEY_DAYS", types.read_positive, nothing=None
-    )
+    idempotency_key_days: Setting[int | None] = Setting("IDEMPOTENCY_KEY_DAYS", types.read_days, nothing=None)
 
     @property
     def uses_built_in_keys(self) -> bool:

@@ -220,7 +220,10 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
     payment = _get_payment(event) if handler or host_handlers else None
     was_rejected = bool(payment and payment.rejection_reason)
-    if handler and payment:
+    if payment and _is_of_another(event, payment):
+        mismatch = f"event {event.stripe_event_id} is of another account or mode"
+        event.error = services.flag_mismatch(payment, mismatch, as_of=event.as_of)
+    elif payment and handler:
         _apply(event, payment, handler=handler)
     elif handler:
         _mark_unmatched(event, has_host_handlers=bool(host_handlers))
@@ -236,12 +239,14 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     return None
 
 
-def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
+def _is_of_another(event: WebhookEvent, payment: Payment) -> bool:
+    """Tell whether the event's account or mode is not the payment's, for which it can't speak then."""
     source = (event.account, event.stripe_account, event.livemode)
-    if source != (payment.account, payment.stripe_account, payment.livemode):
-        mismatch = f"event {event.stripe_event_id} is of another account or mode"
-        event.error = services.flag_mismatch(payment, mismatch, as_of=event.as_of)
-    elif handler not in SAME_IN_ALL_VERSIONS and _is_too_old(event):
+    return source != (payment.account, payment.stripe_account, payment.livemode)
+
+
+def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
+    if handler not in SAME_IN_ALL_VERSIONS and _is_too_old(event):
         _leave_to_sync(event, payment)
     else:
         event.error = handler(event, payment)

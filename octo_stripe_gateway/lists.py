@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import connections, transaction
-from django.db.models import BooleanField, Func, Lookup, Model, QuerySet, Value
-from django.db.models.lookups import GreaterThanOrEqual, LessThan, LessThanOrEqual
+from django.db.models import BooleanField, Func, Lookup, Model, Q, QuerySet, Value
+from django.db.models.expressions import Col
+from django.db.models.lookups import Exact, GreaterThanOrEqual, LessThan, LessThanOrEqual
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.models import Payment, PaymentQuerySet
@@ -110,11 +111,28 @@ def read_payments(
 
     `equal` is what columns have to equal, and `bounds` are a Stretch's.
     """
-    rows, owner = payments.split_owner()
+    rows, owner = _split_owner(payments)
     rest = {**equal, **({} if owner is None else {"owner": owner})}
     index = next(each for each in PAYMENT_INDEXES if all(rest.get(column) for column in each))
     stretch = Stretch(values={column: rest.pop(column) for column in index}, **bounds)
     return read_page(rows, stretch, size=size, rest=rest)
+
+
+def _split_owner(payments: PaymentQuerySet) -> tuple[PaymentQuerySet, str | None]:
+    """Return these payments without the condition on the owner, and that owner, None without one."""
+    rows = payments.all()
+    where = rows.query.where
+    owned: list[Any] = [each for each in where.children if _is_owner(each, model=rows.model)]
+    if where.connector != Q.AND or where.negated or len(owned) != 1:
+        return payments, None
+    where.children = [each for each in where.children if each is not owned[0]]
+    return rows, str(owned[0].rhs)
+
+
+def _is_owner(condition: Any, *, model: type[Payment]) -> bool:
+    column = getattr(condition, "lhs", None)
+    is_own = isinstance(column, Col) and column.target is model._meta.get_field("owner")
+    return is_own and isinstance(condition, Exact) and isinstance(condition.rhs, str)
 
 
 def _find_floor(rows: QuerySet[M], stretch: Stretch) -> Place | None:
@@ -150,10 +168,13 @@ def index_order(alias: str) -> Iterator[None]:
         yield
         return
     off = dict.fromkeys(("enable_sort", "enable_incremental_sort"), "off")
+    is_within_another = not connection.get_autocommit()
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         before = _exchange(cursor, off)
         yield
-        _exchange(cursor, before)
+        # Else it ends with the transaction.
+        if is_within_another:
+            _exchange(cursor, before)
 
 
 def _exchange(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:

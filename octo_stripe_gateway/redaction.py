@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 CLIENT_SECRET = re.compile(r"_secret_\w+")
-WHOLE_CLIENT_SECRET = re.compile(r"(?:pi|seti)_\w+_secret_\w+")
+WHOLE_CLIENT_SECRET = re.compile(r"(?:pi|seti|cs|src)_\w+_secret_\w+")
 SHOWN = "<secret>"
 
 

@@ -90,6 +90,10 @@ class SuffixField(TextField):
         return suffix
 
 
+class EmailField(TextField, serializers.EmailField):
+    """An email address."""
+
+
 class CurrencyField(serializers.RegexField):
     """An ISO 4217 code in either case, given as Stripe's lower case."""
 
@@ -197,7 +201,7 @@ class CreatePaymentSerializer(RequestSerializer):
     metadata = MetadataField(required=False)
     reseller_reference = TextField(required=False, max_length=255, allow_blank=True)
     description = TextField(required=False, max_length=1000)
-    receipt_email = serializers.EmailField(required=False, max_length=512)
+    receipt_email = EmailField(required=False, max_length=512)
     statement_descriptor_suffix = SuffixField(required=False, max_length=22)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.utils.module_loading import import_string
 
@@ -16,8 +17,12 @@ from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.redaction import Secret
 
 CURRENCY = re.compile(r"[A-Za-z]{3}")
-RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
+RATE = re.compile(r"[1-9][0-9]{0,8}/(s|sec|second|m|min|minute|h|hour|d|day)")
 URL = re.compile(r"https?://[^\s/]+\S*")
+# Past this, what counts with a number overflows somewhere: in a date, a socket's time-out, a size.
+LARGEST_NUMBER = 2**31 - 1
+LONGEST_TIMEOUT = 24 * 60 * 60
+MOST_DAYS = 36_500
 
 
 def hide(value: Any) -> Any:
@@ -32,8 +37,8 @@ def hide(value: Any) -> Any:
 
 
 def read_text(name: str, value: Any) -> str:
-    """Return a text without blanks around it."""
-    if not isinstance(value, str):
+    """Return a text without blanks around it; what the environment holds beyond UTF-8 is none."""
+    if not isinstance(value, str) or any("\ud800" <= each <= "\udfff" for each in value):
         raise _get_error(name, value, wanted="text")
     return value if isinstance(value, Secret) else value.strip()
 
@@ -86,29 +91,36 @@ def read_flag(name: str, value: Any) -> bool:
 
 def read_count(name: str, value: Any) -> int:
     """Return an integer from 0."""
-    if type(value) is not int or value < 0:
-        raise _get_error(name, value, wanted="an integer from 0")
+    if type(value) is not int or not 0 <= value <= LARGEST_NUMBER:
+        raise _get_error(name, value, wanted=f"an integer from 0 to {LARGEST_NUMBER}")
     return value
 
 
 def read_positive(name: str, value: Any) -> int:
     """Return an integer from 1."""
-    if type(value) is not int or value < 1:
-        raise _get_error(name, value, wanted="a positive integer")
+    if type(value) is not int or not 1 <= value <= LARGEST_NUMBER:
+        raise _get_error(name, value, wanted=f"an integer from 1 to {LARGEST_NUMBER}")
+    return value
+
+
+def read_days(name: str, value: Any) -> int:
+    """Return a number of days."""
+    if type(value) is not int or not 1 <= value <= MOST_DAYS:
+        raise _get_error(name, value, wanted=f"an integer from 1 to {MOST_DAYS}")
     return value
 
 
 def read_timeout(name: str, value: Any) -> tuple[float, float]:
     """Return two numbers of seconds."""
     seconds = value if isinstance(value, (list, tuple)) else ()
-    if len(seconds) != 2 or not all(type(each) in {int, float} and each > 0 for each in seconds):
-        raise _get_error(name, value, wanted="two positive numbers of seconds")
+    if len(seconds) != 2 or not all(_is_timeout(each) for each in seconds):
+        raise _get_error(name, value, wanted="two positive numbers of seconds, a day's at most")
     return float(seconds[0]), float(seconds[1])
 
 
 def read_url(name: str, value: Any) -> str:
     """Return an address without the slash at its end."""
-    if not URL.fullmatch(read_text(name, value)):
+    if not URL.fullmatch(read_text(name, value)) or not _has_host(read_text(name, value)):
         raise _get_error(name, value, wanted="an address that begins with http:// or https://")
     return read_text(name, value).rstrip("/")
 
@@ -190,9 +202,25 @@ def check_unshared(name: str, texts: Mapping[str, tuple[str, ...]]) -> None:
                 raise ConfigurationError(f"{name} gives {shared} the same secret.")
 
 
+def _is_timeout(value: Any) -> bool:
+    return type(value) in {int, float} and 0 < value <= LONGEST_TIMEOUT
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _get_error(name: str, value: Any, *, wanted: str) -> ConfigurationError:
-    if isinstance(value, (dict, list, tuple)):
-        shown = f"a {type(value).__name__}"
-    else:
-        shown = value.__name__ if isinstance(value, type) else repr(value)
-    return ConfigurationError(f"{name} must be {wanted}, and is {shown}.")
+    return ConfigurationError(f"{name} must be {wanted}, and is {_show(value)}.")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, (dict, list, tuple)) or (type(value) is int and abs(value) > LARGEST_NUMBER):
+        return f"a {type(value).__name__}"
+    return ascii(value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import logging
+import re
 from typing import Any
 
 from django.core.cache import cache
@@ -14,6 +16,11 @@ from rest_framework.throttling import SimpleRateThrottle
 from octo_stripe_gateway.conf import gateway_settings
 
 logger = logging.getLogger(__name__)
+
+# Whoever has one IPv6 address has all of a network of this size.
+IPV6_PREFIX = 64
+# Some proxies tell the port as well, which is another one for each connection.
+WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]*)\](:[0-9]+)?|(?P<ipv4>[0-9.]+):[0-9]+")
 
 
 class LenientCache:
@@ -64,8 +71,8 @@ class RateThrottle(SimpleRateThrottle):
     def get_ident(self, request: Request) -> str:
         """Return the caller's address; a proxy's word for it counts only with `NUM_PROXIES` set."""
         if api_settings.NUM_PROXIES is None:
-            return str(request.META.get("REMOTE_ADDR"))
-        return str(super().get_ident(request))
+            return get_network(str(request.META.get("REMOTE_ADDR")))
+        return get_network(str(super().get_ident(request)))
 
 
 class ActionThrottle(RateThrottle):
@@ -95,3 +102,18 @@ class AuthenticationThrottle(RateThrottle):
         """Count what was allowed and turned out to be wrong."""
         if self.rate:
             super().throttle_success()
+
+
+def get_network(address: str) -> str:
+    """Return what one caller has of the network: an IPv4 address, or all of an IPv6 network."""
+    parts = WITH_PORT.fullmatch(address)
+    host = (parts["ipv6"] or parts["ipv4"] or "") if parts else address
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed), IPV6_PREFIX), strict=False))

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
 from django.db.models import Model
 from django.http import HttpRequest
@@ -18,6 +19,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError
+from rest_framework.exceptions import PermissionDenied as RequestDenied
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,7 +29,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from octo_stripe_gateway import capabilities, environments, services
-from octo_stripe_gateway.authentication import GatewayAuthentication, get_owner
+from octo_stripe_gateway.authentication import GatewayAuthentication, check_owner, get_owner
 from octo_stripe_gateway.card_payments import (
     CompletePaymentSerializer,
     check_confirmation,
@@ -48,9 +50,10 @@ from octo_stripe_gateway.filters import (
     read_filters,
 )
 from octo_stripe_gateway.lists import Place, read_payments
-from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet
+from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, is_priced
 from octo_stripe_gateway.parsers import OctoJSONParser, check_body
 from octo_stripe_gateway.permissions import PaymentPermission, has_permission
+from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
 from octo_stripe_gateway.responses import adapt_status, get_error_response, handle_exception
 from octo_stripe_gateway.serializers import (
@@ -67,6 +70,8 @@ from octo_stripe_gateway.throttling import ActionThrottle, AuthenticationThrottl
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
 PROBE_MESSAGE = "No such payment."
+# What authentication raises of a wrong credential; a host's own check may deny in Django's way.
+DENIALS = (AuthenticationFailed, PermissionDenied, RequestDenied)
 
 
 def get_language_of_messages() -> str:
@@ -151,7 +156,7 @@ class OctoMixin(APIView):
             self.throttled(request, throttle.wait() or 0)
         try:
             return super().perform_authentication(request)
-        except AuthenticationFailed:
+        except DENIALS:
             throttle.count_failure()
             raise
 
@@ -296,6 +301,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Check what the caller may do, and keep for the log who that is."""
         super().check_permissions(request)
         self.owner = self.get_owner()
+        check_owner(self.owner, caller=request.user)
 
     def get_owner(self) -> str:
         """Return whose payments the caller makes: `key:viator`, `auth.user:42`, empty for the integrator."""
@@ -341,9 +347,12 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Raise PermissionDenied where the caller may not pay for this; every caller may, by default."""
 
     def check_repeat(self, payment: Payment) -> None:
-        """Raise IdempotencyError where a key or uuid stands for a payment that the caller doesn't see."""
-        is_repeatable = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
-        if is_repeatable and not self.get_primary_queryset().includes(payment):
+        """Raise IdempotencyError where an earlier payment is answered that the caller doesn't see.
+
+        A key or uuid stands for one, and a priced payable's open payment is taken again.
+        """
+        names_one = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
+        if (names_one or is_priced(payment.payable)) and not self.get_primary_queryset().includes(payment):
             raise IdempotencyError(_("This key or uuid was used with other parameters."))
 
     def check_create_rate(self) -> None:
@@ -372,6 +381,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         key = self.request.headers.get("Idempotency-Key", "")
         if not IDEMPOTENCY_KEY.match(key):
             raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable ASCII."))
+        if WHOLE_CLIENT_SECRET.search(key):
+            raise ParseError(_("A client secret may not be sent here."))
         return services.Caller(self.get_owner(), key)
 
     def acting(self) -> AbstractContextManager[None]:

@@ -98,6 +98,12 @@ class TestSums:
         assert get_sums(office, currency="usd") == [["USD", "50.00 USD", "5.00 USD", "1.76 USD", "43.24 USD"]]
         assert "1 payment is not booked yet" in office.get(reverse(LIST)).content.decode()
 
+    def test_of_live_and_test_money_are_apart(self, office: Client) -> None:
+        make_payment(paid=True, amount=2000, livemode=True)
+        make_payment(paid=True, amount=700, livemode=False)
+        assert [line[:2] for line in get_sums(office)] == [["USD", "20.00 USD"], ["USD (test)", "7.00 USD"]]
+        assert [line[:2] for line in get_sums(office, mode="test")] == [["USD", "7.00 USD"]]
+
     def test_of_an_empty_list_are_not_shown(self, office: Client) -> None:
         assert "octo-sums" not in office.get(reverse(LIST)).content.decode()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.test_independence import run
+from tests.support.processes import run
 
 HOST = """
 import sys

@@ -1,4 +1,4 @@
-"""Who is let in, and how the others are refused."""
+"""Who is let in, and how the others are denied."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_nobody_is_let_in_where_no_key_is_configured(
     environment.setenv("OSG_API_GATEWAY_KEY", "")
     configure(API_GATEWAY_KEY=keys)
     assert answered(call(api, authorization)) in {UNAUTHORIZED, FORBIDDEN}
-    assert "[OctoStripeGateway] Every call is refused" in caplog.text
+    assert "[OctoStripeGateway] Every call is denied" in caplog.text
 
 
 def yes(request: HttpRequest) -> bool:
@@ -220,7 +220,7 @@ def test_object_that_is_no_user_is_the_request_s_auth(configure: Configure) -> N
     assert not user.has_perm("octo_stripe_gateway.refund_payment")
 
 
-@pytest.mark.parametrize("odd", [1, {"user": "ann"}, ["ann"], object(), b"ann"])
+@pytest.mark.parametrize("odd", [1, {"user": "ann"}, ["ann"], object(), b"ann", User])
 def test_check_that_returns_something_else_lets_nobody_in(
     odd: Any, api: GatewayApi, configure: Configure, stripe: StripeEmulator
 ) -> None:

@@ -37,9 +37,10 @@ from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEm
 from tests.shop.models import Booking, Ticket, Voucher
 from tests.support import chaos_host
 from tests.support.api import GatewayApi
+from tests.support.events import is_about
+from tests.support.http_client import HttpClient
 from tests.support.ledger import assert_ledger_equals
 from tests.support.receivers import listening
-from tests.test_soak import HttpClient, is_about
 
 pytestmark = [
     pytest.mark.slow,

@@ -100,6 +100,27 @@ def test_one_key_with_other_parameters_is_refused(api: GatewayApi, stripe: Strip
     assert_ledger_equals(stripe)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("round_", range(6))
+def test_one_key_for_a_create_and_for_refunds_is_no_deadlock(
+    round_: int, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    """A create with a uuid locks its payment and then the key, and so does a refund of it."""
+    key = {"Idempotency-Key": f"round {round_}"}
+    body = {"amount": 2000, "currency": "usd", "uuid": str(uuid.uuid4())}
+    payments = [api.paid(stripe, body), api.paid(stripe)]
+    calls: list[Work] = [
+        lambda api: api.create(body, **key),
+        lambda api: api.refund(payments[0], {"amount": 500}, **key),
+        lambda api: api.refund(payments[1], {"amount": 500}, **key),
+        lambda api: api.cancel(payments[1], **key),
+    ]
+    answers = together([patient(each) for each in calls] * 6)
+    assert answers[422] >= 18
+    assert IdempotencyKey.objects.count() == 1
+    assert_ledger_equals(stripe)
+
+
 def test_different_partial_refunds_never_exceed_what_was_captured(
     api: GatewayApi, stripe: StripeEmulator, heard: Counter[str]
 ) -> None:

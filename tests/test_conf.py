@@ -87,9 +87,9 @@ def fail() -> None:
     raise ZeroDivisionError
 
 
-NOT_TEXTS: list[Any] = [7, True, 1.5, b"key", object()]
+NOT_TEXTS: list[Any] = [7, True, 1.5, b"key", object(), "sk_\udcff"]
 NOT_KEYS: list[Any] = [*NOT_TEXTS, {"a"}, [b"97"], ["key", None], [None, None], ["key", 7], [["key"]]]
-NOT_NUMBERS: list[Any] = ["3", True, -1, 1.5, [], {}]
+NOT_NUMBERS: list[Any] = ["3", True, -1, 1.5, [], {}, 2**31, 10**400]
 NOT_FLAGS: list[Any] = ["False", "yes", "", 0, 1, []]
 NOT_FUNCTIONS: list[Any] = [7, "", "nowhere", "tests.nowhere.choose", "tests.test_conf.nowhere", [fail]]
 WRONG: dict[str, list[Any]] = {
@@ -112,8 +112,32 @@ WRONG: dict[str, list[Any]] = {
         {name: {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"} for name in "ab"},
     ],
     "STRIPE_ACCOUNT": NOT_FUNCTIONS,
-    "STRIPE_API_BASE": [*NOT_TEXTS, "stripe", "ftp://stripe", "http://", "http:///v1", "http://a b"],
-    "STRIPE_TIMEOUT": [7, "3, 10", "ab", (3,), (3, 10, 10), ("3", "10"), (0, 10), (True, 10), (3, None)],
+    "STRIPE_API_BASE": [
+        *NOT_TEXTS,
+        "stripe",
+        "ftp://stripe",
+        "http://",
+        "http:///v1",
+        "http://a b",
+        "http://[::1",
+        "http://a:b",
+        "http://:80",
+        "http://a:0",
+    ],
+    "STRIPE_TIMEOUT": [
+        7,
+        "3, 10",
+        "ab",
+        (3,),
+        (3, 10, 10),
+        ("3", "10"),
+        (0, 10),
+        (True, 10),
+        (3, None),
+        (3, float("inf")),
+        (float("nan"), 3),
+        (3, 10**400),
+    ],
     "STRIPE_MAX_NETWORK_RETRIES": NOT_NUMBERS,
     "API_GATEWAY_KEY": [
         *NOT_KEYS,
@@ -146,7 +170,15 @@ WRONG: dict[str, list[Any]] = {
         {7: "120/minute"},
         *(
             {"create": rate}
-            for rate in ["120", "/minute", "x/minute", "0/minute", "-1/minute", "1/fortnight"]
+            for rate in [
+                "120",
+                "/minute",
+                "x/minute",
+                "0/minute",
+                "-1/minute",
+                "1/fortnight",
+                "1234567890/day",
+            ]
         ),
         *({"create": rate} for rate in ["120/minit", "120 / minute", 120, True, ("120/minute",)]),
     ],
@@ -166,7 +198,7 @@ WRONG: dict[str, list[Any]] = {
     "STRICT_OCTO": NOT_FLAGS,
     "WEBHOOK_PROCESSING": ["later", "", "Task", 7, True],
     "WEBHOOK_TOLERANCE": [*NOT_NUMBERS, 0],
-    "IDEMPOTENCY_KEY_DAYS": [*NOT_NUMBERS, 0],
+    "IDEMPOTENCY_KEY_DAYS": [*NOT_NUMBERS, 0, 36_501],
 }
 EACH_WRONG = [(name, wrong) for name, values in WRONG.items() for wrong in values]
 
@@ -200,6 +232,12 @@ def test_what_a_setting_cannot_be_is_said_and_nothing_is_let_through(
 
 
 @pytest.mark.django_db
+def test_a_number_longer_than_python_writes_is_said(configure: Configure) -> None:
+    configure(MAX_BODY_SIZE=10**5000)
+    (message,) = [each for each in checks.check_settings() if each.level >= ERROR]
+    assert "MAX_BODY_SIZE must be" in message.msg
+
+
 @pytest.mark.parametrize("wrong", ["sk_test_1", [("CURRENCY", "usd")], 7])
 def test_a_setting_that_is_no_dict_is_said(wrong: Any, api: GatewayApi, settings: Any) -> None:
     settings.OCTO_STRIPE_GATEWAY = wrong

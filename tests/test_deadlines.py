@@ -22,7 +22,7 @@ from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.ledger import assert_ledger_equals
 from tests.support.receivers import listening
-from tests.support.threads import PATIENCE, needs_row_locks, run_and_disconnect, run_together
+from tests.support.threads import LONGEST_WAIT, needs_row_locks, run_and_disconnect, run_together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -233,7 +233,7 @@ def test_expiries_race_customers_and_events(
 
     def deliver(payment: Any) -> None:
         # One of the others brings it to an end.
-        for _each in range(PATIENCE * 100):
+        for _each in range(LONGEST_WAIT * 100):
             if has_ended(payment, stripe=stripe):
                 break
             time.sleep(0.01)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests.support.demo import ROOT, get_environment
-from tests.test_independence import ALONE
+from tests.support.processes import ALONE
 
 SHOP = ROOT / "example_project/tourshop"
 CATALOGUE = SHOP / "locale/de/LC_MESSAGES/django.mo"

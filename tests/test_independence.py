@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parent.parent
-# Loading every plugin that is installed takes longer than the tests do.
-ALONE = ("-q", "-p", "no:cacheprovider", "--disable-plugin-autoload", "-p", "pytest_django.plugin")
+from tests.support.processes import ALONE, run
+
+MODULES = ("test_views", "test_filters", "test_authentication", "test_renderers")
 
 HOST = """
 import sys
@@ -60,17 +55,9 @@ print({name: getattr(value, "__qualname__", value) for name, value in values.ite
 """
 
 
-def run(*arguments: str) -> str:
-    environment = os.environ | {"DATABASE_URL": "sqlite:///:memory:", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_host_s_defaults_change_nothing_of_ours() -> None:
-    modules = [f"tests/{module}.py" for module in ("test_views", "test_authentication", "test_renderers")]
+    modules = [f"tests/{module}.py" for module in MODULES]
     output = run("-m", "pytest", *modules, "--ds", "tests.shop.wild_settings", *ALONE)
     assert " passed" in output
 

@@ -66,6 +66,20 @@ def test_a_hosts_handler_gets_the_payment_that_another_type_is_about(
     assert handled == [("invoice.paid", payment)]
 
 
+@pytest.mark.parametrize(
+    ("changes", "signer"), [({"account": "acct_1"}, ""), ({"livemode": True}, ""), ({}, "tokyo")]
+)
+def test_a_hosts_handler_does_not_get_the_payment_of_another_account_or_mode(
+    changes: dict[str, Any], signer: str, payment: Payment, handled: list[tuple[str, Payment | None]]
+) -> None:
+    payload = make_event("invoice.paid", {"object": "invoice", "payment_intent": "pi_1"}) | changes
+    event = inbox.receive_event(payload, account=signer)
+    assert "another account or mode" in event.error
+    assert handled == []
+    payment.refresh_from_db()
+    assert payment.mismatch == event.error
+
+
 @pytest.mark.parametrize("changes", [{"amount": 1}, {"livemode": True}, {"currency": "eur"}])
 def test_a_hosts_handler_does_not_get_what_contradicts_the_payment(
     changes: dict[str, Any], payment: Payment, handled: list[tuple[str, Payment | None]]

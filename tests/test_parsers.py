@@ -416,7 +416,8 @@ SECRET = "pi_3T1kqZ2eZvKYlo2C_secret_f4e5d6"
         {"metadata": {SECRET: "note"}},
         {"description": f"for {SECRET}"},
         {"resellerReference": SECRET},
-        {"metadata": {"note": SECRET.replace("pi_", "seti_")}},
+        {"receiptEmail": f"{SECRET}@shop.example"},
+        *({"metadata": {"note": SECRET.replace("pi_", kind)}} for kind in ["seti_", "cs_test_", "src_"]),
     ],
 )
 def test_client_secret_is_kept_nowhere(
@@ -425,6 +426,17 @@ def test_client_secret_is_kept_nowhere(
     answer = api.create({"amount": 2000, **body})
     assert_refused(answer, stripe)
     assert "A client secret may not be sent here." in answer.json()["errorMessage"]
+
+
+def test_client_secret_is_no_idempotency_key(
+    api: GatewayApi, stripe: StripeEmulator, payment: Payment
+) -> None:
+    for answer in (
+        api.create(**{"Idempotency-Key": SECRET}),
+        api.refund(payment.pk, **{"Idempotency-Key": SECRET}),
+    ):
+        assert_refused(answer, stripe)
+        assert "A client secret may not be sent here." in answer.json()["errorMessage"]
 
 
 @pytest.mark.parametrize("id_", ["x" * 256, "x" * 300, "a\0b"])

@@ -19,7 +19,7 @@ from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.urls import get_urls
 from octo_stripe_gateway.views import PaymentViewSet
-from tests.shop.models import Ticket
+from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.callers import KEYS, CallerApi, authenticate, make_user
 
@@ -240,20 +240,24 @@ class TestRepeats:
         assert (answer.status_code, answer.json()["error"]) == (422, "UNPROCESSABLE_ENTITY")
         assert b"_secret_" not in answer.content
 
-    @pytest.mark.parametrize("by", ["uuid", "key"])
+    @pytest.mark.parametrize("by", ["uuid", "key", "payable"])
     def test_a_repeat_gives_nothing_that_the_host_hides(
         self, by: str, stripe: StripeEmulator, settings: Any, configure: Configure
     ) -> None:
         """Two tenants of a host that calls them all by the integrator's own name."""
         configure(AUTHENTICATE=lambda _request: True)
         settings.ROOT_URLCONF = __name__
-        body: dict[str, Any] = {"amount": 2000, "currency": "usd"}
-        body |= {"uuid": str(uuid.uuid4())} if by == "uuid" else {}
+        booking = Booking.objects.create(price=2000, currency="usd")
+        bodies: dict[str, Any] = {
+            "uuid": {"amount": 2000, "currency": "usd", "uuid": str(uuid.uuid4())},
+            "key": {"amount": 2000, "currency": "usd"},
+            "payable": {"payable": {"type": "booking", "id": booking.pk}},
+        }
         headers = {"Idempotency-Key": "k"} if by == "key" else {}
         tenants = [GatewayApi(CallerApi("").client, prefix="/tenants", key="") for _ in range(2)]
-        first = tenants[0].create(body, **headers, **{"X-Tenant": "1"})
-        again = tenants[0].create(body, **headers, **{"X-Tenant": "1"})
-        hidden = tenants[1].create(body, **headers, **{"X-Tenant": "2"})
+        first = tenants[0].create(bodies[by], **headers, **{"X-Tenant": "1"})
+        again = tenants[0].create(bodies[by], **headers, **{"X-Tenant": "1"})
+        hidden = tenants[1].create(bodies[by], **headers, **{"X-Tenant": "2"})
         assert (first.status_code, again.status_code) == (201, 201)
         assert first.json()["id"] == again.json()["id"]
         assert (hidden.status_code, hidden.json()["error"]) == (422, "UNPROCESSABLE_ENTITY")
@@ -314,6 +318,34 @@ def test_a_host_says_whose_a_callers_payments_are(settings: Any, stripe: StripeE
         "eve": 0,
     }
     assert apis["bob"].refund(payment).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("owner", "status"),
+    [
+        *((wrong, 500) for wrong in ("", None, 7, b"a", ("a",))),
+        *((wrong, 400) for wrong in ("x" * 256, "a\0")),
+    ],
+)
+def test_a_hosts_owner_that_is_none_opens_nothing(
+    owner: Any, status: int, settings: Any, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a user without a company: the empty owner is the integrator."""
+    settings.ROOT_URLCONF = __name__
+    make_user("ann")
+    payment = make_payment(stripe, "")
+    monkeypatch.setattr(SharedPayments, "get_owner", lambda _self: owner)
+    ann = CallerApi("user:ann")
+    ann.prefix = "/shared"
+    assert [ann.create().status_code, ann.retrieve(payment.pk).status_code] == [status] * 2
+    assert Payment.objects.count() == 1
+
+
+def test_the_integrators_owner_may_be_empty(settings: Any, stripe: StripeEmulator) -> None:
+    settings.ROOT_URLCONF = __name__
+    integrator = CallerApi("key:gateway-key")
+    integrator.prefix = "/tenants"
+    assert integrator.create(**{"X-Tenant": "1"}).status_code == 201
 
 
 class Seller:

@@ -191,6 +191,19 @@ def test_price_is_the_primarys(api: GatewayApi, stripe: StripeEmulator, old: Any
     assert api.complete(payment).json()["status"] == "CONFIRMED"
 
 
+def test_what_ends_by_itself_is_found(api: GatewayApi, stripe: StripeEmulator, old: Any) -> None:
+    payment = api.authorized(stripe)
+    old()
+    heard: list[int] = []
+    now = timezone.now()
+    Payment.objects.filter(pk=payment["id"]).update(expires_at=now, capture_before=now)
+    with listening(signals.payment_capture_due, lambda payment, **_: heard.append(payment.pk)):
+        assert services.remind_of_captures(limit=10) == 1
+    assert heard == [payment["id"]]
+    assert services.expire_due_payments(limit=10) == 1
+    assert get_payment().status == "expired"
+
+
 def run(command: str, *args: str, **options: Any) -> str:
     out = io.StringIO()
     call_command(command, *args, stdout=out, **options)

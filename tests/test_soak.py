@@ -24,15 +24,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytest
-import requests
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.testing.emulator import Fault, LoggedEvent, StripeEmulator
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
+from tests.support.events import is_about
+from tests.support.http_client import HttpClient
 from tests.support.ledger import (
     assert_export_equals,
     assert_ledger_equals,
@@ -124,24 +125,6 @@ def server(way_to_the_database: None, stripe: StripeEmulator, tmp_path: Path) ->
             process.terminate()
             process.wait()
             process.stdout.close()
-
-
-class HttpClient:
-    """Sends what Django's test client would, over HTTP."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.session = requests.Session()
-        self.session.trust_env = False
-
-    def generic(
-        self, method: str, path: str, body: Any, *, content_type: str, headers: dict[str, str]
-    ) -> Any:
-        headers = headers | {"Content-Type": content_type}
-        return self.session.request(method, self.url + path, data=body, headers=headers, timeout=30)
-
-    def post(self, path: str, body: bytes, **kwargs: Any) -> Any:
-        return self.generic("POST", path, body, **kwargs)
 
 
 class Purchase(NamedTuple):
@@ -297,11 +280,6 @@ class Buyer:
         return response
 
 
-def is_about(event: LoggedEvent, intent_id: str) -> bool:
-    item = event.payload["data"]["object"]
-    return intent_id in (item["id"], item.get("payment_intent"))
-
-
 def test_soak(server: Server, stripe: StripeEmulator) -> None:
     stripe.webhook_url = f"{server.url}/bookings/webhooks"
     # Deliveries of its own would pile up where the machine is slow.
@@ -319,8 +297,10 @@ def test_soak(server: Server, stripe: StripeEmulator) -> None:
     call_command("process_webhook_events", "--older-than", "0")
     assert not WebhookEvent.objects.exclude(status__in=["processed", "ignored"]).exists()
     assert_ledger_equals(stripe)
-    assert_books_close(stripe)
     assert_charged_once(shop.purchases, stripe=stripe)
+    bring_trouble(shop.purchases, stripe=stripe)
+    assert_ledger_equals(stripe)
+    assert_books_close(stripe)
     assert grown < MOST_GROWTH
     assert opened <= BUYERS
 
@@ -347,6 +327,21 @@ def test_rows_lost_in_the_middle_come_back(server: Server, stripe: StripeEmulato
     assert_nothing_orphaned(stripe)
     assert_books_close(stripe)
     call_command("reconcile_payments", "--from", "2020-01-01")
+
+
+def bring_trouble(purchases: Sequence[Purchase], *, stripe: StripeEmulator) -> None:
+    """Have refunds fail late and banks dispute payments, told in the wrong order."""
+    before = len(stripe.events)
+    made = [refund for refund in stripe.refunds.values() if refund["status"] == "succeeded"]
+    for refund in made[:6]:
+        stripe.settle_refund(refund["id"], status="failed")
+    whole = [purchase for purchase in purchases if not purchase.refunded]
+    for end, purchase in zip(itertools.cycle(("won", "lost", "open")), whole[:9], strict=False):
+        dispute = stripe.open_dispute(purchase.payment_intent_id)
+        if end != "open":
+            stripe.close_dispute(dispute["id"], won=end == "won")
+    for event in reversed(stripe.events[before:]):
+        assert stripe.deliver_webhook(event).accepted
 
 
 def assert_books_close(stripe: StripeEmulator) -> None:

@@ -87,7 +87,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("query", LISTS)
-def test_list_is_one_statement_between_two_that_tell_how_to_read(
+def test_list_is_one_statement_and_one_that_tells_how_to_read(
     query: str, api: GatewayApi, configure: Callable[..., None]
 ) -> None:
     configure(PAGE_SIZE=3)
@@ -102,7 +102,7 @@ def test_list_is_one_statement_between_two_that_tell_how_to_read(
         assert made.transactions == 1
         kinds.append(made.kinds)
     setting, page = ["SELECT"], ["SELECT"]
-    assert kinds == [[*setting, *LISTS[query], *page, *setting]] * 2
+    assert kinds == [[*setting, *LISTS[query], *page]] * 2
 
 
 def test_first_delivery_locks_and_writes_once_in_one_transaction(api: GatewayApi) -> None:

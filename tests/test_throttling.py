@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.core.cache.backends.base import BaseCache
+from django.core.exceptions import PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import PermissionDenied as RequestDenied
 from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.throttling import get_network
 from tests.support.api import GatewayApi
 from tests.support.callers import KEYS, CallerApi, authenticate
 
@@ -88,6 +92,28 @@ def test_a_trusted_proxy_tells_addresses_apart(
     monkeypatch.setattr(api_settings, "NUM_PROXIES", 1)
     statuses = [api.create(**{"X-Forwarded-For": f"10.0.0.{last}"}).status_code for last in range(3)]
     assert statuses == [201, 201, 201]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1:4711", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2::9]:443", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2::9]", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("None", "None"),
+        ("unknown", "unknown"),
+        ("10.0.0.999:1", "10.0.0.999:1"),
+        ("[]:1", "[]:1"),
+    ],
+)
+def test_address_is_counted_with_its_network(address: str, network: str) -> None:
+    assert get_network(address) == network
 
 
 def test_other_actions_have_no_limit(api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -197,6 +223,33 @@ class TestAuthentication:
         self.guess(api, "a", "b", "c")
         api.client.defaults["REMOTE_ADDR"] = "10.0.0.9"
         assert self.guess(api, "gateway-key") == [201]
+
+    def test_other_addresses_of_an_ipv6_network_are_no_way_round(self, api: GatewayApi) -> None:
+        statuses = []
+        for last in range(4):
+            api.client.defaults["REMOTE_ADDR"] = f"2001:db8:1:2::{last}"
+            statuses += self.guess(api, "a")
+        assert statuses == [403, 403, 403, 429]
+
+    def test_another_port_at_the_proxy_is_no_way_round(
+        self, api: GatewayApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(api_settings, "NUM_PROXIES", 1)
+        wrong = GatewayApi(api.client, key="wrong")
+        statuses = [
+            wrong.create(**{"X-Forwarded-For": f"10.0.0.1:{port}"}).status_code for port in range(4000, 4004)
+        ]
+        assert statuses == [403, 403, 403, 429]
+
+    @pytest.mark.parametrize("error", [PermissionDenied, AuthenticationFailed, RequestDenied])
+    def test_what_the_host_denies_counts_however_it_says_so(
+        self, error: type[Exception], api: GatewayApi, configure: Callable[..., None]
+    ) -> None:
+        def check(_request: Any) -> None:
+            raise error
+
+        configure(AUTHENTICATE=check)
+        assert self.guess(api, "a", "b", "c", "d") == [403, 403, 403, 429]
 
     def test_a_guess_at_another_path_counts_as_well(self, api: GatewayApi) -> None:
         wrong = GatewayApi(api.client, key="wrong")

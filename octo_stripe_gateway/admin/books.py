@@ -18,6 +18,7 @@ from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin import pagination
@@ -28,7 +29,10 @@ from octo_stripe_gateway.exports import export_movements_of, export_payments
 from octo_stripe_gateway.models import Payment, PaymentChange
 
 LINES_AT_A_TIME = 200
+# Whether the money is real, and its currency.
+Purse = tuple[bool, str]
 SUMMED = (
+    "livemode",
     "currency",
     "amount_received",
     "amount_refunded",
@@ -54,33 +58,32 @@ EXPORTS = (
 
 
 class Sums:
-    """What the payments of a list amount to, as far as the list is counted."""
+    """What the payments of a list amount to, as far as the list is counted; live and test money apart."""
 
     def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self.is_capped = len(rows) >= pagination.MOST_COUNTED
         self.number = len(rows)
-        self.received, self.refunded = Counter[str](), Counter[str]()
-        self.fees, self.nets = Counter[str](), Counter[str]()
+        self.received, self.refunded = Counter[Purse](), Counter[Purse]()
+        self.fees, self.nets = Counter[Purse](), Counter[Purse]()
         self.unbooked = 0
-        for currency, received, refunded, settlement, fee, net, next_booking_at in rows:
-            self.received[currency] += received
-            self.refunded[currency] += refunded
+        for livemode, currency, received, refunded, settlement, fee, net, next_booking_at in rows:
+            self.received[livemode, currency] += received
+            self.refunded[livemode, currency] += refunded
             self.unbooked += next_booking_at is not None
             if settlement:
-                self.fees[settlement] += fee or 0
-                self.nets[settlement] += net or 0
+                self.fees[livemode, settlement] += fee or 0
+                self.nets[livemode, settlement] += net or 0
 
     def __iter__(self) -> Iterator[list[Any]]:
         """Yield for each currency the currency, what was received and refunded, the fees and the net."""
-        for currency in sorted(self.received.keys() | self.nets.keys()):
+        purses = sorted(self.received.keys() | self.nets.keys(), key=lambda purse: (not purse[0], purse[1]))
+        has_both = len({livemode for livemode, _currency in purses}) == 2
+        for livemode, currency in purses:
+            is_marked = has_both and not livemode
+            name = f"{currency.upper()} ({gettext('test')})" if is_marked else currency.upper()
             sums = (self.received, self.refunded, self.fees, self.nets)
-            yield [
-                currency.upper(),
-                *(
-                    show_money(each[currency], currency=currency) if currency in each else NOTHING
-                    for each in sums
-                ),
-            ]
+            amounts = [each.get((livemode, currency)) for each in sums]
+            yield [name, *(_show(amount, currency=currency) for amount in amounts)]
 
 
 def _show(amount: int | None, *, currency: str) -> Any:

@@ -12,8 +12,6 @@ from django.conf import settings
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
-from django.db.models.expressions import Col
-from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -69,16 +67,6 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
     def owned_by(self, owner: str) -> Self:
         """Return the owner's payments."""
         return self.filter(owner=owner)
-
-    def split_owner(self) -> tuple[Self, str | None]:
-        """Return these payments without the condition on the owner, and that owner, None without one."""
-        rows = self.all()
-        where = rows.query.where
-        owned: list[Any] = [each for each in where.children if _is_owner(each)]
-        if where.connector != models.Q.AND or where.negated or len(owned) != 1:
-            return self, None
-        where.children = [each for each in where.children if each is not owned[0]]
-        return rows, str(owned[0].rhs)
 
     def includes(self, payment: Payment) -> bool:
         """Tell whether a payment is one of these; of all payments it is one without asking the database."""
@@ -684,12 +672,6 @@ def is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:
         return False
-
-
-def _is_owner(condition: Any) -> bool:
-    column = getattr(condition, "lhs", None)
-    is_own = isinstance(column, Col) and column.target is Payment._meta.get_field("owner")
-    return is_own and isinstance(condition, Exact) and isinstance(condition.rhs, str)
 
 
 def get_moment(seconds: int) -> dt.datetime:

@@ -43,7 +43,7 @@ def expire_payment(payment: Payment) -> Payment:
 
 def expire_due_payments(*, limit: int) -> int:
     """Expire payments whose deadline has passed, the oldest first; returns how many are expired."""
-    due = Payment.objects.past_deadline(now=timezone.now()).order_by("expires_at")
+    due = Payment.ledger.get_queryset().past_deadline(now=timezone.now()).order_by("expires_at")
     expired = 0
     for pk in list(due.values_list("pk", flat=True)[:limit]):
         try:
@@ -57,7 +57,7 @@ def expire_due_payments(*, limit: int) -> int:
 
 def remind_of_captures(*, limit: int) -> int:
     """Send `payment_capture_due` for holds that run out within a day; returns for how many."""
-    holds = Payment.objects.to_be_captured(before=timezone.now() + CAPTURE_REMINDER)
+    holds = Payment.ledger.get_queryset().to_be_captured(before=timezone.now() + CAPTURE_REMINDER)
     keys = list(holds.order_by("capture_before").values_list("pk", flat=True)[:limit])
     for pk in keys:
         with lock_payment(Payment(pk=pk)) as locked, saving_changes(locked):

@@ -60,7 +60,7 @@ def send_to_all(
 
 
 def schedule_delivery(change: PaymentChange) -> None:
-    """Set when maintenance delivers a change, should the one who is about to deliver it not do so."""
+    """Set when maintenance delivers a change, unless whoever is about to deliver it has done so."""
     pause = min(FIRST_PAUSE * 2 ** min(change.deliveries, 20), LONGEST_PAUSE)
     change.deliveries += 1
     change.deliver_at = timezone.now() + pause

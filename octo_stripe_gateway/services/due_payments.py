@@ -35,8 +35,8 @@ REQUEST_TIMEOUT = dt.timedelta(minutes=10)
 LONGEST_REQUEST_PAUSE = dt.timedelta(hours=1)
 # Clocks differ, and an intent is created a little later than its row.
 LEEWAY = 60
-# A list is read on while it holds more due payments than it would cost calls to ask for them, its first pages
-# aside: where several claim at once, the first of a claim may be far from the rest.
+# A list is begun for so many due payments, and read on while each page holds so many: else single calls are
+# fewer. The first pages need hold none, because what other processes have claimed may come first.
 LEAST_LISTED = 5
 LEAST_A_PAGE = 2
 PAGES_OF_GRACE = 2
@@ -78,7 +78,7 @@ def recall_unanswered_requests() -> None:
 
 @outside_transaction
 def claim_due_payments(*, limit: int) -> Claim:
-    """Claim payments that are due for a check: those that have been checked the least first, newest first."""
+    """Claim payments that are due for a check: the least checked first, the newest of them first."""
     now = timezone.now()
     until = now + LEASE
     with write_transaction():

@@ -16,7 +16,7 @@ from octo_stripe_gateway.stripe_client import Answer
 Snapshot = PaymentIntentSnapshot | RefundSnapshot
 ABANDONED = "abandoned"
 FRAUDULENT = "fraudulent"
-# Clocks differ: how many seconds around a request's own times its intent is looked for.
+# Clocks differ: an intent is looked for this many seconds before and after its request.
 LEEWAY = 300
 
 
@@ -51,10 +51,10 @@ class RequestKind:
         return snapshot if snapshot.status in {"canceled", "succeeded"} else None
 
     def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
-        """Give back, on the locked payment, what a failed request had reserved."""
+        """Free, on the locked payment, what a failed request had reserved."""
 
     def was_done(self, payment: Payment, request: StripeRequest) -> bool:
-        """Tell whether a payment, read anew after Stripe refused, is where the request was to bring it."""
+        """Tell whether the payment, read anew, stands as the request wanted, though Stripe refused it."""
         return False
 
 
@@ -118,7 +118,7 @@ class AmountUpdate(RequestKind):
         return snapshot if ended or snapshot.amount == request.parameters["amount"] else None
 
     def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
-        """Expect the amount that it has."""
+        """Forget the amount that was asked for."""
         payment.amount_requested = None
 
 

@@ -169,7 +169,7 @@ def settle_attention(payment: Payment, *, reason: str) -> Payment:
 
 def record_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
     """Set the mismatch of a payment that is being changed; the same one again is not logged again."""
-    # A later snapshot of the intent has contradicted an earlier one, and says nothing of other objects.
+    # An old snapshot's mismatch is void where a later one of the intent agreed; other objects' stand.
     agreed_as_of = 0 if payment.mismatch or _is_of_another_object(mismatch) else payment.intent_as_of
     if as_of >= max(payment.mismatch_as_of, agreed_as_of):
         if mismatch != payment.mismatch:
@@ -243,7 +243,7 @@ def _apply_refund(unsaved: Unsaved, snapshot: RefundSnapshot, *, refunds: list[R
 
 
 def _disown_others(unsaved: Unsaved, snapshot: ChargeSnapshot, *, refunds: list[Refund]) -> None:
-    """Cancel the rows of refunds that Stripe's complete list lacks, which only an old event can have told."""
+    """Cancel rows of refunds that Stripe's complete list lacks: only an old event can have told of them."""
     listed = {each.id for each in snapshot.refunds}
     for refund in refunds:
         if (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,29 +35,19 @@ from octo_stripe_gateway.services.idempotency import (
     hash_request,
     insert_new_key,
 )
+from octo_stripe_gateway.services.intent_parameters import check_parameters, get_intent_parameters
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
-from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     get_open_request,
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, PaymentIntentSnapshot
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
-# How often a create gives way to another that came first.
+# How often a create for a priced payable begins anew because another came first.
 MOST_REPLACED = 5
-# What the ledger decides: passed through to Stripe, it would get past the ledger.
-LEDGER_PARAMS = frozenset(
-    "amount currency capture_method confirm confirmation_method off_session error_on_requires_action"
-    " expand return_url".split()
-)
-# What the SDK would take for options of the call.
-CALL_OPTIONS = frozenset(
-    "api_key idempotency_key stripe_account stripe_context stripe_version content_type headers"
-    " max_network_retries".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +101,6 @@ def create_payment(
     decides. `livemode` insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError,
     UnprocessableError, IdempotencyError, StripeError, and ValueError where the payable is not saved.
     """
-    _check_capture_method(capture_method, payable=payable)
     payment = Payment(
         uuid=uuid or uuids.uuid4(),
         amount=amount or 0,
@@ -125,10 +114,8 @@ def create_payment(
         owner=caller.owner,
     )
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
-    payment.account, payment.stripe_account = choose_account(payment)
-    payment.livemode = stripe_client.get_account(payment).livemode
-    check_livemode(livemode, livemode=payment.livemode)
-    extra = _check_params(stripe_params or {})
+    _choose_account(payment, livemode=livemode)
+    extra = check_parameters(stripe_params or {})
     draft = Draft(payment, amount=amount, purpose=purpose, extra=extra, has_uuid=uuid is not None)
     return _obtain_secret(*_reserve_payment(draft, caller=caller))
 
@@ -179,6 +166,12 @@ def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = 
     return perform_request(request).payment if request else payment
 
 
+def _choose_account(payment: Payment, *, livemode: bool | None) -> None:
+    payment.account, payment.stripe_account = choose_account(payment)
+    payment.livemode = stripe_client.get_account(payment).livemode
+    check_livemode(livemode, livemode=payment.livemode)
+
+
 def _get_currency(currency: str, *, payable: Any) -> str:
     if payable is not None and payable.pk is None:
         raise ValueError("The payable is not saved, so no payment can refer to it.")
@@ -196,35 +189,6 @@ def _check_capture_method(capture_method: str, *, payable: Model | None) -> None
         return
     if not getattr(payable, "allows_manual_capture", False):
         raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
-
-
-def _check_params(extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name in _list_reserved(extra):
-        raise BadRequestError(_("stripe_params: %s is decided by the ledger.") % name)
-    return extra
-
-
-def _get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = {
-        "amount": payment.amount,
-        "currency": payment.currency,
-        "automatic_payment_methods": {"enabled": True},
-        "capture_method": payment.capture_method,
-        **extra,
-    }
-    metadata = {**payment.metadata, **extra.get("metadata", {})}
-    free = {key: value for key, value in metadata.items() if key not in PAYMENT_METADATA_KEYS}
-    return parameters | {"metadata": free | describe_payment(payment)}
-
-
-def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
-    yield from sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
-    for key in PAYMENT_METADATA_KEYS:
-        if key in extra.get("metadata", {}):
-            yield f"metadata.{key}"
-    for method, options in extra.get("payment_method_options", {}).items():
-        if "capture_method" in options:
-            yield f"payment_method_options.{method}.capture_method"
 
 
 def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
@@ -247,6 +211,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
 
 def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
     """Put the payment and its request on record, or return what the same create put there before."""
+    _check_capture_method(draft.payment.capture_method, payable=draft.payment.payable)
     if is_priced(draft.payment.payable):
         return _reserve_priced(draft, caller=caller)
     check_amount(draft.payment.amount, currency=draft.payment.currency)
@@ -261,7 +226,7 @@ def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRe
 
 
 def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
-    """Do so for a priced payable: what is open for it is taken, changed to what is due, or replaced."""
+    """Reserve for a priced payable: take its open payment, change that to what is due, or replace it."""
     for _attempt in range(MOST_REPLACED):
         earlier = _get_reserved_payment(draft, caller=caller)
         if earlier:
@@ -285,7 +250,7 @@ def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
     """Insert payment, request and key; raises IntegrityError where uuid or key came before."""
     payment = draft.payment
     Payment.ledger.insert(payment)
-    parameters = _get_intent_parameters(payment, extra=draft.extra)
+    parameters = get_intent_parameters(payment, extra=draft.extra)
     request = open_request(payment, StripeRequest.Kind.CREATE, parameters=parameters)
     insert_new_key(caller, payment=payment, fingerprint=payment.request_fingerprint)
     return request
@@ -311,9 +276,9 @@ def _change_amount(payment: Payment, amount: int) -> bool:
 
 
 def _give_way(payment: Payment) -> None:
-    """Cancel an open payment that another replaces; raises OperationInProgressError where it is too late.
+    """Cancel an open payment so that a new one can replace it; of one that was rejected, return the money.
 
-    One that turns out to be paid, and rejected, gives way by having its money returned.
+    Raises OperationInProgressError where it is being paid.
     """
     payment = Payment.ledger.get(pk=payment.pk)
     if payment.needs_reversal:
@@ -343,7 +308,7 @@ def _get_reserved_payment(draft: Draft, *, caller: Caller) -> Payment | None:
 
 
 def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
-    """Return the payment and the creation that a repeat waits for; one that Stripe refused is asked anew.
+    """Return the payment and the creation that a repeat waits for; one that Stripe refused is asked for anew.
 
     What Stripe objected to may have been put right, in its dashboard for instance.
     """

@@ -54,7 +54,7 @@ def _prune_oldest(
     pick: Callable[[QuerySet[Any]], QuerySet[Any]],
     by: str = "created_at",
 ) -> int:
-    """Delete what is picked of the rows from before that moment, which the lowest keys are of."""
+    """Delete what is picked of the rows from before that moment; they have the lowest keys."""
     deleted = last = 0
     while True:
         batch = rows.filter(pk__gt=last).order_by("pk").values_list("pk", by)[:size]

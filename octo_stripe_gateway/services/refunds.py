@@ -34,7 +34,7 @@ def refund_payment(
     performed = (
         perform_request(request, is_new=is_new) if request else Performed(refund.payment, None, refund)
     )
-    # Where Stripe refused it, or told of another, this one is as somebody else left it.
+    # Where Stripe's answer is about another refund, or there was none, somebody else wrote this one.
     refund = performed.refund if performed.refund == refund else Refund.ledger.get_by_pk(refund.pk)
     if refund.is_reserved:
         raise PaymentMismatchError(_("Stripe's refund is not what was asked for."))
@@ -68,7 +68,7 @@ def refund_payable(
             keyed = _get_caller_for(caller, payment)
             refunded.append(refund_payment(payment, amount=part, reason=reason, caller=keyed))
         elif amount is None and payment.amount_reserved:
-            # Another's refund is theirs to repeat.
+            # A refund that another caller asked for is theirs to repeat.
             with suppress(UnprocessableError):
                 refunded.append(refund_payment(payment, reason=reason))
     return refunded
@@ -179,7 +179,7 @@ def _get_request(refund: Refund) -> StripeRequest | None:
 def _pick_unanswered(
     payment: Payment, *, refunds: list[Refund], amount: int | None, reason: str, caller: Caller
 ) -> Refund | None:
-    """Return the refund that a call without a key repeats: the same one, if it has no answer yet."""
+    """Return the refund without an answer that a call without a key repeats."""
     if caller.idempotency_key or (amount is None and payment.amount_refundable):
         return None
     for refund in refunds:

@@ -25,7 +25,7 @@ FOREIGN = {
     "STRIPE_WEBHOOK_SECRET",
     "OSG_API_GATEWAY_KEY",
 }
-PATIENCE = 120.0
+LONGEST_WAIT = 120.0
 
 
 class Demo:
@@ -39,7 +39,7 @@ class Demo:
 
     def wait_until_ready(self) -> None:
         """Wait for the page; raises AssertionError with the log where it never comes."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + LONGEST_WAIT
         while "Stop it with Ctrl-C." not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
@@ -48,7 +48,7 @@ class Demo:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask it to stop, and insist that it does so cleanly."""
         self.process.send_signal(number)
-        code = self.process.wait(timeout=PATIENCE)
+        code = self.process.wait(timeout=LONGEST_WAIT)
         log = self.log.read_text()
         assert code == 0, log
         assert "Traceback" not in log, log
@@ -58,11 +58,11 @@ class Demo:
         """Pay as the visitor's browser would, with nobody telling the shop but Stripe."""
         intent = payment["stripePaymentIntentId"]
         url = f"{self.emulator_url}/_emulator/payment_intents/{intent}/confirm"
-        requests.post(url, json={"payment_method": payment_method}, timeout=PATIENCE).raise_for_status()
+        requests.post(url, json={"payment_method": payment_method}, timeout=LONGEST_WAIT).raise_for_status()
 
     def stripe_requests(self, path: str) -> list[Any]:
         """Return what Stripe was asked at addresses that end like this."""
-        log = requests.get(f"{self.emulator_url}/_emulator/requests", timeout=PATIENCE).json()
+        log = requests.get(f"{self.emulator_url}/_emulator/requests", timeout=LONGEST_WAIT).json()
         return [entry for entry in log if entry["method"] == "POST" and entry["path"].endswith(path)]
 
 
@@ -101,12 +101,12 @@ def run_demo(directory: Path, **variables: str) -> Iterator[Demo]:
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(timeout=PATIENCE)
+        process.wait(timeout=LONGEST_WAIT)
 
 
 def run_command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run another command of the demo's `manage.py` to its end."""
     command = [sys.executable, str(ROOT / "example_project" / "manage.py"), *arguments]
     return subprocess.run(
-        command, env=get_environment(**variables), capture_output=True, text=True, timeout=PATIENCE
+        command, env=get_environment(**variables), capture_output=True, text=True, timeout=LONGEST_WAIT
     )

@@ -13,7 +13,7 @@ from django.db import connection, connections
 
 R = TypeVar("R")
 # Seconds; only a test that fails waits so long.
-PATIENCE = 120
+LONGEST_WAIT = 120
 
 needs_row_locks = pytest.mark.skipif(
     connection.vendor != "postgresql", reason="SQLite has no row locks and one writer at a time"
@@ -26,7 +26,7 @@ def run_together(works: Sequence[Callable[[], R]]) -> list[R]:
 
     def wait_and_run(work: Callable[[], R]) -> R:
         connection.ensure_connection()
-        barrier.wait(PATIENCE)
+        barrier.wait(LONGEST_WAIT)
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
@@ -44,7 +44,7 @@ def run_and_disconnect(work: Callable[[], R]) -> R:
 
 def wait_for_locks(number: int) -> None:
     """Wait until so many sessions of this database wait for a lock."""
-    for _ in range(PATIENCE * 100):
+    for _ in range(LONGEST_WAIT * 100):
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity"
