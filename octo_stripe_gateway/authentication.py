@@ -105,9 +105,8 @@ class GatewayAuthentication(BaseAuthentication):
         check = gateway_settings.authenticate
         caller = check(request._request) if check else None
         if not caller or not _is_active(caller):
-            self.deny(
-                has_credential=bool(get_authorization_header(request)), required=_("You are not signed in.")
-            )
+            has_credential = bool(get_authorization_header(request))
+            self.deny(has_credential=has_credential, required=str(_("You are not signed in.")))
         if caller is True:
             return ApiClient(), None
         if isinstance(caller, str):

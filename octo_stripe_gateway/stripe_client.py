@@ -389,6 +389,7 @@ def _translate_error(error: stripe.StripeError) -> Exception:
         "stripe_code": code,
         "http_status": error.http_status,
         "request_id": error.request_id or "",
+        "replayed": _is_replayed(error.headers),
     }
     if status == 409:
         return OperationInProgressError(_("The same operation is still running; try again."))
@@ -400,4 +401,4 @@ def _translate_error(error: stripe.StripeError) -> Exception:
         message = redact_text(error.user_message or _("Stripe refused the request."))
         return StripeRefusedError(message, **known)
     message = _("Stripe could not be reached; try again.")
-    return StripeUnavailableError(message, **known, replayed=_is_replayed(error.headers))
+    return StripeUnavailableError(message, **known)

@@ -1239,6 +1239,7 @@ class TestButtons:
             ({"canceled": True}, ["sync"]),
             ({"refunded": True}, ["sync"]),
             ({"paid": True, "disputed": True}, ["sync"]),
+            ({"paid": True, "disputed": True, "refunds_blocked": False}, ["refund", "sync"]),
             ({"paid": True, "mismatch": "amount is 1"}, ["refund", "settle", "sync"]),
             ({"attention": "Look."}, ["cancel", "settle", "sync"]),
             ({"paid": True, "status": "failed", "rejection_reason": "Sold out."}, ["refund", "sync"]),

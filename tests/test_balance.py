@@ -172,6 +172,24 @@ def test_an_open_intent_follows_the_price(api: GatewayApi, stripe: StripeEmulato
     assert Payment.objects.get().mismatch == ""
 
 
+@pytest.mark.parametrize("by", ["key", "uuid"])
+def test_a_repeated_create_follows_the_price(
+    by: str, api: GatewayApi, stripe: StripeEmulator, booking: Booking
+) -> None:
+    """A page that keeps its key or uuid would otherwise have its customer pay what is then rejected."""
+    own = "a3bb189e-8bf9-4c3f-9f3c-2d0a2b1b0001"
+    asked = body(booking) if by == "key" else body(booking, uuid=own)
+    headers = {"Idempotency-Key": "one"} if by == "key" else {}
+    first = api.create(asked, **headers).json()
+    Booking.objects.update(price=PRICE + 500)
+    second = api.create(asked, **headers)
+    assert (second.status_code, second.json()["id"]) == (201, first["id"])
+    assert second.json()["amount"] == PRICE + 500
+    stripe.confirm(first["stripePaymentIntentId"])
+    assert api.complete(first).json()["status"] == "CONFIRMED"
+    assert api.create(asked, **headers).json()["status"] == "CONFIRMED"
+
+
 def test_an_intent_that_stripe_does_not_change_is_replaced(
     api: GatewayApi, stripe: StripeEmulator, booking: Booking
 ) -> None:
@@ -222,6 +240,46 @@ def test_of_two_owners_one_pays(api: GatewayApi, stripe: StripeEmulator, booking
     assert answers[1].json()["errorMessage"] == "It is paid already."
     assert get_held(stripe) == PRICE
     assert len(stripe.refunds) == 1
+
+
+def test_of_two_holds_one_stays(
+    api: GatewayApi, stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Booking, "allows_manual_capture", True, raising=False)
+    heard: list[int] = []
+    monkeypatch.setattr(
+        Booking, "on_payment_authorized", lambda _self, payment: heard.append(payment.pk), raising=False
+    )
+    holds = [
+        services.create_payment(payable=booking, capture_method="manual", caller=caller).payment
+        for caller in (Caller(), OWNED)
+    ]
+    for hold in holds:
+        stripe.confirm(hold.stripe_payment_intent_id or "")
+    answers = [api.complete(hold.pk) for hold in holds]
+    assert [answer.status_code for answer in answers] == [200, 422]
+    assert answers[1].json()["errorMessage"] == "It is being paid already."
+    assert heard == [holds[0].pk]
+    assert sum(intent["amount_capturable"] for intent in stripe.payment_intents.values()) == PRICE
+    assert api.capture(holds[0].pk).json()["status"] == "CONFIRMED"
+    assert get_held(stripe) == PRICE
+
+
+def test_money_in_another_currency_is_not_asked_for_again(
+    api: GatewayApi, stripe: StripeEmulator, booking: Booking
+) -> None:
+    """A price can't be compared with what was paid in another currency: who changed it has to say."""
+    theirs = services.create_payment(payable=booking, caller=OWNED).payment
+    paid = pay(api, stripe, booking)
+    Booking.objects.update(currency="eur")
+    answer = api.create(body(booking))
+    assert (answer.status_code, answer.json()["errorMessage"]) == (422, "It is paid in another currency.")
+    Booking.objects.update(currency="usd")
+    stripe.confirm(theirs.stripe_payment_intent_id or "")
+    assert api.complete(theirs.pk).status_code == 422
+    Booking.objects.update(currency="eur")
+    api.refund(paid)
+    assert api.create(body(booking)).json()["currency"] == "eur"
 
 
 needs_row_locks = pytest.mark.skipif(
@@ -511,6 +569,21 @@ def test_a_refund_of_the_whole_that_broke_off_goes_on(
         services.refund_payable(booking, amount=7000, caller=key)
     services.refund_payable(booking, amount=7000, caller=key)
     assert [refund["amount"] for refund in stripe.refunds.values()] == [6000, 1000]
+
+
+def test_a_dispute_keeps_no_other_payment_from_going_back(
+    api: GatewayApi, stripe: StripeEmulator, booking: Booking, in_parts: None
+) -> None:
+    pay(api, stripe, booking)
+    disputed = pay(api, stripe, booking)
+    stripe.open_dispute(disputed["stripePaymentIntentId"])
+    api.deliver(stripe, "charge.dispute.created")
+    with pytest.raises(UnprocessableError, match="more than is left"):
+        services.refund_payable(booking, amount=3001)
+    assert stripe.refunds == {}
+    with pytest.raises(UnprocessableError, match="disputed"):
+        services.refund_payable(booking)
+    assert [refund["amount"] for refund in stripe.refunds.values()] == [3000]
 
 
 def test_more_than_is_held_is_not_refunded(api: GatewayApi, stripe: StripeEmulator, booking: Booking) -> None:

@@ -165,6 +165,30 @@ def test_card_payment_is_of_octo_s_type(
     assert "Property 'amount' is missing" in compile_types()
 
 
+CLIENT = """
+import type { components } from "./api";
+type Schemas = components["schemas"];
+export const getWait = (error: Schemas["GatewayError"]): number | string | undefined =>
+  error.error === "TOO_MANY_REQUESTS" ? error.retryAfter
+  : error.error === "INVALID_PAYMENT_ID" ? error.paymentId
+  : undefined;
+export const getSecret = (created: Schemas["GatewayCreatedPayment"]): string =>
+  created.publishableKey + created.stripePaymentIntentId + created.stripeClientSecret
+  + created.cardPayment?.stripe.paymentIntent.clientSecret.trim();
+"""
+
+
+def test_client_tells_errors_apart_and_checks_no_null_of_a_created_payment(
+    compile_types: Callable[[], str], tmp_path: Path
+) -> None:
+    (tmp_path / "client.ts").write_text(CLIENT)
+    assert compile_types() == ""
+    (tmp_path / "client.ts").write_text(CLIENT.replace("GatewayCreatedPayment", "GatewayPayment"))
+    assert "stripeClientSecret" in compile_types()
+    (tmp_path / "client.ts").write_text(CLIENT.replace('"TOO_MANY_REQUESTS"', '"FORBIDDEN"'))
+    assert "Property 'retryAfter' does not exist" in compile_types()
+
+
 def write_answers(path: Path, answers: list[Answer]) -> None:
     """Write each answer as a literal of its type, in which a field that the type lacks is an error too."""
     lines = [f"export const a{at}: {name} = {json.dumps(value)};" for at, (name, value) in enumerate(answers)]

@@ -161,6 +161,33 @@ def test_a_hold_that_ran_out_at_stripe_is_expired(api: GatewayApi, stripe: Strip
     assert api.retrieve(payment).json()["status"] == "EXPIRED"
 
 
+def test_a_hook_that_raises_keeps_no_other_payment_from_expiring(
+    api: GatewayApi, stripe: StripeEmulator, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(_booking: Booking, _payment: Payment) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(Booking, "on_payment_completed", stumble, raising=False)
+    paid, unpaid = held(), held()
+    stripe.confirm(paid["stripePaymentIntentId"])
+    Payment.objects.filter(pk=paid["id"]).update(expires_at=timezone.now() - dt.timedelta(hours=1))
+    assert expire() == 1
+    assert stripe.payment_intents[unpaid["stripePaymentIntentId"]]["status"] == "canceled"
+
+
+def test_one_that_differs_from_stripe_is_canceled_once(
+    api: GatewayApi, stripe: StripeEmulator, held: Held
+) -> None:
+    import stripe as sdk
+
+    payment = held()
+    client = sdk.StripeClient("sk_test_gateway", base_addresses={"api": stripe.url})
+    client.v1.payment_intents.update(payment["stripePaymentIntentId"], params={"amount": 100})
+    assert [expire() for _each in range(3)] == [0, 0, 0]
+    assert stripe.payment_intents[payment["stripePaymentIntentId"]]["status"] == "canceled"
+    assert StripeRequest.objects.filter(kind="cancel").count() == 1
+
+
 # Real connections: whoever comes first, Stripe decides.
 
 Asked = list[int]

@@ -78,6 +78,32 @@ def test_disputed_payment_is_not_refundable_and_says_so(api: GatewayApi, stripe:
     assert api.refund(payment).json()["status"] == "REFUNDED"
 
 
+@pytest.mark.parametrize("hears", ["event", "sync"])
+def test_inquiry_is_seen_and_keeps_no_money_from_going_back(
+    hears: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.paid(stripe)
+    stripe.open_dispute(payment["stripePaymentIntentId"], inquiry=True)
+    if hears == "event":
+        api.deliver(stripe, OPENED)
+    else:
+        api.complete(payment)
+    row = Payment.objects.get()
+    assert (row.disputed, row.refunds_blocked, row.is_settled) == (True, False, False)
+    assert api.retrieve(payment).json()["refundable"] is True
+    assert api.refund(payment).json()["status"] == "REFUNDED"
+
+
+def test_inquiry_that_becomes_a_dispute_blocks_refunds(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    stripe.open_dispute(payment["stripePaymentIntentId"], inquiry=True)
+    api.deliver(stripe, OPENED)
+    stripe.open_dispute(payment["stripePaymentIntentId"])
+    api.deliver(stripe, OPENED)
+    assert api.refund(payment).status_code == 422
+    assert stripe.refunds == {}
+
+
 def test_what_a_dispute_took_is_not_refunded_as_well(api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.paid(stripe)
     stripe.close_dispute(open_dispute(stripe, payment, amount=300), won=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -548,6 +549,18 @@ def test_purpose_is_sent(checkout: Checkout) -> None:
     checkout.open(more='purpose="deposit"')
     checkout.becomes("failed")
     assert '"purpose":"deposit"' in str(checkout.calls("/bookings/payments")[0].post_data)
+
+
+@pytest.mark.slow
+def test_a_connected_accounts_payment_is_paid(checkout: Checkout, configure: Callable[..., None]) -> None:
+    """Without the account Stripe finds no such intent."""
+    configure(STRIPE_ACCOUNT=lambda _payment: ("", "acct_1Lyon"))
+    checkout.open_form()
+    checkout.pay(PAYS)
+    checkout.becomes("paid")
+    assert [intent["status"] for intent in checkout.intents()] == ["succeeded"]
+    confirmed = [each for each in checkout.stripe.requests if each.path.endswith("/confirm")]
+    assert {each.stripe_account for each in confirmed} == {"acct_1Lyon"}
 
 
 @pytest.mark.slow

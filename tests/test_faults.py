@@ -6,22 +6,26 @@ import dataclasses
 import datetime as dt
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import stripe as sdk
 from django.core.management import CommandError, call_command
+from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.exceptions import BadRequestError
+from octo_stripe_gateway.exceptions import BadRequestError, OperationInProgressError
 from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.services import payments, requests
 from octo_stripe_gateway.snapshots import REFUND_METADATA_KEY
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator.idempotency import Answer
 from tests.support.api import GatewayApi, When
 from tests.support.ledger import assert_ledger_equals
+from tests.support.threads import needs_row_locks, run_and_disconnect
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +42,7 @@ FAULTS = {
     "500 after, not kept": (Fault(when="after", save=False), {503}),
     "503 before": (Fault(status=503), {503}),
     "429": (Fault(status=429), {503}),
+    "429 after": (Fault(status=429, when="after"), {503}),
     "reset before": (Fault(kind="reset"), {503}),
     "reset after": (Fault(kind="reset", when="after"), {503}),
 }
@@ -286,6 +291,41 @@ def test_stale_creation_is_given_up_unless_stripe_has_it(
     assert len(stripe.payment_intents) == (when == "after")
 
 
+def test_creation_that_its_process_never_heard_of_is_looked_for_once_its_key_is_forgotten(
+    api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process was killed while Stripe answered, and not even the attempt is on record."""
+    with monkeypatch.context() as patched:
+        patched.setattr(requests, "_close_done", raise_keyboard_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            api.create(CREATION)
+    assert StripeRequest.objects.get().attempts == 0
+    make_requests_stale()
+    stripe.forget_idempotency_keys()
+    assert api.create(CREATION).status_code == 201
+    assert len(stripe.payment_intents) == 1
+
+
+@needs_row_locks
+@pytest.mark.django_db(transaction=True)
+def test_cancellation_waits_for_a_creation_that_is_asked_for_anew(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    """It would leave the row canceled, and beside it an intent that can be paid."""
+    stripe.add_fault(Fault(path="/v1/payment_intents", status=402))
+    assert api.create(CREATION).status_code == 400
+    with stripe.hold("POST", "/v1/payment_intents$", when="before") as hold, ThreadPoolExecutor(1) as pool:
+        creation = pool.submit(run_and_disconnect, lambda: GatewayApi(Client()).create(CREATION).status_code)
+        hold.wait_until_reached()
+        payment = Payment.objects.get()
+        with pytest.raises(OperationInProgressError):
+            payments._reserve_cancellation(payment, may_void=True, caller=services.ANYONE)
+        hold.release()
+        assert creation.result() == 201
+    assert services.cancel_payment(payment).status == "canceled"
+    assert {intent["status"] for intent in stripe.payment_intents.values()} == {"canceled"}
+
+
 def test_refused_creation_is_not_asked_for_again_by_reconciliation(
     api: GatewayApi, stripe: StripeEmulator
 ) -> None:
@@ -458,3 +498,7 @@ def assert_done(call: Call, *, stripe: StripeEmulator) -> None:
     assert [refund["amount"] for refund in stripe.refunds.values()] == list(call.refunds)
     assert len(stripe.charges) == (call.done != "pending")
     assert_ledger_equals(stripe)
+
+
+def raise_keyboard_interrupt(*_arguments: Any) -> None:
+    raise KeyboardInterrupt

@@ -141,6 +141,24 @@ def test_a_rejected_payments_refund_that_fails_later_is_made_again(
     assert [each["status"] for each in stripe.refunds.values()] == ["failed", "succeeded"]
 
 
+@pytest.mark.parametrize("card", ["pm_card_visa", "pm_usBankAccount_success"])
+def test_money_that_comes_after_months_is_looked_at_soon(
+    card: str, api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
+) -> None:
+    """The next look at a forgotten cart is far away; what then happens to its money is not to wait for it."""
+    payment = api.create(
+        {"payable": {"type": "booking", "id": booking(on_payment_completed=reject).pk}}
+    ).json()
+    Payment.objects.update(checks=14, next_check_at=timezone.now() + dt.timedelta(days=100))
+    stripe.drain_balance()
+    stripe.confirm(payment["stripePaymentIntentId"], payment_method=card)
+    api.complete(payment)
+    row = get_payment()
+    assert row.next_check_at
+    assert row.next_check_at < timezone.now() + dt.timedelta(hours=1)
+    assert row.checks == 0
+
+
 def test_only_what_is_held_is_returned(
     api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
 ) -> None:
@@ -201,6 +219,19 @@ def test_a_price_that_changed_meanwhile_rejects(
     assert get_payment().status == "refunded"
 
 
+def test_money_that_went_back_before_it_was_heard_of_confirms_nothing(
+    api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
+) -> None:
+    asked: list[int] = []
+    one = booking(on_payment_completed=lambda _booking, payment: asked.append(payment.pk))
+    payment = pay_for(one, api=api, stripe=stripe)
+    stripe.refund(payment["stripePaymentIntentId"])
+    answer = api.complete(payment)
+    assert (answer.status_code, answer.json()["errorMessage"]) == (422, "The money has gone back already.")
+    assert (get_payment().status, get_payment().accepted_at, asked) == ("refunded", None, [])
+    assert_ledger_equals(stripe)
+
+
 # 3. Hooks and receivers that touch the payment.
 
 
@@ -250,6 +281,15 @@ def test_a_priced_payable_is_not_held_unless_it_says_so(
     body = {"payable": {"type": "booking", "id": booking().pk}, "captureMethod": "manual"}
     assert api.create(body).status_code == 422
     assert stripe.payment_intents == {}
+
+
+@pytest.mark.parametrize("answer", [False, lambda _booking: False], ids=["attribute", "method"])
+def test_a_payable_that_says_no_is_not_held(
+    answer: Any, api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
+) -> None:
+    one = booking(allows_manual_capture=answer)
+    body = {"payable": {"type": "booking", "id": one.pk}, "captureMethod": "manual"}
+    assert api.create(body).status_code == 422
 
 
 def test_a_hold_confirms_nothing_until_it_is_captured_in_full(

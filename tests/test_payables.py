@@ -217,4 +217,4 @@ def test_a_repeat_is_the_same_request_though_the_price_has_changed(
     Booking.objects.update(price=2500)
     again = api.create(body)
     assert (first.status_code, again.status_code) == (201, 201)
-    assert again.json()["amount"] == 2000
+    assert (again.json()["id"], again.json()["amount"]) == (first.json()["id"], 2500)

@@ -48,7 +48,7 @@ def test_unknown_path_of_ours_is_not_found(method: str, path: str, api: GatewayA
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/payments", {"POST"}),
+        ("/payments", {"GET", "POST"}),
         ("/payments/1", {"GET"}),
         ("/payments/1/complete", {"PATCH", "POST"}),
         ("/payments/1/refund", {"POST"}),

@@ -233,7 +233,12 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         disputed = _(
             "The customer's bank disputes this payment: nothing can be refunded until that is decided."
         )
-        alerts += [(disputed, show_dispute(dispute)) for dispute in obj.disputes.all() if dispute.is_open]
+        inquired = _("The customer's bank asks about this payment: to refund all of it avoids a dispute.")
+        alerts += [
+            (disputed if dispute.blocks_refunds else inquired, show_dispute(dispute))
+            for dispute in obj.disputes.all()
+            if dispute.is_open
+        ]
         if obj.amount_reserved:
             amount = show_money(obj.amount_reserved, currency=obj.currency)
             alerts.append((_("A refund has no answer from Stripe yet: sync to finish it."), amount))

@@ -16,6 +16,9 @@ from octo_stripe_gateway.snapshots import CLOSED_DISPUTES, DisputeSnapshot, Prec
 if TYPE_CHECKING:
     from octo_stripe_gateway.models.balance_transactions import BalanceTransaction
 
+# How the statuses of an inquiry begin: https://docs.stripe.com/disputes/how-disputes-work
+INQUIRY = "warning_"
+
 
 class Dispute(models.Model):
     """One dispute, as the customer's bank states it. The amount is in the minor unit of its currency."""
@@ -55,6 +58,11 @@ class Dispute(models.Model):
     def is_open(self) -> bool:
         """Tell whether it is not decided yet."""
         return self.status not in CLOSED_DISPUTES
+
+    @property
+    def blocks_refunds(self) -> bool:
+        """Tell whether Stripe takes no refund meanwhile; it does during an inquiry, which took no money."""
+        return self.is_open and not self.status.startswith(INQUIRY)
 
     @property
     def evidence_due_at(self) -> dt.datetime | None:

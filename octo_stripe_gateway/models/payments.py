@@ -241,6 +241,8 @@ class Payment(models.Model):
     )
     amount_lost = models.BigIntegerField(default=0, help_text=_("What lost disputes took."))
     disputed = models.BooleanField(default=False, help_text=_("Whether a dispute is open."))
+    # By an open dispute; an inquiry is one too, and blocks none.
+    refunds_blocked = models.BooleanField(default=False)
     failure_code = models.CharField(max_length=255, blank=True)
     failure_message = models.TextField(blank=True)
     accepted_at = models.DateTimeField(
@@ -439,7 +441,7 @@ class Payment(models.Model):
     @property
     def is_refundable(self) -> bool:
         """Tell whether Stripe would take a refund; of a disputed charge it takes none."""
-        return self.amount_refundable > 0 and not self.disputed
+        return self.amount_refundable > 0 and not self.refunds_blocked
 
     @property
     def is_reversible(self) -> bool:
@@ -450,7 +452,7 @@ class Payment(models.Model):
     def is_reversed(self) -> bool:
         """Tell whether no money is left to give back, or what is left is on its way or in dispute."""
         gone = self.amount_received > 0 and not self.amount_refundable
-        return gone or self.disputed or self.needs_reversal or self.intent_status == "canceled"
+        return gone or self.refunds_blocked or self.needs_reversal or self.intent_status == "canceled"
 
     @property
     def intent_precedence(self) -> Precedence:
@@ -534,6 +536,9 @@ class Payment(models.Model):
             return
         if snapshot.status != self.intent_status:
             self.checks = 0
+            if self.intent_status:
+                # The next check may be months away: while it was unpaid, the pauses grew.
+                self.next_check_at = None
         # Events of old API versions name no charge.
         self.stripe_charge_id = snapshot.charge_id or (self.stripe_charge_id if same_stage else "")
         self.intent_status = snapshot.status
@@ -608,8 +613,9 @@ class Payment(models.Model):
         self.update_status()
 
     def update_disputed(self, disputes: Sequence[Dispute]) -> None:
-        """Derive from all disputes whether one is open, and what was lost."""
+        """Derive from all disputes whether one is open, what that forbids, and what was lost."""
         self.disputed = any(dispute.is_open for dispute in disputes)
+        self.refunds_blocked = any(dispute.blocks_refunds for dispute in disputes)
         lost = (dispute for dispute in disputes if dispute.status == "lost")
         self.amount_lost = sum(dispute.amount for dispute in lost if dispute.currency == self.currency)
         self.update_status()

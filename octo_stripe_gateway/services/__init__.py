@@ -17,6 +17,7 @@ from octo_stripe_gateway.services.books import (
     claim_unbooked_payments,
     count_unbooked_payments,
 )
+from octo_stripe_gateway.services.creation import CreatedPayment, create_payment
 from octo_stripe_gateway.services.deadlines import (
     expire_due_payments,
     expire_payment,
@@ -43,13 +44,7 @@ from octo_stripe_gateway.services.ledger import (
     lock_payment,
     settle_attention,
 )
-from octo_stripe_gateway.services.payments import (
-    CreatedPayment,
-    cancel_payment,
-    capture_payment,
-    complete_payment,
-    create_payment,
-)
+from octo_stripe_gateway.services.payments import cancel_payment, capture_payment, complete_payment
 from octo_stripe_gateway.services.pruning import prune_changes, prune_events, prune_idempotency_keys
 from octo_stripe_gateway.services.reconciliation import (
     postpone_check,

@@ -24,7 +24,9 @@ def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager
     payable = payment.payable
     if payable is None:
         return _("What was paid for is gone.")
-    if payment.needs_acceptance and is_priced(payable):
+    if payment.needs_acceptance and not payment.amount_held:
+        return _("The money has gone back already.")
+    if is_priced(payable):
         reason = reject_excess(payment, payable)
         if reason:
             return reason

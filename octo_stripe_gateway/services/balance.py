@@ -53,6 +53,8 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     payments = Payment.ledger.list_of_payable(payable)
     balance = compute_balance(payable, payments)
     lock.record(balance)
+    if _is_paid_otherwise(payments, currency=balance.currency):
+        raise UnprocessableError(_("It is paid in another currency."), **show_balance(balance))
     purpose = purpose or (balance.next.name if balance.next else FULL)
     deadline = _check_deadline(payable)
     due = _get_due(balance, purpose=purpose)
@@ -96,7 +98,7 @@ def show_balance(balance: Balance) -> dict[str, Any]:
 
 
 def reject_excess(payment: Payment, payable: Any) -> str:
-    """Return why the money of a locked payment is not what its payable is owed, empty where it is.
+    """Return why the money of a locked payment, received or held, is not what its payable is owed.
 
     Holds the payable's lock until the transaction ends: of two payments that arrive at once, the second sees
     that the first was accepted. Sets `payment.balance` to what the balance is with it, for the host.
@@ -104,15 +106,20 @@ def reject_excess(payment: Payment, payable: Any) -> str:
     lock = PayableLock.ledger.hold(payable)
     others = [each for each in Payment.ledger.list_of_payable(payable) if each.pk != payment.pk]
     before = compute_balance(payable, others)
-    if payment.amount_received < payment.amount:
+    is_hold = payment.needs_authorization
+    if not is_hold and payment.amount_received < payment.amount:
         return _("Less than the price was received.")
     if payment.currency != before.currency:
         return _("The price has changed.")
+    if _is_paid_otherwise(others, currency=before.currency):
+        return _("It is paid in another currency.")
     due = before.get_due(payment.purpose or FULL)
     if not due:
         return _("It is paid already.")
     if payment.amount != due:
         return _("The price has changed.")
+    if is_hold:
+        return _("It is being paid already.") if before.due - before.in_flight < due else ""
     payment.accepted_at = timezone.now()
     payment.balance = compute_balance(payable, [*others, payment])
     payment.accepted_at = None
@@ -140,6 +147,11 @@ def _check_deadline(payable: Any) -> dt.datetime | None:
         message = _("The time to pay for this has run out.")
         raise UnprocessableError(message, utcExpiresAt=format_utc(deadline))
     return deadline
+
+
+def _is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:
+    """Tell whether money is held that the balance leaves out: the price was in another currency before."""
+    return any(each.accepted_at and each.amount_held and each.currency != currency for each in payments)
 
 
 def _get_due(balance: Balance, *, purpose: str) -> int:

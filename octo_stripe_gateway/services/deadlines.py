@@ -15,8 +15,12 @@ from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
 from octo_stripe_gateway.services.balance import get_deadline, has_deadline, refresh_lock
 from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
-from octo_stripe_gateway.services.payments import finish_creation
-from octo_stripe_gateway.services.requests import get_open_request, open_request, perform_request
+from octo_stripe_gateway.services.requests import (
+    finish_creation,
+    get_open_request,
+    open_request,
+    perform_request,
+)
 from octo_stripe_gateway.transactions import outside_transaction
 
 logger = logging.getLogger(__name__)
@@ -50,6 +54,9 @@ def expire_due_payments(*, limit: int) -> int:
             payment = expire_payment(Payment.ledger.get(pk=pk))
         except GatewayError as error:
             logger.warning("[OctoStripeGateway] Payment %s is not expired: %s", pk, error)
+        except Exception:
+            # A host's hook or deadline that raises stops no other payment from expiring.
+            logger.exception("[OctoStripeGateway] Payment %s could not be expired", pk)
         else:
             expired += payment.status == Payment.Status.EXPIRED
     return expired
@@ -101,13 +108,18 @@ def _reserve_expiry(payment: Payment) -> StripeRequest | None:
         deadline = get_deadline(payable) if has_deadline(payable) else locked.expires_at
         if locked.status not in UNPAID or locked.rejection_reason or locked.intent_status == "processing":
             return None
+        was_expiring = locked.is_expiring
+        creation = get_open_request(locked, StripeRequest.Kind.CREATE)
         with saving_changes(locked):
             locked.expires_at = deadline
             locked.is_expiring = deadline is not None and deadline <= timezone.now()
-            if locked.is_expiring and not locked.stripe_payment_intent_id:
+            if locked.is_expiring and not locked.stripe_payment_intent_id and not creation:
                 locked.cancel_unasked()
         if not locked.is_expiring or not locked.stripe_payment_intent_id:
             return None
         unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
+        if was_expiring and locked.mismatch and not unanswered:
+            # Stripe has canceled it; that is not applied, and would be asked for at every run.
+            return None
         parameters = {"cancellation_reason": "abandoned"}
         return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters=parameters)

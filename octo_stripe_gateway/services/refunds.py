@@ -54,8 +54,11 @@ def refund_payable(
     less is held, and as `refund_payment`.
     """
     payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
+    # What is disputed comes last: it is refused, and the rest is to go back before.
+    payments.sort(key=lambda each: each.refunds_blocked)
     before = {each.pk: _get_refunded_by(caller, each) for each in payments}
-    held = sum(each.amount_refundable for each in payments)
+    counted = (each for each in payments if amount is None or not each.refunds_blocked)
+    held = sum(each.amount_refundable for each in counted)
     left = held if amount is None else amount - sum(refund.amount for refund in before.values() if refund)
     if left > held:
         raise UnprocessableError(_("The amount is more than is left to refund."), amount=amount)
@@ -190,7 +193,7 @@ def _pick_unanswered(
 
 
 def _get_refund_amount(payment: Payment, amount: int | None) -> int:
-    if payment.disputed:
+    if payment.refunds_blocked:
         raise UnprocessableError(_("The payment is disputed: Stripe takes no refund until that is decided."))
     if payment.intent_status != "succeeded":
         raise UnprocessableError(_("The payment is not paid, so there is nothing to refund."))

@@ -73,10 +73,11 @@ def perform_request(request: StripeRequest, *, is_new: bool = False) -> Performe
     Where Stripe replays an error it will answer this key so for good, and the request goes out under another.
     Not before: a new key could run the work twice. The work may exist already, so it is looked for first.
     """
-    looks_first = get_kind(request).looks_first or request.key_version or request.may_be_forgotten
+    looks_first = get_kind(request).looks_first or request.key_version
+    looks = request.may_be_forgotten or (bool(looks_first) and not is_new)
     with acting(request_id=request.pk):
         try:
-            return _find_or_send(request, looks=bool(looks_first) and not is_new)
+            return _find_or_send(request, looks=looks)
         except StripeUnavailableError as error:
             if not error.replayed:
                 raise
@@ -91,6 +92,16 @@ def resume_request(request: StripeRequest) -> Payment:
         with acting(request_id=request.pk):
             return _find_or_abandon(request, kind)
     return perform_request(request).payment
+
+
+def finish_creation(payment: Payment) -> Payment:
+    """Perform the creation that has no answer yet, if there is one; raises StripeError."""
+    if payment.stripe_payment_intent_id:
+        return payment
+    request = get_open_request(payment, StripeRequest.Kind.CREATE)
+    if request:
+        return perform_request(request).payment
+    return Payment.ledger.get(pk=payment.pk)
 
 
 def _find_or_send(request: StripeRequest, *, looks: bool) -> Performed:

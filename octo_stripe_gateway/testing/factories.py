@@ -112,6 +112,8 @@ class PaymentFactory(DjangoModelFactory[Payment]):
     currency = "usd"
     amount_refunded = 0
     refunds_total = SelfAttribute("amount_refunded")
+    disputed = False
+    refunds_blocked = SelfAttribute("disputed")
     stripe_payment_intent_id = _make_id("pi")
     intent_status = "requires_payment_method"
     intent_as_of = LazyFunction(lambda: int(dt.datetime.now(tz=dt.UTC).timestamp()))

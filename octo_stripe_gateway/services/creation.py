@@ -1,0 +1,305 @@
+"""Creating a payment and its PaymentIntent; of a priced payable, for what is due."""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import IntegrityError
+from django.db.models import Model
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.conf import choose_account, gateway_settings
+from octo_stripe_gateway.currencies import check_amount
+from octo_stripe_gateway.environments import check_livemode
+from octo_stripe_gateway.exceptions import (
+    IdempotencyError,
+    OperationInProgressError,
+    PaymentMismatchError,
+    StripeRefusedError,
+    UnprocessableError,
+)
+from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
+from octo_stripe_gateway.services.balance import Quote, quote_payment
+from octo_stripe_gateway.services.idempotency import (
+    ANYONE,
+    Caller,
+    claim_key,
+    get_key,
+    hash_request,
+    insert_new_key,
+)
+from octo_stripe_gateway.services.intent_parameters import check_parameters, get_intent_parameters
+from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
+from octo_stripe_gateway.services.payments import cancel_payment
+from octo_stripe_gateway.services.refunds import reverse_rejected
+from octo_stripe_gateway.services.requests import (
+    finish_creation,
+    get_open_request,
+    open_request,
+    perform_request,
+)
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.transactions import outside_transaction, write_transaction
+
+# How often a create for a priced payable begins anew because another came first.
+MOST_REPLACED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedPayment:
+    """A payment with the secret that the customer's browser needs; it is nowhere at rest."""
+
+    payment: Payment
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A payment that is about to be put on record, and what was asked for it."""
+
+    payment: Payment
+    amount: int | None
+    purpose: str
+    extra: Mapping[str, Any]
+    has_uuid: bool
+
+    def for_quote(self, quote: Quote) -> Draft:
+        """Set on the payment what its payable asks for."""
+        payment = self.payment
+        check_amount(quote.amount, currency=quote.currency)
+        payment.amount, payment.currency = quote.amount, quote.currency
+        payment.purpose, payment.expires_at = quote.purpose, quote.deadline
+        return self
+
+
+@outside_transaction
+def create_payment(
+    amount: int | None = None,
+    *,
+    currency: str = "",
+    payable: Model | None = None,
+    capture_method: str = Payment.CaptureMethod.AUTOMATIC,
+    uuid: uuids.UUID | None = None,
+    metadata: Mapping[str, str] | None = None,
+    reseller_reference: str = "",
+    stripe_params: Mapping[str, Any] | None = None,
+    stripe_account: str = "",
+    livemode: bool | None = None,
+    purpose: str = "",
+    caller: Caller = ANYONE,
+) -> CreatedPayment:
+    """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
+
+    A payable that says its price sets amount and currency: `purpose` is the installment to pay, or `full`;
+    without one it is the next that is due. Where the owner has an open payment for it, that is returned; a
+    `uuid` of one's own replaces it. `stripe_params` go to Stripe as they are, but for what the ledger
+    decides. `livemode` insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError,
+    UnprocessableError, IdempotencyError, StripeError, and ValueError where the payable is not saved.
+    """
+    payment = Payment(
+        uuid=uuid or uuids.uuid4(),
+        amount=amount or 0,
+        currency=_get_currency(currency, payable=payable),
+        payable=payable,
+        capture_method=capture_method,
+        purpose=purpose,
+        metadata=dict(metadata or {}),
+        reseller_reference=reseller_reference,
+        stripe_account=stripe_account,
+        owner=caller.owner,
+    )
+    payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
+    _choose_account(payment, livemode=livemode)
+    extra = check_parameters(stripe_params or {})
+    draft = Draft(payment, amount=amount, purpose=purpose, extra=extra, has_uuid=uuid is not None)
+    return _obtain_secret(*_reserve_payment(draft, caller=caller))
+
+
+def _choose_account(payment: Payment, *, livemode: bool | None) -> None:
+    payment.account, payment.stripe_account = choose_account(payment)
+    payment.livemode = stripe_client.get_account(payment).livemode
+    check_livemode(livemode, livemode=payment.livemode)
+
+
+def _get_currency(currency: str, *, payable: Any) -> str:
+    if payable is not None and payable.pk is None:
+        raise ValueError("The payable is not saved, so no payment can refer to it.")
+    if is_priced(payable):
+        price_currency: str = payable.get_payment_amount()[1].lower()
+        if currency.lower() not in {"", price_currency}:
+            raise UnprocessableError(_("The amount is not the price."), currency=currency.lower())
+        return price_currency
+    return currency.lower() or gateway_settings.currency
+
+
+def _check_capture_method(capture_method: str, *, payable: Model | None) -> None:
+    """Refuse a hold where a price is to be paid, unless the payable allows it: a hold confirms nothing."""
+    if capture_method == Payment.CaptureMethod.AUTOMATIC or not is_priced(payable):
+        return
+    allowed = getattr(payable, "allows_manual_capture", False)
+    # Of a method, that it is there would count as a yes.
+    if not (allowed() if callable(allowed) else allowed):
+        raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
+
+
+def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
+    # Neither a price nor a choice of account that the host has changed since makes it another request.
+    priced = is_priced(payment.payable)
+    request = {
+        "uuid": uuid,
+        "amount": None if priced else payment.amount,
+        "currency": None if priced else payment.currency,
+        "payable": [payment.payable_type_id, payment.payable_id],
+        "capture_method": payment.capture_method,
+        "purpose": payment.purpose,
+        "metadata": payment.metadata,
+        "reseller_reference": payment.reseller_reference,
+        "stripe_params": extra or {},
+        "stripe_account": payment.stripe_account,
+    }
+    return hash_request(request)
+
+
+def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
+    """Put the payment and its request on record, or return what the same create put there before."""
+    _check_capture_method(draft.payment.capture_method, payable=draft.payment.payable)
+    if is_priced(draft.payment.payable):
+        return _reserve_priced(draft, caller=caller)
+    check_amount(draft.payment.amount, currency=draft.payment.currency)
+    try:
+        with write_transaction():
+            return draft.payment, _insert(draft, caller=caller)
+    except IntegrityError:
+        earlier = _get_reserved_payment(draft, caller=caller)
+        if earlier is None:
+            raise
+    return _get_creation(earlier)
+
+
+def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
+    """Reserve for a priced payable: take its open payment, change that to what is due, or replace it."""
+    for _attempt in range(MOST_REPLACED):
+        earlier = _get_reserved_payment(draft, caller=caller)
+        if earlier:
+            _follow_price(earlier, draft=draft)
+            return _get_creation(earlier)
+        with suppress(IntegrityError), write_transaction():
+            quote = quote_payment(draft.payment, amount=draft.amount, purpose=draft.purpose)
+            if quote.open_payment is None:
+                return draft.payment, _insert(draft.for_quote(quote), caller=caller)
+        if quote.open_payment is None:
+            continue
+        open_payment = finish_creation(quote.open_payment)
+        if not draft.has_uuid and _change_amount(open_payment, quote.amount):
+            with lock_payment(open_payment) as locked:
+                claim_key(caller, payment=locked, fingerprint=draft.payment.request_fingerprint)
+            return _get_creation(locked)
+        _give_way(open_payment)
+    raise OperationInProgressError(_("The same operation is still running; try again."))
+
+
+def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
+    """Insert payment, request and key; raises IntegrityError where uuid or key came before."""
+    payment = draft.payment
+    Payment.ledger.insert(payment)
+    parameters = get_intent_parameters(payment, extra=draft.extra)
+    request = open_request(payment, StripeRequest.Kind.CREATE, parameters=parameters)
+    insert_new_key(caller, payment=payment, fingerprint=payment.request_fingerprint)
+    return request
+
+
+def _follow_price(payment: Payment, *, draft: Draft) -> None:
+    """Have an open payment whose create is repeated be for what is due now, or it would be rejected."""
+    if payment.is_open and payment.stripe_payment_intent_id:
+        with write_transaction():
+            quote = quote_payment(draft.payment, amount=draft.amount, purpose=payment.purpose)
+        _change_amount(payment, quote.amount)
+
+
+def _change_amount(payment: Payment, amount: int) -> bool:
+    """Have Stripe change what an open payment is for; tells whether it is that now. Raises StripeError."""
+    with lock_payment(payment) as locked:
+        if not locked.is_open or not locked.stripe_payment_intent_id:
+            return False
+        if locked.amount == amount and locked.amount_requested is None:
+            return True
+        request = get_open_request(locked, StripeRequest.Kind.UPDATE)
+        if request is None:
+            with saving_changes(locked):
+                locked.amount_requested = amount
+            request = open_request(locked, StripeRequest.Kind.UPDATE, parameters={"amount": amount})
+    try:
+        changed = perform_request(request).payment
+    except StripeRefusedError:
+        return False
+    return changed.amount == amount
+
+
+def _give_way(payment: Payment) -> None:
+    """Cancel an open payment so that a new one can replace it; of one that was rejected, return the money.
+
+    Raises OperationInProgressError where it is being paid.
+    """
+    payment = Payment.ledger.get(pk=payment.pk)
+    if payment.needs_reversal:
+        reverse_rejected(payment)
+        return
+    try:
+        canceled = cancel_payment(payment)
+    except (StripeRefusedError, UnprocessableError) as error:
+        raise OperationInProgressError(_("It is being paid already.")) from error
+    if canceled.intent_status != "canceled":
+        raise OperationInProgressError(_("It is being paid already."))
+
+
+def _get_reserved_payment(draft: Draft, *, caller: Caller) -> Payment | None:
+    fingerprint = draft.payment.request_fingerprint
+    key = get_key(caller, fingerprint=fingerprint)
+    if key:
+        return key.payment
+    earlier = Payment.ledger.get_by(uuid=draft.payment.uuid) if draft.has_uuid else None
+    if earlier is None:
+        return None
+    if (earlier.request_fingerprint, earlier.owner) != (fingerprint, caller.owner):
+        raise IdempotencyError(_("This key or uuid was used with other parameters."))
+    with lock_payment(earlier) as locked:
+        claim_key(caller, payment=locked, fingerprint=fingerprint)
+    return earlier
+
+
+def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
+    """Return the payment and the creation that a repeat waits for; one that Stripe refused is asked for anew.
+
+    What Stripe objected to may have been put right, in its dashboard for instance.
+    """
+    with lock_payment(payment) as locked:
+        if locked.stripe_payment_intent_id or locked.intent_status == "canceled":
+            return locked, None
+        request = get_open_request(locked, StripeRequest.Kind.CREATE)
+        if request is None:
+            asked = locked.stripe_requests.using(Payment.ledger.database)
+            last = asked.filter(kind=StripeRequest.Kind.CREATE).latest("pk")
+            if last.state == StripeRequest.State.DONE:
+                # Its intent contradicts the row, and so would another.
+                raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
+            request = open_request(locked, StripeRequest.Kind.CREATE, parameters=last.parameters)
+    return locked, request
+
+
+def _obtain_secret(payment: Payment, request: StripeRequest | None) -> CreatedPayment:
+    if request:
+        performed = perform_request(request, is_new=not request.attempts)
+        payment, snapshot = performed.payment, performed.snapshot
+    else:
+        snapshot = stripe_client.retrieve_payment_intent(payment)
+        with lock_payment(payment) as locked:
+            apply_payment_intent(locked, snapshot)
+        payment = locked
+    if not isinstance(snapshot, PaymentIntentSnapshot) or payment.stripe_payment_intent_id != snapshot.id:
+        raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
+    return CreatedPayment(payment, snapshot.client_secret)
