@@ -469,10 +469,11 @@ class TextExtension(OpenApiSerializerFieldExtension):
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        """Return the schema, with its own pattern or, unless the text may be blank, one for that."""
+        """Return the schema, with its own pattern or, unless it may be blank or has a format, one against blanks."""
         schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
         own = getattr(self.target, "pattern", None)
-        pattern = own.pattern if own else None if self.target.allow_blank else r"\S"
+        is_free = self.target.allow_blank or "format" in schema
+        pattern = own.pattern if own else None if is_free else r"\S"
         return {**schema, "pattern": pattern} if pattern else schema
 
 

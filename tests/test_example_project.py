@@ -18,7 +18,7 @@ def test_the_example_s_own_tests_pass() -> None:
     command = [sys.executable, "-m", "pytest", "example_project", *ALONE]
     done = subprocess.run(command, cwd=ROOT, env=get_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "11 passed" in done.stdout
+    assert re.search(r"\b[1-9]\d* passed", done.stdout)
 
 
 def test_shop_s_german_is_complete_and_compiled() -> None:

@@ -137,7 +137,10 @@ def test_event_that_no_row_can_hold_is_refused_before_it_is_queued(use: Callable
 
 @pytest.mark.django_db
 def test_event_is_kept_when_the_queue_is_down(
-    payment: Payment, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    payment: Payment,
+    stripe: StripeEmulator,
+    use: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from octo_stripe_gateway import tasks
 

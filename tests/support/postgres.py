@@ -11,10 +11,12 @@ servers: list[Any] = []
 
 if "DATABASE_URL" not in os.environ:
     servers.append(start_database())
-    # Nothing has to outlive a power failure, and the disk is what flushes after a test would wait for.
-    off = ("fsync", "full_page_writes")
-    statements = [f"ALTER SYSTEM SET {setting} = off;" for setting in off]
-    servers[0].psql("\n".join([*statements, "SELECT pg_reload_conf();"]))
+    # Nothing has to outlive a power failure, and the disk is what flushes after a test would wait for. Two
+    # tests at once may have 50 threads each, with a connection of their own.
+    wanted = {"fsync": "off", "full_page_writes": "off", "max_connections": "300"}
+    servers[0].psql("\n".join(f"ALTER SYSTEM SET {name} = {value};" for name, value in wanted.items()))
+    servers[0].stop()
+    servers[0].start()
     os.environ["DATABASE_URL"] = servers[0].get_uri()
 
 

@@ -25,12 +25,20 @@ def run_together(works: Sequence[Callable[[], R]]) -> list[R]:
     barrier = threading.Barrier(len(works))
 
     def wait_and_run(work: Callable[[], R]) -> R:
-        connection.ensure_connection()
+        try:
+            connection.ensure_connection()
+        except Exception:
+            barrier.abort()
+            raise
         barrier.wait(LONGEST_WAIT)
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
         runs = [pool.submit(run_and_disconnect, lambda work=work: wait_and_run(work)) for work in works]
+        errors = [error for run in runs if (error := run.exception())]
+        # A thread that could not connect says more than those that waited for it.
+        for error in sorted(errors, key=lambda each: isinstance(each, threading.BrokenBarrierError)):
+            raise error
         return [run.result() for run in runs]
 
 
