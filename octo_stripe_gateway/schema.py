@@ -469,7 +469,7 @@ class TextExtension(OpenApiSerializerFieldExtension):
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        """Return the schema, with its own pattern or, unless it may be blank or has a format, one against blanks."""
+        """Return the schema, with its own pattern or, where it has no format either, one against blanks."""
         schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
         own = getattr(self.target, "pattern", None)
         is_free = self.target.allow_blank or "format" in schema
