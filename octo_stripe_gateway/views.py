@@ -267,7 +267,9 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Answer a payment with its refunds."""
         payment = self.get_object()
         response = self.build_response(payment)
-        refunds = sorted(payment.refunds.all(), key=lambda refund: refund.pk)
+        # Pages read a payment until it is paid: what has no money has no refunds to ask for.
+        has_money = payment.amount_received or payment.amount_refunded
+        refunds = sorted(payment.refunds.all(), key=lambda refund: refund.pk) if has_money else []
         response.data["refunds"] = [RefundSerializer(refund).data for refund in refunds]
         return response
 

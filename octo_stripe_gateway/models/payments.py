@@ -59,7 +59,9 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
     def get_by_public_id(self, public_id: str) -> Payment:
         """Return the payment with this integer id or uuid; raises PaymentNotFoundError."""
         named = _get_lookup(public_id)
-        payment = self.filter(**named).first() if named else None
+        # A host's joins may have it twice; an order, as `first` has one, takes a tenth of the query's time.
+        found = self.filter(**named).order_by()[:1] if named else ()
+        payment = next(iter(found), None)
         if payment is None:
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
         return payment
