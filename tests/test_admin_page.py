@@ -167,6 +167,7 @@ def test_operator_finds_a_payment_and_refunds_it(
     assert [refund["amount"] for refund in stripe.refunds.values()] == [2000]
 
 
+@pytest.mark.slow
 def test_operator_sees_what_is_wrong(office: Office, payments: list[Payment]) -> None:
     office.log_in()
     office.picture("5-index")

@@ -307,6 +307,7 @@ def test_refund_that_stripe_does_not_have_is_told(stripe: StripeEmulator) -> Non
     }
 
 
+@pytest.mark.slow
 def test_more_than_a_page_is_compared(stripe: StripeEmulator) -> None:
     payments = [services.create_payment(2000, currency="usd").payment for _ in range(120)]
     for payment in payments[:110]:

@@ -15,7 +15,7 @@ from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from octo_stripe_gateway import inbox, services, signals
@@ -30,6 +30,7 @@ from octo_stripe_gateway.services import Caller, deadlines
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
+from tests.support.properties import try_property
 from tests.support.receivers import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -685,13 +686,7 @@ class Story:
             services.reconcile_payment(payment)
 
 
-@settings(
-    max_examples=40,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@try_property(few=15, many=80)
 @given(steps=st.lists(st.tuples(st.sampled_from(Story.VERBS), st.integers(0, 7)), min_size=4, max_size=14))
 def test_held_never_exceeds_the_price_and_each_excess_goes_back_once(
     stripe: StripeEmulator, in_parts: None, steps: list[tuple[str, int]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ import pytest
 import stripe as sdk
 from django.db import transaction
 from django.db.models import QuerySet
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from octo_stripe_gateway import inbox, services
@@ -21,6 +20,7 @@ from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableErro
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.snapshots import CLOSED_DISPUTES
 from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
+from tests.support.properties import try_property
 
 pytestmark = pytest.mark.django_db
 
@@ -72,14 +72,6 @@ HISTORIES = st.tuples(
 # Rare, and hard: what happens within one second, and leaves facts of one rank or out of their usual order.
 TWO_DECLINES = [("attempt", 1, 0), ("attempt", 2, 0)]
 DECLINE_WITHOUT_CHARGE = [("attempt", 3, 0), ("fail_challenge", 0, 0), ("attempt", 5, 0)]
-PROPERTY = settings(
-    max_examples=1000 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else 60,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=(Phase.explicit, Phase.generate, Phase.shrink),
-    suppress_health_check=list(HealthCheck),
-)
 
 
 class History:
@@ -338,7 +330,7 @@ def shuffled(logged: list[Any], *, seed: int) -> list[Any]:
     return deliveries
 
 
-@PROPERTY
+@try_property(few=25, many=300)
 @example(steps=TWO_DECLINES, manual=False, seeds=(0, 3))
 @example(steps=DECLINE_WITHOUT_CHARGE, manual=False, seeds=(0, 3))
 @given(steps=HISTORIES, manual=st.booleans(), seeds=st.tuples(st.integers(0, 999), st.integers(0, 999)))
@@ -360,7 +352,7 @@ def test_any_order_of_all_events_ends_at_the_same_row_and_at_stripes_record(
             history.assert_row_equals_stripe()
 
 
-@PROPERTY
+@try_property(few=25, many=300)
 @given(steps=HISTORIES, manual=st.booleans(), seed=st.integers(0, 999))
 def test_reconciling_makes_good_for_any_lost_event(
     stripe_at: Callable[..., History], steps: list[Any], manual: bool, seed: int

@@ -193,6 +193,7 @@ def test_no_answer_but_that_to_create_has_the_secret(run: Callable[[], Recording
     assert [text for text in texts if any(secret in text for secret in OWN_SECRETS)] == []
 
 
+@pytest.mark.slow
 def test_no_variable_of_ours_shows_a_secret_wherever_it_fails(run: Callable[[], RecordingClient]) -> None:
     with watching(ANY_SECRET) as seen:
         run()
