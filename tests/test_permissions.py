@@ -159,7 +159,7 @@ def test_another_s_payment_is_answered_as_one_that_is_not_there(
         "?utcCreatedAtFrom=2020-01-01T00:00:00Z",
     ],
 )
-def test_no_filter_shows_anothers_payment(query: str, configure: Configure) -> None:
+def test_no_filter_shows_another_caller_s_payment(query: str, configure: Configure) -> None:
     configure(PAYABLES={"ticket": "shop.Ticket"})
     ticket = Ticket.objects.create(pk="1")
     own, others, integrators = (
@@ -178,7 +178,7 @@ def test_no_filter_shows_anothers_payment(query: str, configure: Configure) -> N
     }
 
 
-def test_anothers_cursor_leads_to_ones_own_payments(configure: Configure) -> None:
+def test_another_caller_s_cursor_leads_to_ones_own_payments(configure: Configure) -> None:
     configure(PAGE_SIZE=1)
     own = [PaymentFactory.create(owner="key:viator").pk for _each in range(2)]
     PaymentFactory.create_batch(2, owner="key:klook")
