@@ -15,6 +15,8 @@ from tests.emulator.conftest import AMOUNT, OPEN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from octo_stripe_gateway.testing.emulator.faults import When
+
 
 @pytest.mark.parametrize(
     ("status", "error", "code"),
@@ -100,6 +102,28 @@ def test_a_delay_outlasts_an_impatient_client(stripe: StripeEmulator) -> None:
     stripe.add_fault(Fault(kind="delay", seconds=0.3, when="after"))
     with pytest.raises(sdk.APIConnectionError):
         client.v1.payment_intents.create(params=AMOUNT)
+    assert len(stripe.payment_intents) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_request_that_was_given_up_ends_with_the_reset(when: When, api: Any, stripe: StripeEmulator) -> None:
+    client = sdk.StripeClient(
+        "sk_test_x",
+        base_addresses={"api": stripe.url},
+        http_client=sdk.RequestsClient(timeout=0.1),
+        max_network_retries=0,
+    )
+    stripe.add_fault(Fault(kind="delay", seconds=60, when=when))
+    with pytest.raises(sdk.APIConnectionError):
+        client.v1.payment_intents.create(params=AMOUNT)
+    given_up = stripe.requests[-1]
+    stripe.reset()
+    assert given_up.status == 200
+    assert (stripe.payment_intents, stripe.requests) == ({}, [])
+
+    stripe.add_fault(Fault(kind="reset", when="after"))
+    with pytest.raises(sdk.APIConnectionError):
+        api.payment_intents.create(params=AMOUNT)
     assert len(stripe.payment_intents) == 1
 
 

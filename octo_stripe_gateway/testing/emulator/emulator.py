@@ -196,8 +196,10 @@ class StripeEmulator:
 
     def reset(self) -> None:
         """Forget objects, accounts, events, logs, keys and faults; the settings stay."""
+        self._faults.clear()
+        # A request that its client has given up would otherwise be one of those that come after.
+        self._application.wait_for_answers()
         with self._changing():
-            self._faults.clear()
             self._events.clear()
             self._store.clear()
             self._accounts.clear()

@@ -91,6 +91,7 @@ class Faults:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._holds: list[Hold] = []
+        self._cleared = threading.Event()
 
     def add(self, fault: Fault) -> None:
         with self._lock:
@@ -102,10 +103,12 @@ class Faults:
         return hold
 
     def clear(self) -> None:
-        """Forget the faults and release whatever is held."""
+        """Forget the faults, and release whatever is held or delayed."""
         with self._lock:
             self._faults.clear()
             holds, self._holds = self._holds, []
+            cleared, self._cleared = self._cleared, threading.Event()
+        cleared.set()
         for hold in holds:
             hold.release()
 
@@ -116,6 +119,11 @@ class Faults:
             holds = [one for one in self._holds if one.when == when and one.matches(method, path)]
         for hold in holds:
             hold.wait()
+
+    def delay(self, seconds: float) -> None:
+        """Wait as long as a fault says, or until the faults are cleared."""
+        if seconds:
+            self._cleared.wait(seconds)
 
     def take(self, *, method: str, path: str, when: When) -> list[Fault]:
         """Return the faults for this request, one time used up of each."""

@@ -12,7 +12,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from octo_stripe_gateway.testing.emulator.params import decode
 from octo_stripe_gateway.testing.emulator.store import random_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIEnvironment
 
     from octo_stripe_gateway.testing.emulator.accounts import Accounts, Caller
@@ -103,6 +102,8 @@ class Application:
         self._faults = faults
         self._control = control
         self._save = save
+        self._answering: set[str] = set()
+        self._answered = threading.Condition()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._route(Request(environ))(environ, start_response)
@@ -135,13 +136,31 @@ class Application:
         )
         self.log.append(entry)
         try:
-            answer = self._answer(request, entry)
+            with self._counting(entry):
+                answer = self._answer(request, entry)
         except StripeApiError as error:
             answer = _refusal(error, entry=entry)
         except FaultError as error:
             answer = error.answer
         entry.status, entry.replayed = answer.status, answer.replayed
         return _response(answer, entry=entry)
+
+    @contextlib.contextmanager
+    def _counting(self, entry: LoggedRequest) -> Iterator[None]:
+        with self._answered:
+            self._answering.add(entry.request_id)
+        try:
+            yield
+        finally:
+            with self._answered:
+                self._answering.remove(entry.request_id)
+                self._answered.notify_all()
+
+    def wait_for_answers(self) -> None:
+        """Wait until the requests that came in are answered, also those that their client has given up."""
+        with self._answered:
+            waiting = set(self._answering)
+            self._answered.wait_for(lambda: waiting.isdisjoint(self._answering))
 
     def now(self) -> int:
         """Return the second that the emulator's clock shows."""
@@ -203,7 +222,7 @@ class Application:
 
     def _pause(self, when: When, entry: LoggedRequest, *, faults: list[Fault]) -> None:
         self._faults.wait(method=entry.method, path=entry.path, when=when)
-        time.sleep(sum(fault.seconds for fault in faults if fault.kind == "delay"))
+        self._faults.delay(sum(fault.seconds for fault in faults if fault.kind == "delay"))
 
     def _take(self, when: When, entry: LoggedRequest) -> list[Fault]:
         return self._faults.take(method=entry.method, path=entry.path, when=when)
