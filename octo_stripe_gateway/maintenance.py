@@ -12,9 +12,11 @@ import itertools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from enum import Enum
+from functools import partial
 
 from django.db import connections
 from django.utils import timezone
@@ -22,7 +24,7 @@ from django.utils import timezone
 from octo_stripe_gateway import services
 from octo_stripe_gateway.inbox import process_event
 from octo_stripe_gateway.models import WebhookEvent
-from octo_stripe_gateway.services import Outcome
+from octo_stripe_gateway.services import Claim, Outcome
 from octo_stripe_gateway.transactions import get_connection, write_transaction
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ def run_maintenance(
 
 def _process_events(limit: int, *, threads: int, report: ReportProgress) -> Counts:
     total = WebhookEvent.ledger.filter(retry_at__lte=timezone.now())[:limit].count()
-    work = Work(limit=limit, total=total, report=lambda *done: report("events", *done))
+    work = Work(limit=limit, total=total, report=partial(report, "events"))
 
     def process() -> None:
         while wanted := work.take(BATCH_SIZE):
@@ -128,39 +130,33 @@ def _process_event(key: int) -> str:
 def _check_payments(limit: int, *, threads: int, report: ReportProgress) -> Counts:
     services.recall_unanswered_requests()
     total = services.count_due_payments(limit=limit)
-    work = Work(limit=limit, total=total, report=lambda *done: report("payments", *done))
-
-    def check() -> None:
-        while wanted := work.take(BATCH_SIZE):
-            claim = services.claim_due_payments(limit=wanted)
-            with closing(services.check_payments(claim)) as outcomes:
-                for outcome in outcomes:
-                    work.record(outcome.name.lower())
-                    if work.is_stopped:
-                        return
-            if len(claim.payments) < wanted:
-                return
-
-    _run_together(check, work=work, threads=min(threads, _count_batches(total)))
-    return dict(work.outcomes)
+    work = Work(limit=limit, total=total, report=partial(report, "payments"))
+    return _work_off(work, services.claim_due_payments, services.check_payments, threads=threads)
 
 
 def _keep_books(limit: int, *, threads: int, report: ReportProgress) -> Counts:
     total = services.count_unbooked_payments(limit=limit)
-    work = Work(limit=limit, total=total, report=lambda *done: report("books", *done))
+    work = Work(limit=limit, total=total, report=partial(report, "books"))
+    return _work_off(work, services.claim_unbooked_payments, services.book_payments, threads=threads)
 
-    def book() -> None:
+
+def _work_off(
+    work: Work, claim: Callable[..., Claim], perform: Callable[[Claim], Generator[Enum]], *, threads: int
+) -> Counts:
+    """Claim and perform batch after batch, until nothing is due or no more may be done."""
+
+    def work_off() -> None:
         while wanted := work.take(BATCH_SIZE):
-            claim = services.claim_unbooked_payments(limit=wanted)
-            with closing(services.book_payments(claim)) as outcomes:
+            claimed = claim(limit=wanted)
+            with closing(perform(claimed)) as outcomes:
                 for outcome in outcomes:
                     work.record(outcome.name.lower())
                     if work.is_stopped:
                         return
-            if len(claim.payments) < wanted:
+            if len(claimed.payments) < wanted:
                 return
 
-    _run_together(book, work=work, threads=min(threads, _count_batches(total)))
+    _run_together(work_off, work=work, threads=min(threads, _count_batches(work.total)))
     return dict(work.outcomes)
 
 

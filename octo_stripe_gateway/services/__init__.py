@@ -26,6 +26,7 @@ from octo_stripe_gateway.services.deadlines import (
 )
 from octo_stripe_gateway.services.delivery import deliver_due_changes
 from octo_stripe_gateway.services.due_payments import (
+    Claim,
     Outcome,
     check_payments,
     claim_due_payments,
@@ -64,6 +65,7 @@ __all__ = [
     "Audit",
     "BookingOutcome",
     "Caller",
+    "Claim",
     "CreatedPayment",
     "Outcome",
     "acting",
