@@ -506,9 +506,9 @@ class Payment(models.Model):
             "currency": self.currency,
             "livemode": self.livemode,
         }
-        if snapshot.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
-            expected["amount_received"] = amount
         most = {"amount_received": amount, "amount_capturable": amount}
+        if snapshot.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
+            expected["amount_received"] = most.pop("amount_received")
         return compare_snapshot(snapshot, expected=expected, most=most)
 
     def compare_charge(self, snapshot: ChargeSnapshot) -> str:

@@ -74,10 +74,12 @@ def _accept_unasked(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
 
 def _get_or_insert(payment: Payment, snapshot: PaymentIntentSnapshot) -> Payment:
     """Return the intent's payment, locked; a new one is as old as its intent."""
+    # Asked first: a row that somebody else adopts meanwhile is found by the intent then.
+    is_taken = Payment.ledger.filter(uuid=payment.uuid).exists()
     row = _lock(payment, snapshot)
     if row:
         return row
-    if Payment.ledger.filter(uuid=payment.uuid).exists():
+    if is_taken:
         payment.uuid = make_stand_in(snapshot)
     if not Payment.ledger.insert(payment, or_ignore=True):
         # Somebody else adopts it at the same time.

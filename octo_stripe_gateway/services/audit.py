@@ -31,6 +31,7 @@ class Kind(StrEnum):
     """What was found."""
 
     CHECKED = "checked"
+    MISMATCHED = "mismatched"
     UNKNOWN_HERE = "unknown here"
     ADOPTED = "adopted"
     UNKNOWN_AT_STRIPE = "unknown at Stripe"
@@ -129,7 +130,8 @@ class Audit:
         except Exception as error:  # noqa: BLE001 - it is told, and the next payment is to have its turn
             is_unknown = isinstance(error, StripeRefusedError) and error.http_status == UNKNOWN_AT_STRIPE
             return Finding(Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED, name, error=str(error))
-        return Finding(Kind.CHECKED, name, found)
+        mismatch = found["mismatch"][1] if "mismatch" in found else payment.mismatch
+        return Finding(Kind.MISMATCHED if mismatch else Kind.CHECKED, name, found, error=mismatch)
 
     def _adopt(self, intent_id: str, *, origin: Payment) -> Finding:
         if not self.adopts:

@@ -67,7 +67,7 @@ class Command(BaseCommand):
                 self.reconcile(iterate_unsettled(older_than), dry_run=dry_run)
 
     def compare(self, audit: Audit, *, dry_run: bool) -> None:
-        """Print what an audit finds, and fail at the end if something is on one side only."""
+        """Print what an audit finds, and fail at the end if something differs or is on one side only."""
         kinds: Counter[str] = Counter()
         changed = 0
         for finding in audit.run():
@@ -77,18 +77,22 @@ class Command(BaseCommand):
             if self.stderr.isatty():
                 self.stderr.write(f"{kinds.total()} checked", ending="\r")
         verb = "would change" if dry_run else "changed"
-        checked = f"{kinds[Kind.CHECKED]} payments checked, {changed} {verb}, {kinds[Kind.FAILED]} failed"
-        others = (Kind.ADOPTED, Kind.UNKNOWN_HERE, Kind.UNKNOWN_AT_STRIPE)
+        total = kinds[Kind.CHECKED] + kinds[Kind.MISMATCHED]
+        checked = f"{total} payments checked, {changed} {verb}, {kinds[Kind.FAILED]} failed"
+        others = (Kind.MISMATCHED, Kind.ADOPTED, Kind.UNKNOWN_HERE, Kind.UNKNOWN_AT_STRIPE)
         self.stdout.write(", ".join([checked, *(f"{kinds[kind]} {kind}" for kind in others if kinds[kind])]))
         if kinds[Kind.UNKNOWN_HERE]:
             raise CommandError("Stripe has payments of ours that are not here; --adopt writes them.")
-        if kinds[Kind.FAILED] or kinds[Kind.UNKNOWN_AT_STRIPE]:
+        if kinds[Kind.FAILED] or kinds[Kind.MISMATCHED] or kinds[Kind.UNKNOWN_AT_STRIPE]:
             raise CommandError("Not everything here is as it is at Stripe; see above.")
 
     def show(self, finding: Finding) -> None:
         """Print what was found about one payment or object, if anything."""
         if finding.kind == Kind.FAILED:
             self.stderr.write(self.style.ERROR(f"{finding.name}: {finding.error}"))
+        elif finding.kind == Kind.MISMATCHED:
+            if "mismatch" not in finding.differences:
+                self.stdout.write(f"{finding.name}: mismatch {finding.error}")
         elif finding.kind != Kind.CHECKED:
             self.stdout.write(f"{finding.name}: {finding.kind}")
         for name, (was, is_now) in finding.differences.items():
