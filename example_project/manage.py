@@ -14,8 +14,8 @@ DIRECTORY = Path(__file__).resolve().parent / ".demo"
 def main() -> None:
     """Run a command on the database that DATABASE_URL names or, without one, on the demo's own."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tourshop.settings")
-    # Ended in whatever way, a command stops the database that it started. A shell has what it starts in
-    # the background ignore Ctrl-C.
+    # However a command ends, it must stop the database that it started. SIGINT is set too because a shell
+    # makes its background jobs ignore it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     directory = Path(os.environ.setdefault("DEMO_DIRECTORY", str(DIRECTORY)))

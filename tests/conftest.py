@@ -25,7 +25,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """Put content types and permissions back after a flush at once; Django does it app by app."""
+    """Restore content types and permissions after a flush in bulk; Django does it slowly, app by app."""
     with django_db_blocker.unblock():
         content_types, permissions = list(ContentType.objects.all()), list(Permission.objects.all())
 
@@ -40,7 +40,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
 
 @pytest.fixture
 def configure(settings: Any) -> Callable[..., None]:
-    """Change keys of OCTO_STRIPE_GATEWAY for one test; None takes one away."""
+    """Change keys of OCTO_STRIPE_GATEWAY for one test; None removes a key."""
 
     def change(**keys: Any) -> None:
         changed = settings.OCTO_STRIPE_GATEWAY | keys
@@ -51,7 +51,7 @@ def configure(settings: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def payment(db: None) -> Payment:
-    """The pending payment that the objects made in `tests.support.objects` are about."""
+    """The pending payment that the objects in `tests.support.objects` belong to."""
     return PaymentFactory.create(stripe_payment_intent_id="pi_1", intent_as_of=0)
 
 

@@ -1,4 +1,4 @@
-"""A host project for the tests, with as little in it as a host can have."""
+"""A host project for the tests, as small as one can be."""
 
 import dj_database_url
 

@@ -90,7 +90,7 @@ def get_key(page: Any) -> str:
 
 
 def operate(client: Client, row: Any, operation: str, **values: Any) -> Any:
-    """Open the page that asks, and send it."""
+    """Open the operation's confirmation page, and submit it."""
     url = get_page(row, operation)
     asked = client.get(url)
     assert asked.status_code == 200, asked
@@ -104,7 +104,7 @@ def make_dispute(payment: Payment, **columns: Any) -> Dispute:
 
 
 def get_story(page: Any) -> list[str]:
-    """Return what the timeline says without its details, each line with what is held after it."""
+    """Return the timeline's main entries, each with the balance after it."""
     told = [entry for entry in page.context["timeline"] if not entry.is_detail]
     return [f"{entry.title} = {entry.balance}" if entry.balance else entry.title for entry in told]
 
@@ -231,7 +231,7 @@ class TestList:
         few = count(LIST), count(EVENTS)
         fill(30)
         assert (count(LIST), count(EVENTS)) == few
-        # The time limits of the count and of the sums take four of them each.
+        # A time limit takes four statements, and there is one for the count and one for the sums.
         assert max(few) <= 17
 
     def test_counts_up_to_a_cap(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +368,7 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("term", "index"),
         [
-            # Many indexes have the id, and in a small table each is as good.
+            # Many indexes contain the id, and in a small table any will do.
             ("12", ""),
             ("1ad5a3cb-5d3a-4a4b-9a52-1b5d4c0d8a55", "payment_uuid_key"),
             ("1ad5a3cb", "payment_uuid_key"),
@@ -391,7 +391,7 @@ class TestSearch:
         assert [plan for plan in plans if index in plan]
 
     def test_reads_the_index_of_beginnings_even_where_all_rows_match(self, office: Client) -> None:
-        """Statistics decide nothing: no other order of reading gives the rows unsorted."""
+        """Statistics can't change the plan: only this index yields the rows without a sort."""
         if connection.vendor != "postgresql":
             pytest.skip("only PostgreSQL explains so")
         make_payment.create_batch(3, reseller_reference="AB-12")
@@ -552,7 +552,7 @@ class TestPage:
                 for event, request in zip(events, requests, strict=True)
             )
         assert count(many) == count(few)
-        # Created, what the journal lacks, and of each kind the latest.
+        # Its creation, what the journal lacks, and the latest of each kind.
         assert len(office.get(get_page(many)).context["timeline"]) == 2 + 3 * 200
 
     def test_shows_what_is_wrong_first(self, office: Client, settings: Any) -> None:
@@ -813,7 +813,7 @@ class TestIndex:
     PAGES = ("admin:index", "admin:app_list")
 
     def get_alerts(self, client: Client, name: str = "admin:index") -> dict[str, str]:
-        """Return the alerts of a page, and see that each leads to as many rows as it says."""
+        """Return a page's alerts, and check that each links to as many rows as it says."""
         arguments = ["octo_stripe_gateway"] if name == "admin:app_list" else []
         content = client.get(reverse(name, args=arguments)).content.decode()
         found = re.findall(r'octo-alert">(\d+)</span> <a href="([^"]+)">([^<]+)</a>', content)
@@ -858,7 +858,7 @@ class TestIndex:
         assert "the default account: The endpoint&#x27;s API version 2024-06-20" in (
             office.get(reverse("admin:index")).content.decode()
         )
-        # As a sync of a later second leaves it.
+        # As if a sync had come a second later.
         Payment.objects.update(charge_as_of=payment.charge_as_of + 1)
         operate(office, WebhookEvent.objects.get(status="received"), "reprocess")
         assert self.get_alerts(office) == {}
@@ -1349,7 +1349,7 @@ class TestReprocess:
         chosen = {"action": "reprocess_selected", "select_across": "1", "_selected_action": ["1"]}
         with CaptureQueriesContext(connection) as queries:
             office.post(reverse(EVENTS), chosen)
-        # The count's time limit takes four of them.
+        # The count's time limit takes four statements.
         assert len(queries) <= 10
 
 

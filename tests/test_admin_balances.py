@@ -52,7 +52,7 @@ def office(make_staff: Callable[..., Client]) -> Client:
 
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a booking be paid as deposit and balance, the balance since last year."""
+    """Split a booking into deposit and balance, the balance overdue since last year."""
 
     def get_installments(self: Booking) -> list[tuple[str, int, dt.datetime | None]]:
         deposit = self.price // 4

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 DESK: Any = {"width": 1360, "height": 900}
-# A list that is too wide scrolls in a box of its own.
+# Lists that are too wide may scroll within their own box.
 COLUMNS_FIT = "[...document.querySelectorAll('.results')].every(box => box.scrollWidth <= box.clientWidth)"
 LOOKS: Any = (
     ("phone-dark", PHONE, "dark"),
@@ -71,7 +71,7 @@ class Office:
         assert self.page.get_by_text(text).filter(visible=True).count() == 0
 
     def picture(self, name: str) -> None:
-        """Keep pictures to look at, and see that nothing sticks out at the side."""
+        """Save screenshots, and check that nothing sticks out at the side."""
         for look, viewport, scheme in LOOKS:
             self.page.set_viewport_size(viewport)
             self.page.emulate_media(color_scheme=scheme)
@@ -85,7 +85,7 @@ class Office:
 
 @pytest.fixture
 def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) -> list[Payment]:
-    """Fill the ledger with one of each, the first of them real at the emulator."""
+    """Fill the ledger with one payment of each kind; the first exists at the emulator too."""
     User.objects.create_superuser("operator", password="secret")
     paid = api.paid(stripe, {"amount": 4900, "currency": "usd", "resellerReference": "VIATOR-88213"})
     api.deliver(stripe)
@@ -121,7 +121,7 @@ def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) ->
         type="charge.refunded",
         error="The endpoint's API version 2024-06-20 is too old to tell refunds rightly.",
     )
-    # Playwright's thread may not ask the database: what the tests need of it is read here.
+    # Playwright's thread can't use the database, so read what the tests need here.
     return [Payment.objects.get(pk=paid["id"]), disputed]
 
 

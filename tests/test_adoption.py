@@ -1,4 +1,4 @@
-"""Rows that are lost, or that another system never made, are written from what Stripe knows."""
+"""Rows that were lost, or that another system never made, are rebuilt from what Stripe knows."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ def test_more_than_a_page_is_compared(stripe: StripeEmulator) -> None:
         lose_payment(payment)
     asked = len(stripe.requests)
     assert audit("--adopt")[-1] == "10 payments checked, 0 changed, 0 failed, 110 adopted"
-    # The intents' two pages, the refunds' one, the balance's one, and each that is adopted.
+    # Two pages of intents, one of refunds, one of the balance, and one call for each that is adopted.
     assert len(stripe.requests) - asked == 4 + 110
     assert_nothing_orphaned(stripe)
 

@@ -1,4 +1,4 @@
-"""What a process pays for having the app installed, before it uses it."""
+"""What installing the app costs a process that doesn't use it yet."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def booking(db: None) -> Booking:
 
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a booking be paid as deposit and balance: a third now, the rest later."""
+    """Split a booking into deposit and balance: a third now, the rest later."""
 
     def get_installments(self: Booking) -> list[tuple[str, int, dt.datetime | None]]:
         deposit = self.price // 3
@@ -75,7 +75,7 @@ def make_late(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def get_held(stripe: StripeEmulator) -> int:
-    """Return what Stripe has received and not given back."""
+    """Return what Stripe has received minus what it has refunded."""
     charges = stripe.charges.values()
     return sum(charge["amount_captured"] - charge["amount_refunded"] for charge in charges)
 
@@ -177,7 +177,7 @@ def test_an_open_intent_follows_the_price(api: GatewayApi, stripe: StripeEmulato
 def test_a_repeated_create_follows_the_price(
     by: str, api: GatewayApi, stripe: StripeEmulator, booking: Booking
 ) -> None:
-    """A page that keeps its key or uuid would otherwise have its customer pay what is then rejected."""
+    """Otherwise a page that keeps its key or uuid would let its customer pay what is then rejected."""
     own = "a3bb189e-8bf9-4c3f-9f3c-2d0a2b1b0001"
     asked = body(booking) if by == "key" else body(booking, uuid=own)
     headers = {"Idempotency-Key": "one"} if by == "key" else {}
@@ -270,7 +270,7 @@ def test_of_two_holds_one_stays(
 def test_a_hold_that_would_be_rejected_is_not_captured(
     event: str, api: GatewayApi, stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To capture it and refund it would cost the customer days, and the merchant Stripe's fee."""
+    """Capturing and then refunding it would cost the customer days, and the merchant Stripe's fee."""
     monkeypatch.setattr(Booking, "allows_manual_capture", True, raising=False)
     theirs = services.create_payment(payable=booking, caller=OWNED).payment
     hold = api.authorized(stripe, body(booking, amount=PRICE, currency="usd"))
@@ -290,7 +290,7 @@ def test_a_hold_that_would_be_rejected_is_not_captured(
 def test_money_in_another_currency_is_not_asked_for_again(
     api: GatewayApi, stripe: StripeEmulator, booking: Booking
 ) -> None:
-    """A price can't be compared with what was paid in another currency: who changed it has to say."""
+    """A price can't be compared with money in another currency: whoever changed it has to decide."""
     theirs = services.create_payment(payable=booking, caller=OWNED).payment
     paid = pay(api, stripe, booking)
     Booking.objects.update(currency="eur")
@@ -310,7 +310,7 @@ needs_row_locks = pytest.mark.skipif(
 
 
 def together(works: list[Callable[[GatewayApi], Any]]) -> Counter[int]:
-    """Do all of it at once, each in a thread with a connection, and count the statuses."""
+    """Run all works at once, each in a thread with its own connection, and count the statuses."""
 
     def run(work: Callable[[GatewayApi], Any]) -> int:
         try:
@@ -619,7 +619,7 @@ def test_more_than_is_held_is_not_refunded(api: GatewayApi, stripe: StripeEmulat
 
 
 class Story:
-    """A payable's random history: whatever its customers, its host, its staff and Stripe do."""
+    """A payable's random history: anything that customers, host, staff and Stripe may do."""
 
     VERBS = ("create", "create_own", "price", "confirm", "decline", "complete", "refund", "cancel", "deliver")
 
@@ -634,7 +634,7 @@ class Story:
             try:
                 getattr(self, verb)(number)
             except (GatewayError, StripeApiError, IndexError):
-                # What is not possible at that point is told, and changes nothing.
+                # A step that is impossible at that point is refused, and changes nothing.
                 continue
 
     def pick(self, number: int) -> Payment:
@@ -679,7 +679,7 @@ class Story:
             inbox.receive_event(event.payload)
 
     def end(self) -> None:
-        """Let Stripe tell all, in some order, and the ledger look once more."""
+        """Deliver all of Stripe's events in some order, then reconcile once more."""
         for event in random.Random(7).sample(self.stripe.events, len(self.stripe.events)):
             inbox.receive_event(event.payload)
         for payment in Payment.objects.all():

@@ -18,7 +18,7 @@ NOW = timezone.now()
 
 
 def make_payments(*minutes: int) -> list[int]:
-    """Make a payment for each, created so many minutes from now, and return their keys."""
+    """Make a payment for each number, created that many minutes from now, and return their keys."""
     keys = [PaymentFactory.create().pk for _each in minutes]
     for pk, minute in zip(keys, minutes, strict=True):
         Payment.objects.filter(pk=pk).update(created_at=NOW + dt.timedelta(minutes=minute))
@@ -74,6 +74,6 @@ def test_rows_that_drop_out_meanwhile_are_left_out_and_no_other() -> None:
     keys = []
     for pk in iterate_keys(Payment.objects.filter(status="pending"), size=2):
         keys.append(pk)
-        # What is read before its turn comes is what a batch has read already.
+        # With batches of two, this one drops out before its batch is read.
         Payment.objects.filter(pk__in=[pk, payments[4].pk]).update(status="canceled")
     assert keys == [each.pk for each in payments if each != payments[4]]

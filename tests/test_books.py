@@ -1,4 +1,4 @@
-"""After settling, what a payment brought and cost is on record as Stripe booked it."""
+"""Once Stripe has booked a payment, what it brought and cost is on record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIST = "/v1/balance_transactions"
 
 
 def pay(stripe: StripeEmulator, card: str = "pm_card_visa", **options: Any) -> Payment:
-    """Create a payment and have it paid; its events are delivered."""
+    """Create a payment, pay it, and deliver its events."""
     options = {"currency": "usd"} | options
     payment = services.create_payment(options.pop("amount", 2000), **options).payment
     stripe.confirm(payment.stripe_payment_intent_id or "", card)
@@ -53,7 +53,7 @@ def sync(payment: Payment) -> Payment:
 
 
 def assert_books_equal(stripe: StripeEmulator) -> None:
-    """Check that each of Stripe's balance transactions is on record, as it is there and once."""
+    """Check that each of Stripe's balance transactions is on record once, as Stripe has it."""
     names = ("amount", "fee", "net", "currency", "type", "reporting_category")
     assert {
         row.stripe_balance_transaction_id: (row.source_id, *(getattr(row, name) for name in names))

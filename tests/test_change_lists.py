@@ -1,4 +1,4 @@
-"""In which order the admin's lists show what they are filtered by."""
+"""The order of the admin's lists when they are filtered."""
 
 from __future__ import annotations
 

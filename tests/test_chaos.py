@@ -1,7 +1,7 @@
-"""All that can go wrong at once: afterwards the ledger is what Stripe says, and nothing was done twice.
+"""Everything goes wrong at once; afterwards the ledger agrees with Stripe, and nothing was done twice.
 
 The server is killed and its database connections cut, Stripe fails, events come twice, in any order or never,
-and the host rejects at random. Then maintenance alone has to bring everything to its end.
+and the host rejects at random. Then maintenance alone has to settle everything.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PURCHASES = 12
 MOST_TRIES = 1000
 MOST_RUNS = 20
 FINAL = {200, 201, 400, 422}
-# What a client sees of a server that is killed or has lost its database, and of Stripe's failures.
+# What a client may see while the server is killed or has lost its database, or Stripe fails.
 PASSING = {0, 409, 500, 503}
 FAULTS = [
     Fault(kind="delay", seconds=1.2, method="*"),
@@ -73,7 +73,7 @@ logger = logging.getLogger(__name__)
 
 
 class Purchase(NamedTuple):
-    """What a buyer was told: what was charged, whether it was accepted, and what went back."""
+    """What a buyer was told: the charge, whether it was accepted, and the refund."""
 
     payment_id: int
     payment_intent_id: str
@@ -83,7 +83,7 @@ class Purchase(NamedTuple):
 
 
 class Server:
-    """Serves the API from a process that is killed, and from another one at once."""
+    """Serves the API from a process that can be killed and is replaced at once."""
 
     def __init__(self, *, stripe: StripeEmulator, log: Any) -> None:
         self.stripe = stripe
@@ -127,7 +127,7 @@ class Server:
 
 @pytest.fixture
 def server(stripe: StripeEmulator, tmp_path: Path) -> Iterator[Server]:
-    # Only the buyers deliver events: those that nobody delivers are lost.
+    # Only the buyers deliver events; what they don't deliver is lost.
     stripe.withhold()
     with (tmp_path / "server.log").open("w") as log:
         server = Server(stripe=stripe, log=log)
@@ -137,7 +137,7 @@ def server(stripe: StripeEmulator, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have maintenance, which runs in this process, ask and tell the host that the server asks."""
+    """Give maintenance, which runs in this process, the same host's hook and receiver as the server."""
     for model in (Booking, Voucher):
         monkeypatch.setattr(model, "on_payment_completed", chaos_host.decide, raising=False)
     with listening(signals.payment_succeeded, chaos_host.hear):
@@ -145,7 +145,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Chaos:
-    """Has buyers buy while everything fails, and keeps what each of them was told."""
+    """Lets buyers buy while everything fails, and keeps what each was told."""
 
     def __init__(self, server: Server, *, stripe: StripeEmulator, seed: int) -> None:
         self.server = server
@@ -158,7 +158,7 @@ class Chaos:
         self.is_over = threading.Event()
 
     def run(self) -> None:
-        """Let the buyers buy all they want, beside maintenance and somebody who breaks things."""
+        """Run the buyers to the end, alongside maintenance and someone who breaks things."""
         with ThreadPoolExecutor(BUYERS + 2) as pool:
             others = [pool.submit(disconnecting, each) for each in (self._break, self._maintain)]
             buyers = [pool.submit(disconnecting, partial(self._buy, number)) for number in range(BUYERS)]
@@ -180,7 +180,7 @@ class Chaos:
                     self.purchases.append(purchase)
 
     def _break(self) -> None:
-        """Do harm by how many requests were answered, so that a slow machine sees no more of it."""
+        """Do harm once every few answered requests, so that a slow machine sees no more of it."""
         chance = random.Random(self.seed)
         while not self.is_over.is_set():
             for _each in range(chance.randrange(1, 6)):
@@ -198,7 +198,7 @@ class Chaos:
 
 
 class Buyer:
-    """Creates, pays, completes and refunds one payment after the other, and repeats what got no answer."""
+    """Creates, pays, completes and refunds payments one by one, and repeats what got no answer."""
 
     def __init__(self, chaos: Chaos, *, api: GatewayApi, chance: random.Random) -> None:
         self.chaos = chaos
@@ -207,7 +207,7 @@ class Buyer:
         self.chance = chance
 
     def buy(self) -> Purchase | None:
-        """Return what came of it, None where nothing was paid."""
+        """Return the outcome, or None if nothing was paid."""
         if self.chance.random() < 0.5:
             self.stripe.add_fault(self.chance.choice(FAULTS))
         amount = self.chance.randrange(500, 50_000)
@@ -221,7 +221,7 @@ class Buyer:
         self._deliver(intent_id)
         accepted = self._settle(payment)
         if self.stripe.payment_intents[intent_id]["status"] == "canceled":
-            # It was a hold, and ran out before it was captured.
+            # It was an authorization that ran out before it was captured.
             assert not accepted
             return None
         refunded = self._refund(payment, amount=amount) if accepted else amount
@@ -246,7 +246,7 @@ class Buyer:
         return response.json()
 
     def _pay(self, intent_id: str) -> bool:
-        """Tell whether it was paid: some don't, and some come too late."""
+        """Tell whether it was paid: some buyers don't pay, and some come too late."""
         if self.chance.random() < 0.2:
             return False
         with suppress(StripeApiError):
@@ -258,7 +258,7 @@ class Buyer:
         return False
 
     def _settle(self, payment: Any) -> bool:
-        """Tell whether the host accepted the payment; a hold is captured, unless it ran out before."""
+        """Tell whether the host accepted the payment; an authorization is captured unless it ran out."""
         response = self._persist(lambda: self.api.complete(payment))
         if response.status_code == 200 and response.json()["status"] == "ON_HOLD":
             response = self._persist(lambda: self.api.capture(payment))
@@ -321,10 +321,10 @@ def disconnecting(work: Callable[[], None]) -> None:
 
 
 def maintain() -> None:
-    """Do what a host does by the clock, as if all that waits had waited long enough."""
+    """Do what a host's scheduled maintenance does, as if everything had waited long enough."""
     services.expire_due_payments(limit=1000)
     for command in ("reconcile_payments", "process_webhook_events"):
-        # Whatever meets a fault is finished by a later run.
+        # A later run finishes whatever meets a fault.
         with suppress(CommandError):
             call_command(command, "--older-than", "0", stdout=sys.stderr)
     PaymentChange.objects.exclude(deliver_at=None).update(deliver_at=timezone.now())
@@ -332,7 +332,7 @@ def maintain() -> None:
 
 
 def is_quiet() -> bool:
-    """Tell whether nothing is left that maintenance could do."""
+    """Tell whether maintenance has nothing left to do."""
     now = timezone.now()
     waits = (
         StripeRequest.objects.open(),
@@ -365,7 +365,7 @@ def test_nothing_is_lost_or_done_twice(seed: int, server: Server, stripe: Stripe
 
 
 def assert_as_told(purchases: list[Purchase], *, stripe: StripeEmulator) -> None:
-    """Check that Stripe took and gave back what each buyer was told, and nothing else."""
+    """Check that Stripe charged and refunded what each buyer was told, and nothing else."""
     paid = [charge for charge in stripe.charges.values() if charge["paid"] and charge["captured"]]
     charged = {
         charge["payment_intent"]: (charge["amount_captured"], charge["amount_refunded"]) for charge in paid
@@ -377,7 +377,7 @@ def assert_as_told(purchases: list[Purchase], *, stripe: StripeEmulator) -> None
 
 
 def assert_each_once() -> None:
-    """Check that each accepted payment, and no other, has its ticket and was heard of."""
+    """Check that exactly the accepted payments have a ticket and were heard of."""
     accepted = Payment.objects.exclude(accepted_at=None).values_list("pk", flat=True)
     tickets = set(Ticket.objects.values_list("code", flat=True))
     assert tickets == {f"{word} {pk}" for word in ("accepted", "heard") for pk in accepted}

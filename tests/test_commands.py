@@ -1,4 +1,4 @@
-"""The commands that an operator has run by cron."""
+"""The commands that operators schedule with cron."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Run = Callable[..., str]
 
 
 class Output(io.StringIO):
-    """What a command writes, and whether it is a terminal that it writes to."""
+    """A command's output, which may be a terminal."""
 
     is_terminal = False
 
@@ -44,7 +44,7 @@ def run() -> Run:
 
 
 def create_paid(stripe: StripeEmulator, count: int) -> list[Payment]:
-    """Create payments that were paid without the rows hearing of it."""
+    """Create payments that are paid at Stripe but not yet on their rows."""
     payments = [services.create_payment(2000, currency="usd").payment for _ in range(count)]
     for payment in payments:
         stripe.confirm(payment.stripe_payment_intent_id or "")

@@ -40,7 +40,7 @@ Work = Callable[[GatewayApi], Any]
 
 @pytest.fixture(autouse=True)
 def no_deadlocks() -> Iterator[None]:
-    """See in the database's own count that none of its sessions was in a deadlock."""
+    """Check by the database's own count that no session was in a deadlock."""
     before = count_deadlocks()
     yield
     assert count_deadlocks() == before
@@ -294,7 +294,7 @@ def test_long_storm(seed: int, api: GatewayApi, stripe: StripeEmulator) -> None:
 
 
 def weather_storm(api: GatewayApi, stripe: StripeEmulator, *, rounds: int, seed: int) -> None:
-    """Do everything to two payments at a time, all at once, round after round."""
+    """Do everything to two payments at once, round after round."""
     chance = random.Random(seed)
     with ThreadPoolExecutor(8) as pool:
         for number in range(rounds):
@@ -325,7 +325,7 @@ def choose_work(chance: random.Random, *, payments: Sequence[Any], events: Seque
 
 
 def settle(payments: Sequence[Any]) -> None:
-    """Have each payment asked about once more: a call that was told to try again left it reserved."""
+    """Reconcile each payment once more: a call that was told to try again left an amount reserved."""
     for payment in payments:
         assert reconcile(payment) == 200
 
@@ -339,7 +339,7 @@ def reconcile(payment: Any) -> int:
 
 
 def patient(work: Work) -> Work:
-    """Repeat what is answered that the first is still running."""
+    """Repeat a request for as long as its first attempt is still running."""
 
     def repeat(api: GatewayApi) -> Any:
         while True:
@@ -351,7 +351,7 @@ def patient(work: Work) -> Work:
 
 
 def together(works: Sequence[Work]) -> Counter[int]:
-    """Do all of it at one moment, each in a thread with a connection, and count the statuses."""
+    """Run all works at one moment, each in a thread with its own connection, and count the statuses."""
     barrier = threading.Barrier(len(works))
 
     def wait_and_run(work: Work) -> int:

@@ -1,4 +1,4 @@
-"""Live answers held to what others publish for Node: OCTO's schemas and types, and TypeScript's compiler."""
+"""Checks live answers by what others publish for Node: OCTO's schemas and types, TypeScript's compiler."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Check = Callable[[list[tuple[str, Any]]], list[str | None]]
 
 @pytest.fixture
 def check(packages: Path) -> Check:
-    """Return what each named schema has against a value, None where nothing."""
+    """Return each named schema's complaint about a value, None if it has none."""
     script = packages / "check.cjs"
     shutil.copy(NODE / "check.cjs", script)
 
@@ -51,7 +51,7 @@ def check(packages: Path) -> Check:
 
 @pytest.fixture
 def compile_sources(packages: Path, tmp_path: Path) -> Callable[[], str]:
-    """Return what the compiler has against the sources in a directory."""
+    """Return the compiler's complaints about the sources in a directory."""
     shutil.copy(NODE / "tsconfig.json", tmp_path)
     (tmp_path / "node_modules").symlink_to(packages / "node_modules")
 
@@ -64,7 +64,7 @@ def compile_sources(packages: Path, tmp_path: Path) -> Callable[[], str]:
 
 @pytest.fixture
 def compile_types(compile_sources: Callable[[], str], tmp_path: Path) -> Callable[[], str]:
-    """Return the same, with types made of the API's document beside the sources."""
+    """Return the same, with types generated from the API's document beside the sources."""
     make = ["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "api.ts"]
     subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
     return compile_sources
@@ -190,7 +190,7 @@ def test_client_tells_errors_apart_and_checks_no_null_of_a_created_payment(
 
 
 def write_answers(path: Path, answers: list[Answer]) -> None:
-    """Write each answer as a literal of its type, in which a field that the type lacks is an error too."""
+    """Write each answer as a literal of its type, so that even a field that the type lacks is an error."""
     lines = [f"export const a{at}: {name} = {json.dumps(value)};" for at, (name, value) in enumerate(answers)]
     path.write_text("\n".join(['import Stripe from "stripe";', *lines]))
 

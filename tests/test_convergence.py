@@ -1,4 +1,4 @@
-"""Any order, repetition and loss of a true history's events ends where Stripe's own record is."""
+"""However a history's events are reordered, repeated or lost, the row ends up as Stripe's own record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WATCHED = (
     "status intent_status confirmed_at mismatch amount_refunded amount_reserved amount_received "
     "amount_capturable"
 ).split()
-# When a row came to stand so depends on what came first: see Payment.update_status.
+# These columns depend on the order of arrival: see Payment.update_status.
 BY_ARRIVAL = set(
     "id accepted_at authorized_at next_check_at checks next_booking_at bookings"
     " created_at updated_at failed_at refunded_at".split()
@@ -59,7 +59,7 @@ AFTERMATH = (
 
 
 def steps(verbs: tuple[str, ...], *, least: int, most: int) -> st.SearchStrategy[list[tuple[str, int, int]]]:
-    """Make a part of a history: what happens, a number that says how, and the seconds that pass before."""
+    """Make part of a history: steps of what happens, a number that says how, and the seconds before it."""
     step = st.tuples(st.sampled_from(verbs), st.integers(0, 7), st.sampled_from((0, 0, 1, 5)))
     return st.lists(step, min_size=least, max_size=most)
 
@@ -69,13 +69,13 @@ HISTORIES = st.tuples(
     steps(ENDS, least=1, most=1),
     steps(AFTERMATH + LOOKS, least=3, most=9),
 ).map(lambda parts: [step for part in parts for step in part])
-# Rare, and hard: what happens within one second, and leaves facts of one rank or out of their usual order.
+# Rare and hard: within one second, with snapshots that rank equal or come in an unusual order.
 TWO_DECLINES = [("attempt", 1, 0), ("attempt", 2, 0)]
 DECLINE_WITHOUT_CHARGE = [("attempt", 3, 0), ("fail_challenge", 0, 0), ("attempt", 5, 0)]
 
 
 class History:
-    """One payment at Stripe, what happens to it there, and the row that hears of it."""
+    """One payment at Stripe, what happens to it there, and its row."""
 
     def __init__(self, stripe: StripeEmulator, *, manual: bool) -> None:
         stripe.reset()
@@ -94,7 +94,7 @@ class History:
 
     @property
     def refunds(self) -> QuerySet[Refund]:
-        """The refunds that are at Stripe too, which those that it refused are not."""
+        """The refunds that exist at Stripe; refused ones don't."""
         return self.row.refunds.exclude(stripe_refund_id=None)
 
     @property
@@ -121,7 +121,7 @@ class History:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """See that nothing happens to the row that never may."""
+        """Check that the row goes through no change that is never allowed."""
         was_paid = self.was_paid
         yield
         row = Payment.objects.values(*WATCHED).get(pk=self.pk)
@@ -213,7 +213,7 @@ class History:
             self.stripe.close_dispute(dispute_id, won=bool(number % 2))
 
     def request(self, action: str, params: Any) -> None:
-        """Do with the intent what another program may, of which the row hears by event only."""
+        """Change the intent as another program might; the row hears of it only by event."""
         intents = sdk.StripeClient("sk_test_x", base_addresses={"api": self.stripe.url}).v1.payment_intents
         getattr(intents, action)(self.intent_id, params)
 
@@ -237,7 +237,7 @@ class History:
     # How it ends.
 
     def describe_row(self) -> dict[str, Any]:
-        """Return all that the snapshots decide, of the payment and its refunds."""
+        """Return every value of the payment and its refunds that snapshots decide."""
         row = self.row
         columns = {
             field.attname: getattr(row, field.attname)
@@ -274,14 +274,14 @@ class History:
         return known.get(status, "failed" if declined else "pending")
 
     def ended_in_a_tie(self) -> bool:
-        """Tell whether the row shows another open state of the second of the last one."""
+        """Tell whether the row shows another open state from the same second as the last one."""
         row = self.row
         states = self.states[row.intent_as_of]
         shown = (row.intent_status, bool(row.failure_code))
         return self.state[0] not in FINAL and shown != self.state and {shown, self.state} <= states
 
     def forget_ties_of_refunds(self) -> None:
-        """Let the row show Stripe's state where it shows another open one of the same second."""
+        """Set refunds to Stripe's state where they show another open one from the same second."""
         for refund in self.row.refunds.filter(status__in=OPEN_REFUND):
             last = [
                 e for e in self.stripe.events if e.payload["data"]["object"]["id"] == refund.stripe_refund_id
@@ -298,7 +298,7 @@ class History:
 
 @contextmanager
 def allow_refusals() -> Iterator[None]:
-    """Leave out a step that Stripe or the row does not allow at that point."""
+    """Skip a step that Stripe or the row doesn't allow at that point."""
     try:
         yield
     except (StripeApiError, StripeRefusedError, UnprocessableError, sdk.InvalidRequestError):
@@ -307,7 +307,7 @@ def allow_refusals() -> Iterator[None]:
 
 @contextmanager
 def rolled_back() -> Iterator[None]:
-    """Undo what is written, in a transaction within which durable ones may open, as in a TestCase."""
+    """Undo what is written; durable transactions may open inside, as in a TestCase."""
     block: Any = transaction.atomic()
     block._from_testcase = True
     with block:
@@ -323,7 +323,7 @@ def stripe_at(stripe: StripeEmulator) -> Iterator[Callable[..., History]]:
 
 
 def shuffled(logged: list[Any], *, seed: int) -> list[Any]:
-    """Return all events in an order of their own, some of them several times."""
+    """Return all events in random order, some of them several times."""
     chance = random.Random(seed)
     deliveries = logged + chance.choices(logged, k=len(logged) // 3)
     chance.shuffle(deliveries)

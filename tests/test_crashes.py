@@ -41,7 +41,7 @@ KILLED = -9
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """What is asked, of which payment, what it leaves when done, and what when it never began."""
+    """An operation: the payment it starts from, the request, and the status if done and if never begun."""
 
     start: str
     path: str
@@ -105,7 +105,7 @@ OPERATIONS = {
         undone="paid",
         done="refunded",
     ),
-    # Without a key a partial refund that was answered looks like a new one: there is no "applied".
+    # Not "applied": without a key, a repeat of a partial refund that was answered is a new refund.
     "partial refund": Operation(
         start="paid",
         path="/payments/{id}/refund",
@@ -151,7 +151,7 @@ OPERATIONS = {
         done="paid",
         points=POINTS[3:],
     ),
-    # A paid payment is settled: only a check of all since a date asks about it.
+    # A paid payment is settled: only a check of everything since a date asks about it.
     "event of a refund": Operation(
         start="refunded at Stripe",
         reconcile=("--from", "2026-01-01", "--older-than", "0"),
@@ -172,7 +172,7 @@ CELLS = [
 
 
 class Crasher:
-    """Talks to the process that forks one to kill for each request."""
+    """Talks to the process that forks a victim for each request."""
 
     def __init__(self, *, database: str) -> None:
         self.process = subprocess.Popen(
@@ -204,7 +204,7 @@ def crasher(django_db_setup: None) -> Iterator[Crasher]:
 
 @pytest.fixture(scope="module")
 def table(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], list[str]]]:
-    """Collects what healed what, and prints it when all is done."""
+    """Collects what healed which crash, and prints it at the end."""
     healed: dict[tuple[str, str], list[str]] = {}
     yield healed
     lines = [
@@ -303,7 +303,7 @@ def assert_retry_ends(operation: Operation, *, request: dict[str, Any], point: s
 
 
 def assert_ended(operation: Operation, *, done: bool, stripe: StripeEmulator) -> None:
-    """Check that there is one of everything that was done, and that the ledger says so."""
+    """Check that everything was done exactly once, and that the ledger says so."""
     status = operation.done if done else operation.undone
     assert list(Payment.objects.values_list("status", flat=True)) == ([status] if status else [])
     assert len(stripe.payment_intents) == bool(status)
@@ -321,9 +321,9 @@ DEPOSIT = 3000
 
 @dataclasses.dataclass(frozen=True)
 class Deed:
-    """What is done with a booking, and how its intents and refunds are at Stripe when it is done.
+    """What is done with a booking, and the intents and refunds at Stripe afterwards.
 
-    An intent is its status and amount.
+    Each intent is a pair of status and amount.
     """
 
     start: str
@@ -428,7 +428,7 @@ def prepare_deed(deed: Deed, *, booking: Booking, api: GatewayApi, stripe: Strip
 
 
 def pay_in_parts(booking: Booking, *, api: GatewayApi, stripe: StripeEmulator) -> None:
-    """Pay a deposit, and the rest: each was the price when it was paid."""
+    """Pay a deposit and then the rest, by raising the price in between."""
     body = {"payable": {"type": "booking", "id": booking.pk}}
     for price in (DEPOSIT, PRICE):
         Booking.objects.filter(pk=booking.pk).update(price=price)
@@ -436,7 +436,7 @@ def pay_in_parts(booking: Booking, *, api: GatewayApi, stripe: StripeEmulator) -
 
 
 def do_deed(job: dict[str, Any], *, api: GatewayApi) -> None:
-    """Repeat what the killed process was asked for; a create is answered with its secret."""
+    """Repeat the killed process's job; a create must be answered with its secret."""
     if "service" in job:
         call_service(job)
         return
@@ -446,7 +446,7 @@ def do_deed(job: dict[str, Any], *, api: GatewayApi) -> None:
 
 
 def assert_settled(booking: Booking, *, stripe: StripeEmulator) -> None:
-    """Check that nothing is left under way, and that at most one intent can still be paid."""
+    """Check that no request is still open, and that at most one intent can still be paid."""
     assert not StripeRequest.objects.open().exists()
     payable = [status for status, _amount in list_intents(booking, stripe=stripe) if status == UNPAID]
     assert len(payable) <= 1
@@ -454,7 +454,7 @@ def assert_settled(booking: Booking, *, stripe: StripeEmulator) -> None:
 
 
 def assert_done(deed: Deed, *, booking: Booking, stripe: StripeEmulator) -> None:
-    """Check that Stripe has one of everything that was asked for, and that the ledger says so."""
+    """Check that Stripe did everything exactly once, and that the ledger says so."""
     assert list_intents(booking, stripe=stripe) == list(deed.intents)
     payments = list(booking.payments.order_by("pk"))
     assert len(payments) == len(deed.intents)

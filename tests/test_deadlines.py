@@ -178,7 +178,7 @@ def test_a_hook_that_raises_keeps_no_other_payment_from_expiring(
 def test_stripe_that_does_not_answer_is_left_alone(
     api: GatewayApi, stripe: StripeEmulator, held: Held
 ) -> None:
-    """Each call waits for its time-out, and the next run begins in a minute."""
+    """Each further call would wait for its time-out, and the next run begins in a minute."""
     for _each in range(12):
         held()
     stripe.add_fault(Fault(status=500, path="/v1/payment_intents/.*/cancel", times=None))
@@ -202,7 +202,7 @@ def test_one_that_differs_from_stripe_is_canceled_once(
     assert StripeRequest.objects.filter(kind="cancel").count() == 1
 
 
-# Real connections: whoever comes first, Stripe decides.
+# On real connections: whoever comes first, Stripe decides.
 
 Asked = list[int]
 CANCEL = "/v1/payment_intents/.*/cancel"
@@ -210,7 +210,7 @@ CANCEL = "/v1/payment_intents/.*/cancel"
 
 @pytest.fixture(params=[True, False], ids=["accepts", "rejects"])
 def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """The payments that the host was asked about, and either accepted or rejected."""
+    """The payments that the host was asked to accept."""
     asked: Asked = []
 
     def decide(_booking: Booking, payment: Payment) -> None:
@@ -273,7 +273,7 @@ def test_expiries_race_customers_and_events(
             services.expire_payment(Payment.objects.get(pk=payment["id"]))
 
     def deliver(payment: Any) -> None:
-        # One of the others brings it to an end.
+        # Wait until paying or expiring has ended the intent.
         for _each in range(LONGEST_WAIT * 100):
             if has_ended(payment, stripe=stripe):
                 break
@@ -288,7 +288,7 @@ def test_expiries_race_customers_and_events(
 
 
 def tell(payment: Any, *, by: str, api: GatewayApi, stripe: StripeEmulator) -> None:
-    """Let the ledger hear how the payment's intent ended."""
+    """Let the ledger learn how the payment's intent ended."""
     if by == "complete":
         assert api.complete(payment).status_code in {200, 422}
         return
@@ -304,7 +304,7 @@ def has_ended(payment: Any, *, stripe: StripeEmulator) -> bool:
 
 
 def assert_decided(stripe: StripeEmulator, *, asked: Asked) -> None:
-    """Check that no intent stays payable, and that money stays only where the host was asked and accepted."""
+    """Check that no intent is payable any more, and that money stays only if the host accepted it."""
     assert_ledger_equals(stripe)
     paid = []
     for payment in Payment.objects.all():

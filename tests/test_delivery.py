@@ -1,4 +1,4 @@
-"""The journal as outbox: whoever listens to a change hears of it, at least once."""
+"""The journal as outbox: every listener hears of every change at least once."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Receiver:
 
 
 class OtherReceiver(Receiver):
-    """Has a name of its own, as another function of the host's has."""
+    """A second receiver, with a name of its own."""
 
 
 def pay(payment: Payment | None = None) -> PaymentChange:
-    """Have a payment's success be told, and return the change."""
+    """Make a payment succeed, and return the change."""
     payment = payment or PaymentFactory.create()
     intent = make_paid_intent(id=payment.stripe_payment_intent_id)
     inbox.receive_event(make_event("payment_intent.succeeded", intent))
@@ -59,7 +59,7 @@ def pay(payment: Payment | None = None) -> PaymentChange:
 
 
 def make_due() -> None:
-    """Let the pauses of all changes be over."""
+    """End the pauses of all changes."""
     waiting = PaymentChange.objects.filter(deliver_at__isnull=False)
     waiting.update(deliver_at=timezone.now() - dt.timedelta(seconds=1))
 
@@ -159,7 +159,7 @@ def test_pauses_do_not_grow_beyond_a_day() -> None:
 def test_error_that_no_database_takes_is_on_record_and_stops_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # pytest's workers can't send half a pair in a log to one another.
+    # pytest-xdist's workers can't send each other a log with half a surrogate pair.
     caplog.set_level(logging.CRITICAL, logger="octo_stripe_gateway")
     error = ValueError("NUL \0, half a pair \ud800, pi_1_secret_abc")
     receiver = Receiver(failures=2, error=error)
@@ -254,7 +254,7 @@ def test_processes_that_deliver_at_once_deliver_each_change_once() -> None:
                 is_first = threading.get_ident() not in threads
                 threads.add(threading.get_ident())
             if is_first:
-                # Each process has a change of its own before either is done with its first.
+                # Both have claimed a change before either is done with its first.
                 both.wait(10)
 
     PaymentChange.objects.update(undelivered={"payment_succeeded": []})
@@ -278,7 +278,7 @@ def test_change_that_another_process_is_claiming_is_passed_over() -> None:
     assert receiver.heard[2:] == [(other.payment_id, other.changes)]
 
 
-# Where the process dies: before the signal is sent, and while a receiver runs.
+# Where the process dies: before the signals are sent, or while a receiver runs.
 DEATHS = {
     "committed": "connection.run_and_clear_commit_hooks = lambda: connection.run_on_commit and die()",
     "receiving": "signals.payment_succeeded.connect(die)",

@@ -1,4 +1,4 @@
-"""The demo shop over HTTP: whom it lets in, and what one command starts and stops."""
+"""The demo shop over HTTP: who is let in, and what one command starts and stops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OLD_TOWN = 2450
 
 
 class Visitor:
-    """A browser without a page: it has cookies, and the CSRF token that the page was given."""
+    """A browser without a display: it keeps cookies, and the CSRF token from the page."""
 
     def __init__(self, demo: Demo) -> None:
         self.demo = demo

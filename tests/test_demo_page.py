@@ -34,7 +34,7 @@ class Shop:
         page.goto(demo.url)
 
     def book(self, tour: str = "Old town on foot") -> str:
-        """Book, and return the reference that the address then has."""
+        """Book, and return the reference from the address."""
         self.page.get_by_role("radio", name=tour).check()
         self.press("Continue to payment")
         self.sees("Pay for your booking")
@@ -75,7 +75,7 @@ class Shop:
         self.page.get_by_role("dialog").get_by_role("button", name="Cancel and refund").click()
 
     def picture(self, name: str) -> None:
-        """Keep a picture to look at, and see that nothing sticks out at the side."""
+        """Save a screenshot, and check that nothing sticks out at the side."""
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
         assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -110,7 +110,7 @@ def shop(browser: Browser, demo: Demo, viewport: Any, language: str, scheme: Any
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     yield Shop(page, demo)
     context.close()
-    # Chromium writes of every answer that isn't a success, a declined card's too.
+    # Chromium logs every answer that isn't a success, even a declined card's.
     assert [problem for problem in problems if "Failed to load resource" not in problem] == []
 
 

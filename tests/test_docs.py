@@ -1,4 +1,4 @@
-"""Every example of the README and the docs is executed here, and they name all that there is."""
+"""Executes every example in the README and the docs, and checks that they leave nothing out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def get_exchanges(page: str) -> list[tuple[str, str]]:
 
 
 class Reader:
-    """Sends a page's requests one after another, as one who tries them would."""
+    """Sends a page's requests one after another, as a reader trying them would."""
 
     def __init__(self, client: Client, stripe: StripeEmulator) -> None:
         self.client = client
@@ -113,7 +113,7 @@ def test_requests_are_answered_as_shown(
         answers, wanted = (each if isinstance(each, list) else [each] for each in (body, expected))
         assert len(answers) == len(wanted), (request, body)
         for answer, parts in zip(answers, wanted, strict=True):
-            # The answer itself is what the reader goes on from.
+            # A reader goes on from the real answer.
             told = answer | {"id": 1 if answer.get("id") == reader.first["id"] else answer.get("id")}
             differing = [name for name in parts if not is_as_shown(told.get(name), parts[name])]
             assert differing == [], (request, answer)
@@ -151,7 +151,7 @@ def get_codes() -> list[str]:
 
 
 def get_options(command: str) -> list[str]:
-    """Return the options that a command has beside Django's own."""
+    """Return a command's options beyond Django's own."""
     plain, own = load_command_class("django.core", "check"), load_command_class(APP, command)
     known = {each for action in plain.create_parser("", "")._actions for each in action.option_strings}
     options = {each for action in own.create_parser("", "")._actions for each in action.option_strings}
@@ -159,7 +159,7 @@ def get_options(command: str) -> list[str]:
 
 
 def get_words(*models: str) -> list[str]:
-    """Return what a host can ask the models' managers beside Django's own."""
+    """Return the managers' public methods beyond Django's own."""
     words = set()
     for model in models:
         manager: Any = apps.get_model(APP, model).objects
@@ -341,7 +341,7 @@ def test_the_admin_shown_refunds_payables() -> None:
 
 @pytest.fixture
 def shown(stripe: StripeEmulator, configure: Callable[..., None], settings: Any) -> dict[str, Any]:
-    """Mount what the README shows for a page, with its settings."""
+    """Mount the README's example for a page, with its settings."""
     module = ModuleType("payments")
     vars(module).update(run(get_block("python", "check_csrf")))
     configured = run(get_block("python", '"REQUIRE_PAYABLE"'))["OCTO_STRIPE_GATEWAY"]

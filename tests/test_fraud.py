@@ -111,7 +111,7 @@ def test_process_that_dies_after_the_commit_leaves_the_refund_on_record(
     stripe.warn_of_fraud(payment["stripePaymentIntentId"])
 
     def die(payment: Payment) -> Payment:
-        # The event is committed, and so is what it asks for.
+        # The event is committed, and so is the refund's request.
         assert WebhookEvent.objects.get(type=WARNING).status == "processed"
         assert StripeRequest.objects.open().get().kind == "refund"
         raise KeyboardInterrupt
@@ -154,7 +154,7 @@ def test_nothing_is_done_about_what_is_settled_already(
     stripe.warn_of_fraud(payment["stripePaymentIntentId"])
     settle(api, stripe, payment)
     asked = count_refunds(stripe)
-    # As it was sent, when something could be done.
+    # The event was made earlier, when the charge could still be refunded.
     api.deliver(stripe, WARNING)
     assert (count_refunds(stripe), get_payment().attention) == (asked, "")
     assert len(get_told()) == 1

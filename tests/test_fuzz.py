@@ -38,7 +38,7 @@ def load(*, max_examples: int, deterministic: bool = False, coverage: bool = Tru
     accepted = ["2xx", "404", "409", "422"]
     project.checks.positive_data_acceptance.expected_statuses = accepted
     if keys.get("STRICT_OCTO"):
-        # These tell errors apart by statuses that OCTO doesn't use.
+        # These checks expect statuses that OCTO doesn't use.
         for check in (
             "positive_data_acceptance",
             "ignored_auth",
@@ -56,7 +56,7 @@ PAID = {"amount": 1_000_000, "currency": "usd"}
 
 
 class Shop:
-    """Payments in every state, and the knowledge of what Stripe would accept."""
+    """Has payments in every state, and knows what Stripe would accept."""
 
     def __init__(self, api: GatewayApi, stripe: StripeEmulator) -> None:
         declined = api.create(PAID).json()
@@ -70,7 +70,7 @@ class Shop:
         ]
 
     def prepare(self, case: Any) -> None:
-        """Let most requests for a payment find one, and a well-formed create be possible at Stripe."""
+        """Point most requests at a payment that exists, and make well-formed ones acceptable to Stripe."""
         chance = zlib.crc32(repr((case.path_parameters, case.body)).encode())
         if "id" in case.path_parameters and chance % 8:
             payment = self.payments[chance % len(self.payments)]
@@ -78,7 +78,7 @@ class Shop:
         self.make_possible(case)
 
     def make_possible(self, case: Any) -> None:
-        """Let a well-formed request be one that Stripe takes."""
+        """Make a well-formed request acceptable to Stripe."""
         if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
             case.body = self.get_possible(case)
         if case.meta.generation.mode.is_positive and case.operation.label == "GET /payments":
@@ -93,12 +93,12 @@ class Shop:
             body["amount"] = 1000 * (20 + int(body.get("amount", 0)) % 50_000)
             body["currency"] = "eur" if body["amount"] % 2000 else "JPY"
             if "statementDescriptorSuffix" in body:
-                # How long it may be depends on the account's own prefix.
+                # Its maximum length depends on the account's own prefix.
                 body["statementDescriptorSuffix"] = "TOUR"
         return body
 
     def get_askable(self, query: Any) -> dict[str, Any]:
-        """Return parameters of a list with a cursor that it led to, and both parts of a payable or none."""
+        """Return a list's parameters with a real cursor, and with both parts of a payable or neither."""
         asked: dict[str, Any] = dict(query)
         if asked.pop("cursor", None):
             place = Place(timezone.now(), self.payments[0]["id"])
@@ -112,7 +112,7 @@ class Shop:
 def shop(api: GatewayApi, stripe: StripeEmulator, settings: Any) -> Iterator[Shop]:
     settings.ALLOWED_HOSTS = ["*"]
     shop = Shop(api, stripe)
-    # A server would close the connection after a request, and the test's transaction is on it.
+    # These would close the connection after each request, and with it the test's transaction.
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield shop
@@ -164,7 +164,7 @@ def test_many_more_requests_get_a_documented_answer_where_octo_is_strict(
 
 
 class Key:
-    """Sends the API key with what follows from a creation, where no test has it in its hands."""
+    """Adds the API key to follow-up requests, which schemathesis builds out of the test's reach."""
 
     def get(self, _case: Any, _context: Any) -> dict[str, str]:
         return AUTHORIZED
@@ -174,9 +174,9 @@ class Key:
 
 
 def make_machine(schema: Any, shop: Shop) -> Any:
-    """Return what creates payments and does with them what the description's links lead to.
+    """Return a state machine that creates payments and follows the description's links from them.
 
-    Its `answered` has what was answered about a payment that is there.
+    Its `answered` collects the answers about payments that exist.
     """
     schema.auth()(Key)
 

@@ -165,7 +165,7 @@ def test_paid_intent_of_ours_without_a_row_fails_and_is_told(caplog: pytest.LogC
     assert heard == [payload["id"]]
     assert any(record.levelno == logging.ERROR for record in caplog.records)
 
-    # However old it is.
+    # However old the event is.
     WebhookEvent.objects.update(received_at=timezone.now() - 2 * inbox.UNMATCHED_EVENT_TTL)
     with pytest.raises(UnknownPaymentError):
         inbox.process_event(event)
@@ -384,7 +384,7 @@ def test_unfinished_delivery_that_was_quicker_is_gone_on_with(payment: Payment) 
     assert payment.status == "paid"
 
 
-# Endpoints of these versions tell of released amounts as of refunds, and of the intents as all do.
+# Endpoints of these versions report released amounts as refunds; intents look as in all versions.
 OLD = {"api_version": "2024-06-20"}
 
 
@@ -433,7 +433,7 @@ def test_deliveries_at_once_run_a_handler_once(
     @inbox.register(event_type)
     def note(event: WebhookEvent, payment: Payment | None) -> None:
         runs.append(event.stripe_event_id)
-        # The others have come to wait for this one's insert.
+        # By now all others wait for this one's insert.
         wait_for_locks(11)
 
     payload = make_event(event_type, make_paid_intent())

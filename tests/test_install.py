@@ -94,7 +94,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Project:
-    """An empty project, in which the README's lines are run as they are, but for the ports."""
+    """An empty project that runs the README's lines unchanged except for the ports."""
 
     def __init__(self, folder: Path, *, wheel: Path) -> None:
         self.folder = folder
@@ -106,7 +106,7 @@ class Project:
         self.environment = get_environment() | {"PATH": path, "PIP_FIND_LINKS": str(wheel.parent)}
 
     def run_script(self, script: str) -> None:
-        """Run lines in the project's folder, and leave what they start in the background running."""
+        """Run lines in the project's folder; what they start in the background keeps running."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-ec", script],

@@ -1,4 +1,4 @@
-"""The ledger's transactions are READ COMMITTED and its own, whatever the host's database connection does."""
+"""The ledger's transactions are its own and READ COMMITTED, however the host's connection is set up."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SETTERS = {"options": set_by_options, "database": set_by_database}
 def level(
     request: pytest.FixtureRequest, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """The isolation level that a host has its transactions begin with."""
+    """The isolation level that the host's transactions begin with."""
     where, level = request.param
     with monkeypatch.context() as patch:
         SETTERS[where](level, patch)
@@ -115,7 +115,7 @@ def race_completions(api: GatewayApi, stripe: StripeEmulator) -> Callable[[Gatew
 
 
 RACES: dict[str, tuple[Race, set[int]]] = {
-    # A repeat of what is under way is told so, and one that comes too late.
+    # 409 for a repeat while the first is under way, 422 for one that comes too late.
     "refunds": (race_refunds, {200, 409, 422}),
     "creations": (race_creations, {201, 409}),
     "events": (race_events, {200}),
@@ -160,7 +160,7 @@ MODELS = (Payment, Refund, StripeRequest, PaymentChange, WebhookEvent)
 def autocommit_off(
     request: pytest.FixtureRequest, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], None]]:
-    """Turn autocommit off, by call or by setting, as a host may that commits by itself."""
+    """Turn autocommit off, by call or by setting, as a host that commits by itself may."""
 
     def turn_off() -> None:
         if request.param == "AUTOCOMMIT":

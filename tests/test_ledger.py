@@ -88,7 +88,7 @@ def test_mismatch_is_dropped_by_a_later_snapshot_that_agrees(payment: Payment) -
     assert payment.mismatch
     apply_intent(payment, make_paid_intent(), second=6)
     assert payment.mismatch == ""
-    # A late delivery of what was wrong then is not wrong again.
+    # An older snapshot that was wrong then does not bring the mismatch back.
     apply_intent(payment, make_paid_intent(amount=1), second=5)
     assert payment.mismatch == ""
 
@@ -143,7 +143,7 @@ def test_refund_that_fails_after_it_succeeded_needs_attention(payment: Payment) 
 
 
 def test_refund_that_is_not_on_stripes_complete_list_is_none(payment: Payment) -> None:
-    """An endpoint of an old API version told of a released authorization as of a refund."""
+    """It was a released authorization, which old API versions report as a refund."""
     apply_intent(payment, make_paid_intent())
     services.apply_refund(payment, snap_refund())
     assert payment.amount_refunded == 500

@@ -1,4 +1,4 @@
-"""Pages of payments: whatever is asked for, all of them together are what there is, the newest first."""
+"""Pages of payments: whatever the filter, together they hold every match once, newest first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OWNERS, STATUSES, REFERENCES = ("", "key:viator", "key:klook"), ("paid", "pendin
 
 @pytest.fixture
 def payments() -> list[Payment]:
-    """Fifty payments of every kind, written in no order."""
+    """Fifty payments with random values, many of the same moment."""
     chance = random.Random(7)
     ticket, voucher = (ContentType.objects.get_for_model(model).pk for model in (Ticket, Voucher))
     payables = [(None, None), (ticket, "1"), (ticket, "2"), (voucher, "1")]

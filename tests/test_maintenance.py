@@ -1,4 +1,4 @@
-"""`maintain_payments` does all that is due, together with others at the same time, and however it ends."""
+"""`maintain_payments` does all that is due, even alongside other runs, and however it is stopped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOOKS = "/v1/balance_transactions"
 
 
 class Terminal(io.StringIO):
-    """A place to write to that is watched."""
+    """An output stream that looks like a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -46,7 +46,7 @@ def maintain(*args: str) -> Counts:
 
 
 def create_due(stripe: StripeEmulator, count: int, *, card: str = "", **options: Any) -> list[Payment]:
-    """Create payments that are due for a check; what the card does at Stripe is not heard of."""
+    """Create payments that are due for a check; their rows don't know yet what happened at Stripe."""
     options = {"currency": "usd"} | options
     payments = [services.create_payment(2000, **options).payment for _ in range(count)]
     for payment in payments if card else ():
@@ -71,7 +71,7 @@ def get_statuses() -> set[str]:
 
 
 def get_pauses() -> list[int]:
-    """Return how many ten minutes from now the payments are checked again."""
+    """Return when each payment is checked next, in units of ten minutes from now."""
     moments = Payment.objects.order_by("pk").values_list("next_check_at", flat=True)
     return [round((moment - timezone.now()) / dt.timedelta(minutes=10)) for moment in moments if moment]
 

@@ -145,7 +145,7 @@ def test_a_rejected_payments_refund_that_fails_later_is_made_again(
 def test_money_that_comes_after_months_is_looked_at_soon(
     card: str, api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
 ) -> None:
-    """The next look at a forgotten cart is far away; what then happens to its money is not to wait for it."""
+    """The next check of a forgotten cart is far away, but its money must not wait for that."""
     payment = api.create(
         {"payable": {"type": "booking", "id": booking(on_payment_completed=reject).pk}}
     ).json()
@@ -172,7 +172,7 @@ def test_only_what_is_held_is_returned(
 def test_an_event_that_comes_before_a_dashboard_refund_returns_what_is_left(
     api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
 ) -> None:
-    """The event knows of no refund: Stripe refuses the whole, and the rest is returned after a look."""
+    """The event knows of no refund: Stripe refuses a full one, and after a check the rest is returned."""
     payment = pay_for(booking(on_payment_completed=reject), api=api, stripe=stripe)
     succeeded = stripe.signed("payment_intent.succeeded")
     stripe.refund(payment["stripePaymentIntentId"], amount=500)
@@ -183,7 +183,7 @@ def test_an_event_that_comes_before_a_dashboard_refund_returns_what_is_left(
     assert get_payment().status == "refunded"
 
 
-# 2. What is no consent.
+# 2. What does not count as acceptance.
 
 
 def test_a_rejection_without_a_reason_rejects(
@@ -520,7 +520,7 @@ def test_erasure_forgets_where_it_was_shipped(stripe: StripeEmulator) -> None:
     }
 
 
-# 12. Small ones.
+# 12. Odds and ends.
 
 
 def test_an_event_that_names_no_charge_blanks_none(payment: Payment) -> None:

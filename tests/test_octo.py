@@ -82,12 +82,12 @@ class TestCapabilities:
         assert api.request("GET", "/capabilities").status_code == status
 
 
-# The emulator has no live mode: what gets there has passed.
+# The emulator has no live mode: a live request that reaches it (502) has passed our checks.
 CHOICES = [("test", "usd", 201), ("test", "jpy", 400), ("live", "usd", 400), ("live", "jpy", 502)]
 
 
 class TestEnvironment:
-    """`Octo-Env`: no real money for a test sale, and none for play."""
+    """`Octo-Env`: no real money for a test sale, and no play money for a real one."""
 
     @pytest.mark.parametrize("payment", ["live", "test"])
     @pytest.mark.parametrize("key", ["sk_test_1", "sk_live_1", "rk_live_1"])
@@ -163,7 +163,7 @@ class TestEnvironment:
     def test_payment_of_another_mode_than_the_key_is_its_own(
         self, api: GatewayApi, stripe: StripeEmulator, configure: Configure
     ) -> None:
-        """A test payment that is left from before the host went live."""
+        """A test payment from before the host went live."""
         configure(STRIPE_API_KEY="sk_live_1")
         payment = PaymentFactory.create(paid=True)
         refused = api.request("POST", f"/payments/{payment.pk}/refund", None, **{"Octo-Env": "live"})
@@ -173,7 +173,7 @@ class TestEnvironment:
     def test_repeat_gives_no_payment_of_the_other_mode(
         self, api: GatewayApi, stripe: StripeEmulator, configure: Configure
     ) -> None:
-        """Where the account was chosen otherwise in the meantime."""
+        """The account may have been chosen differently in the meantime."""
         body = {"amount": 2000, "uuid": str(uuid.uuid4())}
         api.create(body)
         Payment.objects.update(livemode=True)
@@ -203,7 +203,7 @@ class TestEnvironment:
     def test_list_has_the_payments_of_the_sale_that_is_meant(
         self, api: GatewayApi, configure: Configure
     ) -> None:
-        """Where the host has accounts of both modes, or test payments from before it went live."""
+        """The host may have accounts of both modes, or test payments from before it went live."""
         test, live = (PaymentFactory.create(livemode=livemode).pk for livemode in (False, True))
         configure(STRIPE_ACCOUNTS={"tokyo": {"STRIPE_API_KEY": "sk_live_1"}})
         found = {said: api.list_payments(**{"Octo-Env": said}) for said in ("", "test", "live")}
@@ -216,7 +216,7 @@ class TestEnvironment:
 
 
 class TestLists:
-    """A list is a plain array, as OCTO's are; how its pages follow each other is RFC 8288's."""
+    """A list is a plain array, as in OCTO; its pages are linked as in RFC 8288."""
 
     def test_list_is_an_array_that_names_its_next_page(self, api: GatewayApi, configure: Configure) -> None:
         configure(PAGE_SIZE=1)
@@ -288,8 +288,8 @@ class TestValues:
 
 
 class TestCurrencies:
-    # https://docs.stripe.com/currencies: without a minor unit in ISO 4217, but written with two decimals for
-    # Stripe, and the other way round.
+    # https://docs.stripe.com/currencies: no minor unit in ISO 4217 but two decimals at Stripe, and the other
+    # way round.
     DIFFERING = {"isk": 2, "ugx": 2, "mga": 0}
     # Withdrawn from ISO 4217, all with two decimals.
     WITHDRAWN = {"ang", "bgn", "hrk", "std"}

@@ -1,4 +1,4 @@
-"""The API's description held to the default rules of Redocly and Spectral."""
+"""The API's description follows the default rules of Redocly and Spectral."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lint(workshop: Path, run_node: Callable[..., str]) -> dict[str, Lint]:
 
     def run(document: dict[str, Any], *command: str) -> Any:
         (workshop / "openapi.json").write_text(json.dumps(document))
-        # What is printed after it is for people.
+        # What follows the JSON is for people.
         return json.JSONDecoder().raw_decode(run_node(*command, "--format=json", "openapi.json"))[0]
 
     return {

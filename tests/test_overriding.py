@@ -1,4 +1,4 @@
-"""What a host makes its own without editing the app."""
+"""What a host can customize without editing the app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many rows a list says that it has."""
+"""The number of rows that a list claims to have."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_gives_up_what_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "MOST_MILLISECONDS", 50)
     slow = Payment.objects.order_by("-pk").extra(where=["pg_sleep(60) IS NOT NULL"])
     assert count(slow) == pagination.MOST_COUNTED
-    # The transaction around it goes on.
+    # The transaction around it is still usable.
     assert count() == 1
 
 

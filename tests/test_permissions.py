@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 Configure = Callable[..., None]
 
-# Whose payment is the caller's own.
+# By caller, the owner of the caller's own payments.
 OWNERS = {
     "nobody": "",
     "key:wrong-key": "",
@@ -132,7 +132,7 @@ def test_a_caller_may_do_what_the_table_says(
         payment = make_payment(stripe, owner if whose == "own" else "key:somebody", action=action)
         answer = api.list_payments() if action == "list" else getattr(api, action)(payment.pk)
     if action == "list" and answer.status_code == 200:
-        # What a caller doesn't see is not in it, where another answer says 404.
+        # A payment that the caller may not see is missing from a list; other actions answer 404.
         assert [each["id"] for each in answer.json()] == ([payment.pk] if status == 200 else [])
     else:
         assert answer.status_code == status, answer.content
@@ -244,7 +244,7 @@ class TestRepeats:
     def test_a_repeat_gives_nothing_that_the_host_hides(
         self, by: str, stripe: StripeEmulator, settings: Any, configure: Configure
     ) -> None:
-        """Two tenants of a host that calls them all by the integrator's own name."""
+        """The host's tenants all count as the integrator."""
         configure(AUTHENTICATE=lambda _request: True)
         settings.ROOT_URLCONF = __name__
         booking = Booking.objects.create(price=2000, currency="usd")
@@ -285,7 +285,7 @@ class TenantPayments(PaymentViewSet):
 
 
 class SharedPayments(PaymentViewSet):
-    """Has all users of one domain share their payments."""
+    """Lets all users of one domain share their payments."""
 
     def get_owner(self) -> str:
         user = cast("User", self.request.user)
@@ -330,7 +330,7 @@ def test_a_host_says_whose_a_callers_payments_are(settings: Any, stripe: StripeE
 def test_a_hosts_owner_that_is_none_opens_nothing(
     owner: Any, status: int, settings: Any, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of a user without a company: the empty owner is the integrator."""
+    """Such as a user without a company: an empty owner would make them the integrator."""
     settings.ROOT_URLCONF = __name__
     make_user("ann")
     payment = make_payment(stripe, "")
@@ -349,7 +349,7 @@ def test_the_integrators_owner_may_be_empty(settings: Any, stripe: StripeEmulato
 
 
 class Seller:
-    """Somebody that is no row of the database."""
+    """A user that is no row of the database."""
 
     is_authenticated = True
 
@@ -398,7 +398,7 @@ def test_a_caller_without_a_name_is_a_fault_of_the_hosts(
 
 
 class Nobody(BaseAuthentication):
-    """Lets everybody in, as nobody."""
+    """Lets everyone in without an identity."""
 
     def authenticate(self, request: Any) -> None:
         return None

@@ -30,7 +30,7 @@ OLD = timezone.now() - dt.timedelta(days=400)
 
 @pytest.fixture
 def traffic(pooled: None) -> Iterator[None]:
-    """Keep other sessions busy, so that a command meets another one at each transaction."""
+    """Keep other sessions busy, so that each transaction of a command gets a different one."""
     is_over = threading.Event()
 
     def read() -> None:
@@ -124,7 +124,7 @@ WORKS: dict[str, Callable[[StripeEmulator], None]] = {
     "erase_payment_data": erase,
     "export_payments": export,
 }
-# They read and write no rows of ours, or next to none.
+# These read and write hardly any of our rows.
 OTHERS = {"stripe_doctor", "stripe_emulator", "stripe_setup"}
 
 

@@ -1,7 +1,7 @@
 """With many rows, no query of the API, the admin or the commands reads many of them.
 
-Neither does it where what is asked for is rare, was common once or never occurred, nor where PostgreSQL's
-statistics are wrong or missing: a plan by luck is no plan.
+That also holds if what is asked for is rare, was common once or never occurred, and if PostgreSQL's
+statistics are wrong or missing: a good plan must not depend on luck.
 
 `PLAN_ROWS=5000000 pytest tests/test_plans.py -m slow --log-cli-level=INFO` says what each statement takes.
 """
@@ -65,9 +65,9 @@ pytestmark = [
 ]
 
 ROWS = int(os.environ.get("PLAN_ROWS", "200000"))
-# What a list counts: less than PostgreSQL believes a condition to leave where it knows nothing.
+# The most that a list counts: less than PostgreSQL's estimate for a condition that it knows nothing of.
 COUNTED = min(pagination.MOST_COUNTED, ROWS // 400)
-# The rows that a statement may pass over: nearly all are what is asked for.
+# The most rows that a statement may read: nearly all must be what was asked for.
 MOST_READ = 2 * max(COUNTED, BATCH_SIZE)
 YEARS = 3
 LISTS = "/admin/octo_stripe_gateway/"
@@ -93,12 +93,12 @@ class Plan(NamedTuple):
 
 @contextmanager
 def planned(work: str) -> Iterator[None]:
-    """Have each statement explained as it is made, and check that none reads more than it has to."""
+    """Explain each statement as it runs, and check that none reads more rows than it has to."""
     plans: list[Plan] = []
 
     def explain(execute: Callable[..., Any], sql: str, params: Any, *rest: Any) -> Any:
         if "octo_stripe_gateway_" in sql:
-            # What is there already may be found out by inserting it again.
+            # Some statements insert what may exist already, and expect the error.
             with suppress(psycopg.IntegrityError):
                 plans.append(get_plan(sql, params))
         return execute(sql, params, *rest)
@@ -114,7 +114,7 @@ def planned(work: str) -> Iterator[None]:
 
 def get_plan(sql: str, params: Any) -> Plan:
     """Run a statement for its plan and its time, and undo it."""
-    # Past Django's cursors, which would have this statement explained too.
+    # Bypass Django's cursors, which would explain this statement too.
     with connection.connection.cursor() as cursor:
         cursor.execute("SAVEPOINT planned")
         try:
@@ -147,7 +147,7 @@ def assert_bounded(plan: Plan, *, work: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def rows(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """Keep the rows for all of these tests: each undoes what it adds."""
+    """Make the rows once for all these tests; each test undoes what it adds."""
     with django_db_blocker.unblock():
         fill(ROWS)
         yield
@@ -158,7 +158,7 @@ def rows(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=["sampled", "hardly sampled", "unknown"], autouse=True)
 def statistics(rows: None, request: pytest.FixtureRequest, django_db_blocker: Any) -> str:
-    """Let PostgreSQL know its rows well, by a sample that says anything, or not at all."""
+    """Give PostgreSQL good statistics, ones from a tiny sample, or none."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(
             "SET default_statistics_target = %s", [1 if request.param == "hardly sampled" else 100]
@@ -180,7 +180,7 @@ def cap(monkeypatch: pytest.MonkeyPatch) -> None:
 def fill(count: int) -> None:
     """Write that many payments over some years, with their events, changes and requests.
 
-    They are as uneven as a trade is: what was common in the older half, or in one month, is gone since.
+    They are as uneven as real trade: what was common in the older half, or in one month, may be gone.
     """
     payment = PaymentFactory.create(paid=True)
     at = f"now() - ({count} - n) * interval '1 second' * {YEARS * 365 * 86400 / count}"
@@ -289,7 +289,7 @@ def choose(values: dict[str, str], otherwise: str) -> str:
 
 
 def copy_rows(row: Model, *, count: int, own: dict[str, str]) -> None:
-    """Write a row that many times, with what differs as SQL of the number n."""
+    """Write a row that many times; `own` gives columns that differ, as SQL of the number n."""
     table = row._meta.db_table
     own = {"id": f"{row.pk} + n", "uuid": "gen_random_uuid()"} | own
     names = [str(field.column) for field in row._meta.concrete_fields]
@@ -326,7 +326,7 @@ def test_read(api: GatewayApi) -> None:
 MONTH_START = timezone.now() - dt.timedelta(days=YEARS * 365 // 2)
 MONTH_END = MONTH_START + dt.timedelta(days=30)
 MONTH = {"utcCreatedAtFrom": format_utc(MONTH_START), "utcCreatedAtTo": format_utc(MONTH_END)}
-# What a list may be asked for: each with what is common, what is rare or was common once, and what never was.
+# What a list may be asked for: something common, something rare or once common, and something that never was.
 ASKED: dict[str, list[dict[str, Any]]] = {
     "reference": [{}, *({"resellerReference": each} for each in ("SUMMER", "R-7", "R-none"))],
     "payable": [{}, *({"payableType": "ticket", "payableId": each} for each in ("all", "5", "none"))],
@@ -426,7 +426,7 @@ def test_admin_list_and_its_filters(name: str, admin_client: Client, subtests: p
 
 
 def find_filters(change_list: Any) -> list[str]:
-    """Return the addresses that the list's filters, headings and last page lead to."""
+    """Return the addresses that the list's filters, headings and last page link to."""
     filters = [
         choice["query_string"] for spec in change_list.filter_specs for choice in spec.choices(change_list)
     ]

@@ -1,4 +1,4 @@
-"""What a secret shows of itself, and what is left of one in texts and JSON."""
+"""What a secret's repr shows, and what remains of secrets in texts and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host that reads from a replica: what decides is read from the primary, however far behind that is."""
+"""A host that reads from a replica: what decides is read from the primary, however old the replica is."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def replica(request: pytest.FixtureRequest, transactional_db: None, settings: An
 
 @pytest.fixture
 def old(replica: Replica, request: pytest.FixtureRequest) -> Any:
-    """Let an old replica see what there is now, and an empty one nothing, ever."""
+    """Let an old replica catch up to now; an empty one stays empty."""
     is_old = "old" in request.node.callspec.params.values()
     return replica.catch_up if is_old else lambda: None
 

@@ -1,4 +1,4 @@
-"""Every error, from wherever, in OCTO's body."""
+"""Every error, wherever it comes from, has OCTO's body."""
 
 from __future__ import annotations
 

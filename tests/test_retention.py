@@ -72,7 +72,7 @@ def test_request_without_an_answer_has_to_be_answered_first(
         call_command("erase_payment_data", payment_uuid)
     assert describe() == before
 
-    # A repeat asks the same, which would not be so with parameters that are gone.
+    # A repeat must send the same parameters, and these would be gone.
     assert api.create(body).status_code == 201
     assert len(stripe.payment_intents) == 1
     call_command("erase_payment_data", payment_uuid)

@@ -1,4 +1,4 @@
-"""The API's description: complete, valid, in step with what is sent, and no trouble to a host's own."""
+"""The API's description: complete, valid, true to the answers, and no trouble for a host's own."""
 
 # mypy: disallow-untyped-calls=False
 
@@ -77,7 +77,7 @@ def _no_warnings() -> Iterator[None]:
 
 
 def find_schema(name: str) -> Any:
-    """Return what validates a component of the committed description, with no other keys allowed."""
+    """Return a validator for a component of the committed description that allows no other keys."""
     closed = close_document(json.loads(COMMITTED.read_text()))
     whole = {**closed, "$ref": f"#/components/schemas/{name}"}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
@@ -102,7 +102,7 @@ def test_every_route_is_described() -> None:
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("split", [False, True])
 def test_description_is_valid_in_every_version_and_form(version: str, strict: bool, split: bool) -> None:
-    # Only 3.1 knows a licence by its identifier.
+    # Only OpenAPI 3.1 has licence identifiers.
     licence = {"LICENSE": {"name": "MIT"}} if version < "3.1" else {}
     spectacular = {"OAS_VERSION": version, "COMPONENT_SPLIT_REQUEST": split, **licence}
     validate_schema(make_document(spectacular=spectacular, STRICT_OCTO=strict))
@@ -125,7 +125,7 @@ def test_every_status_is_described() -> None:
 
 
 def provoke_errors(api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]) -> list[Any]:
-    """Return an error of each code, and of the one with the most values one of each kind."""
+    """Return an error of each code; of the code with the most values, one of each kind."""
     cache.clear()
     payment = api.paid(stripe)
     booking = Booking.objects.create()

@@ -1,4 +1,4 @@
-"""After a run through everything: where the client secret and the keys are, which is nowhere."""
+"""After a run through everything, the client secret and the keys are left nowhere."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RecordingClient(Client):
 
 @pytest.fixture
 def log() -> Iterator[Lines]:
-    """Everything that is logged, by every logger, at its most talkative."""
+    """Everything that any logger logs, at the lowest level."""
     handler = Lines()
     loggers = [logging.getLogger(), *map(logging.getLogger, logging.Logger.manager.loggerDict)]
     before = [(logger, logger.level, logger.propagate) for logger in loggers]
@@ -346,7 +346,7 @@ def test_the_sdk_prints_no_secret(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As it does with STRIPE_LOG in the environment."""
+    """With STRIPE_LOG in the environment it would."""
     monkeypatch.setattr(stripe_sdk._util, "STRIPE_LOG", level)
     api.create()
     printed = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The pieces of a payment's JSON that the views' tests don't reach."""
+"""The parts of a payment's JSON that the views' tests don't reach."""
 
 from __future__ import annotations
 

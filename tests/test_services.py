@@ -51,7 +51,7 @@ def pay(payment: Payment, stripe: StripeEmulator, *, card: str = "pm_card_visa")
 
 
 def count(stripe: StripeEmulator, path: str) -> int:
-    """Count the requests that Stripe got to change something."""
+    """Count the requests to Stripe that change something."""
     return sum(request.path.endswith(path) for request in stripe.requests if request.method == "POST")
 
 

@@ -24,7 +24,7 @@ from tests.support.objects import (
 from tests.support.receivers import listening
 
 ALL = {name: signal for name, signal in vars(signals).items() if isinstance(signal, Signal)}
-# Sent of an event that has no payment.
+# The one left out is sent for events without a payment.
 OF_PAYMENTS = {name: signal for name, signal in ALL.items() if signal is not signals.payment_unknown}
 SUCCESS = make_paid_intent()
 
@@ -39,7 +39,7 @@ def heard() -> Iterator[list[str]]:
     def listen(name: str) -> Callable[..., None]:
         def receive(sender: Any, payment: Payment, change: PaymentChange, **kwargs: Any) -> None:
             assert sender is Payment
-            # After commit, so that whoever asks the database sees what is announced.
+            # After commit, so that a receiver that asks the database sees the change.
             assert Payment.objects.get(pk=payment.pk).status == payment.status
             assert name in PaymentChange.objects.get(pk=change.pk, payment=payment).undelivered
             names.append(name.removeprefix("payment_"))

@@ -1,4 +1,4 @@
-"""A signature is Stripe's own, whatever the header looks like, and tells whose secret made it."""
+"""Only Stripe's own signature is accepted, in any form of header, and it tells which secret made it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from octo_stripe_gateway.signatures import verify
 
 SECRETS = {"": ["whsec_own"], "tokyo": ["whsec_new", "whsec_old"], "paris": []}
 BODY = '{"id": "evt_1", "é": "\\u0000"}'
-# Neither we nor the SDK find a signature too new, so it is in time however long the tests take.
+# In the future, which neither we nor the SDK reject, so that it stays valid however long the tests take.
 RECENT, LONG_AGO = 4_000_000_000, 1_000_000_000
 
 

@@ -104,7 +104,7 @@ def test_charge_has_all_refunds_where_it_lists_them_to_the_end(refunds: Any, com
 
 
 def test_snapshot_is_not_older_than_what_it_holds() -> None:
-    """Answers are dated early, by the time that the call took."""
+    """An answer is dated when the call began, so it may hold objects that are newer."""
     refund, later = make_refund(created=SECOND + 7), SECOND + 5
     charge = make_charge(created=later, refunds={"data": [refund]})
     snapshot = read_intent(latest_charge=charge)

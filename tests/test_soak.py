@@ -53,7 +53,7 @@ pytestmark = [
 SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 BUYERS = 3
 MEBIBYTE = 2**20
-# What the allocator may keep of a moment with more requests at once.
+# The allocator may keep this much from a moment with more requests at once.
 MOST_GROWTH = 12 * MEBIBYTE
 SAMPLES = 8
 MOST_TRIES = 200
@@ -69,7 +69,7 @@ FAULTS = [
     Fault(kind="reset", method="*", when="after"),
 ]
 
-# The SDK may repeat a call itself, without its usual half a second in between.
+# The SDK may repeat a call itself, without its usual half-second pause.
 SERVER = """
 import json, sys
 from django.conf import settings
@@ -95,7 +95,7 @@ logger = logging.getLogger(__name__)
 
 
 class Server(NamedTuple):
-    """The process that is watched, and where it answers."""
+    """The process that is watched, and its address."""
 
     process: subprocess.Popen[str]
     url: str
@@ -128,7 +128,7 @@ def server(way_to_the_database: None, stripe: StripeEmulator, tmp_path: Path) ->
 
 
 class Purchase(NamedTuple):
-    """What a buyer paid and got back, as the buyer knows."""
+    """What a buyer knows to have paid and got back."""
 
     payment_id: int
     payment_intent_id: str
@@ -137,7 +137,7 @@ class Purchase(NamedTuple):
 
 
 class Shop:
-    """Sells as long as it is told to, and keeps what each buyer knows."""
+    """Sells for a given time, and keeps what each buyer knows."""
 
     def __init__(self, server: Server, *, stripe: StripeEmulator) -> None:
         self.server = server
@@ -159,7 +159,7 @@ class Shop:
         )
 
     def sell(self, *, seconds: float) -> None:
-        """Let the buyers buy for that long, beside the commands that a host runs by the clock."""
+        """Let the buyers buy for that long, alongside the commands that a host schedules."""
         self.is_open.set()
         with ThreadPoolExecutor(BUYERS + 1) as pool:
             jobs = [pool.submit(self._serve, next(self.seeds)) for _each in range(BUYERS)]
@@ -183,7 +183,7 @@ class Shop:
     def _clean_up(self) -> None:
         try:
             while self.is_open.is_set():
-                # Whatever meets a fault is finished by a later run.
+                # A later run finishes whatever meets a fault.
                 for command in ("reconcile_payments", "process_webhook_events"):
                     with suppress(CommandError):
                         call_command(command, "--older-than", "0", stdout=sys.stderr)
@@ -193,7 +193,7 @@ class Shop:
 
 
 class Buyer:
-    """Creates, pays, completes, reads and refunds one payment after the other, while Stripe fails."""
+    """Creates, pays, completes, reads and refunds payments one by one, while Stripe fails."""
 
     def __init__(self, shop: Shop, *, api: GatewayApi, chance: random.Random) -> None:
         self.stripe = shop.stripe
@@ -202,7 +202,7 @@ class Buyer:
         self.statuses: Counter[int] = Counter()
 
     def buy(self) -> Purchase | None:
-        """Return what came of it, None where nothing was paid."""
+        """Return the outcome, or None if nothing was paid."""
         if self.chance.random() < 0.5:
             self.stripe.add_fault(self.chance.choice(FAULTS))
         amount = self.chance.randrange(500, 50_000)
@@ -227,7 +227,7 @@ class Buyer:
         key = str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
         by = self.chance.choice(["key", "uuid", "nothing"])
         if by == "nothing":
-            # To send it again would be another purchase.
+            # Sent only once: again would be another purchase.
             response = self._send(lambda: self.api.create(body))
         elif by == "uuid":
             response = self._persist(lambda: self.api.create(body | {"uuid": key}))
@@ -249,7 +249,7 @@ class Buyer:
             if self.chance.random() < 0.5:
                 self._persist(partial(self.api.refund, payment, body, **key))
             else:
-                # What got no answer is finished by reconciliation; to send it again may refund twice.
+                # Sent only once: again might refund twice. Reconciliation finishes what got no answer.
                 self._send(partial(self.api.refund, payment, body))
             refunded = amount if part is None else refunded + part
             if refunded == amount:
@@ -282,7 +282,7 @@ class Buyer:
 
 def test_soak(server: Server, stripe: StripeEmulator) -> None:
     stripe.webhook_url = f"{server.url}/bookings/webhooks"
-    # Deliveries of its own would pile up where the machine is slow.
+    # The emulator's own deliveries would pile up on a slow machine.
     stripe.withhold()
     shop = Shop(server, stripe=stripe)
     shop.sell(seconds=SECONDS / 3)
@@ -310,7 +310,7 @@ def test_rows_lost_in_the_middle_come_back(server: Server, stripe: StripeEmulato
     stripe.withhold()
     shop = Shop(server, stripe=stripe)
     shop.sell(seconds=SECONDS / 4)
-    # As after a restored backup, but in the middle and with gaps.
+    # As after restoring a backup, but with gaps in the middle.
     lost = list(Payment.objects.order_by("pk"))[::2]
     for payment in lost:
         lose_payment(payment)
@@ -330,7 +330,7 @@ def test_rows_lost_in_the_middle_come_back(server: Server, stripe: StripeEmulato
 
 
 def bring_trouble(purchases: Sequence[Purchase], *, stripe: StripeEmulator) -> None:
-    """Have refunds fail late and banks dispute payments, told in the wrong order."""
+    """Make refunds fail late and banks dispute payments, with events in the wrong order."""
     before = len(stripe.events)
     made = [refund for refund in stripe.refunds.values() if refund["status"] == "succeeded"]
     for refund in made[:6]:
@@ -345,7 +345,7 @@ def bring_trouble(purchases: Sequence[Purchase], *, stripe: StripeEmulator) -> N
 
 
 def assert_books_close(stripe: StripeEmulator) -> None:
-    """Check that what the day's export says is Stripe's record, once maintenance has run."""
+    """Check that after maintenance the day's export equals Stripe's record."""
     call_command("maintain_payments")
     assert not Payment.objects.exclude(next_booking_at=None).exists()
     assert_export_equals(stripe)
@@ -358,9 +358,9 @@ def lose_refunds(payment: Payment | None) -> None:
 
 
 def wait_for_no_connections() -> None:
-    """Wait until no other session is in the tests' database; a server ends its own after the answer.
+    """Wait until no other session uses the tests' database: a server closes its own after the answer.
 
-    Those that pgbouncer keeps do nothing at least.
+    Sessions that pgbouncer keeps need only be idle.
     """
     idle = "AND state <> 'idle'" if connection.settings_dict["PORT"] else ""
     for _ in range(100):
@@ -377,7 +377,7 @@ def wait_for_no_connections() -> None:
 
 
 def assert_charged_once(purchases: Sequence[Purchase], *, stripe: StripeEmulator) -> None:
-    """Check that Stripe took and gave back what each buyer knows of, and nothing else."""
+    """Check that Stripe charged and refunded what each buyer knows of, and nothing else."""
     paid = [charge for charge in stripe.charges.values() if charge["paid"]]
     charged = {
         charge["payment_intent"]: (charge["amount_captured"], charge["amount_refunded"]) for charge in paid

@@ -21,7 +21,7 @@ from tests.support.api import GatewayApi
 from tests.support.objects import make_paid_intent
 from tests.support.receivers import listening
 
-# A transaction of its own for each operation, as a server has it: BEGIN and COMMIT are seen.
+# With real transactions, as on a server, BEGIN and COMMIT are seen.
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(
@@ -81,7 +81,7 @@ LISTS = {
     "?status=PENDING": [],
     "?resellerReference=R": [],
     "?payableType=booking&payableId=1": [],
-    # What no index has takes a look at how far to go.
+    # Without an index for both, one statement looks at how far to read.
     "?resellerReference=R&status=PENDING": ["SELECT"],
 }
 
@@ -95,7 +95,7 @@ def test_list_is_one_statement_and_one_that_tells_how_to_read(
     kinds: list[list[str]] = []
     for _each in range(2):
         PaymentFactory.create_batch(2, payable=booking, reseller_reference="R")
-        # The model of what is paid for is asked for once in a process.
+        # A warm-up: a process asks for the payable's content type once.
         api.list_payments(query)
         with statements() as made:
             assert len(api.list_payments(query).json()) == 2 + len(kinds)
@@ -174,7 +174,7 @@ def test_denied_caller_is_no_statement(api: GatewayApi) -> None:
     assert made.texts == []
 
 
-# What is asked of Stripe is on record before; the answer is applied, journaled, and the record closed.
+# The request is recorded before the call; then the answer is applied and journaled, and the request closed.
 OPEN, CLOSE = ["INSERT"], ["UPDATE"]
 APPLY = ["UPDATE", "INSERT"]
 
@@ -255,11 +255,11 @@ def test_statements_do_not_grow_with_the_tables(
     call: str, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = api.paid(stripe)
-    # Stripe dates a payment's refunds anew in each answer to complete, and each is then written again.
+    # Every answer to `complete` dates all the refunds anew, so each of them is written again.
     own = {"complete": 0}.get(call, 20)
     for _each in range(min(own, 1)):
         api.refund(payment, {"amount": 5})
-    # So it dates the payment; the same second twice would be no change to write.
+    # The payment is dated anew too: within the same second there would be nothing to write.
     monkeypatch.setattr(stripe, "clock", lambda: time.time() + 60)
     with statements() as few:
         assert CALLS[call](api, payment).status_code == 200

@@ -205,7 +205,7 @@ def test_connected_accounts_have_an_endpoint_of_their_own(
     again = run(*(["--connect"] if reason == "asked" else []))
     assert again.count("is as it should be") == 2
     assert len(stripe.webhook_endpoints) == 2
-    # Stripe tells what happens on connected accounts to the second one only.
+    # Only the second endpoint gets events about connected accounts.
     services.create_payment(2000, currency="usd", stripe_account="acct_lyon")
     (connect,) = [
         each["id"]

@@ -1,4 +1,4 @@
-"""WEBHOOK_PROCESSING="task": taken in, answered, and processed by a worker of Django's task framework."""
+"""WEBHOOK_PROCESSING="task": events are stored, answered, and processed by a worker of Django's tasks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ except ConfigurationError as error:
 
 @pytest.fixture
 def use(settings: Any, configure: Callable[..., None]) -> Callable[[str], None]:
-    """Have events processed by this backend of the task framework."""
+    """Process events with this backend of the task framework."""
 
     def use(backend: str) -> None:
         if "." not in backend:
@@ -101,7 +101,7 @@ def test_failure_in_the_worker_is_on_the_event_and_on_the_task(
     assert (event.status, event.attempts) == ("failed", 1)
     assert event.error == "BadRequestError: Stripe's object has no valid amount."
     assert [task.status for task in queue()] == ["FAILED"]
-    # Stripe has its answer; so it is maintenance that tries again.
+    # Stripe was answered and won't deliver again: maintenance has to retry.
     assert inbox.receive_event(payload).status == "failed"
     assert len(queue()) == 1
     WebhookEvent.objects.update(retry_at=timezone.now())
@@ -154,7 +154,7 @@ def test_event_is_kept_when_the_queue_is_down(
         patch.setattr(type(tasks.process_webhook_event), "enqueue", fail)
         with pytest.raises(ConnectionError):
             inbox.receive_event(payload)
-    # Stripe was told to deliver it again, which queues nothing: maintenance makes up for it.
+    # The repeated delivery queues nothing: maintenance makes up for it.
     assert inbox.receive_event(payload).status == "received"
     WebhookEvent.objects.update(retry_at=timezone.now())
     call_command("maintain_payments", "--threads", "1")

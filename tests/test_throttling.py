@@ -1,4 +1,4 @@
-"""The rates against those who try out stolen cards."""
+"""The rate limits against testing stolen cards."""
 
 from __future__ import annotations
 

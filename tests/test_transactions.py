@@ -32,7 +32,7 @@ Request = Callable[[GatewayApi, Any], Any]
 
 
 def refuse_next(path: str) -> Callable[[GatewayApi, StripeEmulator], Any]:
-    """Authorize a payment, and have Stripe refuse what is asked of it then."""
+    """Authorize a payment, and make Stripe refuse the next request."""
 
     def prepare(api: GatewayApi, stripe: StripeEmulator) -> Any:
         payment = api.authorized(stripe)
@@ -44,7 +44,7 @@ def refuse_next(path: str) -> Callable[[GatewayApi, StripeEmulator], Any]:
 
 CAPTURE, CANCEL = "/v1/payment_intents/.*/capture", "/v1/payment_intents/.*/cancel"
 
-# What is asked of the API, of which payment, and the call that Stripe holds meanwhile.
+# The API's call, the payment it is about, and Stripe's call that is held meanwhile.
 HELD: dict[str, tuple[Prepare, Request, str, str]] = {
     "create": (lambda _api, _stripe: None, lambda api, _: api.create(), "POST", "/v1/payment_intents$"),
     "complete": (
@@ -106,7 +106,7 @@ def test_nothing_is_locked_or_open_while_stripe_thinks(
         hold.wait_until_reached()
         assert get_open_transactions() == []
         with transaction.atomic():
-            # Raises where another holds any of these rows.
+            # Raises if another session has locked any of these rows.
             for model in (Payment, Refund, IdempotencyKey):
                 list(model._default_manager.select_for_update(nowait=True))
         hold.release()
@@ -238,7 +238,7 @@ def get_open_transactions() -> list[str]:
 
 @contextmanager
 def in_thread(work: Callable[[], object]) -> Iterator[None]:
-    """Run something in a thread of its own beside the block, and raise what that raised."""
+    """Run something in a thread beside the block, and raise its error."""
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(run_and_disconnect, work)
         yield

@@ -1,4 +1,4 @@
-"""Every message of the API in every language that the README names; codes in none."""
+"""Every message of the API is in every language that the README names; codes are never translated."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class TestAnswers:
     def test_host_s_own_language_is_named_where_its_words_are_sent(
         self, own: str, accepted: str, language: str, api: GatewayApi, settings: Any
     ) -> None:
-        # Changed, the paths have Django forget the languages that it loaded with another to fall back on.
+        # A change of LOCALE_PATHS makes Django drop languages that it loaded with another fallback.
         settings.LANGUAGE_CODE, settings.LOCALE_PATHS = own, []
         answer = api.request("GET", "/payments/0", **{"Accept-Language": accepted})
         assert answer["Content-Language"] == language
@@ -200,7 +200,7 @@ class TestAnswers:
     def test_english_is_named_where_the_host_does_without_translations(
         self, api: GatewayApi, settings: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # As new, since it looks at the setting once.
+        # Reset, since Django reads the setting only once.
         monkeypatch.setattr(translation, "_trans", type(translation._trans)())  # type: ignore[attr-defined]
         settings.USE_I18N, settings.LANGUAGE_CODE = False, "de"
         answer = api.request("GET", "/payments/0", **{"Accept-Language": "fr"})

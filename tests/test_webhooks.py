@@ -1,4 +1,4 @@
-"""Stripe's events: taken when Stripe signed them, and nothing else is."""
+"""Webhook events are taken if Stripe signed them, and nothing else is."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sign(body: bytes, *, secret: str = SECRET, at: float = 0) -> str:
 
 @pytest.fixture
 def event() -> bytes:
-    """An event that says that a payment was paid, as bytes that Stripe could have sent."""
+    """An event about a paid payment, as bytes that Stripe could have sent."""
     payment = PaymentFactory.create()
     made = WebhookEventFactory.build(payment=payment)
     made.payload["data"]["object"] |= {"status": "succeeded", "amount_received": payment.amount}

@@ -1,4 +1,4 @@
-"""The bookings as the shop's staff see them, each with its payments."""
+"""The admin of the shop's bookings, each shown with its payments."""
 
 from django.contrib import admin
 
@@ -8,7 +8,7 @@ from tourshop.models import Booking
 
 @admin.register(Booking)
 class BookingAdmin(RefundPayableMixin, admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows a booking with its balance and payments, from where they are refunded."""
+    """Shows a booking with its balance and payments, which staff can refund from there."""
 
     list_display = ["reference", "tour", "date", "people", "status"]
     inlines = [PaymentInline]

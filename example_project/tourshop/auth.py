@@ -19,12 +19,12 @@ class Visitor:
     is_authenticated = True
 
     def has_perm(self, permission: str) -> bool:
-        """Tell whether a visitor has a permission: that to refund, since this shop gives all money back."""
+        """Grant only the permission to refund: this shop gives all money back."""
         return permission == "octo_stripe_gateway.refund_payment"
 
 
 def authenticate(request: HttpRequest) -> Any:
-    """Return who calls, for the setting AUTHENTICATE; nobody is let in with None.
+    """Return the caller, for the setting AUTHENTICATE; None denies access.
 
     A program sends the API key. A browser never has it: it sends the session's cookie, and the CSRF token
     that only a page of this shop can read.
@@ -37,6 +37,6 @@ def authenticate(request: HttpRequest) -> Any:
 
 
 def find_visitor(request: HttpRequest) -> Visitor | None:
-    """Return whom the session belongs to, once they have booked something."""
+    """Return the session's visitor, or None while they have booked nothing."""
     pk = request.session.get("visitor")
     return Visitor(pk) if pk else None

@@ -1,4 +1,4 @@
-"""What a visitor chooses, checked."""
+"""Validates what a visitor chooses."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class BookingForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ["tour", "people", "date"]
 
     def clean_date(self) -> dt.date:
-        """Insist on a day that is still to come, and not too far off."""
+        """Reject a day that is past or too far off."""
         date: dt.date = self.cleaned_data["date"]
         if not timezone.localdate() <= date <= timezone.localdate() + LONGEST_AHEAD:
             raise forms.ValidationError(_("Choose a day from today up to a year ahead."))
         return date
 
     def book(self, visitor: str) -> Booking:
-        """Write the booking down with today's price."""
+        """Save the booking at today's price."""
         booking: Booking = self.save(commit=False)
         booking.visitor = visitor
         booking.amount = booking.tour.price * booking.people

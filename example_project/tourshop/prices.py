@@ -1,4 +1,4 @@
-"""Prices as the page's language writes them, the same as the browser's own format."""
+"""Formats prices in the page's language, exactly as the browser does."""
 
 from __future__ import annotations
 

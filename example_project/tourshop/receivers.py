@@ -1,7 +1,7 @@
 """What happens to a booking when its money goes back, whoever sent it.
 
 Signals are sent after commit, once per change: after a refund here or in Stripe's dashboard, or a payment
-given up. What must not lag behind the payment is in `Booking.on_payment_completed`.
+given up. What must happen together with the payment is in `Booking.on_payment_completed`.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ SECURED = (Payment.Status.PAID, Payment.Status.AUTHORIZED)
 
 @receiver([payment_refunded, payment_canceled, payment_expired])
 def cancel_booking(payment: Payment, **_kwargs: Any) -> None:
-    """Cancel the booking whose money went back, or never came in time, unless another payment is there."""
+    """Cancel a booking whose payment was refunded, canceled or expired, unless another payment covers it."""
     if payment.status in GONE:
         unpaid = Booking.objects.filter(payments=payment).exclude(payments__status__in=SECURED)
         unpaid.update(status=Booking.Status.CANCELLED)

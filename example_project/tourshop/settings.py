@@ -65,5 +65,5 @@ OCTO_STRIPE_GATEWAY = {
     "API_GATEWAY_KEY": os.environ.get("OSG_API_GATEWAY_KEY")
     or ("" if os.environ.get("STRIPE_API_KEY") else "demo-key"),
 }
-# What AUTHENTICATE decides is its own affair: here it compares the API key itself.
+# AUTHENTICATE decides alone: here it compares the API key itself.
 SILENCED_SYSTEM_CHECKS = ["octo_stripe_gateway.W001"]

@@ -21,7 +21,7 @@ from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tourshop.models import Booking, Tour
 
-# Signals are sent after a commit, which a test's own transaction would never come to.
+# Signals are sent after commit, and a test's own transaction never commits.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -86,7 +86,7 @@ def test_two_tabs_pay_for_a_booking_once(client: Client, booking: Booking, strip
 def test_second_payment_of_a_booking_is_sent_back(
     client: Client, booking: Booking, stripe: StripeEmulator
 ) -> None:
-    # The visitor's, and one that the office has begun with the API key.
+    # One by the visitor, and one that the office began with the API key.
     callers: list[dict[str, str]] = [{}, {"Authorization": "Bearer demo-key"}]
     payments = [start_payment(client, booking, headers).json() for headers in callers]
     for payment in payments:

@@ -64,7 +64,7 @@ class BookingPaymentViewSet(PaymentViewSet):
                 raise ValidationError({"payable": _("A booking of yours is required.")})
             if booking.status == Booking.Status.CANCELLED:
                 raise UnprocessableError(_("This booking is not waiting for a payment."))
-            # Money that is only held would confirm the booking too.
+            # Otherwise an authorization alone would confirm the booking.
             parameters["capture_method"] = Payment.CaptureMethod.AUTOMATIC
         return super().get_create_parameters(parameters)
 
@@ -114,7 +114,7 @@ def present(tour: Tour) -> dict[str, Any]:
 
 @require_http_methods(["GET", "POST"])
 def bookings(request: HttpRequest) -> HttpResponse:
-    """Answer the visitor's bookings, or make one."""
+    """List the visitor's bookings, or make one."""
     if request.method == "POST":
         return create_booking(request)
     visitor = find_visitor(request)
@@ -123,7 +123,7 @@ def bookings(request: HttpRequest) -> HttpResponse:
 
 
 def create_booking(request: HttpRequest) -> HttpResponse:
-    """Take a booking in, to be paid for next; the session owns it."""
+    """Create a booking, which the session owns and pays for next."""
     try:
         chosen = json.loads(request.body)
     except ValueError:
@@ -141,7 +141,7 @@ def create_booking(request: HttpRequest) -> HttpResponse:
 def refund_booking(request: HttpRequest, reference: str) -> HttpResponse:
     """Give all of a booking's money back, deposit and balance; the booking is cancelled with it.
 
-    What was begun and is not paid is given up first, so that nothing is paid meanwhile.
+    Unpaid payments are canceled first, so that nothing is paid in the meantime.
     """
     visitor = find_visitor(request)
     booking = Booking.objects.filter(pk=reference, visitor=visitor.pk).first() if visitor else None
@@ -182,7 +182,7 @@ def describe(booking: Booking) -> dict[str, Any]:
 
 
 def describe_balance(booking: Booking) -> dict[str, str]:
-    """Say what is to be paid now and later; empty where it is nothing."""
+    """Say what is due now and later; empty if nothing is."""
     balance = booking.payments.get_balance()
     part = balance.next
     is_pending = booking.status == Booking.Status.PENDING
@@ -190,7 +190,7 @@ def describe_balance(booking: Booking) -> dict[str, str]:
     deposit = part.amount if part and is_parted and is_pending else 0
     due = balance.due if is_parted and not is_pending else 0
     due_at = part.due_at if part and due else None
-    # Of a tour within a month all is due at once.
+    # For a tour within a month, everything is due at once.
     is_later = due_at is not None and due_at > timezone.now()
     return {
         "deposit": format_price(deposit, currency=booking.currency) if deposit else "",
@@ -205,18 +205,18 @@ def describe_day(moment: dt.date) -> str:
 
 
 def describe_arrival(payments: list[Payment]) -> str:
-    """Say when the money that went back is the customer's again."""
+    """Say when the customer will have the refund."""
     moments = [payment.refunded_at for payment in payments if payment.refunded_at]
     return describe_day(timezone.localdate(max(moments, default=timezone.now())) + REFUND_ARRIVES)
 
 
 def refuse(message: str) -> HttpResponse:
-    """Answer an error as the payment API does, so that the page needs to know one kind only."""
+    """Answer with an error like the payment API's, so that the page has one kind to handle."""
     return JsonResponse({"error": "BAD_REQUEST", "errorMessage": message}, status=400)
 
 
 def get_mode() -> str:
-    """Return what stands behind the payments: emulator, test or live."""
+    """Return where payments go: emulator, test or live."""
     if gateway_settings.uses_built_in_keys:
         return "emulator"
     return "test" if "_test_" in gateway_settings.stripe_api_key else "live"

@@ -1,6 +1,6 @@
 """Rows as a host's own tests need them: `PaymentFactory(paid=True)`. Needs factory-boy.
 
-Nothing here asks Stripe; the emulator is what answers for a payment that is worked with.
+Nothing here asks Stripe. For a payment that Stripe has to know too, use the emulator.
 """
 
 # mypy: allow-untyped-calls
@@ -132,7 +132,7 @@ class RefundFactory(DjangoModelFactory[Refund]):
 
 
 class StripeRequestFactory(DjangoModelFactory[StripeRequest]):
-    """Makes a request that Stripe has not answered, or with `done` one that it has."""
+    """Makes an open request; with the trait `done`, one that Stripe has answered."""
 
     class Meta:
         model = StripeRequest
@@ -145,7 +145,7 @@ class StripeRequestFactory(DjangoModelFactory[StripeRequest]):
 
 
 class WebhookEventFactory(DjangoModelFactory[WebhookEvent]):
-    """Makes an event about a payment's intent that waits, or one that is processed or failed."""
+    """Makes an event about a payment's intent: waiting, or with a trait processed or failed."""
 
     class Meta:
         model = WebhookEvent

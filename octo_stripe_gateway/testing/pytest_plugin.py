@@ -18,14 +18,14 @@ TEST_KEYS = {
 
 @pytest.fixture(scope="session")
 def stripe_emulator() -> Iterator[StripeEmulator]:
-    """Run one emulator for all tests; most want `stripe`, which is empty for each."""
+    """Run one emulator for all tests; most tests want `stripe`, which empties it first."""
     with StripeEmulator(webhook_secret=TEST_KEYS["STRIPE_WEBHOOK_SECRET"]) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def stripe(stripe_emulator: StripeEmulator, settings: Any) -> StripeEmulator:
-    """Put the emulator, empty, in Stripe's place for one test; it delivers nothing until told where."""
+    """Put the emulator, emptied, in Stripe's place for one test; it needs a `webhook_url` to deliver."""
     stripe_emulator.reset()
     configured = getattr(settings, "OCTO_STRIPE_GATEWAY", {})
     settings.OCTO_STRIPE_GATEWAY = configured | TEST_KEYS | {"STRIPE_API_BASE": stripe_emulator.url}

@@ -1,1 +1,1 @@
-"""How fast the app is, beside hand-written Django for the same work: `python -m tests.benchmarks`."""
+"""Measures the app against hand-written Django for the same work: `python -m tests.benchmarks`."""

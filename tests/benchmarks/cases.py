@@ -1,4 +1,4 @@
-"""The work that is measured, each beside what it is held against."""
+"""The work that is measured, each with its standard of comparison."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Prepare = Callable[[int], list[bytes]]
 
 
 class Work(NamedTuple):
-    """Requests of one kind; what changes a payment needs one for each, the rest can be repeated."""
+    """Requests of one kind; those that change a payment need one each, the rest can `repeat`."""
 
     name: str
     prepare: Prepare
@@ -39,7 +39,7 @@ class Work(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Our work, what it is compared with, and by how much it must be as fast; 0 where nothing is set."""
+    """Our work, its standard of comparison, and the speed ratios to reach; 0 means no target."""
 
     name: str
     work: Work
@@ -98,7 +98,7 @@ def make_event(intent_id: str, *, payment_uuid: uuid.UUID | None, size: int = 27
 
 @functools.cache
 def _make_template(size: int) -> str:
-    # Writing JSON anew for every request would take longer than sending it.
+    # Encoding JSON anew for every request would take longer than sending it.
     intent = make_intent(INTENT)
     intent |= {"status": "succeeded", "amount_received": 2000, "metadata": {"octo_payment": UUID}}
     intent |= {"latest_charge": "ch_0123456789abcdefghijklmn", "x_lines": []}
@@ -184,7 +184,7 @@ CASES = [
         FIRST,
         Work("same statements by cursor", first_delivery("/floor/safe-webhooks")),
     ),
-    # Its requests are sent once before they are measured.
+    # `prepare` sends these requests once before they are measured.
     Case("webhook, duplicate", DUPLICATE, FIRST, 1.2, 1.5),
     Case("webhook, foreign event", Work("foreign", foreign_event), FIRST, 1.2, 1.5),
     Case(

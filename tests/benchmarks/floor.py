@@ -54,7 +54,7 @@ def take_event(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 def take_event_safely(request: HttpRequest) -> HttpResponse:
-    """Verify, store the event, lock, update and journal, in SQL by hand that decides on nothing."""
+    """Verify, store the event, lock, update and journal, in hand-written SQL without any decisions."""
     signature = request.headers["Stripe-Signature"]
     stripe.WebhookSignature.verify_header(request.body, signature, WEBHOOK_SECRET, 300)
     event = json.loads(request.body)
@@ -134,7 +134,7 @@ def refund(request: HttpRequest, pk: int) -> HttpResponse:
 
 @csrf_exempt
 def complete_safely(request: HttpRequest, pk: int) -> HttpResponse:
-    """Ask Stripe outside any transaction, and write under the row's lock, as must be beside webhooks."""
+    """Ask Stripe outside any transaction, and write under the row's lock, since webhooks write too."""
     payment = Payment.objects.get(pk=pk)
     intent = _get_client().v1.payment_intents.retrieve(str(payment.stripe_payment_intent_id))
     status = "paid" if intent.status == "succeeded" else "pending"
@@ -178,7 +178,7 @@ def refund_safely(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _save(payment: Payment, *names: str) -> None:
-    # Past the model's own method, which leaves these columns to the ledger.
+    # Bypass the model's own save(), which leaves these columns to the ledger.
     models.Model.save(payment, update_fields=[*names, "updated_at"])
 
 

@@ -1,4 +1,4 @@
-"""What each of the ledger's kept statements saves beside the plain ORM, in processor time of this process."""
+"""Measures how much processor time each of the ledger's hand-written statements saves over the ORM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.benchmarks.report import Check
 
 ROUNDS = 7
 TIMES = 200
-# Kept SQL that saves less is not worth its while.
+# The most that kept SQL may take of the ORM's time to be worth keeping.
 KEPT = 0.9
 NAMES = ["status", "intent_status", "intent_as_of", "amount_received", "confirmed_at", "updated_at"]
 
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 def check_kept_sql() -> list[Check]:
-    """Measure each kind of statement by both ways in turns."""
+    """Measure each kind of statement both ways, in turns."""
     payments = make_payments(TIMES)
     return [_check(pair, payments) for pair in PAIRS]
 
@@ -47,7 +47,7 @@ def _check(pair: Pair, payments: Sequence[Payment]) -> Check:
                 work(payment)
             times[work].append((time.process_time() - began) / len(payments) * 1e6)
             transaction.set_rollback(True)
-    # The first of each warms up.
+    # The first round is a warm-up.
     ours, orm = (statistics.median(times[work][1:]) for work in (pair.ours, pair.orm))
     seen = f"{ours:,.0f} µs beside {orm:,.0f}: {ours / orm:.2f}"
     return Check(f"kept SQL, {pair.name}", seen, f"≤ {KEPT}", ours / orm <= KEPT)
@@ -61,7 +61,7 @@ def _change(payment: Payment) -> Payment:
 
 
 def _save(payment: Payment) -> None:
-    # Past the model's own method, which leaves the ledger's columns alone.
+    # Bypass the model's own save(), which leaves the ledger's columns alone.
     models.Model.save(_change(payment), update_fields=NAMES)
 
 

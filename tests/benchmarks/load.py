@@ -1,6 +1,6 @@
 """Sends prepared requests over keep-alive connections, bounded in requests and in time.
 
-A process of its own, written on bare sockets so that it costs the server little of the machine:
+A separate process on bare sockets, so that it takes little of the machine from the server:
 `python -m tests.benchmarks.load <pickled LoadOrder>` prints a LoadOutcome as JSON.
 """
 
@@ -64,7 +64,7 @@ class Connection:
         self.socket.sendall(request)
 
     def receive(self, *, selector: selectors.BaseSelector) -> bytes:
-        """Return the answer's status once all of it is here, until then nothing."""
+        """Return the answer's status once all of it is here; None until then."""
         assert self.socket is not None
         received = self.socket.recv(65536)
         if not received:

@@ -81,7 +81,7 @@ def make_pending(count: int, *, upstream: Upstream) -> None:
     ]
     made = Payment.objects.bulk_create(payments, batch_size=2000)
     with connection.cursor() as cursor:
-        # `auto_now_add` takes no other moment.
+        # `auto_now_add` ignores a moment that is given.
         cursor.execute(
             f"UPDATE {Payment._meta.db_table} SET created_at = to_timestamp(%s + (id - %s) * %s)",
             [first, made[0].pk, step],
@@ -90,7 +90,7 @@ def make_pending(count: int, *, upstream: Upstream) -> None:
 
 
 def run(options: argparse.Namespace) -> tuple[float, float, Any]:
-    """Return the seconds that a run takes, those of the processor in this process, and what was done."""
+    """Return a run's wall-clock seconds, its processor seconds in this process, and what it did."""
     from octo_stripe_gateway.maintenance import run_maintenance
 
     began, processor = time.monotonic(), time.process_time()

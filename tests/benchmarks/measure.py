@@ -1,4 +1,4 @@
-"""Measures a case: ours and its floor in turns, so that both meet the same machine."""
+"""Measures a case: ours and its floor in turns, so that both meet the machine in the same state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUESTS_A_SECOND = 1000
 
 
 class Sample(NamedTuple):
-    """What one burst of requests took."""
+    """The figures of one burst of requests."""
 
     per_second: float
     p50: float
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 class Result:
     """A case under one server at one number of connections; medians over the rounds.
 
-    The connections that ours opened at the upstream are of all rounds, and of those that warm up.
+    `opened` counts our connections to the upstream over all rounds, the warm-up included.
     """
 
     case: Case
@@ -84,12 +84,12 @@ def _measure_pair(case: Case, *, server: Server, burst: Burst, swap: bool) -> tu
 
 
 def send(work: Work, *, server: Server, burst: Burst) -> Sample:
-    """Prepare requests, send them, and see what they took."""
+    """Prepare requests, send them, and return their figures."""
     return fire(work, order=prepare(work, server=server, burst=burst), server=server)
 
 
 def prepare(work: Work, *, server: Server, burst: Burst) -> LoadOrder:
-    """Return what to send; what must have been sent before is."""
+    """Return what to send; duplicates are sent a first time here."""
     requests = work.prepare(min(burst.most, work.most, int(burst.seconds * REQUESTS_A_SECOND)))
     order = LoadOrder(server.ports, burst.connections, burst.seconds, work.repeat, requests)
     if work.name == "duplicate":
@@ -98,7 +98,7 @@ def prepare(work: Work, *, server: Server, burst: Burst) -> LoadOrder:
 
 
 def fire(work: Work, *, order: LoadOrder, server: Server) -> Sample:
-    """Send what was prepared, and see what it took."""
+    """Send what was prepared, and return its figures."""
     opened, cpu, wal = server.upstream.connections, server.cpu_seconds, _get_wal_position()
     outcome = run_load(order)
     count = len(outcome.latencies)

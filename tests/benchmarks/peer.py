@@ -1,4 +1,4 @@
-"""Installs dj-stripe where it cannot mix with our packages, and measures its webhook beside ours."""
+"""Installs dj-stripe in an environment of its own, and measures its webhook beside ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INSTALL_SECONDS = 300
 KIND = "sync"
 CONNECTIONS = 8
 MOST_REQUESTS = 4_000
-# What both use is of the same version.
+# Packages that both use have the same version.
 SHARED = ("dj-database-url", "django", "gunicorn", "psycopg", "psycopg-binary")
 ENVIRONMENT = {"DJANGO_SETTINGS_MODULE": "tests.benchmarks.dj_stripe.settings"}
 PEER_FIRST = Work("first delivery to dj-stripe", first_delivery(f"/stripe/webhook/{ENDPOINT}/"))
@@ -44,7 +44,7 @@ def check_peer(upstream: Upstream, *, seconds: float, rounds: int) -> Check:
                 (send(FIRST, server=server, burst=burst), send(PEER_FIRST, server=peer_server, burst=burst))
                 for _round in range(1 + rounds)
             ]
-    # The first round warms up.
+    # The first round is a warm-up.
     return _describe(sends[1:], peer=f"dj-stripe {peer}")
 
 

@@ -34,7 +34,7 @@ Rows = Sequence[tuple[str, ...]]
 
 
 class Check(NamedTuple):
-    """What was seen beside the cases; `met` is None where nothing is required."""
+    """A result that is not a case's; `met` is None if nothing is required."""
 
     subject: str
     seen: str
@@ -65,7 +65,7 @@ def make_rows(results: Sequence[Result], *, statements: Mapping[str, str]) -> Ro
 
 
 def check_connections(results: Sequence[Result]) -> list[Check]:
-    """Tell whether a worker's threads kept their connections to Stripe; under ASGI each request has one."""
+    """Check that threads kept their connections to Stripe; under ASGI each request has its own."""
     checks = []
     for kind in dict.fromkeys(each.server for each in results if each.opened):
         mine = [each for each in results if each.server == kind]
@@ -109,14 +109,14 @@ def write_markdown(path: Path, *, rows: Rows, check_rows: Rows) -> None:
 
 
 def make_markdown(columns: Sequence[str], *, rows: Rows) -> str:
-    """Return a table in Markdown; columns of figures are to the right."""
+    """Return a table in Markdown; columns of figures are right-aligned."""
     rules = ["---" if each in {*TEXT_COLUMNS, *CHECK_COLUMNS, "target"} else "--:" for each in columns]
     lines = [columns, rules, *rows] if rows else []
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_plot(results: Sequence[Result], *, path: Path) -> None:
-    """Draw ours beside the floor, with what is required."""
+    """Draw ours beside the floor, with the requirement."""
     import matplotlib
 
     matplotlib.use("Agg")

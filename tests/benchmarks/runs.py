@@ -1,4 +1,4 @@
-"""Runs what was asked for, and keeps what was measured where something fails."""
+"""Runs the chosen steps, and keeps the results so far when something fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CEILING_SECONDS = 5.0
 
 
 class Run:
-    """One run: its results so far, and the reasons of what failed."""
+    """One run: its results so far, and why steps failed."""
 
     def __init__(self, options: argparse.Namespace, *, upstream: Upstream, progress: Progress) -> None:
         self.options = options
@@ -40,7 +40,7 @@ class Run:
         self.failures: list[str] = []
 
     def run(self) -> None:
-        """Do every step, whatever became of the ones before."""
+        """Do every step, even if earlier ones failed."""
         for kind in self.options.servers:
             with self._catch(kind):
                 self._run_cases(kind)

@@ -1,4 +1,4 @@
-"""Starts what a run needs, each a process of its own on loopback, and looks at what it uses."""
+"""Starts the processes that a run needs, all on loopback, and measures what they use."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Upstream:
 
     @property
     def connections(self) -> int:
-        """Return how many connections were opened, without those of this class."""
+        """Return how many connections were opened, not counting this class's own."""
         return int(self._control("connections"))
 
     def set_delay(self, milliseconds: int) -> None:
@@ -47,7 +47,7 @@ class Upstream:
         self._control(f"delay/{milliseconds}")
 
     def list_intents(self, count: int, *, first: int, step: int) -> None:
-        """Let there be so many intents, the first created in that second and each a step later."""
+        """Set how many intents the upstream lists, the first created at that second and each a step later."""
         self._control(f"listed/{count}/{first}/{step}")
 
     def _control(self, path: str) -> str:
@@ -58,8 +58,8 @@ class Upstream:
 class Server:
     """A web server with its workers.
 
-    Each worker has a port of its own, and gets as many of the connections as the others, as behind a proxy
-    that balances them. Workers that share a port take kept connections as they come: of 64, one had all.
+    Each worker has its own port and an equal share of the connections, as behind a balancing proxy. Workers
+    that share a port accept connections unevenly: one got all of 64 kept ones.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Server:
 
 @contextmanager
 def run_database() -> Iterator[str]:
-    """Run PostgreSQL as it comes: fsync and synchronous_commit are on."""
+    """Run PostgreSQL with its defaults: fsync and synchronous_commit are on."""
     database = start_database()
     try:
         yield str(database.get_uri())
@@ -98,7 +98,7 @@ def run_database() -> Iterator[str]:
 
 @contextmanager
 def run_upstream() -> Iterator[Upstream]:
-    """Run the upstream with a certificate of its own authority."""
+    """Run the upstream with a certificate from an authority made for it."""
     import trustme
 
     authority = trustme.CA()
@@ -121,7 +121,7 @@ def run_server(
     environment: Mapping[str, str] = NOTHING,
     python: str = sys.executable,
 ) -> Iterator[Server]:
-    """Run a host project, of the settings that the environment names, under gunicorn or uvicorn."""
+    """Run a host project, with the settings that the environment names, under gunicorn or uvicorn."""
     ports = [_get_free_port() for _number in range(WORKERS)]
     if kind == "asgi":
         environment = {**environment, "BENCHMARK_POOL": "1"}

@@ -12,7 +12,7 @@ SECRET_KEY = "for-benchmarks-only"
 ALLOWED_HOSTS = ["127.0.0.1"]
 DATABASES: dict[str, Any] = {"default": dict(dj_database_url.config(conn_max_age=None))}
 if os.environ.get("BENCHMARK_POOL"):
-    # Under ASGI a request runs in a thread of its own, so that only a pool keeps connections.
+    # Under ASGI each request runs in its own thread, so only a pool can keep connections open.
     pool = {"pool": {"min_size": 2, "max_size": 20}}
     options = DATABASES["default"].get("OPTIONS", {}) | pool
     DATABASES["default"] |= {"CONN_MAX_AGE": 0, "OPTIONS": options}
@@ -49,7 +49,7 @@ API_KEY_AT_STRIPE = "sk_test_benchmark"
 UPSTREAM = os.environ.get("BENCHMARK_UPSTREAM", "https://127.0.0.1:9")
 READ_TIMEOUT = os.environ.get("BENCHMARK_READ_TIMEOUT")
 if READ_TIMEOUT:
-    # Each of the requests fails then, and says so.
+    # Every request fails then, and each would log it.
     LOGGING = {"version": 1, "loggers": {"octo_stripe_gateway": {"level": "ERROR"}}}
 OCTO_STRIPE_GATEWAY = {
     "STRIPE_API_KEY": API_KEY_AT_STRIPE,
@@ -60,5 +60,5 @@ OCTO_STRIPE_GATEWAY = {
     "API_GATEWAY_KEY": API_KEY,
     "THROTTLE_RATES": {},
 }
-# The upstream's certificate is of an authority that the run made for itself.
+# The run made its own authority for the upstream's certificate.
 stripe.ca_bundle_path = os.environ.get("BENCHMARK_CA", stripe.ca_bundle_path)

@@ -1,4 +1,4 @@
-"""What an upstream that takes its time costs the requests that wait for it, and those that do not."""
+"""Measures what a slow upstream costs the requests that wait for it, and those that don't."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ SLACK = 2.0
 
 
 class Slowness(NamedTuple):
-    """How long the upstream takes, and how many creates wait for it: fewer than there are threads."""
+    """The upstream's delay, and how many creates wait for it: always fewer than there are threads."""
 
     milliseconds: int
     creates: int
 
 
-# At 200 ms creates use the processor too, and more of them would hinder the others by that.
+# At 200 ms creates use the processor too: more of them would slow the others down by that alone.
 SLOWNESSES = (Slowness(200, WORKERS), Slowness(10_000, WORKERS * THREADS // 2))
 
 
 def check_ceiling(upstream: Upstream, *, seconds: float) -> list[Check]:
-    """Fill every thread with a create that waits, and see how near they come to never being idle."""
+    """Keep every thread busy with creates that wait, and compare the rate with the highest possible."""
     burst = Burst(CEILING_CONNECTIONS, seconds, most=1)
     rates = []
     with run_server("gthread", upstream=upstream) as server:
@@ -61,7 +61,7 @@ def check_ceiling(upstream: Upstream, *, seconds: float) -> list[Check]:
 
 
 def check_unhindered(slowness: Slowness, *, upstream: Upstream) -> list[Check]:
-    """Measure what needs no Stripe on a server with creates that wait for it, and on one without."""
+    """Measure requests that don't need Stripe, on a server with waiting creates and on one without."""
     checks, waiting = [], 0
     with run_server("gthread", upstream=upstream) as busy, run_server("gthread", upstream=upstream) as quiet:
         for work, server in itertools.product((*UNHINDERED, CREATE), (busy, quiet)):
@@ -75,7 +75,7 @@ def check_unhindered(slowness: Slowness, *, upstream: Upstream) -> list[Check]:
 
 
 def check_time_out(upstream: Upstream) -> list[Check]:
-    """Let every thread's create run into the time-out, and see how long that takes."""
+    """Let a create in every thread time out, and check how long that takes."""
     retries = gateway_settings.stripe_max_network_retries
     pauses = stripe.HTTPClient.INITIAL_DELAY * (2**retries - 1)
     most = (1 + retries) * READ_TIMEOUT + pauses + SLACK
@@ -103,7 +103,7 @@ def _compare(
         waiting = _count_transactions(older_than=slowness.milliseconds / 2000)
         pairs: list[tuple[float, float]] = []
         while len(pairs) < PAIRS and time.monotonic() < deadline:
-            # In turns, so that neither always comes after the other.
+            # Alternate the order, so that neither always comes second.
             servers = (quiet, busy) if len(pairs) % 2 else (busy, quiet)
             rates = {each: _fire(work, order=next(orders), server=each) for each in servers}
             pairs.append((rates[busy], rates[quiet]))

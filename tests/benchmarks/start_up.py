@@ -1,4 +1,4 @@
-"""What the app adds to the start of a process, each time in a fresh one."""
+"""Measures what the app adds to a process's start, each time in a fresh one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ print(json.dumps([milliseconds, len(sys.modules) - before, sorted(sys.modules)])
 
 
 class StartUp(NamedTuple):
-    """What it took, median of several; the modules are counted where they were not there before."""
+    """The median time, how many modules were imported in it, and all that are loaded afterwards."""
 
     milliseconds: float
     imported: int
@@ -57,7 +57,7 @@ def check_start_up() -> list[Check]:
 
 
 def start(apps: list[str], *, modules: list[str] | None = None) -> StartUp:
-    """Set Django up in fresh processes; where modules are named, measure their import after it instead."""
+    """Measure Django's set-up in fresh processes, or the import of these modules after it."""
     command = [sys.executable, "-c", PROGRAM, json.dumps([apps, modules or []])]
     answers = [
         json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _time in range(TIMES)

@@ -1,4 +1,4 @@
-"""Counts the SQL statements of a request, in this process and beside the measured runs."""
+"""Counts the SQL statements of a request, in this process and apart from the measured runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRANSACTION = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
 def count_statements(work: Work) -> str:
     """Return the number of statements of one request, and of transactions around them."""
     requests = work.prepare(2)
-    # The first fills what a process fills once; a duplicate repeats it.
+    # The first request fills the process's caches; a duplicate event repeats it.
     _send(requests[0])
     with CaptureQueriesContext(connection) as captured:
         _send(requests[0] if work.repeat else requests[1])

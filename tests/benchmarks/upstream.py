@@ -3,8 +3,8 @@
 It remembers nothing: every intent is of 2000 usd, and paid when it is retrieved. `GET /control/delay/<ms>`
 sets the delay, `GET /control/connections` tells how many connections were opened so far.
 
-`GET /control/listed/<count>/<first>/<step>` has it list so many intents, the first created in that second and
-each a step later: unpaid, but for every twentieth.
+`GET /control/listed/<count>/<first>/<step>` makes it list that many intents, the first created at second
+`first` and each a step later; every twentieth is paid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 
 CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 numbers = itertools.count(1)
-# Ids of an earlier run are in the database.
+# Part of every id: ids of earlier runs are still in the database.
 RUN = f"{time.time_ns():x}"
 INTENT: dict[str, Any] = {
     "object": "payment_intent",
@@ -114,7 +114,7 @@ class Upstream(asyncio.Protocol):
 
 
 def control(path: str) -> Any:
-    # The connection that asks is none of the measured.
+    # Don't count the connection that asks.
     Upstream.connections -= 1
     if path.startswith("/control/delay/"):
         Upstream.delay = int(path.rsplit("/", 1)[1]) / 1000

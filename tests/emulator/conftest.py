@@ -80,7 +80,7 @@ def connect(stripe: StripeEmulator) -> Callable[..., sdk.StripeClient]:
     return client
 
 
-# Any: tests send what the parameter types of the SDK would refuse.
+# Any: tests send parameters that the SDK's types forbid.
 @pytest.fixture
 def api(connect: Callable[..., sdk.StripeClient]) -> Any:
     return connect().v1

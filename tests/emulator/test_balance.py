@@ -1,4 +1,4 @@
-"""Balance transactions: what of a payment arrives, and when that is known."""
+"""Balance transactions: how much of a payment arrives, and when that is known."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_its_events_may_go_nowhere(started: list[emulator.StripeEmulator], setti
 def meanwhile(
     started: list[emulator.StripeEmulator], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Callable[[emulator.StripeEmulator], object]], None]:
-    """Have something done while the command runs."""
+    """Run something while the command runs."""
 
     def do(action: Callable[[emulator.StripeEmulator], object]) -> None:
         def act() -> None:

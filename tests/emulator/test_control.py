@@ -140,7 +140,7 @@ def test_a_step_out_of_order_is_answered_as_the_api_does(command: Callable[..., 
 
 
 class TestBrowser:
-    """What a page may command: the challenge of an intent whose secret it has."""
+    """The only command for a page: the challenge of an intent whose secret it has."""
 
     @pytest.fixture
     def intent(self, api: Any) -> Any:

@@ -50,7 +50,7 @@ def serve(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def live(stripe: StripeEmulator) -> dict[str, Any]:
-    """Do something of everything, and return what the API shows of it."""
+    """Do one of everything, and return what the API shows of it."""
     api = connect(stripe.url)
     intent = api.payment_intents.create(params=PAID)
     api.refunds.create(params={"payment_intent": intent.id, "amount": 500})
@@ -141,7 +141,7 @@ def test_events_that_were_not_delivered_are_delivered_then(path: Path) -> None:
 
 
 def make_due(path: Path) -> None:
-    """Let the time pass that jobs have still to wait."""
+    """Let the remaining wait of all jobs pass."""
     state = json.loads(path.read_text())
     assert state["jobs"]
     state["jobs"] = [[0, name, arguments] for _, name, arguments in state["jobs"]]

@@ -202,7 +202,7 @@ def test_a_secret_that_is_wrong_is_a_load_error(page: Page, mount: Callable[...,
 
 
 def thrown(page: Page, script: str) -> str:
-    """Run code that is wrong, and return what Stripe.js throws at it."""
+    """Run faulty code, and return the error that Stripe.js throws."""
     told = page.evaluate(
         f"async () => {{ try {{ {script} }} catch (e) {{ return `${{e.name}}: ${{e.message}}`; }} }}"
     )

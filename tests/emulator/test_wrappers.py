@@ -1,4 +1,4 @@
-"""The emulator's Stripe.js under the packages that pages for React and Vue wrap Stripe's in."""
+"""The emulator's Stripe.js under the packages that wrap Stripe's for React and Vue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database itself keeps out, whoever writes."""
+"""What the database itself refuses, whoever writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAKERS: dict[type[models.Model], Any] = {
     PaymentChange: make_change,
 }
 
-# The words that the column takes, by its own list of choices.
+# The choices that each column takes.
 LISTED: list[tuple[type[models.Model], str, Iterable[str]]] = [
     (Payment, "status", Payment.Status.values),
     (Payment, "capture_method", Payment.CaptureMethod.values),

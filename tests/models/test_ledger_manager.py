@@ -61,7 +61,7 @@ def test_a_value_is_only_a_value(value: str) -> None:
 
 @pytest.fixture
 def saves() -> Iterator[list[dict[str, Any]]]:
-    """Collect what the host's receivers of Django's own signals hear."""
+    """Collect what a host's receivers of Django's own signals get."""
     heard: list[dict[str, Any]] = []
 
     def receive(signal: Signal, **arguments: Any) -> None:
@@ -172,7 +172,7 @@ def test_save_changed_writes_and_announces_what_save_does(saves: list[dict[str, 
     payment.status, payment.metadata, payment.amount = "paid", {"a": "%s"}, 5
     before = payment.updated_at
     saves.clear()
-    # Django's own; the payment's keeps the ledger's columns from a host.
+    # Django's own save: the payment's would protect the ledger's columns from the host.
     Model.save(payment, update_fields=names)
     by_save = without_instance(saves)
     saves.clear()

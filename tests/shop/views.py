@@ -1,4 +1,4 @@
-"""What a host makes of the gateway's views for itself."""
+"""Views that a host derives from the gateway's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FullError(APIException):
 
 
 class RefusingPayments(PaymentViewSet):
-    """Raises what a host's own code may raise, chosen by the reseller's reference."""
+    """Raises an error that a host's own code may raise, chosen by the reseller's reference."""
 
     errors = {
         "missing": Http404("internal words"),

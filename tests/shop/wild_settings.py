@@ -29,7 +29,7 @@ REST_FRAMEWORK = {
     "PAGE_SIZE": 1,
 }
 JSON_CAMEL_CASE = {
-    # Is allowed, and no longer exists.
+    # Allowed, though the model no longer exists.
     "RENDERER_CLASS": "rest_framework.renderers.UnicodeJSONRenderer",
     "JSON_UNDERSCOREIZE": {"no_underscore_before_number": True, "ignore_keys": ("resellerReference",)},
 }

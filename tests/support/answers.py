@@ -1,4 +1,4 @@
-"""Answers and events of the emulator in every state, each with the type that stripe-node has for it."""
+"""Collects the emulator's answers and events in every state, each with its type in stripe-node."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TYPES = {
 
 
 class Recorder:
-    """Talks to the emulator as a program and its customers do, and keeps each answer with its type."""
+    """Acts as a program and its customers at the emulator, and keeps each answer with its type."""
 
     def __init__(self, stripe: StripeEmulator) -> None:
         self.stripe = stripe
@@ -61,7 +61,7 @@ class Recorder:
 
 
 def record_answers(stripe: StripeEmulator) -> list[Answer]:
-    """Return what the emulator answers and tells about payments in every state."""
+    """Return the emulator's answers and events about payments in every state."""
     recorder = Recorder(stripe)
     for record in (
         record_intents,

@@ -75,7 +75,7 @@ class GatewayApi:
         )
 
     def paid_at_stripe(self, stripe: StripeEmulator, body: Any = None) -> Any:
-        """Create a payment, pay it, and return its JSON; the ledger has yet to hear of it."""
+        """Create a payment, pay it, and return its JSON; the ledger doesn't know yet that it is paid."""
         payment = self.create(body).json()
         stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_visa")
         return payment

@@ -1,4 +1,4 @@
-"""The installed Chromium or Chrome; what imports this is skipped where playwright isn't installed."""
+"""Runs the installed Chromium or Chrome; modules that import this are skipped without playwright."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PHONE: Any = {"width": 390, "height": 844}
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """Run the browser for the block; while it runs, this thread may not ask Django's database."""
+    """Run the browser for the block; meanwhile this thread can't use Django's database."""
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         yield browser
@@ -42,7 +42,7 @@ def open_browser() -> Iterator[Browser]:
 
 @contextmanager
 def serve_page(document: str, *, policy: str = "", **files: str) -> Iterator[str]:
-    """Serve a page, and scripts by their names without the ending, on this machine; gives its address."""
+    """Serve a page on this machine, and scripts by their names without the ending; yields its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

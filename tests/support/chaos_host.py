@@ -1,7 +1,7 @@
-"""A host that rejects at random and whose receiver fails at random, and a server of it to be killed.
+"""A host that rejects at random and whose receiver fails at random, served by a process to be killed.
 
-As a process it forks one server for each seed on its input, and writes where that answers: another one is
-there at once, without starting Python and Django anew.
+Run as a program, it forks a server for each seed on its input and prints the server's pid and port. Forking
+replaces a killed server at once, without starting Python and Django again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FAILED = 0.2
 
 
 def decide(_payable: object, payment: Any) -> None:
-    """Accept, which leaves a ticket that can't be given twice, or reject."""
+    """Accept or reject; a second acceptance fails, since each creates a ticket with a unique code."""
     from octo_stripe_gateway.exceptions import PaymentRejectedError
     from tests.shop.models import Ticket
 
@@ -30,7 +30,7 @@ def decide(_payable: object, payment: Any) -> None:
 
 
 def hear(payment: Any, **_: object) -> None:
-    """Note that a success was heard of, unless that fails."""
+    """Note that this success was heard of, or fail at random."""
     from tests.shop.models import Ticket
 
     if random.random() < FAILED:
@@ -50,7 +50,7 @@ def serve(application: Any, *, seed: int) -> None:
 
 
 def load(*, database: str, stripe_url: str) -> Any:
-    """Return the application; the SDK repeats a call itself, without its usual half a second in between."""
+    """Return the application; the SDK repeats a failed call once, without its usual half-second pause."""
     settings.ALLOWED_HOSTS = ["127.0.0.1"]
     default = settings.DATABASES["default"]
     default["NAME"] = database
@@ -77,9 +77,9 @@ def load(*, database: str, stripe_url: str) -> Any:
 
 
 def main(*, database: str, stripe_url: str) -> None:
-    """Fork a server for each seed, and end with the last of them."""
+    """Fork a server for each seed, and kill the last one at the end of the input."""
     application = load(database=database, stripe_url=stripe_url)
-    # Nobody waits for the killed.
+    # Nobody waits for killed servers: leave no zombies.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     pid = 0
     for line in sys.stdin:
@@ -91,7 +91,7 @@ def main(*, database: str, stripe_url: str) -> None:
 
 
 if __name__ == "__main__":
-    # Receivers go by the name of their module.
+    # Imported again, since receivers are known by their module's name, which here is __main__.
     from tests.support import chaos_host
 
     chaos_host.main(database=sys.argv[1], stripe_url=sys.argv[2])

@@ -40,5 +40,5 @@ def checkout(
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     yield Checkout(page, url=live_server.url, stripe=stripe)
-    # Chromium writes of every answer that isn't a success, a declined card's too.
+    # Chromium logs every answer that isn't a success, even a declined card's.
     assert [problem for problem in problems if "Failed to load resource" not in problem] == []

@@ -48,7 +48,7 @@ POLICY = (
 
 
 def authenticate(request: HttpRequest) -> Any:
-    """Let in who sends the API key, or the CSRF token that only a page of this host can read."""
+    """Let in callers with the API key, or with the CSRF token that only this host's pages can read."""
     if "Authorization" in request.headers:
         return GatewayAuthentication().authenticate_by_key(Request(request))[0]
     check_csrf(request)
@@ -65,7 +65,7 @@ def book(request: HttpRequest) -> HttpResponse:
 
 @ensure_csrf_cookie
 def checkout(request: HttpRequest, booking: int) -> HttpResponse:
-    """Show the page; `lang`, `endpoint` and more of the element's attributes are the query's."""
+    """Show the page; the query sets `lang`, `endpoint` and other attributes of the element."""
     context = {
         "booking": booking,
         "stripe_js": f"{gateway_settings.stripe_api_base}/stripe.js",

@@ -1,8 +1,8 @@
-"""A process of its own that sends requests to the API and is killed, by SIGKILL, where it is told to.
+"""A child process that performs operations and kills itself with SIGKILL at the point it is told.
 
-It reads a request, or a call of a service, as JSON from each line of its input, forks, and writes how the
-fork ended.
-Starting Python and Django once, not for each crash, is what makes a matrix of crashes affordable.
+Each line of its input is a request, or a call of a service, as JSON; it forks to perform it and prints how
+the fork ended. Python and Django start once, not once per crash: only that makes a matrix of crashes
+affordable.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 import django
 from django.conf import settings
 
-# Where in an operation the process dies.
+# The points of an operation at which the process can die.
 POINTS = ("reserving", "reserved", "called", "applying", "applied")
 
 WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
 class Assassin:
-    """Watches an operation's commits and calls, and kills the process when it comes to a point of it.
+    """Watches an operation's commits and calls, and kills the process at a given point.
 
-    Some operations ask Stripe more than once: `passes` is how often it passes the point unharmed.
+    Some operations ask Stripe more than once: `passes` is how often the point is passed unharmed first.
     """
 
     def __init__(self, point: str, *, call: str, passes: int = 0) -> None:
@@ -49,7 +49,7 @@ class Assassin:
         return execute(sql, *rest)
 
     def watch_commits(self, connection: Any) -> None:
-        """Come before and after each commit of something written."""
+        """Reach a point before and after each commit that has written something."""
         commit = connection.commit
 
         def watched() -> None:
@@ -65,7 +65,7 @@ class Assassin:
         connection.execute_wrappers.append(self.note_query)
 
     def watch_calls(self, client_class: Any) -> None:
-        """Come before and after the call that does the operation's work at Stripe."""
+        """Reach a point before and after the call that does the operation's work at Stripe."""
         request = client_class.request
 
         def watched(client: Any, method: str, url: str, *rest: Any) -> Any:
@@ -82,14 +82,14 @@ class Assassin:
 
 
 def run(job: dict[str, Any]) -> None:
-    """Do what is asked, and die at the point unless the operation never comes there."""
+    """Do the job, and die at its point unless the operation never reaches it."""
     import stripe
     from django.db import connection
     from django.test import Client
 
     settings.OCTO_STRIPE_GATEWAY["STRIPE_API_BASE"] = job["stripe"]
     assassin = Assassin(job["point"], call=job["call"], passes=job.get("passes", 0))
-    # Processing an event calls nobody: all that it writes is the answer.
+    # Processing an event makes no call, so all its writes count as those after one.
     assassin.called = not job["call"]
     assassin.watch_calls(stripe.RequestsClient)
     assassin.watch_commits(connection)
@@ -101,7 +101,7 @@ def run(job: dict[str, Any]) -> None:
 
 
 def send(request: Mapping[str, Any], *, client: Any) -> Any:
-    """Send a request that was described in JSON, and return the response."""
+    """Send the request that the JSON describes, and return the response."""
     return client.generic(
         request["method"],
         request["path"],
@@ -124,14 +124,14 @@ def call_service(job: Mapping[str, Any]) -> Any:
 
 
 def main(*, database: str) -> None:
-    """Fork for each line, and say how the fork ended: `-9` for killed."""
+    """Fork for each line, and print how the fork ended: `-9` if killed."""
     settings.DATABASES["default"]["NAME"] = database
     django.setup()
     from django.test import Client
     from django.test.utils import setup_test_environment
 
     setup_test_environment()
-    # Refused before it opens a connection, it imports whatever a request needs.
+    # A warm-up: it is refused before it opens a connection, but imports all that a request needs.
     Client().post("/bookings/payments")
     for line in sys.stdin:
         pid = os.fork()

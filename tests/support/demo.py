@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-# What the tests' own settings and database are told by, and what a developer has exported.
+# Removed from the demo's environment: the tests' own settings, and what a developer may have exported.
 FOREIGN = {
     "DATABASE_URL",
     "DJANGO_SETTINGS_MODULE",
@@ -29,7 +29,7 @@ LONGEST_WAIT = 120.0
 
 
 class Demo:
-    """A demo that runs; its log is what it wrote to the terminal."""
+    """A running demo; its log is what it wrote to the terminal."""
 
     def __init__(self, process: subprocess.Popen[bytes], *, port: int, emulator_port: int, log: Path) -> None:
         self.process = process
@@ -38,7 +38,7 @@ class Demo:
         self.log = log
 
     def wait_until_ready(self) -> None:
-        """Wait for the page; raises AssertionError with the log where it never comes."""
+        """Wait for the page; raises AssertionError with the log if it never comes."""
         deadline = time.monotonic() + LONGEST_WAIT
         while "Stop it with Ctrl-C." not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
@@ -55,19 +55,19 @@ class Demo:
         assert "_secret_" not in log, log
 
     def pay(self, payment: Any, *, payment_method: str = "pm_card_visa") -> None:
-        """Pay as the visitor's browser would, with nobody telling the shop but Stripe."""
+        """Pay as the visitor's browser would; the shop hears of it from Stripe alone."""
         intent = payment["stripePaymentIntentId"]
         url = f"{self.emulator_url}/_emulator/payment_intents/{intent}/confirm"
         requests.post(url, json={"payment_method": payment_method}, timeout=LONGEST_WAIT).raise_for_status()
 
     def stripe_requests(self, path: str) -> list[Any]:
-        """Return what Stripe was asked at addresses that end like this."""
+        """Return the requests to Stripe whose path ends like this."""
         log = requests.get(f"{self.emulator_url}/_emulator/requests", timeout=LONGEST_WAIT).json()
         return [entry for entry in log if entry["method"] == "POST" and entry["path"].endswith(path)]
 
 
 def get_environment(**variables: str) -> dict[str, str]:
-    """Return an environment in which the demo decides for itself, these variables apart."""
+    """Return the environment without the tests' and the developer's settings, plus these variables."""
     own = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**own, "PYTHONPATH": path, **variables}
@@ -82,7 +82,7 @@ def get_free_ports() -> tuple[int, int]:
 @contextmanager
 def run_demo(directory: Path, **variables: str) -> Iterator[Demo]:
     """Run `manage.py demo` with its data in this directory."""
-    # Where root runs it, its database is another user's.
+    # When root runs it, its database belongs to another user.
     directory.chmod(0o755)
     port, emulator_port = get_free_ports()
     ports = ["--port", str(port), "--emulator-port", str(emulator_port)]

@@ -1,4 +1,4 @@
-"""A plugin, since a fixture of the whole session must not be made once for each module that imports it."""
+"""A plugin, since a session's fixture would be made anew in each module that imports it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def demo() -> Iterator[Demo]:
 
 @pytest.fixture
 def demo_directory() -> Iterator[Path]:
-    """A directory for the data of one test's demos; `tmp_path` is closed to the database's user."""
+    """A directory for the data of one test's demos: the database's user can't enter `tmp_path`."""
     with tempfile.TemporaryDirectory() as directory:
         yield Path(directory)

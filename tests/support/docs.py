@@ -1,4 +1,4 @@
-"""The README and the docs, page by page, for the tests that hold them to the code."""
+"""The README and the docs, page by page, for the tests that compare them with the code."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def get_blocks(language: str, *, page: str = "") -> list[str]:
 
 
 def get_block(language: str, containing: str) -> str:
-    """Return the one block, of all pages, that has this in it."""
+    """Return the only block, of all pages, that contains this."""
     (block,) = (block for block in get_blocks(language) if containing in block)
     return block
 
 
 def get_section(page: str, heading: str) -> str:
-    """Return what a page has below a heading, smaller headings included."""
+    """Return a page's text below a heading, subsections included."""
     level = heading.partition(" ")[0]
     found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", PAGES[page], re.M | re.S)
     assert found, f"{page} has no {heading!r}"
@@ -38,13 +38,13 @@ def get_rows(page: str, heading: str) -> list[list[str]]:
 
 
 def get_names(page: str, heading: str, *, column: int = 0) -> list[str]:
-    """Return what is written as code in one column of a section's tables, each as often as it is there."""
+    """Return all code spans in one column of a section's tables, repeats included."""
     cells = (row[column] for row in get_rows(page, heading) if len(row) > column)
     return re.findall(r"`([\w-]+)", " ".join(cells))
 
 
 def run(block: str, **names: Any) -> dict[str, Any]:
-    """Execute a block of Python, and return what it has defined."""
+    """Execute a block of Python, and return the names that it defined."""
     namespace = {"__name__": "tests.shop.readme", **names}
     exec(compile(block, "a page", "exec"), namespace)
     return namespace

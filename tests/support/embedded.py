@@ -14,10 +14,10 @@ MODULE = Path(__file__).parents[2] / "example_project" / "tourshop" / "postgres.
 
 
 def start_database() -> Any:
-    """Start a server of its own, which its `cleanup` stops; its files are gone when the process ends."""
+    """Start a new server, stopped by its `cleanup`; its files are removed when the process ends."""
     postgres = load_postgres()
     directory = Path(tempfile.mkdtemp())
-    # Where root starts it, the server is another user's.
+    # When root starts it, the server runs as another user.
     directory.chmod(0o755)
     folder = postgres.get_passable(directory / "postgres")
     for each in {directory, folder.parent}:
@@ -26,7 +26,7 @@ def start_database() -> Any:
 
 
 def load_postgres() -> ModuleType:
-    """Return the demo's module, which is not on the path of the tests, as new."""
+    """Return a fresh copy of the demo's module, which is not on the tests' path."""
     spec = importlib.util.spec_from_file_location("embedded_postgres", MODULE)
     assert spec
     assert spec.loader

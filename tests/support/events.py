@@ -1,4 +1,4 @@
-"""What the emulator's events are about."""
+"""Tells which payment an event of the emulator belongs to."""
 
 from __future__ import annotations
 

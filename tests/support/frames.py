@@ -1,4 +1,4 @@
-"""What an error reporter would send: the repr of every variable of every function on the stack."""
+"""Collects what an error reporter would send: the repr of every variable on the stack."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PACKAGE = str(Path(octo_stripe_gateway.__file__).parent)
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Tell whether the app's own code runs in a frame, other than what hides the secrets.
+    """Tell whether a frame runs the app's own code, except the code that hides secrets.
 
-    The emulator stands for Stripe's servers.
+    The emulator doesn't count: it stands for Stripe's servers.
     """
     name = frame.f_code.co_filename
     if not name.startswith(PACKAGE) or name.startswith(f"{PACKAGE}/testing"):
@@ -31,10 +31,10 @@ def is_ours(frame: FrameType) -> bool:
 
 
 def show_locals(frame: FrameType) -> Iterator[tuple[str, str]]:
-    """Yield where a variable is, and its repr."""
+    """Yield where each variable is, and its repr."""
     where = f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}"
     for name, value in frame.f_locals.items():
-        # Reporters leave out what would ask the database.
+        # Reporters skip objects whose repr would query the database.
         if not isinstance(value, (QuerySet, Manager)):
             yield f"{where}: {name}", show(value)
 
@@ -61,7 +61,7 @@ def walk_traceback(traceback: TracebackType | None) -> Iterator[tuple[str, str]]
 
 
 class Reporter(logging.Handler):
-    """Takes note of the variables behind every error that is logged, as Sentry's logging integration does."""
+    """Collects the variables behind every logged error, as Sentry's logging integration does."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -83,22 +83,22 @@ class InjectedError(Exception):
 
 Step = tuple[str, int, str]
 
-# Left out: the ends of blocks, which would stay open for the rest of the test, what hides the secrets, and
-# the environment's own methods.
+# Never failed: the ends of `with` blocks and transactions, which would stay open for the rest of the test;
+# the code that hides secrets; and the methods of `os.environ`.
 SPARED = ("contextlib.py", "transaction.py", "redaction.py", "_collections_abc>")
 
 
 def get_step(frame: FrameType, event: str, argument: Any) -> Step | None:
-    """Return which call of the app's a profiler's event is: the place, and what is called."""
+    """Return the call by the app that a profiler's event stands for, if any: its place and what is called."""
     if event == "c_call":
         return (frame.f_code.co_filename, frame.f_lineno, argument.__name__) if is_ours(frame) else None
     if event != "call" or frame.f_back is None or not is_ours(frame.f_back):
         return None
     code, caller = frame.f_code, frame.f_back
-    is_generator = code.co_name == "<genexpr>"  # which is called to close it as well, where no error gets out
+    is_generator = code.co_name == "<genexpr>"  # also called to be closed, where no error gets out
     if code.co_filename.endswith(SPARED) or code.co_qualname.startswith("hide") or is_generator:
         return None
-    if code.co_name == "__del__":  # no error gets out of one, and Django 6.1's models have it
+    if code.co_name == "__del__":  # no error gets out of it; Django 6.1's models have one
         return None
     return (caller.f_code.co_filename, caller.f_lineno, code.co_qualname)
 
@@ -140,9 +140,9 @@ def profiling(function: Callable[[FrameType, str, Any], None]) -> Iterator[None]
 
 @contextmanager
 def watching(secret: re.Pattern[str]) -> Iterator[list[str]]:
-    """Look for secrets in the app's variables at every call that it makes, every entry and every return.
+    """Look for secrets in the app's variables at every call, entry and return: an error can occur at each.
 
-    An error can come up at each of these. Gives where one was seen.
+    Yields a list that is filled, at the end, with the places where one was seen.
     """
     seen: dict[str, None] = {}
 

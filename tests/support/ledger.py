@@ -21,7 +21,7 @@ STATUSES = {
 
 
 def assert_ledger_equals(stripe: StripeEmulator) -> None:
-    """Check every row and its refunds against the emulator, and that nothing is left under way."""
+    """Check every row and its refunds against the emulator, and that no request is still open."""
     intents, charges, refunds = stripe.payment_intents, stripe.charges, stripe.refunds.values()
     for payment in Payment.objects.all():
         intent = intents[payment.stripe_payment_intent_id or ""]
@@ -44,7 +44,7 @@ def assert_ledger_equals(stripe: StripeEmulator) -> None:
 
 
 def assert_nothing_orphaned(stripe: StripeEmulator) -> None:
-    """Check that each intent that says it is ours has a row, and each refund of one has one too."""
+    """Check that each intent marked as ours has a row, and so does each of its refunds."""
     ours = {key for key, intent in stripe.payment_intents.items() if "octo_payment" in intent["metadata"]}
     rows = Payment.objects.exclude(stripe_payment_intent_id=None)
     assert ours <= set(rows.values_list("stripe_payment_intent_id", flat=True))
@@ -54,7 +54,7 @@ def assert_nothing_orphaned(stripe: StripeEmulator) -> None:
 
 
 def lose_payment(payment: Payment) -> None:
-    """Delete a payment's row and all that hangs on it, as a database does that is restored from a backup."""
+    """Delete a payment's row and everything attached to it, as if an old backup had been restored."""
     StripeRequest.objects.filter(payment=payment).delete()
     Refund.objects.filter(payment=payment).delete()
     Dispute.objects.filter(payment=payment).delete()
@@ -63,14 +63,14 @@ def lose_payment(payment: Payment) -> None:
 
 
 def get_refunds(payment: Payment) -> dict[str | None, tuple[int, str]]:
-    """Return the refunds that Stripe answered; a refusal left nothing at Stripe."""
+    """Return the refunds that exist at Stripe; a refused one left nothing there."""
     assert not any(refund.is_reserved for refund in payment.refunds.all())
     answered = payment.refunds.exclude(stripe_refund_id=None)
     return {refund.stripe_refund_id: (refund.amount, refund.status) for refund in answered}
 
 
 def assert_export_equals(stripe: StripeEmulator) -> None:
-    """Check that per day and currency the exported movements are what Stripe's balance did."""
+    """Check that the exported movements equal Stripe's balance transactions, per day and currency."""
     lines = read_export(export_movements(BalanceTransaction.objects.all()))
     moved: Counter[tuple[str, str, str]] = Counter()
     for line in lines:

@@ -1,4 +1,4 @@
-"""Where the sources are that the tests hand to Node."""
+"""Where the sources for Node are."""
 
 from pathlib import Path
 

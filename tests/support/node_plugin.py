@@ -1,4 +1,4 @@
-"""A plugin: the packages of npm that the tests use, and what is done with them."""
+"""A plugin: installs the npm packages that the tests use, and runs them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def packages() -> Path:
 
 @pytest.fixture
 def workshop(packages: Path, tmp_path: Path) -> Path:
-    """Return a directory in which Node finds the packages, with the project's own sources for Node."""
+    """Return a directory with the tests' sources for Node, in which Node finds the packages."""
     for source in NODE.iterdir():
         if source.is_file():
             shutil.copy(source, tmp_path)
@@ -61,7 +61,7 @@ def run_node(workshop: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def bundle(workshop: Path, run_node: Callable[..., str]) -> Callable[[str], str]:
-    """Bundle a source with what it imports, for a browser."""
+    """Bundle a source and its imports for a browser."""
 
     def make(source: str) -> str:
         told = run_node("esbuild", source, *ESBUILD)

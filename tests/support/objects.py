@@ -1,4 +1,4 @@
-"""Stripe's objects and events as JSON, for what the emulator has no reason to send."""
+"""Stripe's objects and events as JSON, for cases that the emulator never produces."""
 
 from __future__ import annotations
 

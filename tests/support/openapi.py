@@ -1,4 +1,4 @@
-"""The API's description, made with any settings."""
+"""Makes the API's description, with any settings."""
 
 # mypy: disallow-untyped-calls=False
 
@@ -29,7 +29,7 @@ def make_document(
 
 
 def close_document(document: dict[str, Any]) -> dict[str, Any]:
-    """Allow no key in an answer that isn't described; in a request any may be."""
+    """Forbid undescribed keys in answers; in requests any are allowed."""
     closed = copy.deepcopy(document)
     schemas = closed["components"]["schemas"]
     for name in list_answers(closed):
@@ -38,7 +38,7 @@ def close_document(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_answers(document: dict[str, Any]) -> set[str]:
-    """Return the names of the schemas of what is sent."""
+    """Return the names of the schemas of answers."""
     operations = [each for path in document["paths"].values() for each in path.values()]
     names = find_references(
         [each["responses"] for each in operations] + [document["components"]["responses"]]

@@ -1,7 +1,7 @@
 """Debian's pgbouncer before the tests' PostgreSQL, as hosts run it: in transaction mode.
 
-A transaction is all that it keeps on one session, so that nothing else may live in a session. Each comes to
-the next session in turn, so that what depends on the last one fails at once.
+Only a transaction stays on one session, so nothing else may depend on the session. Each transaction gets
+the next session in turn, so that code which relies on the last one fails at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ max_client_conn = 500
 
 @pytest.fixture
 def pooled(transactional_db: None) -> Iterator[None]:
-    """Have all connections of this process go through one that is started for the test."""
+    """Start pgbouncer for the test, and route all connections of this process through it."""
     if not PROGRAM or connection.vendor != "postgresql":
         pytest.skip("needs pgbouncer, and PostgreSQL")
     with run_pgbouncer(PROGRAM) as settings, pytest.MonkeyPatch.context() as patch:
@@ -54,14 +54,14 @@ def pooled(transactional_db: None) -> Iterator[None]:
 
 @pytest.fixture(params=["directly", pytest.param("pooled", marks=pytest.mark.slow)])
 def way_to_the_database(request: pytest.FixtureRequest) -> None:
-    """Have a test run with connections of its own, and where time allows through pgbouncer as well."""
+    """Run a test with direct connections, and among the slow tests through pgbouncer as well."""
     if request.param == "pooled":
         request.getfixturevalue("pooled")
 
 
 @contextmanager
 def run_pgbouncer(program: str) -> Iterator[dict[str, str]]:
-    """Run it on a socket in a folder of its own."""
+    """Run pgbouncer on a socket in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pgbouncer.ini")
         file.write_text(CONFIGURATION.format(database=describe_database(), folder=folder, port=PORT))
@@ -75,14 +75,14 @@ def run_pgbouncer(program: str) -> Iterator[dict[str, str]]:
 
 
 def describe_database() -> str:
-    """Return where it connects to, and as whom, as the tests do."""
+    """Return the tests' own database and user, for pgbouncer to connect with."""
     parameters = connection.get_connection_params()
     names = [name for name in ("host", "port", "user", "password") if parameters.get(name)]
     return " ".join(f"{name}='{parameters[name]}'" for name in names)
 
 
 def get_user_option(folder: str) -> list[str]:
-    """Return whom it runs as where we are root, which it refuses: the owner of the database's socket."""
+    """Return the option for the user to run as when we are root, which it refuses: the socket's owner."""
     if os.getuid():
         return []
     host = Path(connection.get_connection_params().get("host") or "/")
@@ -93,7 +93,7 @@ def get_user_option(folder: str) -> list[str]:
 
 
 def wait_for(folder: str, *, process: subprocess.Popen[bytes]) -> None:
-    """Wait until it takes connections."""
+    """Wait until pgbouncer takes connections."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:

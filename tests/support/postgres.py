@@ -11,8 +11,8 @@ servers: list[Any] = []
 
 if "DATABASE_URL" not in os.environ:
     servers.append(start_database())
-    # Nothing has to outlive a power failure, and the disk is what flushes after a test would wait for. Two
-    # tests at once may have 50 threads each, with a connection of their own.
+    # No data has to survive a power failure, and syncing makes the flush after each test slow. Two tests at
+    # once may have 50 threads each, with a connection per thread.
     wanted = {"fsync": "off", "full_page_writes": "off", "max_connections": "300"}
     servers[0].psql("\n".join(f"ALTER SYSTEM SET {name} = {value};" for name, value in wanted.items()))
     servers[0].stop()

@@ -1,4 +1,4 @@
-"""Python in a process of its own, with nothing of the tests' settings."""
+"""Runs Python in a process of its own, without the tests' settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-# Options of pytest's. Loading every plugin that is installed takes longer than the tests do.
+# Options for pytest: loading every installed plugin takes longer than the tests do.
 ALONE = ("-q", "-p", "no:cacheprovider", "--disable-plugin-autoload", "-p", "pytest_django.plugin")
 
 

@@ -1,4 +1,4 @@
-"""How often a property is tried: a few times, and many among the long tests, with HYPOTHESIS_PROFILE=ci."""
+"""How often a property is tried: a few times, or many in the long tests, with HYPOTHESIS_PROFILE=ci."""
 
 from __future__ import annotations
 

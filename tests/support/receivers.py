@@ -1,4 +1,4 @@
-"""Receivers of signals that are connected for the length of a test."""
+"""Connects receivers of signals for part of a test."""
 
 from __future__ import annotations
 

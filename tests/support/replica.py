@@ -1,4 +1,4 @@
-"""A read replica that catches up when it is told to, and otherwise never: a schema beside the tests' own."""
+"""A read replica that catches up only when told to: a schema beside the tests' own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALIAS = "replica"
 
 
 class Replica:
-    """Holds every table as it was when it last caught up; empty until it has, but for the content types."""
+    """Holds every table as it was when it last caught up; empty until then, except for content types."""
 
     def __init__(self) -> None:
         self.tables: list[str] = []
@@ -26,9 +26,9 @@ class Replica:
             self.tables = connection.introspection.table_names(cursor)
             for table in self.tables:
                 cursor.execute(f"CREATE TABLE {ALIAS}.{table} (LIKE public.{table})")
-        # They are no news: a host migrates, and its replica has them before the first payment.
+        # A real replica has these long before the first payment: they come with the migrations.
         self.catch_up("django_content_type")
-        # Django's tests let no unknown alias be connected to on demand.
+        # Connected now, because Django's tests refuse to connect to an unknown alias later.
         connections[ALIAS].connect()
 
     def catch_up(self, *tables: str) -> None:

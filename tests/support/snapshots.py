@@ -1,4 +1,4 @@
-"""Snapshots of the objects that `tests.support.objects` makes, some seconds after their first."""
+"""Snapshots of the objects from `tests.support.objects`, dated some seconds after the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work at once, each in a thread with connections of its own, and what is known of the others meanwhile."""
+"""Runs work at the same moment, each in a thread with its own connections, and watches for locks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, connections
 
 R = TypeVar("R")
-# Seconds; only a test that fails waits so long.
+# Seconds; only a failing test waits this long.
 LONGEST_WAIT = 120
 
 needs_row_locks = pytest.mark.skipif(
@@ -21,7 +21,7 @@ needs_row_locks = pytest.mark.skipif(
 
 
 def run_together(works: Sequence[Callable[[], R]]) -> list[R]:
-    """Do all of it at one moment, and return what each returned."""
+    """Run all works at one moment, and return their results."""
     barrier = threading.Barrier(len(works))
 
     def wait_and_run(work: Callable[[], R]) -> R:
@@ -36,14 +36,14 @@ def run_together(works: Sequence[Callable[[], R]]) -> list[R]:
     with ThreadPoolExecutor(len(works)) as pool:
         runs = [pool.submit(run_and_disconnect, lambda work=work: wait_and_run(work)) for work in works]
         errors = [error for run in runs if (error := run.exception())]
-        # A thread that could not connect says more than those that waited for it.
+        # An error in connecting says more than the broken barrier that it caused in the others.
         for error in sorted(errors, key=lambda each: isinstance(each, threading.BrokenBarrierError)):
             raise error
         return [run.result() for run in runs]
 
 
 def run_and_disconnect(work: Callable[[], R]) -> R:
-    """Run something in a thread that ends, or is used again, without its connections."""
+    """Run something in a thread, and close the thread's connections."""
     try:
         return work()
     finally:
@@ -51,7 +51,7 @@ def run_and_disconnect(work: Callable[[], R]) -> R:
 
 
 def wait_for_locks(number: int) -> None:
-    """Wait until so many sessions of this database wait for a lock."""
+    """Wait until this many sessions of the database wait for a lock."""
     for _ in range(LONGEST_WAIT * 100):
         with connection.cursor() as cursor:
             cursor.execute(

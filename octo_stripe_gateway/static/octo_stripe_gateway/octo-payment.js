@@ -33,12 +33,12 @@
  * @typedef {keyof typeof MESSAGES["en"]} MessageName
  * @typedef {{code: string, message: string}} Failure
  *
- * What one run, from loading to its end, works with; the next one starts with nothing of it.
+ * The state of one run, from loading to its end; the next run starts afresh.
  * @typedef {object} Run
  * @property {AbortSignal} signal
  * @property {Gateway} gateway
  * @property {string} key where the idempotency key is kept
- * @property {Payment} [payment] without the secret, which events don't tell
+ * @property {Payment} [payment] without the secret, so that events can carry it
  * @property {string} [secret]
  * @property {Stripe} [stripe]
  * @property {StripeElements} [elements]
@@ -46,9 +46,9 @@
 
 /** @type {Readonly<Record<string, "paid" | "expired">>} */
 const OUTCOMES = {CONFIRMED: "paid", ON_HOLD: "paid", EXPIRED: "expired"};
-// Payments that will never be paid, and are no obstacle to another one.
+// Payments that will never be paid and don't stop another one.
 const GIVEN_UP = ["CANCELLED", "REFUNDED"];
-// Stripe's statuses of an intent that nobody can pay any more, for better or worse.
+// Stripe's statuses of intents that can't be paid any more: paid, authorized or canceled.
 const ENDED = ["succeeded", "requires_capture", "canceled"];
 // Errors that say that no money moved.
 const DECLINES = ["card_error", "validation_error"];
@@ -63,7 +63,7 @@ const WATCH_LAST = 30_000;
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 const REPEATABLE = [429, 502, 503, 504];
-// What the address says of a payment when a bank sends the customer back: ours, and what Stripe adds.
+// Query parameters of the address that a bank sends the customer back to: ours, and Stripe's.
 const OUR_PARAMETERS = ["octo_payable", "octo_payment"];
 const STRIPE_PARAMETERS = ["payment_intent", "payment_intent_client_secret", "redirect_status"];
 
@@ -295,7 +295,7 @@ class GatewayError extends Error {
   /**
    * @param {number} status
    * @param {{error?: string, errorMessage?: string, balance?: Balance, utcExpiresAt?: string}} answer
-   * @param {number} pause milliseconds after which a repeat may work, NaN where nothing is said
+   * @param {number} pause milliseconds after which a repeat may work, NaN if the server gave none
    */
   constructor(status, answer, pause) {
     super(answer.errorMessage);
@@ -308,7 +308,7 @@ class GatewayError extends Error {
 /** No answer came: the work may be done or not. */
 class LostError extends Error {}
 
-/** Stripe's form can't be had; the message is for the customer. */
+/** Stripe's form can't be shown; the message is for the customer. */
 class FormError extends Error {}
 
 // The server.
@@ -320,7 +320,7 @@ class Gateway {
     this.endpoint = element.endpoint.replace(/\/$/, "");
     this.element = element;
     this.signal = signal;
-    // How far the server's clock is ahead of the customer's: theirs may be wrong, and a hold lasts minutes.
+    // How far the server's clock is ahead of the customer's, which may be wrong: a hold lasts only minutes.
     this.ahead = 0;
   }
 
@@ -344,7 +344,7 @@ class Gateway {
   }
 
   /**
-   * Call, and call again where that is of use; both calls are safe to repeat.
+   * Call, and repeat if that may help: both of the API's calls used here are safe to repeat.
    *
    * @param {string} method
    * @param {string} url
@@ -395,7 +395,7 @@ class Gateway {
 }
 
 /**
- * Return the milliseconds after which to repeat, infinite where that is of no use.
+ * Return the milliseconds to wait before a repeat, or Infinity if it is of no use.
  *
  * @param {unknown} problem
  * @param {number} usual
@@ -412,7 +412,7 @@ function readCookie(name) {
   return found ? decodeURIComponent(found.slice(name.length + 1)) : "";
 }
 
-// The idempotency key, kept over reloads so that the same payment is found again.
+// The idempotency key, kept across reloads so that they find the same payment.
 
 /** @type {Map<string, string>} */
 const keysWithoutStorage = new Map();
@@ -424,7 +424,7 @@ function getKey(name) {
   try {
     sessionStorage.setItem(name, key);
   } catch {
-    // Storage may be forbidden: then a reload has another key.
+    // Storage may be forbidden: then a reload makes another key.
   }
   return key;
 }
@@ -449,7 +449,7 @@ function forgetKey(name) {
 }
 
 function makeKey() {
-  // crypto.randomUUID is for HTTPS only.
+  // crypto.randomUUID exists on HTTPS only.
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
@@ -481,7 +481,7 @@ function sleep(milliseconds, signal) {
 async function findStripe(key, options) {
   for (let late = 0; !window.Stripe && late < STRIPE_TIMEOUT; late += 50) {
     await new Promise((resolve) => { setTimeout(resolve, 50); });
-    // Until the page is complete, its scripts are not late.
+    // A page that is still loading may yet load Stripe.js: don't count that time.
     if (document.readyState !== "complete") late = 0;
   }
   return window.Stripe ? window.Stripe(key, options) : null;
@@ -489,7 +489,7 @@ async function findStripe(key, options) {
 
 // The address.
 
-/** Take these out of it. @param {string[]} names */
+/** Remove these parameters from it. @param {string[]} names */
 function forgetParameters(names) {
   const url = new URL(location.href);
   for (const name of names) url.searchParams.delete(name);
@@ -531,7 +531,7 @@ function formatTime(moment, locale) {
   return new Intl.DateTimeFormat(locale, {timeStyle: "short", dateStyle: today ? undefined : "medium"}).format(moment);
 }
 
-/** Make what the element shows; Trusted Types, where a page insists on them, forbid innerHTML. */
+/** Make what the element shows, without innerHTML: a page's Trusted Types may forbid it. */
 function makeParts() {
   const skeleton = make("div", "skeleton", {"aria-hidden": "true"}, [1, 2, 3, 4].map(() => make("i")));
   const or = make("div", "or");
@@ -564,7 +564,7 @@ export class OctoPayment extends HTMLElement {
   #run = null;
   #end = new AbortController();
   #changing = false;
-  // Whether the customer has begun to pay here: focus then follows what comes of it.
+  // Whether the customer has begun to pay here: from then on focus follows the outcome.
   #engaged = false;
   #token = "";
   /** @type {Appearance} */
@@ -644,7 +644,7 @@ export class OctoPayment extends HTMLElement {
     return this.#run?.payment ?? null;
   }
 
-  /** The language of everything shown: the page's, where there are messages in it. */
+  /** The language of everything shown: the page's if there are messages in it. */
   get language() {
     return this.#locale.split("-")[0];
   }
@@ -672,7 +672,7 @@ export class OctoPayment extends HTMLElement {
     else this.#change();
   }
 
-  /** Take over what was set before the element was defined. @param {"token" | "appearance"} name */
+  /** Take over a property that was set before the element was defined. @param {"token" | "appearance"} name */
   #adopt(name) {
     if (!Object.hasOwn(this, name)) return;
     const value = /** @type {any} */ (this)[name];
@@ -680,7 +680,7 @@ export class OctoPayment extends HTMLElement {
     /** @type {any} */ (this)[name] = value;
   }
 
-  /** Begin anew, once for all that changes now. */
+  /** Restart, once for all attributes that change together. */
   #change() {
     if (this.#changing) return;
     this.#changing = true;
@@ -690,14 +690,14 @@ export class OctoPayment extends HTMLElement {
     });
   }
 
-  /** The customer went back to the page as they left it for their bank. @param {PageTransitionEvent} event */
+  /** Restart a page that the browser restored as the customer left it. @param {PageTransitionEvent} event */
   #revive = (event) => {
     if (event.persisted) this.restart();
   };
 
   // One run after another.
 
-  /** Begin anew: the payment is found again, and Stripe's form made again. */
+  /** Start over: find the payment again, and make Stripe's form anew. */
   restart() {
     this.#begin(null);
   }
@@ -708,7 +708,7 @@ export class OctoPayment extends HTMLElement {
     if (run && this.#state === "ready") await this.#perform(run, () => this.#pay(run));
   }
 
-  /** @param {Failure | null} failure what is told once the form is there */
+  /** @param {Failure | null} failure what to show once the form is there */
   #begin(failure) {
     this.#finishRun();
     this.#enter("loading");
@@ -729,7 +729,7 @@ export class OctoPayment extends HTMLElement {
     this.#parts.express.hidden = true;
   }
 
-  /** Do a run's work, and tell what went wrong. @param {Run} run @param {() => Promise<unknown>} work */
+  /** Do a run's work, and show what went wrong. @param {Run} run @param {() => Promise<unknown>} work */
   async #perform(run, work) {
     try {
       await work();
@@ -751,30 +751,30 @@ export class OctoPayment extends HTMLElement {
     if (reason && this.#state === "ready") this.#decline(run, this.#translate(reason));
   }
 
-  /** Complete the payment with which the customer comes back from a bank. @param {Run} run */
+  /** Complete the payment that the customer comes back from a bank with. @param {Run} run */
   async #takeReturn(run) {
     const url = new URL(location.href);
     const uuid = url.searchParams.get("octo_payment");
     if (!uuid || url.searchParams.get("octo_payable") !== this.payable) return null;
     forgetParameters(OUR_PARAMETERS);
     const payment = await run.gateway.complete(uuid);
-    // Anyone can make an address: only this payable's payment counts.
+    // Anyone can make up an address: only a payment for this payable counts.
     const {type, id} = payment.payable ?? {};
     return `${type}:${id}` === this.payable ? payment : null;
   }
 
-  /** Create the payment or find it; null where that ended the run. @param {Run} run */
+  /** Create the payment or find it; null if that ended the run. @param {Run} run */
   async #obtain(run) {
     for (;;) {
       try {
         return await this.#create(run);
       } catch (problem) {
         if (!(problem instanceof GatewayError)) throw problem;
-        // Refused for good, perhaps for the key: the next try has another.
+        // Refused for good, perhaps because of the key: the next try uses another.
         if (problem.status === 422) forgetKey(run.key);
         if (this.#concludeRefusal(run, problem)) return null;
         if (problem.status !== 409) throw problem;
-        // With the balance, it is being paid; without, another tab is creating the payment just now.
+        // A 409 with a balance: it is being paid. Without: another tab is creating the payment just now.
         if (problem.answer.balance) this.#enterProcessing();
         await sleep(Math.min(problem.pause || WATCH_FIRST, LONGEST_REPEAT), run.signal);
       }
@@ -790,7 +790,7 @@ export class OctoPayment extends HTMLElement {
 
   /** @param {Run} run @param {GatewayError} refusal */
   #concludeRefusal(run, {status, answer}) {
-    // Only of what is paid is the balance told: all of the price, or the part that the purpose names.
+    // Except in a 409, a balance means that all is paid: the whole price, or the part that `purpose` names.
     const paid = status !== 409 && Boolean(answer.balance);
     const late = Date.parse(answer.utcExpiresAt ?? "") < run.gateway.now();
     if (paid || late) this.#finish(run, paid ? "paid" : "expired", null, answer.balance);
@@ -866,7 +866,7 @@ export class OctoPayment extends HTMLElement {
   /** @param {SubmitEvent} event */
   #submit(event) {
     event.preventDefault();
-    // A form of the page around this one has nothing to do with it.
+    // Hide it from a form of the page around this one.
     event.stopPropagation();
     this.#engaged = true;
     this.pay();
@@ -904,7 +904,7 @@ export class OctoPayment extends HTMLElement {
     return url.href;
   }
 
-  /** Have the server ask Stripe what came of it. @param {Run} run @param {StripeError} [error] Stripe.js's */
+  /** Have the server ask Stripe for the outcome. @param {Run} run @param {StripeError} [error] Stripe.js's */
   async #settle(run, error) {
     const {payment} = /** @type {Required<Run>} */ (run);
     const current = await run.gateway.complete(payment.uuid);
@@ -926,9 +926,9 @@ export class OctoPayment extends HTMLElement {
     }
   }
 
-  // What comes of it.
+  // The outcome.
 
-  /** End the run where the payment has ended; tells whether it did. @param {Run} run @param {Payment} payment */
+  /** End the run if the payment has ended, and tell whether it has. @param {Run} run @param {Payment} payment */
   #conclude(run, payment) {
     const outcome = OUTCOMES[payment.status];
     const givenUp = GIVEN_UP.includes(payment.status);
@@ -994,7 +994,7 @@ export class OctoPayment extends HTMLElement {
     return {code: decline_code ?? code ?? type, message: known ?? message ?? this.#say("declined")};
   }
 
-  /** The server tells Stripe's reasons in English, the host's in the host's words. @param {Failure} failure */
+  /** Replace Stripe's English reasons in other languages; the host's words stay. @param {Failure} failure */
   #translate({code, message}) {
     if (code === "payment_intent_authentication_failure") return {code, message: this.#say("unauthenticated")};
     const ours = ["refused", "rejected"].includes(code) || this.language === "en";
@@ -1009,7 +1009,7 @@ export class OctoPayment extends HTMLElement {
     run.signal.addEventListener("abort", () => clearTimeout(timer));
   }
 
-  /** The time to pay is over: what is being paid just now is let through or sent back by the server. @param {Run} run */
+  /** End the time to pay; the server decides on a payment that is just being made. @param {Run} run */
   async #expire(run) {
     const {payment} = /** @type {Required<Run>} */ (run);
     while (this.#state === "paying") await sleep(WATCH_FIRST, run.signal);
@@ -1033,7 +1033,7 @@ export class OctoPayment extends HTMLElement {
     else if (focused && !formStays) this.#parts.status.focus();
   }
 
-  /** Tell whether the focus is here, or was before a bank's dialog took it along. */
+  /** Tell whether the focus is here, or was until a bank's dialog took it and closed. */
   #hasFocus() {
     const lost = !document.activeElement || document.activeElement === document.body;
     return this.matches(":focus-within") || (this.#engaged && lost);
@@ -1069,7 +1069,7 @@ export class OctoPayment extends HTMLElement {
     this.#run?.elements?.update({appearance: /** @type {any} */ (this.#getAppearance())});
   };
 
-  /** Tell Stripe's form the colours that this element has here. @returns {Appearance} */
+  /** Return this element's own look for Stripe's form. @returns {Appearance} */
   #getAppearance() {
     const style = getComputedStyle(this.#parts.probe);
     const background = toHex(style.backgroundColor);
@@ -1091,14 +1091,14 @@ export class OctoPayment extends HTMLElement {
     };
   }
 
-  /** The language with its country, which numbers and times are written by. */
+  /** The language with its country, for numbers and times. */
   get #locale() {
     const asked = this.getAttribute("locale") || this.closest("[lang]")?.getAttribute("lang") || navigator.language;
     const [language, ...country] = asked.split(/[-_]/);
     return language.toLowerCase() in MESSAGES ? [language.toLowerCase(), ...country].join("-") : "en";
   }
 
-  /** The page's own choice goes to Stripe as it is: Stripe knows more languages. */
+  /** The language for Stripe's form: the page's own choice as it is, since Stripe knows more languages. */
   get #stripeLocale() {
     return /** @type {any} */ (this.getAttribute("locale") || this.language);
   }
@@ -1136,12 +1136,12 @@ function isOutage(problem) {
   return problem instanceof GatewayError && (problem.status >= 500 || problem.status === 429);
 }
 
-/** Let an outage pass where the question is asked again anyway. @param {unknown} problem @returns {null} */
+/** Ignore an outage, for calls that are repeated anyway. @param {unknown} problem @returns {null} */
 function ignoreOutage(problem) {
   if (problem instanceof LostError || isOutage(problem)) return null;
   throw problem;
 }
 
-// At once, whatever the page does: the client secret is among them.
+// At once, whatever the page does: they include the client secret.
 if (new URLSearchParams(location.search).has("octo_payment")) forgetParameters(STRIPE_PARAMETERS);
 if (!customElements.get("octo-payment")) customElements.define("octo-payment", OctoPayment);

@@ -4,8 +4,8 @@
         client = StripeClient("sk_test_x", base_addresses={"api": stripe.url})
 
 It refuses what Stripe refuses, and does on command what customers, banks and networks do: see the
-methods of `StripeEmulator`, and `Fault` for what goes wrong on the way. Keys share one account unless
-they are shaped as Stripe's own are or `add_account` tells them apart.
+methods of `StripeEmulator`, and `Fault` for network and server trouble. All keys share one account,
+except those shaped like Stripe's own and those given to `add_account`.
 
 It binds loopback only and never starts unless asked. It needs the extra `emulator` (werkzeug).
 An emulator that runs in a process of its own (`manage.py stripe_emulator`) takes the same commands

@@ -38,7 +38,7 @@ class EmulatedAccount:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Caller:
-    """The key of a request and the account that it works on; None is the default account."""
+    """A request's key and the account that it works on; None is the default account."""
 
     key: str
     account: str | None
@@ -49,7 +49,7 @@ class Caller:
 
 
 class Accounts:
-    """Knows the account of each key; keys that nothing else is known of share the default account."""
+    """Knows the account of each key; unknown keys share the default account."""
 
     def __init__(self, *, api_keys: Collection[str] | None) -> None:
         self.api_keys = api_keys
@@ -64,7 +64,7 @@ class Accounts:
         self._permissions[key] = frozenset(permissions)
 
     def check_permission(self, caller: Caller, permission: str) -> None:
-        """Refuse what the key of the request may not do; whoever may write may read."""
+        """Refuse what the request's key may not do; permission to write includes reading."""
         allowed = self._permissions.get(caller.key)
         writing = permission.replace("_read", "_write")
         if allowed is None or permission in allowed or writing in allowed:
@@ -94,7 +94,7 @@ class Accounts:
         self._permissions.clear()
 
     def dump(self) -> str:
-        """Return what is known of keys and accounts, as JSON."""
+        """Return the keys and accounts as JSON."""
         permissions = {key: sorted(names) for key, names in self._permissions.items()}
         return json.dumps({"keys": self._accounts, "platforms": self._platforms, "permissions": permissions})
 
@@ -105,7 +105,7 @@ class Accounts:
         self._permissions |= {key: frozenset(names) for key, names in dumped["permissions"].items()}
 
     def is_connected(self, account: str | None) -> bool:
-        """Return whether a platform works on the account by `Stripe-Account`."""
+        """Return whether the account is connected to a platform."""
         return account in self._platforms
 
     def platform_of(self, account: str | None) -> str | None:

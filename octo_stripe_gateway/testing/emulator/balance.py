@@ -1,4 +1,4 @@
-"""The balance: a transaction for all money that moves, with Stripe's fee."""
+"""The balance: a transaction for each movement of money, with Stripe's fee."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Balance:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # By a payment's currency the one that it arrives in, and how much of it one is.
+        # The currency of a payment → the currency that it arrives in, and the exchange rate.
         self.rates: dict[str, tuple[str, float]] = {}
 
     def convert(self, amount: int, *, currency: str) -> int:
-        """Return what of an amount arrives, in the minor unit of the currency that it arrives in."""
+        """Return the amount that arrives, in the minor unit of the currency that it arrives in."""
         if currency not in self.rates:
             return amount
         arrives_in, rate = self.rates[currency]
@@ -57,7 +57,7 @@ class Balance:
         category: str | None = None,
         description: str | None = None,
     ) -> JsonObject:
-        """Add the transaction of money that moved, and return it; the fee is in what arrives."""
+        """Add a transaction for money that moved, and return it; the fee is in the currency that arrives."""
         paid_in = source["currency"]
         currency, rate = self.rates.get(paid_in, (paid_in, None))
         amount = self.convert(amount, currency=paid_in)

@@ -194,7 +194,7 @@ CARDS = (
         does="Succeeds, then is disputed as fraudulent",
     ),
     Card(
-        payment_method="pm_card_emulator_booksLate",  # the emulator's own: at Stripe other methods do so
+        payment_method="pm_card_emulator_booksLate",  # the emulator's own: at Stripe other methods book late
         number="4000000000000911",
         books_late=True,
         does="Succeeds; its balance transaction comes later",
@@ -218,7 +218,7 @@ ALIASES = {
     "pm_card_chargeDeclinedInsufficientFunds": "pm_card_visa_chargeDeclinedInsufficientFunds",
     "pm_usBankAccount": "pm_usBankAccount_success",
 }
-# The first of those with one name is the one that the name means.
+# Where several cards share a name, it means the first.
 BY_TOKEN = {card.payment_method: card for card in reversed(CARDS)}
 BY_TOKEN |= {alias: BY_TOKEN[token] for alias, token in ALIASES.items()}
 BY_NUMBER = {card.number: card for card in CARDS}

@@ -1,4 +1,4 @@
-"""Charges: what each attempt to pay leaves behind, and the money that moves with it."""
+"""Charges: the record of each attempt to pay, and the money that it moves."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Charges:
         return self._new(intent, method=method, status="failed", outcome=outcome, **fields)
 
     def pending(self, intent: JsonObject, *, method: JsonObject) -> JsonObject:
-        """Record an attempt whose result the bank will tell later."""
+        """Record an attempt that the bank has yet to decide."""
         return self._new(intent, method=method, status="pending", outcome=_outcome())
 
     def authorized(self, intent: JsonObject, *, method: JsonObject) -> JsonObject:
@@ -58,20 +58,20 @@ class Charges:
         charge["payment_method_details"]["card"]["capture_before"] = until
 
     def capture(self, charge: JsonObject, *, amount: int, settled: bool = True) -> None:
-        """Capture the amount; `settled` is whether its balance transaction is known already."""
+        """Capture the amount; if `settled`, book its balance transaction, unless the method books late."""
         charge |= {"captured": True, "amount_captured": amount, "paid": True, "status": "succeeded"}
         charge["receipt_url"] = f"https://pay.stripe.com/receipts/payment/{random_text(40)}"
         if settled and not self.books_late(charge):
             self.settle(charge)
 
     def release(self, charge: JsonObject, *, amount: int) -> None:
-        """Let go of what was authorized and not captured; older API versions tell it as a refund."""
+        """Release what was authorized but not captured; older API versions report it as a refund."""
         made = blank_refund(charge, params={}, amount=amount) | {"status": "succeeded"}
         head = {"id": new_id("refund"), "object": "refund", "created": self._store.now()}
         self._store.released.setdefault(charge["id"], []).append(head | made)
 
     def tell_release(self, charge: JsonObject) -> None:
-        """Send the events that only endpoints of older API versions get of a release."""
+        """Send the events about a release that only endpoints of older API versions get."""
         account = self._store.account_of(charge)
         for refund in self._store.released.get(charge["id"], []):
             self._store.assign(refund, account=account)
@@ -80,11 +80,11 @@ class Charges:
             self._emit("charge.refund.updated", refund, versions=Range(before=BASIL))
 
     def books_late(self, charge: JsonObject) -> bool:
-        """Return whether the payment method is slow to tell its balance transaction."""
+        """Return whether the payment method's balance transaction comes later."""
         return self._store.cards[charge["payment_method"]].books_late
 
     def book_late(self, charge: JsonObject) -> JsonObject:
-        """Book what wasn't yet, and say so."""
+        """Book the balance transaction that was still missing, and send `charge.updated`."""
         if charge["balance_transaction"] or not charge["captured"]:
             raise StripeApiError(f"There is nothing to book for charge {charge['id']}.")
         self.settle(charge)

@@ -1,6 +1,6 @@
 """Currencies and amounts as https://docs.stripe.com/currencies publishes them.
 
-Written independently of the app's own table on purpose: tests compare one with the other.
+Written independently of the app's own table on purpose: tests compare the two.
 """
 
 from __future__ import annotations

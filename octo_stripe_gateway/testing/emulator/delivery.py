@@ -1,4 +1,4 @@
-"""How events travel: signed, posted, and jobs that are done later."""
+"""Signs and posts events, and runs jobs that are due later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ USER_AGENT = "Stripe/1.0 (+https://stripe.com/docs/webhooks)"
 
 @dataclasses.dataclass(frozen=True)
 class Delivery:
-    """Tells how one attempt to deliver an event ended."""
+    """The outcome of one attempt to deliver an event."""
 
     status: int | None
     error: str | None = None
@@ -73,7 +73,7 @@ def post(url: str, *, body: bytes, header: str, timeout: float) -> Delivery:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is to be done later: the name of a handler, and what it is called with."""
+    """A call to make later: a handler's name and its arguments."""
 
     name: str
     arguments: dict[str, Any]
@@ -98,7 +98,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what isn't due yet waits for the next start."""
+        """End the thread; pending jobs wait for the next start."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -113,7 +113,7 @@ class Worker:
             self._changed.notify_all()
 
     def count(self, name: str) -> int:
-        """Return how many jobs of that name are still to be done."""
+        """Return how many jobs of that name are pending."""
         with self._changed:
             return sum(job.name == name for _, _, job in self._jobs)
 
@@ -122,7 +122,7 @@ class Worker:
             self._jobs.clear()
 
     def dump(self) -> str:
-        """Return the jobs that aren't done, with the time at which each is due, as JSON."""
+        """Return the pending jobs and when each is due, as JSON."""
         to_wall_clock = time.time() - time.monotonic()
         with self._changed:
             jobs = [*self._current, *sorted(self._jobs, key=lambda job: job[:2])]
@@ -135,7 +135,7 @@ class Worker:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            # What was to settle may have been settled by hand, or be forgotten.
+            # A command may have settled the object already, or a reset removed it.
             with contextlib.suppress(StripeApiError, KeyError):
                 self.handlers[job.name](**job.arguments)
             self._current.clear()
@@ -147,7 +147,7 @@ class Worker:
             while not self._stopping:
                 wait = self._jobs[0][0] - time.monotonic() if self._jobs else None
                 if wait is not None and wait <= 0:
-                    # Until it is done it counts as not done: better twice than never.
+                    # Saved as pending until it has run: better twice than never.
                     self._current.append(heapq.heappop(self._jobs))
                     return self._current[0][2]
                 self._changed.wait(wait)

@@ -21,7 +21,7 @@ NOT_FOR_CARDS = (
 
 
 def calculated_descriptor(suffix: str | None) -> str:
-    """Return what the customer reads on a statement: the account's prefix and the payment's suffix."""
+    """Return the statement line that the customer reads: the account's prefix and the payment's suffix."""
     return f"{PREFIX}* {suffix}".upper() if suffix else f"{PREFIX} STRIPE"
 
 

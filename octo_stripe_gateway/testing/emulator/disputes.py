@@ -1,4 +1,4 @@
-"""Disputes: what a cardholder's bank does, and what it takes and gives back."""
+"""Disputes: how a bank opens and decides them, and the money that it takes and gives back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FEE = 1500
 CLOSED = ("won", "lost", "warning_closed")
-# What takes nothing from the merchant, or no longer.
+# The statuses in which the bank holds none of the merchant's money.
 HARMLESS = ("won", "warning_needs_response", "warning_under_review", "warning_closed")
 TIME_TO_RESPOND = 7 * 86_400
 EVIDENCE = (
@@ -30,7 +30,7 @@ EVIDENCE = (
 
 
 class Disputes:
-    """Opens and closes disputes: what a cardholder's bank does, and how the merchant answers."""
+    """Opens and closes disputes as the cardholder's bank does, and takes the merchant's answers."""
 
     def __init__(self, store: Store, *, emit: Emit, balance: Balance) -> None:
         self._store = store
@@ -81,7 +81,7 @@ class Disputes:
         return self._end(dispute, status="warning_closed" if _prefix(dispute) else "lost")
 
     def close(self, dispute: JsonObject, *, won: bool) -> JsonObject:
-        """Decide a dispute; the money of one that is won comes back."""
+        """Decide a dispute; if the merchant wins, the money comes back."""
         self._check_open(dispute)
         if _prefix(dispute):
             return self._end(dispute, status="warning_closed")
@@ -119,7 +119,7 @@ class Disputes:
 
 
 def close_inquiries(charge: JsonObject, *, store: Store, emit: Emit) -> None:
-    """Close what a bank asks about a charge, as a refund of all of it does."""
+    """Close the inquiries about a charge, as a full refund does."""
     for dispute in list(store.each("dispute", charge=charge["id"])):
         if _prefix(dispute) and dispute["status"] not in CLOSED:
             dispute["status"] = "warning_closed"

@@ -54,12 +54,11 @@ class StripeEmulator:
     `retry_delays` are the seconds before each further attempt to deliver an event. With
     `settle_after` pending refunds, refunds that fail late and `processing` intents settle by
     themselves after that many seconds; without it they wait for a command. Authorizations can be
-    captured for `hold_seconds` (`capture_before`); shorter ones than Stripe's week also expire by
-    themselves, the usual ones on command. `api_keys` are the only keys accepted; by default every
-    well-formed test key is. `state` names a file in which everything lasts: objects, idempotency keys,
-    and events that aren't delivered; an answer is given once it is in there. `on_event` and
-    `on_delivery` are told of each event and each attempt to deliver one; they only look on. Raises
-    StateError.
+    captured for `hold_seconds` (`capture_before`). Below Stripe's week they also expire by themselves;
+    otherwise only on command. `api_keys` are the only keys accepted; by default every well-formed test
+    key is. `state` names a file that keeps everything: objects, idempotency keys and undelivered events;
+    a request is answered only once its work is saved there. `on_event` and `on_delivery` are called with
+    each event and each attempt to deliver one, and can't change them. Raises StateError.
     """
 
     def __init__(
@@ -157,7 +156,7 @@ class StripeEmulator:
         return state
 
     def _save_soon(self, done: str) -> None:
-        """Save what deliveries change some time later: a delivery that is forgotten is repeated."""
+        """Save soon after a delivery, not at once: losing one from the state only repeats it."""
         if done == "deliver" and not self._worker.count("save"):
             self._worker.run_in(SAVE_AFTER, "save")
 
@@ -177,7 +176,7 @@ class StripeEmulator:
         return self
 
     def stop(self) -> None:
-        """Release what is held, and close every socket; what isn't delivered yet waits for the next start."""
+        """Release held requests and close every socket; undelivered events wait for the next start."""
         self._faults.clear()
         if self._server is not None:
             self._server.stop()
@@ -187,7 +186,7 @@ class StripeEmulator:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """Keep others out while something changes, and save it."""
+        """Change the state under its lock, and save it."""
         try:
             with self._store.lock:
                 yield
@@ -197,7 +196,7 @@ class StripeEmulator:
     def reset(self) -> None:
         """Forget objects, accounts, events, logs, keys and faults; the settings stay."""
         self._faults.clear()
-        # A request that its client has given up would otherwise be one of those that come after.
+        # A request that its client gave up on would otherwise finish after the reset.
         self._application.wait_for_answers()
         with self._changing():
             self._events.clear()
@@ -218,7 +217,7 @@ class StripeEmulator:
 
     @property
     def webhook_url(self) -> str | None:
-        """Where events are delivered; None records them only."""
+        """Where events are delivered; with None they are only recorded."""
         return self._endpoints.url
 
     @webhook_url.setter
@@ -235,7 +234,7 @@ class StripeEmulator:
 
     @property
     def webhook_api_version(self) -> str:
-        """The API version of the endpoint: events are told as it gets them, and those only it gets."""
+        """The endpoint's API version, which decides the events that it gets and how they look."""
         return self._endpoints.api_version
 
     @webhook_api_version.setter
@@ -244,7 +243,7 @@ class StripeEmulator:
 
     @property
     def clock(self) -> Callable[[], float]:
-        """What `created` and the like are told by."""
+        """The clock behind `created` and all other times."""
         return self._store.clock
 
     @clock.setter
@@ -260,12 +259,12 @@ class StripeEmulator:
 
     @property
     def events(self) -> list[LoggedEvent]:
-        """Every event, in the order of what happened."""
+        """Every event, in the order in which things happened."""
         return list(self._events.log)
 
     @property
     def payment_intents(self) -> Mapping[str, JsonObject]:
-        """Copies of the intents by id, as every one of these."""
+        """The intents by id: copies, as in all these properties."""
         return self._store.copies("payment_intent")
 
     @property
@@ -293,7 +292,7 @@ class StripeEmulator:
     def confirm(
         self, intent_id: str, payment_method: str = "pm_card_visa", *, return_url: str | None = None
     ) -> JsonObject:
-        """Pay as the customer's browser would; a decline is in the `last_payment_error`."""
+        """Pay as the customer's browser would; a decline raises nothing and is in `last_payment_error`."""
         params = {"payment_method": payment_method, "return_url": return_url}
         with self._changing():
             intent = self._store.get(intent_id)
@@ -308,7 +307,7 @@ class StripeEmulator:
             return self._attempt(intent, lambda: self._intents.authenticate(intent, succeed=succeed))
 
     def settle(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
-        """Tell how a `processing` intent ended."""
+        """Settle a `processing` intent, for better or worse."""
         with self._changing():
             intent = self._store.get(intent_id)
             return copy.deepcopy(self._intents.settle(intent, succeed=succeed))
@@ -340,12 +339,12 @@ class StripeEmulator:
             self._refunds.funds = refunds
 
     def top_up_balance(self) -> None:
-        """Have enough balance again; refunds that wait for it are made."""
+        """Restore the balance; refunds that wait for it are made."""
         with self._changing():
             self._refunds.top_up()
 
     def exchange(self, currency: str, *, into: str, rate: float) -> None:
-        """Have what is paid in a currency arrive in another one from now on; one is so much of that."""
+        """From now on, convert payments in one currency to another at this rate."""
         with self._changing():
             self._balance.rates[currency] = (into, rate)
 
@@ -375,7 +374,7 @@ class StripeEmulator:
             return copy.deepcopy(self._fraud.warn(charge, fraud_type=fraud_type))
 
     def book(self, intent_id: str) -> JsonObject:
-        """Book the balance transaction of a payment whose method is slow to; `charge.updated` tells."""
+        """Book the late balance transaction of a payment; sends `charge.updated`."""
         with self._changing():
             charge = self._store.get(self._store.get(intent_id)["latest_charge"])
             return copy.deepcopy(self._charges.book_late(charge))
@@ -384,7 +383,7 @@ class StripeEmulator:
 
     @property
     def delivery_delay(self) -> float:
-        """Seconds before the first attempt to deliver an event: late events."""
+        """Seconds to wait before the first attempt to deliver an event."""
         return self._events.delivery_delay
 
     @delivery_delay.setter
@@ -393,7 +392,7 @@ class StripeEmulator:
 
     @property
     def delivery_copies(self) -> int:
-        """How often each event is delivered: duplicated events."""
+        """How many times each event is delivered."""
         return self._events.copies
 
     @delivery_copies.setter
@@ -431,16 +430,16 @@ class StripeEmulator:
         api_version: str | None = None,
         endpoint: str = OWN,
     ) -> tuple[bytes, str]:
-        """Return an event's raw body and `Stripe-Signature`, to post it oneself.
+        """Return an event's raw body and `Stripe-Signature`, to post it yourself.
 
-        `endpoint` is the id of a registered one, as which it is told and signed.
+        With `endpoint`, the id of a registered one, the event is rendered and signed for that endpoint.
         """
         return self._events.signed(
             self.event(event), secret=secret, timestamp=timestamp, api_version=api_version, endpoint=endpoint
         )
 
     def withhold(self, *types: str) -> None:
-        """Keep back the events of these types (`payment_intent.*`), all without any."""
+        """Withhold events of these types (`payment_intent.*`), or of all types if none is given."""
         with self._changing():
             self._events.withhold(*types)
 
@@ -456,10 +455,10 @@ class StripeEmulator:
         delay: float = 0.0,
         keep_withholding: bool = False,
     ) -> list[LoggedEvent]:
-        """Deliver what was kept back and return it in that order.
+        """Deliver the withheld events in this order, and return them.
 
-        A callable gets the events and returns those to deliver: a part of them, in any order, some
-        of them twice. What it leaves out is never delivered.
+        A callable gets the events and returns those to deliver; it may drop, reorder and repeat them. What
+        it drops is never delivered.
         """
         released = self._events.release(
             order=order, copies=copies, delay=delay, keep_withholding=keep_withholding
@@ -468,7 +467,7 @@ class StripeEmulator:
         return released
 
     def wait_for_deliveries(self, timeout: float = 30.0) -> None:
-        """Wait until no delivery is left to do; a TimeoutError when that takes longer."""
+        """Wait until no delivery is pending; raises TimeoutError when that takes longer."""
         if not self._events.wait(timeout):
             raise TimeoutError(f"Events are still being delivered after {timeout} seconds.")
 
@@ -479,7 +478,7 @@ class StripeEmulator:
         self._faults.add(fault)
 
     def clear_faults(self) -> None:
-        """Forget the faults, and release what is held."""
+        """Forget the faults, and release held requests."""
         self._faults.clear()
 
     def hold(self, method: str = "POST", path: str = "/v1/", *, when: When = "after") -> Hold:
@@ -506,8 +505,8 @@ class StripeEmulator:
     def add_account(self, *keys: str, account: str | None = None) -> EmulatedAccount:
         """Make an account of its own, with these keys or with new ones.
 
-        Keys that Stripe made name their account, and each is kept apart; all other keys share one account
-        unless they are named here.
+        Keys made by Stripe name their account, so those are kept apart anyway; all other keys share one
+        account unless they are given here.
         """
         with self._changing():
             return self._accounts.add(keys, account=account)
@@ -535,7 +534,7 @@ class StripeEmulator:
             self._worker.run_in(self._settle_after, **job)
 
     def _settling(self, event_type: str, item: JsonObject) -> JsonObject | None:
-        """Return the job that ends, by itself, what this event began."""
+        """Return the job that will settle what this event began, if any."""
         card = self._store.cards.get(item.get("payment_method") or "")
         if card is None:
             return None

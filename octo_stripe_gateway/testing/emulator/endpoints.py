@@ -1,4 +1,4 @@
-"""Webhook endpoints: the one of the emulator's settings, and those that the API registers."""
+"""Webhook endpoints: the one in the emulator's settings, and those registered through the API."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
 KIND = "webhook_endpoint"
-# The endpoint of the settings: it belongs to no account and gets the events of all.
+# The endpoint in the settings: it belongs to no account and gets every account's events.
 OWN = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where events go, and how they are told and signed there."""
+    """Where events go, and how they are rendered and signed for it."""
 
     id: str
     url: str | None
@@ -55,7 +55,7 @@ class WebhookEndpoints:
         self.connect.clear()
 
     def dump(self) -> str:
-        """Return what the API doesn't show of endpoints, as JSON."""
+        """Return what the endpoints' API objects don't hold, as JSON."""
         return json.dumps({"secrets": self.secrets, "connect": sorted(self.connect)})
 
     def load(self, dumped: JsonObject) -> None:
@@ -83,7 +83,7 @@ class WebhookEndpoints:
         return made | {"secret": self.secrets[made["id"]]}
 
     def update(self, endpoint: JsonObject, params: Parameters) -> JsonObject:
-        """Change where an endpoint is, what it gets, or whether it gets anything."""
+        """Change an endpoint's URL or event types, or disable it."""
         if "url" in params:
             _check_url(params["url"])
         endpoint |= {name: params[name] for name in ("url", "enabled_events") if name in params}
@@ -96,7 +96,7 @@ class WebhookEndpoints:
         return endpoint
 
     def delete(self, endpoint: JsonObject) -> JsonObject:
-        """Send nothing there any more."""
+        """Forget the endpoint."""
         self._store.delete(endpoint)
         del self.secrets[endpoint["id"]]
         return {"id": endpoint["id"], "object": KIND, "deleted": True}
@@ -117,7 +117,7 @@ class WebhookEndpoints:
         )
 
     def list_for(self, event_type: str, *, account: str | None) -> list[Destination]:
-        """Return the endpoints that get events of this type and account, the one of the settings first."""
+        """Return the endpoints that get events of this type and account, the one in the settings first."""
         registered = (
             self.find(item["id"])
             for item in self._store.ordered(KIND)

@@ -16,8 +16,8 @@ UNKNOWN_ERROR = "Sorry! There was an error while talking to one of our backends.
 class StripeApiError(Exception):
     """Answers a request with one of Stripe's error objects.
 
-    `saved` says whether an idempotency key remembers it: Stripe saves whatever happened once the
-    endpoint began to execute, and nothing that the validation of the parameters refused.
+    `saved` says whether an idempotency key remembers it: Stripe saves every result once the endpoint
+    began to execute, and no refusal by the validation of parameters.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class StripeApiError(Exception):
         self._fields = {"code": code, "param": param, "message": message, "type": kind, **details}
 
     def show_only(self, fields: Collection[str]) -> None:
-        """Leave of the intent what a browser may see."""
+        """Reduce the error's intent to what a browser may see."""
         if intent := self._fields.get("payment_intent"):
             self._fields["payment_intent"] = {name: intent[name] for name in fields}
 

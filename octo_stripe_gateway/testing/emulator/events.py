@@ -1,4 +1,4 @@
-"""Events: what Stripe would say happened, and their delivery to the endpoints."""
+"""Events: recorded as Stripe would, and delivered to the endpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.endpoints import Destination, WebhookEndpoints
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
-# Types of events that tell what was different before, in `data.previous_attributes`.
+# Types of events that have `data.previous_attributes`.
 CHANGES = ("updated", "charge.refunded", "charge.captured")
 Order = Literal["created", "reversed", "shuffled"]
 
@@ -32,7 +32,7 @@ Order = Literal["created", "reversed", "shuffled"]
 class Emit(Protocol):
     """Records an event about an object as it is at this moment.
 
-    `again` when it tells the same change as the object's last event did.
+    `again` means that it reports the same change as the object's previous event.
     """
 
     def __call__(
@@ -44,8 +44,8 @@ class Emit(Protocol):
 class LoggedEvent:
     """An event, with every attempt to deliver it.
 
-    `payload` is what the endpoint of the settings gets, in its API version; `original` and `older` are
-    what other versions are made of.
+    `payload` is what the endpoint in the settings gets, in its API version; the other versions are rendered
+    from `original` and `older`.
     """
 
     id: str
@@ -75,7 +75,7 @@ class LoggedEvent:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Names the API request that events come from; nothing for what nobody requested."""
+    """The API request that caused an event; empty if no request did."""
 
     request_id: str | None = None
     idempotency_key: str | None = None
@@ -86,7 +86,7 @@ NOBODY = Origin()
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """What an object's last event told: the object, what older versions show of it, what had changed."""
+    """An object's last event: the object, the fields that only older versions have, and what changed."""
 
     item: JsonObject
     older: JsonObject
@@ -129,7 +129,7 @@ class Events:
     def emit(
         self, event_type: str, item: JsonObject, /, *, versions: Range = EVERY_VERSION, again: bool = False
     ) -> None:
-        """Record an event with the object as it is now, and have it delivered."""
+        """Record an event with the object as it is now, and queue its deliveries."""
         account = self._store.account_of(item)
         endpoints = self._endpoints.list_for(event_type, account=account)
         if not any(endpoint.api_version in versions for endpoint in endpoints):
@@ -189,7 +189,7 @@ class Events:
         return {"object": now, "previous_attributes": changed} if tells else {"object": now}
 
     def withhold(self, *patterns: str) -> None:
-        """Keep back the events of these types (`payment_intent.*`), or all of them."""
+        """Withhold events of these types (`payment_intent.*`), or all of them."""
         self._withholding = patterns or ("*",)
 
     def release(
@@ -200,7 +200,7 @@ class Events:
         delay: float,
         keep_withholding: bool,
     ) -> list[LoggedEvent]:
-        """Deliver what was kept back, in that order, and keep nothing back any more."""
+        """Deliver the withheld events in this order; stops withholding unless told to keep on."""
         with self._store.lock:
             held, self.withheld = self.withheld, []
             if not keep_withholding:
@@ -211,7 +211,7 @@ class Events:
         return ordered
 
     def schedule(self, event: LoggedEvent, *, copies: int, delay: float) -> None:
-        """Queue deliveries of an event; nothing while there is no endpoint for it."""
+        """Queue an event's deliveries; none if no endpoint gets it."""
         for endpoint in self._receivers(event):
             for _ in range(copies):
                 self._queue(delay, event=event.id, endpoint=endpoint.id, attempt=0)
@@ -240,12 +240,12 @@ class Events:
         return _signed(event, found, secret=secret, timestamp=timestamp, api_version=api_version)
 
     def wait(self, timeout: float) -> bool:
-        """Wait until nothing is left to deliver; return whether it came to that."""
+        """Wait until nothing is left to deliver; returns False on timeout."""
         with self._delivered:
             return self._delivered.wait_for(lambda: self._outstanding == 0, timeout)
 
     def clear(self) -> None:
-        """Forget every event, also those on their way."""
+        """Forget every event, including those not delivered yet."""
         self._worker.clear()
         self.log.clear()
         self._by_id.clear()
@@ -300,7 +300,7 @@ class Events:
         return delivery
 
     def dump(self) -> str:
-        """Return what the objects don't tell of events, as JSON."""
+        """Return what the event objects themselves don't hold, as JSON."""
         return json.dumps(
             {
                 "log": [_dumped(event) for event in self.log],
@@ -317,7 +317,7 @@ class Events:
         self._withholding = tuple(dumped["withholding"])
 
     def expect(self, deliveries: int) -> None:
-        """Know of deliveries that were loaded among the jobs."""
+        """Count the deliveries that were loaded with the worker's jobs."""
         self._outstanding = deliveries
 
     def _restore(self, *, id: str, older: JsonObject, versions: list[str], deliveries: list[Any]) -> None:  # noqa: A002
@@ -355,7 +355,7 @@ def _signed(
     timestamp: int | None,
     api_version: str | None,
 ) -> tuple[bytes, str]:
-    # At the real time, which is what the tolerance is measured by.
+    # The real time, not the emulator's: the receiver measures the tolerance by it.
     at = int(time.time()) if timestamp is None else timestamp
     body = event.body_for(endpoint, api_version=api_version)
     return body, signature(body, secret=secret or endpoint.secret, timestamp=at)

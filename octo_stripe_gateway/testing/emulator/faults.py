@@ -18,10 +18,10 @@ class Fault:
     `when` is before the work (nothing happened) or after it (it happened, the answer is lost).
     Kinds: `delay` waits `seconds`; `status` answers with that status (429, 500, 503) instead;
     `reset` resets the connection. Stripe remembers a 500 under the idempotency key once the work
-    began; with `save=False` the key remembers the true answer instead. `should_retry` is what
-    `Stripe-Should-Retry` says, by which the SDK decides; `code` is the error's, such as `lock_timeout`
-    of a 429. A GET that is delayed or held after its work
-    answers with what it read before, dated when it is sent.
+    began; with `save=False` the key remembers the true answer instead. `should_retry` becomes the
+    header `Stripe-Should-Retry`, which the SDK obeys; `code` is the error's code, such as
+    `lock_timeout` with a 429. A GET that is delayed or held after its work answers with what it read
+    before the wait, but is dated when it is sent.
     """
 
     kind: Literal["delay", "status", "reset"] = "status"
@@ -85,7 +85,7 @@ class Hold:
 
 
 class Faults:
-    """Keeps the faults and holds that are still to come."""
+    """Keeps the faults and holds that are not used up."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -103,7 +103,7 @@ class Faults:
         return hold
 
     def clear(self) -> None:
-        """Forget the faults, and release whatever is held or delayed."""
+        """Forget the faults, and release every held or delayed request."""
         with self._lock:
             self._faults.clear()
             holds, self._holds = self._holds, []
@@ -126,7 +126,7 @@ class Faults:
             self._cleared.wait(seconds)
 
     def take(self, *, method: str, path: str, when: When) -> list[Fault]:
-        """Return the faults for this request, one time used up of each."""
+        """Return the faults that match this request, and count one use of each."""
         with self._lock:
             taken = [one for one in self._faults if one.when == when and one.matches(method, path)]
             for fault in taken:

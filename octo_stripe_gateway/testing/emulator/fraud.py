@@ -1,4 +1,4 @@
-"""Early fraud warnings: what an issuer says of a charge before there is a dispute."""
+"""Early fraud warnings: an issuer's suspicion of a charge before there is a dispute."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ KIND = "radar.early_fraud_warning"
 
 
 class FraudWarnings:
-    """Warns of charges, until a refund or a dispute has settled the matter."""
+    """Creates warnings about charges; a refund or a dispute makes them no longer actionable."""
 
     def __init__(self, store: Store, *, emit: Emit) -> None:
         self._store = store
         self._emit = emit
 
     def warn(self, charge: JsonObject, *, fraud_type: str) -> JsonObject:
-        """Say that the issuer thinks a charge fraudulent."""
+        """Report that the issuer thinks a charge fraudulent."""
         warning = self._store.new(
             KIND,
             account=self._store.account_of(charge),
@@ -32,7 +32,7 @@ class FraudWarnings:
         return warning
 
     def review(self, charge_id: str) -> None:
-        """Take back that something can be done about a charge once it is refunded or disputed."""
+        """Mark a charge's warnings as no longer actionable once it is refunded or disputed."""
         charge = self._store.get(charge_id)
         for warning in self._store.each(KIND, charge=charge_id, actionable=True):
             if charge["refunded"] or charge["disputed"]:

@@ -54,7 +54,7 @@ class IdempotencyKeys:
         self._saved: dict[Key, _Saved] = {}
 
     def claim(self, key: Key, *, path: str, params: Parameters) -> Answer | None:
-        """Return the answer that the key remembers; None when the caller is to execute."""
+        """Return the answer saved under the key, or None if the caller is to execute the request."""
         if len(key[1]) > MAXIMUM_LENGTH:
             raise _error(f"Idempotency keys can be at most {MAXIMUM_LENGTH} characters long.")
         with self._lock:
@@ -79,7 +79,7 @@ class IdempotencyKeys:
             self._saved.pop(key, None)
 
     def dump(self) -> str:
-        """Return the keys with their answers, as JSON; what is still executed has none."""
+        """Return the answered keys with their answers, as JSON."""
         with self._lock:
             saved = dict(self._saved)
         answered = [

@@ -123,7 +123,7 @@ class PaymentIntents:
         return self.confirm(intent, rest)
 
     def update(self, intent: JsonObject, params: Parameters) -> JsonObject:
-        """Change an intent; what is paid for and how only while nothing has been paid."""
+        """Change an intent; amount, currency and method only while nothing has been paid."""
         decisive = [name for name in DECISIVE if name in params]
         if decisive and intent["status"] not in OPEN:
             raise unexpected_state(
@@ -137,7 +137,7 @@ class PaymentIntents:
         amount = check_amount(int(params.get("amount") or intent["amount"]), currency=currency)
         method = self._named_method(params, account=self._store.account_of(intent))
         if amount != intent["amount"] and intent["status"] == "requires_action":
-            # The customer was asked about another amount.
+            # The challenge was for the old amount.
             intent |= {"status": "requires_confirmation", "next_action": None}
         intent |= {"currency": currency, "amount": amount}
         intent["payment_method_types"] = _types(intent)
@@ -192,7 +192,7 @@ class PaymentIntents:
         return intent
 
     def settle(self, intent: JsonObject, *, succeed: bool) -> JsonObject:
-        """Tell how a `processing` intent ended at the bank."""
+        """Settle a `processing` intent as its bank decided."""
         if intent["status"] != "processing":
             raise unexpected_state(
                 f"This PaymentIntent is not processing: it has a status of {intent['status']}.",

@@ -15,7 +15,7 @@ from octo_stripe_gateway.testing.emulator.errors import InvalidParameterError, m
 if typing.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Any: what the parameters are, the schemas check while the program runs.
+# Any: the schemas check the values at run time.
 Parameters = dict[str, Any]
 
 # Names that the SDK's modules import for type checkers only.
@@ -58,14 +58,14 @@ def _with_lists(value: Any) -> Any:
 
 
 class Schema:
-    """Checks the parameters of one endpoint, as one of the SDK's TypedDicts describes them."""
+    """Checks one endpoint's parameters against one of the SDK's TypedDicts."""
 
     def __init__(self, description: Any, *, also: Mapping[str, Any] | None = None) -> None:
         self._description = description
         self._also = also or {}
 
     def check(self, raw: Parameters) -> Parameters:
-        """Return the parameters in their types, or refuse the first that Stripe would refuse."""
+        """Return the parameters converted to their types, or refuse the first that Stripe would."""
         return _checked(raw, description=self._description, also=self._also)
 
 
@@ -207,7 +207,7 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
 
 
 def merged_metadata(current: Mapping[str, str], *, change: Any) -> dict[str, str]:
-    """Return metadata after an update: an empty value removes its key, an empty whole all keys."""
+    """Return metadata after an update: an empty value removes its key, an empty change removes all."""
     if change == "":
         return {}
     merged = {**current, **change}

@@ -1,4 +1,4 @@
-"""Refunds: money that goes back, and what that leaves on the charge."""
+"""Refunds: money that goes back, and the charge's totals after it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Refunds:
         self.funds: Funds = "enough"
 
     def create(self, params: Parameters, *, account: str | None) -> JsonObject:
-        """Refund a paid charge: all that is left of it, or the amount given."""
+        """Refund a paid charge: the amount given, or all that is left."""
         charge = self._refundable(params, account=account)
         amount = params.get("amount", charge["amount_captured"] - charge["amount_refunded"])
         _check_unrefunded(charge, amount=amount)
@@ -51,14 +51,14 @@ class Refunds:
         return refund
 
     def top_up(self) -> None:
-        """Have enough balance again, and make the refunds that wait for it."""
+        """Restore the balance, and make the refunds that wait for it."""
         self.funds = "enough"
         for refund in list(self._store.each("refund", pending_reason="insufficient_funds")):
             self._book(refund)
             self.settle(refund, status="succeeded", reason=None)
 
     def dump(self) -> str:
-        """Return how the balance stands, as JSON."""
+        """Return whether there is balance for refunds, as JSON."""
         return json.dumps({"funds": self.funds})
 
     def load(self, dumped: JsonObject) -> None:
@@ -72,7 +72,7 @@ class Refunds:
         return refund
 
     def cancel(self, refund: JsonObject) -> JsonObject:
-        """Cancel a refund: Stripe allows it while the refund asks the customer for something."""
+        """Cancel a refund, which Stripe allows only while it requires action by the customer."""
         if refund["status"] != "requires_action":
             raise StripeApiError(
                 f"This refund cannot be canceled because it has a status of {refund['status']}. "

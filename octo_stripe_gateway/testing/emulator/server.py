@@ -66,7 +66,7 @@ CORS_HEADERS = {
 
 @dataclasses.dataclass
 class LoggedRequest:
-    """A request as it came in; its status is None until it is answered, and for one reset."""
+    """A request as it came in; its status is None until it is answered, and stays None after a reset."""
 
     method: str
     path: str
@@ -157,7 +157,7 @@ class Application:
                 self._answered.notify_all()
 
     def wait_for_answers(self) -> None:
-        """Wait until the requests that came in are answered, also those that their client has given up."""
+        """Wait until every request that came in is answered, even if its client has given up."""
         with self._answered:
             waiting = set(self._answering)
             self._answered.wait_for(lambda: waiting.isdisjoint(self._answering))
@@ -192,7 +192,7 @@ class Application:
     def _execute(
         self, entry: LoggedRequest, *, endpoint: Endpoint, call: Call, key: Key | None
     ) -> tuple[Answer, list[Fault]]:
-        # With the work in one step, so that no state is saved of one without the other.
+        # Under one lock, so that no saved state has the work without the key's answer, or the reverse.
         with self._store.lock:
             answer = self._run(entry, endpoint=endpoint, call=call)
             faults = self._take("after", entry)
@@ -259,7 +259,7 @@ def _break(faults: list[Fault], *, request_id: str) -> None:
 
 
 class ResetFaultError(ConnectionResetError):
-    """Has the connection reset instead of answering."""
+    """Makes the server reset the connection instead of answering."""
 
 
 class FaultError(Exception):
@@ -327,7 +327,7 @@ class _Handler(WSGIRequestHandler):
     def connection_dropped(self, error: BaseException, environ: WSGIEnvironment | None = None) -> None:
         self.close_connection = True
         if environ is not None and isinstance(error, ResetFaultError):
-            # Closing without lingering sends a reset. What reads from the socket would keep it open.
+            # Closing with linger 0 sends a reset. An open reader would keep the socket open.
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.rfile.close()
@@ -335,7 +335,7 @@ class _Handler(WSGIRequestHandler):
 
 
 class _ThreadedServer(ThreadedWSGIServer):
-    """Knows its connections, so that one that a browser opened ahead doesn't outlive it."""
+    """Tracks its connections: a browser opens some ahead of use, and they must not outlive the server."""
 
     daemon_threads = False
 
@@ -365,7 +365,7 @@ class HttpServer:
     def __init__(self, application: Application, *, port: int) -> None:
         try:
             self._server = _ThreadedServer(application, port=port)
-        except SystemExit:  # werkzeug's way of saying so
+        except SystemExit:  # how werkzeug reports a port in use
             raise OSError(errno.EADDRINUSE, f"{LOOPBACK}:{port} is in use") from None
         self._thread = threading.Thread(
             target=self._server.serve_forever,

@@ -17,7 +17,7 @@ FORMAT = 2
 
 
 class StateError(ValueError):
-    """Says that a file holds no state that this emulator can go on with."""
+    """Says that a file holds no state that this emulator can load."""
 
 
 class Part(Protocol):
@@ -59,7 +59,7 @@ class State:
             raise error if isinstance(error, StateError) else self._unreadable(error) from error
 
     def save(self) -> None:
-        """Return once all that has happened so far is in the file; callers at once share a write."""
+        """Return once everything so far is in the file; concurrent callers share one write."""
         if self._path is None:
             return
         with self._asking:

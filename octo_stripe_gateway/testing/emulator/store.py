@@ -31,7 +31,7 @@ PREFIXES = {
     "radar.early_fraud_warning": "issfr_1",
 }
 WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
-# Fields by whose value objects are looked for often.
+# Indexed: objects are often looked up by these fields.
 RELATIONS = ("charge", "payment_intent")
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -47,13 +47,13 @@ def random_text(length: int) -> str:
 
 
 class Store:
-    """Keeps every object, whose account it belongs to, and how its payment method behaves."""
+    """Keeps every object with its account, and how each payment method behaves."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.lock = threading.RLock()
         self.cards: dict[str, Card] = {}
-        # What endpoints of older API versions are told as refunds: by charge, the amounts never captured.
+        # By charge: amounts released without capture, which older API versions report as refunds.
         self.released: dict[str, list[JsonObject]] = {}
         self._objects: dict[str, dict[str, JsonObject]] = {kind: {} for kind in PREFIXES}
         self._accounts: dict[str, str | None] = {}
@@ -85,7 +85,7 @@ class Store:
         return item
 
     def dump(self) -> str:
-        """Return all objects in the order of their making, as JSON."""
+        """Return all objects in order of creation, as JSON."""
         items = sorted((item for items in self._ordered.values() for item in items), key=self.position)
         objects = [f"[{json.dumps(self.account_of(item))}, {self._text(item)}]" for item in items]
         cards = {method: card.number for method, card in self.cards.items()}
@@ -95,7 +95,7 @@ class Store:
         )
 
     def _text(self, item: JsonObject) -> str:
-        # Most of the text is events, which never change.
+        # Events are most of the text and never change, so theirs is cached.
         if item["object"] != "event":
             return json.dumps(item)
         if item["id"] not in self._texts:
@@ -122,7 +122,7 @@ class Store:
         self.released.clear()
 
     def get(self, object_id: str) -> JsonObject:
-        """Return the stored object itself; a KeyError when there is none."""
+        """Return the stored object itself; raises KeyError if there is none."""
         for objects in self._objects.values():
             if object_id in objects:
                 return objects[object_id]
@@ -147,7 +147,7 @@ class Store:
         return found
 
     def assign(self, item: JsonObject, *, account: str | None) -> JsonObject:
-        """Say whose an object is that nobody can retrieve, and return it."""
+        """Assign an account to an object that nobody can retrieve, and return it."""
         self._accounts[item["id"]] = account
         return item
 
@@ -155,14 +155,14 @@ class Store:
         return self._accounts[str(item["id"])]
 
     def ordered(self, kind: str, **matching: Any) -> list[JsonObject]:
-        """Return the objects of that kind in the order of their making, those alone that may match."""
+        """Return the objects of that kind that may match, in order of creation."""
         for field in RELATIONS:
             if field in matching:
                 return self._related.get((kind, field, str(matching[field])), [])
         return self._ordered[kind]
 
     def position(self, item: JsonObject) -> int:
-        """Return the object's place in the order of making."""
+        """Return the object's position in order of creation."""
         return self._positions[item["id"]]
 
     def each(self, kind: str, **matching: Any) -> Iterator[JsonObject]:

@@ -1,4 +1,4 @@
-"""The URLs that a set of names such as `POST /v1/refunds/<target>` describes."""
+"""Matches requests to names such as `POST /v1/refunds/<target>`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def match(names: tuple[str, ...], *, method: str, path: str) -> tuple[str, str |
 
 @functools.cache
 def _url_map(names: tuple[str, ...]) -> Map:
-    # Compiling takes long enough to be felt where a test starts an emulator of its own.
+    # Cached: compiling is slow enough to notice in tests that start their own emulator.
     return Map([_rule(name) for name in names])
 
 

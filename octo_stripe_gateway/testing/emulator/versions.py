@@ -1,4 +1,4 @@
-"""API versions: how endpoints of older ones are told the same things."""
+"""API versions: renders events for endpoints of older ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.store import JsonObject
 
-# Before it, what a capture or a cancellation releases is told as a refund:
+# Before it, Stripe reports what a capture or a cancellation releases as a refund:
 # https://docs.stripe.com/changelog/basil/2025-03-31/remove-refund-from-partial-capture-and-payment-cancellation-flow
 BASIL = "2025-03-31.basil"
-# Since then `refund.*` events tell of every refund.
+# From it on, every refund has `refund.*` events.
 ACACIA = "2024-10-28.acacia"
 # Before it, a charge contains its refunds.
 NO_REFUNDS_IN_CHARGES = "2022-11-15"
@@ -38,7 +38,7 @@ def is_before(version: str, other: str) -> bool:
 
 
 def render(payload: JsonObject, *, version: str, older: JsonObject) -> JsonObject:
-    """Return an event as an endpoint of that version gets it; `older` is what only older ones show."""
+    """Return an event as an endpoint of that version gets it; `older` holds what only older versions show."""
     data = payload["data"]
     now = data["object"]
     shown = {"object": _render_object(now, version=version, older=older)}

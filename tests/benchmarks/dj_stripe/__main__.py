@@ -15,7 +15,7 @@ def main() -> None:
     from djstripe.models import Account, APIKey, WebhookEndpoint
 
     account = Account.objects.create(id="acct_benchmark", livemode=False)
-    # Without it dj-stripe asks Stripe whose key it is.
+    # Without this row dj-stripe asks Stripe for the key's account.
     APIKey.objects.create(
         secret=STRIPE_TEST_SECRET_KEY, type="secret", livemode=False, djstripe_owner_account=account
     )

@@ -20,5 +20,5 @@ USE_TZ = ours.USE_TZ
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 STRIPE_API_HOST = ours.UPSTREAM
 STRIPE_LIVE_MODE = False
-# It refuses keys of another form than Stripe's.
+# dj-stripe refuses keys not shaped like Stripe's.
 STRIPE_TEST_SECRET_KEY = "sk_test_" + "0" * 24

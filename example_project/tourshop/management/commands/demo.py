@@ -77,7 +77,7 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def say_goodbye(self) -> None:
-        """Let nothing interrupt the stopping."""
+        """Ignore further signals, so that nothing interrupts the shutdown."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         self.stdout.write("Stopping.")
@@ -100,7 +100,7 @@ def serve(port: int) -> Iterator[None]:
 
 @contextmanager
 def maintain() -> Iterator[None]:
-    """Do every second what a host does by the clock, and give back places that nobody has paid in time."""
+    """Run the maintenance that a host schedules, every second, and free places that weren't paid in time."""
     stopped = threading.Event()
 
     def work() -> None:
@@ -108,7 +108,7 @@ def maintain() -> Iterator[None]:
             try:
                 run_maintenance(limit=100, threads=1)
                 Booking.objects.lapsed().update(status=Booking.Status.CANCELLED)
-            except Exception:  # the next second may bring what is missing
+            except Exception:  # the next run may succeed
                 logger.exception("What was due could not be done")
         connections.close_all()
 
@@ -124,12 +124,12 @@ def maintain() -> Iterator[None]:
 @contextmanager
 def emulate(port: int, *, shop_port: int) -> Iterator[None]:
     """Have the emulator stand in for Stripe, its events sent to the shop; it remembers earlier runs."""
-    # As manage.py names it.
+    # Set by manage.py.
     directory = Path(os.environ["DEMO_DIRECTORY"])
     directory.mkdir(parents=True, exist_ok=True)
     state = directory / "stripe.json"
     if not state.exists():
-        # What was to be paid at another emulator can't be paid at this one.
+        # A new emulator doesn't know earlier intents: these bookings can't be paid any more.
         Booking.objects.filter(status=Booking.Status.PENDING).update(status=Booking.Status.CANCELLED)
     with StripeEmulator(
         port=port,
@@ -143,7 +143,7 @@ def emulate(port: int, *, shop_port: int) -> Iterator[None]:
 
 
 def check_variables() -> None:
-    """Insist on all of Stripe's keys or none: one alone would pay here and listen there."""
+    """Require all of Stripe's keys or none: a mix would pay at one Stripe and listen to another."""
     missing = [name for name in STRIPE_VARIABLES if not os.environ.get(name)]
     if 0 < len(missing) < len(STRIPE_VARIABLES):
         raise CommandError(
@@ -153,7 +153,7 @@ def check_variables() -> None:
 
 
 def check_port(port: int, *, option: str) -> None:
-    """Say which option to use where a port can't be had."""
+    """Raise CommandError, naming the option to use, if the port can't be used."""
     try:
         with socket.create_server((HOST, port)):
             pass
