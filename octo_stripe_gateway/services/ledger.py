@@ -153,7 +153,7 @@ def apply_dispute(payment: Payment, snapshot: DisputeSnapshot) -> str:
 
 
 def flag_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
-    """Record on a locked payment why Stripe's object was not applied, and return the reason."""
+    """Record on a locked payment why Stripe's object was not applied, and return that reason."""
     with saving_changes(payment):
         return record_mismatch(payment, mismatch, as_of=as_of)
 
