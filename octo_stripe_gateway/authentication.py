@@ -1,4 +1,4 @@
-"""Who calls: the holder of an API key, or whom the host's own check lets in; and whose their payments are."""
+"""Who is calling, by an API key or the host's own check, and who owns the payments they make."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ VIEW_PERMISSION = "octo_stripe_gateway.view_payment"
 class ApiClient:
     """A caller that is let in without being a user of the host.
 
-    `owner` is empty for the integrator, `key:viator` for the holder of a named key, and `name:ann` for whom
-    `AUTHENTICATE` names.
+    `owner` is empty for the integrator, `key:viator` for the holder of a named key, and `name:ann` for
+    someone that `AUTHENTICATE` names.
     """
 
     pk = None
@@ -43,14 +43,14 @@ class ApiClient:
         return self.owner
 
     def has_perm(self, permission: str, obj: Any = None) -> bool:
-        """Tell whether the caller has a permission: a key all, but a named one sees its own payments only."""
+        """Tell whether the caller has a permission: a named key may not view payments of others."""
         if not self.owner:
             return True
         return self.owner.startswith(OF_KEY) and permission != VIEW_PERMISSION
 
 
 def get_owner(caller: Any) -> str:
-    """Return whose a caller's payments are: `key:viator`, `auth.user:42`; empty for the integrator's own.
+    """Return the owner of a caller's payments: `key:viator`, `auth.user:42`; empty for the integrator.
 
     Raises BadRequestError where that is longer than a column or not printable, and ConfigurationError where
     the caller is neither an ApiClient nor has a `pk`.
@@ -61,9 +61,9 @@ def get_owner(caller: Any) -> str:
 
 
 def check_owner(owner: Any, *, caller: Any) -> None:
-    """Raise ConfigurationError where a host's `get_owner` gives no text, or the integrator's to another.
+    """Raise ConfigurationError if the owner is no text, or is empty for anyone but the integrator.
 
-    An empty owner would show to whoever has no company, say, all that is the integrator's own.
+    With an empty owner, a user without a company, say, would see all of the integrator's payments.
     """
     is_integrator = isinstance(caller, ApiClient) and not caller.owner
     if not isinstance(owner, str) or not (owner or is_integrator):
@@ -87,7 +87,7 @@ def check_csrf(request: HttpRequest) -> None:
 
 
 class GatewayAuthentication(BaseAuthentication):
-    """Lets in whom the `AUTHENTICATE` callable accepts or, without one, who sends an API key."""
+    """Lets in whoever the `AUTHENTICATE` callable accepts or, without one, whoever sends an API key."""
 
     keyword = b"bearer "
 
@@ -134,11 +134,11 @@ class GatewayAuthentication(BaseAuthentication):
         header = SecretBytes(get_authorization_header(request))
         if header[: len(self.keyword)].lower() != self.keyword:
             return Secret()
-        # Bytes that are no UTF-8 are in no key, and stay apart.
+        # Bytes that aren't UTF-8 are in no key: escape them instead of raising.
         return Secret(header[len(self.keyword) :].strip().decode(errors="backslashreplace"))
 
     def deny(self, *, has_credential: bool, required: str = "") -> None:
-        """Tell a caller without a credential from one with a wrong one, as OCTO does."""
+        """Raise for a missing credential or, differently, for a wrong one, as OCTO does."""
         if has_credential:
             raise AuthenticationFailed(_("The API key is not valid."))
         raise NotAuthenticated(required or _("An API key is required."))
@@ -163,7 +163,7 @@ def _get_owner_by_pk(caller: Any) -> str:
 
 
 def _get_label(caller: Any) -> str:
-    kind = caller.__class__  # and not the type, which a SimpleLazyObject has of its own
+    kind = caller.__class__  # not type(), which for a lazy user is SimpleLazyObject
     if meta := getattr(kind, "_meta", None):
         return str(meta.concrete_model._meta.label_lower)
     return f"{kind.__module__}.{kind.__qualname__}".lower()

@@ -13,8 +13,8 @@ BATCH_SIZE = 1000
 def iterate_batches(rows: QuerySet[Any], *, by: str = "pk", size: int = BATCH_SIZE) -> Iterator[list[int]]:
     """Yield the keys of rows a batch at a time, in the order of an indexed column.
 
-    Each batch continues after the last one's last row, so that no batch reads again what is done, or walks
-    over what was deleted. A row whose column grows meanwhile may come once more.
+    Each batch continues after the last row of the one before, so that none rereads finished rows or walks
+    over deleted ones. A row whose column grows meanwhile may come twice.
     """
     rows = rows.order_by(*dict.fromkeys((by, "pk"))).values_list(by, "pk")
     batch = list(rows[:size])

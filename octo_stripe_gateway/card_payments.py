@@ -83,7 +83,7 @@ class CompletePaymentSerializer(RequestSerializer):
 
 
 def check_confirmation(payment: Payment, confirmation: dict[str, Any]) -> None:
-    """Refuse a confirmation of something else than this payment.
+    """Refuse a confirmation of anything but this payment.
 
     Raises GatewayMismatchError, GatewayCurrencyMismatchError, UnprocessableError.
     """

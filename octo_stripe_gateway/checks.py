@@ -22,7 +22,7 @@ API_KEY_PREFIXES = ("sk_test_", "sk_live_", "rk_test_", "rk_live_")
 PUBLISHABLE_KEY_PREFIXES = ("pk_test_", "pk_live_")
 WEBHOOK_SECRET_PREFIXES = ("whsec_",)
 BUILT_IN = {conf.BUILT_IN_API_KEY, conf.BUILT_IN_PUBLISHABLE_KEY, conf.BUILT_IN_WEBHOOK_SECRET}
-# The checks of a setting's own value; that of the others is E013.
+# Settings whose value has a check of its own; all others share E013.
 VALUES = {
     "STRIPE_PUBLISHABLE_KEY": "E002",
     "PAYABLES": "E005",
@@ -220,7 +220,7 @@ def _check_missing() -> Iterator[CheckMessage]:
 
 
 def _list_used_accounts() -> list[Account]:
-    # Where the host chooses, it need not choose that of the top-level settings.
+    # A host that chooses the account need not choose that of the top-level settings.
     chosen = gateway_settings.stripe_account and gateway_settings.named_accounts
     accounts = gateway_settings.named_accounts if chosen else gateway_settings.accounts
     return list(accounts.values())

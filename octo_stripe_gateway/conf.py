@@ -104,7 +104,7 @@ class Setting(Generic[T]):
 
     def __get__(self, instance: object, owner: object = None) -> T:
         """Return the value in its one form, read anew; raises ConfigurationError."""
-        # A secret is in no variable as it is, since what comes next may raise.
+        # Hidden at once: what follows may raise, and error reports send every variable.
         value = self._hide(get_configured().get(self.name))
         if value is None and self.name in ENVIRONMENT:
             value = self._hide(os.environ.get(ENVIRONMENT[self.name]))
@@ -191,7 +191,7 @@ class GatewaySettings:
 
     @property
     def accounts(self) -> Mapping[str, Account]:
-        """Return the Stripe accounts by name; that of the top-level settings has the empty one."""
+        """Return the Stripe accounts by name, that of the top-level settings under an empty one."""
         own = Account(
             self.stripe_api_key, self.stripe_publishable_key, webhook_secrets=self.stripe_webhook_secrets
         )
@@ -211,7 +211,7 @@ class GatewaySettings:
         return accounts[name]
 
     def check(self) -> None:
-        """Raise ConfigurationError unless every setting can be read; one dict is looked at once."""
+        """Raise ConfigurationError unless every setting can be read; the same dict is checked only once."""
         if get_configured() is self._checked:
             return
         for setting in SETTINGS.values():
@@ -231,10 +231,10 @@ def get_configured() -> Mapping[str, Any]:
 
 
 def choose_account(payment: Payment) -> tuple[str, str]:
-    """Return the name of the account that takes a new payment, and the connected account or nothing.
+    """Return the name of the account that takes a new payment, and the connected account, empty if none.
 
-    Raises ConfigurationError where `STRIPE_ACCOUNT` returns anything but an account's name, or that and the
-    id of a connected account.
+    Raises ConfigurationError unless `STRIPE_ACCOUNT` returns an account's name, alone or with the id of a
+    connected account.
     """
     choose = gateway_settings.stripe_account
     if choose is None:

@@ -72,7 +72,7 @@ class PaymentRejectedError(UnprocessableError):
 
 
 class IdempotencyError(UnprocessableError):
-    """The same key or uuid came before with other parameters."""
+    """The same key or uuid was used before with other parameters."""
 
 
 class OperationInProgressError(UnprocessableError):
@@ -96,7 +96,7 @@ class UnknownPaymentError(GatewayError):
 
 
 class StripeError(GatewayError):
-    """A call to Stripe failed. `replayed` where Stripe will answer its idempotency key so for good."""
+    """A call to Stripe failed. `replayed`: Stripe will give this answer to its idempotency key for good."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What `GET /payments` may be asked for, and the cursor by which its pages follow each other."""
+"""The filters of `GET /payments`, and the cursor that leads from page to page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from octo_stripe_gateway.parsers import underscoreize
 from octo_stripe_gateway.serializers import STATUSES, PayableField, RequestSerializer, TextField
 
 STORED_STATUSES = {sent: stored.value for stored, sent in STATUSES.items()}
-# RFC 3339's, of which what Python reads as a time is more than others do.
+# RFC 3339; Python alone would accept more.
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -98,7 +98,7 @@ def read_filters(request: Request, serializer_class: type[PaymentFilterSerialize
 
 
 def get_equal_columns(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns whose values the filters say."""
+    """Return the values that the filters ask for, by column."""
     equal = {name: filters[name] for name in ("status", "reseller_reference") if name in filters}
     if "payable_type" in filters:
         model = apps.get_model(filters["payable_type"])

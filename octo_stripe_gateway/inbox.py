@@ -1,9 +1,9 @@
 """The inbox: takes each of Stripe's events in once, and applies it through the services.
 
 One transaction inserts the event, locks its payment, applies, journals, commits. The event's unique id makes
-a second delivery wait and then see that it is done. Where processing fails all of it is rolled back, the
-event is put on record as failed in a transaction of its own, and tried again when Stripe delivers it again
-or by maintenance. Processing makes no call to Stripe.
+a second delivery wait and then see that it is done. If processing fails, all of it is rolled back and a
+transaction of its own records the event as failed; Stripe's next delivery or maintenance tries again.
+Processing makes no call to Stripe.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ logger = logging.getLogger(__name__)
 
 HostHandler = Callable[[WebhookEvent, Payment | None], object]
 Handler = Callable[[WebhookEvent, Payment], str]
-# What follows an event outside of its transaction, because it asks Stripe.
+# What is left to do after an event's transaction, because it calls Stripe.
 FollowUp = Callable[[], object]
 
 # How long an event may wait for a payment that isn't in the database yet.
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
-# Endpoints of older versions tell of released authorizations as of refunds.
+# Endpoints of older API versions report released authorizations as refunds.
 FIRST_TRUE_REFUNDS = "2025-03-31"
 OUTCOME_COLUMNS = ("status", "error", "attempts", "processed_at", "retry_at")
 
@@ -53,7 +53,7 @@ def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent
     """Take in and process a verified event of the account whose secret signed it.
 
     One that was processed before is left alone; with a task backend a worker processes it. Raises
-    BadRequestError where it can't be taken in, and what its processing raised, which is then on record.
+    BadRequestError if it can't be taken in, and what its processing raised, once that is recorded.
     """
     event = _read(payload, account=account)
     if gateway_settings.webhook_processing == "task":
@@ -62,9 +62,9 @@ def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent
 
 
 def process_event(event: WebhookEvent) -> WebhookEvent:
-    """Apply an event, new or from the inbox, unless it is finished; raises what that raised.
+    """Apply an event, new or from the inbox, unless it is finished; raises what a handler raised.
 
-    The money of a payment that the host rejects because of it, or that a bank warns of, goes back at once.
+    Money that has to go back because of it, after a rejection or a fraud warning, goes back at once.
     """
     try:
         with write_transaction():
@@ -79,10 +79,10 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
 
 
 def register(*types: str) -> Callable[[HostHandler], HostHandler]:
-    """Make a function of the host's a handler of more types of events, or of ours besides.
+    """Register a function of the host's for further types of events, or for ours as well.
 
-    It gets the event and, locked, the payment if it is about one. It runs in the event's transaction: what
-    it raises fails the event, which is then tried again.
+    It gets the event and, locked, its payment if there is one. It runs in the event's transaction: if it
+    raises, the event fails and is tried again.
     """
 
     def add(handler: HostHandler) -> HostHandler:
@@ -94,13 +94,13 @@ def register(*types: str) -> Callable[[HostHandler], HostHandler]:
 
 
 def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
-    """Apply an event of the family `payment_intent.*`; as all of these, return what contradicts the row."""
+    """Apply a `payment_intent.*` event; like all handlers, return the mismatch, empty if there is none."""
     snapshot = PaymentIntentSnapshot.from_object(event.stripe_object, as_of=event.as_of)
     return services.apply_payment_intent(payment, snapshot)
 
 
 def handle_charge(event: WebhookEvent, payment: Payment) -> str:
-    """Apply `charge.refunded`, which carries the charge with all that was refunded of it."""
+    """Apply `charge.refunded`, which carries the charge with its refunded total."""
     return services.apply_charge(payment, ChargeSnapshot.from_object(event.stripe_object, as_of=event.as_of))
 
 
@@ -140,20 +140,20 @@ HANDLERS: dict[str, Handler] = {
     "radar.early_fraud_warning.created": handle_fraud_warning,
 }
 
-# What events of older versions say as those of today do.
+# Handlers of events that say the same in every API version.
 SAME_IN_ALL_VERSIONS = (handle_payment_intent, handle_fraud_warning)
 
-# What endpoints of older versions tell of besides; today `refund.updated` says it.
+# Only endpoints of older API versions send these; today it is `refund.updated`.
 OLDER_EVENT_TYPES = frozenset({"charge.refund.updated"})
 
 HOST_HANDLERS: dict[str, list[HostHandler]] = {}
 
 
 def list_event_types() -> list[str]:
-    """Return the types of events that Stripe is to tell of: ours, and those that the host registered."""
+    """Return the types of events that Stripe should send: ours, and those that the host registered."""
     registered = {each for each, handlers in HOST_HANDLERS.items() if handlers}
     types = (HANDLERS.keys() - OLDER_EVENT_TYPES) | registered
-    # Thin events don't come by webhook endpoints of this kind.
+    # Endpoints of this kind get no thin events.
     return sorted(each for each in types if not each.startswith("v2."))
 
 
@@ -177,7 +177,7 @@ def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
 
 
 def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
-    """Insert the event as processed, or lock its row, and apply it; the transaction is the caller's.
+    """Insert the event as processed, or lock its row, and apply it; runs in the caller's transaction.
 
     Returns the row, and what is to be done once that is committed.
     """
@@ -190,14 +190,14 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
         follow_up = _handle(row)
     if not is_new or row.error or row.status != WebhookEvent.Status.PROCESSED:
-        # The payload is by far the largest column, and seldom another than before.
+        # The payload is by far the largest column, and seldom changes.
         names = OUTCOME_COLUMNS if row.payload is payload else (*OUTCOME_COLUMNS, "payload")
         WebhookEvent.ledger.save_changed(row, names=names)
     return row, follow_up
 
 
 def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
-    """Return the event's row, locked, and whether it is new: then it is inserted with its likely outcome."""
+    """Return the event's row, locked, and whether it is new: that one is inserted with its likely outcome."""
     if event.pk is None:
         new = _copy_as_new(event)
         _mark(new, WebhookEvent.Status.PROCESSED)
@@ -240,7 +240,7 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
 
 
 def _is_of_another(event: WebhookEvent, payment: Payment) -> bool:
-    """Tell whether the event's account or mode is not the payment's, for which it can't speak then."""
+    """Tell whether the event is of another account or mode, and so can't speak for the payment."""
     source = (event.account, event.stripe_account, event.livemode)
     return source != (payment.account, payment.stripe_account, payment.livemode)
 
@@ -257,7 +257,7 @@ def _is_too_old(event: WebhookEvent) -> bool:
 
 
 def _leave_to_sync(event: WebhookEvent, payment: Payment) -> None:
-    """Take an event of an old API version as a hint only: it is done once the payment is synced since."""
+    """Take an event of an old API version only as a hint to sync the payment, which finishes the event."""
     if payment.charge_as_of > event.as_of:
         return
     event.error = f"The endpoint's API version {event.api_version} is too old to tell refunds rightly."
@@ -297,7 +297,7 @@ def _mark(event: WebhookEvent, status: WebhookEvent.Status) -> None:
 def _get_payment(event: WebhookEvent) -> Payment | None:
     if not event.has_object and event.type not in HANDLERS:
         return None
-    # Raises where the event's own column was left empty, because the object names its intent in no valid way.
+    # Raises if the object's intent is invalid, in which case the event's own column was left empty.
     payment_intent_id = event.read_payment_intent_id()
     return Payment.ledger.get_locked_by_intent(payment_intent_id, payment_uuid=event.payment_uuid)
 
@@ -308,7 +308,7 @@ def _defer(event: WebhookEvent) -> WebhookEvent:
     with write_transaction():
         is_new = WebhookEvent.ledger.insert(event, or_ignore=True)
     if not is_new:
-        # Maintenance makes up for a task that failed or never came to the queue.
+        # Maintenance makes up for a task that failed or never reached the queue.
         return _get(event)
     tasks.process_webhook_event.enqueue(event.pk)
     return event

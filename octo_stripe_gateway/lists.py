@@ -1,4 +1,4 @@
-"""Lists of many rows that stay fast, whatever PostgreSQL believes of the rows."""
+"""Lists that stay fast over many rows, whatever PostgreSQL's statistics say."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Model)
 
-# How many rows are passed over for a page, at most, where no index has all that is asked for.
+# At most so many rows are passed over for a page, where no index covers all that is asked for.
 MOST_PASSED = 1000
-# The columns that payments are listed by, the fewest rows first; each has an index, with moment and id.
+# The columns that payments are listed by, the most selective first; each has an index, with moment and id.
 PAYMENT_INDEXES = (
     ("payable_type_id", "payable_id"),
     ("reseller_reference",),
@@ -33,11 +33,12 @@ SPARSE = {"owner", "reseller_reference"}
 
 
 def filter_by_index(rows: QuerySet[M], *, column: str, value: Any) -> QuerySet[M]:
-    """Return rows with this value, the newest first, found by the index of the column and the id.
+    """Return rows with this value, the newest first, read from the index of the column and the id.
 
-    PostgreSQL takes rows for evenly spread. Of a value that it believes common it walks the ids until it has
-    a page full, which for a value that was common once means the whole table. In this order only the index
-    will do; and as a range, because PostgreSQL drops a column from the order that equals something.
+    PostgreSQL assumes that values are evenly spread. For one that it believes common it walks the ids until a
+    page is full: the whole table, if the value was common only long ago. This order can be read from that
+    index alone. The filter is a range, because PostgreSQL drops a column from the order if it equals a
+    constant.
     """
     return rows.filter(**{f"{column}__gte": value, f"{column}__lte": value}).order_by(f"-{column}", "-pk")
 
@@ -51,10 +52,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """The part of an index that a list shows: its first columns equal `values`, the moment and id follow.
+    """The part of an index that a list shows: its first columns equal `values`, then come moment and id.
 
-    From the newest row down: created before `until` or after the row `below` in the list, and as far as
-    `since` or the row `floor`, which is in it.
+    From the newest row down: it begins after `until` or the row `below`, both excluded, and ends with `since`
+    or the row `floor`, both included.
     """
 
     values: Mapping[str, Any]
@@ -64,16 +65,16 @@ class Stretch:
     floor: Place | None = None
 
     def find(self, rows: QuerySet[M]) -> QuerySet[M]:
-        """Return those of the rows that are in it, in its order.
+        """Return the rows that are in it, in its order.
 
-        All columns are compared at once, which bounds the index at both ends, and the order begins with what
-        is equal, which no other index has.
+        All columns are compared as one row value, which bounds the index at both ends. The order begins with
+        the columns that are equal, so that no other index fits.
         """
         columns = (*self.values, "created_at", "id")
         for lookup, bound in (self._get_top(), self._get_bottom()):
             if bound:
                 rows = rows.filter(lookup(_row(*columns[: len(bound)]), _row(*map(Value, bound))))
-        # These indexes leave out what is empty, and are used only where that is said.
+        # These indexes leave out empty values, so PostgreSQL uses them only if the query does too.
         for column in SPARSE & self.values.keys():
             rows = rows.exclude(**{column: ""})
         return rows.order_by(*(f"-{column}" for column in columns))
@@ -92,13 +93,13 @@ class Stretch:
 def read_page(
     rows: QuerySet[M], stretch: Stretch, *, size: int, rest: Mapping[str, Any]
 ) -> tuple[list[M], Place | None]:
-    """Return a page of what a stretch has, and the place from which the next goes on, None after the last.
+    """Return a page of a stretch, and the place from which the next goes on, None after the last.
 
-    `rest` is what the rows have to equal besides. Only so many rows are passed over for that: then the page
-    is shorter, or empty, and the next goes on.
+    `rest` are further values that the rows must have. Only so many rows are passed over for those: then the
+    page is shorter, or empty, and the next goes on.
     """
     if rows.query.where:
-        # What a host's queryset leaves out, PostgreSQL may find by an index of the host's.
+        # For a host's own filter PostgreSQL may have an index of the host's.
         return _read_page(rows, stretch, size=size, rest=rest)
     with index_order(rows.db):
         return _read_page(rows, stretch, size=size, rest=rest)
@@ -109,7 +110,7 @@ def read_payments(
 ) -> tuple[list[Payment], Place | None]:
     """Return a page of payments, the newest first, and from where the next goes on, as `read_page` does.
 
-    `equal` is what columns have to equal, and `bounds` are a Stretch's.
+    `equal` are values by column, and `bounds` are a Stretch's.
     """
     rows, owner = _split_owner(payments)
     rest = {**equal, **({} if owner is None else {"owner": owner})}
@@ -119,7 +120,7 @@ def read_payments(
 
 
 def _split_owner(payments: PaymentQuerySet) -> tuple[PaymentQuerySet, str | None]:
-    """Return these payments without the condition on the owner, and that owner, None without one."""
+    """Return these payments without their condition on the owner, and the owner, None if they had none."""
     rows = payments.all()
     where = rows.query.where
     owned: list[Any] = [each for each in where.children if _is_owner(each, model=rows.model)]
@@ -162,7 +163,7 @@ def _row(*columns: Any) -> Func:
 
 @contextmanager
 def index_order(alias: str) -> Iterator[None]:
-    """Have PostgreSQL read rows in the order of an index, and not sort what it believes to be few."""
+    """Have PostgreSQL read rows in the order of an index, where it might sort because it expects few."""
     connection = connections[alias]
     if connection.vendor != "postgresql":
         yield
@@ -172,7 +173,7 @@ def index_order(alias: str) -> Iterator[None]:
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         before = _exchange(cursor, off)
         yield
-        # Else it ends with the transaction.
+        # Otherwise the settings end with the transaction.
         if is_within_another:
             _exchange(cursor, before)
 

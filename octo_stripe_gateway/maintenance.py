@@ -1,7 +1,7 @@
-"""All that is due, done once: what `manage.py maintain_payments` runs.
+"""Does everything that is due, once: what `manage.py maintain_payments` runs.
 
-Several runs at once share the work, since each claims what it does before it does it. A run that dies leaves
-nothing behind but claims, which end by themselves.
+Several runs at once share the work, since each claims what it is about to do. A run that dies leaves nothing
+behind but claims, which run out.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ ReportProgress = Callable[[str, int, int], None]
 THREADS = 4
 BATCH_SIZE = 200
 LEASE = dt.timedelta(minutes=10)
-# After so many calls without an answer in a row Stripe is left alone until the next run.
+# After so many unanswered calls in a row, Stripe is left alone until the next run.
 MOST_UNANSWERED = 10
 UNANSWERED = Outcome.UNANSWERED.name.lower()
 
 
 class Work:
-    """What the threads of a step share: how much of it is left to do, and what came of it so far."""
+    """What the threads of a step share: how much is left to do, and the outcomes so far."""
 
     def __init__(self, *, limit: int, total: int, report: Callable[[int, int], None]) -> None:
         self.left, self.total, self.report = limit, total, report
@@ -58,7 +58,7 @@ class Work:
         return taken
 
     def record(self, outcome: str) -> None:
-        """Count what came of one, and stop where Stripe does not answer."""
+        """Count an outcome, and stop if Stripe does not answer."""
         with self.lock:
             self.outcomes[outcome] += 1
             self.unanswered = self.unanswered + 1 if outcome == UNANSWERED else 0
@@ -68,17 +68,17 @@ class Work:
             self.stop()
 
     def stop(self) -> None:
-        """Have every thread end after what it is at."""
+        """Have every thread end after its current item."""
         self.left, self.is_stopped = 0, True
 
 
 def run_maintenance(
     *, limit: int, threads: int = 0, report: ReportProgress = lambda *_progress: None
 ) -> dict[str, Counts]:
-    """Do what is due, at most so much of each kind, and return by kind what came of it.
+    """Do what is due, at most `limit` of each kind, and return the outcomes by kind.
 
-    Without a number of threads there are as many as the database can take. `report` is told the kind, and
-    how much of how much is done. A step is a function of the limit here: add one for each further kind.
+    By default there are as many threads as the database can take. `report` gets the kind, how many are done,
+    and of how many. A step is a function of the limit here: add one for each further kind.
     """
     threads = threads or _get_threads()
     return {
@@ -107,7 +107,7 @@ def _process_events(limit: int, *, threads: int, report: ReportProgress) -> Coun
 
 
 def _claim_due_events(*, limit: int) -> Sequence[int]:
-    """Claim events that failed or were left behind, those that became due last first."""
+    """Claim events that failed or were left behind, the latest due first."""
     now = timezone.now()
     with write_transaction():
         due = WebhookEvent.ledger.filter(retry_at__lte=now).order_by("-retry_at")

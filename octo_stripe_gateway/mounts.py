@@ -11,7 +11,7 @@ from octo_stripe_gateway.webhooks import WebhookView
 
 
 def find_webhook_paths() -> list[str]:
-    """Return the paths that events may be posted to; one that needs a value of a route's is left out."""
+    """Return the paths that events may be posted to, except those with a parameter in their route."""
     paths = set()
     for name in _list_names(get_resolver(), namespaces=()):
         with suppress(NoReverseMatch):

@@ -69,11 +69,10 @@ def underscoreize(value: Any) -> Any:
 
 
 def check_body(request: Request) -> None:
-    """Refuse a body that isn't JSON, too long or of unknown length, and keep it for whoever reads it next.
+    """Refuse a body that isn't JSON, is too long or of unknown length, and keep it for whoever reads it next.
 
-    Once something else has read it, as Django's CSRF check does with a form, it would look like no body:
-    and a refund without a body is one of all the money. Raises ParseError, UnsupportedMediaType,
-    RequestDataTooBig.
+    If something else read it first, as Django's CSRF check reads a form, it would look empty, and a refund
+    without a body refunds everything. Raises ParseError, UnsupportedMediaType, RequestDataTooBig.
     """
     length, content_type = _get_length(request), request.content_type or ""
     parsers = [each for each in request.parsers or () if media_type_matches(each.media_type, content_type)]

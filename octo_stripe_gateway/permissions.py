@@ -19,12 +19,12 @@ PERMISSIONS = {
     "capture": "octo_stripe_gateway.capture_payment",
 }
 OTHER = "octo_stripe_gateway.change_payment"
-# What moves money that the host has or holds takes the permission even for a payment of one's own.
+# These move money that the host has or holds, so they need the permission even for one's own payment.
 OF_MONEY = {"refund", "capture"}
 
 
 class PaymentPermission(BasePermission):
-    """Lets callers do with their own payments what moves no money of the host's, and else asks `has_perm`.
+    """Lets callers do with their own payments what moves none of the host's money; else asks `has_perm`.
 
     The integrator's key has every permission, and so has a named key of its own payments. Which payments a
     caller sees at all is the viewset's `get_queryset`.

@@ -1,7 +1,7 @@
 """Keeps secrets out of rows, logs and error reports.
 
-Error reporters send the repr of every local variable. So a secret is a `Secret` from where it comes in, is
-turned into nothing else that a variable holds, and an object that has one leaves it out of its own repr.
+Error reporters send the repr of every local variable. So a secret becomes a `Secret` where it comes in, no
+variable holds it in another form, and an object that has one leaves it out of its own repr.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHOWN = "<secret>"
 
 
 class Secret(str):
-    """A text whose repr tells nothing; all else of it is the text's. What is made of it is plain again."""
+    """A text whose repr shows nothing. Otherwise it is plain text, and so is whatever is made of it."""
 
     __slots__ = ()
 
@@ -28,7 +28,7 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """Bytes whose repr tells nothing."""
+    """Bytes whose repr shows nothing."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ def redact_text(text: str) -> str:
 
 
 def read_json(body: bytes) -> Any:
-    """Read JSON as `redact` leaves it; raises ValueError, which may have the body, and RecursionError."""
+    """Read JSON as `redact` leaves it; raises RecursionError and ValueError, which may carry the body."""
     text = Secret(redact_text(body.decode()))
     if "\\u" in text:
         # An escape may stand for any character.
@@ -91,7 +91,7 @@ def _read_float(text: str) -> float | None:
 
 
 def redact(value: Any) -> Any:
-    """Copy a JSON value without the client secrets in it, nor what no database takes."""
+    """Copy a JSON value without client secrets and without what no database can store."""
     if isinstance(value, dict):
         return {clean_text(key): redact(each) for key, each in value.items() if key != "client_secret"}
     if isinstance(value, list):
@@ -102,7 +102,7 @@ def redact(value: Any) -> Any:
 
 
 def clean_text(text: str) -> str:
-    """Return a text without client secrets and what no database takes."""
+    """Return a text without client secrets and without what no database can store."""
     if text.isascii() and "_secret_" not in text and "\0" not in text:
         return text
     # PostgreSQL has no NUL, and half of a surrogate pair is no character.

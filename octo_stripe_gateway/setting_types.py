@@ -1,7 +1,7 @@
-"""What the value of a setting may be. Each function gives it in one form, or raises ConfigurationError.
+"""What a setting's value may be: each function returns it in one form, or raises ConfigurationError.
 
-Nothing is turned into text: of `b"key"`, `7` or `None` that would make a key that somebody can send. Secrets
-come here hidden, so that no message and no variable of an error report has one.
+Nothing is converted to text: `b"key"`, `7` or `None` would become a key that somebody can send. Secrets are
+hidden before they come here, so that no message and no variable of an error report has one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from octo_stripe_gateway.redaction import Secret
 CURRENCY = re.compile(r"[A-Za-z]{3}")
 RATE = re.compile(r"[1-9][0-9]{0,8}/(s|sec|second|m|min|minute|h|hour|d|day)")
 URL = re.compile(r"https?://[^\s/]+\S*")
-# Past this, what counts with a number overflows somewhere: in a date, a socket's time-out, a size.
+# Beyond this something overflows that uses the number: a date, a socket's time-out, a size.
 LARGEST_NUMBER = 2**31 - 1
 LONGEST_TIMEOUT = 24 * 60 * 60
 MOST_DAYS = 36_500
 
 
 def hide(value: Any) -> Any:
-    """Copy a setting with every text in it a Secret, stripped, and all that should be text its mere type."""
+    """Copy a setting: each text becomes a stripped Secret, and what should have been text only its type."""
     if isinstance(value, dict):
         return {key: hide(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -37,21 +37,21 @@ def hide(value: Any) -> Any:
 
 
 def read_text(name: str, value: Any) -> str:
-    """Return a text without blanks around it; what the environment holds beyond UTF-8 is none."""
+    """Return a text without blanks around it; bytes of the environment that aren't UTF-8 are refused."""
     if not isinstance(value, str) or any("\ud800" <= each <= "\udfff" for each in value):
         raise _get_error(name, value, wanted="text")
     return value if isinstance(value, Secret) else value.strip()
 
 
 def read_publishable_key(name: str, value: Any) -> str:
-    """Return a key that browsers may have; raises for one of those that must not leave the server."""
+    """Return a key that browsers may have; raises for one that must not leave the server."""
     if read_text(name, value).startswith(("sk_", "rk_", "whsec_")):
         raise ConfigurationError(f"{name} must be a publishable key, and is a secret one.")
     return str(read_text(name, value))
 
 
 def read_texts(name: str, value: Any) -> tuple[str, ...]:
-    """Return the texts that aren't blank, of one or a list."""
+    """Return the texts that aren't blank, given as one or as a list."""
     if isinstance(value, (list, tuple)):
         texts = [read_text(f"{name}[{place}]", each) for place, each in enumerate(value)]
     else:
@@ -60,7 +60,7 @@ def read_texts(name: str, value: Any) -> tuple[str, ...]:
 
 
 def read_named_texts(name: str, value: Any) -> dict[str, tuple[str, ...]]:
-    """Return the texts of each name; those without a name have the empty one. No text has two names."""
+    """Return the texts by name, the empty one if they have none; no two names may share a text."""
     if not isinstance(value, dict):
         return {"": read_texts(name, value)}
     named = {read_name(name, key): read_texts(f"{name}[{key!r}]", each) for key, each in value.items()}
@@ -133,7 +133,7 @@ def read_currency(name: str, value: Any) -> str:
 
 
 def read_choice(*choices: str) -> Callable[[str, Any], str]:
-    """Return what reads one of these texts."""
+    """Return a reader that accepts one of these texts."""
 
     def read(name: str, value: Any) -> str:
         if read_text(name, value) not in choices:
@@ -149,7 +149,7 @@ def read_labels(name: str, value: Any) -> dict[str, str]:
 
 
 def read_rates(*actions: str) -> Callable[[str, Any], dict[str, str | None]]:
-    """Return what reads the rates of these actions."""
+    """Return a reader for the rates of these actions."""
 
     def read(name: str, value: Any) -> dict[str, str | None]:
         rates = read_mapping(name, value)

@@ -245,7 +245,7 @@ class ChargeSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardSnapshot:
-    """What a charge that was paid says of how; of a bank account there is no brand."""
+    """How a charge was paid; a bank account has no brand."""
 
     brand: str
     last4: str
@@ -253,7 +253,7 @@ class CardSnapshot:
 
     @classmethod
     def from_charge(cls, charge: dict[str, Any]) -> Self | None:
-        """Read a Charge, of which an intent has one that is paid at most; None of another one."""
+        """Read a paid Charge, of which an intent has at most one; returns None for any other."""
         if charge.get("paid") is not True:
             return None
         details = charge.get("payment_method_details")
@@ -269,7 +269,7 @@ class CardSnapshot:
 class BalanceTransactionSnapshot:
     """A movement of money in Stripe's balance, which never changes once it is booked.
 
-    `payment_intent_id` and `card` are known where the source is there in full, and is one of a payment.
+    `payment_intent_id` and `card` are known if the source is expanded and belongs to a payment.
     """
 
     id: str
@@ -433,13 +433,13 @@ def _read_integer(stripe_object: dict[str, Any], name: str, *, default: int | No
 
 
 def _read_shown(stripe_object: Any, name: str) -> str:
-    """Return a text that is only shown, empty where it isn't one: no money may fail for it."""
+    """Return a text that is only shown, empty if it is invalid: no payment may fail because of it."""
     value = stripe_object.get(name) if isinstance(stripe_object, dict) else None
     return value.replace("\0", "") if isinstance(value, str) else ""
 
 
 def _read_booked(charge: dict[str, Any]) -> BalanceTransactionSnapshot | None:
-    """Return what a charge brought, where that is there in full; no money may fail for it."""
+    """Return what a charge brought, if that is expanded; no payment may fail because of it."""
     booked = charge.get("balance_transaction")
     if not isinstance(booked, dict):
         return None
@@ -456,7 +456,7 @@ def _read_signed(stripe_object: dict[str, Any], name: str) -> int:
 
 
 def _read_rate(stripe_object: dict[str, Any]) -> Decimal | None:
-    """Return how much of the balance's currency one of the payment's is, None where they are the same."""
+    """Return what one unit of the payment's currency is in the balance's, None if they are the same."""
     value = stripe_object.get("exchange_rate")
     if value is None:
         return None

@@ -77,7 +77,7 @@ def _get_account(name: str) -> Account:
 
 
 def get_publishable_key(payment: Payment) -> str:
-    """Return the key that browsers pay with, empty where none is configured, or its account no more."""
+    """Return the key that browsers pay with, empty if none, or no longer its account, is configured."""
     account = gateway_settings.accounts.get(payment.account)
     return account.publishable_key if account else ""
 
@@ -146,7 +146,7 @@ def list_disputes(payment: Payment) -> list[DisputeSnapshot]:
 def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterator[PaymentIntentSnapshot]:
     """Ask the payment's account for intents that were created from one second up to another, newest first.
 
-    A page is asked for when its first is taken. Raises StripeError.
+    A page is fetched only when it is reached. Raises StripeError.
     """
     params = {"created": {"gte": since, "lt": until}, "expand": [EXPAND_LISTED_REFUNDS]}
     for each, as_of in _list(partial(_call, payment), "/v1/payment_intents", params=params):
@@ -192,7 +192,7 @@ def list_webhook_endpoints(account: str) -> list[dict[str, Any]]:
 
 
 def create_webhook_endpoint(account: str, **params: Any) -> dict[str, Any]:
-    """Have an account tell a new endpoint of its events; the `secret` is in this answer only."""
+    """Create an endpoint for an account's events; no other answer holds its `secret`."""
     endpoint = _ask(account, "post", "/v1/webhook_endpoints", params=params).stripe_object
     return endpoint | {"secret": Secret(endpoint["secret"])}
 
@@ -204,18 +204,18 @@ def update_webhook_endpoint(account: str, endpoint_id: str, **params: Any) -> di
 
 
 def check_key(account: str) -> int:
-    """Ask for next to nothing, and return the second of Stripe's clock; raises StripeError."""
+    """Make a minimal call, and return the second of Stripe's clock; raises StripeError."""
     return _ask(account, "get", "/v1/payment_intents", params={"limit": 1}).as_of
 
 
 def is_permitted(account: str, method: str, path: str) -> bool:
-    """Tell whether the key may do this, which is asked of an object that isn't there; raises StripeError."""
+    """Tell whether the key may do this, tried on an object that doesn't exist; raises StripeError."""
     try:
         _ask(account, method, path, params={}, about="")
     except StripeAuthenticationError:
         return False
     except StripeRefusedError:
-        # What isn't there was looked for, so the key was let in.
+        # Stripe looked for the object, so the key was let in.
         return True
     return True
 
@@ -259,7 +259,7 @@ def _call(payment: Payment, method: str, path: str, **asked: Any) -> Answer:
 
 
 def _ask(account: str, method: str, path: str, *, about: str | None = None, **asked: Any) -> Answer:
-    """Ask an account, by the name that it has in the settings, of itself or of a connected account."""
+    """Ask an account, by its name in the settings, about itself or about a connected account."""
     key = _get_account(account).api_key
     return _send(key, method, path, about=f"account {account!r}" if about is None else about, **asked)
 
@@ -274,10 +274,10 @@ def _send(
     idempotency_key: str = "",
     about: str = "",
 ) -> Answer:
-    """Make a call. What it is `about` is in the log where it fails; without that a failure is not logged."""
+    """Make a call. A failure is logged with what the call is `about`, and not at all without that."""
     import stripe
 
-    # Raw, because the SDK takes longer to make its objects of an answer than to fetch it.
+    # Raw, because the SDK takes longer to build its objects than to fetch the answer.
     options: stripe.RequestOptions = {}
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
@@ -337,7 +337,7 @@ def _read_answer(answer: stripe.StripeResponse, *, seconds: float) -> Answer:
     stripe_object: Any = answer.data
     date = answer.headers.get("Date")
     sent = parsedate_to_datetime(date).timestamp() if date else time.time()
-    # The object may have been read as long before it was sent as the call took, but not before it was made.
+    # Stripe may have read the object at any time during the call, but not before the object was made.
     created = stripe_object.get("created")
     as_of = max(int(sent) - math.ceil(seconds), created if isinstance(created, int) else 0)
     return Answer(

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 # Whoever has one IPv6 address has all of a network of this size.
 IPV6_PREFIX = 64
-# Some proxies tell the port as well, which is another one for each connection.
+# Some proxies add the port, which differs for each connection.
 WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]*)\](:[0-9]+)?|(?P<ipv4>[0-9.]+):[0-9]+")
 
 
@@ -90,7 +90,7 @@ class ActionThrottle(RateThrottle):
 
 
 class AuthenticationThrottle(RateThrottle):
-    """Allows an address so many wrong credentials; no more are looked at then, not even right ones."""
+    """Allows an address so many wrong credentials; after that none is checked, not even a right one."""
 
     name = "authentication"
 
@@ -99,13 +99,13 @@ class AuthenticationThrottle(RateThrottle):
         return True
 
     def count_failure(self) -> None:
-        """Count what was allowed and turned out to be wrong."""
+        """Count a credential that was checked and turned out to be wrong."""
         if self.rate:
             super().throttle_success()
 
 
 def get_network(address: str) -> str:
-    """Return what one caller has of the network: an IPv4 address, or all of an IPv6 network."""
+    """Return what one caller may have at once: an IPv4 address, or a whole IPv6 network."""
     parts = WITH_PORT.fullmatch(address)
     host = (parts["ipv6"] or parts["ipv4"] or "") if parts else address
     try:

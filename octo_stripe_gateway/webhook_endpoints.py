@@ -1,4 +1,4 @@
-"""The endpoints that Stripe is to send our events to, and what is missing of them."""
+"""The endpoints that Stripe should send our events to, and what they lack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from octo_stripe_gateway import inbox, stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.models import Payment
 
-# Stripe doesn't show which of its endpoints tell of connected accounts, so ours say so.
+# Stripe doesn't show which endpoints are for connected accounts, so the metadata of ours says so.
 METADATA_KEY = "octo_stripe_gateway"
 CONNECT = "connect"
 ACCOUNT = "account"
@@ -25,7 +25,7 @@ Endpoint = dict[str, Any]
 class WantedEndpoint:
     """An endpoint that an account should have: for its own events, or for its connected accounts'.
 
-    With `marked_only` none counts that was made by hand: it may be for either.
+    With `marked_only`, endpoints that were made by hand don't count: they may be for either.
     """
 
     account: str
@@ -58,7 +58,7 @@ class WantedEndpoint:
         return bool(endpoint["api_version"] == self.api_version)
 
     def get_missing_events(self, endpoint: Endpoint) -> list[str]:
-        """Return the types that the endpoint doesn't tell of."""
+        """Return the types of events that the endpoint doesn't get."""
         told = set(endpoint["enabled_events"])
         return [] if ALL_EVENTS in told else [each for each in self.events if each not in told]
 
@@ -125,10 +125,10 @@ def is_enabled(endpoint: Endpoint) -> bool:
 
 
 def is_marked(endpoint: Endpoint) -> bool:
-    """Tell whether it says whose events it is for, as those do that `stripe_setup` makes."""
+    """Tell whether it says whose events it is for, as those made by `stripe_setup` do."""
     return METADATA_KEY in (endpoint.get("metadata") or {})
 
 
 def get_kind(endpoint: Endpoint) -> str:
-    """Return whose events an endpoint tells of; one that isn't marked counts as for the account's own."""
+    """Return whose events an endpoint gets; one that isn't marked counts as for the account's own."""
     return str(endpoint["metadata"][METADATA_KEY]) if is_marked(endpoint) else ACCOUNT

@@ -1,4 +1,4 @@
-"""What priced payables owe, as it was when that was last decided on."""
+"""What priced payables owe, as of when that was last worked out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BalanceAdmin(LedgerAdmin[PayableLock]):
 
     @admin.display(description=_("due"))
     def due(self, obj: PayableLock) -> SafeString | str:
-        """Return what was owed when that was last decided on."""
+        """Return what was owed when that was last worked out."""
         return show_money(obj.amount_due, currency=obj.currency) if obj.currency else NOTHING
 
     @admin.display(description=_("next due"), ordering="next_due_at")

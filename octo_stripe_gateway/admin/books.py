@@ -44,7 +44,7 @@ SUMMED = (
 
 
 class Export(NamedTuple):
-    """A way to export the list: its name in addresses, its words, and what writes it."""
+    """A way to export the list: a name for URLs, a label, and what writes it."""
 
     name: str
     label: Any
@@ -58,7 +58,7 @@ EXPORTS = (
 
 
 class Sums:
-    """What the payments of a list amount to, as far as the list is counted; live and test money apart."""
+    """The sums of a list's payments, as far as the list is counted; live and test money apart."""
 
     def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self.is_capped = len(rows) >= pagination.MOST_COUNTED
@@ -91,8 +91,8 @@ def _show(amount: int | None, *, currency: str) -> Any:
 
 
 def sum_up(payments: QuerySet[Payment]) -> Sums | None:
-    """Add up the payments of a list that are counted, None where that takes too long."""
-    # In the list's order, which keeps to the index of what it is filtered by.
+    """Add up a list's payments, as far as it is counted; None if that takes too long."""
+    # In the list's order, which is read from the index of the filtered column.
     rows = payments.values_list(*SUMMED)[: pagination.MOST_COUNTED]
     try:
         with pagination.time_limit(payments.db, milliseconds=pagination.MOST_MILLISECONDS):
@@ -102,7 +102,7 @@ def sum_up(payments: QuerySet[Payment]) -> Sums | None:
 
 
 class PaymentChangeList(IndexedChangeList):
-    """Sorts by columns without an index as well, the latest payments that are counted alone."""
+    """Sorts by columns without an index too, but then only the latest payments that are counted."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         self.by_filter = [str(column) for column in queryset.query.order_by]
@@ -120,25 +120,25 @@ class PaymentChangeList(IndexedChangeList):
         return self.root_queryset.filter(pk__in=latest.values("pk")).order_by(order, "-pk")
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read a page, and know which of its payments a bank has warned of."""
+        """Read a page, and mark those of its payments that a bank has warned of."""
         super().get_results(request)
         mark_fraud_warned(list(self.result_list))
 
 
 def join_lines(lines: Iterator[str]) -> Iterator[str]:
-    """Yield some lines at a time: to send each by itself takes longer than to write it."""
+    """Yield some lines at a time: sending each by itself takes longer than writing it."""
     while some := "".join(islice(lines, LINES_AT_A_TIME)):
         yield some
 
 
 async def stream(texts: Iterator[str]) -> AsyncIterator[str]:
-    """Yield what is read in a thread, as servers that run an event loop want it."""
+    """Yield texts that are read in a thread, so that they don't block a server's event loop."""
     while text := await sync_to_async(lambda: next(texts, ""))():
         yield text
 
 
 def mark_fraud_warned(payments: Sequence[Payment]) -> None:
-    """Have payments know whether a bank has warned of fraud in them."""
+    """Mark payments that a bank has warned of as fraudulent."""
     told = PaymentChange.objects.of_fraud_warnings(*payments).values_list("payment", flat=True)
     warned = set(told)
     for payment in payments:

@@ -1,4 +1,4 @@
-"""Lists that keep to the index of what they are filtered by."""
+"""Lists that are read from the index of the column that they are filtered by."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class IndexedChangeList(ChangeList):
         return [sign + column for column in by_filter] or ordering
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read a page, and let PostgreSQL know that it is one, also where it is the only one."""
+        """Read a page, always with a LIMIT, by which PostgreSQL plans, even if it is the only page."""
         super().get_results(request)
         if not self.result_list.query.is_sliced:
             self.result_list = self.result_list[: self.list_max_show_all]
 
 
 class ChoiceFilter(ChoicesFieldListFilter):
-    """Filters by a choice, by its index with the id."""
+    """Filters by a choice, using its index with the id."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         choices: Any = self.used_parameters.get(self.lookup_kwarg) or []
@@ -45,7 +45,7 @@ class ChoiceFilter(ChoicesFieldListFilter):
 
 
 class DateFilter(DateFieldListFilter):
-    """Filters by a time, by its index: one of Django's, or from one day to another, both included."""
+    """Filters by a time, using its index: one of Django's ranges, or two days, both included."""
 
     template = "admin/octo_stripe_gateway/date_filter.html"
 
@@ -83,7 +83,7 @@ class DateFilter(DateFieldListFilter):
         return [f"{self.field_generic}from", f"{self.field_generic}until"]
 
     def _pop_day(self, name: str) -> dt.date | None:
-        """Take a day out of what Django looks up by itself; raises IncorrectLookupParameters."""
+        """Take a day out of the lookups that Django does itself; raises IncorrectLookupParameters."""
         values: Any = self.used_parameters.pop(name, None) or [""]
         text = values[-1] if isinstance(values, list) else values
         try:

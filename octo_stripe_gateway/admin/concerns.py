@@ -25,12 +25,12 @@ from octo_stripe_gateway.models import (
 )
 
 PARAMETER = "attention"
-# Counts and looks go no further: the index opens often.
+# The index opens often, so nothing is counted or looked at beyond this.
 MOST_COUNTED = 1000
 
 
 class Concern(NamedTuple):
-    """Rows that operators have to look at: its name in addresses, its words, and how the rows are found."""
+    """Rows that operators have to look at: a name for URLs, a label, and how the rows are found."""
 
     name: str
     label: Any
@@ -116,7 +116,7 @@ def _list_alerts(request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterator
     url = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=site.name)
     for concern in get_concerns(model_admin.model):
         found = concern.find(model_admin.get_queryset(request))
-        # In the list's order, which keeps to the index of what is rare.
+        # In the list's order, which is read from the index of these rare rows.
         if count := found[: MOST_COUNTED + 1].count():
             yield Alert(
                 text=f"{capfirst(opts.verbose_name_plural)}: {concern.label}",

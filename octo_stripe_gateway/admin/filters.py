@@ -19,7 +19,7 @@ from octo_stripe_gateway.inbox import HANDLERS
 from octo_stripe_gateway.lists import filter_by_index
 from octo_stripe_gateway.models import Payment, WebhookEvent
 
-# What is offered comes from the latest payments: to read what all of them have takes reading every row.
+# Choices come from the latest payments: collecting those of all payments would read every row.
 LATEST = 1000
 MOST_OWNERS = 20
 
@@ -59,7 +59,7 @@ class OwnerFilter(SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():
             return queryset
-        # The index leaves out what is empty, and is used only where that is said.
+        # The index leaves out empty owners, so PostgreSQL uses it only if the query does too.
         return filter_by_index(queryset.exclude(owner=""), column="owner", value=self.value())
 
 
@@ -122,7 +122,7 @@ class EventStatusFilter(SimpleListFilter):
         return [*WebhookEvent.Status.choices, ("all", _("all, ignored ones too"))]
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """Call what is shown at first by what it is."""
+        """Name the default choice for what it shows."""
         at_first, *others = super().choices(changelist)
         yield {**at_first, "display": _("all but ignored")}
         yield from others
@@ -130,17 +130,17 @@ class EventStatusFilter(SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         status = self.value()
         if status == WebhookEvent.Status.PROCESSED:
-            # In words that PostgreSQL takes for common where it knows nothing of the rows.
+            # As an exclusion, which PostgreSQL takes for most of the rows even without statistics.
             return queryset.exclude(status__in=[each for each in WebhookEvent.Status if each != status])
         if status in WebhookEvent.Status.values:
             return filter_by_index(queryset, column="status", value=status)
-        # Who searches for an event knows which.
+        # A search is for one event, which may be an ignored one.
         shows_all = status == "all" or request.GET.get(SEARCH_VAR)
         return queryset if shows_all else queryset.exclude(status=WebhookEvent.Status.IGNORED)
 
 
 class EventTypeFilter(SimpleListFilter):
-    """Offers the types of event that something is done about, and the one in the address."""
+    """Offers the types of event that have a handler of ours, and the one in the URL."""
 
     title = _("type")
     parameter_name = "type"

@@ -52,7 +52,7 @@ class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
         class BookingAdmin(admin.ModelAdmin):
             inlines = [PaymentInline]
 
-    Users see it who may view payments. The model needs no `PaymentRelation` for it.
+    Only users who may view payments see it. The model needs no `PaymentRelation` for it.
     """
 
     model = Payment

@@ -26,7 +26,7 @@ UNPAID = frozenset({Payment.Status.PENDING, Payment.Status.FAILED, Payment.Statu
 
 
 class ConfirmationForm(forms.Form):
-    """Asks for nothing, and remembers which page it was on: one page does one thing, however often sent."""
+    """Asks for nothing but remembers its page: however often one page is sent, it acts once."""
 
     key = forms.UUIDField(initial=uuid.uuid4, widget=forms.HiddenInput)
 
@@ -37,8 +37,8 @@ class ConfirmationForm(forms.Form):
 class AmountForm(ConfirmationForm):
     """Asks for an amount in a currency, written as people do.
 
-    How much is possible is decided by the services, whose error is shown beside the field: a repetition must
-    not be refused for what it did itself.
+    The services decide how much is possible, and their error is shown beside the field: the form itself would
+    refuse a repeat because of what that did the first time.
     """
 
     amount = forms.DecimalField(label=_("Amount"))

@@ -120,7 +120,7 @@ class OperationAdmin(ModelAdmin[Row]):
     def _run(
         self, request: HttpRequest, obj: Row, *, operation: Operation[Row], form: ConfirmationForm
     ) -> bool:
-        """Run the operation and tell how it ended; return False where sending the same again may help."""
+        """Run the operation and tell how it ended; return False if sending the same again may help."""
         caller = Caller(owner="admin", idempotency_key=str(form.cleaned_data["key"]))
         try:
             with acting(source=PaymentChange.Source.ADMIN, actor=request.user.get_username()):
@@ -218,7 +218,7 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
         admin_site.index_template = admin_site.index_template or self.index_template
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list; without what is asked for where that is a text that no column can hold."""
+        """Show the list; drop the query if it holds text that no column can hold."""
         if asks_for_no_text(request):
             return HttpResponseRedirect(request.path)
         return super().changelist_view(request, extra_context)
@@ -241,11 +241,11 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
 
 
 def asks_for_no_text(request: HttpRequest) -> bool:
-    """Tell whether a list is asked for by a text that no column can hold."""
+    """Tell whether a list's query holds text that no column can hold."""
     return any("\0" in value for values in request.GET.lists() for value in values[1])
 
 
 def is_final(error: GatewayError) -> bool:
-    """Tell whether the same again would be refused again, rather than finish what was begun."""
+    """Tell whether a repeat would be refused again, rather than finish what was begun."""
     refused = isinstance(error, BadRequestError | UnprocessableError)
     return refused and not isinstance(error, OperationInProgressError)

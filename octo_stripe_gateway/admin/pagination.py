@@ -18,7 +18,7 @@ MOST_MILLISECONDS = 1000
 class CappedPaginator(Paginator):  # type: ignore[type-arg] # it takes no parameter at run time
     """Counts and shows the first ten thousand rows: to count all of them takes reading the whole table.
 
-    A list of more says that it has ten thousand, and so does one that takes too long to count. What lies
+    A longer list says that it has ten thousand, and so does one that takes too long to count. What lies
     beyond is found by a search or a filter.
     """
 
@@ -27,7 +27,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg] # it takes no parame
     @cached_property
     def count(self) -> int:
         """Return how many rows there are, up to the cap."""
-        # In the list's order, which keeps to the index of what it is filtered by.
+        # In the list's order, which is read from the index of the filtered column.
         counted = self.object_list[:MOST_COUNTED]
         try:
             with time_limit(counted.db, milliseconds=MOST_MILLISECONDS):

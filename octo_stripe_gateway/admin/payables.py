@@ -22,7 +22,7 @@ PERMISSION = "octo_stripe_gateway.refund_payment"
 
 
 class RefundPayableForm(AmountForm):
-    """Asks how much to refund and why; of payments in several currencies everything goes back."""
+    """Asks how much to refund and why; payments in several currencies are refunded in full."""
 
     reason = forms.ChoiceField(
         label=_("Reason"), required=False, choices=[("", _("Not given")), *Refund.Reason.choices]
@@ -64,7 +64,7 @@ class RefundPayableOperation(Operation[Model]):
 
 
 class RefundPayableMixin(OperationAdmin[Model]):
-    """Has a payable's payments refunded from its own admin, by a list action or a button of `PaymentInline`.
+    """Refunds a payable's payments from its own admin, by a list action or a button of `PaymentInline`.
 
     ::
 
@@ -74,7 +74,7 @@ class RefundPayableMixin(OperationAdmin[Model]):
         class BookingAdmin(RefundPayableMixin, admin.ModelAdmin):
             inlines = [PaymentInline]
 
-    It takes the permission `refund_payment`, and seeing the payable.
+    Users need the permission `refund_payment`, and must be able to see the payable.
     """
 
     operations = (RefundPayableOperation(),)

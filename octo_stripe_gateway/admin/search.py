@@ -1,7 +1,7 @@
 """Searches that stay fast over many rows.
 
-A term is looked for in one index after the other, and the rows are then read by their ids. Asked for all at
-once and in the order of the ids, PostgreSQL walks the table in that order whenever its statistics say so.
+A term is looked for in one index after the other, and the rows are then read by their ids. For one query over
+everything, ordered by id, PostgreSQL walks the whole table whenever its statistics say so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from octo_stripe_gateway.admin.pagination import MOST_MILLISECONDS, time_limit
 from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.snapshots import LARGEST_INTEGER
 
-# How many payments a term finds at most, and how many payables and events of how many payments.
+# A term finds at most so many payments, so many payables, and the events of so many payments.
 MOST_FOUND = 1000
 MOST_PAYABLES = 100
 MOST_FOR_EVENTS = 100
@@ -32,15 +32,15 @@ PayableKeys = Mapping[int, Collection[str]]
 
 
 class ByIndex(OrderBy):
-    """Orders by a text as its index of beginnings does, so that reading that index is the cheapest way."""
+    """Orders by a text as its prefix index does, so that reading that index is the cheapest way."""
 
     def as_postgresql(self, compiler: Any, connection: Any) -> Any:
-        # Django looks for the direction.
+        # Django needs to find a direction in the SQL.
         return self.as_sql(compiler, connection, template="%(expression)s USING ~>~ /* DESC */")
 
 
 def find_payments(term: str, *, request: HttpRequest, site: AdminSite) -> list[int]:
-    """Return the ids of payments that a term names, each once, and one more than are shown where there are.
+    """Return the ids of payments that a term names, each once; one more than is shown if there are more.
 
     It names them by an id of ours or Stripe's, by their reference, their owner, or what they pay for.
     """
@@ -58,7 +58,7 @@ def find_events(term: str, *, request: HttpRequest, site: AdminSite) -> list[int
     if term.startswith("pi_"):
         intents.add(term)
     by_id = WebhookEvent.objects.filter(stripe_event_id=term)
-    # The index leaves out what is empty, and is used only where that is said.
+    # The index leaves out empty ids, so PostgreSQL uses it only if the query does too.
     by_intent = WebhookEvent.objects.filter(payment_intent_id__in=intents).exclude(payment_intent_id="")
     by_intent = by_intent.order_by("-payment_intent_id")
     return [key for rows in (by_id, by_intent) for key in rows.values_list("pk", flat=True)[:MOST_FOUND]]
@@ -111,7 +111,7 @@ def _list_searches(term: str, *, payables: PayableKeys) -> Iterator[QuerySet[Pay
 
 
 def begins(term: str, *, column: str) -> QuerySet[Payment]:
-    """Return the payments whose text in a column begins so, by the index of beginnings."""
+    """Return the payments whose column begins with the term, using its prefix index."""
     return Payment.objects.filter(**{f"{column}__startswith": term}).order_by(ByIndex(F(column)))
 
 
@@ -120,7 +120,7 @@ def _by_keys(rows: QuerySet[Any]) -> QuerySet[Payment]:
 
 
 def _find_by_text(model: type[Model], term: str) -> Iterator[str]:
-    """Yield the keys of objects that have exactly this in a text that is indexed."""
+    """Yield the keys of objects that have exactly this text in an indexed column."""
     for field in model._meta.concrete_fields:
         is_indexed = field.unique or getattr(field, "db_index", False)
         if is_indexed and isinstance(field, CharField | TextField):
@@ -141,7 +141,7 @@ def _find_by_admin(model: type[Model], term: str, *, request: HttpRequest, site:
 
 
 def _drop_name(term: str, name: str) -> str:
-    """Return what stands behind the name of a model: the lists show `Booking 12`."""
+    """Return a term without the model's name in front, since the lists show `Booking 12`."""
     return term[len(name) :].strip() if term.lower().startswith(f"{name} ".lower()) else term
 
 

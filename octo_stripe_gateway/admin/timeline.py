@@ -57,9 +57,9 @@ class Balance:
 
 
 def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> list[Entry]:
-    """Return what changed, what was asked of Stripe and what Stripe told, the oldest first.
+    """Return a payment's changes, requests and events, the oldest first.
 
-    Of each kind the latest two hundred are there. What went well is a detail where a change tells of it.
+    It has the latest two hundred of each. A request or event that went well is a detail.
     """
     entries = [
         Entry(at=payment.created_at, kind="pending", title=gettext("Created"), causes=_list(payment.owner))

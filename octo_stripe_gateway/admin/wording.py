@@ -25,7 +25,7 @@ Changes = dict[str, list[Any]]
 
 REFUND = "refund "
 DISPUTE = "dispute "
-# What the words of other columns say already.
+# Columns of which the words of others say enough.
 SAID_OTHERWISE = frozenset(
     "status amount_capturable amount_received amount_refunded amount_reserved amount_lost disputed"
     " failure_code rejection_reason mismatch attention settled authorized_at adopted".split()

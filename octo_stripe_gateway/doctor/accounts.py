@@ -34,7 +34,7 @@ class Permission(NamedTuple):
     path: str
 
 
-# Those that write are asked of objects that aren't there, so that nothing is written.
+# Those that write name objects that don't exist, so that nothing is written.
 PERMISSIONS = (
     Permission("PaymentIntents: write", "post", f"/v1/payment_intents/{stripe_client.NO_INTENT}/cancel"),
     Permission("Charges and Refunds: write", "post", "/v1/refunds/re_octo_stripe_gateway/cancel"),
@@ -247,7 +247,7 @@ def find_disabled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_missing_events(examined: Examined) -> Iterator[Diagnosis]:
-    """Find types of events that an endpoint doesn't tell of."""
+    """Find types of events that an endpoint doesn't get."""
     for endpoint in _list_chosen(examined):
         missing = examined.get_wanted().get_missing_events(endpoint)
         if missing:
@@ -289,7 +289,7 @@ def find_doubled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_missing_connect_endpoint(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that nothing tells what happens on connected accounts."""
+    """Find that no endpoint gets the events of connected accounts."""
     if examined.endpoints is not None and examined.uses_connect and not examined.get_endpoints(connect=True):
         yield examined.diagnose(
             "connect_endpoint_missing",
@@ -299,7 +299,7 @@ def find_missing_connect_endpoint(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_unknown_intents(examined: Examined) -> Iterator[Diagnosis]:
-    """Find intents that this app made, among the account's newest, and that no row knows."""
+    """Find intents among the account's newest that this app made and no row knows."""
     if not examined.has_ledger or gateway_settings.uses_built_in_keys:
         return
     intents = [each for each in stripe_client.list_newest_intents(examined.name) if each.payment_uuid]
@@ -307,7 +307,7 @@ def find_unknown_intents(examined: Examined) -> Iterator[Diagnosis]:
     by_id = rows.filter(stripe_payment_intent_id__in=[each.id for each in intents])
     by_uuid = rows.filter(uuid__in=[each.payment_uuid for each in intents])
     known = {*by_id.values_list("stripe_payment_intent_id", flat=True)}
-    # One that was made a moment ago may not have told its row its id yet.
+    # The row of one that was made a moment ago may not know its id yet.
     made = {str(uuid) for uuid in by_uuid.values_list("uuid", flat=True)}
     unknown = [each.id for each in intents if each.id not in known and each.payment_uuid not in made]
     if unknown:

@@ -1,4 +1,4 @@
-"""Goes through all that there is to diagnose, in the order in which things depend on each other."""
+"""Runs all diagnoses, in the order in which they depend on each other."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def examine(*, url: str = "", patience: dt.timedelta) -> Report:
     """
     report = Report()
     for found in _examine(report, url=url, cutoff=timezone.now() - patience):
-        # Stripe is as unreachable to one question as to the next.
+        # If Stripe is unreachable, several diagnoses find the same.
         if found not in report.diagnoses:
             report.diagnoses.append(found)
     return report
@@ -68,7 +68,7 @@ def _examine(report: Report, *, url: str, cutoff: dt.datetime) -> Iterator[Diagn
 
 
 def _find_first(*finders: Callable[[], Iterator[Diagnosis]]) -> list[Diagnosis]:
-    """Return what the first of these finds that finds anything."""
+    """Return the findings of the first of these that finds anything."""
     return next((found for finder in finders if (found := list(finder()))), [])
 
 

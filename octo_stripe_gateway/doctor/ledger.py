@@ -21,7 +21,7 @@ LATEST = 1000
 MOST_COUNTED = 1000
 # How late maintenance may be; it is run every ten minutes at least.
 LONGEST_DELAY = dt.timedelta(hours=1)
-# After so many tries, some days, what Stripe has not booked does not come by itself.
+# What Stripe has not booked after so many tries, some days, does not come by itself.
 MOST_BOOKINGS = 12
 MAINTAIN = "Have cron run `manage.py maintain_payments` every minute"
 UNKNOWN = f"{UnknownPaymentError.__name__}:"
@@ -59,7 +59,7 @@ def find_failed_events(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
 
 
 def find_unknown_payments(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find events that say that a payment of ours is paid which has no row."""
+    """Find events that say that a payment of ours without a row is paid."""
     failed = WebhookEvent.ledger.get_queryset().filter(status=WebhookEvent.Status.FAILED)
     action = "Another installation uses this account, or a backup was restored: see `reconcile_payments`."
     yield from _measure(
@@ -78,7 +78,7 @@ def find_waiting_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
 
 
 def find_missing_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find that payments are made, and no event tells of it."""
+    """Find that payments are made, but no events come in."""
     patience = timezone.now() - cutoff
     latest = Payment.ledger.order_by("-pk").values_list("accepted_at", flat=True)[:LATEST]
     paid = max((moment for moment in latest if moment and moment < cutoff), default=None)

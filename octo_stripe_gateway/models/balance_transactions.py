@@ -29,7 +29,7 @@ class BalanceTransactionQuerySet(models.QuerySet["BalanceTransaction"]):
     def moved_between(
         self, since: dt.datetime | None, until: dt.datetime | None
     ) -> BalanceTransactionQuerySet:
-        """Return those of a time, open where there is no bound; the end is excluded."""
+        """Return those moved from `since` on and before `until`; None is no bound."""
         rows = self if since is None else self.filter(moved_at__gte=since)
         return rows if until is None else rows.filter(moved_at__lt=until)
 

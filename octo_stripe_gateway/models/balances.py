@@ -93,13 +93,13 @@ def _get_installments(payable: Any, *, price: int) -> Sequence[Installment]:
 
 
 def _subtract(parts: Sequence[Installment], payments: Sequence[Payment]) -> tuple[Installment, ...]:
-    """Return the parts with what each lacks: its own payments first, then what was paid for no part."""
+    """Return what each part still lacks: its own payments count first, then what was paid for no part."""
     names = {part.name for part in parts}
     lacking = {part.name: part.amount for part in parts}
     for payment in payments:
         if payment.purpose in names:
             lacking[payment.purpose] -= payment.amount_held
-    # Too much for one part counts for the others.
+    # What is overpaid on one part counts towards the others.
     spare = sum(payment.amount_held for payment in payments if payment.purpose not in names)
     spare += sum(-amount for amount in lacking.values() if amount < 0)
     outstanding = []

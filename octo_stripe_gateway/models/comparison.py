@@ -6,7 +6,7 @@ from typing import Any
 
 
 def compare_snapshot(snapshot: Any, *, expected: dict[str, Any], most: dict[str, int] | None = None) -> str:
-    """Return where a snapshot differs from what is expected, or has more than it may."""
+    """Return where a snapshot differs from what is expected or exceeds the most it may have."""
     differing = [
         f"{name} is {getattr(snapshot, name)!r}, not {value!r}"
         for name, value in expected.items()

@@ -61,7 +61,7 @@ class Dispute(models.Model):
 
     @property
     def blocks_refunds(self) -> bool:
-        """Tell whether Stripe takes no refund meanwhile; it does during an inquiry, which took no money."""
+        """Tell whether Stripe refuses refunds meanwhile; not during an inquiry, which took no money."""
         return self.is_open and not self.status.startswith(INQUIRY)
 
     @property
@@ -70,7 +70,7 @@ class Dispute(models.Model):
         return dt.datetime.fromtimestamp(self.evidence_due_by, tz=dt.UTC) if self.evidence_due_by else None
 
     def apply(self, snapshot: DisputeSnapshot) -> None:
-        """Bring the row to the snapshot, unless it knows something later."""
+        """Bring the row to the snapshot, unless it has applied a later one."""
         known = Precedence.of_dispute(self.status, as_of=self.status_as_of)
         if self.pk and snapshot.precedence <= known:
             return

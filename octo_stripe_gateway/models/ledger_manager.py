@@ -1,8 +1,8 @@
-"""Reads and writes the ledger's own rows: on the database that is written to, with SQL that is kept.
+"""Reads and writes the ledger's own rows: on the database that is written to, with cached SQL.
 
 For tables as wide as ours the ORM takes longer to write a statement than the database to run it, and every
-request makes such statements. Only the four methods of `LedgerManager` use kept SQL, each for one row or the
-rows of one payment; everything else is plain Django. Fields, converters and signals are Django's as ever.
+request makes such statements. Only the methods that `LedgerManager` adds use cached SQL, each for one row or
+the rows of one payment; everything else is plain Django. Fields, converters and signals are Django's as ever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.db.transaction import TransactionManagementError
 
 M = TypeVar("M", bound=Model)
 
-# What is written into a statement as it is, and not as one of its parameters.
+# Blank values, which are written into a statement and not passed as parameters.
 BLANKS: dict[type[models.Field[Any, Any]], tuple[Any, str]] = {
     models.CharField: ("", "''"),
     models.TextField: ("", "''"),
@@ -32,7 +32,7 @@ KEPT_STATEMENTS = 1000
 
 
 class Column(NamedTuple):
-    """A column that is written: its field, and the value that is written as it is, with its SQL."""
+    """A column that is written: its field, and its blank value with the SQL for that."""
 
     field: Any
     blank: Any
@@ -82,7 +82,7 @@ class LedgerManager(models.Manager[M]):
         return row
 
     def insert(self, row: M, *, or_ignore: bool = False) -> bool:
-        """Insert a row and give it its key; with `or_ignore` tell whether no other had its unique values.
+        """Insert a row and give it its key; with `or_ignore`, return False if another has its unique values.
 
         Where another transaction is inserting the same values, this waits for it to end.
         """
@@ -130,7 +130,7 @@ class _Announcement:
 
 @contextmanager
 def _announced(row: Model, *, using: str, names: Sequence[str] | None) -> Iterator[_Announcement]:
-    """Send Django's signals of a model that is saved."""
+    """Send Django's `pre_save` and `post_save` around a write."""
     update_fields = None if names is None else frozenset(names)
     signal = {"sender": type(row), "instance": row, "raw": False, "using": using}
     pre_save.send(**signal, update_fields=update_fields)
@@ -213,7 +213,7 @@ def _read(
         cursor.execute(lookup.sql, parameters)
         rows = [list(row) for row in cursor.fetchall()]
     for place, column in lookup.converted.items():
-        # A converter belongs to its connection, which would outlive its thread if it were kept.
+        # Not cached: a converter would keep its connection alive beyond the thread.
         for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection)):
             for row in rows:
                 row[place] = convert(row[place], column, connection)

@@ -14,7 +14,7 @@ from octo_stripe_gateway.models.ledger_manager import LedgerManager
 
 
 class PayableLockQuerySet(models.QuerySet["PayableLock"]):
-    """Payables by what they owed when it was last decided on."""
+    """Payables by what they owed when that was last worked out."""
 
     def overdue(self, *, now: dt.datetime) -> Self:
         """Return payables with an installment that was due before that moment."""
@@ -40,7 +40,7 @@ class PayableLockManager(LedgerManager["PayableLock"]):
 
 
 class PayableLock(models.Model):
-    """One per priced payable, with what it owed when that was last decided on."""
+    """One row per priced payable, with what it owed when that was last worked out."""
 
     payable_type = models.ForeignKey(ContentType, models.PROTECT, db_index=False)
     payable_id = models.CharField(max_length=255)

@@ -70,5 +70,5 @@ class PaymentRelation(GenericRelation):
     def bulk_related_objects(
         self, objs: Iterable[models.Model], using: str = "default"
     ) -> models.QuerySet[Payment]:
-        """Return nothing for a deletion to take along."""
+        """Return nothing, so that a deletion takes no payments along."""
         return Payment.objects.using(using).none()

@@ -39,8 +39,8 @@ class PaymentChangeManager(LedgerManager["PaymentChange"]):
 class PaymentChange(models.Model):
     """One change of a payment: what, when, by whom, and because of which event or request.
 
-    Append-only, but for what delivery and erasure write. `undelivered` names the signals that still have
-    listeners to reach: for each the receivers that failed, or none where nobody was tried yet.
+    Append-only, but for what delivery and erasure write. `undelivered` names the signals that have yet to
+    reach all listeners, each with the receivers that failed; with none, nobody was tried yet.
     """
 
     class Source(models.TextChoices):

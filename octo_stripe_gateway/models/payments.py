@@ -43,13 +43,13 @@ REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_reason="") & (
     models.Q(amount_capturable__gt=0)
     | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
 )
-# How many seconds after a change of the amount an unpaid intent may still be told with the one before.
+# For so many seconds after a change, snapshots of an unpaid intent may still have the amount before it.
 AMOUNT_LEEWAY = 60
 FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
 
 
 def get_first_check() -> dt.datetime:
-    """Return when a payment that is unsettled from now on is first checked at Stripe."""
+    """Return when a payment that becomes unsettled now is first checked at Stripe."""
     return timezone.now() + FIRST_CHECK_AFTER
 
 
@@ -59,7 +59,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
     def get_by_public_id(self, public_id: str) -> Payment:
         """Return the payment with this integer id or uuid; raises PaymentNotFoundError."""
         named = _get_lookup(public_id)
-        # A host's joins may have it twice; an order, as `first` has one, takes a tenth of the query's time.
+        # A host's joins may repeat the row. Not `first()`: its order takes a tenth of the query's time.
         found = self.filter(**named).order_by()[:1] if named else ()
         payment = next(iter(found), None)
         if payment is None:
@@ -71,7 +71,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return self.filter(owner=owner)
 
     def includes(self, payment: Payment) -> bool:
-        """Tell whether a payment is one of these; of all payments it is one without asking the database."""
+        """Tell whether a payment is one of these; an unfiltered queryset has it without a query."""
         query = self.query
         is_narrowed = query.where or query.is_sliced or query.combinator or len(query.alias_map) > 1
         return not is_narrowed or self.filter(pk=payment.pk).exists()
@@ -98,7 +98,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return self.filter(REJECTED_WITH_MONEY_HELD)
 
     def created_between(self, since: dt.datetime, until: dt.datetime) -> Self:
-        """Return those created from one moment up to another, this excluded."""
+        """Return those created from `since` on and before `until`."""
         return self.filter(created_at__gte=since, created_at__lt=until)
 
 
@@ -149,7 +149,7 @@ class PaymentManager(LedgerManager["Payment"]):
         """
         payment = self.get_by(lock=True, stripe_payment_intent_id=payment_intent_id)
         if payment is None and is_uuid(payment_uuid):
-            # The creation's answer may tell the row its intent while this waits for the lock.
+            # While this waits for the lock, the creation's answer may give the row its intent.
             payment = self.get_by(lock=True, uuid=payment_uuid)
         known = payment and payment.stripe_payment_intent_id
         return payment if known in {None, payment_intent_id} else None
@@ -180,7 +180,7 @@ class Payment(models.Model):
     )
     metadata = models.JSONField(_("metadata"), default=dict, blank=True)
     reseller_reference = models.CharField(_("reseller reference"), max_length=255, blank=True)
-    # The index of it together with the id serves for it alone.
+    # Its index with the id also serves lookups by the type alone.
     payable_type = models.ForeignKey(ContentType, models.PROTECT, null=True, blank=True, db_index=False)
     payable_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null with its type
     payable = GenericForeignKey("payable_type", "payable_id")
@@ -243,7 +243,7 @@ class Payment(models.Model):
     )
     amount_lost = models.BigIntegerField(default=0, help_text=_("What lost disputes took."))
     disputed = models.BooleanField(default=False, help_text=_("Whether a dispute is open."))
-    # By an open dispute; an inquiry is one too, and blocks none.
+    # Whether an open dispute blocks refunds; an inquiry does not.
     refunds_blocked = models.BooleanField(default=False)
     failure_code = models.CharField(max_length=255, blank=True)
     failure_message = models.TextField(blank=True)
@@ -308,7 +308,7 @@ class Payment(models.Model):
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
         indexes = [
-            # With the moment, the id or both, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            # Each ends with what lists are ordered by, moment, id or both: see `octo_stripe_gateway.lists`.
             models.Index(
                 fields=["payable_type", "payable_id", "created_at", "id"], name="octo_payment_payable"
             ),
@@ -316,7 +316,7 @@ class Payment(models.Model):
             models.Index(fields=["status", "id"], name="octo_payment_status"),
             models.Index(fields=["status", "created_at", "id"], name="octo_payment_status_created"),
             models.Index(fields=["currency", "id"], name="octo_payment_currency"),
-            # Only the rare rows are searched for by the rest, so all other writes pay nothing.
+            # Only the rare rows are searched for with the rest, so all other writes pay nothing.
             models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
             models.Index(
                 fields=["owner", "created_at", "id"],
@@ -525,7 +525,7 @@ class Payment(models.Model):
         return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
 
     def apply_intent(self, snapshot: PaymentIntentSnapshot) -> None:
-        """Bring the row to the snapshot, unless it knows something later."""
+        """Bring the row to the snapshot, unless it has applied a later one."""
         self.stripe_payment_intent_id = snapshot.id
         self._date_outcome(snapshot)
         if snapshot.amount == self.amount_requested:
@@ -553,7 +553,7 @@ class Payment(models.Model):
         self.update_status()
 
     def apply_charge(self, snapshot: ChargeSnapshot) -> None:
-        """Bring the refunded total to the charge's; of one second's totals the largest is the last."""
+        """Bring the refunded total to the charge's; within one second the largest total is the latest."""
         total = snapshot.amount_refunded
         if snapshot.capture_before:
             self.capture_before = get_moment(snapshot.capture_before)
@@ -561,7 +561,7 @@ class Payment(models.Model):
             self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
         self.apply_card(snapshot.card)
         if snapshot.booked and not self.settlement_currency:
-            # The first word; once all that moved is on record, the books have the last.
+            # Provisional: the books replace it once all that moved is recorded.
             self.settlement_currency = snapshot.booked.currency
             self.exchange_rate = snapshot.booked.exchange_rate
             self.fee, self.net = snapshot.booked.fee, snapshot.booked.net
@@ -615,7 +615,7 @@ class Payment(models.Model):
         self.update_status()
 
     def update_disputed(self, disputes: Sequence[Dispute]) -> None:
-        """Derive from all disputes whether one is open, what that forbids, and what was lost."""
+        """Derive from all disputes whether one is open, whether refunds are blocked, and what was lost."""
         self.disputed = any(dispute.is_open for dispute in disputes)
         self.refunds_blocked = any(dispute.blocks_refunds for dispute in disputes)
         lost = (dispute for dispute in disputes if dispute.status == "lost")
@@ -643,7 +643,7 @@ class Payment(models.Model):
         }
 
     def _may_be_amount(self, snapshot: PaymentIntentSnapshot) -> bool:
-        """Tell whether the amount is one that Stripe is being asked for, or was before it was changed."""
+        """Tell whether the amount is the one requested or, for a while after a change, the one before."""
         was_before = snapshot.as_of <= self.amount_as_of and snapshot.status not in {
             "succeeded",
             "processing",

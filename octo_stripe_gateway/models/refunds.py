@@ -64,7 +64,7 @@ class Refund(models.Model):
         default_manager_name = "objects"
         indexes = [models.Index(fields=["stripe_created"], name="octo_refund_stripe_created")]
         constraints = [
-            # Nobody looks for the beginning of one, for which `unique` on the column has an index of its own.
+            # `unique` on the column would add an index for prefix searches, which nobody makes here.
             models.UniqueConstraint(fields=["stripe_refund_id"], name="octo_refund_stripe_id"),
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_refund_amount"),
             models.CheckConstraint(condition=~models.Q(status=""), name="octo_refund_status"),
@@ -123,7 +123,7 @@ class Refund(models.Model):
         return self.is_live or self.status_as_of >= as_of
 
     def apply(self, snapshot: RefundSnapshot) -> None:
-        """Bring the row to the snapshot, unless it knows something later.
+        """Bring the row to the snapshot, unless it has applied a later one.
 
         Until Stripe has answered, the status is provisional: any snapshot replaces it.
         """
@@ -143,6 +143,6 @@ class Refund(models.Model):
         self.failure_reason = reason
 
     def disown(self, as_of: int) -> None:
-        """Record that Stripe's own list doesn't have it: an old event told of a refund that is none."""
+        """Record that Stripe's own list doesn't have it: an old event reported something else as a refund."""
         self.status, self.status_as_of = "canceled", as_of
         self.failure_reason = NOT_AT_STRIPE

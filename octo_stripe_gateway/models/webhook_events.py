@@ -32,7 +32,7 @@ LONGEST_PAUSE = dt.timedelta(days=1)
 
 
 def get_first_retry() -> dt.datetime:
-    """Return when maintenance processes an event that nobody has processed until then."""
+    """Return when maintenance processes an event that nobody has processed by then."""
     return timezone.now() + FIRST_RETRY_AFTER
 
 
@@ -150,7 +150,7 @@ class WebhookEvent(models.Model):
         return self.status in {self.Status.PROCESSED, self.Status.IGNORED}
 
     def minimize(self) -> None:
-        """Keep of the payload what the books need, which says nothing about a person."""
+        """Reduce the payload to what the books need, which says nothing about a person."""
         self.payload = _minimize(self.payload)
 
     @property
@@ -160,7 +160,7 @@ class WebhookEvent(models.Model):
         return isinstance(content, dict) and isinstance(content.get("object"), dict)
 
     def schedule_retry(self) -> None:
-        """Set when to process it again: after a pause as long as it has waited, and never once finished."""
+        """Set when to process it again: after a pause as long as it has waited, never if it is finished."""
         now = timezone.now()
         waited = now - (self.received_at or now)
         pause = min(max(waited, SHORTEST_PAUSE), LONGEST_PAUSE)
@@ -186,7 +186,7 @@ class WebhookEvent(models.Model):
 
     @property
     def as_of(self) -> int:
-        """Return the second of Stripe's clock at which the event's object stood so."""
+        """Return the second of Stripe's clock that the event's object is a snapshot of."""
         return read_time(self.payload, "created")
 
     @property

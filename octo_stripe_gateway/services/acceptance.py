@@ -16,8 +16,8 @@ from octo_stripe_gateway.services.balance import reject_excess
 def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]) -> str:
     """Return why the host rejects the payment, empty where it accepts.
 
-    The hook runs when the money is received; a hold has a hook of its own. What is known so far is saved
-    before, and protected from what the hook does to the payment.
+    The hook runs when the money is received; a hold has a hook of its own. The payment is saved first, and
+    its ledger columns are protected from what the hook does to it.
     """
     if payment.payable_type_id is None:
         return ""

@@ -25,10 +25,10 @@ def adopt_payment(
 ) -> Payment:
     """Write the payment of a PaymentIntent, with its refunds and disputes, as Stripe knows them.
 
-    One that has a payment already is brought up to date. The metadata of an intent that this app made says
+    If there is a payment already, it is brought up to date. An intent that this app made says in its metadata
     what it pays for and whose it is, and its payable has the last word as ever. One that another system made
-    counts as accepted, and no signal is sent for it. Raises StripeError, and UnprocessableError where the
-    payment is there and for something else.
+    counts as accepted, and no signal is sent for it. Raises StripeError, and UnprocessableError if the
+    existing payment is for something else.
     """
     origin = Payment(account=account, stripe_account=stripe_account, stripe_payment_intent_id=intent_id)
     snapshot = stripe_client.retrieve_payment_intent(origin)
@@ -54,7 +54,7 @@ def _make_payment(snapshot: PaymentIntentSnapshot, *, origin: Payment, payable: 
     if payable is not None:
         payment.payable = payable
     elif name:
-        # To reject it, as if it had just been paid, would send the money back.
+        # Rejecting it, as if it had just been paid, would send the money back.
         payment.attention = _("What was paid for is not in the database: %s") % name
     return payment
 

@@ -1,4 +1,4 @@
-"""Comparing a time of ours with Stripe's record of it, both ways: nothing is to be on one side only."""
+"""Comparing our record of a period with Stripe's, both ways: nothing may be on one side only."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Finding(NamedTuple):
 
 
 class Audit:
-    """One comparison of a time. `adopts` writes the rows that are missing here, `dry_run` writes nothing."""
+    """One comparison of a period. `adopts` writes rows that are missing here, `dry_run` writes nothing."""
 
     def __init__(self, since: dt.datetime, until: dt.datetime, *, adopts: bool, dry_run: bool) -> None:
         self.since, self.until = since, until
@@ -63,7 +63,7 @@ class Audit:
                 yield from self._compare_refunds(origin)
                 yield from self._compare_intents(origin)
                 yield from self._compare_movements(origin)
-            except Exception as error:  # noqa: BLE001 - it is told, and the next account is to have its turn
+            except Exception as error:  # noqa: BLE001 - it is reported, and the next account has its turn
                 yield Finding(Kind.FAILED, origin.account or "Stripe's list", error=str(error))
         payments = Payment.objects.using(Payment.ledger.database).created_between(self.since, self.until)
         for key in iterate_keys(payments, by="created_at"):
@@ -109,7 +109,7 @@ class Audit:
             yield self._adopt(snapshot.payment_intent_id, origin=origin)
 
     def _compare_movements(self, origin: Payment) -> Iterator[Finding]:
-        """Find what moved in Stripe's balance and is not booked; what is yet to be booked is no finding."""
+        """Find movements in Stripe's balance that are not booked and not due for booking either."""
         listed = stripe_client.list_balance_transactions(origin, since=self._start, until=self._end)
         for page in _split(listed):
             for payment, snapshots in _group_unbooked(page):
@@ -127,7 +127,7 @@ class Audit:
                 found = reconcile_listed(payment, snapshot, dry_run=self.dry_run, thorough=True)
             else:
                 found = reconcile_payment(payment, dry_run=self.dry_run)
-        except Exception as error:  # noqa: BLE001 - it is told, and the next payment is to have its turn
+        except Exception as error:  # noqa: BLE001 - it is reported, and the next payment has its turn
             is_unknown = isinstance(error, StripeRefusedError) and error.http_status == UNKNOWN_AT_STRIPE
             return Finding(Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED, name, error=str(error))
         mismatch = found["mismatch"][1] if "mismatch" in found else payment.mismatch
@@ -139,7 +139,7 @@ class Audit:
             return Finding(Kind.UNKNOWN_HERE, intent_id)
         try:
             payment = adopt_payment(intent_id, account=origin.account, stripe_account=origin.stripe_account)
-        except Exception as error:  # noqa: BLE001 - it is told, and the next intent is to have its turn
+        except Exception as error:  # noqa: BLE001 - it is reported, and the next intent has its turn
             return Finding(Kind.FAILED, intent_id, error=str(error))
         self.seen.add(payment.pk)
         return Finding(Kind.ADOPTED, intent_id)
@@ -154,7 +154,7 @@ class Audit:
 
 
 def list_origins(since: dt.datetime, until: dt.datetime) -> list[Payment]:
-    """Return, as unsaved payments, the accounts to ask: those with a key, and connected ones of that time."""
+    """Return the accounts to ask, as unsaved payments: those with a key, and those used in that period."""
     rows = Payment.objects.using(Payment.ledger.database).created_between(since, until)
     used = set(rows.values_list("account", "stripe_account").distinct())
     configured = {(name, "") for name, account in gateway_settings.accounts.items() if account.api_key}
@@ -173,7 +173,7 @@ def _split(items: Iterable[T]) -> Iterator[list[T]]:
 def _group_unbooked(
     page: Sequence[BalanceTransactionSnapshot],
 ) -> Iterator[tuple[Payment, list[BalanceTransactionSnapshot]]]:
-    """Yield payments of ours with those of a page that are not booked."""
+    """Yield payments of ours, each with the movements of a page that are not booked."""
     booked = BalanceTransaction.ledger.filter(stripe_balance_transaction_id__in=[each.id for each in page])
     known = set(booked.values_list("stripe_balance_transaction_id", flat=True))
     groups = defaultdict(list)
@@ -185,9 +185,9 @@ def _group_unbooked(
 
 
 def _get_rows(page: Sequence[PaymentIntentSnapshot], *, origin: Payment) -> dict[str, Payment]:
-    """Return the payments of intents by the intent's id, or by their uuid where they don't know it yet.
+    """Return the payments of intents by the intent's id or, if they don't know it yet, by their uuid.
 
-    An intent of another account may name any uuid.
+    A uuid counts only within its account: an intent of another one may name any.
     """
     by_id = Payment.ledger.filter(stripe_payment_intent_id__in=[each.id for each in page])
     uuids = [each.payment_uuid for each in page if is_uuid(each.payment_uuid)]
@@ -208,7 +208,7 @@ def _get_asked(payments: Iterable[Payment]) -> set[int]:
 
 
 def _get_refund_ids(origin: Payment, *, since: int, until: int) -> dict[str, int]:
-    """Return our refunds of the time that Stripe is said to have made, with their payments' keys."""
+    """Return Stripe's ids of our refunds of that period, each with its payment's key."""
     refunds = Refund.ledger.filter(
         payment__account=origin.account,
         payment__stripe_account=origin.stripe_account,

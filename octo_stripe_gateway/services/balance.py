@@ -26,13 +26,13 @@ from octo_stripe_gateway.models import (
 from octo_stripe_gateway.times import format_utc
 from octo_stripe_gateway.transactions import write_transaction
 
-# How long a customer's bank may take, until it is worth asking again.
+# Seconds until it is worth asking again what became of a payment that is at the customer's bank.
 IN_FLIGHT_RETRY_AFTER = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a new payment for a payable would be: for this purpose, this amount, beside this open one."""
+    """What a new payment for a payable would be for, and the open payment that there is for it already."""
 
     purpose: str
     amount: int
@@ -42,11 +42,11 @@ class Quote:
 
 
 def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quote:
-    """Return what is to be paid now for a new payment's payable; the transaction is the caller's.
+    """Return what is to be paid now for a new payment's payable; runs in the caller's transaction.
 
-    Holds the payable's lock until it ends. Raises BalanceSettledError where nothing is due,
-    OperationInProgressError while that is being paid, and UnprocessableError for another amount, an unknown
-    purpose and a deadline that has passed.
+    Holds the payable's lock until that ends. Raises BalanceSettledError if nothing is due,
+    OperationInProgressError while what is due is being paid, and UnprocessableError for another amount, an
+    unknown purpose or a deadline that has passed.
     """
     payable: Any = payment.payable
     lock = PayableLock.ledger.hold(payable)
@@ -70,9 +70,9 @@ def get_balance(payable: Model) -> Balance:
 
 
 def refresh_lock(lock: PayableLock) -> PayableLock:
-    """Record anew what a payable owes, and return its lock.
+    """Work out again what a payable owes, record it, and return its lock.
 
-    One that is gone, or whose time to pay is over, owes nothing. Raises what the host's methods raise.
+    A payable that is gone, or past its deadline, owes nothing. Raises what the host's methods raise.
     """
     payable = lock.payable
     with write_transaction():
@@ -83,7 +83,7 @@ def refresh_lock(lock: PayableLock) -> PayableLock:
 
 
 def show_balance(balance: Balance) -> dict[str, Any]:
-    """Return a balance as the API shows it, under its name."""
+    """Return a balance as the API shows it, under the name `balance`."""
     due_at = balance.next.due_at if balance.next else None
     return {
         "balance": {
@@ -98,10 +98,11 @@ def show_balance(balance: Balance) -> dict[str, Any]:
 
 
 def reject_excess(payment: Payment, payable: Any) -> str:
-    """Return why the money of a locked payment, received or held, is not what its payable is owed.
+    """Return why a locked payment's money, received or held, is not what is due; empty if it is.
 
     Holds the payable's lock until the transaction ends: of two payments that arrive at once, the second sees
-    that the first was accepted. Sets `payment.balance` to what the balance is with it, for the host.
+    that the first was accepted. Sets `payment.balance`, for the host, to the balance that includes the
+    payment.
     """
     lock = PayableLock.ledger.hold(payable)
     others = _list_others(payment, payable)
@@ -122,7 +123,7 @@ def reject_excess(payment: Payment, payable: Any) -> str:
 
 
 def foresee_rejection(payment: Payment, payable: Any) -> str:
-    """Return why a hold would be rejected if all of it was captured now, empty where it would not."""
+    """Return why a hold would be rejected if all of it were captured now, empty if it would not."""
     others = _list_others(payment, payable)
     return _compare(payment, compute_balance(payable, others), others=others)
 
@@ -154,7 +155,7 @@ def _list_others(payment: Payment, payable: Any) -> list[Payment]:
 
 
 def _compare(payment: Payment, before: Balance, *, others: list[Payment]) -> str:
-    """Return how a payment's amount is not what is due besides the others, empty where it is."""
+    """Return why a payment's amount is not what the other payments leave due, empty if it is."""
     if payment.currency != before.currency:
         return _("The price has changed.")
     if _is_paid_otherwise(others, currency=before.currency):
@@ -166,7 +167,7 @@ def _compare(payment: Payment, before: Balance, *, others: list[Payment]) -> str
 
 
 def _is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:
-    """Tell whether money is held that the balance leaves out: the price was in another currency before."""
+    """Tell whether money is held in a former currency of the price, which the balance leaves out."""
     return any(each.accepted_at and each.amount_held and each.currency != currency for each in payments)
 
 

@@ -1,11 +1,11 @@
-"""Keeping the books: what of each payment arrived in Stripe's balance, what it cost, and what went back.
+"""Keeping the books: what each payment brought into Stripe's balance, what it cost, and what went back.
 
 Whatever moves money marks its payment. Maintenance then asks Stripe for its balance transactions, a hundred a
-call where many payments are marked, and puts each on record once. A payment stays marked until each of its
-charge, refunds and disputes has what it must have, so that what Stripe books late is not missed.
+call where many payments are marked, and records each once. A payment stays marked until its charge and every
+refund and dispute is booked as expected, so that nothing that Stripe books late is missed.
 
-Not when the money moves: the answer to a customer must not wait for it, Stripe may not have booked it yet,
-and a key without the permission to read the balance must still take payments.
+None of this happens when the money moves: a customer must not wait for it, Stripe may not have booked it yet,
+and a key that may not read the balance must still take payments.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from octo_stripe_gateway.transactions import get_connection, outside_transaction
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = dt.timedelta(minutes=1)
-# Where money may still move without a word, such as when an inquiry becomes a dispute.
+# While money may still move unannounced, such as when an inquiry becomes a dispute.
 LONGEST_OPEN_PAUSE = dt.timedelta(days=1)
 REFUSED_PAUSE = dt.timedelta(hours=1)
-# How many seconds before a payment is marked Stripe may have booked what it is marked for, and how far its
-# clock may be ahead. What is beyond is asked for one by one.
+# Stripe may have booked a movement up to EARLIEST seconds before its payment was marked, and Stripe's clock
+# may be LATEST seconds ahead. What is outside of that is asked for one by one.
 EARLIEST, LATEST = 600, 30
-# A list is read on while its pages hold more of what is wanted than it would cost calls to ask one by one;
-# where several claim at once, others may come first.
+# A list is read on only while that takes fewer calls than asking one by one. Some pages may hold nothing of
+# ours, because other processes' claims may come first.
 LEAST_LISTED = 5
 LEAST_A_PAGE = 2
 FEWEST_PAGES_OF_OTHERS = 3
@@ -55,7 +55,7 @@ RECORDED_COLUMNS = (
 
 
 class BookingOutcome(Enum):
-    """What came of asking; `WAITING` where Stripe has not booked all yet."""
+    """The result of booking a payment. `WAITING`: Stripe has not booked everything yet."""
 
     BOOKED = auto()
     WAITING = auto()
@@ -70,7 +70,7 @@ def count_unbooked_payments(*, limit: int) -> int:
 
 @outside_transaction
 def claim_unbooked_payments(*, limit: int) -> Claim:
-    """Claim payments that are due for booking: those that were asked about the least first, newest first."""
+    """Claim payments that are due for booking: the least asked about first, and among those the newest."""
     now = timezone.now()
     until = now + LEASE
     with write_transaction():
@@ -84,9 +84,9 @@ def claim_unbooked_payments(*, limit: int) -> Claim:
 
 
 def book_payments(claim: Claim) -> Generator[BookingOutcome]:
-    """Put on record what moved in Stripe's balance for claimed payments, and yield what came of each.
+    """Record what moved in Stripe's balance for claimed payments, and yield each outcome.
 
-    Those that it does not come to, because it is closed before its end, are due again after the lease.
+    If the generator is closed early, the payments that it did not reach are due again after the lease.
     """
     groups = defaultdict(list)
     for payment in claim.payments:
@@ -96,14 +96,14 @@ def book_payments(claim: Claim) -> Generator[BookingOutcome]:
 
 
 def book_listed(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> None:
-    """Put on record what one of Stripe's lists says that moved for a payment, whatever is due."""
+    """Record a payment's movements from one of Stripe's lists, whether or not it is due for booking."""
     with lock_payment(payment) as locked:
         _record(locked, snapshots)
         Payment.ledger.save_changed(locked, names=RECORDED_COLUMNS)
 
 
 def _record(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> list[BalanceTransaction]:
-    """Put on record, on a locked payment, what moved for it, and return all that has."""
+    """Record a locked payment's new movements, and return all of them, old and new."""
     rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
     known = {row.stripe_balance_transaction_id for row in rows}
     unknown = {each.id: each for each in snapshots if each.id not in known}
@@ -120,9 +120,9 @@ def _record(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -
 def _list_missing(
     payment: Payment, rows: Sequence[BalanceTransaction], *, is_first: bool = False
 ) -> list[str]:
-    """Return Stripe's ids of the payment's charge, refunds and disputes that must have moved money unbooked.
+    """Return Stripe's ids of the charge, refunds and disputes whose money must have moved and is not booked.
 
-    At first also of those that may have moved some.
+    The first time, also of those whose money may have moved.
     """
     flows: dict[str, set[bool]] = defaultdict(set)
     for row in rows:
@@ -145,7 +145,7 @@ def _list_missing(
 
 
 def _book_group(payments: Sequence[Payment], *, until: dt.datetime) -> Iterator[BookingOutcome]:
-    """Book payments of one account; where its key may not read the balance, leave them for an hour."""
+    """Book payments of one account; if its key may not read the balance, put them off for an hour."""
     left = {payment.pk: payment for payment in payments}
     try:
         listed = _read_list(payments) if len(payments) >= LEAST_LISTED else {}
@@ -162,7 +162,7 @@ def _book_group(payments: Sequence[Payment], *, until: dt.datetime) -> Iterator[
 
 
 def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransactionSnapshot]]:
-    """Return by payment what Stripe's list of the time holds, until page after page holds others."""
+    """Return by payment what Stripe's list of the time holds, as long as its pages hold some of ours."""
     keys = {payment.stripe_payment_intent_id: payment.pk for payment in payments}
     moments = [int(each.next_booking_at.timestamp()) for each in payments if each.next_booking_at]
     found: dict[int, list[BalanceTransactionSnapshot]] = defaultdict(list)
@@ -192,7 +192,7 @@ def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransaction
 def _book(
     payment: Payment, *, listed: Sequence[BalanceTransactionSnapshot], until: dt.datetime
 ) -> BookingOutcome:
-    """Book a payment from what a list holds of it, and where that leaves something out, from each source."""
+    """Book a payment from the list; if that leaves something out, ask for what each source moved."""
     try:
         is_first = not payment.bookings
         is_booked = bool(listed) and _book_found(payment, listed, until=until, is_first=is_first)
@@ -222,7 +222,7 @@ def _book_found(
     is_first: bool = False,
     is_last: bool = False,
 ) -> bool:
-    """Put on record what was found, and tell whether nothing is missing; at last plan when to ask again."""
+    """Record what was found, and tell whether that is all; `is_last` plans when to ask again."""
     with lock_payment(payment) as locked:
         is_complete = not _list_missing(locked, _record(locked, found), is_first=is_first)
         # Otherwise something has moved since it was claimed.
@@ -246,7 +246,7 @@ def _get_pause(payment: Payment) -> dt.timedelta:
 
 
 def _sum_up(payment: Payment, rows: Sequence[BalanceTransaction]) -> None:
-    """Derive a payment's totals; of money in another currency than its own settlement's they say nothing."""
+    """Derive a payment's totals, which leave out money in any currency but its settlement currency."""
     if not rows:
         return
     by_time = sorted(rows, key=lambda row: (row.kind != "payment", row.moved_at, str(row)))
@@ -256,7 +256,7 @@ def _sum_up(payment: Payment, rows: Sequence[BalanceTransaction]) -> None:
 
 
 def _expect_of_charge(payment: Payment) -> bool | None:
-    """Tell what a charge must have moved: money that came, True, that went, False, or as much back, None."""
+    """Return what a charge must have moved: True is money in, False money out, None both or nothing."""
     return True if payment.amount_received or payment.intent_status == PROCESSING else None
 
 
@@ -272,5 +272,5 @@ def _expect_of_dispute(dispute: Dispute) -> bool | None:
 def _is_booked(expected: bool | None, flows: set[bool], *, is_first: bool = False) -> bool:
     if expected is not None:
         return expected in flows
-    # What never moved anything shows nothing, and neither does what Stripe was not asked about.
+    # Without flows nothing has moved, unless this is the first time: then Stripe was not asked yet.
     return len(flows) == 2 or not (flows or is_first)

@@ -46,13 +46,13 @@ from octo_stripe_gateway.services.requests import (
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
-# How often a create for a priced payable begins anew because another came first.
+# A create for a priced payable starts over at most so often because another came first.
 MOST_REPLACED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedPayment:
-    """A payment with the secret that the customer's browser needs; it is nowhere at rest."""
+    """A payment with the secret that the customer's browser needs, which is never stored."""
 
     payment: Payment
     client_secret: str = field(repr=False)
@@ -95,11 +95,11 @@ def create_payment(
 ) -> CreatedPayment:
     """Create a payment and its PaymentIntent; the amount is in Stripe's minor unit.
 
-    A payable that says its price sets amount and currency: `purpose` is the installment to pay, or `full`;
-    without one it is the next that is due. Where the owner has an open payment for it, that is returned; a
-    `uuid` of one's own replaces it. `stripe_params` go to Stripe as they are, but for what the ledger
-    decides. `livemode` insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError,
-    UnprocessableError, IdempotencyError, StripeError, and ValueError where the payable is not saved.
+    A priced payable sets amount and currency: `purpose` is the installment to pay, or `full`; by default the
+    next that is due. If the owner has an open payment for it, that is returned or, with a new `uuid`,
+    replaced. `stripe_params` go to Stripe as they are; those that the ledger decides are refused. `livemode`
+    insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError, UnprocessableError,
+    IdempotencyError, StripeError, and ValueError if the payable is not saved.
     """
     payment = Payment(
         uuid=uuid or uuids.uuid4(),
@@ -138,17 +138,17 @@ def _get_currency(currency: str, *, payable: Any) -> str:
 
 
 def _check_capture_method(capture_method: str, *, payable: Model | None) -> None:
-    """Refuse a hold where a price is to be paid, unless the payable allows it: a hold confirms nothing."""
+    """Refuse a hold for a priced payable unless the payable allows it: a hold confirms nothing."""
     if capture_method == Payment.CaptureMethod.AUTOMATIC or not is_priced(payable):
         return
     allowed = getattr(payable, "allows_manual_capture", False)
-    # Of a method, that it is there would count as a yes.
+    # A method that isn't called would count as a yes.
     if not (allowed() if callable(allowed) else allowed):
         raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
 
 
 def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
-    # Neither a price nor a choice of account that the host has changed since makes it another request.
+    # If the host has changed the price or the account since, it is still the same request.
     priced = is_priced(payment.payable)
     request = {
         "uuid": uuid,
@@ -166,7 +166,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
 
 
 def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
-    """Put the payment and its request on record, or return what the same create put there before."""
+    """Record the payment and its request, or return those that the same create recorded before."""
     _check_capture_method(draft.payment.capture_method, payable=draft.payment.payable)
     if is_priced(draft.payment.payable):
         return _reserve_priced(draft, caller=caller)
@@ -182,7 +182,7 @@ def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRe
 
 
 def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
-    """Reserve for a priced payable: take its open payment, change that to what is due, or replace it."""
+    """Reserve for a priced payable: reuse its open payment with the amount that is due now, or replace it."""
     for _attempt in range(MOST_REPLACED):
         earlier = _get_reserved_payment(draft, caller=caller)
         if earlier:
@@ -204,7 +204,7 @@ def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeReq
 
 
 def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
-    """Insert payment, request and key; raises IntegrityError where uuid or key came before."""
+    """Insert payment, request and key; raises IntegrityError if the uuid or the key was used before."""
     payment = draft.payment
     Payment.ledger.insert(payment)
     parameters = get_intent_parameters(payment, extra=draft.extra)
@@ -214,7 +214,7 @@ def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
 
 
 def _follow_price(payment: Payment, *, draft: Draft) -> None:
-    """Have an open payment whose create is repeated be for what is due now, or it would be rejected."""
+    """Change the open payment of a repeated create to what is due now, or it would be rejected once paid."""
     if payment.is_open and payment.stripe_payment_intent_id:
         with write_transaction():
             quote = quote_payment(draft.payment, amount=draft.amount, purpose=payment.purpose)
@@ -222,7 +222,7 @@ def _follow_price(payment: Payment, *, draft: Draft) -> None:
 
 
 def _change_amount(payment: Payment, amount: int) -> bool:
-    """Have Stripe change what an open payment is for; tells whether it is that now. Raises StripeError."""
+    """Have Stripe change an open payment's amount; tells whether it is that now. Raises StripeError."""
     with lock_payment(payment) as locked:
         if not locked.is_open or not locked.stripe_payment_intent_id:
             return False
@@ -241,7 +241,7 @@ def _change_amount(payment: Payment, amount: int) -> bool:
 
 
 def _give_way(payment: Payment) -> None:
-    """Cancel an open payment so that a new one can replace it; of one that was rejected, return the money.
+    """Cancel an open payment so that a new one can replace it; if it was rejected, return its money.
 
     Raises OperationInProgressError where it is being paid.
     """
@@ -273,9 +273,9 @@ def _get_reserved_payment(draft: Draft, *, caller: Caller) -> Payment | None:
 
 
 def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
-    """Return the payment and the creation that a repeat waits for; one that Stripe refused is asked for anew.
+    """Return the payment and its unanswered creation, if any; after a refusal, a new one.
 
-    What Stripe objected to may have been put right, in its dashboard for instance.
+    What Stripe objected to may have been fixed since, in its dashboard for instance.
     """
     with lock_payment(payment) as locked:
         if locked.stripe_payment_intent_id or locked.intent_status == "canceled":

@@ -25,7 +25,7 @@ from octo_stripe_gateway.transactions import outside_transaction
 
 logger = logging.getLogger(__name__)
 
-# After so many calls without an answer in a row Stripe is left alone until the next run.
+# After so many unanswered calls in a row, Stripe is left alone until the next run.
 MOST_UNANSWERED = 10
 CAPTURE_REMINDER = dt.timedelta(days=1)
 OVERDUE_REVIEW = dt.timedelta(hours=1)
@@ -34,7 +34,7 @@ UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZ
 
 @outside_transaction
 def expire_payment(payment: Payment) -> Payment:
-    """Cancel at Stripe a payment whose deadline has passed, unless the host has moved it.
+    """Cancel at Stripe a payment whose deadline has passed, unless the host has moved the deadline.
 
     Stripe decides races: one that was paid first is completed, and the host has its last word. One that is
     being processed is left until it settles. Raises StripeError.
@@ -88,10 +88,10 @@ def remind_of_captures(*, limit: int) -> int:
 
 
 def remind_of_installments(*, limit: int) -> int:
-    """Send `installment_due` for payables with a part that is due, once a part; returns for how many.
+    """Send `installment_due` once for each installment that is due; returns how many times.
 
-    A receiver that raises hears of it again. Each payable is asked first, since it may have been given up:
-    those that were reminded of are asked now and then, so that they don't stay overdue for ever.
+    A receiver that raises is called again. Each payable is asked first, since it may no longer owe anything;
+    after the reminder it is still asked now and then, so that it doesn't stay overdue for ever.
     """
     now = timezone.now()
     asked_again = Q(reminded_at=None) | Q(reminded_at__lt=now - OVERDUE_REVIEW)
@@ -134,7 +134,7 @@ def _reserve_expiry(payment: Payment) -> StripeRequest | None:
             return None
         unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
         if was_expiring and locked.mismatch and not unanswered:
-            # Stripe has canceled it; that is not applied, and would be asked for at every run.
+            # Stripe has canceled it, but the mismatch kept that from being applied: don't ask at every run.
             return None
         parameters = {"cancellation_reason": "abandoned"}
         return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters=parameters)

@@ -25,7 +25,7 @@ LONGEST_PAUSE = dt.timedelta(days=1)
 
 
 def get_undelivered(names: list[str]) -> dict[str, list[str]]:
-    """Return those of the named signals that somebody listens to, as a new change records them."""
+    """Return the named signals that have listeners, in the form in which a new change records them."""
     return {name: [] for name in names if get_signal(name).has_listeners(Payment)}
 
 
@@ -40,7 +40,7 @@ def send_to_all(
 ) -> list[tuple[str, Exception]]:
     """Send a signal to its receivers, or to the named ones, and return who raised what.
 
-    Django's `send_robust` itself fails where a receiver that raises is a partial function or an object.
+    Django's `send_robust` itself fails if the receiver that raises is a partial function or an object.
     """
     raised = []
     # Django has no public way to list receivers.
@@ -60,14 +60,14 @@ def send_to_all(
 
 
 def schedule_delivery(change: PaymentChange) -> None:
-    """Set when maintenance delivers a change, unless whoever is about to deliver it has done so."""
+    """Set when maintenance delivers a change, if its own process has not done so by then."""
     pause = min(FIRST_PAUSE * 2 ** min(change.deliveries, 20), LONGEST_PAUSE)
     change.deliveries += 1
     change.deliver_at = timezone.now() + pause
 
 
 def deliver_change(change: PaymentChange, *, payment: Payment) -> None:
-    """Send what is undelivered of a change, and record who failed to take it."""
+    """Send a change's undelivered signals, and record which receivers failed."""
     failed: dict[str, list[str]] = {}
     errors: list[str] = []
     sent: dict[str, Any] = {"sender": Payment, "payment": payment, "change": change}
@@ -107,9 +107,9 @@ def _record_delivery(change: PaymentChange, *, failed: dict[str, list[str]], err
 
 
 def _claim_due_change() -> PaymentChange | None:
-    """Return the change that has been due for longest, not due again until its next pause is over.
+    """Claim the change that has been due for longest: it is due again only after its next pause.
 
-    So a receiver that kills its process holds up no other change, and does not get its own back at once.
+    So a receiver that kills its process holds up no other change, and is not called again at once.
     """
     with write_transaction():
         due = PaymentChange.ledger.get_queryset().due_for_delivery(now=timezone.now())

@@ -1,7 +1,7 @@
-"""Asking Stripe about the payments that are due for it, a hundred a call where many are.
+"""Asking Stripe about payments that are due for a check, a hundred a call where many are due.
 
-A claim lends payments to one process for a while. Others pass them over, and where the process dies they are
-due again when the while is over.
+A claim keeps payments for one process until it runs out. Others skip them, and if that process dies they are
+due again by then.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from octo_stripe_gateway.transactions import get_connection, outside_transaction
 logger = logging.getLogger(__name__)
 
 LEASE = dt.timedelta(minutes=10)
-# How long whoever opened a request has to see it answered, before maintenance repeats it.
+# How long a request may stay unanswered before maintenance repeats it.
 REQUEST_TIMEOUT = dt.timedelta(minutes=10)
 LONGEST_REQUEST_PAUSE = dt.timedelta(hours=1)
 # Clocks differ, and an intent is created a little later than its row.
 LEEWAY = 60
-# A list is begun for so many due payments, and read on while each page holds so many: else single calls are
-# fewer. The first pages need hold none, because what other processes have claimed may come first.
+# A list pays off from so many due payments on, and while its pages hold so many of them: otherwise single
+# calls are fewer. The first pages may hold none, because other processes' claims may come first.
 LEAST_LISTED = 5
 LEAST_A_PAGE = 2
 PAGES_OF_GRACE = 2
@@ -44,7 +44,7 @@ UNPAID = frozenset({"requires_payment_method", "requires_confirmation", "require
 
 
 class Outcome(Enum):
-    """What came of a check; `UNANSWERED` where Stripe did not answer, so that it is due again soon."""
+    """The result of a check. `UNANSWERED`: Stripe did not answer, so the payment is due again soon."""
 
     UNCHANGED = auto()
     CHANGED = auto()
@@ -54,7 +54,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Payments that are ours to check until a moment."""
+    """Payments that no other process works on until that moment."""
 
     payments: list[Payment]
     until: dt.datetime
@@ -67,7 +67,7 @@ def count_due_payments(*, limit: int) -> int:
 
 
 def recall_unanswered_requests() -> None:
-    """Make the payments of requests without an answer due for a check, once in an hour at least."""
+    """Make payments with an unanswered request due for a check, at least once an hour."""
     now = timezone.now()
     requests = StripeRequest.ledger.get_queryset().open().filter(created_at__lt=now - REQUEST_TIMEOUT)
     payments = Payment.ledger.filter(pk__in=requests.values("payment"))
@@ -78,7 +78,7 @@ def recall_unanswered_requests() -> None:
 
 @outside_transaction
 def claim_due_payments(*, limit: int) -> Claim:
-    """Claim payments that are due for a check: the least checked first, the newest of them first."""
+    """Claim payments that are due for a check: the least checked first, and among those the newest."""
     now = timezone.now()
     until = now + LEASE
     with write_transaction():
@@ -91,9 +91,9 @@ def claim_due_payments(*, limit: int) -> Claim:
 
 
 def check_payments(claim: Claim) -> Generator[Outcome]:
-    """Bring claimed payments to what Stripe says, and yield what came of each; no payment stops another.
+    """Bring claimed payments to what Stripe says and yield each outcome; one that fails stops no other.
 
-    Those that it does not come to, because it is closed before its end, are due again after the lease.
+    If the generator is closed early, the payments that it did not reach are due again after the lease.
     """
     checked: list[Payment] = []
     try:
@@ -127,7 +127,7 @@ def _check(payment: Payment, *, snapshot: PaymentIntentSnapshot | None = None) -
 
 
 def _group_listable(payments: Sequence[Payment]) -> Iterator[list[Payment]]:
-    """Yield, by account, the payments that a list tells all about: unpaid ones, with nothing under way."""
+    """Yield, by account, the payments for which Stripe's list is enough: unpaid, with nothing under way."""
     keys = [payment.pk for payment in payments]
     asked = set(
         StripeRequest.ledger.get_queryset().open().filter(payment__in=keys).values_list("payment", flat=True)
@@ -141,9 +141,9 @@ def _group_listable(payments: Sequence[Payment]) -> Iterator[list[Payment]]:
 
 
 def _find_in_list(payments: Sequence[Payment]) -> Iterator[tuple[Payment, PaymentIntentSnapshot]]:
-    """Yield those that Stripe's list of their time holds, unless many others are between them.
+    """Yield the payments that Stripe's list of their time holds; give up if too many others are between them.
 
-    What is left, for that or because Stripe did not answer, is to be asked for one by one.
+    The rest has to be asked for one by one, also where Stripe did not answer.
     """
     wanted = {payment.stripe_payment_intent_id: payment for payment in payments}
     moments = [int(payment.created_at.timestamp()) for payment in payments]
@@ -163,7 +163,7 @@ def _find_in_list(payments: Sequence[Payment]) -> Iterator[tuple[Payment, Paymen
 
 
 def _postpone(payments: Sequence[Payment], *, until: dt.datetime) -> None:
-    """Let the pauses until the next checks grow, but for payments that have been planned anew meanwhile."""
+    """Lengthen the pauses until the next checks, except where a payment was rescheduled meanwhile."""
     now = timezone.now()
     groups = defaultdict(list)
     for payment in payments:

@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def apply_fraud_warning(payment: Payment, snapshot: FraudWarningSnapshot) -> str:
-    """Put a bank's warning on a locked payment's record, and return what contradicts the row.
+    """Journal a bank's warning on a locked payment, and return the mismatch, empty if there is none.
 
     With `REFUND_FRAUD_WARNINGS` the refund is reserved; `reverse_warned` asks Stripe for it after the commit.
-    Otherwise an operator is called. Where nothing is left to do, nothing more is done.
+    Otherwise an operator is called. If no money is left to return, the warning is only journaled.
     """
     mismatch = payment.compare_fraud_warning(snapshot)
     told = f"{snapshot.id}: {snapshot.fraud_type}"
@@ -46,7 +46,7 @@ def apply_fraud_warning(payment: Payment, snapshot: FraudWarningSnapshot) -> str
 
 
 def reverse_warned(payment: Payment) -> Payment:
-    """Return the money of a payment that was warned of; where Stripe can't now, maintenance tries again."""
+    """Return the money of a payment that was warned of; if Stripe can't now, maintenance tries again."""
     try:
         return resume_requests(payment)
     except GatewayError:

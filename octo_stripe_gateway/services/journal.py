@@ -24,13 +24,13 @@ _cause: ContextVar[Cause] = ContextVar("octo_stripe_gateway_cause", default=UNKN
 
 
 def get_cause() -> Cause:
-    """Return what changes are put down to at this moment."""
+    """Return the cause that changes are attributed to now."""
     return _cause.get()
 
 
 @contextmanager
 def acting(**cause: Any) -> Iterator[None]:
-    """Put changes inside the block down to this cause; what is not named stays as it is."""
+    """Attribute changes inside the block to this cause; what is not given stays as it is."""
     token = _cause.set(_cause.get()._replace(**cause))
     try:
         yield

@@ -21,14 +21,14 @@ LEEWAY = 300
 
 
 class DoneElsewhereError(StripeRefusedError):
-    """Somebody has done at Stripe, by hand, what an unanswered request was about."""
+    """Somebody has done an unanswered request's work at Stripe by hand."""
 
 
 class RequestKind:
     """A kind of request that changes an intent; the others override what differs.
 
-    `looks_first` where a repeat looks at Stripe for the work before it asks again. `repeats_late` where the
-    work is still wanted when Stripe may have forgotten the key.
+    `looks_first`: a repeat first checks whether Stripe has done the work. `repeats_late`: the work is still
+    wanted after Stripe may have forgotten the key.
     """
 
     looks_first = False
@@ -41,12 +41,12 @@ class RequestKind:
     def read(self, request: StripeRequest, answer: Answer) -> Snapshot:
         """Return what Stripe answered; raises StripeError."""
         if answer.replayed:
-            # It shows the charge as it was, without what was refunded since.
+            # A replay shows the charge as it was, without what was refunded since.
             return stripe_client.retrieve_payment_intent(request.payment)
         return PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
 
     def get_done(self, request: StripeRequest) -> Snapshot | None:
-        """Look at Stripe for the request's work, and return it if it was done; raises StripeError."""
+        """Ask Stripe whether the request's work is done, and return it if so; raises StripeError."""
         snapshot = stripe_client.retrieve_payment_intent(request.payment)
         return snapshot if snapshot.status in {"canceled", "succeeded"} else None
 
@@ -54,7 +54,7 @@ class RequestKind:
         """Free, on the locked payment, what a failed request had reserved."""
 
     def was_done(self, payment: Payment, request: StripeRequest) -> bool:
-        """Tell whether the payment, read anew, stands as the request wanted, though Stripe refused it."""
+        """Tell whether the payment, read anew, is already what the refused request wanted."""
         return False
 
 
@@ -153,7 +153,7 @@ class RefundCreation(RequestKind):
         return RefundSnapshot.from_object(answer.stripe_object, as_of=answer.stripe_object["created"])
 
     def get_done(self, request: StripeRequest) -> Snapshot | None:
-        """Find the refund by our uuid; raises DoneElsewhereError for one of its amount made by hand since."""
+        """Find the refund by our uuid; raises DoneElsewhereError if its amount was refunded by hand since."""
         refunds = stripe_client.list_refunds(request.payment)
         refund, asked_at = request.refund, int(request.created_at.timestamp())
         for snapshot in refunds:
@@ -183,7 +183,7 @@ class RefundCreation(RequestKind):
 
 
 def get_kind(request: StripeRequest) -> RequestKind:
-    """Return what is particular to the request's kind."""
+    """Return what performs requests of this kind."""
     return KINDS[request.kind]
 
 

@@ -1,6 +1,6 @@
 """The one writer of a payment's state: snapshots are applied under the row's lock, and journaled.
 
-What contradicts the row is recorded and returned as text, and not applied.
+A snapshot that contradicts the row is not applied: the mismatch is recorded on the payment and returned.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ JOURNALED = (
     "attention",
 )
 
-# What changes where money moves in Stripe's balance.
+# Columns that change when money moves in Stripe's balance.
 MOVED = ("amount_received", "refunds_total", "open_refunds", "amount_lost", "disputed")
 PROCESSING = "processing"
 
 
 @contextmanager
 def lock_payment(payment: Payment) -> Iterator[Payment]:
-    """Hold the payment's row locked in a transaction of its own, and give it as it is now."""
+    """Lock the payment's row in a transaction of its own, and yield it as it is now."""
     with write_transaction():
         yield Payment.ledger.get_locked(payment.pk)
 
 
 class Unsaved:
-    """What a locked payment was before it was changed, and the changes of its refunds and disputes."""
+    """A locked payment's columns before it was changed, and what changed in its refunds and disputes."""
 
     def __init__(self, payment: Payment, *, announces: bool = True) -> None:
         self.payment = payment
@@ -74,14 +74,14 @@ class Unsaved:
         self.remember()
 
     def remember(self) -> None:
-        """Take the row's columns as what is saved, and nothing as changed beside it."""
+        """Take the row as saved: only what changes from now on counts."""
         self.others = {}
         # A host's hook may change the metadata in place.
         self.before = _get_columns(self.payment) | {"metadata": copy.deepcopy(self.payment.metadata)}
 
     @contextmanager
     def protected(self) -> Iterator[None]:
-        """Save, and undo what the block sets in the ledger's columns: a host's hook may do anything."""
+        """Save, then undo what the block sets in the ledger's columns: a host's hook may do anything."""
         self.save()
         self.remember()
         try:
@@ -92,7 +92,7 @@ class Unsaved:
                     setattr(self.payment, name, value)
 
     def save(self) -> None:
-        """Write the columns that changed, and put the change on the journal with its signals."""
+        """Write the columns that changed, and journal the change with the signals to send."""
         payment, before = self.payment, self.before
         if _has_moved(payment, before=before, others=self.others):
             payment.await_booking()
@@ -106,7 +106,7 @@ class Unsaved:
 
 @contextmanager
 def saving_changes(payment: Payment, *, announces: bool = True) -> Iterator[Unsaved]:
-    """Save what is changed of a locked payment, and announce it once that is committed."""
+    """Save what the block changes in a locked payment, and announce it after the commit."""
     unsaved = Unsaved(payment, announces=announces)
     yield unsaved
     unsaved.save()
@@ -153,13 +153,13 @@ def apply_dispute(payment: Payment, snapshot: DisputeSnapshot) -> str:
 
 
 def flag_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
-    """Record on a locked payment why Stripe's object was not applied, and return that."""
+    """Record on a locked payment why Stripe's object was not applied, and return that reason."""
     with saving_changes(payment):
         return record_mismatch(payment, mismatch, as_of=as_of)
 
 
 def settle_attention(payment: Payment, *, reason: str) -> Payment:
-    """Clear a payment's mismatch and what it needs attention for, by an operator's word for it."""
+    """Clear a payment's mismatch and attention, with the operator's reason on the journal."""
     with lock_payment(payment) as locked, saving_changes(locked) as unsaved:
         if locked.mismatch or locked.attention:
             locked.mismatch = locked.attention = ""
@@ -168,8 +168,8 @@ def settle_attention(payment: Payment, *, reason: str) -> Payment:
 
 
 def record_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
-    """Set the mismatch of a payment that is being changed; the same one again is not logged again."""
-    # An old snapshot's mismatch is void where a later one of the intent agreed; other objects' stand.
+    """Set the mismatch of a payment that is being changed; log it only if it is new."""
+    # An intent's mismatch is void if a later snapshot of the intent agreed; those of other objects stand.
     agreed_as_of = 0 if payment.mismatch or _is_of_another_object(mismatch) else payment.intent_as_of
     if as_of >= max(payment.mismatch_as_of, agreed_as_of):
         if mismatch != payment.mismatch:
@@ -179,7 +179,7 @@ def record_mismatch(payment: Payment, mismatch: str, *, as_of: int) -> str:
 
 
 def _clear_mismatch(payment: Payment, *, as_of: int, complete: bool) -> None:
-    """Drop a mismatch that a later snapshot of the same object contradicts."""
+    """Drop a mismatch that a later snapshot of the same object disproves."""
     contradicted = complete or not _is_of_another_object(payment.mismatch)
     if payment.mismatch and as_of >= payment.mismatch_as_of and contradicted:
         payment.mismatch = ""
@@ -230,7 +230,7 @@ def _apply_refund(unsaved: Unsaved, snapshot: RefundSnapshot, *, refunds: list[R
     before = _get_columns(refund)
     refund.apply(snapshot)
     if refund.status == "failed" != before["status"]:
-        # Whether it had succeeded before depends on what arrived first.
+        # Whether we saw it succeed before depends on the order of arrival.
         payment.attention = _("A refund failed: the customer does not have the money.")
     if refund.pk is None:
         Refund.ledger.insert(refund)
@@ -243,7 +243,7 @@ def _apply_refund(unsaved: Unsaved, snapshot: RefundSnapshot, *, refunds: list[R
 
 
 def _disown_others(unsaved: Unsaved, snapshot: ChargeSnapshot, *, refunds: list[Refund]) -> None:
-    """Cancel rows of refunds that Stripe's complete list lacks: only an old event can have told of them."""
+    """Cancel refunds that Stripe's complete list lacks: only an old event can have reported them."""
     listed = {each.id for each in snapshot.refunds}
     for refund in refunds:
         if (

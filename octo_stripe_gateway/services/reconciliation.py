@@ -31,7 +31,7 @@ RECONCILED_FIELDS = (
 )
 
 FIRST_PAUSE = dt.timedelta(minutes=10)
-# Where money may still move by itself, it is looked at once a day at least.
+# A payment whose money may still move by itself is checked at least once a day.
 LONGEST_PAUSE = dt.timedelta(days=1)
 
 Differences = dict[str, tuple[Any, Any]]
@@ -39,10 +39,10 @@ Differences = dict[str, tuple[Any, Any]]
 
 @outside_transaction
 def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences:
-    """Bring a payment to what Stripe says, and return by field what it was and what it became.
+    """Bring a payment to what Stripe says, and return the old and the new value of each changed field.
 
-    Requests without an answer are performed again. A dry run asks Stripe for nothing but how things stand,
-    and writes nothing. Raises StripeError.
+    Unanswered requests are performed again. A dry run only reads at Stripe, and writes nothing. Raises
+    StripeError.
     """
     before = _describe(payment)
     if not dry_run:
@@ -60,10 +60,10 @@ def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences
 def reconcile_listed(
     payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool = False, thorough: bool = False
 ) -> Differences:
-    """Bring a payment without open requests to what one of Stripe's lists says of its intent.
+    """Bring a payment without open requests to its intent as one of Stripe's lists has it.
 
-    Stripe is asked for the intent only where the list leaves something out; `thorough` looks at each refund
-    also where the totals agree. Raises StripeError.
+    The intent is retrieved only if the list leaves something out. `thorough` compares each refund even if the
+    totals agree. Raises StripeError.
     """
     if not thorough and not _tells_news(payment, snapshot):
         return {}
@@ -86,9 +86,9 @@ def resume_requests(payment: Payment) -> Payment:
 
 
 def postpone_check(payment: Payment) -> None:
-    """Let the pause until an unsettled payment's next check grow.
+    """Put off an unsettled payment's next check, longer each time.
 
-    An unpaid cart is asked about ever more rarely; money that may move, once a day at least.
+    An unpaid cart is checked ever more rarely; money that may move, at least once a day.
     """
     with lock_payment(payment) as locked:
         if locked.next_check_at is None:
@@ -117,7 +117,7 @@ def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) 
 
 
 def _tells_news(payment: Payment, snapshot: PaymentIntentSnapshot) -> bool:
-    """Tell whether a snapshot says anything but that the row is as it was."""
+    """Tell whether a snapshot says anything that the row doesn't."""
     known, said = payment.intent_precedence, snapshot.precedence
     if payment.compare_intent(snapshot) or known._replace(as_of=0) != said._replace(as_of=0):
         return True

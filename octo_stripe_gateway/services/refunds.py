@@ -34,7 +34,7 @@ def refund_payment(
     performed = (
         perform_request(request, is_new=is_new) if request else Performed(refund.payment, None, refund)
     )
-    # Where Stripe's answer is about another refund, or there was none, somebody else wrote this one.
+    # Without an answer of Stripe about this very refund, somebody else has written its row: read it anew.
     refund = performed.refund if performed.refund == refund else Refund.ledger.get_by_pk(refund.pk)
     if refund.is_reserved:
         raise PaymentMismatchError(_("Stripe's refund is not what was asked for."))
@@ -47,14 +47,14 @@ def refund_payment(
 def refund_payable(
     payable: Any, *, amount: int | None = None, reason: str = "", caller: Caller = ANYONE
 ) -> list[Payment]:
-    """Refund over a payable's payments, the latest first: the amount in minor units, or all that is held.
+    """Refund a payable's payments, the latest first: the amount in minor units, or all that is held.
 
-    It may be repeated: of all, what has no answer yet is asked for again; of an amount, the same idempotency
-    key counts what went back before. Returns the payments that were refunded. Raises UnprocessableError where
-    less is held, and as `refund_payment`.
+    May be repeated: without an amount, unanswered refunds are asked for again; with one, the same idempotency
+    key counts what was refunded before. Returns the payments that were refunded. Raises UnprocessableError if
+    less is held, and what `refund_payment` raises.
     """
     payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
-    # What is disputed comes last: it is refused, and the rest is to go back before.
+    # Disputed payments come last: their refund is refused, and the rest must go back before that.
     payments.sort(key=lambda each: each.refunds_blocked)
     before = {each.pk: _get_refunded_by(caller, each) for each in payments}
     counted = (each for each in payments if amount is None or not each.refunds_blocked)
@@ -83,7 +83,7 @@ def _get_caller_for(caller: Caller, payment: Payment) -> Caller:
 
 
 def _get_refunded_by(caller: Caller, payment: Payment) -> Refund | None:
-    """Return the refund of a payment that an earlier call with the same key made, or began."""
+    """Return the payment's refund that an earlier call with the same key made or began."""
     keyed = _get_caller_for(caller, payment)
     if not keyed.idempotency_key:
         return None
@@ -133,7 +133,7 @@ def _reserve_refund(
 
 
 def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
-    """Put the request on record that voids or refunds what is left of a locked, reversible payment."""
+    """Open the request that voids or refunds what is left of a locked, reversible payment."""
     if payment.intent_status == "requires_capture":
         unanswered = get_open_request(payment, StripeRequest.Kind.CANCEL)
         parameters = {"cancellation_reason": reason} if reason else {}
@@ -182,7 +182,7 @@ def _get_request(refund: Refund) -> StripeRequest | None:
 def _pick_unanswered(
     payment: Payment, *, refunds: list[Refund], amount: int | None, reason: str, caller: Caller
 ) -> Refund | None:
-    """Return the refund without an answer that a call without a key repeats."""
+    """Return the unanswered refund that a call without a key repeats."""
     if caller.idempotency_key or (amount is None and payment.amount_refundable):
         return None
     for refund in refunds:

@@ -1,6 +1,6 @@
-"""Asking Stripe: what is asked is on record first, and one function performs every kind of request.
+"""Asking Stripe: every request is recorded first, and one function performs every kind.
 
-A service opens a request in the transaction that reserves what it is about, and commits. Then the request is
+A service opens a request in the transaction that reserves the money for it, and commits. Then the request is
 performed: Stripe is called with its idempotency key, the payment locked, the answer applied, the request
 closed. A crash at any point leaves an open request, which `resume_request` performs again.
 """
@@ -39,7 +39,7 @@ from octo_stripe_gateway.stripe_client import Answer
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """A request that Stripe answered: the payment as it is now, what Stripe said, and of which refund."""
+    """A request that Stripe answered: the payment as it is now, what Stripe said, and the refund, if any."""
 
     payment: Payment
     snapshot: Snapshot | None
@@ -49,7 +49,7 @@ class Performed:
 def open_request(
     payment: Payment, kind: StripeRequest.Kind, *, parameters: dict[str, Any], refund: Refund | None = None
 ) -> StripeRequest:
-    """Put on record, in the caller's transaction, what will be asked of Stripe."""
+    """Record, in the caller's transaction, what will be asked of Stripe."""
     request = StripeRequest(payment=payment, kind=kind, parameters=parameters, refund=refund)
     StripeRequest.ledger.insert(request)
     return request
@@ -67,11 +67,10 @@ def get_open_request(payment: Payment, kind: StripeRequest.Kind) -> StripeReques
 def perform_request(request: StripeRequest, *, is_new: bool = False) -> Performed:
     """Call Stripe for an open request, apply the answer and close the request.
 
-    Raises StripeError: StripeRefusedError where Stripe won't do it, which releases what was reserved;
-    otherwise the request stays open.
+    Raises StripeError: StripeRefusedError releases what was reserved; after any other the request stays open.
 
-    Where Stripe replays an error it will answer this key so for good, and the request goes out under another.
-    Not before: a new key could run the work twice. The work may exist already, so it is looked for first.
+    The key changes only after Stripe replays an error: before that, a new key could run the work twice. The
+    work may exist already, so it is looked for first.
     """
     looks_first = get_kind(request).looks_first or request.key_version
     looks = request.may_be_forgotten or (bool(looks_first) and not is_new)
@@ -136,7 +135,7 @@ def _get_done(request: StripeRequest, kind: RequestKind) -> Snapshot | None:
 
 
 def _renew_key(request: StripeRequest) -> None:
-    """Raise the key's version, unless another process has; the request then is as theirs."""
+    """Raise the key's version by one, even if several processes do so at once."""
     same = StripeRequest.ledger.filter(pk=request.pk, key_version=request.key_version)
     same.update(key_version=F("key_version") + 1)
     request.key_version += 1
@@ -157,7 +156,7 @@ def _close_done(request: StripeRequest, snapshot: Snapshot, answer: Answer | Non
 
 
 def _close_refused(request: StripeRequest, kind: RequestKind, error: StripeRefusedError) -> Performed:
-    """Release what was reserved, and look how things stand: Stripe may refuse what is done already."""
+    """Release what was reserved, and ask how the intent stands: Stripe also refuses what is done already."""
     _record_error(request, error)
     code, message = error.stripe_code or "refused", str(error.message)
     payment = _close_failed(request, code, message, state=StripeRequest.State.FAILED)

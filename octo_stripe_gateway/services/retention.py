@@ -16,10 +16,10 @@ PERSONAL_CHANGES = ("rejection_reason", "attention", "mismatch", "settled")
 
 
 def erase_personal_data(payment: Payment) -> None:
-    """Remove from a payment and its records what may tell of a person; amounts and Stripe's ids stay.
+    """Remove what may identify a person from a payment and its records; amounts and Stripe's ids stay.
 
     Stripe keeps its own copy: https://docs.stripe.com/privacy/redaction. Raises OperationInProgressError
-    while a request has no answer: to repeat it takes what it asked for.
+    while a request has no answer: repeating it takes its parameters.
     """
     with lock_payment(payment) as locked:
         requests = list(StripeRequest.ledger.filter(payment=locked))

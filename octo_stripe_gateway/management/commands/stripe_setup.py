@@ -1,4 +1,4 @@
-"""Has Stripe tell of our events."""
+"""Has Stripe send our events."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Command(BaseCommand):
             raise CommandError(f"Not set up: {', '.join(map(describe_account, failed))}.")
 
     def print_cli(self, url: str, names: list[str]) -> None:
-        """Print the commands alone, so that a shell can run them; what to do with the secret goes beside."""
+        """Print only the commands, so that a shell can run them; the note on the secret goes to stderr."""
         events = ",".join(inbox.list_event_types())
         for name in names:
             project = f" --project-name {shlex.quote(name)}" if name else ""
@@ -124,13 +124,13 @@ class Command(BaseCommand):
             self.retire(endpoint, plan=plan)
 
     def leave_alone(self, endpoints: Iterable[Endpoint]) -> None:
-        """Say which endpoints were made by hand, and may be for connected accounts or for the own one."""
+        """Name endpoints made by hand, which may be for the account itself or for connected ones."""
         for endpoint in endpoints:
             note = "was made by hand and sends the same: disable it in the dashboard once the new ones work"
             self.stdout.write(self.style.WARNING(f"  {endpoint['id']} {note}."))
 
     def create(self, wanted: WantedEndpoint) -> None:
-        """Create an endpoint, and print its secret: no other answer of Stripe's has it."""
+        """Create an endpoint, and print its secret, which no other answer of Stripe's holds."""
         if self.dry_run:
             self.stdout.write(f"  would create {describe(wanted)}")
             return
