@@ -43,7 +43,10 @@ class ApiClient:
         return self.owner
 
     def has_perm(self, permission: str, obj: Any = None) -> bool:
-        """Tell whether the caller has a permission: a named key may not view payments of others."""
+        """Tell whether the caller has a permission.
+
+        The integrator has all; a named key all but viewing the payments of others; a name none.
+        """
         if not self.owner:
             return True
         return self.owner.startswith(OF_KEY) and permission != VIEW_PERMISSION
@@ -63,7 +66,8 @@ def get_owner(caller: Any) -> str:
 def check_owner(owner: Any, *, caller: Any) -> None:
     """Raise ConfigurationError if the owner is no text, or is empty for anyone but the integrator.
 
-    With an empty owner, a user without a company, say, would see all of the integrator's payments.
+    With an empty owner, a user without a company, say, would see all of the integrator's payments. Raises
+    BadRequestError if the owner is longer than its column or not printable.
     """
     is_integrator = isinstance(caller, ApiClient) and not caller.owner
     if not isinstance(owner, str) or not (owner or is_integrator):
@@ -106,7 +110,7 @@ class GatewayAuthentication(BaseAuthentication):
         caller = check(request._request) if check else None
         if not caller or not _is_active(caller):
             has_credential = bool(get_authorization_header(request))
-            self.deny(has_credential=has_credential, required=str(_("You are not signed in.")))
+            self.deny(has_credential=has_credential, message=str(_("You are not signed in.")))
         if caller is True:
             return ApiClient(), None
         if isinstance(caller, str):
@@ -137,11 +141,11 @@ class GatewayAuthentication(BaseAuthentication):
         # Bytes that aren't UTF-8 are in no key: escape them instead of raising.
         return Secret(header[len(self.keyword) :].strip().decode(errors="backslashreplace"))
 
-    def deny(self, *, has_credential: bool, required: str = "") -> None:
+    def deny(self, *, has_credential: bool, message: str = "") -> None:
         """Raise for a missing credential or, differently, for a wrong one, as OCTO does."""
         if has_credential:
-            raise AuthenticationFailed(_("The API key is not valid."))
-        raise NotAuthenticated(required or _("An API key is required."))
+            raise AuthenticationFailed(message or _("The API key is not valid."))
+        raise NotAuthenticated(message or _("An API key is required."))
 
     def authenticate_header(self, request: Request) -> str:
         """Return the scheme to authenticate with."""

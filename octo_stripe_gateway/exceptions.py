@@ -120,6 +120,10 @@ class StripeRefusedError(StripeError, BadRequestError):
     code = "BAD_REQUEST"
 
 
+class StripeBusyError(StripeError, OperationInProgressError):
+    """Stripe is still working on the same request."""
+
+
 class StripeAuthenticationError(StripeError):
     """Stripe does not accept the configured key, or the key may not do this."""
 

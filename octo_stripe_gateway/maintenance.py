@@ -53,7 +53,7 @@ class Work:
     def take(self, wanted: int) -> int:
         """Return how many of the wanted may still be done, and count them as taken."""
         with self.lock:
-            taken = min(wanted, self.left)
+            taken = 0 if self.is_stopped else min(wanted, self.left)
             self.left -= taken
         return taken
 
@@ -69,7 +69,7 @@ class Work:
 
     def stop(self) -> None:
         """Have every thread end after its current item."""
-        self.left, self.is_stopped = 0, True
+        self.is_stopped = True
 
 
 def run_maintenance(

@@ -23,8 +23,8 @@ from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     ConfigurationError,
-    OperationInProgressError,
     StripeAuthenticationError,
+    StripeBusyError,
     StripeRateLimitedError,
     StripeRefusedError,
     StripeUnavailableError,
@@ -392,7 +392,7 @@ def _translate_error(error: stripe.StripeError) -> Exception:
         "replayed": _is_replayed(error.headers),
     }
     if status == 409:
-        return OperationInProgressError(_("The same operation is still running; try again."))
+        return StripeBusyError(_("The same operation is still running; try again."), **known)
     if status == 429:
         return StripeRateLimitedError(_("Stripe has had too many requests; try again."), **known)
     if status in {401, 403}:

@@ -176,6 +176,10 @@ def test_falsy_or_anonymous_caller_is_refused(nothing: Any, api: GatewayApi, con
     answer = call(api, None)
     assert answered(answer) == UNAUTHORIZED
     assert answer.json()["errorMessage"] == "You are not signed in."
+    # Whatever the callable looks at, it is not an API key.
+    answer = call(api, "Bearer of-a-stranger")
+    assert answered(answer) == FORBIDDEN
+    assert answer.json()["errorMessage"] == "You are not signed in."
 
 
 def broken(request: HttpRequest) -> bool:

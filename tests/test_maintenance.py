@@ -203,7 +203,7 @@ def test_event_meanwhile_is_not_undone_by_the_pause(stripe: StripeEmulator) -> N
 def test_request_without_an_answer_is_repeated(stripe: StripeEmulator) -> None:
     (payment,) = create_due(stripe, 1, card="pm_card_visa", capture_method="manual")
     services.complete_payment(payment)
-    stripe.add_fault(Fault("status", method="POST", path="*", status=500))
+    stripe.add_fault(Fault("status", method="POST", status=500))
     with pytest.raises(StripeError):
         services.capture_payment(Payment.objects.get(), amount=1500)
     stripe.clear_faults()
@@ -227,6 +227,22 @@ def test_request_of_a_settled_payment_is_repeated_too(stripe: StripeEmulator) ->
     maintain()
     assert StripeRequest.objects.get(kind="cancel").state == "failed"
     assert Payment.objects.get().status == "paid"
+
+
+def test_request_that_stripe_is_still_at_is_left_for_the_next_run(
+    stripe: StripeEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    (payment,) = create_due(stripe, 1)
+    request = StripeRequest.objects.create(payment=payment, kind="cancel", parameters={})
+    stripe.add_fault(Fault("status", path="/v1/payment_intents/.*/cancel", status=409))
+    with pytest.raises(CommandError, match="1 payments failed"):
+        maintain()
+    request.refresh_from_db()
+    assert (request.state, request.http_status, request.attempts) == ("open", 409, 1)
+    assert not [record for record in caplog.records if record.exc_info]
+    make_due()
+    assert maintain()["payments"] == {"changed": 1}
+    assert get_statuses() == {"canceled"}
 
 
 def test_rejected_money_goes_back(stripe: StripeEmulator) -> None:
@@ -316,8 +332,7 @@ def test_stripe_that_does_not_answer_is_left_alone(
 ) -> None:
     create_due(stripe, 8)
     monkeypatch.setattr(maintenance, "MOST_UNANSWERED", 3)
-    for _ in range(20):
-        stripe.add_fault(Fault("status", method="GET", path="*", status=503))
+    stripe.add_fault(Fault("status", method="GET", status=503, times=None))
     asked = len(stripe.requests)
     with pytest.raises(CommandError, match="3 payments failed"):
         maintain()

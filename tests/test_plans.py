@@ -519,12 +519,12 @@ def test_claiming_what_is_due() -> None:
     newest = list(Payment.objects.order_by("-pk").values_list("pk", flat=True)[:1000])
     Payment.objects.filter(pk__in=newest).update(next_check_at=now)
     with planned("count due"):
-        assert services.count_due_payments(limit=100_000) >= 1000
+        assert services.count_due_payments(limit=1000) == 1000
     with planned("claim due"):
         assert len(services.claim_due_payments(limit=200).payments) == 200
     Payment.objects.filter(pk__in=newest).update(next_booking_at=now)
     with planned("count unbooked"):
-        assert services.count_unbooked_payments(limit=100_000) >= 1000
+        assert services.count_unbooked_payments(limit=1000) == 1000
     with planned("claim unbooked"):
         assert len(services.claim_unbooked_payments(limit=200).payments) == 200
     with planned("claim events"):

@@ -17,7 +17,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
-from octo_stripe_gateway.exceptions import GatewayError, StripeUnavailableError
+from octo_stripe_gateway.exceptions import GatewayError, StripeBusyError, StripeUnavailableError
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.services.reconciliation import (
     get_pause,
@@ -118,7 +118,7 @@ def _check_all(payments: Sequence[Payment]) -> Iterator[tuple[Payment, Outcome]]
 def _check(payment: Payment, *, snapshot: PaymentIntentSnapshot | None = None) -> Outcome:
     try:
         differences = reconcile_listed(payment, snapshot) if snapshot else reconcile_payment(payment)
-    except StripeUnavailableError:
+    except (StripeBusyError, StripeUnavailableError):
         return Outcome.UNANSWERED
     except Exception:
         logger.exception("[OctoStripeGateway] Payment %s could not be checked", payment.uuid)

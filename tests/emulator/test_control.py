@@ -123,6 +123,9 @@ def test_a_payment_is_commanded(command: Callable[..., Any], api: Any) -> None:
     [
         ("/nothing", {}, 404),
         ("/faults", {"kinds": "reset"}, 400),
+        ("/faults", {"kind": "rest"}, 400),
+        ("/faults", {"when": "later"}, 400),
+        ("/faults", {"path": "*"}, 400),
         ("/payment_intents/pi_x/confirm", {}, 400),
         ("/events/evt_x/deliver", {}, 400),
     ],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
-from typing import Literal
+from typing import Any, Literal, get_args
 
 When = Literal["before", "after"]
+Kind = Literal["delay", "status", "reset"]
 
 
 @dataclasses.dataclass
@@ -21,10 +22,10 @@ class Fault:
     began; with `save=False` the key remembers the true answer instead. `should_retry` becomes the
     header `Stripe-Should-Retry`, which the SDK obeys; `code` is the error's code, such as
     `lock_timeout` with a 429. A GET that is delayed or held after its work answers with what it read
-    before the wait, but is dated when it is sent.
+    before the wait, but is dated when it is sent. Raises ValueError for what it doesn't know.
     """
 
-    kind: Literal["delay", "status", "reset"] = "status"
+    kind: Kind = "status"
     method: str = "POST"
     path: str = "/v1/"
     when: When = "before"
@@ -35,6 +36,11 @@ class Fault:
     save: bool = True
     should_retry: bool | None = None
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_choice(self.kind, Kind)
+        _check_choice(self.when, When)
+        _check_path(self.path)
 
     def matches(self, method: str, path: str) -> bool:
         return self.method in (method, "*") and re.match(self.path, path) is not None
@@ -51,6 +57,8 @@ class Hold:
     """Keeps the matching requests waiting until it is released."""
 
     def __init__(self, *, method: str, path: str, when: When) -> None:
+        _check_choice(when, When)
+        _check_path(path)
         self.method = method
         self.path = path
         self.when = when
@@ -133,3 +141,15 @@ class Faults:
                 fault.times = None if fault.times is None else fault.times - 1
             self._faults = [one for one in self._faults if one.times is None or one.times > 0]
         return taken
+
+
+def _check_choice(value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(choices))}.")
+
+
+def _check_path(path: str) -> None:
+    try:
+        re.compile(path)
+    except re.error as error:
+        raise ValueError(f"The path {path!r} is not a regular expression: {error}.") from error
