@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls"
 
 LIST = "admin:octo_stripe_gateway_payment_changelist"
 EXPORT = "admin:octo_stripe_gateway_payment_export_{}"
+BOOKED = ("fees", "brought", "movements", "card", "receipt", "rate")
 
 make_payment: Any = PaymentFactory
 
@@ -275,12 +276,16 @@ class TestPage:
             assert text in content
         assert "refund · -5.00 USD · txn_" in content
         assert 'href="https://pay.stripe.com/receipts/' in content
+        Payment.objects.update(exchange_rate="1.25")
+        content = office.get(url).content.decode()
+        for name in BOOKED:
+            assert f"field-{name}" in content
 
     def test_leaves_out_what_is_not_booked(self, office: Client) -> None:
         payment = make_payment()
         url = reverse("admin:octo_stripe_gateway_payment_change", args=[payment.pk])
         content = office.get(url).content.decode()
-        for name in ("fees", "brought", "movements", "card", "receipt", "rate"):
+        for name in BOOKED:
             assert f"field-{name}" not in content
 
     def test_links_no_receipt_that_is_elsewhere(self, office: Client) -> None:

@@ -201,6 +201,7 @@ WRONG: dict[str, list[Any]] = {
     "IDEMPOTENCY_KEY_DAYS": [*NOT_NUMBERS, 0, 36_501],
 }
 EACH_WRONG = [(name, wrong) for name, values in WRONG.items() for wrong in values]
+SECRETS = ("sk_test_1", "pk_test_1", "whsec_1", "'key'", "klook-key")
 
 
 def test_every_setting_has_wrong_values_here() -> None:
@@ -258,12 +259,19 @@ def test_nothing_but_text_is_a_key(keys: Any, token: str, api: GatewayApi, confi
     assert not WebhookEvent.objects.exists()
 
 
-@pytest.mark.parametrize(("name", "wrong"), EACH_WRONG)
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        (name, wrong)
+        for name, wrong in EACH_WRONG
+        if conf.SETTINGS[name].secret and any(secret in repr(wrong) for secret in SECRETS)
+    ],
+)
 def test_no_message_about_a_secret_has_it(name: str, wrong: Any, configure: Configure) -> None:
     configure(**{name: wrong})
     said = str(checks.check_settings() + checks.check_deployment())
-    secrets = ("sk_test_1", "pk_test_1", "whsec_1", "'key'", "klook-key")
-    assert [each for each in secrets if each in said and conf.SETTINGS[name].secret] == []
+    assert name in said
+    assert [secret for secret in SECRETS if secret in said] == []
 
 
 @pytest.mark.django_db

@@ -250,6 +250,7 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
 
 def test_the_readme_supports_what_the_package_does() -> None:
     listed = dict(re.findall(r"^\| (Python|Django) \| (.*) \|$", PAGES["README.md"], re.MULTILINE))
+    assert listed.keys() == {"Python", "Django"}
     for name, versions in listed.items():
         kind = {"Python": "Programming Language :: Python", "Django": "Framework :: Django"}[name]
         claimed = re.findall(rf'"{kind} :: (\d+\.\d+)"', ROOT.joinpath("pyproject.toml").read_text())

@@ -38,11 +38,16 @@ def heard() -> Iterator[list[str]]:
 
     def listen(name: str) -> Callable[..., None]:
         def receive(sender: Any, payment: Payment, change: PaymentChange, **kwargs: Any) -> None:
-            assert sender is Payment
-            # After commit, so that a receiver that asks the database sees the change.
-            assert Payment.objects.get(pk=payment.pk).status == payment.status
-            assert name in PaymentChange.objects.get(pk=change.pk, payment=payment).undelivered
             names.append(name.removeprefix("payment_"))
+            try:
+                assert sender is Payment
+                # After commit, so that a receiver that asks the database sees the change.
+                assert Payment.objects.get(pk=payment.pk).status == payment.status
+                assert name in PaymentChange.objects.get(pk=change.pk, payment=payment).undelivered
+            except Exception:
+                # What a receiver raises would only be on record.
+                names.append(f"{name} is wrong")
+                raise
 
         return receive
 
