@@ -37,7 +37,8 @@ def main() -> None:
         upstream.set_delay(options.delay)
         seconds, processor, done = run(options)
     rate = sum(done["payments"].values()) / seconds
-    console.print(f"{done['payments']} in {seconds:.1f} s, {processor:.1f} s of them at work here")
+    outcomes = f"payments {done['payments']}, books {done['books']}"
+    console.print(f"{outcomes} in {seconds:.1f} s, {processor:.1f} s of them at work here")
     console.print(f"{rate:,.0f} payments a second; at that rate {WANTED:,} take {WANTED / rate:,.0f} s")
     sys.exit(0 if WANTED / rate <= MOST_SECONDS else 1)
 

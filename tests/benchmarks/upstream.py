@@ -128,6 +128,8 @@ def make_answer(method: str, path: str, body: bytes) -> Any:
     path, _mark, query = path.partition("?")
     if path == "/v1/payment_intents" and method == "GET":
         return make_list(parse_qs(query))
+    if path == "/v1/balance_transactions":
+        return make_movements(parse_qs(query))
     if path == "/v1/refunds":
         return make_refund(parse_qs(body.decode()))
     if method == "POST":
@@ -157,6 +159,32 @@ def make_list(params: dict[str, list[str]]) -> Any:
     numbers = range(last, max(oldest, last - 99) - 1, -1)
     page = [make_listed(number, created=first + number * step) for number in numbers]
     return {"object": "list", "data": page, "has_more": bool(page) and numbers[-1] > oldest}
+
+
+def make_movements(params: dict[str, list[str]]) -> Any:
+    """Return what moved for one charge; in the last minutes nothing did, since all is paid long ago."""
+    page = [make_movement(source_id) for source_id in params.get("source", [])]
+    return {"object": "list", "data": page, "has_more": False}
+
+
+def make_movement(charge_id: str) -> dict[str, Any]:
+    charge = {"id": charge_id, "object": "charge", "payment_intent": charge_id.replace("ch_", "pi_")}
+    return {
+        "id": charge_id.replace("ch_", "txn_"),
+        "object": "balance_transaction",
+        "amount": 2000,
+        "available_on": int(time.time()),
+        "created": int(time.time()),
+        "currency": "usd",
+        "description": None,
+        "exchange_rate": None,
+        "fee": 88,
+        "net": 1912,
+        "reporting_category": "charge",
+        "source": charge,
+        "status": "available",
+        "type": "charge",
+    }
 
 
 def make_listed(number: int, *, created: int) -> dict[str, Any]:
