@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextvars
 import datetime as dt
-import itertools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from enum import Enum
 from functools import partial
+from typing import TypeVar
 
 from django.db import connections
 from django.utils import timezone
@@ -24,20 +23,20 @@ from django.utils import timezone
 from octo_stripe_gateway import services
 from octo_stripe_gateway.inbox import process_event
 from octo_stripe_gateway.models import WebhookEvent
-from octo_stripe_gateway.services import Claim, Outcome
-from octo_stripe_gateway.transactions import get_connection, write_transaction
+from octo_stripe_gateway.services import Outcome
+from octo_stripe_gateway.transactions import get_connection, skip_locked, write_transaction
 
 logger = logging.getLogger(__name__)
 
 Counts = dict[str, int]
 ReportProgress = Callable[[str, int, int], None]
+Claimed = TypeVar("Claimed", bound=Sized)
 
 THREADS = 4
 BATCH_SIZE = 200
 LEASE = dt.timedelta(minutes=10)
 # After so many unanswered calls in a row, Stripe is left alone until the next run.
 MOST_UNANSWERED = 10
-UNANSWERED = Outcome.UNANSWERED.name.lower()
 
 
 class Work:
@@ -61,7 +60,7 @@ class Work:
         """Count an outcome, and stop if Stripe does not answer."""
         with self.lock:
             self.outcomes[outcome] += 1
-            self.unanswered = self.unanswered + 1 if outcome == UNANSWERED else 0
+            self.unanswered = self.unanswered + 1 if outcome == Outcome.UNANSWERED else 0
             self.report(self.outcomes.total(), max(self.total, self.outcomes.total()))
         if self.unanswered >= MOST_UNANSWERED and not self.is_stopped:
             logger.error("[OctoStripeGateway] Stripe does not answer; the rest has to wait")
@@ -93,17 +92,7 @@ def run_maintenance(
 def _process_events(limit: int, *, threads: int, report: ReportProgress) -> Counts:
     total = WebhookEvent.ledger.filter(retry_at__lte=timezone.now())[:limit].count()
     work = Work(limit=limit, total=total, report=partial(report, "events"))
-
-    def process() -> None:
-        while wanted := work.take(BATCH_SIZE):
-            keys = _claim_due_events(limit=wanted)
-            for key in itertools.takewhile(lambda _key: not work.is_stopped, keys):
-                work.record(_process_event(key))
-            if len(keys) < wanted:
-                return
-
-    _run_together(process, work=work, threads=min(threads, _count_batches(total)))
-    return dict(work.outcomes)
+    return _work_off(work, _claim_due_events, _process_claimed, threads=threads)
 
 
 def _claim_due_events(*, limit: int) -> Sequence[int]:
@@ -111,11 +100,14 @@ def _claim_due_events(*, limit: int) -> Sequence[int]:
     now = timezone.now()
     with write_transaction():
         due = WebhookEvent.ledger.filter(retry_at__lte=now).order_by("-retry_at")
-        if get_connection().features.has_select_for_update_skip_locked:
-            due = due.select_for_update(skip_locked=True)
-        keys = list(due.values_list("pk", flat=True)[:limit])
+        keys = list(skip_locked(due).values_list("pk", flat=True)[:limit])
         WebhookEvent.ledger.filter(pk__in=keys).update(retry_at=now + LEASE)
     return keys
+
+
+def _process_claimed(keys: Sequence[int]) -> Generator[str]:
+    for key in keys:
+        yield _process_event(key)
 
 
 def _process_event(key: int) -> str:
@@ -141,7 +133,7 @@ def _keep_books(limit: int, *, threads: int, report: ReportProgress) -> Counts:
 
 
 def _work_off(
-    work: Work, claim: Callable[..., Claim], perform: Callable[[Claim], Generator[Enum]], *, threads: int
+    work: Work, claim: Callable[..., Claimed], perform: Callable[[Claimed], Generator[str]], *, threads: int
 ) -> Counts:
     """Claim and perform batch after batch, until nothing is due or no more may be done."""
 
@@ -150,10 +142,10 @@ def _work_off(
             claimed = claim(limit=wanted)
             with closing(perform(claimed)) as outcomes:
                 for outcome in outcomes:
-                    work.record(outcome.name.lower())
+                    work.record(outcome)
                     if work.is_stopped:
                         return
-            if len(claimed.payments) < wanted:
+            if len(claimed) < wanted:
                 return
 
     _run_together(work_off, work=work, threads=min(threads, _count_batches(work.total)))

@@ -9,11 +9,13 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
 
 from octo_stripe_gateway.models import Payment
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 
 
 def get_connection() -> BaseDatabaseWrapper:
@@ -37,6 +39,13 @@ def write_transaction() -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute(f"UPDATE {Payment._meta.db_table} SET id = id WHERE 0")  # noqa: S608
         yield
+
+
+def skip_locked(rows: Rows) -> Rows:
+    """Lock the rows that no other transaction has locked, and leave out the others; SQLite locks none."""
+    if get_connection().features.has_select_for_update_skip_locked:
+        return rows.select_for_update(skip_locked=True)
+    return rows
 
 
 def check_outside_transaction(connection: BaseDatabaseWrapper) -> None:

@@ -518,16 +518,16 @@ def test_claiming_what_is_due() -> None:
     now = timezone.now()
     newest = list(Payment.objects.order_by("-pk").values_list("pk", flat=True)[:1000])
     Payment.objects.filter(pk__in=newest).update(next_check_at=now)
-    with planned("count due"):
-        assert services.count_due_payments(limit=1000) == 1000
     # A claim sorts all that is due, and reads nothing else.
     due = Payment.objects.filter(next_check_at__lte=now).count()
+    with planned("count due", most=due):
+        assert services.count_due_payments(limit=100_000) >= 1000
     with planned("claim due", most=due):
         assert len(services.claim_due_payments(limit=200).payments) == 200
     Payment.objects.filter(pk__in=newest).update(next_booking_at=now)
-    with planned("count unbooked"):
-        assert services.count_unbooked_payments(limit=1000) == 1000
     unbooked = Payment.objects.filter(next_booking_at__lte=now).count()
+    with planned("count unbooked", most=unbooked):
+        assert services.count_unbooked_payments(limit=100_000) >= 1000
     with planned("claim unbooked", most=unbooked):
         assert len(services.claim_unbooked_payments(limit=200).payments) == 200
     with planned("claim events"):

@@ -26,7 +26,6 @@ from octo_stripe_gateway.services.deadlines import (
 )
 from octo_stripe_gateway.services.delivery import deliver_due_changes
 from octo_stripe_gateway.services.due_payments import (
-    Claim,
     Outcome,
     check_payments,
     claim_due_payments,
@@ -65,7 +64,6 @@ __all__ = [
     "Audit",
     "BookingOutcome",
     "Caller",
-    "Claim",
     "CreatedPayment",
     "Outcome",
     "acting",

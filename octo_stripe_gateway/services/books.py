@@ -14,7 +14,7 @@ import datetime as dt
 import logging
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
-from enum import Enum, auto
+from enum import StrEnum, auto
 from functools import partial
 
 from django.db.models import F
@@ -23,10 +23,10 @@ from django.utils import timezone
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError, StripeUnavailableError
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
-from octo_stripe_gateway.services.due_payments import LEASE, Claim
+from octo_stripe_gateway.services.due_payments import Claim, claim_payments
 from octo_stripe_gateway.services.ledger import PROCESSING, lock_payment
 from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot
-from octo_stripe_gateway.transactions import get_connection, outside_transaction, write_transaction
+from octo_stripe_gateway.transactions import outside_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ RECORDED_COLUMNS = (
 )
 
 
-class BookingOutcome(Enum):
+class BookingOutcome(StrEnum):
     """The result of booking a payment. `WAITING`: Stripe has not booked everything yet."""
 
     BOOKED = auto()
@@ -71,16 +71,8 @@ def count_unbooked_payments(*, limit: int) -> int:
 @outside_transaction
 def claim_unbooked_payments(*, limit: int) -> Claim:
     """Claim payments that are due for booking: the least asked about first, and among those the newest."""
-    now = timezone.now()
-    until = now + LEASE
-    with write_transaction():
-        due = Payment.ledger.filter(next_booking_at__lte=now).order_by("bookings", "-pk")
-        if get_connection().features.has_select_for_update_skip_locked:
-            due = due.select_for_update(skip_locked=True)
-        payments = list(due[:limit])
-        keys = [payment.pk for payment in payments]
-        Payment.ledger.filter(pk__in=keys).update(next_booking_at=until)
-    return Claim(payments, until)
+    due = Payment.ledger.filter(next_booking_at__lte=timezone.now()).order_by("bookings", "-pk")
+    return claim_payments(due, column="next_booking_at", limit=limit)
 
 
 def book_payments(claim: Claim) -> Generator[BookingOutcome]:

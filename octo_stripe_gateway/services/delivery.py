@@ -15,7 +15,7 @@ from django.utils import timezone
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.redaction import clean_text
-from octo_stripe_gateway.transactions import get_connection, write_transaction
+from octo_stripe_gateway.transactions import skip_locked, write_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +113,7 @@ def _claim_due_change() -> PaymentChange | None:
     """
     with write_transaction():
         due = PaymentChange.ledger.get_queryset().due_for_delivery(now=timezone.now())
-        if get_connection().features.has_select_for_update_skip_locked:
-            due = due.select_for_update(skip_locked=True)
-        change = due.order_by("deliver_at").first()
+        change = skip_locked(due).order_by("deliver_at").first()
         if change:
             schedule_delivery(change)
             PaymentChange.ledger.save_changed(change, names=["deliveries", "deliver_at"])

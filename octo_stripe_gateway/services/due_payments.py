@@ -11,9 +11,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import StrEnum, auto
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
@@ -25,7 +25,7 @@ from octo_stripe_gateway.services.reconciliation import (
     reconcile_payment,
 )
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
-from octo_stripe_gateway.transactions import get_connection, outside_transaction, write_transaction
+from octo_stripe_gateway.transactions import outside_transaction, skip_locked, write_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ PAGES_OF_GRACE = 2
 UNPAID = frozenset({"requires_payment_method", "requires_confirmation", "requires_action", "processing"})
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """The result of a check. `UNANSWERED`: Stripe did not answer, so the payment is due again soon."""
 
     UNCHANGED = auto()
@@ -58,6 +58,9 @@ class Claim:
 
     payments: list[Payment]
     until: dt.datetime
+
+    def __len__(self) -> int:
+        return len(self.payments)
 
 
 def count_due_payments(*, limit: int) -> int:
@@ -79,14 +82,17 @@ def recall_unanswered_requests() -> None:
 @outside_transaction
 def claim_due_payments(*, limit: int) -> Claim:
     """Claim payments that are due for a check: the least checked first, and among those the newest."""
-    now = timezone.now()
-    until = now + LEASE
+    due = Payment.ledger.filter(next_check_at__lte=timezone.now()).order_by("checks", "-pk")
+    return claim_payments(due, column="next_check_at", limit=limit)
+
+
+def claim_payments(due: QuerySet[Payment], *, column: str, limit: int) -> Claim:
+    """Claim the first payments that no other process has locked, by setting the column to the lease's end."""
+    until = timezone.now() + LEASE
     with write_transaction():
-        due = Payment.ledger.filter(next_check_at__lte=now).order_by("checks", "-pk")
-        if get_connection().features.has_select_for_update_skip_locked:
-            due = due.select_for_update(skip_locked=True)
-        payments = list(due[:limit])
-        Payment.ledger.filter(pk__in=[payment.pk for payment in payments]).update(next_check_at=until)
+        payments = list(skip_locked(due)[:limit])
+        keys = [payment.pk for payment in payments]
+        Payment.ledger.filter(pk__in=keys).update(**{column: until})
     return Claim(payments, until)
 
 

@@ -39,8 +39,12 @@ class Demo:
 
     def wait_until_ready(self) -> None:
         """Wait for the page; raises AssertionError with the log if it never comes."""
+        self.wait_for("Stop it with Ctrl-C.")
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the log has a text; raises AssertionError with the log if it never comes."""
         deadline = time.monotonic() + LONGEST_WAIT
-        while "Stop it with Ctrl-C." not in self.log.read_text():
+        while text not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
