@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 import stripe as sdk
 
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
@@ -54,6 +55,41 @@ def test_a_connection_is_reset_before_or_after_the_work(
         api.payment_intents.create(params=AMOUNT)
     assert len(stripe.payment_intents) == done
     assert stripe.requests[0].status is None
+
+
+@pytest.mark.parametrize("status", [404, 408, 413])
+@pytest.mark.parametrize(("when", "done"), [("before", 0), ("after", 1)])
+def test_a_proxy_answers_in_place_of_stripe(
+    connect: Callable[..., Any], stripe: StripeEmulator, status: int, when: Any, done: int
+) -> None:
+    stripe.add_fault(Fault(kind="proxy", when=when, status=status))
+    create = connect().v1.payment_intents.create
+    with pytest.raises(sdk.StripeError) as caught:
+        create(params=AMOUNT, options={"idempotency_key": "k"})
+    assert (caught.value.http_status, caught.value.error) == (status, None)
+    assert str(caught.value.http_body).startswith("<html>")
+    assert len(stripe.payment_intents) == done
+    assert stripe.requests[0].status == status
+    made = create(params=AMOUNT, options={"idempotency_key": "k"})
+    assert list(stripe.payment_intents) == [made.id]
+    assert stripe.requests[1].replayed is bool(done)
+
+
+def test_a_gateway_answers_with_json_that_is_not_stripes(api: Any, stripe: StripeEmulator) -> None:
+    body, kind = '{"message": "no Route matched with those values"}', "application/json"
+    stripe.add_fault(Fault(kind="proxy", status=404, body=body, content_type=kind))
+    with pytest.raises(sdk.StripeError) as caught:
+        api.payment_intents.create(params=AMOUNT)
+    assert caught.value.http_body == body
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_leads_away_from_stripe(stripe: StripeEmulator, status: int) -> None:
+    elsewhere = "https://login.example/"
+    stripe.add_fault(Fault(kind="proxy", status=status, headers={"Location": elsewhere}, method="GET"))
+    answer = requests.get(f"{stripe.url}/v1/payment_intents", auth=("sk_test_x", ""), allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (status, elsewhere)
+    assert "Stripe-Version" not in answer.headers
 
 
 def test_a_lost_answer_is_found_again_by_its_key(connect: Callable[..., Any], stripe: StripeEmulator) -> None:

@@ -11,7 +11,8 @@ payment intent may be `latest`:
     POST   /_emulator/withhold                        {types: ["payment_intent.*"]}
     POST   /_emulator/release                         {order: created|reversed|shuffled, copies,
                                                        delay, keep_withholding}
-    POST   /_emulator/faults                          {kind, method, path, when, times, ...}
+    POST   /_emulator/faults                          {kind: delay|status|proxy|reset, method, path,
+                                                       when, times, ...}
     DELETE /_emulator/faults
     POST   /_emulator/idempotency_keys/forget
     POST   /_emulator/accounts                        {keys, account}: answers {id, secret_key, ...}

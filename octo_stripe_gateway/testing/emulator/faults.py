@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import re
 import threading
 from typing import Any, Literal, get_args
 
 When = Literal["before", "after"]
-Kind = Literal["delay", "status", "reset"]
+Kind = Literal["delay", "status", "proxy", "reset"]
+
+PROXY_PAGE = (
+    "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
+    "<center><h1>{status} {reason}</h1></center>\r\n<hr><center>proxy</center>\r\n</body>\r\n</html>\r\n"
+)
 
 
 @dataclasses.dataclass
@@ -18,8 +24,10 @@ class Fault:
     `path` is a regular expression that the start of the path must match, so a plain prefix does.
     `when` is before the work (nothing happened) or after it (it happened, the answer is lost).
     Kinds: `delay` waits `seconds`; `status` answers with that status (429, 500, 503) instead;
-    `reset` resets the connection. Stripe remembers a 500 under the idempotency key once the work
-    began; with `save=False` the key remembers the true answer instead. `should_retry` becomes the
+    `reset` resets the connection; `proxy` answers with that status (404, 408, 413, a redirect, 200) as
+    something between client and Stripe would: an HTML page, or the `body` given, and none of Stripe's
+    headers, while its key remembers what Stripe did. Stripe remembers a 500 under the idempotency key
+    once the work began; with `save=False` the key remembers the true answer instead. `should_retry` becomes the
     header `Stripe-Should-Retry`, which the SDK obeys; `code` is the error's code, such as
     `lock_timeout` with a 429. A GET that is delayed or held after its work answers with what it read
     before the wait, but is dated when it is sent. Raises ValueError for what it doesn't know.
@@ -35,6 +43,8 @@ class Fault:
     code: str | None = None
     save: bool = True
     should_retry: bool | None = None
+    body: str | None = None
+    content_type: str = "text/html"
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -44,6 +54,13 @@ class Fault:
 
     def matches(self, method: str, path: str) -> bool:
         return self.method in (method, "*") and re.match(self.path, path) is not None
+
+    @property
+    def page(self) -> str:
+        """The body that a proxy answers with."""
+        if self.body is not None:
+            return self.body
+        return PROXY_PAGE.format(status=self.status, reason=http.client.responses.get(self.status, ""))
 
     @property
     def answered_headers(self) -> dict[str, str]:

@@ -142,6 +142,9 @@ class Application:
             answer = _refusal(error, entry=entry)
         except FaultError as error:
             answer = error.answer
+        except ProxyFaultError as error:
+            entry.status = error.fault.status
+            return _page(error.fault)
         entry.status, entry.replayed = answer.status, answer.replayed
         return _response(answer, entry=entry)
 
@@ -216,8 +219,7 @@ class Application:
 
     def _finish(self, entry: LoggedRequest, *, answer: Answer, faults: list[Fault]) -> Answer:
         self._pause("after", entry, faults=faults)
-        if any(fault.kind == "reset" for fault in faults):
-            raise ResetFaultError
+        _cut_off(faults)
         return _spoil(answer, faults=faults)
 
     def _pause(self, when: When, entry: LoggedRequest, *, faults: list[Fault]) -> None:
@@ -251,11 +253,19 @@ def _without_key(request: Request) -> dict[str, str]:
 
 
 def _break(faults: list[Fault], *, request_id: str) -> None:
+    _cut_off(faults)
+    for fault in faults:
+        if fault.kind == "status":
+            raise FaultError(_failure(fault, request_id=request_id))
+
+
+def _cut_off(faults: list[Fault]) -> None:
+    """Keep Stripe's answer from the client, if a fault comes in between."""
     for fault in faults:
         if fault.kind == "reset":
             raise ResetFaultError
-        if fault.kind == "status":
-            raise FaultError(_failure(fault, request_id=request_id))
+        if fault.kind == "proxy":
+            raise ProxyFaultError(fault)
 
 
 class ResetFaultError(ConnectionResetError):
@@ -268,6 +278,14 @@ class FaultError(Exception):
     def __init__(self, answer: Answer) -> None:
         super().__init__()
         self.answer = answer
+
+
+class ProxyFaultError(Exception):
+    """Answers as something between the client and Stripe."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__()
+        self.fault = fault
 
 
 def _failure(fault: Fault, *, request_id: str) -> Answer:
@@ -288,6 +306,10 @@ def _spoil(answer: Answer, *, faults: list[Fault]) -> Answer:
 def _refusal(error: StripeApiError, *, entry: LoggedRequest) -> Answer:
     body = error.body(request_id=entry.request_id)
     return Answer(status=error.status, body=body, request_id=entry.request_id)
+
+
+def _page(fault: Fault) -> Response:
+    return Response(fault.page, status=fault.status, content_type=fault.content_type, headers=fault.headers)
 
 
 def _response(answer: Answer, *, entry: LoggedRequest) -> Response:
