@@ -28,7 +28,7 @@ def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, 
     """
     intent = {
         "id": payment.stripe_payment_intent_id,
-        "publishableKey": get_publishable_key(payment) or None,
+        "publishableKey": get_publishable_key(payment.account) or None,
         **({"stripeAccount": payment.stripe_account} if payment.stripe_account else {}),
         "clientSecret": client_secret or None,
         "amount": payment.amount,

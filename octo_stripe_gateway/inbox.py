@@ -220,7 +220,8 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
     payment = _get_payment(event) if handler or host_handlers else None
     was_rejected = bool(payment and payment.rejection_reason)
-    if payment and _is_of_another(event, payment):
+    if payment and event.origin != payment.origin:
+        # It can't speak for the payment.
         mismatch = f"event {event.stripe_event_id} is of another account or mode"
         event.error = services.flag_mismatch(payment, mismatch, as_of=event.as_of)
     elif payment and handler:
@@ -237,12 +238,6 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     if payment and handler is handle_fraud_warning and gateway_settings.refund_fraud_warnings:
         return partial(services.reverse_warned, payment)
     return None
-
-
-def _is_of_another(event: WebhookEvent, payment: Payment) -> bool:
-    """Tell whether the event is of another account or mode, and so can't speak for the payment."""
-    source = (event.account, event.stripe_account, event.livemode)
-    return source != (payment.account, payment.stripe_account, payment.livemode)
 
 
 def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:

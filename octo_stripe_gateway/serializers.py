@@ -240,7 +240,7 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "status": STATUSES[Payment.Status(instance.status)],
             "gateway": "stripe",
             "stripe_payment_intent_id": instance.stripe_payment_intent_id,
-            "publishable_key": get_publishable_key(instance) or None,
+            "publishable_key": get_publishable_key(instance.account) or None,
             "stripe_account": instance.stripe_account or None,
             "amount_received": instance.amount_received,
             "total_refunded": instance.amount_refunded,

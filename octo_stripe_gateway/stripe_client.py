@@ -21,7 +21,6 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import (
-    BadRequestError,
     ConfigurationError,
     StripeAuthenticationError,
     StripeBusyError,
@@ -29,7 +28,6 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     StripeUnavailableError,
 )
-from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.redaction import (
     RedactClientSecrets,
     Secret,
@@ -43,6 +41,7 @@ from octo_stripe_gateway.snapshots import (
     PaymentIntentSnapshot,
     RefundSnapshot,
 )
+from octo_stripe_gateway.stripe.origin import Origin
 
 if TYPE_CHECKING:
     import stripe
@@ -63,12 +62,8 @@ NO_SECRET = f"{NO_INTENT}_none"
 logging.getLogger("stripe").addFilter(RedactClientSecrets())
 
 
-def get_account(payment: Payment) -> Account:
-    """Return the account that the payment was created with; raises ConfigurationError without a key."""
-    return _get_account(payment.account)
-
-
-def _get_account(name: str) -> Account:
+def get_account(name: str) -> Account:
+    """Return the account of that name; raises ConfigurationError where there is no key to ask it with."""
     account = gateway_settings.get_account(name)
     if not account.api_key:
         logger.error("[OctoStripeGateway] STRIPE_API_KEY is not configured")
@@ -76,9 +71,9 @@ def _get_account(name: str) -> Account:
     return account
 
 
-def get_publishable_key(payment: Payment) -> str:
-    """Return the key that browsers pay with, empty if none, or no longer its account, is configured."""
-    account = gateway_settings.accounts.get(payment.account)
+def get_publishable_key(name: str) -> str:
+    """Return the key that browsers pay an account with, empty if there is no key or no such account."""
+    account = gateway_settings.accounts.get(name)
     return account.publishable_key if account else ""
 
 
@@ -92,23 +87,17 @@ class Answer(NamedTuple):
     replayed: bool
 
 
-def send_request(request: StripeRequest, path: str) -> Answer:
-    """Ask Stripe for what the request says; the same request asks for the same. Raises StripeError."""
-    return _call(
-        request.payment,
-        "post",
-        path,
-        params=request.parameters,
-        idempotency_key=request.idempotency_key,
-    )
+def post(path: str, *, origin: Origin, parameters: Mapping[str, Any], idempotency_key: str) -> Answer:
+    """Ask Stripe to do something; the same key asks for the same. Raises StripeError."""
+    return _call(origin, "post", path, params=parameters, idempotency_key=idempotency_key)
 
 
-def retrieve_payment_intent(payment: Payment) -> PaymentIntentSnapshot:
-    """Ask Stripe how the payment's intent stands, its charge, refunds and disputes included.
+def retrieve_payment_intent(intent_id: str, *, origin: Origin) -> PaymentIntentSnapshot:
+    """Ask Stripe how an intent stands, its charge, refunds and disputes included.
 
     What the charge brought is there where Stripe has booked it and the key may read it.
     """
-    ask = partial(_call, payment, "get", get_intent_path(payment))
+    ask = partial(_call, origin, "get", get_intent_path(intent_id))
     try:
         answer = ask(params={"expand": [EXPAND_REFUNDS, EXPAND_BOOKED]})
     except StripeAuthenticationError as error:
@@ -119,57 +108,57 @@ def retrieve_payment_intent(payment: Payment) -> PaymentIntentSnapshot:
     snapshot = PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
     charge = snapshot.charge
     if charge and not charge.has_all_refunds:
-        refunds = tuple(list_refunds(payment))
+        refunds = tuple(list_refunds(intent_id, origin=origin))
         charge = dataclasses.replace(charge, refunds=refunds, has_all_refunds=True)
-    disputes = tuple(list_disputes(payment)) if charge and charge.disputed else ()
+    disputes = tuple(list_disputes(intent_id, origin=origin)) if charge and charge.disputed else ()
     return dataclasses.replace(snapshot, charge=charge, disputes=disputes)
 
 
-def list_refunds(payment: Payment) -> list[RefundSnapshot]:
-    """Ask Stripe for all refunds of the payment."""
-    params = {"payment_intent": get_intent_id(payment)}
+def list_refunds(intent_id: str, *, origin: Origin) -> list[RefundSnapshot]:
+    """Ask Stripe for all refunds of an intent."""
+    params = {"payment_intent": intent_id}
     return [
         RefundSnapshot.from_object(each, as_of=as_of)
-        for each, as_of in _list(partial(_call, payment), "/v1/refunds", params=params)
+        for each, as_of in _list(partial(_call, origin), "/v1/refunds", params=params)
     ]
 
 
-def list_disputes(payment: Payment) -> list[DisputeSnapshot]:
-    """Ask Stripe for all disputes of the payment."""
-    params = {"payment_intent": get_intent_id(payment)}
+def list_disputes(intent_id: str, *, origin: Origin) -> list[DisputeSnapshot]:
+    """Ask Stripe for all disputes of an intent."""
+    params = {"payment_intent": intent_id}
     return [
         DisputeSnapshot.from_object(each, as_of=as_of)
-        for each, as_of in _list(partial(_call, payment), "/v1/disputes", params=params)
+        for each, as_of in _list(partial(_call, origin), "/v1/disputes", params=params)
     ]
 
 
-def list_payment_intents(payment: Payment, *, since: int, until: int) -> Iterator[PaymentIntentSnapshot]:
-    """Ask the payment's account for intents that were created from one second up to another, newest first.
+def list_payment_intents(origin: Origin, *, since: int, until: int) -> Iterator[PaymentIntentSnapshot]:
+    """Ask an account for intents that were created from one second up to another, newest first.
 
     A page is fetched only when it is reached. Raises StripeError.
     """
     params = {"created": {"gte": since, "lt": until}, "expand": [EXPAND_LISTED_REFUNDS]}
-    for each, as_of in _list(partial(_call, payment), "/v1/payment_intents", params=params):
+    for each, as_of in _list(partial(_call, origin), "/v1/payment_intents", params=params):
         yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
 
 
-def list_refunds_between(payment: Payment, *, since: int, until: int) -> Iterator[RefundSnapshot]:
-    """Ask the payment's account for refunds that were created from one second up to another, newest first."""
+def list_refunds_between(origin: Origin, *, since: int, until: int) -> Iterator[RefundSnapshot]:
+    """Ask an account for refunds that were created from one second up to another, newest first."""
     params = {"created": {"gte": since, "lt": until}}
-    for each, as_of in _list(partial(_call, payment), "/v1/refunds", params=params):
+    for each, as_of in _list(partial(_call, origin), "/v1/refunds", params=params):
         yield RefundSnapshot.from_object(each, as_of=as_of)
 
 
 def list_balance_transactions(
-    payment: Payment, *, since: int, until: int
+    origin: Origin, *, since: int, until: int
 ) -> Iterator[BalanceTransactionSnapshot]:
-    """Ask the payment's account for what moved in its balance from one second up to another, newest first."""
-    yield from _list_booked(payment, created={"gte": since, "lt": until})
+    """Ask an account for what moved in its balance from one second up to another, newest first."""
+    yield from _list_booked(origin, created={"gte": since, "lt": until})
 
 
-def list_balance_transactions_of(payment: Payment, source_id: str) -> list[BalanceTransactionSnapshot]:
-    """Ask the payment's account for what moved in its balance because of a charge, refund or dispute."""
-    return list(_list_booked(payment, source=source_id))
+def list_balance_transactions_of(source_id: str, *, origin: Origin) -> list[BalanceTransactionSnapshot]:
+    """Ask an account for what moved in its balance because of a charge, refund or dispute."""
+    return list(_list_booked(origin, source=source_id))
 
 
 def get_api_version() -> str:
@@ -232,9 +221,9 @@ def is_publishable_key_known(account: str) -> bool:
     return True
 
 
-def _list_booked(payment: Payment, **params: Any) -> Iterator[BalanceTransactionSnapshot]:
+def _list_booked(origin: Origin, **params: Any) -> Iterator[BalanceTransactionSnapshot]:
     wanted = {**params, "expand": [EXPAND_LISTED_SOURCES]}
-    for each, _as_of in _list(partial(_call, payment), "/v1/balance_transactions", params=wanted):
+    for each, _as_of in _list(partial(_call, origin), "/v1/balance_transactions", params=wanted):
         yield BalanceTransactionSnapshot.from_object(each)
 
 
@@ -252,15 +241,15 @@ def _list(
         wanted["starting_after"] = objects[-1]["id"]
 
 
-def _call(payment: Payment, method: str, path: str, **asked: Any) -> Answer:
-    """Ask the account of a payment."""
-    about = f"payment {payment.uuid}"
-    return _ask(payment.account, method, path, stripe_account=payment.stripe_account, about=about, **asked)
+def _call(origin: Origin, method: str, path: str, **asked: Any) -> Answer:
+    """Ask an account, or about a connected account of it."""
+    about = f"{method.upper()} {path} of {origin}"
+    return _ask(origin.account, method, path, stripe_account=origin.stripe_account, about=about, **asked)
 
 
 def _ask(account: str, method: str, path: str, *, about: str | None = None, **asked: Any) -> Answer:
     """Ask an account, by its name in the settings, about itself or about a connected account."""
-    key = _get_account(account).api_key
+    key = get_account(account).api_key
     return _send(key, method, path, about=f"account {account!r}" if about is None else about, **asked)
 
 
@@ -353,16 +342,9 @@ def _is_replayed(headers: Mapping[str, str] | None) -> bool:
     return (headers or {}).get("Idempotent-Replayed") == "true"
 
 
-def get_intent_path(payment: Payment) -> str:
-    """Return the path of the payment's intent in Stripe's API."""
-    return f"/v1/payment_intents/{quote(get_intent_id(payment), safe='')}"
-
-
-def get_intent_id(payment: Payment) -> str:
-    """Return the id of the payment's intent; raises BadRequestError where there is none yet."""
-    if not payment.stripe_payment_intent_id:
-        raise BadRequestError(_("The payment has no intent at Stripe yet."))
-    return payment.stripe_payment_intent_id
+def get_intent_path(intent_id: str) -> str:
+    """Return the path of an intent in Stripe's API."""
+    return f"/v1/payment_intents/{quote(intent_id, safe='')}"
 
 
 def _log_error(error: stripe.StripeError, *, about: str) -> None:

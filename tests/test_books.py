@@ -280,8 +280,8 @@ def test_what_moves_while_it_is_being_booked_is_not_lost(
     payment = pay(stripe)
     ask = stripe_client.list_balance_transactions_of
 
-    def refund_meanwhile(*args: Any) -> Any:
-        found = ask(*args)
+    def refund_meanwhile(*args: Any, **options: Any) -> Any:
+        found = ask(*args, **options)
         monkeypatch.setattr(stripe_client, "list_balance_transactions_of", ask)
         services.refund_payment(payment, amount=300)
         return found

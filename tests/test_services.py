@@ -18,7 +18,7 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Voucher
@@ -139,13 +139,12 @@ def test_same_key_with_other_parameters_is_refused(stripe: StripeEmulator) -> No
 def test_intent_that_is_not_what_was_asked_for_gives_no_secret(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = stripe_client.send_request
+    send = stripe_client.post
 
-    def send_less(request: StripeRequest, path: str) -> Any:
-        request.parameters["amount"] = 1000
-        return send(request, path)
+    def send_less(path: str, *, parameters: dict[str, Any], **options: Any) -> Any:
+        return send(path, parameters={**parameters, "amount": 1000}, **options)
 
-    monkeypatch.setattr(stripe_client, "send_request", send_less)
+    monkeypatch.setattr(stripe_client, "post", send_less)
     with pytest.raises(PaymentMismatchError):
         services.create_payment(2000, currency="usd")
     row = Payment.objects.get()

@@ -15,7 +15,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.exceptions import PaymentNotFoundError
+from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.models.balances import IN_FLIGHT, Balance, compute_balance
 from octo_stripe_gateway.models.comparison import compare_snapshot
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
@@ -28,6 +28,7 @@ from octo_stripe_gateway.snapshots import (
     PaymentIntentSnapshot,
     Precedence,
 )
+from octo_stripe_gateway.stripe.origin import Origin
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.models.disputes import Dispute
@@ -417,6 +418,18 @@ class Payment(models.Model):
             wanted = HOST_COLUMNS if update_fields is None else HOST_COLUMNS.intersection(update_fields)
             update_fields = sorted({*wanted, "updated_at"}) if wanted else []
         super().save(update_fields=update_fields, **kwargs)
+
+    @property
+    def origin(self) -> Origin:
+        """Return whose Stripe objects the payment's are."""
+        return Origin(self.account, self.stripe_account, self.livemode)
+
+    @property
+    def intent_id(self) -> str:
+        """Return the id of the payment's intent; raises BadRequestError where there is none yet."""
+        if not self.stripe_payment_intent_id:
+            raise BadRequestError(_("The payment has no intent at Stripe yet."))
+        return self.stripe_payment_intent_id
 
     @property
     def is_paid(self) -> bool:

@@ -19,6 +19,7 @@ from octo_stripe_gateway.snapshots import (
     read_metadata,
     read_time,
 )
+from octo_stripe_gateway.stripe.origin import Origin
 
 RETAINED_EVENT_FIELDS = frozenset(
     "id object type created livemode account api_version data status amount amount_received"
@@ -143,6 +144,11 @@ class WebhookEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.stripe_event_id}"
+
+    @property
+    def origin(self) -> Origin:
+        """Return whose Stripe objects the event is about."""
+        return Origin(self.account, self.stripe_account, self.livemode)
 
     @property
     def is_finished(self) -> bool:

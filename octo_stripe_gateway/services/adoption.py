@@ -16,6 +16,7 @@ from octo_stripe_gateway.services.ledger import apply_payment_intent, saving_cha
 from octo_stripe_gateway.services.provenance import make_stand_in, read_payable, read_payment
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
 
@@ -30,8 +31,8 @@ def adopt_payment(
     counts as accepted, and no signal is sent for it. Raises StripeError, and UnprocessableError if the
     existing payment is for something else.
     """
-    origin = Payment(account=account, stripe_account=stripe_account, stripe_payment_intent_id=intent_id)
-    snapshot = stripe_client.retrieve_payment_intent(origin)
+    origin = Origin(account, stripe_account)
+    snapshot = stripe_client.retrieve_payment_intent(intent_id, origin=origin)
     payment = _make_payment(snapshot, origin=origin, payable=payable)
     is_ours = bool(snapshot.payment_uuid)
     if not (is_ours and _holds_money(snapshot)):
@@ -45,7 +46,7 @@ def adopt_payment(
     return reverse_rejected(row) if row.needs_reversal else row
 
 
-def _make_payment(snapshot: PaymentIntentSnapshot, *, origin: Payment, payable: Model | None) -> Payment:
+def _make_payment(snapshot: PaymentIntentSnapshot, *, origin: Origin, payable: Model | None) -> Payment:
     payment = read_payment(snapshot)
     payment.account, payment.stripe_account = origin.account, origin.stripe_account
     name = ""

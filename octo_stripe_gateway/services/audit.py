@@ -22,6 +22,7 @@ from octo_stripe_gateway.services.reconciliation import (
     reconcile_payment,
 )
 from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot, PaymentIntentSnapshot, RefundSnapshot
+from octo_stripe_gateway.stripe.origin import Origin
 
 T = TypeVar("T")
 UNKNOWN_AT_STRIPE = 404
@@ -70,7 +71,7 @@ class Audit:
             if key not in self.seen:
                 yield self._check(Payment.ledger.get(pk=key))
 
-    def _compare_intents(self, origin: Payment) -> Iterator[Finding]:
+    def _compare_intents(self, origin: Origin) -> Iterator[Finding]:
         listed = stripe_client.list_payment_intents(origin, since=self._start, until=self._end)
         for page in _split(listed):
             rows = _get_rows(page, origin=origin)
@@ -82,7 +83,7 @@ class Audit:
                 elif snapshot.payment_uuid and snapshot.id not in self.unknown:
                     yield self._adopt(snapshot.id, origin=origin)
 
-    def _compare_refunds(self, origin: Payment) -> Iterator[Finding]:
+    def _compare_refunds(self, origin: Origin) -> Iterator[Finding]:
         """Find refunds that are on one side only; their payments may be older."""
         unseen = _get_refund_ids(origin, since=self._start, until=self._end)
         listed = stripe_client.list_refunds_between(origin, since=self._start, until=self._end)
@@ -100,7 +101,7 @@ class Audit:
             yield Finding(Kind.UNKNOWN_AT_STRIPE, refund_id)
             yield self._check(Payment.ledger.get(pk=payment_id))
 
-    def _find_payment_of(self, snapshot: RefundSnapshot, *, origin: Payment) -> Iterator[Finding]:
+    def _find_payment_of(self, snapshot: RefundSnapshot, *, origin: Origin) -> Iterator[Finding]:
         payment = Payment.ledger.filter(stripe_payment_intent_id=snapshot.payment_intent_id).first()
         if payment:
             yield Finding(Kind.UNKNOWN_HERE if self.dry_run else Kind.ADOPTED, snapshot.id)
@@ -108,7 +109,7 @@ class Audit:
         elif snapshot.refund_uuid and snapshot.payment_intent_id not in self.unknown:
             yield self._adopt(snapshot.payment_intent_id, origin=origin)
 
-    def _compare_movements(self, origin: Payment) -> Iterator[Finding]:
+    def _compare_movements(self, origin: Origin) -> Iterator[Finding]:
         """Find movements in Stripe's balance that are not booked and not due for booking either."""
         listed = stripe_client.list_balance_transactions(origin, since=self._start, until=self._end)
         for page in _split(listed):
@@ -133,7 +134,7 @@ class Audit:
         mismatch = found["mismatch"][1] if "mismatch" in found else payment.mismatch
         return Finding(Kind.MISMATCHED if mismatch else Kind.CHECKED, name, found, error=mismatch)
 
-    def _adopt(self, intent_id: str, *, origin: Payment) -> Finding:
+    def _adopt(self, intent_id: str, *, origin: Origin) -> Finding:
         if not self.adopts:
             self.unknown.add(intent_id)
             return Finding(Kind.UNKNOWN_HERE, intent_id)
@@ -153,15 +154,14 @@ class Audit:
         return max(0, int(self.until.timestamp()) + 1)
 
 
-def list_origins(since: dt.datetime, until: dt.datetime) -> list[Payment]:
-    """Return the accounts to ask, as unsaved payments: those with a key, and those used in that period."""
+def list_origins(since: dt.datetime, until: dt.datetime) -> list[Origin]:
+    """Return the origins to ask: those with a key, and those used in that period, in their key's mode."""
     rows = Payment.objects.using(Payment.ledger.database).created_between(since, until)
     used = set(rows.values_list("account", "stripe_account").distinct())
-    configured = {(name, "") for name, account in gateway_settings.accounts.items() if account.api_key}
-    return [
-        Payment(account=account, stripe_account=stripe_account)
-        for account, stripe_account in sorted(configured | used)
-    ]
+    accounts = gateway_settings.accounts
+    configured = {(name, "") for name, account in accounts.items() if account.api_key}
+    live = {name for name, account in accounts.items() if account.livemode}
+    return [Origin(name, connected, livemode=name in live) for name, connected in sorted(configured | used)]
 
 
 def _split(items: Iterable[T]) -> Iterator[list[T]]:
@@ -184,7 +184,7 @@ def _group_unbooked(
         yield payment, groups[payment.stripe_payment_intent_id or ""]
 
 
-def _get_rows(page: Sequence[PaymentIntentSnapshot], *, origin: Payment) -> dict[str, Payment]:
+def _get_rows(page: Sequence[PaymentIntentSnapshot], *, origin: Origin) -> dict[str, Payment]:
     """Return the payments of intents by the intent's id or, if they don't know it yet, by their uuid.
 
     A uuid counts only within its account: an intent of another one may name any.
@@ -207,7 +207,7 @@ def _get_asked(payments: Iterable[Payment]) -> set[int]:
     return set(requests.values_list("payment", flat=True))
 
 
-def _get_refund_ids(origin: Payment, *, since: int, until: int) -> dict[str, int]:
+def _get_refund_ids(origin: Origin, *, since: int, until: int) -> dict[str, int]:
     """Return Stripe's ids of our refunds of that period, each with its payment's key."""
     refunds = Refund.ledger.filter(
         payment__account=origin.account,

@@ -159,7 +159,7 @@ def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransaction
     moments = [int(each.next_booking_at.timestamp()) for each in payments if each.next_booking_at]
     found: dict[int, list[BalanceTransactionSnapshot]] = defaultdict(list)
     listed = stripe_client.list_balance_transactions(
-        payments[0], since=min(moments) - EARLIEST, until=max(moments) + LATEST
+        payments[0].origin, since=min(moments) - EARLIEST, until=max(moments) + LATEST
     )
     before, pages_of_others = 0, 0
     most_of_others = max(FEWEST_PAGES_OF_OTHERS, len(payments) // PAYMENTS_A_PAGE_OF_OTHERS)
@@ -191,7 +191,7 @@ def _book(
         if not is_booked:
             rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
             missing = _list_missing(payment, rows, is_first=is_first)
-            ask = partial(stripe_client.list_balance_transactions_of, payment)
+            ask = partial(stripe_client.list_balance_transactions_of, origin=payment.origin)
             found = [each for source_id in missing for each in ask(source_id)]
             is_booked = _book_found(payment, found, until=until, is_last=True)
     except StripeUnavailableError:

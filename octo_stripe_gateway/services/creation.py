@@ -122,7 +122,7 @@ def create_payment(
 
 def _choose_account(payment: Payment, *, livemode: bool | None) -> None:
     payment.account, payment.stripe_account = choose_account(payment)
-    payment.livemode = stripe_client.get_account(payment).livemode
+    payment.livemode = stripe_client.get_account(payment.account).livemode
     check_livemode(livemode, livemode=payment.livemode)
 
 
@@ -296,7 +296,7 @@ def _obtain_secret(payment: Payment, request: StripeRequest | None) -> CreatedPa
         performed = perform_request(request, is_new=not request.attempts)
         payment, snapshot = performed.payment, performed.snapshot
     else:
-        snapshot = stripe_client.retrieve_payment_intent(payment)
+        snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
         with lock_payment(payment) as locked:
             apply_payment_intent(locked, snapshot)
         payment = locked

@@ -21,7 +21,7 @@ from octo_stripe_gateway.services.requests import (
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.transactions import outside_transaction
+from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def expire_payment(payment: Payment) -> Payment:
     Stripe decides races: one that was paid first is completed, and the host has its last word. One that is
     being processed is left until it settles. Raises StripeError.
     """
-    stripe_client.get_account(payment)
+    stripe_client.get_account(payment.account)
     with suppress(StripeRefusedError):
         # An intent whose creation was not answered would stay payable.
         finish_creation(payment)
@@ -82,8 +82,10 @@ def remind_of_captures(*, limit: int) -> int:
     holds = Payment.ledger.get_queryset().to_be_captured(before=timezone.now() + CAPTURE_REMINDER)
     keys = list(holds.order_by("capture_before").values_list("pk", flat=True)[:limit])
     for pk in keys:
-        with lock_payment(Payment(pk=pk)) as locked, saving_changes(locked):
-            locked.capture_reminded_at = locked.capture_reminded_at or timezone.now()
+        with write_transaction():
+            locked = Payment.ledger.get_locked(pk)
+            with saving_changes(locked):
+                locked.capture_reminded_at = locked.capture_reminded_at or timezone.now()
     return len(keys)
 
 

@@ -142,7 +142,7 @@ def _group_listable(payments: Sequence[Payment]) -> Iterator[list[Payment]]:
     for payment in payments:
         is_plain = payment.intent_status in UNPAID and not payment.mismatch and not payment.rejection_reason
         if payment.stripe_payment_intent_id and is_plain and payment.pk not in asked:
-            groups[payment.account, payment.stripe_account].append(payment)
+            groups[payment.origin].append(payment)
     yield from (group for group in groups.values() if len(group) >= LEAST_LISTED)
 
 
@@ -154,7 +154,7 @@ def _find_in_list(payments: Sequence[Payment]) -> Iterator[tuple[Payment, Paymen
     wanted = {payment.stripe_payment_intent_id: payment for payment in payments}
     moments = [int(payment.created_at.timestamp()) for payment in payments]
     listed = stripe_client.list_payment_intents(
-        payments[0], since=min(moments) - LEEWAY, until=max(moments) + LEEWAY
+        payments[0].origin, since=min(moments) - LEEWAY, until=max(moments) + LEEWAY
     )
     try:
         for number, snapshot in enumerate(listed, start=1):

@@ -42,12 +42,12 @@ class RequestKind:
         """Return what Stripe answered; raises StripeError."""
         if answer.replayed:
             # A replay shows the charge as it was, without what was refunded since.
-            return stripe_client.retrieve_payment_intent(request.payment)
+            return _retrieve(request)
         return PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
 
     def get_done(self, request: StripeRequest) -> Snapshot | None:
         """Ask Stripe whether the request's work is done, and return it if so; raises StripeError."""
-        snapshot = stripe_client.retrieve_payment_intent(request.payment)
+        snapshot = _retrieve(request)
         return snapshot if snapshot.status in {"canceled", "succeeded"} else None
 
     def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
@@ -76,10 +76,10 @@ class Creation(RequestKind):
         """Find the intent by our uuid in its metadata, among those of the request's day."""
         payment = request.payment
         if payment.stripe_payment_intent_id:
-            return stripe_client.retrieve_payment_intent(payment)
+            return _retrieve(request)
         last = min(timezone.now(), request.created_at + dt.timedelta(days=1))
         intents = stripe_client.list_payment_intents(
-            payment,
+            payment.origin,
             since=int(request.created_at.timestamp()) - LEEWAY,
             until=int(last.timestamp()) + LEEWAY,
         )
@@ -96,7 +96,7 @@ class Capture(RequestKind):
 
     def get_path(self, request: StripeRequest) -> str:
         """Return the path below the intent."""
-        return f"{stripe_client.get_intent_path(request.payment)}/capture"
+        return f"{stripe_client.get_intent_path(request.payment.intent_id)}/capture"
 
     def was_done(self, payment: Payment, request: StripeRequest) -> bool:
         """Tell whether exactly that amount was captured."""
@@ -109,11 +109,11 @@ class AmountUpdate(RequestKind):
 
     def get_path(self, request: StripeRequest) -> str:
         """Return the intent's path."""
-        return stripe_client.get_intent_path(request.payment)
+        return stripe_client.get_intent_path(request.payment.intent_id)
 
     def get_done(self, request: StripeRequest) -> Snapshot | None:
         """Return the intent if its amount is what was asked for, or it can't be changed any more."""
-        snapshot = stripe_client.retrieve_payment_intent(request.payment)
+        snapshot = _retrieve(request)
         ended = snapshot.status in {"canceled", "succeeded"}
         return snapshot if ended or snapshot.amount == request.parameters["amount"] else None
 
@@ -127,7 +127,7 @@ class Cancellation(RequestKind):
 
     def get_path(self, request: StripeRequest) -> str:
         """Return the path below the intent."""
-        return f"{stripe_client.get_intent_path(request.payment)}/cancel"
+        return f"{stripe_client.get_intent_path(request.payment.intent_id)}/cancel"
 
     def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
         """Let a payment that could not be expired go on."""
@@ -154,7 +154,7 @@ class RefundCreation(RequestKind):
 
     def get_done(self, request: StripeRequest) -> Snapshot | None:
         """Find the refund by our uuid; raises DoneElsewhereError if its amount was refunded by hand since."""
-        refunds = stripe_client.list_refunds(request.payment)
+        refunds = stripe_client.list_refunds(request.payment.intent_id, origin=request.payment.origin)
         refund, asked_at = request.refund, int(request.created_at.timestamp())
         for snapshot in refunds:
             if refund and snapshot.refund_uuid == str(refund.uuid):
@@ -185,6 +185,11 @@ class RefundCreation(RequestKind):
 def get_kind(request: StripeRequest) -> RequestKind:
     """Return what performs requests of this kind."""
     return KINDS[request.kind]
+
+
+def _retrieve(request: StripeRequest) -> PaymentIntentSnapshot:
+    payment = request.payment
+    return stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
 
 
 def _is_warned(payment: Payment) -> bool:

@@ -53,7 +53,7 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
     """
     if amount is not None and amount <= 0:
         raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
-    stripe_client.get_account(payment)
+    stripe_client.get_account(payment.account)
     payment, request = _reserve_capture(payment, amount=amount, caller=caller)
     if request:
         payment = perform_request(request).payment
@@ -70,7 +70,7 @@ def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = 
 
     Raises UnprocessableError, IdempotencyError, StripeError.
     """
-    stripe_client.get_account(payment)
+    stripe_client.get_account(payment.account)
     finish_creation(payment)
     payment, request = _reserve_cancellation(payment, may_void=may_void, caller=caller)
     return perform_request(request).payment if request else payment
@@ -81,7 +81,7 @@ def _refresh(payment: Payment) -> Payment:
     payment = finish_creation(payment)
     if not payment.stripe_payment_intent_id:
         return payment
-    snapshot = stripe_client.retrieve_payment_intent(payment)
+    snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
     with lock_payment(payment) as locked:
         apply_payment_intent(locked, snapshot)
     return locked

@@ -106,7 +106,11 @@ def get_pause(payment: Payment) -> dt.timedelta:
 
 
 def _sync(payment: Payment, *, dry_run: bool) -> Payment:
-    return _apply(payment, stripe_client.retrieve_payment_intent(payment), dry_run=dry_run)
+    return _apply(
+        payment,
+        stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin),
+        dry_run=dry_run,
+    )
 
 
 def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) -> Payment:

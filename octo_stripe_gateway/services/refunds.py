@@ -29,7 +29,7 @@ def refund_payment(
 
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
     """
-    stripe_client.get_account(payment)
+    stripe_client.get_account(payment.account)
     refund, request, is_new = _reserve_refund(payment, amount=amount, reason=reason, caller=caller)
     performed = (
         perform_request(request, is_new=is_new) if request else Performed(refund.payment, None, refund)
@@ -98,7 +98,7 @@ def void_or_refund(payment: Payment) -> Payment:
 
     May be repeated until nothing is held. Raises StripeError.
     """
-    stripe_client.get_account(payment)
+    stripe_client.get_account(payment.account)
     request = _reserve_reversal(payment)
     return perform_request(request).payment if request else Payment.ledger.get(pk=payment.pk)
 
@@ -162,7 +162,7 @@ def _open_refund(
         Refund.ledger.insert(refund)
         payment.update_refunded([*refunds, refund])
         parameters = {
-            "payment_intent": stripe_client.get_intent_id(payment),
+            "payment_intent": payment.intent_id,
             "amount": amount,
             "metadata": {REFUND_METADATA_KEY: str(refund.uuid)},
         } | ({"reason": reason} if reason else {})

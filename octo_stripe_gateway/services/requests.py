@@ -109,7 +109,12 @@ def _find_or_send(request: StripeRequest, *, looks: bool) -> Performed:
     if found:
         return _close_done(request, found, None)
     try:
-        answer = stripe_client.send_request(request, kind.get_path(request))
+        answer = stripe_client.post(
+            kind.get_path(request),
+            origin=request.payment.origin,
+            parameters=request.parameters,
+            idempotency_key=request.idempotency_key,
+        )
     except StripeRefusedError as error:
         return _close_refused(request, kind, error)
     except StripeError as error:
@@ -179,7 +184,7 @@ def _close_failed(request: StripeRequest, code: str, message: str, *, state: Str
 
 def _look(payment: Payment) -> Payment:
     try:
-        snapshot = stripe_client.retrieve_payment_intent(payment)
+        snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
     except StripeError:
         # The caller hears of the refusal; maintenance looks again.
         return payment
