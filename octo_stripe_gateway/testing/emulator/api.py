@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from stripe import params as p
 from stripe.params import radar
+from stripe.params.v2 import core
 
+from octo_stripe_gateway.testing.emulator import thin
 from octo_stripe_gateway.testing.emulator.accounts import show_account
+from octo_stripe_gateway.testing.emulator.endpoints import DESTINATION
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
 from octo_stripe_gateway.testing.emulator.expansion import expand_object
 from octo_stripe_gateway.testing.emulator.lists import list_page
@@ -51,6 +54,8 @@ RESOURCES = {
     "payment_method": "payment_method",
     "radar.early_fraud_warning": "charge",
     "refund": "charge",
+    "v2.core.event": "event",
+    "v2.core.event_destination": "webhook",
     "webhook_endpoint": "webhook",
 }
 
@@ -112,6 +117,7 @@ class Api:
             | self._method_endpoints(methods)
             | self._dispute_endpoints(disputes)
             | self._webhook_endpoints(endpoints)
+            | self._destinations(endpoints)
             | self._reading_endpoints()
         )
 
@@ -270,6 +276,45 @@ class Api:
                 run=lambda call: endpoints.delete(self._target(kind, call)),
             ),
         }
+
+    def _destinations(self, endpoints: WebhookEndpoints) -> dict[str, Endpoint]:
+        kind, base = DESTINATION, "/v2/core/event_destinations"
+
+        def show(item: JsonObject, call: Call) -> JsonObject:
+            return endpoints.show_destination(item, include=call.params.get("include", []))
+
+        def list_all(call: Call) -> JsonObject:
+            found = [one for one in self._store.each(kind) if self._store.account_of(one) == call.account]
+            data = [show(item, call) for item in found]
+            return {"data": data, "next_page_url": None, "previous_page_url": None}
+
+        return {
+            f"POST {base}": Endpoint(
+                kind=kind,
+                schema=Schema(core.EventDestinationCreateParams),
+                run=lambda call: endpoints.create_destination(call.params, account=call.account),
+            ),
+            f"GET {base}": Endpoint(kind=kind, schema=Schema(core.EventDestinationListParams), run=list_all),
+            f"GET {base}/<target>": Endpoint(
+                kind=kind,
+                schema=Schema(core.EventDestinationRetrieveParams),
+                run=lambda call: show(self._target(kind, call), call),
+            ),
+            f"DELETE {base}/<target>": Endpoint(
+                kind=kind,
+                schema=Schema(core.EventDestinationDeleteParams),
+                run=lambda call: endpoints.delete(self._target(kind, call)),
+            ),
+            "GET /v2/core/events/<target>": Endpoint(
+                kind=thin.KIND, schema=Schema(core.EventRetrieveParams), run=self._thin_event
+            ),
+        }
+
+    def _thin_event(self, call: Call) -> JsonObject:
+        found = self._store.find(
+            "event", thin.snapshot_id(call.target or ""), account=call.account, param="id", status=404
+        )
+        return thin.thin_event(found) | {"changes": None}
 
     def _reading_endpoints(self) -> dict[str, Endpoint]:
         charge, booked, event = "/v1/charges", "/v1/balance_transactions", "/v1/events"

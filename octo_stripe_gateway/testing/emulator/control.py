@@ -7,7 +7,8 @@ payment intent may be `latest`:
     POST   /_emulator/reset                           forgets everything
     GET    /_emulator/requests, /_emulator/events     the logs
     POST   /_emulator/events/:id/deliver              sends the event now  {copies}
-    POST   /_emulator/webhook                         {url, secret, api_version}
+    POST   /_emulator/webhook                         {url, secret, api_version,
+                                                       payload: snapshot|thin}
     POST   /_emulator/withhold                        {types: ["payment_intent.*"]}
     POST   /_emulator/release                         {order: created|reversed|shuffled, copies,
                                                        delay, keep_withholding}
@@ -190,6 +191,8 @@ class Control:
             self._emulator.webhook_secret = secret
         if version := body.get("api_version"):
             self._emulator.webhook_api_version = version
+        if payload := body.get("payload"):
+            self._emulator.webhook_payload = payload
 
     def _set_balance(self, body: JsonObject) -> None:
         if body["refunds"] == "enough":

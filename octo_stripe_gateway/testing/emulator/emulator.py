@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from octo_stripe_gateway.testing.emulator.accounts import Accounts, EmulatedAccount
 from octo_stripe_gateway.testing.emulator.api import Api
@@ -14,7 +14,7 @@ from octo_stripe_gateway.testing.emulator.charges import WEEK, Charges
 from octo_stripe_gateway.testing.emulator.control import Control
 from octo_stripe_gateway.testing.emulator.delivery import Worker
 from octo_stripe_gateway.testing.emulator.disputes import Disputes
-from octo_stripe_gateway.testing.emulator.endpoints import OWN, WebhookEndpoints
+from octo_stripe_gateway.testing.emulator.endpoints import OWN, Payload, WebhookEndpoints
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.events import Events
 from octo_stripe_gateway.testing.emulator.faults import Faults, Hold
@@ -203,6 +203,7 @@ class StripeEmulator:
             self._store.clear()
             self._accounts.clear()
             self._endpoints.clear()
+            self._endpoints.payload = "snapshot"
             self._refunds.funds = "enough"
             self._balance.rates.clear()
             self._application.keys.clear()
@@ -249,6 +250,17 @@ class StripeEmulator:
     @clock.setter
     def clock(self, clock: Callable[[], float]) -> None:
         self._store.clock = clock
+
+    @property
+    def webhook_payload(self) -> Payload:
+        """Whether the endpoint gets `snapshot` events, or `thin` ones that name their object only."""
+        return self._endpoints.payload
+
+    @webhook_payload.setter
+    def webhook_payload(self, payload: Payload) -> None:
+        if payload not in get_args(Payload):
+            raise ValueError(f"Events are {' or '.join(get_args(Payload))}, not {payload}.")
+        self._endpoints.payload = payload
 
     # What happened.
 
@@ -429,13 +441,20 @@ class StripeEmulator:
         timestamp: int | None = None,
         api_version: str | None = None,
         endpoint: str = OWN,
+        payload: Payload | None = None,
     ) -> tuple[bytes, str]:
         """Return an event's raw body and `Stripe-Signature`, to post it yourself.
 
         With `endpoint`, the id of a registered one, the event is rendered and signed for that endpoint.
+        `payload="thin"` makes it the thin event about the same change.
         """
         return self._events.signed(
-            self.event(event), secret=secret, timestamp=timestamp, api_version=api_version, endpoint=endpoint
+            self.event(event),
+            secret=secret,
+            timestamp=timestamp,
+            api_version=api_version,
+            endpoint=endpoint,
+            payload=payload,
         )
 
     def withhold(self, *types: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import stripe
 
 from octo_stripe_gateway.testing.emulator.delivery import Delivery, post, signature
+from octo_stripe_gateway.testing.emulator.thin import thin_event
 from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION, Range, differences, render
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from octo_stripe_gateway.testing.emulator.accounts import Accounts
     from octo_stripe_gateway.testing.emulator.delivery import Worker
-    from octo_stripe_gateway.testing.emulator.endpoints import Destination, WebhookEndpoints
+    from octo_stripe_gateway.testing.emulator.endpoints import Destination, Payload, WebhookEndpoints
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
 # Types of events that have `data.previous_attributes`.
@@ -64,6 +65,8 @@ class LoggedEvent:
 
     def body_for(self, endpoint: Destination, *, api_version: str | None = None) -> bytes:
         """Return the bytes that an endpoint gets, in its API version or in the one given."""
+        if endpoint.payload == "thin":
+            return json.dumps(thin_event(self.original), indent=2).encode()
         version = api_version or endpoint.api_version
         if endpoint.names_account and version == self.payload["api_version"]:
             return self.body
@@ -232,11 +235,14 @@ class Events:
         timestamp: int | None,
         api_version: str | None,
         endpoint: str,
+        payload: Payload | None,
     ) -> tuple[bytes, str]:
         """Return an event's raw body and its signature header, as the endpoint would get it."""
         found = self._endpoints.find(endpoint)
         if found is None:
             raise KeyError(endpoint)
+        if payload:
+            found = dataclasses.replace(found, payload=payload)
         return _signed(event, found, secret=secret, timestamp=timestamp, api_version=api_version)
 
     def wait(self, timeout: float) -> bool:

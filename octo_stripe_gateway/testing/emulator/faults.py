@@ -27,8 +27,8 @@ class Fault:
     `reset` resets the connection; `proxy` answers with that status (404, 408, 413, a redirect, 200) as
     something between client and Stripe would: an HTML page, or the `body` given, and none of Stripe's
     headers, while its key remembers what Stripe did. Stripe remembers a 500 under the idempotency key
-    once the work began; with `save=False` the key remembers the true answer instead. `should_retry` becomes the
-    header `Stripe-Should-Retry`, which the SDK obeys; `code` is the error's code, such as
+    once the work began; with `save=False` the key remembers the true answer instead. `should_retry`
+    becomes the header `Stripe-Should-Retry`, which the SDK obeys; `code` is the error's code, such as
     `lock_timeout` with a 429. A GET that is delayed or held after its work answers with what it read
     before the wait, but is dated when it is sent. Raises ValueError for what it doesn't know.
     """

@@ -132,7 +132,7 @@ class Application:
             headers=_without_key(request),
             request_id=f"req_{random_text(14)}",
             idempotency_key=request.headers.get("Idempotency-Key"),
-            stripe_account=request.headers.get("Stripe-Account"),
+            stripe_account=request.headers.get("Stripe-Account") or request.headers.get("Stripe-Context"),
         )
         self.log.append(entry)
         try:
@@ -171,7 +171,7 @@ class Application:
 
     def _answer(self, request: Request, entry: LoggedRequest) -> Answer:
         caller = self._accounts.identify(_key_of(request), stripe_account=entry.stripe_account)
-        entry.params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
+        entry.params = _params_of(request)
         endpoint, target = self._api.find(entry.method, entry.path)
         self._api.check_permission(endpoint, caller, method=entry.method)
         faults = self._take("before", entry)
@@ -243,6 +243,18 @@ def _is_for_loopback(host: str) -> bool:
 def _key_of(request: Request) -> str:
     given = request.authorization
     return str(given.token or given.username or "") if given else ""
+
+
+def _params_of(request: Request) -> Parameters:
+    """Return the parameters: form-encoded in v1, JSON in v2."""
+    query = decode(request.args.items(multi=True))
+    if not request.path.startswith("/v2/"):
+        return query | decode(request.form.items(multi=True))
+    try:
+        body = json.loads(request.get_data() or b"{}")
+    except ValueError:
+        raise StripeApiError("Invalid JSON in the request's body.", saved=False) from None
+    return query | body
 
 
 def _without_key(request: Request) -> dict[str, str]:

@@ -29,6 +29,7 @@ PREFIXES = {
     "event": "evt_3",
     "webhook_endpoint": "we_1",
     "radar.early_fraud_warning": "issfr_1",
+    "v2.core.event_destination": "ed_test_61",
 }
 WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
 # Indexed: objects are often looked up by these fields.
