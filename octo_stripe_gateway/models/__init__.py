@@ -2,6 +2,7 @@
 
 from octo_stripe_gateway.models.balance_transactions import BalanceTransaction, BalanceTransactionQuerySet
 from octo_stripe_gateway.models.balances import FULL, Balance, Installment, compute_balance, is_priced
+from octo_stripe_gateway.models.concerns import Concern, ConcernQuerySet
 from octo_stripe_gateway.models.disputes import Dispute
 from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
 from octo_stripe_gateway.models.payable_locks import PayableLock, PayableLockQuerySet
@@ -27,6 +28,8 @@ __all__ = [
     "BalanceTransaction",
     "BalanceTransactionQuerySet",
     "CompletedPayable",
+    "Concern",
+    "ConcernQuerySet",
     "Dispute",
     "HoldablePayable",
     "IdempotencyKey",

@@ -257,6 +257,14 @@ class Payment(models.Model):
     rejection_reason = models.TextField(
         _("rejection reason"), blank=True, help_text=_("Why the host rejected the payment.")
     )
+    rejection_code = models.CharField(
+        max_length=64, blank=True, help_text=_("Why the payment was rejected; empty where it wasn't.")
+    )
+    rejection_parameters = models.JSONField(
+        default=dict, blank=True, help_text=_("What the code's sentence names; a host's own words.")
+    )
+    # Whether there are any, open or settled: the rows of payments without concerns are never asked for.
+    has_concerns = models.BooleanField(default=False)
     mismatch = models.TextField(
         blank=True, help_text=_("How Stripe's object contradicts this payment; it was not applied.")
     )

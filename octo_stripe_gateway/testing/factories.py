@@ -22,7 +22,7 @@ from factory.declarations import (
 )
 from factory.django import DjangoModelFactory
 
-from octo_stripe_gateway.models import Payment, Refund, StripeRequest, WebhookEvent
+from octo_stripe_gateway.models import Concern, Payment, Refund, StripeRequest, WebhookEvent
 
 
 def _make_id(prefix: str) -> Any:
@@ -129,6 +129,21 @@ class RefundFactory(DjangoModelFactory[Refund]):
     amount = SelfAttribute("payment.amount")
     status = "succeeded"
     stripe_refund_id = _make_id("re")
+
+
+class ConcernFactory(DjangoModelFactory[Concern]):
+    """Makes an open concern; with the trait `settled`, one that a person has settled."""
+
+    class Meta:
+        model = Concern
+
+    class Params:
+        settled = Trait(settled_at=LazyFunction(timezone.now), settled_by="operator", reason="paid in cash")
+
+    payment = SubFactory(PaymentFactory, paid=True, has_concerns=True)
+    code = "refund_failed"
+    parameters = LazyFunction(lambda: {"amount": 500, "failure_reason": "declined"})
+    opened_at = LazyFunction(timezone.now)
 
 
 class StripeRequestFactory(DjangoModelFactory[StripeRequest]):

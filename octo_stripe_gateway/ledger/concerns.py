@@ -1,0 +1,179 @@
+"""The concerns there are, in words, and how rules open and end them in memory.
+
+To add one, add its kind here, and open it in the rule or service that finds it out.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.models import Concern, Payment
+
+KINDS: dict[str, Kind] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of concern: its code, which is stored, and what an operator reads.
+
+    `sentence` names the parameters, `action` says what to do. A kind that `blocks_refunds` stops automatic
+    refunds while it is open, and for good once a person has settled it; whoever asks for a refund still gets
+    one. A kind that `is_loss` is settled with the amount that was lost.
+    """
+
+    code: str
+    label: Any
+    sentence: Any
+    action: Any
+    blocks_refunds: bool = False
+    is_loss: bool = False
+
+    def __post_init__(self) -> None:
+        KINDS[self.code] = self
+
+
+COMPARE = _("Compare the payment with Stripe's dashboard.")
+INTENT_DIFFERS = Kind(
+    code="intent_differs",
+    label=_("The payment intent differs"),
+    sentence=_("Stripe's payment intent differs from the payment, and was not applied: %(differences)s."),
+    action=COMPARE,
+)
+CHARGE_DIFFERS = Kind(
+    code="charge_differs",
+    label=_("A charge differs"),
+    sentence=_("Stripe's charge differs from the payment, and was not applied: %(differences)s."),
+    action=COMPARE,
+)
+REFUND_DIFFERS = Kind(
+    code="refund_differs",
+    label=_("A refund differs"),
+    sentence=_("Stripe's refund differs from the payment, and was not applied: %(differences)s."),
+    action=COMPARE,
+)
+DISPUTE_DIFFERS = Kind(
+    code="dispute_differs",
+    label=_("A dispute differs"),
+    sentence=_("Stripe's dispute differs from the payment, and was not applied: %(differences)s."),
+    action=COMPARE,
+)
+FRAUD_WARNING_DIFFERS = Kind(
+    code="fraud_warning_differs",
+    label=_("A fraud warning differs"),
+    sentence=_("Stripe's fraud warning differs from the payment, and was not applied: %(differences)s."),
+    action=COMPARE,
+)
+EVENT_OF_ANOTHER = Kind(
+    code="event_of_another",
+    label=_("An event of another account or mode"),
+    sentence=_("Event %(event)s is of another account or mode, and was not applied."),
+    action=_("See which account and mode the webhook endpoint belongs to."),
+)
+MONEY_BEYOND_ROW = Kind(
+    code="money_beyond_row",
+    label=_("Another amount was paid"),
+    sentence=_("%(seen)s was paid where %(amount)s was asked for."),
+    action=_("Keep it, or refund it."),
+)
+REFUND_FAILED = Kind(
+    code="refund_failed",
+    label=_("A refund failed"),
+    sentence=_("A refund of %(amount)s failed (%(failure_reason)s): the customer does not have the money."),
+    action=_("Refund it again, or pay the customer another way."),
+    blocks_refunds=True,
+)
+REFUND_CANCELED = Kind(
+    code="refund_canceled",
+    label=_("A refund was canceled"),
+    sentence=_("A refund of %(amount)s was canceled (%(failure_reason)s)."),
+    action=_("See whether the customer's bank has given the money back; otherwise refund it again."),
+    blocks_refunds=True,
+)
+REVERSAL_REFUSED = Kind(
+    code="reversal_refused",
+    label=_("Rejected, and Stripe refused the refund"),
+    sentence=_("The payment was rejected, and Stripe refused to refund it: %(message)s"),
+    action=_("Refund it by hand, or pay the customer another way."),
+    blocks_refunds=True,
+)
+REFUND_MADE_ELSEWHERE = Kind(
+    code="refund_made_elsewhere",
+    label=_("Refunded at Stripe meanwhile"),
+    sentence=_("A refund was not repeated: its amount was refunded at Stripe meanwhile."),
+    action=_("See that the customer has the money once."),
+)
+FRAUD_WARNED = Kind(
+    code="fraud_warned",
+    label=_("A warning of fraud"),
+    sentence=_("The card's bank warns of fraud (%(fraud_type)s): a refund now avoids most disputes."),
+    action=_("Refund the payment, or keep it where you know the customer."),
+)
+FRAUD_REFUND_REFUSED = Kind(
+    code="fraud_refund_refused",
+    label=_("A warning of fraud, and Stripe refused the refund"),
+    sentence=_("The card's bank warns of fraud, and Stripe refused the refund: %(message)s"),
+    action=_("Refund it by hand, or keep it where you know the customer."),
+    blocks_refunds=True,
+)
+LOSS_IN_OTHER_CURRENCY = Kind(
+    code="loss_in_other_currency",
+    label=_("A dispute was lost in another currency"),
+    sentence=_("A dispute over %(amount)s was lost, which is not the payment's currency."),
+    action=_("Settle it with the amount that was lost in the payment's currency."),
+    blocks_refunds=True,
+    is_loss=True,
+)
+PAYABLE_UNKNOWN = Kind(
+    code="payable_unknown",
+    label=_("What was paid for is unknown"),
+    sentence=_("What was paid for is not in the database: %(name)s."),
+    action=_("Find out what was paid for, or refund the payment."),
+)
+
+
+def find_concern(concerns: Sequence[Concern], kind: Kind, *, object_id: str = "") -> Concern | None:
+    """Return the latest of a payment's concerns of a kind about an object, open or settled."""
+    about = (kind.code, object_id)
+    return next((each for each in reversed(concerns) if (each.code, each.object_id) == about), None)
+
+
+def open_concern(
+    concerns: list[Concern],
+    kind: Kind,
+    *,
+    payment: Payment,
+    now: dt.datetime,
+    object_id: str = "",
+    stage: int = 0,
+    as_of: int = 0,
+    **parameters: Any,
+) -> None:
+    """Open a concern among a payment's, or bring the open one to what is known now.
+
+    What a person has settled stays settled: the same code, object and parameters open no second one.
+    """
+    latest = find_concern(concerns, kind, object_id=object_id)
+    if latest and latest.was_settled_by_person and latest.parameters == parameters:
+        return
+    if latest is None or not latest.is_open:
+        latest = Concern(payment=payment, code=kind.code, object_id=object_id, opened_at=now)
+        concerns.append(latest)
+    latest.parameters, latest.stage, latest.as_of = parameters, stage, as_of
+
+
+def end_concern(concerns: Sequence[Concern], kind: Kind, *, now: dt.datetime, object_id: str = "") -> None:
+    """End an open concern by a fact that disproves it; nothing happens where none is open."""
+    latest = find_concern(concerns, kind, object_id=object_id)
+    if latest and latest.is_open:
+        latest.settled_at = now
+
+
+def block_refunds(concerns: Sequence[Concern]) -> bool:
+    """Tell whether nothing may be refunded automatically, now or after a person has settled it."""
+    counted = (each for each in concerns if each.is_open or each.was_settled_by_person)
+    return any(each.code in KINDS and KINDS[each.code].blocks_refunds for each in counted)
