@@ -251,7 +251,7 @@ def _params_of(request: Request) -> Parameters:
     if not request.path.startswith("/v2/"):
         return query | decode(request.form.items(multi=True))
     try:
-        body = json.loads(request.get_data() or b"{}")
+        body: Parameters = json.loads(request.get_data() or b"{}")
     except ValueError:
         raise StripeApiError("Invalid JSON in the request's body.", saved=False) from None
     return query | body
