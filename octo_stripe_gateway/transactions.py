@@ -10,12 +10,22 @@ from typing import Any, ParamSpec, TypeVar
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
+from django.db.transaction import TransactionManagementError
 
 from octo_stripe_gateway.models import Payment
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Rows = TypeVar("Rows", bound=QuerySet[Any])
+
+
+# What libpq calls a transaction that is open and has had no error.
+IN_TRANSACTION = 2
+BROKEN = "Host code has swallowed a database error or ended the transaction: nothing can be saved."
+
+
+class BrokenTransactionError(TransactionManagementError):
+    """Host code has swallowed a database error, so the transaction that it ran in can't be committed."""
 
 
 def get_connection() -> BaseDatabaseWrapper:
@@ -28,7 +38,7 @@ def write_transaction() -> Iterator[None]:
     """Open a `READ COMMITTED` transaction that will write; raises RuntimeError inside one of the caller's.
 
     Under `REPEATABLE READ` a row that another transaction changed while this one waited for its lock would
-    be an error.
+    be an error. Raises BrokenTransactionError where host code inside has swallowed a database error.
     """
     connection = get_connection()
     check_outside_transaction(connection)
@@ -39,6 +49,16 @@ def write_transaction() -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute(f"UPDATE {Payment._meta.db_table} SET id = id WHERE 0")  # noqa: S608
         yield
+        _check_intact(connection)
+
+
+@contextmanager
+def calling_host() -> Iterator[None]:
+    """Run host code in a savepoint of the open transaction; raises BrokenTransactionError."""
+    connection = get_connection()
+    with transaction.atomic(using=connection.alias):
+        yield
+        _check_intact(connection)
 
 
 def skip_locked(rows: Rows) -> Rows:
@@ -70,6 +90,17 @@ def outside_transaction(operation: Callable[P, R]) -> Callable[P, R]:
         return operation(*args, **kwargs)
 
     return checked
+
+
+def _check_intact(connection: Any) -> None:
+    """Raise BrokenTransactionError where the open transaction would end in a silent rollback."""
+    if connection.needs_rollback:
+        # Django knows of the error, or somebody closed the connection.
+        raise BrokenTransactionError(BROKEN) from connection.rollback_exc
+    # After plain SQL and reads only the driver knows.
+    driver = connection.connection
+    if connection.vendor == "postgresql" and driver.info.transaction_status != IN_TRANSACTION:
+        raise BrokenTransactionError(BROKEN)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from inspect import getmembers, isclass, signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.apps import apps
@@ -37,7 +38,7 @@ from octo_stripe_gateway.serializers import STATUSES
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
-from tests.shop.models import Booking
+from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.docs import FOLDER, PAGES, ROOT, get_block, get_blocks, get_names, run
 
@@ -404,6 +405,16 @@ def test_the_hook_shown_refuses_a_hold() -> None:
     seat.on_payment_authorized(None)
     with pytest.raises(PaymentRejectedError, match="taken"):
         seat.on_payment_authorized(None)
+
+
+@pytest.mark.django_db
+def test_the_hook_shown_rejects_what_the_database_refuses() -> None:
+    Ticket.objects.create(code="1")
+    tour: Any = run(get_block("python", "class Tour:"))["Tour"]()
+    tour.places, tour.number = Mock(create=lambda number: Ticket.objects.create(code=number)), "1"
+    with pytest.raises(PaymentRejectedError, match="taken"):
+        tour.on_payment_completed(None)
+    assert Ticket.objects.count() == 1
 
 
 def test_the_handler_shown_is_registered(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from django.db import transaction
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.models import Payment, is_priced
 from octo_stripe_gateway.services.balance import reject_excess
+from octo_stripe_gateway.transactions import calling_host
 
 
 def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]) -> str:
@@ -34,7 +34,7 @@ def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager
     if hook is None:
         return ""
     try:
-        with protected(), transaction.atomic(using=Payment.ledger.database):
+        with protected(), calling_host():
             hook(payment)
     except PaymentRejectedError as error:
         return str(error) or _("The payment was rejected.")

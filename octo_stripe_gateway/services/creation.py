@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,11 +187,15 @@ def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeReq
         if earlier:
             _follow_price(earlier, draft=draft)
             return _get_creation(earlier)
-        with suppress(IntegrityError), write_transaction():
-            quote = quote_payment(draft.payment, amount=draft.amount, purpose=draft.purpose)
-            if quote.open_payment is None:
-                return draft.payment, _insert(draft.for_quote(quote), caller=caller)
-        if quote.open_payment is None:
+        try:
+            with write_transaction():
+                quote = quote_payment(draft.payment, amount=draft.amount, purpose=draft.purpose)
+                if quote.open_payment is None:
+                    return draft.payment, _insert(draft.for_quote(quote), caller=caller)
+        except IntegrityError:
+            # The same create came first, or it is an error of the host's own.
+            if _get_reserved_payment(draft, caller=caller) is None:
+                raise
             continue
         open_payment = finish_creation(quote.open_payment)
         if not draft.has_uuid and _change_amount(open_payment, quote.amount):

@@ -6,7 +6,6 @@ import datetime as dt
 from contextlib import suppress
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
@@ -35,6 +34,10 @@ FIRST_PAUSE = dt.timedelta(minutes=10)
 LONGEST_PAUSE = dt.timedelta(days=1)
 
 Differences = dict[str, tuple[Any, Any]]
+
+
+class DryRunError(Exception):
+    """Takes back what a dry run has written."""
 
 
 @outside_transaction
@@ -114,9 +117,10 @@ def _sync(payment: Payment, *, dry_run: bool) -> Payment:
 
 
 def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) -> Payment:
-    with lock_payment(payment) as locked:
+    with suppress(DryRunError), lock_payment(payment) as locked:
         apply_payment_intent(locked, snapshot, asks_host=not dry_run)
-        transaction.set_rollback(dry_run, using=Payment.ledger.database)
+        if dry_run:
+            raise DryRunError
     return locked
 
 
