@@ -178,3 +178,78 @@ def test_a_partial_refund_leaves_a_warning_actionable(api: Any, stripe: StripeEm
     (found,) = api.radar.early_fraud_warnings.list(params={"charge": intent.latest_charge}).data
     assert (found.id, found.actionable) == (warning["id"], True)
     assert stripe.warn_of_fraud(other.id)["actionable"] is False
+
+
+@pytest.mark.parametrize("won", [True, False])
+@pytest.mark.parametrize("status", ["appeal_needs_response", "appeal_under_review", "needs_response"])
+def test_a_decided_dispute_goes_on(api: Any, stripe: StripeEmulator, won: bool, status: str) -> None:
+    intent = pay(api)
+    dispute = stripe.close_dispute(stripe.open_dispute(intent.id)["id"], won=won)
+    before = len(stripe.events)
+    reopened = stripe.reopen_dispute(dispute["id"], status=status)
+    assert reopened["status"] == api.disputes.retrieve(dispute["id"]).status == status
+    withdrawn = ["charge.dispute.funds_withdrawn"] if won else []
+    assert [event.type for event in stripe.events[before:]] == ["charge.dispute.updated", *withdrawn]
+    moved = [one["amount"] for one in reopened["balance_transactions"]]
+    assert moved == ([-2000, 2000, -2000] if won else [-2000])
+    with pytest.raises(sdk.InvalidRequestError, match="has been charged back"):
+        api.refunds.create(params={"payment_intent": intent.id})
+    with pytest.raises(StripeApiError, match="still open"):
+        stripe.reopen_dispute(dispute["id"])
+    ended = stripe.close_dispute(dispute["id"], won=True)
+    assert sum(one["amount"] for one in ended["balance_transactions"]) == 0
+    assert api.refunds.create(params={"payment_intent": intent.id}).status == "succeeded"
+
+
+def test_the_merchant_appeals_with_evidence(api: Any, stripe: StripeEmulator) -> None:
+    dispute = stripe.close_dispute(stripe.open_dispute(pay(api).id)["id"], won=False)
+    stripe.reopen_dispute(dispute["id"])
+    appealed = api.disputes.update(dispute["id"], params={"evidence": {"receipt": "file_1"}})
+    assert appealed.status == "appeal_under_review"
+    stripe.close_dispute(dispute["id"], won=False)
+    stripe.reopen_dispute(dispute["id"])
+    assert api.disputes.close(dispute["id"]).status == "lost"
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_an_inquiry_becomes_a_dispute(api: Any, stripe: StripeEmulator, closed: bool) -> None:
+    inquiry = stripe.open_dispute(pay(api).id, inquiry=True)
+    if closed:
+        stripe.close_dispute(inquiry["id"], won=False)
+    dispute = stripe.reopen_dispute(inquiry["id"], status="needs_response")
+    assert dispute["payment_method_details"]["card"]["case_type"] == "chargeback"
+    assert [(one["amount"], one["fee"]) for one in dispute["balance_transactions"]] == [(-2000, 1500)]
+    assert dispute["is_charge_refundable"] is False
+
+
+def test_a_dispute_only_goes_on_in_stripes_statuses(api: Any, stripe: StripeEmulator) -> None:
+    dispute = stripe.close_dispute(stripe.open_dispute(pay(api).id)["id"], won=False)
+    with pytest.raises(ValueError, match="none of needs_response"):
+        stripe.reopen_dispute(dispute["id"], status="won")
+
+
+def test_a_dispute_may_be_in_another_currency(api: Any, stripe: StripeEmulator) -> None:
+    stripe.exchange("eur", into="usd", rate=1.5)
+    intent = pay(api)
+    with pytest.raises(StripeApiError, match="needs an amount"):
+        stripe.open_dispute(intent.id, currency="eur")
+    dispute = stripe.open_dispute(intent.id, amount=1400, currency="eur")
+    assert (dispute["amount"], dispute["currency"]) == (1400, "eur")
+    (booked,) = dispute["balance_transactions"]
+    assert (booked["amount"], booked["currency"], booked["exchange_rate"]) == (-2100, "usd", 1.5)
+    with pytest.raises(StripeApiError, match="nothing left to dispute"):
+        stripe.open_dispute(intent.id)
+
+
+@pytest.mark.parametrize("inquiry", [False, True])
+def test_a_dispute_fails_a_refund_that_is_pending(api: Any, stripe: StripeEmulator, inquiry: bool) -> None:
+    intent = pay(api, payment_method="pm_card_pendingRefund")
+    refund = api.refunds.create(params={"payment_intent": intent.id, "amount": 500})
+    stripe.open_dispute(intent.id, inquiry=inquiry)
+    found = api.refunds.retrieve(refund.id)
+    if inquiry:
+        assert found.status == "pending"
+        return
+    assert (found.status, found.failure_reason) == ("failed", "charge_for_pending_refund_disputed")
+    assert types_since(stripe, "refund.updated")[-1] == "refund.failed"
+    assert stripe.charges[intent.latest_charge]["amount_refunded"] == 0

@@ -486,3 +486,61 @@ def test_objects_are_shown_as_copies(api: Any, stripe: StripeEmulator) -> None:
     intent = api.payment_intents.create(params=OPEN)
     dict(stripe.payment_intents)[intent.id]["status"] = "succeeded"
     assert stripe.payment_intents[intent.id]["status"] == "requires_payment_method"
+
+
+MULTICAPTURE: Any = {
+    **PAID,
+    "capture_method": "manual",
+    "payment_method_options": {"card": {"request_multicapture": "if_available"}},
+}
+
+
+def test_a_hold_is_captured_several_times(api: Any, stripe: StripeEmulator) -> None:
+    held = api.payment_intents.create(params=MULTICAPTURE)
+    card = stripe.charges[held.latest_charge]["payment_method_details"]["card"]
+    assert card["multicapture"]["status"] == "available"
+    first = api.payment_intents.capture(held.id, params={"amount_to_capture": 700, "final_capture": False})
+    assert (first.status, first.amount_capturable, first.amount_received) == ("requires_capture", 1300, 700)
+    charge = stripe.charges[held.latest_charge]
+    assert (charge["captured"], charge["amount_captured"]) == (False, 700)
+    assert [event.type for event in stripe.events[-2:]] == [
+        "charge.updated",
+        "payment_intent.amount_capturable_updated",
+    ]
+    refund = api.refunds.create(params={"payment_intent": held.id, "amount": 700})
+    assert stripe.charges[held.latest_charge]["refunded"] is False
+    assert stripe.refunds[refund.id]["status"] == "succeeded"
+    with pytest.raises(sdk.InvalidRequestError, match="greater than"):
+        api.refunds.create(params={"payment_intent": held.id, "amount": 1})
+    last = api.payment_intents.capture(held.id, params={"amount_to_capture": 200})
+    assert (last.status, last.amount_capturable, last.amount_received) == ("succeeded", 0, 900)
+    assert stripe.charges[held.latest_charge]["captured"] is True
+    amounts = [one["amount"] for one in stripe.balance_transactions.values()]
+    assert amounts == [700, -700, 200]
+
+
+@pytest.mark.parametrize("end", ["cancel", "capture", "expire"])
+def test_what_several_captures_left_is_released(api: Any, stripe: StripeEmulator, end: str) -> None:
+    held = api.payment_intents.create(params=MULTICAPTURE)
+    api.payment_intents.capture(held.id, params={"amount_to_capture": 700, "final_capture": False})
+    if end == "cancel":
+        api.payment_intents.cancel(held.id)
+    elif end == "capture":
+        api.payment_intents.capture(held.id, params={"amount_to_capture": 0})
+    else:
+        stripe.expire(held.id)
+    ended = api.payment_intents.retrieve(held.id)
+    assert (ended.status, ended.amount_received, ended.amount_capturable) == ("succeeded", 700, 0)
+    assert [event.type for event in stripe.events[-3:]] == [
+        "payment_intent.amount_capturable_updated",
+        "charge.captured",
+        "payment_intent.succeeded",
+    ]
+
+
+def test_one_capture_is_final_unless_several_were_asked_for(api: Any) -> None:
+    held = api.payment_intents.create(params={**PAID, "capture_method": "manual"})
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        api.payment_intents.capture(held.id, params={"amount_to_capture": 700, "final_capture": False})
+    assert caught.value.param == "final_capture"
+    assert api.payment_intents.capture(held.id).amount_received == 2000

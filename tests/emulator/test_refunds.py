@@ -255,3 +255,34 @@ def test_parallel_refunds_never_return_more_than_was_paid(
     with ThreadPoolExecutor(5) as pool:
         assert sum(pool.map(refund, range(5))) == 1
     assert charge_of(stripe, intent)["amount_refunded"] == 1500
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "canceled"])
+def test_a_refund_may_require_action_by_the_customer(api: Any, stripe: StripeEmulator, end: Any) -> None:
+    method = "pm_card_emulator_refundAsks"
+    intent = api.payment_intents.create(
+        params={**PAID, "payment_method": method, "receipt_email": "ada@example.com"}
+    )
+    refund = api.refunds.create(params={"payment_intent": intent.id})
+    assert refund.status == "requires_action"
+    asked = refund.next_action.display_details
+    assert asked.email_sent.email_sent_to == "ada@example.com"
+    assert asked.expires_at == refund.created + 30 * 86_400
+    ended = (
+        api.refunds.cancel(refund.id).to_dict()
+        if end == "canceled"
+        else stripe.settle_refund(refund.id, status=end)
+    )
+    assert (ended["status"], "next_action" in ended) == (end, False)
+    left = 2000 if end == "succeeded" else 0
+    assert stripe.charges[intent.latest_charge]["amount_refunded"] == left
+    balance = sum(one["amount"] for one in stripe.balance_transactions.values())
+    assert balance == 2000 - left
+
+
+def test_a_pending_refund_comes_to_require_action(api: Any, stripe: StripeEmulator) -> None:
+    intent = api.payment_intents.create(params={**PAID, "payment_method": "pm_card_pendingRefund"})
+    refund = api.refunds.create(params={"payment_intent": intent.id})
+    moved = stripe.settle_refund(refund.id, status="requires_action")
+    assert moved["next_action"]["type"] == "display_details"
+    assert "pending_reason" not in moved

@@ -188,6 +188,12 @@ CARDS = (
         does="Succeeds; its refunds succeed, then fail",
     ),
     Card(
+        payment_method="pm_card_emulator_refundAsks",  # the emulator's own: at Stripe, vouchers do so
+        number="4000000000000929",
+        refund="asks",
+        does="Succeeds; its refunds require action by the customer",
+    ),
+    Card(
         payment_method="pm_card_createDispute",
         number="4000000000000259",
         dispute="fraudulent",

@@ -57,12 +57,13 @@ class Charges:
         until = self._store.now() + int(self.hold_seconds)
         charge["payment_method_details"]["card"]["capture_before"] = until
 
-    def capture(self, charge: JsonObject, *, amount: int, settled: bool = True) -> None:
+    def capture(self, charge: JsonObject, *, amount: int, settled: bool = True, final: bool = True) -> None:
         """Capture the amount; if `settled`, book its balance transaction, unless the method books late."""
-        charge |= {"captured": True, "amount_captured": amount, "paid": True, "status": "succeeded"}
+        captured = charge["amount_captured"] + amount
+        charge |= {"captured": final, "amount_captured": captured, "paid": True, "status": "succeeded"}
         charge["receipt_url"] = f"https://pay.stripe.com/receipts/payment/{random_text(40)}"
-        if settled and not self.books_late(charge):
-            self.settle(charge)
+        if settled and amount and not self.books_late(charge):
+            self.settle(charge, amount=amount)
 
     def release(self, charge: JsonObject, *, amount: int) -> None:
         """Release what was authorized but not captured; older API versions report it as a refund."""
@@ -87,13 +88,12 @@ class Charges:
         """Book the balance transaction that was still missing, and send `charge.updated`."""
         if charge["balance_transaction"] or not charge["captured"]:
             raise StripeApiError(f"There is nothing to book for charge {charge['id']}.")
-        self.settle(charge)
+        self.settle(charge, amount=charge["amount_captured"])
         self._emit("charge.updated", charge)
         return charge
 
-    def settle(self, charge: JsonObject) -> None:
-        """Book the charge's balance transaction."""
-        amount = charge["amount_captured"]
+    def settle(self, charge: JsonObject, *, amount: int) -> None:
+        """Book the balance transaction of a capture; the charge names the first."""
         booked = self._balance.book(
             charge,
             amount=amount,
@@ -101,7 +101,7 @@ class Charges:
             kind="charge" if charge["payment_method_details"]["type"] == "card" else "payment",
             description=charge["description"],
         )
-        charge["balance_transaction"] = booked["id"]
+        charge["balance_transaction"] = charge["balance_transaction"] or booked["id"]
 
     def _new(self, intent: JsonObject, *, method: JsonObject, status: str, **fields: object) -> JsonObject:
         account = self._store.account_of(intent)
@@ -115,7 +115,15 @@ class Charges:
                 method, card=self._store.cards[method["id"]], amount=intent["amount"]
             ),
         }
+        if can_capture_often(intent) and method["type"] == "card":
+            charge["payment_method_details"]["card"]["multicapture"]["status"] = "available"
         return charge
+
+
+def can_capture_often(intent: JsonObject) -> bool:
+    """Return whether the intent asks for several captures: https://docs.stripe.com/payments/multicapture."""
+    asked = intent["payment_method_options"].get("card", {}).get("request_multicapture")
+    return bool(asked == "if_available" and intent["capture_method"] == "manual")
 
 
 def _outcome(**declined: str | None) -> JsonObject:

@@ -24,11 +24,12 @@ payment intent may be `latest`:
     POST   /_emulator/payment_intents/:id/settle      {succeed}
     POST   /_emulator/payment_intents/:id/expire
     POST   /_emulator/payment_intents/:id/refund      {amount}
-    POST   /_emulator/payment_intents/:id/dispute     {reason, amount, inquiry}
+    POST   /_emulator/payment_intents/:id/dispute     {reason, amount, currency, inquiry}
     POST   /_emulator/payment_intents/:id/fraud_warning  {fraud_type}
     POST   /_emulator/payment_intents/:id/book
     POST   /_emulator/refunds/:id/settle              {status, reason}
     POST   /_emulator/disputes/:id/close              {won}
+    POST   /_emulator/disputes/:id/reopen             {status: appeal_needs_response|needs_response|...}
 
 A browser may call `authenticate` (and the page of a redirect, `/_emulator/challenges/:id`) with
 the intent's client secret.
@@ -170,6 +171,9 @@ class Control:
                 target, **body
             ),
             "POST /_emulator/disputes/<target>/close": lambda body, target: stripe.close_dispute(
+                target, **body
+            ),
+            "POST /_emulator/disputes/<target>/reopen": lambda body, target: stripe.reopen_dispute(
                 target, **body
             ),
         }

@@ -1,4 +1,7 @@
-"""Disputes: how a bank opens and decides them, and the money that it takes and gives back."""
+"""Disputes: how a bank opens, decides and reopens them, and the money that it takes and gives back.
+
+Appeals: https://docs.stripe.com/disputes/arbitration.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 FEE = 1500
 CLOSED = ("won", "lost", "warning_closed")
+# The statuses that a dispute can go on in after it was decided.
+REOPENED = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
 # The statuses in which the bank holds none of the merchant's money.
 HARMLESS = ("won", "warning_needs_response", "warning_under_review", "warning_closed")
 TIME_TO_RESPOND = 7 * 86_400
@@ -38,9 +43,20 @@ class Disputes:
         self._balance = balance
 
     def open(
-        self, charge: JsonObject, *, reason: str, amount: int | None, inquiry: bool = False
+        self,
+        charge: JsonObject,
+        *,
+        reason: str,
+        amount: int | None,
+        currency: str | None = None,
+        inquiry: bool = False,
     ) -> JsonObject:
-        """Take the disputed money back from the merchant until the bank decides; an inquiry takes none."""
+        """Take the disputed money back from the merchant until the bank decides; an inquiry takes none.
+
+        The bank may dispute an amount of its own in another currency than the charge's.
+        """
+        if currency not in (None, charge["currency"]) and amount is None:
+            raise StripeApiError("A dispute in another currency needs an amount.", param="amount")
         disputed = self._undisputed(charge) if amount is None else amount
         if disputed <= 0:
             raise StripeApiError(f"Charge {charge['id']} has nothing left to dispute.")
@@ -53,11 +69,31 @@ class Disputes:
         if inquiry:
             dispute |= {"status": "warning_needs_response", "is_charge_refundable": True}
             dispute["payment_method_details"] |= _case(dispute, case_type="inquiry")
+        dispute["currency"] = currency or charge["currency"]
         charge["disputed"] = True
         self._emit("charge.dispute.created", dispute)
         if not inquiry:
-            self._move(dispute, amount=-disputed, fee=FEE, category="dispute")
-            self._emit("charge.dispute.funds_withdrawn", dispute)
+            self._withdraw(dispute, fee=FEE)
+        return dispute
+
+    def reopen(self, dispute: JsonObject, *, status: str) -> JsonObject:
+        """Go on with a decided dispute, in an appeal or anew, or make an inquiry a dispute.
+
+        What the bank had left to the merchant is withdrawn again.
+        """
+        before = dispute["status"]
+        if status not in REOPENED:
+            raise ValueError(f"{status!r} is none of {', '.join(REOPENED)}.")
+        if before not in CLOSED and not _prefix(dispute):
+            raise StripeApiError(f"This dispute is still open: {before}.")
+        was_inquiry = bool(_prefix(dispute))
+        dispute |= {"status": status, "is_charge_refundable": False}
+        dispute["evidence_details"]["due_by"] = self._store.now() + TIME_TO_RESPOND
+        if was_inquiry:
+            dispute["payment_method_details"] |= _case(dispute, case_type="chargeback")
+        self._emit("charge.dispute.updated", dispute)
+        if before in HARMLESS:
+            self._withdraw(dispute, fee=FEE if was_inquiry else 0)
         return dispute
 
     def update(self, dispute: JsonObject, params: Parameters) -> JsonObject:
@@ -71,7 +107,7 @@ class Disputes:
         if params.get("submit", True) and dispute["evidence_details"]["has_evidence"]:
             details = dispute["evidence_details"]
             details |= {"submission_count": details["submission_count"] + 1, "submission_method": "manual"}
-            dispute["status"] = f"{_prefix(dispute)}under_review"
+            dispute["status"] = f"{_prefix(dispute) or _appeal(dispute)}under_review"
         self._emit("charge.dispute.updated", dispute)
         return dispute
 
@@ -85,7 +121,7 @@ class Disputes:
         self._check_open(dispute)
         if _prefix(dispute):
             return self._end(dispute, status="warning_closed")
-        dispute["status"] = "under_review"
+        dispute["status"] = f"{_appeal(dispute)}under_review"
         self._emit("charge.dispute.updated", dispute)
         return self._end(dispute, status="won" if won else "lost")
 
@@ -103,8 +139,15 @@ class Disputes:
 
     def _undisputed(self, charge: JsonObject) -> int:
         disputes = self._store.each("dispute", charge=charge["id"])
-        taken: int = sum(dispute["amount"] for dispute in disputes if dispute["status"] not in HARMLESS)
+        taking = [dispute for dispute in disputes if dispute["status"] not in HARMLESS]
+        if any(dispute["currency"] != charge["currency"] for dispute in taking):
+            return 0
+        taken: int = sum(dispute["amount"] for dispute in taking)
         return int(charge["amount_captured"]) - taken
+
+    def _withdraw(self, dispute: JsonObject, *, fee: int) -> None:
+        self._move(dispute, amount=-dispute["amount"], fee=fee, category="dispute")
+        self._emit("charge.dispute.funds_withdrawn", dispute)
 
     def _move(self, dispute: JsonObject, *, amount: int, fee: int, category: str) -> None:
         booked = self._balance.book(
@@ -132,9 +175,8 @@ def _blank_dispute(charge: JsonObject, *, amount: int, due_by: int) -> JsonObjec
         "amount": amount,
         "balance_transactions": [],
         "charge": charge["id"],
-        "currency": charge["currency"],
         "enhanced_eligibility_types": [],
-        "evidence": dict.fromkeys(EVIDENCE) | {"enhanced_evidence": {}},
+        "evidence": dict.fromkeys((*EVIDENCE, "appeal")) | {"enhanced_evidence": {}},
         "evidence_details": {
             "due_by": due_by,
             "enhanced_eligibility": {},
@@ -163,6 +205,10 @@ def _method_details(details: JsonObject) -> JsonObject:
 def _case(dispute: JsonObject, *, case_type: str) -> JsonObject:
     card = dispute["payment_method_details"].get("card")
     return {"card": card | {"case_type": case_type}} if card else {}
+
+
+def _appeal(dispute: JsonObject) -> str:
+    return "appeal_" if dispute["status"].startswith("appeal_") else ""
 
 
 def _prefix(dispute: JsonObject) -> str:

@@ -366,13 +366,26 @@ class StripeEmulator:
         *,
         reason: str = "fraudulent",
         amount: int | None = None,
+        currency: str | None = None,
         inquiry: bool = False,
     ) -> JsonObject:
-        """Dispute a payment, as its cardholder's bank does; an `inquiry` moves no money yet."""
+        """Dispute a payment, as its cardholder's bank does; an `inquiry` moves no money yet.
+
+        Pending refunds of the payment fail as `charge_for_pending_refund_disputed`.
+        """
         with self._changing():
             charge = self._store.get(self._store.get(intent_id)["latest_charge"])
-            opened = self._disputes.open(charge, reason=reason, amount=amount, inquiry=inquiry)
+            opened = self._disputes.open(
+                charge, reason=reason, amount=amount, currency=currency, inquiry=inquiry
+            )
+            if not inquiry:
+                self._refunds.fail_disputed(charge)
             return copy.deepcopy(opened)
+
+    def reopen_dispute(self, dispute_id: str, *, status: str = "appeal_needs_response") -> JsonObject:
+        """Go on with a decided dispute (`appeal_under_review`, `needs_response` …), or with an inquiry."""
+        with self._changing():
+            return copy.deepcopy(self._disputes.reopen(self._store.get(dispute_id), status=status))
 
     def close_dispute(self, dispute_id: str, *, won: bool) -> JsonObject:
         """Decide a dispute, for or against the merchant."""

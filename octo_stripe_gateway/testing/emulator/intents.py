@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from octo_stripe_gateway.testing.emulator import cards
+from octo_stripe_gateway.testing.emulator.charges import can_capture_often
 from octo_stripe_gateway.testing.emulator.currencies import (
     check_amount,
     check_currency,
@@ -18,7 +19,7 @@ from octo_stripe_gateway.testing.emulator.errors import (
     unexpected_state,
 )
 from octo_stripe_gateway.testing.emulator.methods import NO_ADDRESS
-from octo_stripe_gateway.testing.emulator.params import merged_metadata
+from octo_stripe_gateway.testing.emulator.params import merged_metadata, too_small
 from octo_stripe_gateway.testing.emulator.store import random_text
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ NO_RETURN_URL = (
     "`return_url`. If you don't want to accept redirect-based payment methods, set "
     "`automatic_payment_methods[enabled]` to `true` and `automatic_payment_methods[allow_redirects]` to "
     "`never` when creating Setup Intents and Payment Intents."
+)
+NOT_SEVERAL = (
+    "The `final_capture` parameter can only be `false` when multicapture is available for this PaymentIntent."
 )
 NOT_CONFIRMABLE = {
     "succeeded": "it has already succeeded after being previously confirmed.",
@@ -215,7 +219,7 @@ class PaymentIntents:
         """Capture an authorization, all of it or a part; the rest is released without a refund."""
         check_descriptors(params)
         capturable = intent["amount_capturable"]
-        amount = int(params.get("amount_to_capture") or capturable)
+        amount = {"amount_to_capture": capturable, **params}["amount_to_capture"]
         if intent["status"] != "requires_capture":
             raise unexpected_state(
                 "This PaymentIntent could not be captured because it has a status of "
@@ -223,6 +227,13 @@ class PaymentIntents:
                 "be captured: requires_capture.",
                 intent=copy.deepcopy(intent),
             )
+        charge, method = self._latest(intent)
+        # Nothing more may be captured only to end what was captured in part.
+        if amount < 0 or (amount == 0 and not intent["amount_received"]):
+            raise too_small("amount_to_capture", value=amount)
+        several = method["type"] == "card" and can_capture_often(intent)
+        if params.get("final_capture") is False and not several:
+            raise InvalidParameterError(NOT_SEVERAL, param="final_capture")
         if amount > capturable:
             shown = format_amount(capturable, currency=intent["currency"])
             raise StripeApiError(
@@ -231,16 +242,26 @@ class PaymentIntents:
                 code="amount_too_large",
                 param="amount_to_capture",
             )
-        charge, _ = self._latest(intent)
         if "metadata" in params:
             intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
-        if amount < capturable:
+        final = params.get("final_capture", True)
+        if final and amount < capturable:
             self._charges.release(charge, amount=capturable - amount)
-        self._charges.capture(charge, amount=amount)
-        self._emit("charge.captured", charge)
-        self._finish(intent, amount=amount)
-        self._charges.tell_release(charge)
+        self._charges.capture(charge, amount=amount, final=final)
+        intent["amount_received"] += amount
+        intent["amount_capturable"] = 0 if final else capturable - amount
+        if several:
+            self._emit("charge.updated", charge)
+            self._emit("payment_intent.amount_capturable_updated", intent)
+        if final:
+            self._complete(intent, charge=charge)
         return intent
+
+    def _complete(self, intent: JsonObject, *, charge: JsonObject) -> None:
+        """End an authorization of which something was captured."""
+        self._emit("charge.captured", charge)
+        self._finish(intent, amount=intent["amount_received"])
+        self._charges.tell_release(charge)
 
     def cancel(self, intent: JsonObject, params: Parameters) -> JsonObject:
         """Cancel an unpaid intent; an authorization is released without a refund."""
@@ -264,6 +285,8 @@ class PaymentIntents:
 
     def _cancel(self, intent: JsonObject, *, reason: str | None) -> JsonObject:
         held = intent["amount_capturable"]
+        if intent["amount_received"]:
+            return self._release_rest(intent)
         intent |= {
             "status": "canceled",
             "amount_capturable": 0,
@@ -279,6 +302,16 @@ class PaymentIntents:
         self._emit("payment_intent.canceled", intent)
         if charge:
             self._charges.tell_release(charge)
+        return intent
+
+    def _release_rest(self, intent: JsonObject) -> JsonObject:
+        """Release what several captures left; Stripe ends such an intent as succeeded."""
+        charge, _ = self._latest(intent)
+        self._charges.release(charge, amount=intent["amount_capturable"])
+        charge["captured"] = True
+        intent["amount_capturable"] = 0
+        self._emit("payment_intent.amount_capturable_updated", intent)
+        self._complete(intent, charge=charge)
         return intent
 
     def _named_method(self, params: Parameters, *, account: str | None) -> JsonObject | None:
@@ -446,10 +479,15 @@ def _blank_intent(params: Parameters) -> JsonObject:
         "excluded_payment_method_types": params.get("excluded_payment_method_types") or None,
         "metadata": merged_metadata({}, change=params.get("metadata") or {}),
         "payment_method_configuration_details": CONFIGURATION if _automatic(params) else None,
-        "payment_method_options": {kind: dict(OPTIONS[kind]) for kind in _types(params)},
+        "payment_method_options": _options(params),
         "payment_method_types": _types(params),
         "status": "requires_payment_method",
     }
+
+
+def _options(params: Parameters) -> JsonObject:
+    given = params.get("payment_method_options") or {}
+    return {kind: OPTIONS[kind] | (given.get(kind) or {}) for kind in _types(params)}
 
 
 def _types(params: Parameters) -> list[str]:

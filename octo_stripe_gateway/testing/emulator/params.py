@@ -169,13 +169,18 @@ def _integer(value: str, *, name: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,18}", value):
         raise InvalidParameterError(f"Invalid integer: {value}", param=name, code="parameter_invalid_integer")
     number = int(value)
-    if number < 1 and name in {"amount", "amount_to_capture", "limit"}:
-        raise InvalidParameterError(
-            f"This value must be greater than or equal to 1. ({name}={number})",
-            param=name,
-            code="parameter_invalid_integer",
-        )
+    if number < 1 and name in {"amount", "limit"}:
+        raise too_small(name, value=number)
     return number
+
+
+def too_small(name: str, *, value: int) -> InvalidParameterError:
+    """Return the refusal of a number below 1."""
+    return InvalidParameterError(
+        f"This value must be greater than or equal to 1. ({name}={value})",
+        param=name,
+        code="parameter_invalid_integer",
+    )
 
 
 def _check_length(value: Any, *, name: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Funds = Literal["enough", "refused", "pending"]
 
 GONE = ("failed", "canceled")
+TIME_TO_ACT = 30 * 86_400
 INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this amount."
 
 
@@ -88,6 +89,9 @@ class Refunds:
         refund["status"] = status
         if status != "pending":
             refund.pop("pending_reason", None)
+        refund.pop("next_action", None)
+        if status == "requires_action":
+            refund["next_action"] = self._email(refund)
         if status in GONE and refund["balance_transaction"]:
             booked = self._balance.book(refund, amount=refund["amount"], kind="refund_failure")
             refund["failure_balance_transaction"] = booked["id"]
@@ -100,6 +104,23 @@ class Refunds:
             self._emit("refund.failed", refund)
         return refund
 
+    def fail_disputed(self, charge: JsonObject) -> None:
+        """Fail the pending refunds of a charge that its customer disputes: the bank may give it back."""
+        for refund in list(self._store.each("refund", charge=charge["id"], status="pending")):
+            self.settle(refund, status="failed", reason="charge_for_pending_refund_disputed")
+
+    def _email(self, refund: JsonObject) -> JsonObject:
+        """Return how a customer is asked where the money should go."""
+        charge, now = self._store.get(refund["charge"]), self._store.now()
+        sent = {
+            "email_sent_at": now,
+            "email_sent_to": charge["receipt_email"] or charge["billing_details"]["email"] or "",
+        }
+        return {
+            "type": "display_details",
+            "display_details": {"email_sent": sent, "expires_at": now + TIME_TO_ACT},
+        }
+
     def _begin(self, refund: JsonObject, *, behaviour: str) -> None:
         if self.funds == "pending":
             refund |= {"status": "pending", "pending_reason": "insufficient_funds"}
@@ -107,6 +128,8 @@ class Refunds:
         refund |= {"status": "succeeded"}
         if behaviour == "pends":
             refund |= {"status": "pending", "pending_reason": "processing"}
+        if behaviour == "asks":
+            refund |= {"status": "requires_action", "next_action": self._email(refund)}
         self._book(refund)
 
     def _book(self, refund: JsonObject) -> None:
@@ -124,7 +147,7 @@ class Refunds:
                 f"Charge {charge['id']} has been charged back; cannot issue a refund.",
                 code="charge_disputed",
             )
-        if charge["amount_captured"] and charge["amount_refunded"] >= charge["amount_captured"]:
+        if charge["captured"] and charge["amount_refunded"] >= charge["amount_captured"]:
             raise StripeApiError(
                 f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded"
             )
@@ -142,7 +165,7 @@ class Refunds:
             charge = self._store.find("charge", charge_id, account=account, param="charge")
             intent_id = charge["payment_intent"]
         intent = self._store.find("payment_intent", str(intent_id), account=account, param="payment_intent")
-        if intent["status"] != "succeeded":
+        if not intent["amount_received"]:
             raise StripeApiError(
                 f"This PaymentIntent ({intent_id}) does not have a successful charge to refund."
             )
@@ -153,7 +176,7 @@ class Refunds:
         refunded = sum(refund["amount"] for refund in refunds if refund["status"] not in GONE)
         charge |= {
             "amount_refunded": refunded,
-            "refunded": refunded > 0 and refunded == charge["amount_captured"],
+            "refunded": charge["captured"] and refunded > 0 and refunded == charge["amount_captured"],
         }
 
 
