@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
@@ -26,6 +29,13 @@ def get_step(currency: str) -> int:
     if currency in WHOLE_UNITS:
         return 100
     return 10 if currency in THREE_DECIMAL else 1
+
+
+def format_money(amount: int, *, currency: str) -> str:
+    """Return an amount in minor units as people write it, with its currency: `2,000 JPY`."""
+    precision = get_precision(currency)
+    value = Decimal(amount).scaleb(-precision)
+    return f"{number_format(value, decimal_pos=precision, force_grouping=True)} {currency.upper()}"
 
 
 def check_amount(amount: int, *, currency: str) -> None:

@@ -23,7 +23,8 @@ from django.urls import reverse
 
 from octo_stripe_gateway import inbox
 from octo_stripe_gateway.admin import PaymentAdmin, pagination, search
-from octo_stripe_gateway.admin.display import format_money, get_dashboard_url
+from octo_stripe_gateway.admin.display import get_dashboard_url
+from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.models import (
     Dispute,
     IdempotencyKey,

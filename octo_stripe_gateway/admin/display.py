@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
@@ -13,7 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format
 from django.utils.functional import lazy
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -21,7 +20,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.currencies import get_precision
+from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.models import (
     Balance,
     BalanceTransaction,
@@ -44,13 +43,6 @@ LABELS = {
     "stripe_charge_id": _("charge"),
     "stripe_payment_intent_id": _("payment intent"),
 }
-
-
-def format_money(amount: int, *, currency: str) -> str:
-    """Return an amount in minor units as people write it, with its currency: `2,000 JPY`."""
-    precision = get_precision(currency)
-    value = Decimal(amount).scaleb(-precision)
-    return f"{number_format(value, decimal_pos=precision, force_grouping=True)} {currency.upper()}"
 
 
 def get_local(moment: dt.datetime) -> dt.datetime:

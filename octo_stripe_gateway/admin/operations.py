@@ -13,8 +13,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway import inbox, services
-from octo_stripe_gateway.admin.display import format_money, format_value, get_label
-from octo_stripe_gateway.currencies import check_amount, get_precision
+from octo_stripe_gateway.admin.display import format_value, get_label
+from octo_stripe_gateway.currencies import check_amount, format_money, get_precision
 from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
 from octo_stripe_gateway.models import Payment, Refund, WebhookEvent
 from octo_stripe_gateway.redaction import redact_text

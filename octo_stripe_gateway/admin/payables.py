@@ -12,9 +12,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.admin.display import format_money, show_balance
+from octo_stripe_gateway.admin.display import show_balance
 from octo_stripe_gateway.admin.operations import AmountForm, Operation, Values
 from octo_stripe_gateway.admin.pages import OperationAdmin
+from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.models import Payment, Refund, is_priced
 

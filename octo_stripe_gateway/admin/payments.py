@@ -17,7 +17,6 @@ from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
 from octo_stripe_gateway.admin.display import (
     NOTHING,
     PaymentColumns,
-    format_money,
     get_number,
     show_account,
     show_at_stripe,
@@ -50,6 +49,7 @@ from octo_stripe_gateway.admin.operations import (
 )
 from octo_stripe_gateway.admin.search import MOST_FOUND, find_payments
 from octo_stripe_gateway.admin.timeline import get_timeline
+from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.models import Payment, StripeRequest
 
 MOST_SHOWN = 100

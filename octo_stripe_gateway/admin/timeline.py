@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from django.contrib.admin import AdminSite
 from django.utils.translation import gettext
 
-from octo_stripe_gateway.admin.display import format_money, get_change_url
+from octo_stripe_gateway.admin.display import get_change_url
 from octo_stripe_gateway.admin.wording import describe_changes
+from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.lists import filter_by_index
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 

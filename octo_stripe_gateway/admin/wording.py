@@ -11,12 +11,12 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin.display import (
     NUMBER_LENGTH,
-    format_money,
     format_value,
     get_label,
     get_status_label,
     spell,
 )
+from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 

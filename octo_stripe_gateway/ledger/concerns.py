@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models import Concern, Payment
+from octo_stripe_gateway.ledger.words import fill_in
+from octo_stripe_gateway.models import Concern, ConcernQuerySet, Payment
 
 KINDS: dict[str, Kind] = {}
 
@@ -22,8 +24,8 @@ class Kind:
     """A kind of concern: its code, which is stored, and what an operator reads.
 
     `sentence` names the parameters, `action` says what to do. A kind that `blocks_refunds` stops automatic
-    refunds while it is open, and for good once a person has settled it; whoever asks for a refund still gets
-    one. A kind that `is_loss` is settled with the amount that was lost.
+    refunds while it is open; one that `ends_refunds` stops them for good once a person has settled it.
+    Whoever asks for a refund still gets one. A kind that `is_loss` is settled with the amount that was lost.
     """
 
     code: str
@@ -31,6 +33,7 @@ class Kind:
     sentence: Any
     action: Any
     blocks_refunds: bool = False
+    ends_refunds: bool = False
     is_loss: bool = False
 
     def __post_init__(self) -> None:
@@ -86,6 +89,7 @@ REFUND_FAILED = Kind(
     sentence=_("A refund of %(amount)s failed (%(failure_reason)s): the customer does not have the money."),
     action=_("Refund it again, or pay the customer another way."),
     blocks_refunds=True,
+    ends_refunds=True,
 )
 REFUND_CANCELED = Kind(
     code="refund_canceled",
@@ -93,6 +97,7 @@ REFUND_CANCELED = Kind(
     sentence=_("A refund of %(amount)s was canceled (%(failure_reason)s)."),
     action=_("See whether the customer's bank has given the money back; otherwise refund it again."),
     blocks_refunds=True,
+    ends_refunds=True,
 )
 REVERSAL_REFUSED = Kind(
     code="reversal_refused",
@@ -100,6 +105,7 @@ REVERSAL_REFUSED = Kind(
     sentence=_("The payment was rejected, and Stripe refused to refund it: %(message)s"),
     action=_("Refund it by hand, or pay the customer another way."),
     blocks_refunds=True,
+    ends_refunds=True,
 )
 REFUND_MADE_ELSEWHERE = Kind(
     code="refund_made_elsewhere",
@@ -119,6 +125,7 @@ FRAUD_REFUND_REFUSED = Kind(
     sentence=_("The card's bank warns of fraud, and Stripe refused the refund: %(message)s"),
     action=_("Refund it by hand, or keep it where you know the customer."),
     blocks_refunds=True,
+    ends_refunds=True,
 )
 LOSS_IN_OTHER_CURRENCY = Kind(
     code="loss_in_other_currency",
@@ -126,6 +133,7 @@ LOSS_IN_OTHER_CURRENCY = Kind(
     sentence=_("A dispute over %(amount)s was lost, which is not the payment's currency."),
     action=_("Settle it with the amount that was lost in the payment's currency."),
     blocks_refunds=True,
+    ends_refunds=True,
     is_loss=True,
 )
 PAYABLE_UNKNOWN = Kind(
@@ -134,6 +142,48 @@ PAYABLE_UNKNOWN = Kind(
     sentence=_("What was paid for is not in the database: %(name)s."),
     action=_("Find out what was paid for, or refund the payment."),
 )
+
+MONEY_HELD = Kind(
+    code="money_held",
+    label=_("Rejected, and the money is still held"),
+    sentence=_("The payment was rejected, and %(amount)s could not be sent back yet."),
+    action=_("See on the timeline why. It is tried again until it succeeds or you settle this."),
+    ends_refunds=True,
+)
+EVENT_FAILED = Kind(
+    code="event_failed",
+    label=_("An event failed"),
+    sentence=_("%(type)s could not be processed: %(error)s: %(message)s"),
+    action=_("Mend the cause. The event is processed again by itself, or at once from its page."),
+)
+PAYMENT_UNKNOWN = Kind(
+    code="payment_unknown",
+    label=_("Paid at Stripe, and not on record here"),
+    sentence=_("Stripe says that %(payment_intent)s of ours is paid, and there is no row for it."),
+    action=_("Another installation uses this account, or a backup was restored: run `reconcile_payments`."),
+)
+ENDPOINT_OUTDATED = Kind(
+    code="endpoint_outdated",
+    label=_("The endpoint's API version is too old"),
+    sentence=_("The endpoint's API version %(version)s is too old to tell refunds rightly."),
+    action=_("Run `stripe_setup`; until then each such event costs a call to Stripe."),
+)
+
+
+def get_kind_label(code: str) -> str:
+    """Return what an operator calls a code; one that is gone is its own name."""
+    return str(KINDS[code].label) if code in KINDS else code
+
+
+def describe(code: str, parameters: dict[str, Any], *, currency: str = "") -> str:
+    """Return what is known, in the active language."""
+    return fill_in(KINDS[code].sentence, parameters, currency=currency) if code in KINDS else code
+
+
+def describe_concern(concern: Concern) -> str:
+    """Return what an operator has to look at, in the active language."""
+    currency = concern.payment.currency if concern.payment else ""
+    return describe(concern.code, concern.parameters, currency=currency)
 
 
 def find_concern(concerns: Sequence[Concern], kind: Kind, *, object_id: str = "") -> Concern | None:
@@ -174,6 +224,37 @@ def end_concern(concerns: Sequence[Concern], kind: Kind, *, now: dt.datetime, ob
 
 
 def block_refunds(concerns: Sequence[Concern]) -> bool:
-    """Tell whether nothing may be refunded automatically, now or after a person has settled it."""
-    counted = (each for each in concerns if each.is_open or each.was_settled_by_person)
-    return any(each.code in KINDS and KINDS[each.code].blocks_refunds for each in counted)
+    """Tell whether nothing may be refunded automatically, because of what is open or a person settled."""
+    known = ((each, KINDS[each.code]) for each in concerns if each.code in KINDS)
+    return any(
+        kind.blocks_refunds if each.is_open else kind.ends_refunds and each.was_settled_by_person
+        for each, kind in known
+    )
+
+
+def report_concern(kind: Kind, *, object_id: str, **parameters: Any) -> None:
+    """Open a concern that belongs to no payment, in the caller's transaction, or bring the open one to this.
+
+    What a person has settled stays settled, as with a payment's.
+    """
+    latest = _list_reported(kind, object_id=object_id).last()
+    if latest and latest.parameters == parameters and (latest.is_open or latest.was_settled_by_person):
+        return
+    if latest and latest.is_open:
+        latest.parameters = parameters
+        Concern.ledger.save_changed(latest, names=["parameters"])
+        return
+    opened = Concern(code=kind.code, object_id=object_id, parameters=parameters, opened_at=timezone.now())
+    # Somebody else may report it at the same time.
+    Concern.ledger.insert(opened, or_ignore=True)
+
+
+def end_reported(*kinds: Kind, object_id: str) -> None:
+    """End the open concerns of these kinds about an object, in the caller's transaction."""
+    for kind in kinds:
+        _list_reported(kind, object_id=object_id).open().update(settled_at=timezone.now())
+
+
+def _list_reported(kind: Kind, *, object_id: str) -> ConcernQuerySet:
+    rows = Concern.ledger.get_queryset().filter(payment=None, code=kind.code, object_id=object_id)
+    return rows.order_by("pk")

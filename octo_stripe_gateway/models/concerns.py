@@ -78,6 +78,11 @@ class Concern(models.Model):
                 condition=models.Q(settled_at__isnull=True),
                 name="octo_concern_open",
             ),
+            models.Index(
+                fields=["object_id"],
+                condition=models.Q(payment__isnull=True),
+                name="octo_concern_alone",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import pytest
 from django.utils import timezone
 
 from octo_stripe_gateway.ledger.concerns import (
+    EVENT_FAILED,
     FRAUD_WARNED,
     INTENT_DIFFERS,
     KINDS,
+    PAYMENT_UNKNOWN,
     REFUND_FAILED,
     block_refunds,
+    describe_concern,
     end_concern,
+    end_reported,
     find_concern,
+    get_kind_label,
     open_concern,
+    report_concern,
 )
 from octo_stripe_gateway.models import Concern, Payment
+from octo_stripe_gateway.testing.factories import ConcernFactory
 
 NOW = timezone.now()
 PAYMENT = Payment(amount=2000, currency="usd")
@@ -73,3 +81,58 @@ def test_refunds_stay_blocked_by_what_a_person_has_settled() -> None:
 def test_a_code_that_is_gone_blocks_nothing() -> None:
     assert not block_refunds([Concern(code="gone")])
     assert all(code == kind.code for code, kind in KINDS.items())
+
+
+def test_held_money_stops_going_back_only_once_a_person_settled_it() -> None:
+    held = Concern(code="money_held", parameters={"amount": 5})
+    assert not block_refunds([held])
+    held.settled_at = NOW
+    assert not block_refunds([held])
+    held.reason = "paid in cash"
+    assert block_refunds([held])
+
+
+def test_a_concern_is_told_in_the_readers_language() -> None:
+    concern = Concern(
+        payment=PAYMENT, code="refund_failed", parameters={"amount": 500, "failure_reason": "lost"}
+    )
+    assert describe_concern(concern) == (
+        "A refund of 5.00 USD failed (lost): the customer does not have the money."
+    )
+    assert describe_concern(Concern(code="gone")) == get_kind_label("gone") == "gone"
+    assert get_kind_label("refund_failed") == "A refund failed"
+
+
+@pytest.mark.django_db
+def test_what_belongs_to_no_payment_is_reported_once_and_brought_up_to_date() -> None:
+    report_concern(EVENT_FAILED, object_id="evt_1", error="KeyError")
+    report_concern(EVENT_FAILED, object_id="evt_1", error="KeyError")
+    report_concern(EVENT_FAILED, object_id="evt_1", error="ValueError")
+    report_concern(EVENT_FAILED, object_id="evt_2", error="KeyError")
+    report_concern(PAYMENT_UNKNOWN, object_id="evt_1")
+    rows = Concern.objects.values_list("code", "object_id", "parameters")
+    assert sorted(rows) == [
+        ("event_failed", "evt_1", {"error": "ValueError"}),
+        ("event_failed", "evt_2", {"error": "KeyError"}),
+        ("payment_unknown", "evt_1", {}),
+    ]
+
+
+@pytest.mark.django_db
+def test_what_was_reported_and_ended_is_reported_anew() -> None:
+    report_concern(EVENT_FAILED, object_id="evt_1", error="KeyError")
+    end_reported(EVENT_FAILED, PAYMENT_UNKNOWN, object_id="evt_1")
+    assert not Concern.objects.all().open().exists()
+    report_concern(EVENT_FAILED, object_id="evt_1", error="KeyError")
+    assert [each.is_open for each in Concern.objects.order_by("pk")] == [False, True]
+
+
+@pytest.mark.django_db
+def test_what_a_person_settled_is_reported_anew_only_if_it_is_another_fact() -> None:
+    ConcernFactory.create(
+        payment=None, code="event_failed", object_id="evt_1", parameters={"error": "KeyError"}, settled=True
+    )
+    report_concern(EVENT_FAILED, object_id="evt_1", error="KeyError")
+    assert not Concern.objects.all().open().exists()
+    report_concern(EVENT_FAILED, object_id="evt_1", error="ValueError")
+    assert Concern.objects.all().open().count() == 1

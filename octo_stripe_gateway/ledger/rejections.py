@@ -1,0 +1,48 @@
+"""Why payments are rejected: the codes that are stored, and their words."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.ledger.words import fill_in
+from octo_stripe_gateway.models import Payment
+
+HOST = "host"
+SENTENCES = {
+    HOST: _("The payment was rejected."),
+    "being_paid": _("It is being paid already."),
+    "currency_changed": _("The price has changed."),
+    "gone_back": _("The money has gone back already."),
+    "paid_already": _("It is paid already."),
+    "paid_in_another_currency": _("It is paid in another currency."),
+    "payable_gone": _("What was paid for is gone."),
+    "price_changed": _("The price has changed."),
+    "received_less": _("Less than the price was received."),
+}
+
+
+class Rejection(NamedTuple):
+    """Why a payment is rejected. A host's own words are the parameter `words` of the code `host`."""
+
+    code: str
+    parameters: dict[str, Any]
+
+    def describe(self, *, currency: str) -> str:
+        """Return it in the active language; a host's own words as the host gave them."""
+        words = self.parameters.get("words") if self.code == HOST else ""
+        sentence = SENTENCES.get(self.code, SENTENCES[HOST])
+        return words or fill_in(sentence, self.parameters, currency=currency)
+
+
+def reject(code: str, **parameters: Any) -> Rejection:
+    """Return a rejection by one of the codes above."""
+    return Rejection(code, parameters)
+
+
+def describe_rejection(payment: Payment) -> str:
+    """Return why a payment was rejected, in the active language; empty where it wasn't."""
+    if not payment.rejection_code:
+        return ""
+    return Rejection(payment.rejection_code, payment.rejection_parameters).describe(currency=payment.currency)

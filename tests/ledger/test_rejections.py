@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+from django.utils.translation import override
+
+from octo_stripe_gateway.ledger.rejections import SENTENCES, describe_rejection, reject
+from octo_stripe_gateway.models import Payment
+
+
+def test_payment_that_was_not_rejected_has_no_reason() -> None:
+    assert describe_rejection(Payment()) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "parameters", "said"),
+    [
+        ("host", {"words": "Sold out at 100%"}, "Sold out at 100%"),
+        ("host", {"words": ""}, "The payment was rejected."),
+        ("host", {}, "The payment was rejected."),
+        ("price_changed", {"asked": 2000, "due": 2500}, "The price has changed."),
+        ("gone", {}, "The payment was rejected."),
+    ],
+)
+def test_reason_is_told_by_its_code(code: str, parameters: dict[str, str], said: str) -> None:
+    assert reject(code, **parameters).describe(currency="usd") == said
+
+
+@pytest.mark.parametrize("code", SENTENCES)
+def test_reason_is_told_in_the_readers_language(code: str) -> None:
+    payment = Payment(rejection_code=code, currency="usd")
+    with override("ja"):
+        japanese = describe_rejection(payment)
+    with override("en"):
+        assert describe_rejection(payment) != japanese
