@@ -31,7 +31,7 @@ State = tuple[Rows, ...]
 PAYMENT_COLUMNS = tuple(
     field.attname
     for field in Payment._meta.concrete_fields
-    if field.attname not in {"uuid", "metadata", "created_at", "updated_at"}
+    if field.attname not in {"uuid", "metadata", "rejection_parameters", "created_at", "updated_at"}
 )
 REFUND_COLUMNS = tuple(
     field.attname
@@ -125,7 +125,8 @@ class LedgerModel:
                 return True
             rows: Any = self._find(row.payment_id)[1 if isinstance(row, Refund) else 2]
             # The key depends on the row, so that no order shows in it.
-            row.pk = int((row.stripe_refund_id if isinstance(row, Refund) else row.stripe_dispute_id)[3:])
+            name: Any = row.stripe_refund_id if isinstance(row, Refund) else row.stripe_dispute_id
+            row.pk = int(name[3:])
             row._state.adding = False
             rows.append(row)
             return True
@@ -135,14 +136,14 @@ class LedgerModel:
             patch.object(Dispute.ledger, "list_by", lambda *, payment_id: list(self._find(payment_id)[2])),
             *(patch.object(model.ledger, "insert", insert) for model in (Refund, Dispute, PaymentChange)),
             *(
-                patch.object(model.ledger, "save_changed", lambda row, *, names: None)
+                patch.object(model.ledger, "save_changed", lambda _row, **_names: None)
                 for model in (Payment, Refund, Dispute)
             ),
             patch.object(Payment.ledger, "list_of_payable", lambda _payable: [row[0] for row in self.loaded]),
             patch.object(PayableLock.ledger, "hold", lambda _payable: _Lock()),
             patch.object(Payment, "payable", property(lambda _payment: self.payable)),
-            patch.object(acceptance.transaction, "atomic", lambda **_options: nullcontext()),
-            patch.object(ledger.transaction, "on_commit", lambda *_args, **_options: None),
+            patch.object(acceptance, "calling_host", nullcontext),
+            patch("django.db.transaction.on_commit", lambda *_args, **_options: None),
             patch("django.utils.timezone.now", lambda: NOW),
             patch.object(ledger.logger, "error", lambda *_args: None),
             patch.object(ledger.logger, "warning", lambda *_args: None),
@@ -199,7 +200,12 @@ def _revive(model: Any, names: Sequence[str], values: tuple[Any, ...], **others:
 
 def _load(rows: Rows) -> tuple[Payment, list[Refund], list[Dispute]]:
     payment = _revive(
-        Payment, PAYMENT_COLUMNS, rows[0], uuid="00000000-0000-4000-8000-000000000000", metadata={}
+        Payment,
+        PAYMENT_COLUMNS,
+        rows[0],
+        uuid="00000000-0000-4000-8000-000000000000",
+        metadata={},
+        rejection_parameters={},
     )
     refunds = [_revive(Refund, REFUND_COLUMNS, values, uuid="") for values in rows[1]]
     disputes = [_revive(Dispute, DISPUTE_COLUMNS, values) for values in rows[2]]

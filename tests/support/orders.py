@@ -145,7 +145,7 @@ class Checker:
     def _is_same(self, one: int, other: int) -> bool:
         return self._compare(one) == self._compare(other)
 
-    def _compare(self, number: int) -> Any:
+    def _compare(self, number: int) -> list[Any]:
         places = COMPARED_WITH_HOST if self.has_host else COMPARED
         return [([row[0][each] for each in places], *row[1:]) for row in self.states[number]]
 
@@ -175,9 +175,8 @@ class Checker:
     def _check_truth(self, story: Story, mask: int, number: int) -> None:
         state = self.states[number]
         wrong = [tell_untruth(stripe, rows) for stripe, rows in zip(story.stripes, state, strict=True)]
-        if any(wrong):
-            if not all(is_synced_now(rows) for rows, why in zip(state, wrong, strict=True) if why):
-                raise self._fail(story, mask, f"the end is not Stripe's truth: {wrong}")
+        if not all(is_synced_now(rows) for rows, why in zip(state, wrong, strict=True) if why):
+            raise self._fail(story, mask, f"the end is not Stripe's truth: {wrong}")
         if self.has_host:
             self._check_decision(story, mask, state)
         for place, stripe in enumerate(story.stripes):
