@@ -275,14 +275,23 @@ def _send(
     began = time.monotonic()
     try:
         client = _get_client(api_key)
-        answer: stripe.StripeResponse = client.raw_request(method, path, **{**params, **options})
+        answer: stripe.StripeResponse | None = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
         if about:
             _log_error(error, about=about)
         raise _translate_error(error) from None
+    except AttributeError:
+        # The SDK stumbles over JSON whose `error` is null, a list or a number.
+        answer = None
     except BaseException as error:  # noqa: BLE001 - it is raised again
         # Without the SDK's own frames, whose variables have the key and Stripe's answer.
         raise error.with_traceback(None) from None
+    # Lists of the API's second version are the only objects that don't say what they are.
+    mark = "data" if path.startswith("/v2/") else "object"
+    if answer is None or not isinstance(answer.data, dict) or mark not in answer.data:
+        if about:
+            logger.warning("[OctoStripeGateway] An answer about %s is not Stripe's: a proxy's?", about)
+        raise _make_unanswered(http_status=answer.code if answer else None)
     return _read_answer(answer, seconds=time.monotonic() - began)
 
 
@@ -314,6 +323,8 @@ def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.Requ
     # Otherwise each call reads the environment's proxies anew, and a .netrc that could replace the API key.
     session.proxies = requests.utils.get_environ_proxies(api_base)
     session.trust_env = False
+    # Stripe redirects nobody; what does, such as a proxy's log-in page, must not get the request.
+    session.max_redirects = 0
     return stripe.RequestsClient(timeout=timeout, session=session)
 
 
@@ -366,6 +377,8 @@ def _log_error(error: stripe.StripeError, *, about: str) -> None:
 def _translate_error(error: stripe.StripeError) -> Exception:
     import stripe
 
+    if not _is_of_stripe(error):
+        return _make_unanswered(http_status=error.http_status)
     status, code = error.http_status or 0, str(error.code or "")
     known: dict[str, Any] = {
         "stripe_code": code,
@@ -382,5 +395,17 @@ def _translate_error(error: stripe.StripeError) -> Exception:
     if 400 <= status < 500 and not isinstance(error, stripe.IdempotencyError):
         message = redact_text(error.user_message or _("Stripe refused the request."))
         return StripeRefusedError(message, **known)
-    message = _("Stripe could not be reached; try again.")
-    return StripeUnavailableError(message, **known)
+    return _make_unanswered(**known)
+
+
+def _is_of_stripe(error: stripe.StripeError) -> bool:
+    """Tell whether an answer has Stripe's error object; a proxy's, whatever its status, says nothing."""
+    body: Any = error.json_body
+    described = body.get("error") if isinstance(body, dict) else None
+    kind = described.get("type") if isinstance(described, dict) else None
+    # New types may come, and all that there are end like this.
+    return isinstance(kind, str) and kind.endswith("_error")
+
+
+def _make_unanswered(**known: Any) -> StripeUnavailableError:
+    return StripeUnavailableError(_("Stripe could not be reached; try again."), **known)

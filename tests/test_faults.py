@@ -45,6 +45,10 @@ FAULTS = {
     "429 after": (Fault(status=429, when="after"), {503}),
     "reset before": (Fault(kind="reset"), {503}),
     "reset after": (Fault(kind="reset", when="after"), {503}),
+    "proxy 404 before": (Fault(kind="proxy", status=404), {503}),
+    "proxy 404 after": (Fault(kind="proxy", status=404, when="after"), {503}),
+    "proxy 408 after": (Fault(kind="proxy", status=408, when="after"), {503}),
+    "proxy 413 before": (Fault(kind="proxy", status=413), {503}),
 }
 
 

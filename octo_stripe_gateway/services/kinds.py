@@ -42,19 +42,19 @@ class RequestKind:
         """Return what Stripe answered; raises StripeError."""
         if answer.replayed:
             # A replay shows the charge as it was, without what was refunded since.
-            return _retrieve(request)
+            return retrieve_intent(request)
         return PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
 
     def get_done(self, request: StripeRequest) -> Snapshot | None:
         """Ask Stripe whether the request's work is done, and return it if so; raises StripeError."""
-        snapshot = _retrieve(request)
+        snapshot = retrieve_intent(request)
         return snapshot if snapshot.status in {"canceled", "succeeded"} else None
 
     def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
         """Free, on the locked payment, what a failed request had reserved."""
 
-    def was_done(self, payment: Payment, request: StripeRequest) -> bool:
-        """Tell whether the payment, read anew, is already what the refused request wanted."""
+    def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
+        """Tell whether the intent is already exactly what a refused request wanted."""
         return False
 
 
@@ -76,7 +76,7 @@ class Creation(RequestKind):
         """Find the intent by our uuid in its metadata, among those of the request's day."""
         payment = request.payment
         if payment.stripe_payment_intent_id:
-            return _retrieve(request)
+            return retrieve_intent(request)
         last = min(timezone.now(), request.created_at + dt.timedelta(days=1))
         intents = stripe_client.list_payment_intents(
             payment.origin,
@@ -98,10 +98,10 @@ class Capture(RequestKind):
         """Return the path below the intent."""
         return f"{stripe_client.get_intent_path(request.payment.intent_id)}/capture"
 
-    def was_done(self, payment: Payment, request: StripeRequest) -> bool:
+    def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether exactly that amount was captured."""
         captured: int = request.parameters["amount_to_capture"]
-        return payment.amount_received == captured
+        return snapshot.amount_received == captured
 
 
 class AmountUpdate(RequestKind):
@@ -113,9 +113,14 @@ class AmountUpdate(RequestKind):
 
     def get_done(self, request: StripeRequest) -> Snapshot | None:
         """Return the intent if its amount is what was asked for, or it can't be changed any more."""
-        snapshot = _retrieve(request)
+        snapshot = retrieve_intent(request)
         ended = snapshot.status in {"canceled", "succeeded"}
         return snapshot if ended or snapshot.amount == request.parameters["amount"] else None
+
+    def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
+        """Tell whether the amount is what was asked for."""
+        asked: int = request.parameters["amount"]
+        return snapshot.amount == asked
 
     def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
         """Forget the amount that was asked for."""
@@ -133,9 +138,9 @@ class Cancellation(RequestKind):
         """Let a payment that could not be expired go on."""
         payment.is_expiring = False
 
-    def was_done(self, payment: Payment, request: StripeRequest) -> bool:
+    def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether it is canceled."""
-        return payment.intent_status == "canceled"
+        return snapshot.status == "canceled"
 
 
 class RefundCreation(RequestKind):
@@ -164,6 +169,11 @@ class RefundCreation(RequestKind):
             raise DoneElsewhereError(_("The amount was refunded at Stripe meanwhile."), stripe_code=ABANDONED)
         return None
 
+    def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
+        """Tell whether a refund has our uuid."""
+        refund, refunds = request.refund, snapshot.charge.refunds if snapshot.charge else ()
+        return refund is not None and str(refund.uuid) in {each.refund_uuid for each in refunds}
+
     def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
         """Free the refund's amount, and call an operator where the customer waits for the money."""
         refunds = Refund.ledger.list_of(payment)
@@ -187,7 +197,8 @@ def get_kind(request: StripeRequest) -> RequestKind:
     return KINDS[request.kind]
 
 
-def _retrieve(request: StripeRequest) -> PaymentIntentSnapshot:
+def retrieve_intent(request: StripeRequest) -> PaymentIntentSnapshot:
+    """Ask Stripe how the intent stands that a request is about; raises StripeError."""
     payment = request.payment
     return stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
 

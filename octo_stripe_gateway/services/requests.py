@@ -7,6 +7,7 @@ closed. A crash at any point leaves an open request, which `resume_request` perf
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from octo_stripe_gateway.services.kinds import (
     RequestKind,
     Snapshot,
     get_kind,
+    retrieve_intent,
 )
 from octo_stripe_gateway.services.ledger import (
     apply_payment_intent,
@@ -135,7 +137,11 @@ def _get_done(request: StripeRequest, kind: RequestKind) -> Snapshot | None:
         return kind.get_done(request)
     except DoneElsewhereError as error:
         _close_failed(request, ABANDONED, str(error.message), state=StripeRequest.State.ABANDONED)
-        _look(request.payment)
+        # The caller hears of the refusal in any case; maintenance looks again.
+        with suppress(StripeError):
+            snapshot = retrieve_intent(request)
+            with lock_payment(request.payment) as payment:
+                apply_payment_intent(payment, snapshot)
         raise
 
 
@@ -161,14 +167,22 @@ def _close_done(request: StripeRequest, snapshot: Snapshot, answer: Answer | Non
 
 
 def _close_refused(request: StripeRequest, kind: RequestKind, error: StripeRefusedError) -> Performed:
-    """Release what was reserved, and ask how the intent stands: Stripe also refuses what is done already."""
+    """Take as done what Stripe refuses because it is done already; release the rest, and raise the error.
+
+    Where Stripe doesn't say how the intent stands, nothing is decided, and the request stays open.
+    """
     _record_error(request, error)
+    snapshot = None
+    if request.payment.stripe_payment_intent_id:
+        with suppress(StripeRefusedError):
+            snapshot = retrieve_intent(request)
+    if snapshot and kind.is_done(request, snapshot):
+        return _close_done(request, snapshot, None)
     code, message = error.stripe_code or "refused", str(error.message)
     payment = _close_failed(request, code, message, state=StripeRequest.State.FAILED)
-    if payment.stripe_payment_intent_id:
-        payment = _look(payment)
-        if kind.was_done(payment, request):
-            return Performed(payment, None)
+    if snapshot:
+        with lock_payment(payment) as locked:
+            apply_payment_intent(locked, snapshot)
     raise error
 
 
@@ -180,17 +194,6 @@ def _close_failed(request: StripeRequest, code: str, message: str, *, state: Str
             with saving_changes(payment):
                 get_kind(request).release(payment, request, code=code, message=message)
     return payment
-
-
-def _look(payment: Payment) -> Payment:
-    try:
-        snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
-    except StripeError:
-        # The caller hears of the refusal; maintenance looks again.
-        return payment
-    with lock_payment(payment) as locked:
-        apply_payment_intent(locked, snapshot)
-    return locked
 
 
 def _record_error(request: StripeRequest, error: StripeError) -> None:
