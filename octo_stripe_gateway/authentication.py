@@ -78,6 +78,13 @@ def check_owner(owner: Any, *, caller: Any) -> None:
         raise BadRequestError(_("The caller's name is too long or not printable."))
 
 
+def is_guest(caller: Any) -> bool:
+    """Tell whether the caller is neither a user nor the holder of a key: anybody can take another name."""
+    if isinstance(caller, ApiClient):
+        return bool(caller.owner) and not caller.owner.startswith(OF_KEY)
+    return not getattr(caller, "is_authenticated", True)
+
+
 def check_csrf(request: HttpRequest) -> None:
     """Apply Django's CSRF check, for an `AUTHENTICATE` that trusts a cookie; raises PermissionDenied.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,10 @@ from urllib.parse import urlsplit
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.db import DatabaseCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Info, Tags, register
 
 from octo_stripe_gateway import conf
@@ -37,10 +42,6 @@ VALUES = {
 }
 # What 16 random bytes are in base64.
 KEY_LENGTH = 22
-CACHES_OF_ONE_PROCESS = {
-    "django.core.cache.backends.locmem.LocMemCache",
-    "django.core.cache.backends.dummy.DummyCache",
-}
 
 Check = Callable[[], Iterator[CheckMessage]]
 
@@ -56,6 +57,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         _check_shared_secrets,
         _check_keys,
         _check_modes,
+        _check_api_base,
         _check_payables,
         _check_authentication,
         _check_tasks,
@@ -139,6 +141,21 @@ def _check_modes() -> Iterator[CheckMessage]:
             yield _error("E004", mixed, hint)
     if gateway_settings.uses_built_in_keys:
         yield _describe_emulator(gateway_settings.stripe_api_base)
+
+
+def _check_api_base() -> Iterator[CheckMessage]:
+    address = urlsplit(gateway_settings.stripe_api_base)
+    is_live = any(account.livemode for account in gateway_settings.accounts.values())
+    if is_live and address.scheme == "http" and not _is_own_machine(str(address.hostname)):
+        hint = "Leave it out for Stripe itself, or give an address that begins with https://."
+        yield _error("E022", "STRIPE_API_BASE sends a live key over the network unencrypted.", hint)
+
+
+def _is_own_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _describe_emulator(url: str) -> Info:
@@ -240,22 +257,32 @@ def _check_lengths() -> Iterator[CheckMessage]:
         if any(len(key) < KEY_LENGTH for key in keys):
             owner = f" of {name!r}" if name else ""
             hint = 'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`.'
-            yield _warning("W006", f"The API_GATEWAY_KEY{owner} is short enough to be guessed.", hint)
+            yield _error("E021", f"The API_GATEWAY_KEY{owner} is short enough to be guessed.", hint)
 
 
 def _check_throttling() -> Iterator[CheckMessage]:
     if not any(gateway_settings.throttle_rates.values()):
         return
-    if settings.CACHES["default"]["BACKEND"] in CACHES_OF_ONE_PROCESS:
-        hint = "Each process counts by itself, or none does: use a cache that all of them share."
-        yield _warning("W005", "THROTTLE_RATES are counted in a cache that isn't shared.", hint)
+    if not counts_exactly():
+        hint = "Use one that all processes share and that counts in one step: Redis, Memcached, the database."
+        yield _warning("W005", "THROTTLE_RATES are counted in a cache that several processes can't.", hint)
     # Imported here: a command that answers no request needs no REST framework.
     from rest_framework.settings import api_settings
 
-    has_proxy = settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST
-    if has_proxy and api_settings.NUM_PROXIES is None:
-        hint = "Set REST_FRAMEWORK['NUM_PROXIES']: else all callers have the proxy's address, and its rate."
-        yield _warning("W007", "There is a proxy, and NUM_PROXIES isn't set.", hint)
+    if api_settings.NUM_PROXIES is None and not settings.DEBUG:
+        hint = (
+            "Set REST_FRAMEWORK['NUM_PROXIES'] to the number of proxies in front, 0 if there is none: behind"
+            " one that it doesn't know of, all callers have one address, and one rate."
+        )
+        yield _warning("W007", "NUM_PROXIES isn't set.", hint)
+
+
+def counts_exactly() -> bool:
+    """Tell whether the cache is one that several processes can count in."""
+    kind = type(caches["default"])
+    return issubclass(kind, DatabaseCache) or (
+        kind.incr is not BaseCache.incr and not issubclass(kind, LocMemCache)
+    )
 
 
 def _get_path(name: str) -> str:

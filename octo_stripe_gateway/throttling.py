@@ -8,65 +8,74 @@ import logging
 import re
 from typing import Any
 
-from django.core.cache import cache
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
+from octo_stripe_gateway.api.counters import Counter
+from octo_stripe_gateway.authentication import is_guest
 from octo_stripe_gateway.conf import gateway_settings
 
 logger = logging.getLogger(__name__)
 
+NOT_COUNTED = "[OctoStripeGateway] Nothing is throttled: the cache doesn't answer"
+UNTOLD = "there is a proxy, and NUM_PROXIES isn't set"
+# What proxies add.
+FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
 # Whoever has one IPv6 address has all of a network of this size.
 IPV6_PREFIX = 64
 # Some proxies add the port, which differs for each connection.
 WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]*)\](:[0-9]+)?|(?P<ipv4>[0-9.]+):[0-9]+")
 
 
-class LenientCache:
-    """The host's cache. While it is down nothing is counted: a refund must not wait for it."""
-
-    def get(self, key: str, default: Any) -> Any:
-        """Return what is kept under the key."""
-        try:
-            return cache.get(key, default)
-        except Exception:
-            logger.exception("[OctoStripeGateway] Nothing is throttled: the cache doesn't answer")
-            return default
-
-    def set(self, key: str, value: Any, timeout: float) -> None:
-        """Keep a value for some seconds."""
-        try:
-            cache.set(key, value, timeout)
-        except Exception:
-            logger.exception("[OctoStripeGateway] Nothing is throttled: the cache doesn't answer")
-
-
 class RateThrottle(SimpleRateThrottle):
-    """Allows what `THROTTLE_RATES` has for a name; a name without a rate has no limit."""
+    """Allows what `THROTTLE_RATES` has for a name; a name without a rate has no limit.
 
-    cache: Any = LenientCache()
+    While the cache is down nothing is counted: a refund must not wait for it.
+    """
+
     name = ""
 
     def __init__(self) -> None:
         """Leave the rate open: it depends on the name."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """Tell whether the request is within the rate."""
-        self.rate = gateway_settings.throttle_rates.get(self.name)
-        if not self.rate:
-            return True
-        self.num_requests, self.duration = self.parse_rate(self.rate)
-        return super().allow_request(request, view)
+        """Count the request, and tell whether it is within the rate of all that it is counted with."""
+        self.seconds = 0.0
+        taken: list[Counter] = []
+        try:
+            for counter in self.get_counters(request, view):
+                self.seconds = counter.take()
+                if self.seconds:
+                    break
+                taken.append(counter)
+            if self.seconds:
+                for counter in taken:
+                    counter.give_back()
+        except Exception:
+            logger.exception(NOT_COUNTED)
+        return not self.seconds
 
-    def get_cache_key(self, request: Request, view: Any) -> str:
-        """Return what is counted together, without showing in the cache who it is."""
-        counted = hashlib.sha256(self.get_counted(request, view).encode()).hexdigest()
-        return f"octo_stripe_gateway:{self.name}:{counted}"
+    def wait(self) -> float | None:
+        """Return the seconds until a request would be allowed."""
+        return self.seconds
 
-    def get_counted(self, request: Request, view: Any) -> str:
+    def get_counters(self, request: Request, view: Any) -> list[Counter]:
+        """Return what the request is counted by, without showing in the cache who it is."""
+        rate = gateway_settings.throttle_rates.get(self.name)
+        if not rate:
+            return []
+        limit, period = self.parse_rate(rate)
+        return [
+            Counter(f"octo_stripe_gateway:{self.name}:{each}", limit=limit or 0, period=period or 0)
+            for each in (
+                hashlib.sha256(each.encode()).hexdigest() for each in self.get_counted(request, view)
+            )
+        ]
+
+    def get_counted(self, request: Request, view: Any) -> list[str]:
         """Return whose requests are counted together: an address's."""
-        return f"address {self.get_ident(request)}"
+        return [f"address {self.get_ident(request)}"]
 
     def get_ident(self, request: Request) -> str:
         """Return the caller's address; a proxy's word for it counts only with `NUM_PROXIES` set."""
@@ -76,32 +85,57 @@ class RateThrottle(SimpleRateThrottle):
 
 
 class ActionThrottle(RateThrottle):
-    """Allows each owner the rate of the action; the integrator has none and is counted by address."""
+    """Allows each owner the rate of the action.
+
+    A guest, who could take another name for each call, is counted by address as well. The integrator has no
+    limit.
+    """
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Tell whether the request is within the action's rate."""
         self.name = self.name or getattr(view, "action", None) or ""
         return super().allow_request(request, view)
 
-    def get_counted(self, request: Request, view: Any) -> str:
+    def get_counted(self, request: Request, view: Any) -> list[str]:
         """Return whose requests are counted together."""
         owner = view.get_owner()
-        return f"owner {owner}" if owner else super().get_counted(request, view)
+        counted = super().get_counted(request, view) if is_guest(request.user) else []
+        return [*counted, f"owner {owner}"] if owner else counted
 
 
 class AuthenticationThrottle(RateThrottle):
-    """Allows an address so many wrong credentials; after that none is checked, not even a right one."""
+    """Allows an address so many wrong credentials; after that none is checked, not even a right one.
+
+    Right ones take nothing of the rate, however many come at once. Where a proxy forwards and `NUM_PROXIES`
+    isn't set, a stranger has the address of everybody else: then nobody is locked out.
+    """
 
     name = "authentication"
 
-    def throttle_success(self) -> bool:
-        """Count nothing yet."""
-        return True
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Tell whether one more credential may be checked; that counts nothing."""
+        self.seconds = 0.0
+        try:
+            for counter in self.get_counters(request, view):
+                self.seconds = max(self.seconds, counter.get_wait())
+        except Exception:
+            logger.exception(NOT_COUNTED)
+        return not self.seconds
 
-    def count_failure(self) -> None:
-        """Count a credential that was checked and turned out to be wrong."""
-        if self.rate:
-            super().throttle_success()
+    def count_failure(self, request: Request, view: Any) -> bool:
+        """Count a wrong credential, and tell whether its caller may know that it is wrong."""
+        if is_everybody(request):
+            logger.warning("[OctoStripeGateway] A credential is wrong, and nobody is locked out: %s", UNTOLD)
+        return super().allow_request(request, view)
+
+    def get_counters(self, request: Request, view: Any) -> list[Counter]:
+        """Return what the address is counted by, nothing if it may be everybody's."""
+        return [] if is_everybody(request) else super().get_counters(request, view)
+
+
+def is_everybody(request: Request) -> bool:
+    """Tell whether all callers have the request's address: a proxy's that `NUM_PROXIES` doesn't tell of."""
+    return api_settings.NUM_PROXIES is None and any(name in request.headers for name in FORWARDING)
 
 
 def get_network(address: str) -> str:

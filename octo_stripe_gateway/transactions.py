@@ -42,7 +42,7 @@ def write_transaction() -> Iterator[None]:
     """
     connection = get_connection()
     check_outside_transaction(connection)
-    with _read_committed(connection), transaction.atomic(using=connection.alias, durable=True):
+    with read_committed(connection), transaction.atomic(using=connection.alias, durable=True):
         if not connection.features.has_select_for_update:
             # SQLite has no row locks, and a transaction that reads before it writes fails where another
             # wrote in between. A write that changes nothing makes it wait for its turn.
@@ -104,7 +104,7 @@ def _check_intact(connection: Any) -> None:
 
 
 @contextmanager
-def _read_committed(connection: BaseDatabaseWrapper) -> Iterator[None]:
+def read_committed(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Have the driver begin transactions as `READ COMMITTED`, which costs no statement of its own."""
     if connection.vendor != "postgresql" or connection.in_atomic_block:
         yield

@@ -150,15 +150,21 @@ class OctoMixin(APIView):
     def perform_authentication(self, request: Request) -> None:
         """Authenticate, unless the address has sent too many wrong credentials."""
         if "Authorization" not in request.headers:
-            return super().perform_authentication(request)
+            super().perform_authentication(request)
+            return
         throttle = AuthenticationThrottle()
         if not throttle.allow_request(request, self):
             self.throttled(request, throttle.wait() or 0)
         try:
-            return super().perform_authentication(request)
+            super().perform_authentication(request)
         except DENIALS:
-            throttle.count_failure()
-            raise
+            if throttle.count_failure(request, self):
+                raise
+        else:
+            # Of many at once, a right one that comes after too many wrong ones is answered as they are.
+            if throttle.allow_request(request, self):
+                return
+        self.throttled(request, throttle.wait() or 0)
 
     def get_wanted_livemode(self) -> bool | None:
         """Return whether the caller means real money, None where they don't say; raises BadRequestError."""

@@ -51,6 +51,9 @@ class LostCache(BaseCache):
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         raise ConnectionError
 
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        raise ConnectionError
+
 
 class Shop(NamedTuple):
     """A healthy host, for the tests to break."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,13 @@ from rest_framework.exceptions import PermissionDenied as RequestDenied
 from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import conf
+from octo_stripe_gateway.api.counters import PARTS
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.throttling import get_network
+from tests.shop.models import Ticket
 from tests.support.api import GatewayApi
-from tests.support.callers import KEYS, CallerApi, authenticate
+from tests.support.callers import KEYS, CallerApi, authenticate, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -29,6 +32,12 @@ def _two_a_minute(configure: Callable[..., None]) -> None:
     configure(THROTTLE_RATES={"create": "2/minute"}, AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS)
 
 
+@pytest.fixture
+def api() -> CallerApi:
+    """A reseller's calls: the integrator has no limit."""
+    return CallerApi("key:viator-key")
+
+
 def get_statuses(api: GatewayApi, times: int, **headers: str) -> list[int]:
     return [api.create(**headers).status_code for _each in range(times)]
 
@@ -37,12 +46,12 @@ def test_the_third_payment_of_a_minute_is_refused(api: GatewayApi, stripe: Strip
     assert get_statuses(api, 2) == [201, 201]
     refused = api.create()
     assert (refused.status_code, refused.json()["error"]) == (429, "TOO_MANY_REQUESTS")
-    assert 0 < refused.json()["retryAfter"] <= 60
+    assert 0 < refused.json()["retryAfter"] <= 60 + 60 / PARTS
     assert refused.headers["Retry-After"] == str(refused.json()["retryAfter"])
     assert len(stripe.payment_intents) == 2
 
 
-@pytest.mark.parametrize("spaces", ["Bearer{}gateway-key", "Bearer gateway-key{}", "bearer{}gateway-key"])
+@pytest.mark.parametrize("spaces", ["Bearer{}viator-key", "Bearer viator-key{}", "bearer{}viator-key"])
 def test_the_same_key_written_otherwise_is_the_same_caller(
     spaces: str, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
@@ -64,33 +73,69 @@ def test_both_keys_of_an_owner_share_its_rate(stripe: StripeEmulator) -> None:
     assert get_statuses(CallerApi("key:klook-key-old"), 1) == [429]
 
 
-def test_who_has_no_owner_is_counted_by_address(
-    api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
+@pytest.mark.parametrize("check", [authenticate, lambda _request: True])
+def test_the_integrator_has_no_limit(
+    check: Callable[..., Any], stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
-    configure(AUTHENTICATE=lambda _request: True)
-    api.client.defaults["REMOTE_ADDR"] = "10.0.0.1"
-    assert get_statuses(api, 3) == [201, 201, 429]
-    api.client.defaults["REMOTE_ADDR"] = "10.0.0.2"
-    assert get_statuses(api, 1) == [201]
+    configure(AUTHENTICATE=check)
+    assert get_statuses(CallerApi("key:gateway-key"), 4) == [201] * 4
 
 
-def test_an_owner_that_is_called_like_an_address_is_not_counted_with_it(
-    api: GatewayApi, stripe: StripeEmulator
+def test_another_name_for_each_call_is_no_way_round(stripe: StripeEmulator) -> None:
+    guests = [CallerApi(f"name:guest {number}") for number in range(4)]
+    assert [each.create().status_code for each in guests] == [201, 201, 429, 429]
+    guests[3].client.defaults["REMOTE_ADDR"] = "10.0.0.2"
+    assert get_statuses(guests[3], 3) == [201, 201, 429]
+
+
+def test_a_name_is_counted_at_all_addresses(stripe: StripeEmulator) -> None:
+    guest, statuses = CallerApi("name:guest"), []
+    for last in range(3):
+        guest.client.defaults["REMOTE_ADDR"] = f"10.0.0.{last}"
+        statuses += get_statuses(guest, 1)
+    assert statuses == [201, 201, 429]
+    # What its name forbids takes nothing of its address's rate.
+    assert get_statuses(guest, 3) == [429] * 3
+    other = CallerApi("name:other")
+    other.client.defaults["REMOTE_ADDR"] = "10.0.0.2"
+    assert get_statuses(other, 3) == [201, 201, 429]
+
+
+def test_an_object_that_stands_for_a_caller_is_counted_by_address_as_well(
+    stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
-    assert get_statuses(api, 3) == [201, 201, 429]
-    assert get_statuses(CallerApi("name:127.0.0.1"), 1) == [201]
+    carts = itertools.count(1)
+    configure(AUTHENTICATE=lambda _request: Ticket(pk=next(carts)))
+    assert get_statuses(CallerApi("nobody"), 3) == [201, 201, 429]
 
 
-def test_a_forged_address_is_no_way_round(api: GatewayApi, stripe: StripeEmulator) -> None:
+def test_users_of_one_address_have_a_rate_each(stripe: StripeEmulator) -> None:
+    for name in ("ann", "bob"):
+        make_user(name)
+        assert get_statuses(CallerApi(f"user:{name}"), 3) == [201, 201, 429]
+
+
+def test_an_owner_that_is_called_like_an_address_is_not_counted_with_it(stripe: StripeEmulator) -> None:
+    assert get_statuses(CallerApi("name:guest"), 3) == [201, 201, 429]
+    other = CallerApi("name:127.0.0.1")
+    other.client.defaults["REMOTE_ADDR"] = "10.0.0.2"
+    assert get_statuses(other, 1) == [201]
+
+
+def test_a_forged_address_is_no_way_round(stripe: StripeEmulator) -> None:
+    api = CallerApi("name:guest")
     statuses = [api.create(**{"X-Forwarded-For": f"10.0.0.{last}"}).status_code for last in range(3)]
     assert statuses == [201, 201, 429]
 
 
 def test_a_trusted_proxy_tells_addresses_apart(
-    api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_settings, "NUM_PROXIES", 1)
-    statuses = [api.create(**{"X-Forwarded-For": f"10.0.0.{last}"}).status_code for last in range(3)]
+    guests = [CallerApi(f"name:guest {number}") for number in range(3)]
+    statuses = [
+        guest.create(**{"X-Forwarded-For": f"10.0.0.{last}"}).status_code for last, guest in enumerate(guests)
+    ]
     assert statuses == [201, 201, 201]
 
 
@@ -132,7 +177,7 @@ def test_the_cache_holds_no_credential(api: GatewayApi, stripe: StripeEmulator) 
     api.create()
     kept: dict[str, Any] = getattr(cache, "_cache")  # noqa: B009 - private, and untyped
     assert kept
-    assert "gateway-key" not in str(kept)
+    assert "viator" not in str(kept)
 
 
 def test_all_that_asks_stripe_is_limited_by_default() -> None:
@@ -185,7 +230,7 @@ class BrokenCache(BaseCache):
     def get(self, *_args: Any, **_options: Any) -> Any:
         raise ConnectionError
 
-    set = get
+    set = add = incr = get_many = get
 
 
 def test_a_cache_that_is_down_stops_no_refund(
@@ -223,6 +268,18 @@ class TestAuthentication:
         self.guess(api, "a", "b", "c")
         api.client.defaults["REMOTE_ADDR"] = "10.0.0.9"
         assert self.guess(api, "gateway-key") == [201]
+
+    @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-Ip"])
+    def test_who_shares_a_proxy_that_is_not_told_of_is_not_locked_out(
+        self, header: str, api: GatewayApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        guesses = [api.list_payments(Authorization="Bearer a", **{header: "10.0.0.1"}) for _each in range(5)]
+        assert {each.status_code for each in guesses} == {403}
+        assert api.list_payments(**{header: "10.0.0.2"}).status_code == 200
+        assert "A credential is wrong, and nobody is locked out" in caplog.text
+        monkeypatch.setattr(api_settings, "NUM_PROXIES", 0)
+        assert self.guess(api, "a", "b", "c", "d") == [403, 403, 403, 429]
+        assert api.list_payments(**{header: "10.0.0.2"}).status_code == 429
 
     def test_other_addresses_of_an_ipv6_network_are_no_way_round(self, api: GatewayApi) -> None:
         statuses = []
@@ -264,5 +321,5 @@ class TestAuthentication:
     def test_answer_says_when_to_try_again(self, api: GatewayApi) -> None:
         self.guess(api, "a", "b", "c")
         answer = api.create()
-        assert 0 < answer.json()["retryAfter"] <= 60
+        assert 0 < answer.json()["retryAfter"] <= 60 + 60 / PARTS
         assert answer["Retry-After"] == str(answer.json()["retryAfter"])

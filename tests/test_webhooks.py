@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from octo_stripe_gateway import services
+from octo_stripe_gateway import conf, services
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
@@ -127,7 +127,7 @@ def test_any_of_several_secrets_will_do(
     assert_taken(api.post_event(event, sign(event, secret=secret)))
 
 
-@pytest.mark.parametrize("secrets", [None, "", " ", [], ["", " "]])
+@pytest.mark.parametrize("secrets", [None, "", " ", [], ["", " "], conf.BUILT_IN_WEBHOOK_SECRET])
 @pytest.mark.parametrize("signed_with", ["", " ", "None", SECRET, "whsec_octoStripeGatewayEmulator"])
 def test_no_event_is_taken_where_no_secret_is_configured(
     signed_with: str,
@@ -141,6 +141,20 @@ def test_no_event_is_taken_where_no_secret_is_configured(
     answer = api.post_event(event, sign(event, secret=signed_with))
     assert_refused(answer, status=500, code="INTERNAL_SERVER_ERROR")
     assert "no STRIPE_WEBHOOK_SECRET" in caplog.text
+
+
+def test_the_built_in_secret_is_none_unless_debug_is_on(
+    api: GatewayApi, event: bytes, configure: Configure, settings: Any
+) -> None:
+    configure(STRIPE_WEBHOOK_SECRET=[conf.BUILT_IN_WEBHOOK_SECRET, "whsec_own"])
+    signature = sign(event, secret=conf.BUILT_IN_WEBHOOK_SECRET)
+    assert_refused(api.post_event(event, signature))
+    named = {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": conf.BUILT_IN_WEBHOOK_SECRET}
+    configure(STRIPE_WEBHOOK_SECRET="whsec_own", STRIPE_ACCOUNTS={"tokyo": named})
+    assert_refused(api.post_event(event, signature))
+    configure(STRIPE_WEBHOOK_SECRET=conf.BUILT_IN_WEBHOOK_SECRET, STRIPE_ACCOUNTS=None)
+    settings.DEBUG = True
+    assert_taken(api.post_event(event, signature))
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,7 @@ def find_missing_migrations() -> Iterator[Diagnosis]:
 
 def find_unshared_cache() -> Iterator[Diagnosis]:
     """Find that each process counts its own requests, so that the rates are a multiple of what they say."""
-    backend = settings.CACHES["default"]["BACKEND"]
-    if _throttles() and not settings.DEBUG and backend in checks.CACHES_OF_ONE_PROCESS:
+    if _throttles() and not settings.DEBUG and not checks.counts_exactly():
         yield Diagnosis(
             code="cache_unshared",
             message="THROTTLE_RATES are counted in a cache that the processes don't share.",

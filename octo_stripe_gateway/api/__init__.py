@@ -1,0 +1,1 @@
+"""HTTP in: what callers send, and what they get."""
