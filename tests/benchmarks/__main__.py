@@ -31,19 +31,21 @@ def main() -> None:
         set_up_database()
         finished = run(options, upstream=upstream, console=console)
         report(finished, console=console)
-    sys.exit(1 if finished.failures else 0)
+    sys.exit(1 if finished.failures or finished.is_missed else 0)
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--against", type=Path, help="a checkout whose app is measured beside this one's")
+    parser.add_argument("--http", action="store_true", help="measure over HTTP too, with a slow Stripe")
     parser.add_argument("--servers", nargs="+", choices=sorted(COMMANDS), default=["sync"])
     parser.add_argument("--connections", nargs="+", type=int, default=[8])
     parser.add_argument("--seconds", type=float, default=2.0, help="of each burst of requests")
-    parser.add_argument("--rounds", type=int, default=3, help="of ours and floor in turns")
+    parser.add_argument("--rounds", type=int, default=5, help="of ours and the work by hand in turns")
     parser.add_argument("--cases", nargs="*", default=[""], help="parts of the names of what to measure")
     parser.add_argument("--bare", action="store_true", help="a host with CommonMiddleware only")
     parser.add_argument("--no-slow", action="store_true", help="leave out what a slow Stripe does to others")
-    parser.add_argument("--dj-stripe", action="store_true", help="install it, and measure its webhook too")
+    parser.add_argument("--dj-stripe", action="store_true", help="install it, and measure an event beside it")
     parser.add_argument("--start-up", action="store_true", help="measure django.setup() too")
     parser.add_argument("--kept-sql", action="store_true", help="measure kept SQL beside the ORM too")
     parser.add_argument("--full", action="store_true", help="every server, at 1, 8 and 64 connections")
@@ -51,6 +53,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="where to write a plot; needs matplotlib")
     options = parser.parse_args()
     if options.full:
+        options.http = True
         options.servers, options.connections = list(COMMANDS), [1, 8, 64]
     return options
 
@@ -60,7 +63,7 @@ def set_up_database() -> None:
     from django.core.management import call_command
 
     django.setup()
-    call_command("migrate", verbosity=0)
+    call_command("migrate", run_syncdb=True, verbosity=0)
 
 
 def run(options: argparse.Namespace, *, upstream: Upstream, console: Console) -> Run:

@@ -1,4 +1,4 @@
-"""Measures a case: ours and its floor in turns, so that both meet the machine in the same state."""
+"""Measures a case: ours and the work by hand in turns, so that both meet the machine in the same state."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Result:
     server: str
     connections: int
     ours: Sample
-    floor: Sample
+    hand: Sample
     ratio: float
     opened: int
     memory: int
@@ -61,7 +61,7 @@ def measure(case: Case, *, server: Server, burst: Burst, rounds: int) -> Result:
     """Send both kinds of work in turns and compare them round by round."""
     warm_up = burst._replace(seconds=1.0, most=200)
     first = send(case.work, server=server, burst=warm_up)
-    send(case.floor, server=server, burst=warm_up)
+    send(case.hand, server=server, burst=warm_up)
     pairs = [
         _measure_pair(case, server=server, burst=burst, swap=number % 2 == 1) for number in range(rounds)
     ]
@@ -69,16 +69,16 @@ def measure(case: Case, *, server: Server, burst: Burst, rounds: int) -> Result:
         case=case,
         server=server.kind,
         connections=burst.connections,
-        ours=get_median([ours for ours, _floor in pairs]),
-        floor=get_median([floor for _ours, floor in pairs]),
-        ratio=statistics.median(ours.per_second / floor.per_second for ours, floor in pairs),
-        opened=int(sum(ours.opened for ours in [first, *(ours for ours, _floor in pairs)])),
+        ours=get_median([ours for ours, _hand in pairs]),
+        hand=get_median([hand for _ours, hand in pairs]),
+        ratio=statistics.median(ours.per_second / hand.per_second for ours, hand in pairs),
+        opened=int(sum(ours.opened for ours in [first, *(ours for ours, _hand in pairs)])),
         memory=server.worker_memory,
     )
 
 
 def _measure_pair(case: Case, *, server: Server, burst: Burst, swap: bool) -> tuple[Sample, Sample]:
-    works = (case.floor, case.work) if swap else (case.work, case.floor)
+    works = (case.hand, case.work) if swap else (case.work, case.hand)
     first, second = (send(work, server=server, burst=burst) for work in works)
     return (second, first) if swap else (first, second)
 

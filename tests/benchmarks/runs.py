@@ -14,6 +14,7 @@ from tests.benchmarks.cases import CASES
 from tests.benchmarks.kept_sql import check_kept_sql
 from tests.benchmarks.measure import Burst, Result, measure
 from tests.benchmarks.peer import check_peer
+from tests.benchmarks.ratios import check_other_checkout, check_ratios
 from tests.benchmarks.report import Check, check_connections
 from tests.benchmarks.servers import Upstream, run_server
 from tests.benchmarks.slow import SLOWNESSES, check_ceiling, check_time_out, check_unhindered
@@ -41,20 +42,36 @@ class Run:
 
     def run(self) -> None:
         """Do every step, even if earlier ones failed."""
+        options = self.options
+        with self._step("processor time beside code by hand"):
+            self.checks += check_ratios(rounds=options.rounds)
+        if options.dj_stripe:
+            with self._step("an event beside dj-stripe"):
+                self.checks.append(check_peer(rounds=options.rounds))
+        if options.against:
+            with self._step(f"beside {options.against}"):
+                self.checks += check_other_checkout(options.against, rounds=options.rounds)
+        if options.http:
+            self._run_http()
+        if options.start_up:
+            with self._step("start-up"):
+                self.checks += check_start_up()
+        if options.kept_sql:
+            with self._step("kept SQL"):
+                self.checks += check_kept_sql()
+
+    @property
+    def is_missed(self) -> bool:
+        """Tell whether a requirement isn't met."""
+        return any(check.met is False for check in self.checks)
+
+    def _run_http(self) -> None:
         for kind in self.options.servers:
             with self._catch(kind):
                 self._run_cases(kind)
         self.checks += check_connections(self.results)
         if not self.options.no_slow:
             self._run_slow()
-        if self.options.start_up:
-            with self._step("start-up"):
-                self.checks += check_start_up()
-        if self.options.kept_sql:
-            with self._step("kept SQL"):
-                self.checks += check_kept_sql()
-        if self.options.dj_stripe:
-            self._run_peer()
         for case in self.cases:
             with self._catch(f"statements of {case.name}"):
                 self.statements[case.name] = count_statements(case.work)
@@ -77,16 +94,12 @@ class Run:
         with self._step("an upstream that does not answer"):
             self.checks += check_time_out(self.upstream)
 
-    def _run_peer(self) -> None:
-        with self._step("dj-stripe"):
-            seconds, rounds = self.options.seconds, self.options.rounds
-            self.checks.append(check_peer(self.upstream, seconds=seconds, rounds=rounds))
-
     def _count_steps(self) -> int:
         options = self.options
         slow = 0 if options.no_slow else 2 + len(SLOWNESSES)
         cases = len(options.servers) * len(options.connections) * len(self.cases)
-        return cases + slow + sum(map(int, (options.dj_stripe, options.start_up, options.kept_sql)))
+        single = map(bool, (options.dj_stripe, options.against, options.start_up, options.kept_sql))
+        return 1 + sum(single) + (cases + slow if options.http else 0)
 
     @contextmanager
     def _step(self, title: str) -> Iterator[None]:

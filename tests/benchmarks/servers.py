@@ -131,7 +131,7 @@ def run_server(
         for process, port in zip(processes, ports, strict=True):
             _wait_for(port, process=process)
             # The first request imports the views.
-            requests.get(f"http://127.0.0.1:{port}/floor/empty", timeout=START_SECONDS)
+            requests.get(f"http://127.0.0.1:{port}/hand/empty", timeout=START_SECONDS)
         yield Server(processes, kind=kind, ports=ports, upstream=upstream)
 
 

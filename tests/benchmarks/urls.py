@@ -1,17 +1,14 @@
 from django.urls import include, path
 
-from tests.benchmarks import floor
+from tests.benchmarks.hand import views
 
 urlpatterns = [
     path("bookings/", include("octo_stripe_gateway.urls")),
-    path("floor/empty", floor.empty),
-    path("floor/webhooks", floor.take_event),
-    path("floor/safe-webhooks", floor.take_event_safely),
-    path("floor/payments", floor.create),
-    path("floor/safe-payments", floor.create_safely),
-    path("floor/payments/<int:pk>", floor.read),
-    path("floor/payments/<int:pk>/complete", floor.complete),
-    path("floor/payments/<int:pk>/refund", floor.refund),
-    path("floor/safe-payments/<int:pk>/complete", floor.complete_safely),
-    path("floor/safe-payments/<int:pk>/refund", floor.refund_safely),
+    path("hand/empty", views.empty),
+    path("hand/webhooks", views.take_event),
+    path("hand/orm-webhooks", views.take_event_by_orm),
+    path("hand/payments", views.payments),
+    path("hand/payments/<int:pk>", views.read),
+    path("hand/payments/<int:pk>/complete", views.complete),
+    path("hand/payments/<int:pk>/refund", views.refund),
 ]
