@@ -15,12 +15,24 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
+from octo_stripe_gateway.ledger.concerns import (
+    ENDPOINT_OUTDATED,
+    EVENT_FAILED,
+    EVENT_OF_ANOTHER,
+    KINDS,
+    PAYMENT_UNKNOWN,
+    Kind,
+    end_reported,
+    report_concern,
+)
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import Redacted, clean_text, redact
 from octo_stripe_gateway.services import journal
@@ -46,7 +58,7 @@ FollowUp = Callable[[], object]
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older API versions report released authorizations as refunds.
 FIRST_TRUE_REFUNDS = "2025-03-31"
-OUTCOME_COLUMNS = ("status", "error", "attempts", "processed_at", "retry_at")
+OUTCOME_COLUMNS = ("status", "error_code", "error_parameters", "attempts", "processed_at", "retry_at")
 
 
 def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent:
@@ -66,15 +78,17 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
 
     Money that has to go back because of it, after a rejection or a fraud warning, goes back at once.
     """
-    try:
-        with write_transaction():
-            row, follow_up = _process(event)
-    except Exception as error:
-        _record_failure(event, error)
-        raise
-    if follow_up:
-        with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
-            follow_up()
+    # Whoever has it processed, what is recorded of it is in the site's own language.
+    with override(settings.LANGUAGE_CODE):
+        try:
+            with write_transaction():
+                row, follow_up = _process(event)
+        except Exception as error:
+            _record_failure(event, error)
+            raise
+        if follow_up:
+            with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
+                follow_up()
     return row
 
 
@@ -184,12 +198,15 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
     row, is_new = _claim(event)
     if row.is_finished and not (is_new and _is_handled(row)):
         return row, None
+    had_failed = row.status == WebhookEvent.Status.FAILED
     if not is_new:
         _mark(row, WebhookEvent.Status.PROCESSED)
     payload = row.payload
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
         follow_up = _handle(row)
-    if not is_new or row.error or row.status != WebhookEvent.Status.PROCESSED:
+    if had_failed:
+        end_reported(EVENT_FAILED, PAYMENT_UNKNOWN, object_id=row.stripe_event_id)
+    if not is_new or row.error_code or row.status != WebhookEvent.Status.PROCESSED:
         # The payload is by far the largest column, and seldom changes.
         names = OUTCOME_COLUMNS if row.payload is payload else (*OUTCOME_COLUMNS, "payload")
         WebhookEvent.ledger.save_changed(row, names=names)
@@ -223,14 +240,15 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     if payment and event.origin != payment.origin:
         # It can't speak for the payment.
         mismatch = f"event {event.stripe_event_id} is of another account or mode"
-        event.error = services.flag_mismatch(payment, mismatch, as_of=event.as_of)
+        services.flag_mismatch(payment, mismatch, as_of=event.as_of)
+        _note(event, EVENT_OF_ANOTHER, event=event.stripe_event_id)
     elif payment and handler:
         _apply(event, payment, handler=handler)
     elif handler:
         _mark_unmatched(event, has_host_handlers=bool(host_handlers))
     elif not host_handlers:
         _ignore(event)
-    if event.status == WebhookEvent.Status.PROCESSED and not event.error:
+    if event.status == WebhookEvent.Status.PROCESSED and not event.error_code:
         for host_handler in host_handlers:
             host_handler(event, payment)
     if payment and payment.needs_reversal and not was_rejected:
@@ -244,7 +262,7 @@ def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
     if handler not in SAME_IN_ALL_VERSIONS and _is_too_old(event):
         _leave_to_sync(event, payment)
     else:
-        event.error = handler(event, payment)
+        event.error_code = "differs" if handler(event, payment) else ""
 
 
 def _is_too_old(event: WebhookEvent) -> bool:
@@ -255,8 +273,10 @@ def _leave_to_sync(event: WebhookEvent, payment: Payment) -> None:
     """Take an event of an old API version only as a hint to sync the payment, which finishes the event."""
     if payment.charge_as_of > event.as_of:
         return
-    event.error = f"The endpoint's API version {event.api_version} is too old to tell refunds rightly."
+    _note(event, ENDPOINT_OUTDATED, version=event.api_version)
     _mark(event, WebhookEvent.Status.RECEIVED)
+    names = [event.account, event.stripe_account]
+    report_concern(ENDPOINT_OUTDATED, object_id="/".join(names).strip("/"), version=event.api_version)
     payment.next_check_at = timezone.now()
     Payment.ledger.save_changed(payment, names=["next_check_at"])
 
@@ -265,9 +285,7 @@ def _mark_unmatched(event: WebhookEvent, *, has_host_handlers: bool) -> None:
     """Set the outcome of an event whose payment has no row; raises UnknownPaymentError if it is paid."""
     is_ours = event.is_ours
     if is_ours and event.type == "payment_intent.succeeded":
-        raise UnknownPaymentError(
-            _("Stripe says that a payment of ours is paid, and there is no row for it.")
-        )
+        raise UnknownPaymentError("Stripe says that a payment of ours is paid, and there is no row for it.")
     waits = event.received_at > timezone.now() - UNMATCHED_EVENT_TTL
     if is_ours and waits:
         _mark(event, WebhookEvent.Status.RECEIVED)
@@ -285,8 +303,12 @@ def _mark(event: WebhookEvent, status: WebhookEvent.Status) -> None:
     event.processed_at = timezone.now() if event.is_finished else None
     event.schedule_retry()
     if status == WebhookEvent.Status.PROCESSED:
-        event.error = ""
+        event.error_code, event.error_parameters = "", {}
         event.attempts += 1
+
+
+def _note(event: WebhookEvent, kind: Kind, /, **parameters: Any) -> None:
+    event.error_code, event.error_parameters = kind.code, parameters
 
 
 def _get_payment(event: WebhookEvent) -> Payment | None:
@@ -314,31 +336,34 @@ def _record_failure(event: WebhookEvent, error: Exception) -> None:
     logger.error(message, event.stripe_event_id, event.type, exc_info=error)
     with write_transaction():
         failed = _copy_as_new(event)
-        _mark(failed, WebhookEvent.Status.FAILED)
-        failed.error, failed.attempts = _describe(error), 1
+        _fail(failed, error)
         if not WebhookEvent.ledger.insert(failed, or_ignore=True):
-            _record_another_failure(_get(event, lock=True), error)
+            failed = _get(event, lock=True)
+            if not failed.is_finished:
+                _fail(failed, error)
+                WebhookEvent.ledger.save_changed(failed, names=OUTCOME_COLUMNS)
+        if failed.status == WebhookEvent.Status.FAILED:
+            report_concern(
+                KINDS[failed.error_code], object_id=failed.stripe_event_id, **failed.error_parameters
+            )
     if isinstance(error, UnknownPaymentError):
         # What a receiver raises is in the log; the event is delivered again, and so is the signal.
         send_to_all(signals.payment_unknown, sender=WebhookEvent, event=_get(event))
 
 
-def _record_another_failure(row: WebhookEvent, error: Exception) -> None:
-    if row.is_finished:
-        return
-    _mark(row, WebhookEvent.Status.FAILED)
-    row.error = _describe(error)
-    row.attempts += 1
-    WebhookEvent.ledger.save_changed(row, names=OUTCOME_COLUMNS)
+def _fail(event: WebhookEvent, error: Exception) -> None:
+    _mark(event, WebhookEvent.Status.FAILED)
+    event.attempts += 1
+    if isinstance(error, UnknownPaymentError):
+        _note(event, PAYMENT_UNKNOWN, payment_intent=event.payment_intent_id)
+    else:
+        words = {"error": type(error).__name__, "message": clean_text(str(error))}
+        _note(event, EVENT_FAILED, type=event.type, **words)
 
 
 def _copy_as_new(event: WebhookEvent) -> WebhookEvent:
     names = ("stripe_event_id", "account", "stripe_account", "type", "livemode", "payment_intent_id")
     return WebhookEvent(payload=event.payload, **{name: getattr(event, name) for name in names})
-
-
-def _describe(error: Exception) -> str:
-    return clean_text(f"{type(error).__name__}: {error}")
 
 
 def _get(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent:

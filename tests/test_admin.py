@@ -836,7 +836,7 @@ class TestIndex:
         make_payment(mismatch="amount is 1")
         make_payment(disputed=True)
         make_event(failed=True)
-        make_event(failed=True, error="UnknownPaymentError: no row")
+        make_event(failed=True, error_code="payment_unknown")
         assert self.get_alerts(office, name) == {
             "Payments: Rejected, and the money is still held": "2",
             "Payments: Needs an operator": "1",

@@ -184,7 +184,8 @@ def test_event_that_fails_again_stops_no_other_and_is_told_by_the_exit_code(run:
         run("process_webhook_events")
     bad.refresh_from_db()
     good.refresh_from_db()
-    assert (bad.status, bad.attempts, bad.error) == ("failed", 2, "BadRequestError: The event has no object.")
+    assert (bad.status, bad.attempts) == ("failed", 2)
+    assert bad.error_parameters["message"] == "The event has no object."
     assert good.status == "processed"
     assert f"event {bad.pk}: " in run.errors.getvalue()  # type: ignore[attr-defined]
 

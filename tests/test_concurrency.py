@@ -252,7 +252,7 @@ def test_same_event_is_processed_once(
     signed = stripe.signed("payment_intent.succeeded")
     assert together([lambda api: api.post_event(*signed)] * THREADS) == {200: THREADS}
     event = WebhookEvent.objects.get()
-    assert (event.status, event.attempts, event.error) == ("processed", 1, "")
+    assert (event.status, event.attempts, event.error_code) == ("processed", 1, "")
     assert heard["succeeded"] == 1
     assert_ledger_equals(stripe)
 

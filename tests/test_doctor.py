@@ -226,7 +226,7 @@ def fail_an_event(shop: Shop) -> None:
 
 
 def be_told_of_an_unknown_payment(shop: Shop) -> None:
-    make_event("failed", ago=JUST_NOW, error="UnknownPaymentError: Stripe says that …")
+    make_event("failed", ago=JUST_NOW, code="payment_unknown")
 
 
 def leave_an_event(shop: Shop) -> None:
@@ -272,8 +272,8 @@ def make_paid(*, ago: dt.timedelta) -> Payment:
     return PaymentFactory.create(paid=True, accepted_at=moment, next_check_at=None)
 
 
-def make_event(status: str, *, ago: dt.timedelta, error: str = "ValueError: …") -> WebhookEvent:
-    event = WebhookEventFactory.create(status=status, error=error if status == "failed" else "")
+def make_event(status: str, *, ago: dt.timedelta, code: str = "event_failed") -> WebhookEvent:
+    event = WebhookEventFactory.create(status=status, error_code=code if status == "failed" else "")
     WebhookEvent.objects.filter(pk=event.pk).update(received_at=timezone.now() - ago)
     return event
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from octo_stripe_gateway import inbox, services, signals
 from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models import Concern, Payment, WebhookEvent
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.objects import (
     make_charge,
@@ -53,7 +53,7 @@ def test_event_of_an_intent_is_applied(
     event = inbox.receive_event(make_event(event_type, stripe_object))
     payment.refresh_from_db()
     assert payment.status == status
-    assert (event.status, event.attempts, event.error) == ("processed", 1, "")
+    assert (event.status, event.attempts, event.error_code) == ("processed", 1, "")
     assert set(WebhookEvent.objects.about(payment)) == {event}
     assert event.processed_at
     assert event.received_at <= event.processed_at + dt.timedelta(seconds=1)
@@ -113,7 +113,7 @@ def test_disputes_are_put_on_record(payment: Payment) -> None:
 )
 def test_event_of_no_concern_is_ignored(payment: Payment, event_type: str, stripe_object: Any) -> None:
     event = inbox.receive_event(make_event(event_type, stripe_object))
-    assert (event.status, event.error) == ("ignored", "")
+    assert (event.status, event.error_code) == ("ignored", "")
     assert not WebhookEvent.objects.about(payment).exclude(type="")
     payment.refresh_from_db()
     assert payment.status == "pending"
@@ -181,7 +181,8 @@ def test_row_without_an_intent_is_not_given_one_that_contradicts_it(changes: dic
     event = inbox.receive_event(make_event(SUCCESS, intent, livemode=changes.get("livemode", False)))
     payment.refresh_from_db()
     assert (payment.stripe_payment_intent_id, payment.status) == (None, "pending")
-    assert event.error == payment.mismatch != ""
+    assert event.error_code
+    assert payment.mismatch
 
 
 def test_refund_of_ours_waits_for_its_payment_too() -> None:
@@ -246,13 +247,23 @@ def test_failure_is_on_record_and_the_event_is_tried_again(
                 inbox.receive_event(payload)
             event = read_back(payload)
             assert (event.status, event.attempts, event.processed_at) == ("failed", attempts, None)
-            assert event.error == "DatabaseError: deadlock of pi_1_secret_[redacted]\ufffd"
+            known = {
+                "type": SUCCESS,
+                "error": "DatabaseError",
+                "message": "deadlock of pi_1_secret_[redacted]\ufffd",
+            }
+            assert (event.error_code, event.error_parameters) == ("event_failed", known)
+            concern = Concern.objects.all().open().get()
+            assert (concern.code, concern.object_id) == ("event_failed", event.stripe_event_id)
+            assert (concern.payment, concern.parameters) == (None, known)
     payment.refresh_from_db()
     assert payment.failure_message == ""
     assert "[OctoStripeGateway] Event" in caplog.text
 
     event = inbox.receive_event(payload)
-    assert (event.status, event.attempts, event.error) == ("processed", 3, "")
+    assert (event.status, event.attempts) == ("processed", 3)
+    assert (event.error_code, event.error_parameters) == ("", {})
+    assert not Concern.objects.all().open().exists()
 
 
 @pytest.mark.parametrize(
@@ -271,14 +282,14 @@ def test_mismatch_is_not_applied_but_kept_and_told(
     payment.refresh_from_db()
     assert (payment.status, payment.confirmed_at) == ("pending", None)
     assert said in payment.mismatch
-    assert (event.status, event.error) == ("processed", payment.mismatch)
+    assert (event.status, bool(event.error_code)) == ("processed", True)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.getMessage().startswith("[OctoStripeGateway] Payment")
 
     # A later snapshot agrees.
     event = inbox.receive_event(make_event(SUCCESS, make_paid_intent()))
     payment.refresh_from_db()
-    assert (payment.status, event.error, payment.mismatch) == ("paid", "", "")
+    assert (payment.status, event.error_code, payment.mismatch) == ("paid", "", "")
 
 
 @pytest.mark.parametrize("changes", [{"account": "acct_1"}, {"livemode": True}])
@@ -286,7 +297,9 @@ def test_event_of_another_account_or_mode_confirms_nothing(payment: Payment, cha
     event = inbox.receive_event(make_event(SUCCESS, make_paid_intent(), **changes))
     payment.refresh_from_db()
     assert payment.status == "pending"
-    assert event.error == payment.mismatch == f"event {event.stripe_event_id} is of another account or mode"
+    assert payment.mismatch == f"event {event.stripe_event_id} is of another account or mode"
+    known = {"event": event.stripe_event_id}
+    assert (event.error_code, event.error_parameters) == ("event_of_another", known)
 
 
 @pytest.mark.parametrize(
@@ -305,8 +318,8 @@ def test_mismatch_of_a_charge_refund_or_dispute_is_not_applied(
     inbox.receive_event(make_event(SUCCESS, make_paid_intent()))
     event = inbox.receive_event(make_event(event_type, stripe_object))
     payment.refresh_from_db()
-    assert event.error == payment.mismatch
-    assert said in event.error
+    assert event.error_code
+    assert said in payment.mismatch
     assert (payment.amount_refunded, payment.disputed, payment.refunds.count()) == (0, False, 0)
 
 
@@ -335,7 +348,7 @@ def test_malformed_event_is_kept_as_failed_and_refused(
         inbox.receive_event(payload)
     event = read_back(payload)
     assert (event.status, event.attempts) == ("failed", 1)
-    assert event.error.startswith("BadRequestError: ")
+    assert event.error_parameters["error"] == "BadRequestError"
     payment.refresh_from_db()
     assert payment.status == "pending"
 
@@ -400,7 +413,8 @@ def test_refund_told_by_an_old_endpoint_waits_until_the_payment_is_synced(
     payment.refresh_from_db()
     assert (payment.status, payment.amount_refunded, payment.refunds.count()) == ("paid", 0, 0)
     assert (event.status, event.processed_at) == ("received", None)
-    assert "2024-06-20 is too old" in event.error
+    assert (event.error_code, event.error_parameters) == ("endpoint_outdated", {"version": "2024-06-20"})
+    assert Concern.objects.all().open().get().code == "endpoint_outdated"
     assert payment in Payment.objects.due_for_check(now=timezone.now())
 
     assert inbox.process_event(event).status == "received"
@@ -408,7 +422,7 @@ def test_refund_told_by_an_old_endpoint_waits_until_the_payment_is_synced(
     with services.lock_payment(payment) as locked:
         services.apply_payment_intent(locked, synced)
     event = inbox.process_event(event)
-    assert (event.status, event.error) == ("processed", "")
+    assert (event.status, event.error_code) == ("processed", "")
     payment.refresh_from_db()
     assert payment.amount_refunded == 0
 

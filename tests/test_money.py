@@ -368,7 +368,7 @@ def test_a_released_rest_told_by_an_old_endpoint_is_no_refund(
     assert (row.status, row.amount_received, row.amount_refunded) == ("paid", 1500, 0)
     waiting = WebhookEvent.objects.filter(status="received")
     assert {event.type for event in waiting} == {"charge.refunded", "charge.refund.updated"}
-    assert OLD_VERSION in waiting[0].error
+    assert waiting[0].error_parameters == {"version": OLD_VERSION}
 
     clock = stripe.clock
     monkeypatch.setattr(stripe, "clock", lambda: clock() + 2)

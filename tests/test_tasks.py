@@ -99,7 +99,7 @@ def test_failure_in_the_worker_is_on_the_event_and_on_the_task(
     call_command(*WORKER)
     event = WebhookEvent.objects.get()
     assert (event.status, event.attempts) == ("failed", 1)
-    assert event.error == "BadRequestError: Stripe's object has no valid amount."
+    assert event.error_parameters["message"] == "Stripe's object has no valid amount."
     assert [task.status for task in queue()] == ["FAILED"]
     # Stripe was answered and won't deliver again: maintenance has to retry.
     assert inbox.receive_event(payload).status == "failed"

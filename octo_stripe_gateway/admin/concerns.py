@@ -15,7 +15,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin.display import show_account
-from octo_stripe_gateway.exceptions import UnknownPaymentError
+from octo_stripe_gateway.ledger.concerns import ENDPOINT_OUTDATED, PAYMENT_UNKNOWN, describe
 from octo_stripe_gateway.models import (
     PayableLock,
     PayableLockQuerySet,
@@ -48,17 +48,21 @@ class Alert(NamedTuple):
 
 
 def find_outdated(events: QuerySet[WebhookEvent]) -> QuerySet[WebhookEvent]:
-    """Return those of the latest waiting events whose endpoint has an API version that is too old.
-
-    Their error says so; events that only wait for their turn have none.
-    """
+    """Return those of the latest waiting events whose endpoint has an API version that is too old."""
     waiting = events.filter(status=WebhookEvent.Status.RECEIVED).order_by("-pk")
-    return events.filter(pk__in=[*waiting.values_list("pk", flat=True)[:MOST_COUNTED]]).exclude(error="")
+    return events.filter(pk__in=[*waiting.values_list("pk", flat=True)[:MOST_COUNTED]]).filter(
+        error_code=ENDPOINT_OUTDATED.code
+    )
 
 
 def name_endpoints(events: QuerySet[WebhookEvent]) -> list[str]:
     """Return whose endpoints the events came from, each with what is wrong with it."""
-    return sorted({f"{show_account(event)}: {event.error}" for event in events[:MOST_COUNTED]})
+    return sorted(
+        {
+            f"{show_account(event)}: {describe(event.error_code, event.error_parameters)}"
+            for event in events[:MOST_COUNTED]
+        }
+    )
 
 
 PAYMENT_CONCERNS = (
@@ -76,9 +80,7 @@ EVENT_CONCERNS = (
     Concern(
         "unknown",
         _("Paid at Stripe, and not on record here"),
-        lambda events: events.filter(
-            status=WebhookEvent.Status.FAILED, error__startswith=UnknownPaymentError.__name__
-        ),
+        lambda events: events.filter(status=WebhookEvent.Status.FAILED, error_code=PAYMENT_UNKNOWN.code),
     ),
     Concern("outdated", _("The endpoint's API version is too old"), find_outdated, name_endpoints),
 )

@@ -41,6 +41,7 @@ from octo_stripe_gateway.admin.operations import ConfirmationForm, ReprocessOper
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.admin.search import find_events, is_row_id
 from octo_stripe_gateway.exceptions import GatewayError
+from octo_stripe_gateway.ledger.concerns import describe
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import redact
 from octo_stripe_gateway.services import ANYONE, acting
@@ -155,7 +156,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
             (_("Event"), obj.stripe_event_id),
             (_("Type"), obj.type),
             (_("Status"), self.state(obj)),
-            (_("Error"), obj.error or NOTHING),
+            (_("Error"), self.error(obj)),
             (_("Payment"), self.payment_link(obj)),
         ]
 
@@ -171,6 +172,11 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
         if payment is None:
             return NOTHING
         return show_link(get_change_url(Payment, payment.pk, site=self.admin_site), text=get_number(payment))
+
+    @admin.display(description=_("error"))
+    def error(self, obj: WebhookEvent) -> str:
+        """Return what went wrong."""
+        return describe(obj.error_code, obj.error_parameters) or NOTHING
 
     # The ids are in its order, and have an index together with what the list is filtered by.
     @admin.display(description=_("received at"), ordering="pk")

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from octo_stripe_gateway.admin.display import get_change_url
 from octo_stripe_gateway.admin.wording import describe_changes
 from octo_stripe_gateway.currencies import format_money
+from octo_stripe_gateway.ledger.concerns import describe
 from octo_stripe_gateway.lists import filter_by_index
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 
@@ -159,10 +160,10 @@ def _get_events(payment: Payment, *, site: AdminSite) -> Iterator[Entry]:
             at=event.received_at,
             kind="failed" if event.status == WebhookEvent.Status.FAILED else "event",
             title=event.type,
-            is_detail=event.is_finished and not event.error,
+            is_detail=event.is_finished and not event.error_code,
             state=event.get_status_display(),
             state_kind=event.status,
-            causes=_list(event.stripe_event_id, event.error),
+            causes=_list(event.stripe_event_id, describe(event.error_code, event.error_parameters)),
             url=get_change_url(WebhookEvent, event.pk, site=site),
         )
 

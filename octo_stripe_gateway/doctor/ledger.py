@@ -12,7 +12,7 @@ from django.utils.timesince import timesince
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.exceptions import UnknownPaymentError
+from octo_stripe_gateway.ledger.concerns import PAYMENT_UNKNOWN
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 
 # How many payments back the latest paid one is looked for.
@@ -24,7 +24,6 @@ LONGEST_DELAY = dt.timedelta(hours=1)
 # What Stripe has not booked after so many tries, some days, does not come by itself.
 MOST_BOOKINGS = 12
 MAINTAIN = "Have cron run `manage.py maintain_payments` every minute"
-UNKNOWN = f"{UnknownPaymentError.__name__}:"
 
 Finder = Callable[[dt.datetime], Iterator[Diagnosis]]
 
@@ -54,7 +53,7 @@ def find_failed_events(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     failed = WebhookEvent.ledger.get_queryset().filter(status=WebhookEvent.Status.FAILED)
     action = "See the error on each in the admin; `manage.py process_webhook_events` tries again."
     yield from _measure(
-        failed.exclude(error__startswith=UNKNOWN), "received_at", order="received_at"
+        failed.exclude(error_code=PAYMENT_UNKNOWN.code), "received_at", order="received_at"
     ).diagnose("events_failed", "events have failed", action)
 
 
@@ -63,7 +62,7 @@ def find_unknown_payments(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     failed = WebhookEvent.ledger.get_queryset().filter(status=WebhookEvent.Status.FAILED)
     action = "Another installation uses this account, or a backup was restored: see `reconcile_payments`."
     yield from _measure(
-        failed.filter(error__startswith=UNKNOWN), "received_at", order="received_at"
+        failed.filter(error_code=PAYMENT_UNKNOWN.code), "received_at", order="received_at"
     ).diagnose("payments_unknown", "events tell of paid payments of ours that are unknown here", action)
 
 

@@ -71,6 +71,7 @@ FRAUD_WARNING_DIFFERS = Kind(
     sentence=_("Stripe's fraud warning differs from the payment, and was not applied: %(differences)s."),
     action=COMPARE,
 )
+
 EVENT_OF_ANOTHER = Kind(
     code="event_of_another",
     label=_("An event of another account or mode"),
@@ -195,6 +196,7 @@ def find_concern(concerns: Sequence[Concern], kind: Kind, *, object_id: str = ""
 def open_concern(
     concerns: list[Concern],
     kind: Kind,
+    /,
     *,
     payment: Payment,
     now: dt.datetime,
@@ -232,7 +234,7 @@ def block_refunds(concerns: Sequence[Concern]) -> bool:
     )
 
 
-def report_concern(kind: Kind, *, object_id: str, **parameters: Any) -> None:
+def report_concern(kind: Kind, /, *, object_id: str, **parameters: Any) -> None:
     """Open a concern that belongs to no payment, in the caller's transaction, or bring the open one to this.
 
     What a person has settled stays settled, as with a payment's.

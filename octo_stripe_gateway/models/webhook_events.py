@@ -88,7 +88,12 @@ class WebhookEvent(models.Model):
     payment_intent_id = models.CharField(_("payment intent"), max_length=STRIPE_ID_LENGTH, blank=True)
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.RECEIVED)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    error = models.TextField(_("error"), blank=True)
+    error_code = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text=_("What went wrong, as a concern's code; empty where nothing did."),
+    )
+    error_parameters = models.JSONField(default=dict, blank=True)
     received_at = models.DateTimeField(_("received at"), auto_now_add=True)
     processed_at = models.DateTimeField(_("processed at"), null=True, blank=True)
     retry_at = models.DateTimeField(

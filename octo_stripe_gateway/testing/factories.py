@@ -167,7 +167,7 @@ class WebhookEventFactory(DjangoModelFactory[WebhookEvent]):
 
     class Params:
         processed = Trait(status="processed", attempts=1, processed_at=LazyFunction(timezone.now))
-        failed = Trait(status="failed", attempts=1, error="ValueError: for a test")
+        failed = Trait(status="failed", attempts=1, error_code="event_failed")
         payment = SubFactory(PaymentFactory, paid=True)
 
     payment_intent_id = SelfAttribute("payment.stripe_payment_intent_id")
