@@ -28,6 +28,8 @@ def choose(payment: Payment) -> tuple[str, str]:
 
 @pytest.fixture(autouse=True)
 def _several_accounts(stripe: StripeEmulator, configure: Callable[..., None]) -> None:
+    for account in ("acct_tokyo", "acct_paris"):
+        stripe.connect_account(account)
     secret = {"STRIPE_WEBHOOK_SECRET": stripe.webhook_secret}
     configure(
         STRIPE_ACCOUNTS={"platform": PLATFORM | secret},

@@ -105,6 +105,7 @@ def test_lost_payment_comes_back_as_it_was(stripe: StripeEmulator, card: str, ca
 
 
 def test_connected_account_comes_back_too(stripe: StripeEmulator) -> None:
+    stripe.connect_account("acct_1")
     payment = create(stripe, stripe_account="acct_1")
     before = describe(payment)
     lose_payment(payment)
@@ -117,6 +118,7 @@ def test_connected_account_comes_back_too(stripe: StripeEmulator) -> None:
 
 def test_intent_of_another_account_is_not_attached_by_its_uuid(stripe: StripeEmulator) -> None:
     """A connected account can write any metadata, and its money is not ours."""
+    stripe.connect_account("acct_1")
     PaymentFactory.create(stripe_account="acct_1", amount=2000)
     row = PaymentFactory.create(amount=2000, stripe_payment_intent_id=None, intent_status="")
     client = StripeClient("sk_test_gateway", base_addresses={"api": stripe.url})

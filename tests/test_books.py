@@ -414,6 +414,7 @@ def test_answer_that_is_malformed_stops_no_payment(
 
 
 def test_books_of_a_connected_account_are_kept_there(stripe: StripeEmulator) -> None:
+    stripe.connect_account("acct_1")
     for _each in range(books.LEAST_LISTED):
         pay(stripe, stripe_account="acct_1")
     pay(stripe)

@@ -146,6 +146,7 @@ def test_list_that_holds_mostly_others_is_not_read_to_its_end(
 def test_payments_of_each_account_are_listed_there(
     stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
+    stripe.connect_account("acct_1")
     create_due(stripe, 6)
     create_due(stripe, 6, stripe_account="acct_1")
     assert maintain()["payments"] == {"unchanged": 12}

@@ -206,6 +206,7 @@ def test_connected_accounts_have_an_endpoint_of_their_own(
     assert again.count("is as it should be") == 2
     assert len(stripe.webhook_endpoints) == 2
     # Only the second endpoint gets events about connected accounts.
+    stripe.connect_account("acct_lyon")
     services.create_payment(2000, currency="usd", stripe_account="acct_lyon")
     (connect,) = [
         each["id"]

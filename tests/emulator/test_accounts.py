@@ -75,6 +75,7 @@ def test_a_connected_account_belongs_to_one_platform(
     connect: Callable[..., Any], stripe: StripeEmulator
 ) -> None:
     tokyo, paris = stripe.add_account(), stripe.add_account()
+    stripe.connect_account("acct_1Osaka", platform=tokyo.id)
     options: Any = {"stripe_account": "acct_1Osaka"}
     intents = connect(tokyo.secret_key).v1.payment_intents
     intent = intents.create(params=PAID, options=options)

@@ -173,6 +173,7 @@ def test_a_connect_endpoint_gets_the_events_of_connected_accounts_only(
     api = connect("sk_test_x").v1
     own, connected = register(api, endpoint), register(api, second, connect=True)
     api.payment_intents.create(params=AMOUNT)
+    stripe.connect_account("acct_1Osaka")
     api.payment_intents.create(params=AMOUNT, options={"stripe_account": "acct_1Osaka"})
     stripe.wait_for_deliveries()
     (mine,), (theirs,) = read(endpoint, own.secret), read(second, connected.secret)
@@ -188,6 +189,7 @@ def test_a_connected_account_s_own_endpoint_is_told_no_account(
     connect: Callable[..., Any], stripe: StripeEmulator, second: Endpoint
 ) -> None:
     api = connect("sk_test_x").v1
+    stripe.connect_account("acct_1Osaka")
     options: Any = {"stripe_account": "acct_1Osaka"}
     made = api.webhook_endpoints.create(params={"url": second.url, "enabled_events": ["*"]}, options=options)
     api.payment_intents.create(params=AMOUNT, options=options)

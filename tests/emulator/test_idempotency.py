@@ -57,6 +57,7 @@ def test_what_was_refused_before_it_began_is_not_remembered(api: Any, params: An
 
 def test_keys_are_each_accounts_own_and_can_expire(api: Any, stripe: StripeEmulator) -> None:
     mine = api.payment_intents.create(params=AMOUNT, options=KEY)
+    stripe.connect_account("acct_1")
     theirs: Any = {**KEY, "stripe_account": "acct_1"}
     assert api.payment_intents.create(params=AMOUNT, options=theirs).id != mine.id
     stripe.forget_idempotency_keys()

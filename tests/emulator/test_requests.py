@@ -259,6 +259,7 @@ def test_a_page_that_cannot_be_is_refused(api: Any, params: Any) -> None:
 
 
 def test_objects_belong_to_one_account(api: Any, stripe: StripeEmulator) -> None:
+    stripe.connect_account("acct_1")
     theirs: Any = {"stripe_account": "acct_1"}
     intent = api.payment_intents.create(params=PAID, options=theirs)
     assert api.payment_intents.retrieve(intent.id, options=theirs).id == intent.id
@@ -394,6 +395,7 @@ class TestBrowser:
 
 def test_requests_are_logged_without_their_key(connect: Callable[..., Any], stripe: StripeEmulator) -> None:
     api = connect("sk_test_0123456789abcdef0123").v1
+    stripe.connect_account("acct_1")
     options: Any = {"idempotency_key": "k", "stripe_account": "acct_1"}
     api.payment_intents.create(params={**AMOUNT, "metadata": {"a": "b"}}, options=options)
     (logged,) = stripe.requests

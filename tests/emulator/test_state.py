@@ -60,6 +60,7 @@ def live(stripe: StripeEmulator) -> dict[str, Any]:
     api.payment_intents.capture(held.id, params={"amount_to_capture": 1500})
     typed: Any = {"number": "4111111111111111", "exp_month": 12, "exp_year": 2050}
     api.payment_methods.create(params={"type": "card", "card": typed})
+    stripe.connect_account("acct_1Osaka")
     api.payment_intents.create(params=AMOUNT, options={"stripe_account": "acct_1Osaka"})
     return show(stripe)
 

@@ -79,6 +79,7 @@ def test_a_connected_account_s_thin_event_names_it(
     connect: Callable[..., Any], stripe: StripeEmulator
 ) -> None:
     client = connect()
+    stripe.connect_account("acct_1")
     client.v1.payment_intents.create(params=AMOUNT, options={"stripe_account": "acct_1"})
     body, header = stripe.signed("payment_intent.created", payload="thin")
     told = client.parse_event_notification(body, header, "whsec_test")

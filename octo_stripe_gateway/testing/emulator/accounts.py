@@ -121,7 +121,14 @@ class Accounts:
         own = self.account_of(key)
         if stripe_account in (None, own or DEFAULT_ACCOUNT):
             return Caller(key=key, account=own)
-        self._connect(str(stripe_account), platform=own, key=key)
+        if stripe_account not in self._platforms or self._platforms[stripe_account] != own:
+            raise StripeApiError(
+                f"The provided key '{masked(key)}' does not have access to account '{stripe_account}' "
+                "(or that account does not exist). Application access may have been revoked.",
+                status=403,
+                code="account_invalid",
+                saved=False,
+            )
         return Caller(key=key, account=stripe_account)
 
     def account_of(self, key: str) -> str | None:
@@ -131,16 +138,19 @@ class Accounts:
         made_by_stripe = _KEY_OF_STRIPE.fullmatch(key)
         return f"acct_{made_by_stripe[1]}" if made_by_stripe else None
 
-    def _connect(self, account: str, *, platform: str | None, key: str) -> None:
-        independent = account == DEFAULT_ACCOUNT or account in self._accounts.values()
-        if independent or self._platforms.setdefault(account, platform) != platform:
-            raise StripeApiError(
-                f"The provided key '{masked(key)}' does not have access to account '{account}' (or that "
-                "account does not exist). Application access may have been revoked.",
-                status=403,
-                code="account_invalid",
-                saved=False,
-            )
+    def connect(self, account: str | None, *, platform: str | None) -> str:
+        """Connect an account to a platform (None is the default account), and return its id.
+
+        Raises ValueError where the account belongs to another platform.
+        """
+        account = account or f"acct_1{random_text(15)}"
+        if account == DEFAULT_ACCOUNT or self._platforms.setdefault(account, platform) != platform:
+            raise ValueError(f"{account} can't be connected: it is a platform, or another platform's.")
+        return account
+
+    def connected_to(self, platform: str | None) -> list[str]:
+        """Return the accounts that are connected to a platform, the newest first."""
+        return [account for account, owner in reversed(self._platforms.items()) if owner == platform]
 
 
 def show_account(account: str | None) -> JsonObject:

@@ -10,7 +10,8 @@ from stripe.params import radar
 from stripe.params.v2 import core
 
 from octo_stripe_gateway.testing.emulator import thin
-from octo_stripe_gateway.testing.emulator.accounts import show_account
+from octo_stripe_gateway.testing.emulator.accounts import DEFAULT_ACCOUNT, show_account
+from octo_stripe_gateway.testing.emulator.customers import create_customer, update_customer
 from octo_stripe_gateway.testing.emulator.endpoints import DESTINATION
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
 from octo_stripe_gateway.testing.emulator.expansion import expand_object
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from octo_stripe_gateway.testing.emulator.accounts import Accounts, Caller
+    from octo_stripe_gateway.testing.emulator.balance import Balance
+    from octo_stripe_gateway.testing.emulator.connect import Connect
     from octo_stripe_gateway.testing.emulator.disputes import Disputes
     from octo_stripe_gateway.testing.emulator.endpoints import WebhookEndpoints
     from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
@@ -54,6 +57,12 @@ RESOURCES = {
     "payment_method": "payment_method",
     "radar.early_fraud_warning": "charge",
     "refund": "charge",
+    "application_fee": "application_fee",
+    "balance": "balance",
+    "customer": "customer",
+    "fee_refund": "application_fee",
+    "transfer": "transfer",
+    "transfer_reversal": "transfer",
     "v2.core.event": "event",
     "v2.core.event_destination": "webhook",
     "webhook_endpoint": "webhook",
@@ -67,6 +76,7 @@ class Call:
     params: Parameters
     caller: Caller
     target: str | None
+    path: str
 
     @property
     def account(self) -> str | None:
@@ -108,9 +118,12 @@ class Api:
         methods: PaymentMethods,
         disputes: Disputes,
         endpoints: WebhookEndpoints,
+        connect: Connect,
+        balance: Balance,
     ) -> None:
         self._store = store
         self._accounts = accounts
+        self._balance = balance
         self._endpoints = (
             self._intent_endpoints(intents)
             | self._refund_endpoints(refunds)
@@ -118,6 +131,8 @@ class Api:
             | self._dispute_endpoints(disputes)
             | self._webhook_endpoints(endpoints)
             | self._destinations(endpoints)
+            | self._connect_endpoints(connect)
+            | self._customer_endpoints()
             | self._reading_endpoints()
         )
 
@@ -277,6 +292,84 @@ class Api:
             ),
         }
 
+    def _connect_endpoints(self, connect: Connect) -> dict[str, Endpoint]:
+        transfer, fee, account = "/v1/transfers", "/v1/application_fees", "/v1/accounts"
+        return {
+            f"POST {transfer}": Endpoint(
+                kind="transfer",
+                schema=Schema(p.TransferCreateParams),
+                run=lambda call: connect.transfer(call.params, account=call.account),
+            ),
+            f"GET {transfer}": self._list("transfer", p.TransferListParams, "destination", "transfer_group"),
+            f"GET {transfer}/<target>": self._retrieve("transfer", p.TransferRetrieveParams),
+            f"POST {transfer}/<target>/reversals": Endpoint(
+                kind="transfer_reversal",
+                schema=Schema(p.TransferCreateReversalParams),
+                run=lambda call: connect.reverse(self._target("transfer", call), call.params),
+            ),
+            f"GET {transfer}/<target>/reversals": self._list(
+                "transfer_reversal", p.TransferListReversalsParams, of="transfer"
+            ),
+            f"GET {fee}": self._list("application_fee", p.ApplicationFeeListParams, "charge"),
+            f"GET {fee}/<target>": self._retrieve("application_fee", p.ApplicationFeeRetrieveParams),
+            f"POST {fee}/<target>/refunds": Endpoint(
+                kind="fee_refund",
+                schema=Schema(p.ApplicationFeeCreateRefundParams),
+                run=lambda call: connect.refund_fee(self._target("application_fee", call), call.params),
+            ),
+            f"GET {fee}/<target>/refunds": self._list(
+                "fee_refund", p.ApplicationFeeListRefundsParams, of="fee"
+            ),
+            f"POST {account}": Endpoint(
+                kind="account",
+                schema=Schema(p.AccountCreateParams),
+                run=lambda call: show_account(self._accounts.connect(None, platform=call.account)),
+            ),
+            f"GET {account}": Endpoint(
+                kind="account", schema=Schema(p.AccountListParams), run=self._connected_accounts
+            ),
+            f"GET {account}/<target>": Endpoint(
+                kind="account", schema=Schema(p.AccountRetrieveParams), run=self._account
+            ),
+            "GET /v1/balance": Endpoint(
+                kind="balance", schema=Schema(p.BalanceRetrieveParams), run=self._show_balance
+            ),
+        }
+
+    def _connected_accounts(self, call: Call) -> JsonObject:
+        data = [show_account(account) for account in self._accounts.connected_to(call.account)]
+        return {"object": "list", "data": data, "has_more": False, "url": "/v1/accounts"}
+
+    def _account(self, call: Call) -> JsonObject:
+        known = (call.account or DEFAULT_ACCOUNT, *self._accounts.connected_to(call.account))
+        if call.target not in known:
+            raise no_such("account", call.target or "", param="account", status=404)
+        return show_account(call.target)
+
+    def _show_balance(self, call: Call) -> JsonObject:
+        available = [
+            {"amount": amount, "currency": currency, "source_types": {"card": amount}}
+            for currency, amount in self._balance.of(call.account).items()
+        ]
+        return {"object": "balance", "available": available, "livemode": False, "pending": []}
+
+    def _customer_endpoints(self) -> dict[str, Endpoint]:
+        kind, base = "customer", "/v1/customers"
+        return {
+            f"POST {base}": Endpoint(
+                kind=kind,
+                schema=Schema(p.CustomerCreateParams),
+                run=lambda call: create_customer(self._store, call.params, account=call.account),
+            ),
+            f"GET {base}": self._list(kind, p.CustomerListParams, "email"),
+            f"GET {base}/<target>": self._retrieve(kind, p.CustomerRetrieveParams),
+            f"POST {base}/<target>": Endpoint(
+                kind=kind,
+                schema=Schema(p.CustomerUpdateParams),
+                run=lambda call: update_customer(self._target(kind, call), call.params),
+            ),
+        }
+
     def _destinations(self, endpoints: WebhookEndpoints) -> dict[str, Endpoint]:
         kind, base = DESTINATION, "/v2/core/event_destinations"
 
@@ -344,15 +437,15 @@ class Api:
     def _retrieve(self, kind: str, description: Any) -> Endpoint:
         return Endpoint(kind=kind, schema=Schema(description), run=lambda call: self._target(kind, call))
 
-    def _list(self, kind: str, description: Any, *filters: str) -> Endpoint:
+    def _list(self, kind: str, description: Any, *filters: str, of: str = "") -> Endpoint:
         def run(call: Call) -> JsonObject:
             return list_page(
                 self._store,
                 kind,
                 account=call.account,
-                params=call.params,
-                url=f"/v1/{kind.replace('.', '/')}s",
-                filters=filters,
+                params=call.params | ({of: call.target} if of else {}),
+                url=call.path,
+                filters=(*filters, of) if of else filters,
             )
 
         return Endpoint(kind=kind, schema=Schema(description), run=run)

@@ -11,10 +11,28 @@ from octo_stripe_gateway.testing.emulator.currencies import THREE_DECIMAL, ZERO_
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
-Kind = Literal["charge", "payment", "refund", "payment_refund", "refund_failure", "adjustment"]
+Kind = Literal[
+    "charge",
+    "payment",
+    "refund",
+    "payment_refund",
+    "refund_failure",
+    "adjustment",
+    "application_fee",
+    "application_fee_refund",
+    "transfer",
+    "transfer_refund",
+]
 
 FEE_RATE, FIXED_FEE = 0.029, 30
-CATEGORIES: dict[Kind, str] = {"payment": "charge", "payment_refund": "refund"}
+# The platform's application, which takes the application fees.
+APPLICATION = "ca_EmulatedPlatform"
+CATEGORIES: dict[Kind, str] = {
+    "payment": "charge",
+    "payment_refund": "refund",
+    "application_fee": "platform_earning",
+    "application_fee_refund": "platform_earning_refund",
+}
 
 
 def fee_for(amount: int) -> int:
@@ -39,6 +57,18 @@ class Balance:
         arrives: int = round(units * 10 ** _precision(arrives_in))
         return arrives
 
+    def arrives_in(self, currency: str) -> str:
+        """Return the currency that a payment in this one arrives in."""
+        return self.rates.get(currency, (currency, None))[0]
+
+    def of(self, account: str | None) -> dict[str, int]:
+        """Return an account's balance by currency: the sum of its transactions."""
+        balance: dict[str, int] = {}
+        for booked in self._store.ordered("balance_transaction"):
+            if self._store.account_of(booked) == account:
+                balance[booked["currency"]] = balance.get(booked["currency"], 0) + booked["net"]
+        return balance
+
     def dump(self) -> str:
         """Return the rates, as JSON."""
         return json.dumps(self.rates)
@@ -54,26 +84,44 @@ class Balance:
         amount: int,
         kind: Kind,
         fee: int = 0,
+        application_fee: int = 0,
+        account: str | None = None,
         category: str | None = None,
         description: str | None = None,
     ) -> JsonObject:
-        """Add a transaction for money that moved, and return it; the fee is in the currency that arrives."""
+        """Add a transaction for money that moved, and return it; the fees are in the currency that arrives.
+
+        `account` is whose balance it is: by default its source's.
+        """
         paid_in = source["currency"]
         currency, rate = self.rates.get(paid_in, (paid_in, None))
         amount = self.convert(amount, currency=paid_in)
-        details = {"amount": fee, "application": None, "currency": currency, "type": "stripe_fee"}
+        fees = [
+            {
+                "amount": part,
+                "application": application,
+                "currency": currency,
+                "description": said,
+                "type": of,
+            }
+            for part, application, said, of in (
+                (fee, None, "Stripe processing fees", "stripe_fee"),
+                (application_fee, APPLICATION, "application fee", "application_fee"),
+            )
+            if part
+        ]
         return self._store.new(
             "balance_transaction",
-            account=self._store.account_of(source),
+            account=account or self._store.account_of(source),
             amount=amount,
             available_on=self._store.now(),
             balance_type="payments",
             currency=currency,
             description=description,
             exchange_rate=rate,
-            fee=fee,
-            fee_details=[details | {"description": "Stripe processing fees"}] if fee else [],
-            net=amount - fee,
+            fee=fee + application_fee,
+            fee_details=fees,
+            net=amount - fee - application_fee,
             reporting_category=category or CATEGORIES.get(kind, kind),
             source=source["id"],
             status="pending",

@@ -15,6 +15,7 @@ from octo_stripe_gateway.testing.emulator.versions import ACACIA, BASIL, Range
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.balance import Balance
     from octo_stripe_gateway.testing.emulator.cards import Card, Decline
+    from octo_stripe_gateway.testing.emulator.connect import Connect
     from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
@@ -24,10 +25,11 @@ WEEK = 7 * 86_400
 class Charges:
     """Creates the charge of an attempt and books its money."""
 
-    def __init__(self, store: Store, *, emit: Emit, balance: Balance) -> None:
+    def __init__(self, store: Store, *, emit: Emit, balance: Balance, connect: Connect) -> None:
         self._store = store
         self._emit = emit
         self._balance = balance
+        self._connect = connect
         self.hold_seconds: float = WEEK
 
     def declined(self, intent: JsonObject, *, method: JsonObject, decline: Decline) -> JsonObject:
@@ -94,14 +96,17 @@ class Charges:
 
     def settle(self, charge: JsonObject, *, amount: int) -> None:
         """Book the balance transaction of a capture; the charge names the first."""
+        application_fee = self._connect.direct_fee(charge, amount=amount)
         booked = self._balance.book(
             charge,
             amount=amount,
             fee=fee_for(self._balance.convert(amount, currency=charge["currency"])),
+            application_fee=self._balance.convert(application_fee, currency=charge["currency"]),
             kind="charge" if charge["payment_method_details"]["type"] == "card" else "payment",
             description=charge["description"],
         )
         charge["balance_transaction"] = charge["balance_transaction"] or booked["id"]
+        self._connect.share(charge, amount=amount)
 
     def _new(self, intent: JsonObject, *, method: JsonObject, status: str, **fields: object) -> JsonObject:
         account = self._store.account_of(intent)
@@ -142,16 +147,16 @@ def _outcome(**declined: str | None) -> JsonObject:
 
 
 def _blank_charge(intent: JsonObject) -> JsonObject:
-    taken = ("amount", "currency", "customer", "description", "receipt_email", "shipping")
+    taken = ("amount", "currency", "customer", "description", "receipt_email", "shipping", "transfer_data")
+    kept = ("application", "application_fee_amount")
     more = ("statement_descriptor", "statement_descriptor_suffix", "transfer_group", "on_behalf_of")
     empty = (
-        "application application_fee application_fee_amount balance_transaction failure_code "
-        "failure_balance_transaction failure_message receipt_number receipt_url review source "
-        "source_transfer transfer_data"
+        "application_fee balance_transaction failure_code failure_balance_transaction failure_message "
+        "receipt_number receipt_url review source source_transfer transfer"
     )
     return {
         **dict.fromkeys(empty.split()),
-        **{name: copy.deepcopy(intent[name]) for name in taken + more},
+        **{name: copy.deepcopy(intent[name]) for name in taken + kept + more},
         "amount_captured": 0,
         "amount_refunded": 0,
         "calculated_statement_descriptor": calculated_descriptor(intent["statement_descriptor_suffix"]),

@@ -17,13 +17,14 @@ payment intent may be `latest`:
     DELETE /_emulator/faults
     POST   /_emulator/idempotency_keys/forget
     POST   /_emulator/accounts                        {keys, account}: answers {id, secret_key, ...}
+    POST   /_emulator/connected_accounts              {account, platform}: answers {id}
     POST   /_emulator/permissions                     {key: rk_test_…, permissions: [rak_charge_read, ...]}
-    POST   /_emulator/balance                         {refunds: refused|pending|enough}
+    POST   /_emulator/balance                         {refunds: refused|pending|enough, account}
     POST   /_emulator/payment_intents/:id/confirm     {payment_method, return_url}
     POST   /_emulator/payment_intents/:id/authenticate  {succeed, client_secret}
     POST   /_emulator/payment_intents/:id/settle      {succeed}
     POST   /_emulator/payment_intents/:id/expire
-    POST   /_emulator/payment_intents/:id/refund      {amount}
+    POST   /_emulator/payment_intents/:id/refund      {amount, reverse_transfer, refund_application_fee}
     POST   /_emulator/payment_intents/:id/dispute     {reason, amount, currency, inquiry}
     POST   /_emulator/payment_intents/:id/fraud_warning  {fraud_type}
     POST   /_emulator/payment_intents/:id/book
@@ -149,6 +150,7 @@ class Control:
             "POST /_emulator/accounts": lambda body, _id: dataclasses.asdict(
                 stripe.add_account(*body.get("keys", ()), account=body.get("account"))
             ),
+            "POST /_emulator/connected_accounts": lambda body, _id: {"id": stripe.connect_account(**body)},
             "POST /_emulator/permissions": lambda body, _id: stripe.restrict(
                 body["key"], *body["permissions"]
             ),
@@ -202,7 +204,7 @@ class Control:
         if body["refunds"] == "enough":
             self._emulator.top_up_balance()
         else:
-            self._emulator.drain_balance(refunds=body["refunds"])
+            self._emulator.drain_balance(**body)
 
     def _challenge(self, request: Request, *, target: str) -> Response:
         intent = self._emulator.payment_intents.get(target, {})

@@ -11,6 +11,7 @@ from octo_stripe_gateway.testing.emulator.accounts import Accounts, EmulatedAcco
 from octo_stripe_gateway.testing.emulator.api import Api
 from octo_stripe_gateway.testing.emulator.balance import Balance
 from octo_stripe_gateway.testing.emulator.charges import WEEK, Charges
+from octo_stripe_gateway.testing.emulator.connect import Connect
 from octo_stripe_gateway.testing.emulator.control import Control
 from octo_stripe_gateway.testing.emulator.delivery import Worker
 from octo_stripe_gateway.testing.emulator.disputes import Disputes
@@ -106,12 +107,18 @@ class StripeEmulator:
         store, emit = self._store, self._emit
         self._balance = balance = Balance(store)
         methods = PaymentMethods(store)
-        charges = Charges(store, emit=emit, balance=balance)
+        self._connect = connect = Connect(store, accounts=self._accounts, emit=emit, balance=balance)
+        charges = Charges(store, emit=emit, balance=balance, connect=connect)
         charges.hold_seconds = self._hold_seconds
         self._intents = PaymentIntents(
-            store, emit=emit, charges=charges, methods=methods, challenge_url=self._challenge_url
+            store,
+            emit=emit,
+            charges=charges,
+            methods=methods,
+            connect=connect,
+            challenge_url=self._challenge_url,
         )
-        self._refunds = Refunds(store, emit=emit, balance=balance)
+        self._refunds = Refunds(store, emit=emit, balance=balance, connect=connect)
         self._disputes = Disputes(store, emit=emit, balance=balance)
         self._fraud = FraudWarnings(store, emit=emit)
         self._charges = charges
@@ -125,6 +132,8 @@ class StripeEmulator:
             methods=methods,
             disputes=self._disputes,
             endpoints=self._endpoints,
+            connect=connect,
+            balance=balance,
         )
         return Application(
             store,
@@ -143,6 +152,7 @@ class StripeEmulator:
             "endpoints": self._endpoints,
             "refunds": self._refunds,
             "balance": self._balance,
+            "connect": self._connect,
             "idempotency_keys": self._application.keys,
             "events": self._events,
             "jobs": self._worker,
@@ -204,7 +214,8 @@ class StripeEmulator:
             self._accounts.clear()
             self._endpoints.clear()
             self._endpoints.payload = "snapshot"
-            self._refunds.funds = "enough"
+            self._refunds.clear()
+            self._connect.drained.clear()
             self._balance.rates.clear()
             self._application.keys.clear()
             self._application.log.clear()
@@ -296,6 +307,14 @@ class StripeEmulator:
         return self._store.copies("balance_transaction")
 
     @property
+    def transfers(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("transfer")
+
+    @property
+    def application_fees(self) -> Mapping[str, JsonObject]:
+        return self._store.copies("application_fee")
+
+    @property
     def webhook_endpoints(self) -> Mapping[str, JsonObject]:
         return self._store.copies("webhook_endpoint")
 
@@ -329,12 +348,24 @@ class StripeEmulator:
         with self._changing():
             return copy.deepcopy(self._intents.expire(self._store.get(intent_id)))
 
-    def refund(self, intent_id: str, *, amount: int | None = None) -> JsonObject:
+    def refund(
+        self,
+        intent_id: str,
+        *,
+        amount: int | None = None,
+        reverse_transfer: bool = False,
+        refund_application_fee: bool = False,
+    ) -> JsonObject:
         """Refund as in the dashboard: without metadata, and without any request."""
         given = {} if amount is None else {"amount": amount}
         with self._changing():
             account = self._store.account_of(self._store.get(intent_id))
-            params = {"payment_intent": intent_id, **given}
+            params = {
+                "payment_intent": intent_id,
+                "reverse_transfer": reverse_transfer,
+                "refund_application_fee": refund_application_fee,
+                **given,
+            }
             return copy.deepcopy(self._refunds.create(params, account=account))
 
     def settle_refund(self, refund_id: str, *, status: RefundStatus, reason: str | None = None) -> JsonObject:
@@ -343,8 +374,15 @@ class StripeEmulator:
             refund = self._store.get(refund_id)
             return copy.deepcopy(self._refunds.settle(refund, status=status, reason=reason))
 
-    def drain_balance(self, *, refunds: Funds = "refused") -> None:
-        """Leave no balance for refunds: they are `refused` (400), or `pending` until it is topped up."""
+    def drain_balance(self, *, refunds: Funds = "refused", account: str | None = None) -> None:
+        """Leave no balance for refunds: they are `refused` (400), or `pending` until it is topped up.
+
+        With a connected account, only its refunds and the reversals of its transfers are refused.
+        """
+        if account:
+            with self._changing():
+                self._connect.drained.add(account)
+            return
         if refunds not in ("refused", "pending"):
             raise ValueError(f"Refunds are refused or pending, not {refunds}.")
         with self._changing():
@@ -353,6 +391,7 @@ class StripeEmulator:
     def top_up_balance(self) -> None:
         """Restore the balance; refunds that wait for it are made."""
         with self._changing():
+            self._connect.drained.clear()
             self._refunds.top_up()
 
     def exchange(self, currency: str, *, into: str, rate: float) -> None:
@@ -542,6 +581,20 @@ class StripeEmulator:
         """
         with self._changing():
             return self._accounts.add(keys, account=account)
+
+    def connect_account(self, account: str | None = None, *, platform: str | None = None) -> str:
+        """Connect an account, of this id or a new one, to a platform, and return its id.
+
+        `platform` is an account's id; by default it is the account that most keys share. The connected
+        account can then be named as `Stripe-Account`, as a transfer's destination and `on_behalf_of`.
+        """
+        with self._changing():
+            return self._accounts.connect(account, platform=platform)
+
+    def balances(self, account: str | None = None) -> dict[str, int]:
+        """Return an account's balance by currency; by default that of the account that most keys share."""
+        with self._store.lock:
+            return self._balance.of(account)
 
     def _challenge_url(self, intent_id: str) -> str:
         return f"{self.url}/_emulator/challenges/{intent_id}"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from octo_stripe_gateway.testing.emulator.cards import Decline
     from octo_stripe_gateway.testing.emulator.charges import Charges
+    from octo_stripe_gateway.testing.emulator.connect import Connect
     from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
     from octo_stripe_gateway.testing.emulator.params import Parameters
@@ -74,6 +75,7 @@ OPTIONS: dict[str, JsonObject] = {
     "us_bank_account": {"verification_method": "automatic"},
 }
 PLAIN_FIELDS = (
+    "application_fee_amount",
     "description",
     "on_behalf_of",
     "receipt_email",
@@ -96,12 +98,14 @@ class PaymentIntents:
         emit: Emit,
         charges: Charges,
         methods: PaymentMethods,
+        connect: Connect,
         challenge_url: Callable[[str], str],
     ) -> None:
         self._store = store
         self._emit = emit
         self._charges = charges
         self._methods = methods
+        self._connect = connect
         self._challenge_url = challenge_url
 
     def create(self, params: Parameters, *, account: str | None) -> JsonObject:
@@ -109,6 +113,8 @@ class PaymentIntents:
         currency = check_currency(params["currency"])
         check_amount(params["amount"], currency=currency)
         check_descriptors(params)
+        self._check_named(params, account=account)
+        self._connect.check(params, account=account, amount=params["amount"], destination=None)
         _check_confirmation_only(params)
         if params.get("confirm"):
             _check_return_url(params, automatic=_automatic(params))
@@ -116,6 +122,7 @@ class PaymentIntents:
         intent = self._store.new(
             "payment_intent", account=account, **_blank_intent(params | {"currency": currency})
         )
+        intent["application"] = self._connect.application_of(account)
         intent["client_secret"] = f"{intent['id']}_secret_{random_text(25)}"
         if method:
             self._attach(intent, method=method)
@@ -137,15 +144,21 @@ class PaymentIntents:
                 intent=copy.deepcopy(intent),
             )
         check_descriptors(params)
+        account = self._store.account_of(intent)
+        self._check_named(params, account=account)
         currency = check_currency(str(params.get("currency") or intent["currency"]))
         amount = check_amount(int(params.get("amount") or intent["amount"]), currency=currency)
-        method = self._named_method(params, account=self._store.account_of(intent))
+        self._connect.check(params, account=account, amount=amount, destination=_destination(intent))
+        method = self._named_method(params, account=account)
         if amount != intent["amount"] and intent["status"] == "requires_action":
             # The challenge was for the old amount.
             intent |= {"status": "requires_confirmation", "next_action": None}
         intent |= {"currency": currency, "amount": amount}
         intent["payment_method_types"] = _types(intent)
+        destination = intent["transfer_data"]
         intent |= _plain(params)
+        if destination and "transfer_data" in params:
+            intent["transfer_data"] = destination | (params["transfer_data"] or {})
         if "metadata" in params:
             intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
         if "capture_method" in params:
@@ -217,34 +230,19 @@ class PaymentIntents:
 
     def capture(self, intent: JsonObject, params: Parameters) -> JsonObject:
         """Capture an authorization, all of it or a part; the rest is released without a refund."""
-        check_descriptors(params)
-        capturable = intent["amount_capturable"]
-        amount = {"amount_to_capture": capturable, **params}["amount_to_capture"]
-        if intent["status"] != "requires_capture":
-            raise unexpected_state(
-                "This PaymentIntent could not be captured because it has a status of "
-                f"{intent['status']}. Only a PaymentIntent with one of the following statuses may "
-                "be captured: requires_capture.",
-                intent=copy.deepcopy(intent),
-            )
+        amount, capturable = self._amount_to_capture(intent, params), intent["amount_capturable"]
         charge, method = self._latest(intent)
-        # Nothing more may be captured only to end what was captured in part.
-        if amount < 0 or (amount == 0 and not intent["amount_received"]):
-            raise too_small("amount_to_capture", value=amount)
         several = method["type"] == "card" and can_capture_often(intent)
-        if params.get("final_capture") is False and not several:
+        final = params.get("final_capture", True)
+        if not final and not several:
             raise InvalidParameterError(NOT_SEVERAL, param="final_capture")
-        if amount > capturable:
-            shown = format_amount(capturable, currency=intent["currency"])
-            raise StripeApiError(
-                "The remaining amount on this PaymentIntent that can be captured is "
-                f"{shown}; the amount to capture cannot be greater than it.",
-                code="amount_too_large",
-                param="amount_to_capture",
-            )
         if "metadata" in params:
             intent["metadata"] = merged_metadata(intent["metadata"], change=params["metadata"])
-        final = params.get("final_capture", True)
+        for item in (intent, charge):
+            if "application_fee_amount" in params:
+                item["application_fee_amount"] = params["application_fee_amount"]
+            if "transfer_data" in params:
+                item["transfer_data"] = (item["transfer_data"] or {}) | params["transfer_data"]
         if final and amount < capturable:
             self._charges.release(charge, amount=capturable - amount)
         self._charges.capture(charge, amount=amount, final=final)
@@ -256,6 +254,33 @@ class PaymentIntents:
         if final:
             self._complete(intent, charge=charge)
         return intent
+
+    def _amount_to_capture(self, intent: JsonObject, params: Parameters) -> int:
+        """Return the amount that a capture takes, or refuse it."""
+        check_descriptors(params)
+        capturable: int = intent["amount_capturable"]
+        amount: int = {"amount_to_capture": capturable, **params}["amount_to_capture"]
+        if intent["status"] != "requires_capture":
+            raise unexpected_state(
+                "This PaymentIntent could not be captured because it has a status of "
+                f"{intent['status']}. Only a PaymentIntent with one of the following statuses may "
+                "be captured: requires_capture.",
+                intent=copy.deepcopy(intent),
+            )
+        # Nothing more may be captured only to end what was captured in part.
+        if amount < 0 or (amount == 0 and not intent["amount_received"]):
+            raise too_small("amount_to_capture", value=amount)
+        if amount > capturable:
+            shown = format_amount(capturable, currency=intent["currency"])
+            raise StripeApiError(
+                "The remaining amount on this PaymentIntent that can be captured is "
+                f"{shown}; the amount to capture cannot be greater than it.",
+                code="amount_too_large",
+                param="amount_to_capture",
+            )
+        account = self._store.account_of(intent)
+        self._connect.check(params, account=account, amount=amount, destination=_destination(intent))
+        return amount
 
     def _complete(self, intent: JsonObject, *, charge: JsonObject) -> None:
         """End an authorization of which something was captured."""
@@ -313,6 +338,11 @@ class PaymentIntents:
         self._emit("payment_intent.amount_capturable_updated", intent)
         self._complete(intent, charge=charge)
         return intent
+
+    def _check_named(self, params: Parameters, *, account: str | None) -> None:
+        """Refuse a customer that the account doesn't have."""
+        if named := params.get("customer"):
+            self._store.find("customer", named, account=account, param="customer")
 
     def _named_method(self, params: Parameters, *, account: str | None) -> JsonObject | None:
         if typed_in := params.get("payment_method_data"):
@@ -420,6 +450,11 @@ class PaymentIntents:
         return self._store.get(intent["latest_charge"]), self._store.get(intent["payment_method"])
 
 
+def _destination(intent: JsonObject) -> str | None:
+    destination: str | None = (intent["transfer_data"] or {}).get("destination")
+    return destination
+
+
 def _failure(decline: Decline) -> JsonObject:
     failure = {"code": decline.code, "message": decline.message, "type": "card_error"}
     if decline.decline_code:
@@ -457,7 +492,7 @@ def _plain(params: Parameters) -> JsonObject:
 
 def _blank_intent(params: Parameters) -> JsonObject:
     empty = (
-        "application application_fee_amount canceled_at cancellation_reason customer "
+        "application canceled_at cancellation_reason customer "
         "customer_account last_payment_error latest_charge managed_payments next_action "
         "payment_method payment_record processing review source"
     )

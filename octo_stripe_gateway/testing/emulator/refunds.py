@@ -13,6 +13,7 @@ from octo_stripe_gateway.testing.emulator.store import random_text
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.balance import Balance, Kind
+    from octo_stripe_gateway.testing.emulator.connect import Connect
     from octo_stripe_gateway.testing.emulator.events import Emit
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Funds = Literal["enough", "refused", "pending"]
 
 GONE = ("failed", "canceled")
+CONNECTED = ("refund_application_fee", "reverse_transfer")
 TIME_TO_ACT = 30 * 86_400
 INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this amount."
 
@@ -27,23 +29,29 @@ INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this a
 class Refunds:
     """Creates refunds and settles those that take their time."""
 
-    def __init__(self, store: Store, *, emit: Emit, balance: Balance) -> None:
+    def __init__(self, store: Store, *, emit: Emit, balance: Balance, connect: Connect) -> None:
         self._store = store
         self._emit = emit
         self._balance = balance
+        self._connect = connect
         self.funds: Funds = "enough"
+        # What refunds that wait for balance will take back from connected accounts and the platform.
+        self._waiting: dict[str, Parameters] = {}
 
     def create(self, params: Parameters, *, account: str | None) -> JsonObject:
         """Refund a paid charge: the amount given, or all that is left."""
         charge = self._refundable(params, account=account)
         amount = params.get("amount", charge["amount_captured"] - charge["amount_refunded"])
         _check_unrefunded(charge, amount=amount)
+        self._connect.check_refund(charge, params, amount=amount)
+        if account:
+            self._connect.check_balance(account)
         if self.funds == "refused":
             raise StripeApiError(INSUFFICIENT_FUNDS, message_code="insufficient_balance_for_refund")
         refund = self._store.new(
             "refund", account=account, **blank_refund(charge, params=params, amount=amount)
         )
-        self._begin(refund, behaviour=self._store.cards[charge["payment_method"]].refund)
+        self._begin(refund, params, behaviour=self._store.cards[charge["payment_method"]].refund)
         self._recount(charge)
         self._emit("refund.created", refund)
         self._emit("charge.refunded", charge)
@@ -51,20 +59,26 @@ class Refunds:
             close_inquiries(charge, store=self._store, emit=self._emit)
         return refund
 
+    def clear(self) -> None:
+        """Forget what refunds wait for."""
+        self.funds = "enough"
+        self._waiting.clear()
+
     def top_up(self) -> None:
         """Restore the balance, and make the refunds that wait for it."""
         self.funds = "enough"
         for refund in list(self._store.each("refund", pending_reason="insufficient_funds")):
-            self._book(refund)
+            self._book(refund, self._waiting.pop(refund["id"], {}))
             self.settle(refund, status="succeeded", reason=None)
 
     def dump(self) -> str:
         """Return whether there is balance for refunds, as JSON."""
-        return json.dumps({"funds": self.funds})
+        return json.dumps({"funds": self.funds, "waiting": self._waiting})
 
     def load(self, dumped: JsonObject) -> None:
         """Take in what was dumped."""
         self.funds = dumped["funds"]
+        self._waiting = dumped["waiting"]
 
     def update(self, refund: JsonObject, params: Parameters) -> JsonObject:
         """Change a refund's metadata: the only thing that can be changed."""
@@ -121,23 +135,32 @@ class Refunds:
             "display_details": {"email_sent": sent, "expires_at": now + TIME_TO_ACT},
         }
 
-    def _begin(self, refund: JsonObject, *, behaviour: str) -> None:
+    def _begin(self, refund: JsonObject, params: Parameters, *, behaviour: str) -> None:
         if self.funds == "pending":
             refund |= {"status": "pending", "pending_reason": "insufficient_funds"}
+            self._waiting[refund["id"]] = {name: params[name] for name in CONNECTED if name in params}
             return
         refund |= {"status": "succeeded"}
         if behaviour == "pends":
             refund |= {"status": "pending", "pending_reason": "processing"}
         if behaviour == "asks":
             refund |= {"status": "requires_action", "next_action": self._email(refund)}
-        self._book(refund)
+        self._book(refund, params)
 
-    def _book(self, refund: JsonObject) -> None:
+    def _book(self, refund: JsonObject, params: Parameters) -> None:
+        charge = self._store.get(refund["charge"])
         kind: Kind = "refund" if refund["destination_details"]["type"] == "card" else "payment_refund"
+        direct = params.get("refund_application_fee") and not charge["transfer"]
+        returned = self._connect.fee_part(charge, amount=refund["amount"]) if direct else 0
         booked = self._balance.book(
-            refund, amount=-refund["amount"], kind=kind, description="REFUND FOR CHARGE"
+            refund,
+            amount=-refund["amount"],
+            application_fee=-self._balance.convert(returned, currency=refund["currency"]),
+            kind=kind,
+            description="REFUND FOR CHARGE",
         )
         refund["balance_transaction"] = booked["id"]
+        self._connect.take_back(refund, params, charge=charge)
 
     def _refundable(self, params: Parameters, *, account: str | None) -> JsonObject:
         charge = self._named_charge(params, account=account)

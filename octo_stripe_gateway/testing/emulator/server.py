@@ -182,7 +182,9 @@ class Application:
             return self._finish(entry, answer=saved, faults=self._take("after", entry))
         try:
             self._pause("before", entry, faults=faults)
-            call = Call(params=endpoint.schema.check(entry.params), caller=caller, target=target)
+            call = Call(
+                params=endpoint.schema.check(entry.params), caller=caller, target=target, path=entry.path
+            )
             answer, faults = self._execute(entry, endpoint=endpoint, call=call, key=key)
         except BaseException:
             if key:

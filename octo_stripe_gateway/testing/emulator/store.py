@@ -30,16 +30,21 @@ PREFIXES = {
     "webhook_endpoint": "we_1",
     "radar.early_fraud_warning": "issfr_1",
     "v2.core.event_destination": "ed_test_61",
+    "application_fee": "fee_1",
+    "customer": "cus_",
+    "fee_refund": "fr_1",
+    "transfer": "tr_3",
+    "transfer_reversal": "trr_1",
 }
-WITHOUT_MODE = frozenset({"refund", "balance_transaction"})
+WITHOUT_MODE = frozenset({"refund", "balance_transaction", "fee_refund", "transfer_reversal"})
 # Indexed: objects are often looked up by these fields.
 RELATIONS = ("charge", "payment_intent")
 _ALPHABET = string.ascii_letters + string.digits
 
 
-def new_id(kind: str) -> str:
+def new_id(kind: str, *, prefix: str = "") -> str:
     """Return an id of Stripe's shape for an object of that kind."""
-    return f"{PREFIXES[kind]}{random_text(23)}"
+    return f"{prefix or PREFIXES[kind]}{random_text(23)}"
 
 
 def random_text(length: int) -> str:
@@ -66,9 +71,9 @@ class Store:
     def now(self) -> int:
         return int(self.clock())
 
-    def new(self, kind: str, *, account: str | None, **fields: Any) -> JsonObject:
+    def new(self, kind: str, /, *, account: str | None, prefix: str = "", **fields: Any) -> JsonObject:
         """Add an object of that kind, with an id of Stripe's shape, and return it."""
-        object_id = new_id(kind)
+        object_id = new_id(kind, prefix=prefix)
         head: JsonObject = {"id": object_id, "object": kind, "created": self.now()}
         if kind not in WITHOUT_MODE:
             head["livemode"] = False
