@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import stripe as sdk
 
+from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
+from tests.emulator.conftest import PAID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
     ("amount", "currency"),
     [
         (50, "usd"), (50, "USD"), (30, "gbp"), (300, "sek"), (1500, "czk"), (17500, "huf"),
-        (50, "jpy"), (1, "clp"), (100, "isk"), (100, "ugx"), (10, "kwd"), (99_999_999, "usd"),
-        (999_999_999_999, "idr"),
+        (50, "jpy"), (1, "clp"), (100, "isk"), (100, "ugx"), (10, "kwd"), (999_999_999_999, "usd"),
+        (100_000_000, "cop"), (100_000_000, "vnd"), (100_000_000, "inr"), (100_000_000, "krw"),
+        (999_999_999_999, "idr"), (50, "krw"), (50, "zar"), (1, "bgn"),
     ],
 )  # fmt: skip
 def test_an_amount_that_can_be_charged_is_taken(api: Any, amount: int, currency: str) -> None:
@@ -29,7 +35,10 @@ def test_an_amount_that_can_be_charged_is_taken(api: Any, amount: int, currency:
         (49, "usd", "amount_too_small", "Amount must be at least $0.50 usd"),
         (29, "gbp", "amount_too_small", "Amount must be at least £0.30 gbp"),
         (49, "jpy", "amount_too_small", "Amount must be at least ¥50 jpy"),
-        (100_000_000, "usd", "amount_too_large", "Amount must be no more than $999,999.99 usd"),
+        (49, "krw", "amount_too_small", "Amount must be at least ₩50 krw"),
+        (49, "ils", "amount_too_small", "Amount must be at least 0.50 ILS ils"),
+        (49, "zar", "amount_too_small", "Amount must be at least 0.50 ZAR zar"),
+        (10**12, "usd", "amount_too_large", "Amount must be no more than $9,999,999,999.99 usd"),
         (
             10**12,
             "idr",
@@ -55,6 +64,47 @@ def test_an_amount_that_cannot_be_charged_is_refused(
         "amount",
     )
     assert message in str(caught.value.user_message)
+
+
+def refuse(call: Callable[[], Any]) -> tuple[str | None, str | None]:
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        call()
+    return caught.value.code, caught.value.param
+
+
+@pytest.mark.parametrize(
+    ("currency", "method", "largest"),
+    [
+        ("usd", "pm_card_visa", 999_999_999_999),
+        ("usd", "pm_card_amex", 999_999_999),
+        ("cop", "pm_card_amex", 999_999_999),
+        ("usd", "pm_usBankAccount", 99_999_999),
+    ],
+)
+def test_a_payment_method_has_a_largest_amount(api: Any, currency: str, method: str, largest: int) -> None:
+    create = api.payment_intents.create
+    pay = {**PAID, "currency": currency, "payment_method": method}
+    assert create(params={**pay, "amount": largest}).amount == largest
+    assert refuse(lambda: create(params={**pay, "amount": largest + 1})) == ("amount_too_large", "amount")
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "step"), [("isk", 50_000, 100), ("ugx", 50_000, 100), ("kwd", 5000, 10)]
+)
+def test_the_step_counts_for_every_amount(
+    api: Any, stripe: StripeEmulator, currency: str, amount: int, step: int
+) -> None:
+    pay = {**PAID, "currency": currency, "amount": amount, "capture_method": "manual"}
+    held = api.payment_intents.create(params=pay)
+    between = amount // 2 + step // 2
+    capture = lambda taken: api.payment_intents.capture(held.id, params={"amount_to_capture": taken})  # noqa: E731
+    assert refuse(lambda: capture(between)) == ("parameter_invalid_integer", "amount_to_capture")
+    assert capture(amount // 2).amount_received == amount // 2
+    refund = lambda back: api.refunds.create(params={"payment_intent": held.id, "amount": back})  # noqa: E731
+    assert refuse(lambda: refund(step // 2)) == ("parameter_invalid_integer", "amount")
+    assert refund(step).amount == step
+    with pytest.raises(StripeApiError, match="must be divisible by"):
+        stripe.open_dispute(held.id, amount=step // 2)
 
 
 def test_an_unknown_currency_is_refused(api: Any) -> None:

@@ -19,34 +19,16 @@ SUPPORTED = (
 ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 STEPS = {"isk": 100, "ugx": 100} | dict.fromkeys(THREE_DECIMAL, 10)
+# In minor units; a currency that isn't listed has none.
 MINIMUMS = {
-    "usd": 50,
-    "aed": 200,
-    "aud": 50,
-    "bgn": 100,
-    "brl": 50,
-    "cad": 50,
-    "chf": 50,
-    "czk": 1500,
-    "dkk": 250,
-    "eur": 50,
-    "gbp": 30,
-    "hkd": 400,
-    "huf": 17500,
-    "inr": 50,
-    "jpy": 50,
-    "mxn": 1000,
-    "myr": 200,
-    "nok": 300,
-    "nzd": 50,
-    "pln": 200,
-    "ron": 200,
-    "sek": 300,
-    "sgd": 50,
-    "thb": 1000,
+    **dict.fromkeys("usd ars aud brl cad chf cop eur idr ils inr jpy krw nzd php rub sgd zar".split(), 50),
+    "gbp": 30, "aed": 200, "czk": 1500, "dkk": 250, "hkd": 400, "huf": 17500, "mxn": 1000, "myr": 200,
+    "nok": 300, "pln": 200, "ron": 200, "sek": 300, "thb": 1000,
 }
-MAXIMUM = 99_999_999
-MAXIMUMS = {"idr": 999_999_999_999}
+MAXIMUM = 999_999_999_999
+AMEX_MAXIMUM = 999_999_999
+OTHER_MAXIMUM = 99_999_999
+OTHER_MAXIMUMS = {"idr": 999_999_999_999, "cop": 9_999_999_999, "inr": 999_999_999}
 SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "inr": "₹", "krw": "₩"}
 
 
@@ -78,15 +60,8 @@ def check_currency(currency: str) -> str:
 
 def check_amount(amount: int, *, currency: str) -> int:
     """Return the amount if it can be charged: Stripe's step, minimum and maximum."""
-    step, maximum = STEPS.get(currency, 1), MAXIMUMS.get(currency, MAXIMUM)
-    if amount > maximum:
-        limit = format_amount(maximum, currency=currency)
-        raise _refused(f"Amount must be no more than {limit} {currency}", code="amount_too_large")
-    if amount % step:
-        raise _refused(
-            f"Invalid amount: {amount}. Amounts in {currency} must be divisible by {step}.",
-            code="parameter_invalid_integer",
-        )
+    _check_maximum(amount, maximum=MAXIMUM, currency=currency)
+    check_step(amount, currency=currency)
     minimum = MINIMUMS.get(currency, 1)
     if amount < minimum:
         limit = format_amount(minimum, currency=currency)
@@ -94,5 +69,31 @@ def check_amount(amount: int, *, currency: str) -> int:
     return amount
 
 
-def _refused(message: str, *, code: str) -> InvalidParameterError:
-    return InvalidParameterError(message, param="amount", code=code)
+def check_step(amount: int, *, currency: str, param: str = "amount") -> None:
+    """Refuse an amount between the steps of a currency, whether it is charged, captured or refunded."""
+    step = STEPS.get(currency, 1)
+    if amount % step:
+        raise _refused(
+            f"Invalid amount: {amount}. Amounts in {currency} must be divisible by {step}.",
+            code="parameter_invalid_integer",
+            param=param,
+        )
+
+
+def check_method_maximum(amount: int, *, currency: str, kind: str, brand: str) -> None:
+    """Refuse an amount that a payment method can't be charged; most cards take what any intent takes."""
+    if kind == "card":
+        maximum = AMEX_MAXIMUM if brand == "amex" else MAXIMUM
+    else:
+        maximum = OTHER_MAXIMUMS.get(currency, OTHER_MAXIMUM)
+    _check_maximum(amount, maximum=maximum, currency=currency)
+
+
+def _check_maximum(amount: int, *, maximum: int, currency: str) -> None:
+    if amount > maximum:
+        limit = format_amount(maximum, currency=currency)
+        raise _refused(f"Amount must be no more than {limit} {currency}", code="amount_too_large")
+
+
+def _refused(message: str, *, code: str, param: str = "amount") -> InvalidParameterError:
+    return InvalidParameterError(message, param=param, code=code)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from octo_stripe_gateway.testing.emulator.currencies import check_step
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.params import merged_metadata
 
@@ -60,6 +61,7 @@ class Disputes:
         disputed = self._undisputed(charge) if amount is None else amount
         if disputed <= 0:
             raise StripeApiError(f"Charge {charge['id']} has nothing left to dispute.")
+        check_step(disputed, currency=currency or charge["currency"])
         dispute = self._store.new(
             "dispute",
             account=self._store.account_of(charge),

@@ -10,6 +10,8 @@ from octo_stripe_gateway.testing.emulator.charges import can_capture_often
 from octo_stripe_gateway.testing.emulator.currencies import (
     check_amount,
     check_currency,
+    check_method_maximum,
+    check_step,
     format_amount,
 )
 from octo_stripe_gateway.testing.emulator.descriptors import NOT_FOR_CARDS, check_descriptors
@@ -278,6 +280,7 @@ class PaymentIntents:
                 code="amount_too_large",
                 param="amount_to_capture",
             )
+        check_step(amount, currency=intent["currency"], param="amount_to_capture")
         account = self._store.account_of(intent)
         self._connect.check(params, account=account, amount=amount, destination=_destination(intent))
         return amount
@@ -360,6 +363,8 @@ class PaymentIntents:
                 f"{', '.join(intent['payment_method_types'])}.",
                 param="payment_method",
             )
+        brand = method["card"]["brand"] if kind == "card" else ""
+        check_method_maximum(intent["amount"], currency=intent["currency"], kind=kind, brand=brand)
         intent |= {"payment_method": method["id"], "next_action": None}
         intent["status"] = "requires_confirmation"
 

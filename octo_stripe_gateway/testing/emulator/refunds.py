@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Literal
 
-from octo_stripe_gateway.testing.emulator.currencies import format_amount
+from octo_stripe_gateway.testing.emulator.currencies import check_step, format_amount
 from octo_stripe_gateway.testing.emulator.disputes import HARMLESS, close_inquiries
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.params import merged_metadata
@@ -42,6 +42,7 @@ class Refunds:
         """Refund a paid charge: the amount given, or all that is left."""
         charge = self._refundable(params, account=account)
         amount = params.get("amount", charge["amount_captured"] - charge["amount_refunded"])
+        check_step(amount, currency=charge["currency"])
         _check_unrefunded(charge, amount=amount)
         self._connect.check_refund(charge, params, amount=amount)
         if account:
