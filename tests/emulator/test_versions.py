@@ -131,3 +131,66 @@ def test_very_old_charges_contain_their_refunds(api: Any, stripe: StripeEmulator
 )
 def test_versions_compare_by_their_date(version: str, inside: bool) -> None:
     assert (version in Range(since="2024-10-28.acacia", before=BASIL)) is inside
+
+
+def ask(version: str, stripe: StripeEmulator) -> Any:
+    client = sdk.StripeClient("sk_test_x", base_addresses={"api": stripe.url}, stripe_version=version)
+    return client.v1
+
+
+@pytest.mark.parametrize("version", ["1999-01-01", "2027-01-01.endive", "2026-10-28", "latest"])
+def test_a_version_that_stripe_never_had_is_refused(stripe: StripeEmulator, version: str) -> None:
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        ask(version, stripe).payment_intents.create(params=PAID)
+    assert (caught.value.http_status, caught.value.user_message) == (
+        400,
+        f"Invalid Stripe API version: {version}",
+    )
+    assert not stripe.payment_intents
+
+
+def test_an_answer_is_told_in_the_version_of_its_request(api: Any, stripe: StripeEmulator) -> None:
+    held = api.payment_intents.create(params=HELD)
+    api.payment_intents.capture(held.id, params={"amount_to_capture": 1500})
+    for version, refunded in ((sdk.api_version, 0), (BASIL, 0), (ACACIA, 500)):
+        charge = ask(version, stripe).charges.retrieve(held.latest_charge)
+        assert charge.amount_refunded == refunded
+        (listed,) = ask(version, stripe).charges.list().data
+        assert listed.amount_refunded == refunded
+    response = ask(ACACIA, stripe).charges.retrieve(held.latest_charge).last_response
+    assert response.headers["Stripe-Version"] == ACACIA
+
+
+def test_an_intent_had_its_charges_before_2022_11_15(api: Any, stripe: StripeEmulator) -> None:
+    intent = api.payment_intents.create(params=PAID)
+    api.refunds.create(params={"payment_intent": intent.id, "amount": 500})
+    old = ask("2020-08-27", stripe).payment_intents.retrieve(intent.id).to_dict()
+    (charge,) = old["charges"]["data"]
+    assert (charge["id"], "latest_charge" in old) == (intent.latest_charge, False)
+    told_refunds = ask("2020-08-27", stripe).charges.retrieve(charge["id"]).refunds.data
+    assert [refund.amount for refund in told_refunds] == [500]
+
+
+def test_an_expired_hold_was_canceled_automatically_before_basil(api: Any, stripe: StripeEmulator) -> None:
+    held = api.payment_intents.create(params=HELD)
+    stripe.expire(held.id)
+    reasons = [
+        ask(version, stripe).payment_intents.retrieve(held.id).cancellation_reason
+        for version in (OLD, sdk.api_version)
+    ]
+    assert reasons == ["automatic", "expired"]
+
+
+def test_an_older_client_names_payment_methods_as_it_always_did(api: Any, stripe: StripeEmulator) -> None:
+    create: Any = {"amount": 2000, "currency": "usd", "payment_method_types": ["card"]}
+    assert ask(BASIL, stripe).payment_intents.create(params=create).payment_method_types == ["card"]
+    with pytest.raises(sdk.InvalidRequestError, match="payment_method_types"):
+        api.payment_intents.create(params=create)
+    plain: Any = {**PAID}
+    del plain["automatic_payment_methods"]
+    old = ask("2022-11-15", stripe).payment_intents.create(params=plain)
+    assert (old.status, old.automatic_payment_methods, old.payment_method_types) == (
+        "succeeded",
+        None,
+        ["card"],
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import stripe
 from stripe import params as p
 from stripe.params import radar
 from stripe.params.v2 import core
@@ -18,6 +19,7 @@ from octo_stripe_gateway.testing.emulator.expansion import expand_object
 from octo_stripe_gateway.testing.emulator.lists import list_page
 from octo_stripe_gateway.testing.emulator.params import Schema
 from octo_stripe_gateway.testing.emulator.urls import match
+from octo_stripe_gateway.testing.emulator.versions import render_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +79,7 @@ class Call:
     caller: Caller
     target: str | None
     path: str
+    version: str
 
     @property
     def account(self) -> str | None:
@@ -103,6 +106,7 @@ class Endpoint:
     schema: Schema
     run: Callable[[Call], JsonObject]
     browser: bool = False
+    creates_intent: bool = False
 
 
 class Api:
@@ -180,6 +184,9 @@ class Api:
             raise
         if call.publishable and answer["object"] == "payment_intent":
             return {name: answer[name] for name in PUBLIC_FIELDS}
+        if call.version != stripe.api_version:
+            rendered: JsonObject = render_answer(answer, version=call.version, older=self._store.older_fields)
+            return rendered
         return answer
 
     def _intent_endpoints(self, intents: PaymentIntents) -> dict[str, Endpoint]:
@@ -189,6 +196,7 @@ class Api:
                 kind=kind,
                 schema=Schema(p.PaymentIntentCreateParams),
                 run=lambda call: intents.create(call.params, account=call.account),
+                creates_intent=True,
             ),
             f"GET {base}": self._list(kind, p.PaymentIntentListParams, "customer"),
             f"GET {base}/<target>": Endpoint(

@@ -22,8 +22,19 @@ STEPS = {"isk": 100, "ugx": 100} | dict.fromkeys(THREE_DECIMAL, 10)
 # In minor units; a currency that isn't listed has none.
 MINIMUMS = {
     **dict.fromkeys("usd ars aud brl cad chf cop eur idr ils inr jpy krw nzd php rub sgd zar".split(), 50),
-    "gbp": 30, "aed": 200, "czk": 1500, "dkk": 250, "hkd": 400, "huf": 17500, "mxn": 1000, "myr": 200,
-    "nok": 300, "pln": 200, "ron": 200, "sek": 300, "thb": 1000,
+    "gbp": 30,
+    "aed": 200,
+    "czk": 1500,
+    "dkk": 250,
+    "hkd": 400,
+    "huf": 17500,
+    "mxn": 1000,
+    "myr": 200,
+    "nok": 300,
+    "pln": 200,
+    "ron": 200,
+    "sek": 300,
+    "thb": 1000,
 }
 MAXIMUM = 999_999_999_999
 AMEX_MAXIMUM = 999_999_999

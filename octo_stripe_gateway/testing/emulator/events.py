@@ -175,11 +175,8 @@ class Events:
         return [one for one in endpoints if one.url and one.api_version in event.versions]
 
     def _show(self, item: JsonObject) -> tuple[JsonObject, JsonObject]:
-        older: JsonObject = {}
-        if item["object"] == "charge":
-            refunds = list(self._store.each("refund", charge=item["id"]))
-            found = {"refunds": refunds, "released": self._store.released.get(item["id"])}
-            older = copy.deepcopy({name: value for name, value in found.items() if value})
+        # An intent's charges are not kept with each of its events: only versions before 2022-11-15 have them.
+        older = self._store.older_fields(item) if item["object"] == "charge" else {}
         return copy.deepcopy(item), older
 
     def _data(self, event_type: str, now: JsonObject, *, older: JsonObject, again: bool) -> JsonObject:

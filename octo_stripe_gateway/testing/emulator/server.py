@@ -26,6 +26,7 @@ from octo_stripe_gateway.testing.emulator.events import NOBODY, Origin
 from octo_stripe_gateway.testing.emulator.idempotency import Answer, IdempotencyKeys
 from octo_stripe_gateway.testing.emulator.params import decode
 from octo_stripe_gateway.testing.emulator.store import random_text
+from octo_stripe_gateway.testing.emulator.versions import check_version, modernize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -172,6 +173,7 @@ class Application:
     def _answer(self, request: Request, entry: LoggedRequest) -> Answer:
         caller = self._accounts.identify(_key_of(request), stripe_account=entry.stripe_account)
         entry.params = _params_of(request)
+        version = check_version(entry.headers.get("Stripe-Version"))
         endpoint, target = self._api.find(entry.method, entry.path)
         self._api.check_permission(endpoint, caller, method=entry.method)
         faults = self._take("before", entry)
@@ -182,9 +184,9 @@ class Application:
             return self._finish(entry, answer=saved, faults=self._take("after", entry))
         try:
             self._pause("before", entry, faults=faults)
-            call = Call(
-                params=endpoint.schema.check(entry.params), caller=caller, target=target, path=entry.path
-            )
+            given = modernize(entry.params, version=version) if endpoint.creates_intent else entry.params
+            checked = endpoint.schema.check(given)
+            call = Call(params=checked, caller=caller, target=target, path=entry.path, version=version)
             answer, faults = self._execute(entry, endpoint=endpoint, call=call, key=key)
         except BaseException:
             if key:

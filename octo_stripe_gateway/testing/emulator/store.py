@@ -177,6 +177,16 @@ class Store:
             if all(item.get(field) == value for field, value in matching.items()):
                 yield item
 
+    def older_fields(self, item: JsonObject) -> JsonObject:
+        """Return copies of what only older API versions show of an intent or a charge."""
+        if item["object"] == "payment_intent":
+            return {"charges": copy.deepcopy(list(self.each("charge", payment_intent=item["id"])))}
+        if item["object"] != "charge":
+            return {}
+        refunds = list(self.each("refund", charge=item["id"]))
+        found = {"refunds": refunds, "released": self.released.get(item["id"])}
+        return copy.deepcopy({name: value for name, value in found.items() if value})
+
     def copies(self, kind: str) -> dict[str, JsonObject]:
         with self.lock:
             return copy.deepcopy(self._objects[kind])
