@@ -97,12 +97,13 @@ def test_the_step_counts_for_every_amount(
     pay = {**PAID, "currency": currency, "amount": amount, "capture_method": "manual"}
     held = api.payment_intents.create(params=pay)
     between = amount // 2 + step // 2
-    capture = lambda taken: api.payment_intents.capture(held.id, params={"amount_to_capture": taken})  # noqa: E731
-    assert refuse(lambda: capture(between)) == ("parameter_invalid_integer", "amount_to_capture")
-    assert capture(amount // 2).amount_received == amount // 2
-    refund = lambda back: api.refunds.create(params={"payment_intent": held.id, "amount": back})  # noqa: E731
-    assert refuse(lambda: refund(step // 2)) == ("parameter_invalid_integer", "amount")
-    assert refund(step).amount == step
+    capture, refund = api.payment_intents.capture, api.refunds.create
+    refused = refuse(lambda: capture(held.id, params={"amount_to_capture": between}))
+    assert refused == ("parameter_invalid_integer", "amount_to_capture")
+    assert capture(held.id, params={"amount_to_capture": amount // 2}).amount_received == amount // 2
+    refused = refuse(lambda: refund(params={"payment_intent": held.id, "amount": step // 2}))
+    assert refused == ("parameter_invalid_integer", "amount")
+    assert refund(params={"payment_intent": held.id, "amount": step}).amount == step
     with pytest.raises(StripeApiError, match="must be divisible by"):
         stripe.open_dispute(held.id, amount=step // 2)
 
