@@ -17,8 +17,6 @@ from octo_stripe_gateway.redaction import Secret
 if TYPE_CHECKING:
     from rest_framework.authentication import BaseAuthentication
 
-    from octo_stripe_gateway.models import Payment
-
 T = TypeVar("T")
 
 STRIPE_API_BASE = "https://api.stripe.com"
@@ -129,7 +127,7 @@ class GatewaySettings:
     own_publishable_key = Setting("STRIPE_PUBLISHABLE_KEY", types.read_publishable_key, secret=True)
     own_webhook_secrets = Setting("STRIPE_WEBHOOK_SECRET", types.read_texts, nothing=(), secret=True)
     named_accounts = Setting("STRIPE_ACCOUNTS", read_accounts, default={}, secret=True)
-    stripe_account: Setting[Callable[[Payment], Any] | None] = Setting(
+    stripe_account: Setting[Callable[[Any], Any] | None] = Setting(
         "STRIPE_ACCOUNT", types.read_callable, nothing=None
     )
     own_api_base = Setting("STRIPE_API_BASE", types.read_url)
@@ -230,7 +228,7 @@ def get_configured() -> Mapping[str, Any]:
     return getattr(settings, "OCTO_STRIPE_GATEWAY", {})
 
 
-def choose_account(payment: Payment) -> tuple[str, str]:
+def choose_account(payment: Any) -> tuple[str, str]:
     """Return the name of the account that takes a new payment, and the connected account, empty if none.
 
     Raises ConfigurationError unless `STRIPE_ACCOUNT` returns an account's name, alone or with the id of a

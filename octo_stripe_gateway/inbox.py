@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import override
@@ -37,6 +38,7 @@ from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import Redacted, clean_text, redact
 from octo_stripe_gateway.services import journal
 from octo_stripe_gateway.services.delivery import send_to_all
+from octo_stripe_gateway.services.due import Outcome, Step
 from octo_stripe_gateway.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,
@@ -54,6 +56,9 @@ Handler = Callable[[WebhookEvent, Payment], str]
 # What is left to do after an event's transaction, because it calls Stripe.
 FollowUp = Callable[[], object]
 
+# Whoever takes up an event that is being processed waits for its lock and finds it done, so that the claim of
+# a worker that was killed may run out soon.
+LEASE = dt.timedelta(seconds=15)
 # How long an event may wait for a payment that isn't in the database yet.
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older API versions report released authorizations as refunds.
@@ -64,13 +69,19 @@ OUTCOME_COLUMNS = ("status", "error_code", "error_parameters", "attempts", "proc
 def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent:
     """Take in and process a verified event of the account whose secret signed it.
 
-    One that was processed before is left alone; with a task backend a worker processes it. Raises
-    BadRequestError if it can't be taken in, and what its processing raised, once that is recorded.
+    One that was processed before is left alone. Raises BadRequestError if it can't be taken in, and what its
+    processing raised, once that is recorded.
     """
+    return process_event(_read(payload, account=account))
+
+
+def keep_event(payload: dict[str, Any], *, account: str = "") -> tuple[WebhookEvent, bool]:
+    """Take in a verified event for later, and return it with whether it is new; raises BadRequestError."""
     event = _read(payload, account=account)
-    if gateway_settings.webhook_processing == "task":
-        return _defer(event)
-    return process_event(event)
+    event.retry_at = timezone.now()
+    with write_transaction():
+        is_new = WebhookEvent.ledger.insert(event, or_ignore=True)
+    return (event, True) if is_new else (_get(event), False)
 
 
 def process_event(event: WebhookEvent) -> WebhookEvent:
@@ -90,6 +101,27 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
             with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
                 follow_up()
     return row
+
+
+class EventStep(Step[WebhookEvent]):
+    """Processes events that failed or were left behind, and those that wait for a worker."""
+
+    name = "events"
+    column = "retry_at"
+    lease = LEASE
+
+    def list_due(self, now: dt.datetime) -> QuerySet[WebhookEvent]:
+        """Return the latest due first."""
+        return WebhookEvent.ledger.filter(retry_at__lte=now).order_by("-retry_at")
+
+    def do(self, row: WebhookEvent) -> str:
+        """Process an event; why it failed is on it and in the log."""
+        try:
+            return process_event(row).status
+        except WebhookEvent.DoesNotExist:
+            return "deleted"
+        except Exception:  # noqa: BLE001 - it is recorded
+            return Outcome.FAILED
 
 
 def register(*types: str) -> Callable[[HostHandler], HostHandler]:
@@ -317,18 +349,6 @@ def _get_payment(event: WebhookEvent) -> Payment | None:
     # Raises if the object's intent is invalid, in which case the event's own column was left empty.
     payment_intent_id = event.read_payment_intent_id()
     return Payment.ledger.get_locked_by_intent(payment_intent_id, payment_uuid=event.payment_uuid)
-
-
-def _defer(event: WebhookEvent) -> WebhookEvent:
-    from octo_stripe_gateway import tasks
-
-    with write_transaction():
-        is_new = WebhookEvent.ledger.insert(event, or_ignore=True)
-    if not is_new:
-        # Maintenance makes up for a task that failed or never reached the queue.
-        return _get(event)
-    tasks.process_webhook_event.enqueue(event.pk)
-    return event
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:

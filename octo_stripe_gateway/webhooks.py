@@ -54,7 +54,12 @@ class WebhookView(View):
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         """Verify the raw body, take the event in, and tell Stripe how it ended."""
         account = self.verify(request)
-        event = inbox.receive_event(read_event(request), account=account)
+        if gateway_settings.webhook_processing == "task":
+            from octo_stripe_gateway import tasks
+
+            event = tasks.defer_event(read_event(request), account=account)
+        else:
+            event = inbox.receive_event(read_event(request), account=account)
         return JsonResponse({"received": True, "status": event.status})
 
     def verify(self, request: HttpRequest) -> str:

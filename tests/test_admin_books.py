@@ -19,10 +19,10 @@ from django.utils.html import strip_tags
 from octo_stripe_gateway import inbox, services
 from octo_stripe_gateway.admin import books, pagination
 from octo_stripe_gateway.admin.payments import PaymentAdmin
-from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.upkeep import run_upkeep
 from tests.support.ledger import read_export
 from tests.support.objects import make_event, make_fraud_warning
 
@@ -208,7 +208,7 @@ class TestExport:
     def test_of_movements_is_of_these_payments(self, office: Client, stripe: StripeEmulator) -> None:
         payment, _other = pay(stripe), pay(stripe)
         services.refund_payment(payment, amount=500)
-        run_maintenance(limit=10, threads=1)
+        run_upkeep(limit=10, threads=1)
         lines = export(office, "movements", q=str(payment.uuid))
         assert [(line["kind"], line["amount"]) for line in lines] == [
             ("payment", "2000"),
@@ -269,7 +269,7 @@ class TestPage:
     def test_shows_what_a_payment_brought(self, office: Client, stripe: StripeEmulator) -> None:
         payment = pay(stripe)
         services.refund_payment(payment, amount=500)
-        run_maintenance(limit=10, threads=1)
+        run_upkeep(limit=10, threads=1)
         url = reverse("admin:octo_stripe_gateway_payment_change", args=[payment.pk])
         content = office.get(url).content.decode()
         for text in ("0.88 USD", "14.12 USD", "visa •••• 4242", "charge · 20.00 USD · fee 0.88 USD · txn_"):

@@ -18,7 +18,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octo_stripe_gateway import inbox, services, signals
+from octo_stripe_gateway import inbox, services, signals, upkeep
 from octo_stripe_gateway.exceptions import (
     BalanceSettledError,
     ConfigurationError,
@@ -26,8 +26,9 @@ from octo_stripe_gateway.exceptions import (
     UnprocessableError,
 )
 from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
-from octo_stripe_gateway.services import Caller, deadlines
+from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
+from octo_stripe_gateway.upkeep.deadlines import OVERDUE_REVIEW
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.properties import try_property
@@ -458,6 +459,12 @@ def test_overdue_parts_are_found(
     assert not PayableLock.objects.overdue(now=DUE + dt.timedelta(days=1)).exists()
 
 
+def remind() -> int:
+    """Remind of what is due, as if a while had gone by since the last time."""
+    PayableLock.objects.update(claimed_until=None)
+    return upkeep.work_off(upkeep.INSTALLMENTS, limit=10)["installments"]
+
+
 def test_an_installment_that_is_due_is_reminded_of_once(
     api: GatewayApi,
     stripe: StripeEmulator,
@@ -466,7 +473,7 @@ def test_an_installment_that_is_due_is_reminded_of_once(
     make_late: Callable[[], None],
 ) -> None:
     pay(api, stripe, booking)
-    assert services.remind_of_installments(limit=10) == 0
+    assert remind() == 0
     make_late()
     heard: list[tuple[Any, int]] = []
 
@@ -476,7 +483,7 @@ def test_an_installment_that_is_due_is_reminded_of_once(
             raise ValueError
 
     with listening(signals.installment_due, hear):
-        assert [services.remind_of_installments(limit=10) for _each in range(3)] == [0, 1, 0]
+        assert [remind() for _each in range(3)] == [0, 1, 0]
     assert heard == [(booking, 6000)] * 2
 
 
@@ -497,7 +504,7 @@ def test_nothing_is_due_of_what_is_given_up(
     monkeypatch.setattr(Booking, "get_payment_deadline", lambda _self: past, raising=False)
     heard: list[str] = []
     with listening(signals.installment_due, lambda payable_lock, **_: heard.append(payable_lock.payable_id)):
-        assert services.remind_of_installments(limit=10) == 0
+        assert remind() == 0
     assert heard == []
     assert set(PayableLock.objects.values_list("amount_due", "next_due_at")) == {(0, None)}
 
@@ -512,14 +519,14 @@ def test_what_was_reminded_of_and_then_given_up_is_not_overdue_for_ever(
 ) -> None:
     pay(api, stripe, booking)
     make_late()
-    assert services.remind_of_installments(limit=10) == 1
-    PayableLock.objects.update(reminded_at=timezone.now() - deadlines.OVERDUE_REVIEW * 2)
-    assert services.remind_of_installments(limit=10) == 0
+    assert remind() == 1
+    PayableLock.objects.update(reminded_at=timezone.now() - OVERDUE_REVIEW * 2)
+    assert remind() == 0
     assert PayableLock.objects.overdue(now=timezone.now()).exists()
-    PayableLock.objects.update(reminded_at=timezone.now() - deadlines.OVERDUE_REVIEW * 2)
+    PayableLock.objects.update(reminded_at=timezone.now() - OVERDUE_REVIEW * 2)
     monkeypatch.setattr(Booking, "get_payment_amount", lambda _self: (0, "usd"))
     monkeypatch.setattr(Booking, "get_installments", lambda _self: [], raising=False)
-    assert services.remind_of_installments(limit=10) == 0
+    assert remind() == 0
     assert not PayableLock.objects.overdue(now=timezone.now()).exists()
 
 
@@ -543,7 +550,7 @@ def test_payable_that_fails_to_tell_keeps_no_other_from_being_reminded_of(
         return price(self)
 
     monkeypatch.setattr(Booking, "get_payment_amount", fail_for_one)
-    assert services.remind_of_installments(limit=10) == 1
+    assert remind() == 1
 
 
 # For the host's code.

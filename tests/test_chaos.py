@@ -31,7 +31,7 @@ from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
-from octo_stripe_gateway import services, signals
+from octo_stripe_gateway import signals, upkeep
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
 from tests.shop.models import Booking, Ticket, Voucher
@@ -322,13 +322,13 @@ def disconnecting(work: Callable[[], None]) -> None:
 
 def maintain() -> None:
     """Do what a host's scheduled maintenance does, as if everything had waited long enough."""
-    services.expire_due_payments(limit=1000)
+    upkeep.work_off(upkeep.EXPIRIES, limit=1000)
     for command in ("reconcile_payments", "process_webhook_events"):
         # A later run finishes whatever meets a fault.
         with suppress(CommandError):
             call_command(command, "--older-than", "0", stdout=sys.stderr)
     PaymentChange.objects.exclude(deliver_at=None).update(deliver_at=timezone.now())
-    services.deliver_due_changes(limit=1000)
+    upkeep.work_off(upkeep.DELIVERIES, limit=1000)
 
 
 def is_quiet() -> bool:

@@ -357,8 +357,7 @@ DEEDS = {
         start="late",
         intents=(("canceled", PRICE),),
         status="expired",
-        service="expire_due_payments",
-        arguments={"limit": 100},
+        service="expire_payment",
     ),
     "refund all": Deed(
         start="paid in parts",
@@ -418,7 +417,9 @@ def prepare_deed(deed: Deed, *, booking: Booking, api: GatewayApi, stripe: Strip
         pay_in_parts(booking, api=api, stripe=stripe)
     key = f"the client's for {booking.pk}"
     if deed.service:
-        about = {"booking": booking.pk} if deed.service == "refund_payable" else {}
+        about = {"booking": booking.pk}
+        if deed.service == "expire_payment":
+            about = {"payment": Payment.objects.get(payable_id=str(booking.pk)).pk}
         keyed = {"key": key} if deed.keyed else {}
         return {"service": deed.service, "arguments": dict(deed.arguments), **about, **keyed}
     headers = {"Authorization": "Bearer gateway-key"} | ({"Idempotency-Key": key} if deed.keyed else {})

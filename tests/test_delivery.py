@@ -16,7 +16,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from octo_stripe_gateway import inbox, services, signals
+from octo_stripe_gateway import inbox, signals, upkeep
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.objects import make_event, make_paid_intent, make_refund
@@ -64,9 +64,14 @@ def make_due() -> None:
     waiting.update(deliver_at=timezone.now() - dt.timedelta(seconds=1))
 
 
+def deliver_due(*, limit: int) -> tuple[int, int]:
+    outcomes = upkeep.work_off(upkeep.DELIVERIES, limit=limit)
+    return outcomes["delivered"], outcomes["failed"]
+
+
 def deliver() -> tuple[int, int]:
     make_due()
-    return services.deliver_due_changes(limit=100)
+    return deliver_due(limit=100)
 
 
 def test_change_that_all_have_heard_of_is_delivered() -> None:
@@ -92,7 +97,7 @@ def test_receiver_that_raises_once_hears_again() -> None:
     with listening(signals.payment_succeeded, receiver):
         change = pay()
         assert list(change.undelivered) == ["payment_succeeded"]
-        assert services.deliver_due_changes(limit=100) == (0, 0)
+        assert deliver_due(limit=100) == (0, 0)
         assert deliver() == (1, 0)
         assert deliver() == (0, 0)
     assert receiver.heard == [(change.payment_id, change.changes)] * 2
@@ -135,7 +140,7 @@ def test_receiver_that_always_raises_stops_nobody_and_is_on_record_with_growing_
         for _each in range(4):
             make_due()
             now = timezone.now()
-            assert services.deliver_due_changes(limit=100) == (0, 2)
+            assert deliver_due(limit=100) == (0, 2)
             change = PaymentChange.objects.get(pk=changes[0].pk)
             assert change.deliver_at
             pauses.append(round((change.deliver_at - now) / dt.timedelta(minutes=1)))
@@ -234,7 +239,7 @@ def test_no_more_than_the_limit_are_delivered_the_longest_due_first() -> None:
         for hours, change in enumerate(changes):
             due = timezone.now() - dt.timedelta(hours=1 + hours)
             PaymentChange.objects.filter(pk=change.pk).update(deliver_at=due)
-        assert services.deliver_due_changes(limit=2) == (2, 0)
+        assert deliver_due(limit=2) == (2, 0)
     assert [pk for pk, _changes in receiver.heard[3:]] == [changes[2].payment_id, changes[1].payment_id]
 
 
@@ -259,7 +264,7 @@ def test_processes_that_deliver_at_once_deliver_each_change_once() -> None:
 
     PaymentChange.objects.update(undelivered={"payment_succeeded": []})
     with listening(signals.payment_succeeded, Meeting()):
-        outcomes = run_together([lambda: services.deliver_due_changes(limit=100)] * 2)
+        outcomes = run_together([lambda: deliver_due(limit=100)] * 2)
     assert heard == {change.payment_id: 1 for change in changes}
     assert len(threads) == 2
     assert sum(delivered for delivered, _failed in outcomes) == 12
@@ -273,7 +278,7 @@ def test_change_that_another_process_is_claiming_is_passed_over() -> None:
         make_due()
         with ThreadPoolExecutor(1) as pool, transaction.atomic():
             PaymentChange.objects.select_for_update().get(pk=claimed.pk)
-            delivery = pool.submit(run_and_disconnect, lambda: services.deliver_due_changes(limit=100))
+            delivery = pool.submit(run_and_disconnect, lambda: deliver_due(limit=100))
             assert delivery.result(10) == (1, 0)
     assert receiver.heard[2:] == [(other.payment_id, other.changes)]
 
@@ -325,7 +330,7 @@ def test_process_that_is_killed_between_commit_and_signal_loses_nothing(death: s
 
     receiver = Receiver()
     with listening(signals.payment_succeeded, receiver):
-        assert services.deliver_due_changes(limit=100) == (0, 0)
+        assert deliver_due(limit=100) == (0, 0)
         assert deliver() == (1, 0)
     assert receiver.heard == [(payment.pk, change.changes)]
 
@@ -347,11 +352,11 @@ def test_receiver_that_kills_its_process_does_not_get_its_change_back_at_once() 
         now = timezone.now()
         PaymentChange.objects.filter(pk=deadly.pk).update(deliver_at=now - dt.timedelta(hours=1))
         with listening(signals.payment_succeeded, die), pytest.raises(Death):
-            services.deliver_due_changes(limit=1)
+            deliver_due(limit=1)
         deadly.refresh_from_db()
         assert deadly.deliver_at
         pauses.append(round((deadly.deliver_at - now) / dt.timedelta(minutes=1)))
         with listening(signals.payment_succeeded, receiver):
-            services.deliver_due_changes(limit=100)
+            deliver_due(limit=100)
     assert pauses == [2, 4]
     assert receiver.heard == [(other.payment_id, other.changes)]

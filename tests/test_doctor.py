@@ -20,7 +20,6 @@ from django.utils import timezone
 
 from octo_stripe_gateway import doctor, inbox, services, stripe_client
 from octo_stripe_gateway.doctor import accounts
-from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import (
@@ -28,6 +27,7 @@ from octo_stripe_gateway.testing.factories import (
     StripeRequestFactory,
     WebhookEventFactory,
 )
+from octo_stripe_gateway.upkeep import run_upkeep
 from tests.support.docs import get_names, get_section
 from tests.support.objects import read_rows
 
@@ -433,7 +433,7 @@ def test_restricted_key_with_what_it_needs_is_enough(shop: Shop) -> None:
     shop.stripe.confirm(payment.stripe_payment_intent_id or "")
     services.complete_payment(payment)
     assert services.refund_payment(payment).status == "refunded"
-    assert run_maintenance(limit=10, threads=1)["books"] == {"booked": 1}
+    assert run_upkeep(limit=10, threads=1)["books"] == {"booked": 1}
 
 
 def test_nothing_is_changed(shop: Shop) -> None:

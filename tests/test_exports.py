@@ -14,10 +14,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from octo_stripe_gateway import exports, services
-from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.models import BalanceTransaction, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.upkeep import run_upkeep
 from tests.shop.models import Booking
 from tests.support.ledger import assert_export_equals, read_export
 
@@ -41,7 +41,7 @@ def pay(stripe: StripeEmulator, *, amount: int = 2000, **options: Any) -> Paymen
 def sync_all() -> None:
     for payment in Payment.objects.all():
         services.reconcile_payment(payment)
-    run_maintenance(limit=1000, threads=1)
+    run_upkeep(limit=1000, threads=1)
 
 
 def mix(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, *, days: int = 3) -> None:
@@ -89,7 +89,7 @@ def test_payment_is_a_line(stripe: StripeEmulator) -> None:
     options = {"payable": booking, "reseller_reference": "HU77"}
     payment = pay(stripe, amount=20_000, currency="jpy", **options)
     Payment.objects.update(owner="key:viator")
-    run_maintenance(limit=10, threads=1)
+    run_upkeep(limit=10, threads=1)
     (line,) = export()
     assert {name: line[name] for name in ("payment", "payment_intent", "owner", "reseller_reference")} == {
         "payment": str(payment.uuid),
@@ -109,7 +109,7 @@ def test_payment_is_a_line(stripe: StripeEmulator) -> None:
 def test_value_of_a_movement_has_its_currencys_decimals(stripe: StripeEmulator) -> None:
     pay(stripe, amount=20_000, currency="jpy")
     services.refund_payment(pay(stripe), amount=700)
-    run_maintenance(limit=10, threads=1)
+    run_upkeep(limit=10, threads=1)
     values = {(line["kind"], line["value"]) for line in export("--movements")}
     assert values == {
         ("payment", "20000"),
@@ -174,7 +174,7 @@ def test_lines_are_made_one_by_one() -> None:
 
 def test_movements_of_payments_are_only_theirs(stripe: StripeEmulator) -> None:
     one, _other = pay(stripe), pay(stripe)
-    run_maintenance(limit=10, threads=1)
+    run_upkeep(limit=10, threads=1)
     lines = read_export(exports.export_movements_of(Payment.objects.filter(pk=one.pk)))
     assert {line["payment"] for line in lines} == {str(one.uuid)}
     assert BalanceTransaction.objects.count() == 2

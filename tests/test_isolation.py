@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 
-from octo_stripe_gateway import inbox, services, transactions
+from octo_stripe_gateway import inbox, services, transactions, upkeep
 from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
@@ -149,7 +149,7 @@ OPERATIONS: dict[str, Callable[[Payment], object]] = {
     "postpone": services.postpone_check,
     "settle": lambda payment: services.settle_attention(payment, reason="Seen."),
     "erase": services.erase_personal_data,
-    "deliver": lambda _: services.deliver_due_changes(limit=1),
+    "deliver": lambda _: upkeep.work_off(upkeep.DELIVERIES, limit=1),
     "receive": lambda _: inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent())),
     "process": lambda _: inbox.process_event(WebhookEvent.objects.get()),
 }

@@ -13,8 +13,9 @@ from django.core.management import call_command, get_commands
 from django.db import connection, connections
 from django.utils import timezone
 
-from octo_stripe_gateway import batches, exports, maintenance, services
+from octo_stripe_gateway import batches, exports, services
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.services.due import Step
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 
@@ -51,8 +52,8 @@ def traffic(pooled: None) -> Iterator[None]:
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for function in (batches.iterate_batches, batches.iterate_keys):
         monkeypatch.setattr(function, "__kwdefaults__", {"by": "pk", "size": 2})
-    for module in (exports, maintenance):
-        monkeypatch.setattr(module, "BATCH_SIZE", 2)
+    monkeypatch.setattr(exports, "BATCH_SIZE", 2)
+    monkeypatch.setattr(Step, "size", 2)
 
 
 def run(*command: str) -> str:

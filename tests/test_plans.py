@@ -26,14 +26,13 @@ from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
-from octo_stripe_gateway import maintenance, services
+from octo_stripe_gateway import upkeep
 from octo_stripe_gateway.admin import concerns, pagination, search
 from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
 from octo_stripe_gateway.doctor import examine, ledger
 from octo_stripe_gateway.exports import export_movements, export_payments
 from octo_stripe_gateway.filters import CursorField
 from octo_stripe_gateway.lists import Place
-from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.management.commands import reconcile_payments
 from octo_stripe_gateway.models import (
     BalanceTransaction,
@@ -42,7 +41,8 @@ from octo_stripe_gateway.models import (
     PaymentChange,
     WebhookEvent,
 )
-from octo_stripe_gateway.services import deliver_due_changes
+from octo_stripe_gateway.services import due as due_work
+from octo_stripe_gateway.services.due import Step, Work
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import (
@@ -52,6 +52,7 @@ from octo_stripe_gateway.testing.factories import (
     WebhookEventFactory,
 )
 from octo_stripe_gateway.times import format_utc
+from octo_stripe_gateway.upkeep import run_upkeep
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.callers import KEYS, CallerApi, authenticate
@@ -521,17 +522,19 @@ def test_claiming_what_is_due() -> None:
     # A claim sorts all that is due, and reads nothing else.
     due = Payment.objects.filter(next_check_at__lte=now).count()
     with planned("count due", most=due):
-        assert services.count_due_payments(limit=100_000) >= 1000
+        assert Work(upkeep.SYNCS, limit=100_000).count() >= 1000
     with planned("claim due", most=due):
-        assert len(services.claim_due_payments(limit=200).payments) == 200
+        assert len(due_work._claim(upkeep.SYNCS, limit=200)[0]) == 200
     Payment.objects.filter(pk__in=newest).update(next_booking_at=now)
     unbooked = Payment.objects.filter(next_booking_at__lte=now).count()
     with planned("count unbooked", most=unbooked):
-        assert services.count_unbooked_payments(limit=100_000) >= 1000
+        assert Work(upkeep.BOOKS, limit=100_000).count() >= 1000
     with planned("claim unbooked", most=unbooked):
-        assert len(services.claim_unbooked_payments(limit=200).payments) == 200
-    with planned("claim events"):
-        maintenance._claim_due_events(limit=200)
+        assert len(due_work._claim(upkeep.BOOKS, limit=200)[0]) == 200
+    steps: tuple[Step[Any], ...] = (upkeep.EVENTS, upkeep.EXPIRIES, upkeep.CAPTURES, upkeep.INSTALLMENTS)
+    for step in steps:
+        with planned(f"claim, {type(step).__name__}"):
+            due_work._claim(step, limit=200)
 
 
 def test_processing_events() -> None:
@@ -563,7 +566,7 @@ def test_pruning() -> None:
 
 def test_maintenance(stripe: StripeEmulator) -> None:
     with planned("maintain"):
-        done = run_maintenance(limit=20, threads=1)
+        done = run_upkeep(limit=20, threads=1)
     assert all(counts for kind, counts in done.items() if kind != "deadlines")
 
 
@@ -575,4 +578,4 @@ def test_doctor(statistics: str, stripe: StripeEmulator) -> None:
 
 def test_delivering_what_listeners_have_to_hear_again() -> None:
     with planned("deliver"):
-        assert deliver_due_changes(limit=20) == (20, 0)
+        assert upkeep.work_off(upkeep.DELIVERIES, limit=20) == {"delivered": 20}

@@ -12,7 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import inbox, services, signals
+from octo_stripe_gateway import inbox, services, signals, upkeep
 from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking
@@ -170,7 +170,7 @@ def test_changes_are_delivered(api: GatewayApi, stripe: StripeEmulator, old: Any
     with listening(signals.payment_succeeded, receive):
         api.complete(payment)
         PaymentChange.objects.exclude(deliver_at=None).update(deliver_at=timezone.now())
-        assert services.deliver_due_changes(limit=10) == (1, 0)
+        assert upkeep.work_off(upkeep.DELIVERIES, limit=10) == {"delivered": 1}
     assert heard == ["paid", "paid"]
 
 
@@ -198,9 +198,10 @@ def test_what_ends_by_itself_is_found(api: GatewayApi, stripe: StripeEmulator, o
     now = timezone.now()
     Payment.objects.filter(pk=payment["id"]).update(expires_at=now, capture_before=now)
     with listening(signals.payment_capture_due, lambda payment, **_: heard.append(payment.pk)):
-        assert services.remind_of_captures(limit=10) == 1
+        assert upkeep.work_off(upkeep.CAPTURES, limit=10) == {"captures": 1}
     assert heard == [payment["id"]]
-    assert services.expire_due_payments(limit=10) == 1
+    Payment.objects.using("default").update(claimed_until=None)
+    assert upkeep.work_off(upkeep.EXPIRIES, limit=10) == {"expired": 1}
     assert get_payment().status == "expired"
 
 

@@ -14,7 +14,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from octo_stripe_gateway import services
+from octo_stripe_gateway import upkeep
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -135,10 +135,10 @@ def test_hold_that_runs_out_gives_the_places_back(
     client: Client, booking: Booking, stripe: StripeEmulator, settings: Any
 ) -> None:
     payment = start_payment(client, booking).json()
-    assert services.expire_due_payments(limit=10) == 0
+    assert not upkeep.work_off(upkeep.EXPIRIES, limit=10)["expired"]
     settings.HOLD = dt.timedelta(0)
     Payment.objects.update(expires_at=booking.created_at)
-    assert services.expire_due_payments(limit=10) == 1
+    assert upkeep.work_off(upkeep.EXPIRIES, limit=10)["expired"] == 1
     assert stripe.payment_intents[payment["stripePaymentIntentId"]]["status"] == "canceled"
     booking.refresh_from_db()
     assert booking.status == "CANCELLED"

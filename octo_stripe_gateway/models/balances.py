@@ -5,16 +5,31 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from octo_stripe_gateway.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from octo_stripe_gateway.models.payments import Payment
 
 # The purpose of a payment for all that is left.
 FULL = "full"
 IN_FLIGHT = frozenset({"processing", "requires_capture"})
+
+
+class Counted(Protocol):
+    """What counts of a payment; its model imports this module."""
+
+    accepted_at: Any
+    amount: Any
+    amount_lost: Any
+    amount_received: Any
+    amount_refunded: Any
+    currency: Any
+    intent_status: Any
+    purpose: Any
+    rejection_reason: Any
+
+    @property
+    def amount_held(self) -> int:
+        """Return what was received and has neither gone back nor been lost in a dispute."""
 
 
 class Installment(NamedTuple):
@@ -66,7 +81,7 @@ def is_priced(payable: Any) -> bool:
     return hasattr(payable, "get_payment_amount")
 
 
-def compute_balance(payable: Any, payments: Iterable[Payment]) -> Balance:
+def compute_balance(payable: Any, payments: Iterable[Counted]) -> Balance:
     """Return a priced payable's balance; raises ConfigurationError where its installments don't add up."""
     price, currency = payable.get_payment_amount()
     parts = _get_installments(payable, price=price)
@@ -92,7 +107,7 @@ def _get_installments(payable: Any, *, price: int) -> Sequence[Installment]:
     return parts
 
 
-def _subtract(parts: Sequence[Installment], payments: Sequence[Payment]) -> tuple[Installment, ...]:
+def _subtract(parts: Sequence[Installment], payments: Sequence[Counted]) -> tuple[Installment, ...]:
     """Return what each part still lacks: its own payments count first, then what was paid for no part."""
     names = {part.name for part in parts}
     lacking = {part.name: part.amount for part in parts}

@@ -48,6 +48,7 @@ class PayableLock(models.Model):
     currency = models.CharField(max_length=3, blank=True)
     next_due_at = models.DateTimeField(null=True)
     reminded_at = models.DateTimeField(null=True)
+    claimed_until = models.DateTimeField(null=True)
 
     objects = models.Manager.from_queryset(PayableLockQuerySet)()
     ledger = PayableLockManager()

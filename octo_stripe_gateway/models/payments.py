@@ -6,7 +6,7 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.contenttypes.fields import GenericForeignKey
@@ -29,10 +29,6 @@ from octo_stripe_gateway.snapshots import (
     Precedence,
 )
 from octo_stripe_gateway.stripe.origin import Origin
-
-if TYPE_CHECKING:
-    from octo_stripe_gateway.models.disputes import Dispute
-    from octo_stripe_gateway.models.refunds import Refund
 
 STRIPE_ID_LENGTH = 255
 PURPOSE_LENGTH = 64
@@ -213,6 +209,9 @@ class Payment(models.Model):
         help_text=_("Until when it can be paid; then it is canceled at Stripe."),
     )
     is_expiring = models.BooleanField(default=False)
+    claimed_until = models.DateTimeField(
+        null=True, help_text=_("Until when one process of upkeep sees to its deadlines.")
+    )
 
     intent_status = models.CharField(max_length=64, blank=True)
     intent_as_of = models.BigIntegerField(default=0)
@@ -622,7 +621,7 @@ class Payment(models.Model):
         self.canceled_at = timezone.now()
         self.update_status()
 
-    def update_refunded(self, refunds: Sequence[Refund]) -> None:
+    def update_refunded(self, refunds: Sequence[Any]) -> None:
         """Derive the refunded and reserved totals from all refunds and the charge.
 
         Refunded is: live refunds, plus whatever the charge's total holds beyond the refunds it is known to
@@ -635,7 +634,7 @@ class Payment(models.Model):
         self.open_refunds = sum(refund.is_open for refund in refunds)
         self.update_status()
 
-    def update_disputed(self, disputes: Sequence[Dispute]) -> None:
+    def update_disputed(self, disputes: Sequence[Any]) -> None:
         """Derive from all disputes whether one is open, whether refunds are blocked, and what was lost."""
         self.disputed = any(dispute.is_open for dispute in disputes)
         self.refunds_blocked = any(dispute.blocks_refunds for dispute in disputes)

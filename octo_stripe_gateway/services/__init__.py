@@ -11,27 +11,8 @@ Locks are taken in one order: event, payment, payable, refund, idempotency key.
 from octo_stripe_gateway.services.adoption import adopt_payment
 from octo_stripe_gateway.services.audit import Audit
 from octo_stripe_gateway.services.balance import get_balance
-from octo_stripe_gateway.services.books import (
-    BookingOutcome,
-    book_payments,
-    claim_unbooked_payments,
-    count_unbooked_payments,
-)
 from octo_stripe_gateway.services.creation import CreatedPayment, create_payment
-from octo_stripe_gateway.services.deadlines import (
-    expire_due_payments,
-    expire_payment,
-    remind_of_captures,
-    remind_of_installments,
-)
-from octo_stripe_gateway.services.delivery import deliver_due_changes
-from octo_stripe_gateway.services.due_payments import (
-    Outcome,
-    check_payments,
-    claim_due_payments,
-    count_due_payments,
-    recall_unanswered_requests,
-)
+from octo_stripe_gateway.services.deadlines import expire_payment
 from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.journal import acting
@@ -62,10 +43,8 @@ from octo_stripe_gateway.services.retention import erase_personal_data
 __all__ = [
     "ANYONE",
     "Audit",
-    "BookingOutcome",
     "Caller",
     "CreatedPayment",
-    "Outcome",
     "acting",
     "adopt_payment",
     "apply_charge",
@@ -73,19 +52,11 @@ __all__ = [
     "apply_fraud_warning",
     "apply_payment_intent",
     "apply_refund",
-    "book_payments",
     "cancel_payment",
     "capture_payment",
-    "check_payments",
-    "claim_due_payments",
-    "claim_unbooked_payments",
     "complete_payment",
-    "count_due_payments",
-    "count_unbooked_payments",
     "create_payment",
-    "deliver_due_changes",
     "erase_personal_data",
-    "expire_due_payments",
     "expire_payment",
     "flag_mismatch",
     "get_balance",
@@ -94,13 +65,10 @@ __all__ = [
     "prune_changes",
     "prune_events",
     "prune_idempotency_keys",
-    "recall_unanswered_requests",
     "reconcile_listed",
     "reconcile_payment",
     "refund_payable",
     "refund_payment",
-    "remind_of_captures",
-    "remind_of_installments",
     "reverse_rejected",
     "reverse_warned",
     "settle_attention",

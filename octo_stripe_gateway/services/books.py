@@ -13,20 +13,22 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
-from enum import StrEnum, auto
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 
 from django.db.models import F
 from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
-from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError, StripeUnavailableError
+from octo_stripe_gateway.exceptions import (
+    GatewayError,
+    StripeAuthenticationError,
+    StripeRateLimitedError,
+    StripeUnavailableError,
+)
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
-from octo_stripe_gateway.services.due_payments import Claim, claim_payments
 from octo_stripe_gateway.services.ledger import PROCESSING, lock_payment
 from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot
-from octo_stripe_gateway.transactions import outside_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -54,37 +56,16 @@ RECORDED_COLUMNS = (
 )
 
 
-class BookingOutcome(StrEnum):
-    """The result of booking a payment. `WAITING`: Stripe has not booked everything yet."""
-
-    BOOKED = auto()
-    WAITING = auto()
-    FAILED = auto()
-    UNANSWERED = auto()
-
-
-def count_unbooked_payments(*, limit: int) -> int:
-    """Return how many payments are due for booking, up to a limit."""
-    return Payment.ledger.filter(next_booking_at__lte=timezone.now()).order_by()[:limit].count()
-
-
-@outside_transaction
-def claim_unbooked_payments(*, limit: int) -> Claim:
-    """Claim payments that are due for booking: the least asked about first, and among those the newest."""
-    due = Payment.ledger.filter(next_booking_at__lte=timezone.now()).order_by("bookings", "-pk")
-    return claim_payments(due, column="next_booking_at", limit=limit)
-
-
-def book_payments(claim: Claim) -> Generator[BookingOutcome]:
-    """Record what moved in Stripe's balance for claimed payments, and yield each outcome.
-
-    If the generator is closed early, the payments that it did not reach are due again after the lease.
-    """
+def plan_bookings(
+    payments: Sequence[Payment], *, until: dt.datetime
+) -> Iterator[tuple[Payment, Callable[[], str]]]:
+    """Yield payments that are claimed until then, each with what records its movements."""
     groups = defaultdict(list)
-    for payment in claim.payments:
-        groups[payment.account, payment.stripe_account].append(payment)
+    for payment in payments:
+        groups[payment.origin].append(payment)
     for group in groups.values():
-        yield from _book_group(group, until=claim.until)
+        books = _Books(group, until=until)
+        yield from ((payment, partial(books.book, payment)) for payment in group)
 
 
 def book_listed(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> None:
@@ -136,23 +117,6 @@ def _list_missing(
     return sorted(missing)
 
 
-def _book_group(payments: Sequence[Payment], *, until: dt.datetime) -> Iterator[BookingOutcome]:
-    """Book payments of one account; if its key may not read the balance, put them off for an hour."""
-    left = {payment.pk: payment for payment in payments}
-    try:
-        listed = _read_list(payments) if len(payments) >= LEAST_LISTED else {}
-        for payment in payments:
-            outcome = _book(payment, listed=listed.get(payment.pk, []), until=until)
-            del left[payment.pk]
-            yield outcome
-    except StripeAuthenticationError as error:
-        name = payments[0].account or "the default account"
-        logger.error("[OctoStripeGateway] The books of %s can't be kept: %s", name, error)  # noqa: TRY400
-        same = Payment.ledger.filter(pk__in=left, next_booking_at=until)
-        same.update(next_booking_at=timezone.now() + REFUSED_PAUSE)
-        yield from (BookingOutcome.FAILED for _payment in left)
-
-
 def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransactionSnapshot]]:
     """Return by payment what Stripe's list of the time holds, as long as its pages hold some of ours."""
     keys = {payment.stripe_payment_intent_id: payment.pk for payment in payments}
@@ -174,36 +138,62 @@ def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransaction
                 before, pages_of_others = len(found), pages_of_others + 1 if is_of_others else 0
                 if pages_of_others == most_of_others:
                     break
-    except StripeAuthenticationError:
+    except (StripeAuthenticationError, StripeRateLimitedError):
         raise
     except GatewayError:
         logger.warning("[OctoStripeGateway] Stripe's list could not be read", exc_info=True)
     return found
 
 
-def _book(
-    payment: Payment, *, listed: Sequence[BalanceTransactionSnapshot], until: dt.datetime
-) -> BookingOutcome:
-    """Book a payment from the list; if that leaves something out, ask for what each source moved."""
-    try:
+class _Books:
+    """Books payments of one origin, from one of Stripe's lists where they are many."""
+
+    def __init__(self, payments: Sequence[Payment], *, until: dt.datetime) -> None:
+        self.payments, self.until = payments, until
+        self.is_refused = False
+
+    def book(self, payment: Payment) -> str:
+        """Record what moved, and return `booked`, or `waiting` if Stripe has yet to book something.
+
+        If the key may not read the balance, the rest of the payments is put off for an hour. Raises
+        StripeUnavailableError.
+        """
+        if self.is_refused:
+            return "failed"
+        try:
+            is_booked = self._book(payment)
+        except StripeUnavailableError:
+            raise
+        except StripeAuthenticationError as error:
+            name = payment.account or "the default account"
+            logger.error("[OctoStripeGateway] The books of %s can't be kept: %s", name, error)  # noqa: TRY400
+            self.is_refused = True
+            same = Payment.ledger.filter(pk__in=[each.pk for each in self.payments])
+            same.filter(next_booking_at=self.until).update(next_booking_at=timezone.now() + REFUSED_PAUSE)
+            return "failed"
+        except Exception:
+            logger.exception("[OctoStripeGateway] Payment %s could not be booked", payment.uuid)
+            same = Payment.ledger.filter(pk=payment.pk, next_booking_at=self.until)
+            same.update(next_booking_at=timezone.now() + _get_pause(payment), bookings=F("bookings") + 1)
+            return "failed"
+        return "booked" if is_booked else "waiting"
+
+    @cached_property
+    def listed(self) -> dict[int, list[BalanceTransactionSnapshot]]:
+        """Return by payment what Stripe's list holds; empty where single calls are fewer."""
+        return _read_list(self.payments) if len(self.payments) >= LEAST_LISTED else {}
+
+    def _book(self, payment: Payment) -> bool:
+        """Book a payment from the list; if that leaves something out, ask for what each source moved."""
+        listed = self.listed.get(payment.pk, [])
         is_first = not payment.bookings
-        is_booked = bool(listed) and _book_found(payment, listed, until=until, is_first=is_first)
-        if not is_booked:
-            rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
-            missing = _list_missing(payment, rows, is_first=is_first)
-            ask = partial(stripe_client.list_balance_transactions_of, origin=payment.origin)
-            found = [each for source_id in missing for each in ask(source_id)]
-            is_booked = _book_found(payment, found, until=until, is_last=True)
-    except StripeUnavailableError:
-        return BookingOutcome.UNANSWERED
-    except StripeAuthenticationError:
-        raise
-    except Exception:
-        logger.exception("[OctoStripeGateway] Payment %s could not be booked", payment.uuid)
-        same = Payment.ledger.filter(pk=payment.pk, next_booking_at=until)
-        same.update(next_booking_at=timezone.now() + _get_pause(payment), bookings=F("bookings") + 1)
-        return BookingOutcome.FAILED
-    return BookingOutcome.BOOKED if is_booked else BookingOutcome.WAITING
+        if listed and _book_found(payment, listed, until=self.until, is_first=is_first):
+            return True
+        rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
+        missing = _list_missing(payment, rows, is_first=is_first)
+        ask = partial(stripe_client.list_balance_transactions_of, origin=payment.origin)
+        found = [each for source_id in missing for each in ask(source_id)]
+        return _book_found(payment, found, until=self.until, is_last=True)
 
 
 def _book_found(

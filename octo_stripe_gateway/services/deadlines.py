@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import logging
 from contextlib import suppress
 
-from django.db.models import F, Q
 from django.utils import timezone
 
 from octo_stripe_gateway import signals, stripe_client
-from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError, StripeUnavailableError
+from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
 from octo_stripe_gateway.services.balance import get_deadline, has_deadline, refresh_lock
 from octo_stripe_gateway.services.delivery import send_to_all
@@ -21,14 +18,8 @@ from octo_stripe_gateway.services.requests import (
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.transactions import outside_transaction, write_transaction
+from octo_stripe_gateway.transactions import outside_transaction
 
-logger = logging.getLogger(__name__)
-
-# After so many unanswered calls in a row, Stripe is left alone until the next run.
-MOST_UNANSWERED = 10
-CAPTURE_REMINDER = dt.timedelta(days=1)
-OVERDUE_REVIEW = dt.timedelta(hours=1)
 UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
 
 
@@ -47,67 +38,18 @@ def expire_payment(payment: Payment) -> Payment:
     return perform_request(request).payment if request else Payment.ledger.get(pk=payment.pk)
 
 
-def expire_due_payments(*, limit: int) -> int:
-    """Expire payments whose deadline has passed, the oldest first; returns how many are expired."""
-    due = Payment.ledger.get_queryset().past_deadline(now=timezone.now()).order_by("expires_at")
-    expired = unanswered = 0
-    for pk in list(due.values_list("pk", flat=True)[:limit]):
-        try:
-            expired += _try_to_expire(pk)
-            unanswered = 0
-        except StripeUnavailableError:
-            unanswered += 1
-            if unanswered == MOST_UNANSWERED:
-                logger.exception("[OctoStripeGateway] Stripe does not answer; other deadlines have to wait")
-                break
-    return expired
+def remind_of_capture(payment: Payment) -> None:
+    """Send `payment_capture_due` for a hold, once."""
+    with lock_payment(payment) as locked, saving_changes(locked):
+        locked.capture_reminded_at = locked.capture_reminded_at or timezone.now()
 
 
-def _try_to_expire(pk: int) -> bool:
-    """Tell whether a payment is expired now; raises StripeUnavailableError, since no other will be then."""
-    try:
-        return expire_payment(Payment.ledger.get(pk=pk)).status == Payment.Status.EXPIRED
-    except StripeUnavailableError:
-        raise
-    except GatewayError as error:
-        logger.warning("[OctoStripeGateway] Payment %s is not expired: %s", pk, error)
-    except Exception:
-        # A host's hook or deadline that raises stops no other payment from expiring.
-        logger.exception("[OctoStripeGateway] Payment %s could not be expired", pk)
-    return False
+def remind_of_installment(lock: PayableLock) -> bool:
+    """Send `installment_due` unless that was done, and tell whether every receiver heard of it.
 
-
-def remind_of_captures(*, limit: int) -> int:
-    """Send `payment_capture_due` for holds that run out within a day; returns for how many."""
-    holds = Payment.ledger.get_queryset().to_be_captured(before=timezone.now() + CAPTURE_REMINDER)
-    keys = list(holds.order_by("capture_before").values_list("pk", flat=True)[:limit])
-    for pk in keys:
-        with write_transaction():
-            locked = Payment.ledger.get_locked(pk)
-            with saving_changes(locked):
-                locked.capture_reminded_at = locked.capture_reminded_at or timezone.now()
-    return len(keys)
-
-
-def remind_of_installments(*, limit: int) -> int:
-    """Send `installment_due` once for each installment that is due; returns how many times.
-
-    A receiver that raises is called again. Each payable is asked first, since it may no longer owe anything;
-    after the reminder it is still asked now and then, so that it doesn't stay overdue for ever.
+    The payable is asked first. Raises what its methods raise.
     """
-    now = timezone.now()
-    asked_again = Q(reminded_at=None) | Q(reminded_at__lt=now - OVERDUE_REVIEW)
-    due = PayableLock.ledger.get_queryset().overdue(now=now).filter(asked_again)
-    return sum(_remind(lock) for lock in due.order_by(F("reminded_at").asc(nulls_first=True))[:limit])
-
-
-def _remind(lock: PayableLock) -> bool:
-    """Tell whether the host was reminded of a payable."""
-    try:
-        lock = refresh_lock(lock)
-    except Exception:
-        logger.exception("[OctoStripeGateway] What is due of %s can't be told", lock)
-        return False
+    lock = refresh_lock(lock)
     now = timezone.now()
     if lock.next_due_at is None or lock.next_due_at > now:
         return False

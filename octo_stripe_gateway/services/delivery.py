@@ -15,7 +15,6 @@ from django.utils import timezone
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.redaction import clean_text
-from octo_stripe_gateway.transactions import skip_locked, write_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -78,22 +77,6 @@ def deliver_change(change: PaymentChange, *, payment: Payment) -> None:
     _record_delivery(change, failed=failed, errors=errors)
 
 
-def deliver_due_changes(*, limit: int) -> tuple[int, int]:
-    """Send again what could not be delivered; returns how many changes were delivered and how many failed.
-
-    Several processes may do so at once: each change is claimed by one of them.
-    """
-    delivered = failed = 0
-    for _number in range(limit):
-        change = _claim_due_change()
-        if change is None:
-            break
-        deliver_change(change, payment=Payment.ledger.get(pk=change.payment_id))
-        delivered += not change.undelivered
-        failed += bool(change.undelivered)
-    return delivered, failed
-
-
 def _get_name(receiver: Any) -> str:
     return f"{receiver.__module__}.{getattr(receiver, '__qualname__', type(receiver).__qualname__)}"
 
@@ -104,17 +87,3 @@ def _record_delivery(change: PaymentChange, *, failed: dict[str, list[str]], err
     if not failed:
         change.deliver_at = None
     PaymentChange.ledger.save_changed(change, names=["undelivered", "delivery_error", "deliver_at"])
-
-
-def _claim_due_change() -> PaymentChange | None:
-    """Claim the change that has been due for longest: it is due again only after its next pause.
-
-    So a receiver that kills its process holds up no other change, and is not called again at once.
-    """
-    with write_transaction():
-        due = PaymentChange.ledger.get_queryset().due_for_delivery(now=timezone.now())
-        change = skip_locked(due).order_by("deliver_at").first()
-        if change:
-            schedule_delivery(change)
-            PaymentChange.ledger.save_changed(change, names=["deliveries", "deliver_at"])
-    return change

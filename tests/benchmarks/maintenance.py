@@ -92,10 +92,10 @@ def make_pending(count: int, *, upstream: Upstream) -> None:
 
 def run(options: argparse.Namespace) -> tuple[float, float, Any]:
     """Return a run's wall-clock seconds, its processor seconds in this process, and what it did."""
-    from octo_stripe_gateway.maintenance import run_maintenance
+    from octo_stripe_gateway.upkeep import run_upkeep
 
     began, processor = time.monotonic(), time.process_time()
-    done = run_maintenance(limit=options.payments, threads=options.threads)
+    done = run_upkeep(limit=options.payments, threads=options.threads)
     return time.monotonic() - began, time.process_time() - processor, done
 
 

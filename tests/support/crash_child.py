@@ -114,12 +114,14 @@ def send(request: Mapping[str, Any], *, client: Any) -> Any:
 def call_service(job: Mapping[str, Any]) -> Any:
     """Call a service as the host's own code or maintenance does, and return what it returns."""
     from octo_stripe_gateway import services
+    from octo_stripe_gateway.models import Payment
     from tests.shop.models import Booking
 
     arguments = dict(job["arguments"])
     if "key" in job:
         arguments["caller"] = services.Caller(idempotency_key=job["key"])
-    about = [Booking.objects.get(pk=job["booking"])] if "booking" in job else []
+    models: dict[str, Any] = {"booking": Booking, "payment": Payment}
+    about = [models[name].objects.get(pk=job[name]) for name in models if name in job]
     return getattr(services, job["service"])(*about, **arguments)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from octo_stripe_gateway.maintenance import Counts, run_maintenance
 from octo_stripe_gateway.models import PaymentChange
 from octo_stripe_gateway.services import acting
+from octo_stripe_gateway.upkeep import Counts, run_upkeep
 
 BAR_LENGTH = 30
 SHOWN_EVERY = 0.1
-FAILURES = ("failed", "unanswered")
+FAILURES = ("failed", "unanswered", "aborted")
 
 
 class Command(BaseCommand):
@@ -31,14 +31,17 @@ class Command(BaseCommand):
             "--limit", type=int, default=100_000, help="how many of each kind to do at most (100000)"
         )
         parser.add_argument(
-            "--threads", type=int, default=0, help="how many calls to make at once (4, with SQLite 1)"
+            "--threads",
+            type=int,
+            default=0,
+            help="how many calls to make at once (4), if the database can take it",
         )
 
     def handle(self, *, limit: int, threads: int, **options: Any) -> None:
         """Do what is due, and fail at the end if some of it failed."""
         began = time.monotonic()
         with acting(source=PaymentChange.Source.COMMAND):
-            done = run_maintenance(limit=limit, threads=threads, report=self.show_progress)
+            done = run_upkeep(limit=limit, threads=threads, report=self.show_progress)
         self.show(done, seconds=time.monotonic() - began)
         failed = {kind: sum(counts.get(name, 0) for name in FAILURES) for kind, counts in done.items()}
         if any(failed.values()):

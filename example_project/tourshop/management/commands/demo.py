@@ -21,8 +21,8 @@ from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler,
 from django.db import connections
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.maintenance import run_maintenance
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.upkeep import run_upkeep
 from tourshop.models import Booking
 from tourshop.views import TEST_CARDS, get_mode
 
@@ -106,7 +106,7 @@ def maintain() -> Iterator[None]:
     def work() -> None:
         while not stopped.wait(1.0):
             try:
-                run_maintenance(limit=100, threads=1)
+                run_upkeep(limit=100, threads=1)
                 Booking.objects.lapsed().update(status=Booking.Status.CANCELLED)
             except Exception:  # the next run may succeed
                 logger.exception("What was due could not be done")

@@ -14,7 +14,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from octo_stripe_gateway import services, signals
+from octo_stripe_gateway import services, signals, upkeep
 from octo_stripe_gateway.exceptions import GatewayError, PaymentRejectedError
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
@@ -47,7 +47,9 @@ def held(api: GatewayApi, monkeypatch: pytest.MonkeyPatch) -> Held:
 
 
 def expire() -> int:
-    return services.expire_due_payments(limit=100)
+    """Expire what is due, as if a while had gone by since the last time."""
+    Payment.objects.update(claimed_until=None)
+    return upkeep.work_off(upkeep.EXPIRIES, limit=100)["expired"]
 
 
 def test_the_deadline_is_shown(api: GatewayApi, stripe: StripeEmulator, held: Held) -> None:
@@ -145,12 +147,12 @@ def test_a_hold_says_until_when_and_reminds_a_day_ahead(
     payment = api.authorized(stripe)
     row = Payment.objects.get()
     assert row.capture_before
-    assert services.remind_of_captures(limit=10) == 0
+    assert upkeep.work_off(upkeep.CAPTURES, limit=10)["captures"] == 0
     Payment.objects.update(capture_before=timezone.now() + dt.timedelta(hours=23))
     heard: list[int] = []
     with listening(signals.payment_capture_due, lambda payment, **_: heard.append(payment.pk)):
-        assert services.remind_of_captures(limit=10) == 1
-        assert services.remind_of_captures(limit=10) == 0
+        assert upkeep.work_off(upkeep.CAPTURES, limit=10)["captures"] == 1
+        assert upkeep.work_off(upkeep.CAPTURES, limit=10)["captures"] == 0
     assert heard == [payment["id"]]
 
 

@@ -13,13 +13,15 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import maintenance, services, stripe_client
+from octo_stripe_gateway import services, stripe_client, upkeep
 from octo_stripe_gateway.exceptions import StripeError
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.services import due_payments
+from octo_stripe_gateway.services import due
+from octo_stripe_gateway.services.due import Step, Work
 from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import WebhookEventFactory
+from octo_stripe_gateway.upkeep import run_upkeep, syncs
 from tests.shop.models import Booking
 from tests.support.threads import needs_row_locks, run_together
 
@@ -97,7 +99,7 @@ def test_nothing_due_is_nothing_done(stripe: StripeEmulator) -> None:
         ("pm_usBankAccount_success", {}, "pending"),
     ],
 )
-@pytest.mark.parametrize("count", [1, due_payments.LEAST_LISTED, 2 * due_payments.LEAST_LISTED])
+@pytest.mark.parametrize("count", [1, syncs.LEAST_LISTED, 2 * syncs.LEAST_LISTED])
 def test_due_payments_come_to_how_their_intents_stand(
     stripe: StripeEmulator, count: int, card: str, options: Any, status: str
 ) -> None:
@@ -167,9 +169,15 @@ def test_pauses_grow_while_nothing_happens(stripe: StripeEmulator) -> None:
 def test_new_ones_come_first(stripe: StripeEmulator) -> None:
     payments = create_due(stripe, 4)
     Payment.objects.filter(pk=payments[3].pk).update(checks=5)
-    claim = services.claim_due_payments(limit=3)
-    assert claim.payments == [payments[2], payments[1], payments[0]]
-    assert services.claim_due_payments(limit=3).payments == [payments[3]]
+    upkeep.work_off(upkeep.SYNCS, limit=2)
+    assert list_synced() == [payments[1].pk, payments[2].pk]
+    upkeep.work_off(upkeep.SYNCS, limit=1)
+    assert list_synced() == [payments[0].pk, payments[1].pk, payments[2].pk]
+
+
+def list_synced() -> list[int]:
+    later = Payment.objects.filter(next_check_at__gt=timezone.now())
+    return list(later.order_by("pk").values_list("pk", flat=True))
 
 
 def test_limit_bounds_a_run(stripe: StripeEmulator) -> None:
@@ -181,22 +189,48 @@ def test_limit_bounds_a_run(stripe: StripeEmulator) -> None:
     assert sum(maintain()["payments"].values()) == 1
 
 
-def test_claims_of_a_run_that_was_killed_end_by_themselves(stripe: StripeEmulator) -> None:
+class Killed(BaseException):
+    """Ends a run as a signal to the process would."""
+
+
+def test_claims_of_a_run_that_was_killed_end_by_themselves(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create_due(stripe, 6)
-    outcomes = services.check_payments(services.claim_due_payments(limit=6))
-    next(outcomes)
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "_do", kill)
+        with pytest.raises(Killed):
+            upkeep.work_off(upkeep.SYNCS, limit=10)
     assert maintain()["payments"] == {}
-    outcomes.close()
-    assert sorted(Payment.objects.values_list("checks", flat=True)) == [0, 0, 0, 0, 0, 1]
-    later = timezone.now() + due_payments.LEASE
-    assert Payment.objects.filter(next_check_at__lte=later).count() >= 5
+    later = timezone.now() + upkeep.SYNCS.lease
+    assert Payment.objects.filter(next_check_at__lte=later, checks=0).count() == 6
 
 
-def test_event_meanwhile_is_not_undone_by_the_pause(stripe: StripeEmulator) -> None:
+def kill(*_args: Any, **_options: Any) -> None:
+    raise Killed
+
+
+def test_run_that_is_interrupted_leaves_the_rest_to_the_next(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payments = create_due(stripe, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(syncs, "reconcile_payment", lambda payment: kill() if payment == payments[1] else {})
+        with pytest.raises(Killed):
+            upkeep.work_off(upkeep.SYNCS, limit=10)
+    assert maintain()["payments"] == {"unchanged": 2}
+
+
+def test_event_meanwhile_is_not_undone_by_the_pause(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create_due(stripe, 1)
-    claim = services.claim_due_payments(limit=1)
-    Payment.objects.update(next_check_at=timezone.now())
-    assert list(services.check_payments(claim)) == [services.Outcome.UNCHANGED]
+
+    def hear_of_it(_payment: Payment) -> bool:
+        return bool(Payment.objects.update(next_check_at=timezone.now()))
+
+    monkeypatch.setattr(syncs, "reconcile_payment", hear_of_it)
+    upkeep.work_off(upkeep.SYNCS, limit=1)
     assert Payment.objects.get().checks == 0
     assert get_pauses() == [0]
 
@@ -310,6 +344,32 @@ def test_changes_are_put_down_to_the_command(stripe: StripeEmulator) -> None:
     assert PaymentChange.objects.latest("pk").source == "command"
 
 
+@pytest.mark.parametrize("broken", [step.name for step in upkeep.STEPS])
+def test_kind_that_can_not_be_worked_on_is_reported_and_stops_no_other(
+    broken: str, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (payment,) = create_due(stripe, 1, card="pm_card_visa")
+    WebhookEventFactory.create(failed=True, payment=payment)
+    PaymentChange.objects.update(undelivered={"payment_created": []}, deliver_at=timezone.now())
+    make_due()
+
+    def fail(_now: dt.datetime) -> None:
+        raise ValueError("a bug")
+
+    for step in upkeep.STEPS:
+        if step.name == broken:
+            monkeypatch.setattr(step, "list_due", fail)
+    done = run_upkeep(limit=10, threads=1)
+    expected = {"events": "processed", "payments": "changed", "changes": "delivered"}
+    if broken != "payments":
+        expected["books"] = "booked"
+    for name, outcome in expected.items():
+        assert ("aborted" if name == broken else outcome) in done[name]
+    assert f"could not go on with its {broken}" in caplog.text
+    with pytest.raises(CommandError, match=rf"\d {broken} failed"):
+        maintain()
+
+
 def test_trouble_with_one_payment_stops_no_other(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +381,7 @@ def test_trouble_with_one_payment_stops_no_other(
             raise KeyError("a bug")
         return reconcile(payment)
 
-    monkeypatch.setattr(due_payments, "reconcile_payment", fail_with_second)
+    monkeypatch.setattr(syncs, "reconcile_payment", fail_with_second)
     with pytest.raises(CommandError, match="1 payments failed"):
         maintain()
     assert Payment.objects.get(status="pending") == payments[1]
@@ -332,7 +392,7 @@ def test_stripe_that_does_not_answer_is_left_alone(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_due(stripe, 8)
-    monkeypatch.setattr(maintenance, "MOST_UNANSWERED", 3)
+    monkeypatch.setattr(due, "MOST_UNANSWERED", 3)
     stripe.add_fault(Fault("status", method="GET", status=503, times=None))
     asked = len(stripe.requests)
     with pytest.raises(CommandError, match="3 payments failed"):
@@ -376,11 +436,11 @@ def test_terminal_gets_a_bar_and_a_sentence(stripe: StripeEmulator) -> None:
 @needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_runs_at_once_share_the_work(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "BATCH_SIZE", 5)
+    monkeypatch.setattr(Step, "size", 5)
     payments = create_due(stripe, 30, card="pm_card_visa")
     WebhookEventFactory.create_batch(10, failed=True, payment=payments[0])
     make_due()
-    runs = [lambda: maintenance.run_maintenance(limit=100, threads=2)] * 2
+    runs = [lambda: run_upkeep(limit=100, threads=2)] * 2
     done = run_together(runs)
     assert sum(each["payments"].get("changed", 0) for each in done) == 30
     assert sum(each["events"].get("processed", 0) for each in done) == 10

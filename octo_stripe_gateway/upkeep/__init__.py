@@ -1,0 +1,29 @@
+"""The work that nobody calls for: what was left behind, and what has its time."""
+
+from octo_stripe_gateway.services.due import work_off
+from octo_stripe_gateway.upkeep.run import (
+    BOOKS,
+    CAPTURES,
+    DELIVERIES,
+    EVENTS,
+    EXPIRIES,
+    INSTALLMENTS,
+    STEPS,
+    SYNCS,
+    Counts,
+    run_upkeep,
+)
+
+__all__ = [
+    "BOOKS",
+    "CAPTURES",
+    "DELIVERIES",
+    "EVENTS",
+    "EXPIRIES",
+    "INSTALLMENTS",
+    "STEPS",
+    "SYNCS",
+    "Counts",
+    "run_upkeep",
+    "work_off",
+]

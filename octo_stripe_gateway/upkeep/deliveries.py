@@ -1,0 +1,38 @@
+"""Signals that a receiver has yet to hear of."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.db.models import QuerySet
+
+from octo_stripe_gateway.models import Payment, PaymentChange
+from octo_stripe_gateway.services.delivery import deliver_change, schedule_delivery
+from octo_stripe_gateway.services.due import Outcome, Step
+
+
+class DeliveryStep(Step[PaymentChange]):
+    """Sends again what could not be delivered.
+
+    One change is claimed at a time, until its next pause is over: a receiver that kills its process holds up
+    no other change, and is not called again at once.
+    """
+
+    name = "changes"
+    column = "deliver_at"
+    size = 1
+
+    def list_due(self, now: dt.datetime) -> QuerySet[PaymentChange]:
+        """Return what has been due for longest first."""
+        return PaymentChange.ledger.get_queryset().due_for_delivery(now=now).order_by("deliver_at")
+
+    def claim(self, rows: list[PaymentChange], *, until: dt.datetime) -> None:
+        """Plan the next try."""
+        for change in rows:
+            schedule_delivery(change)
+            PaymentChange.ledger.save_changed(change, names=["deliveries", "deliver_at"])
+
+    def do(self, row: PaymentChange) -> str:
+        """Send what is undelivered."""
+        deliver_change(row, payment=Payment.ledger.get(pk=row.payment_id))
+        return Outcome.FAILED if row.undelivered else "delivered"

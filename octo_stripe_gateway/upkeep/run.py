@@ -1,0 +1,58 @@
+"""Does everything that is due, once: what `manage.py maintain_payments` runs.
+
+Several runs at once share the work, since each claims what it is about to do. A run that dies leaves nothing
+behind but claims, which run out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from octo_stripe_gateway.inbox import EventStep
+from octo_stripe_gateway.services.due import Outcome, Pace, Step, Work
+from octo_stripe_gateway.transactions import get_connection
+from octo_stripe_gateway.upkeep.bookings import BookStep
+from octo_stripe_gateway.upkeep.deadlines import CaptureStep, ExpiryStep, InstallmentStep
+from octo_stripe_gateway.upkeep.deliveries import DeliveryStep
+from octo_stripe_gateway.upkeep.syncs import SyncStep
+from octo_stripe_gateway.upkeep.threads import count_threads, run_together
+
+logger = logging.getLogger(__name__)
+
+Counts = dict[str, int]
+ReportProgress = Callable[[str, int, int], None]
+
+EVENTS, SYNCS, BOOKS, DELIVERIES = EventStep(), SyncStep(), BookStep(), DeliveryStep()
+EXPIRIES, CAPTURES, INSTALLMENTS = ExpiryStep(), CaptureStep(), InstallmentStep()
+STEPS: tuple[Step[Any], ...] = (EVENTS, SYNCS, BOOKS, EXPIRIES, CAPTURES, INSTALLMENTS, DELIVERIES)
+
+
+def run_upkeep(
+    *, limit: int, threads: int = 0, report: ReportProgress = lambda *_progress: None
+) -> dict[str, Counts]:
+    """Do what is due, at most `limit` of each kind, and return by kind how often what came of it.
+
+    A kind that can't be worked on is logged and counted as aborted, and the others have their turn. `threads`
+    are at most so many: see `count_threads`. `report` gets the kind, how many are done, and of how many.
+    """
+    was_connected = get_connection().connection is not None
+    threads = count_threads(threads)
+    pace = Pace()
+    done: dict[str, Counter[str]] = {step.name: Counter() for step in STEPS}
+    for step in STEPS:
+        work = Work(step, limit=limit, report=partial(report, step.name), pace=pace)
+        try:
+            step.prepare()
+            run_together(work.run, threads=min(threads, -(-work.count() // step.size)), stop=work.stop)
+        except Exception:
+            logger.exception("[OctoStripeGateway] Upkeep could not go on with its %s", step.name)
+            work.outcomes[Outcome.ABORTED] += 1
+            if not was_connected:
+                # Otherwise the host may have set something on it, and a new one would be without.
+                get_connection().close_if_unusable_or_obsolete()
+        done[step.name] += work.outcomes
+    return {name: dict(outcomes) for name, outcomes in done.items()}

@@ -1,0 +1,146 @@
+"""Imports go one way, from room to room, and never in a circle; type-checking imports count as well."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import octo_stripe_gateway
+
+PACKAGE = octo_stripe_gateway.__name__
+FOLDER = Path(octo_stripe_gateway.__file__).parent
+Imports = dict[str, set[str]]
+
+# Each room may import from those after it, but not from one beside it.
+LEVELS = (
+    ("management", "admin"),
+    ("doctor",),
+    ("api", "upkeep"),
+    ("webhooks",),
+    ("services",),
+    ("books",),
+    ("ledger",),
+    ("models",),
+    ("stripe",),
+    ("doors",),
+)
+# Where a module stands, by the longest prefix of its name. A package of a room's name needs no line.
+ROOMS = {
+    "": "api",
+    "apps": "management",
+    "batches": "models",
+    "bounded": "doors",
+    "checks": "doctor",
+    "conf": "doors",
+    "currencies": "stripe",
+    "exceptions": "doors",
+    "environments": "stripe",
+    "exports": "books",
+    "inbox": "webhooks",
+    "ledger.concerns": "ledger",
+    "redaction": "doors",
+    "services.books": "books",
+    "services.delivery": "ledger",
+    "services.due": "ledger",
+    "services.journal": "ledger",
+    "services.ledger": "ledger",
+    "setting_types": "doors",
+    "signals": "doors",
+    "signatures": "webhooks",
+    "snapshots": "stripe",
+    "stripe_client": "stripe",
+    "tasks": "webhooks",
+    "templatetags": "admin",
+    "times": "doors",
+    "transactions": "ledger",
+    "webhook_endpoints": "doctor",
+    "webhooks": "webhooks",
+}
+# They go against the arrows today. A line that is no longer needed fails a test.
+KNOWN: set[tuple[str, str]] = {
+    ("services.ledger", "services.acceptance"),
+    ("webhooks", "responses"),
+}
+
+
+def read_imports() -> Imports:
+    """Return by module which modules of ours it imports, anywhere in it."""
+    files = [path for path in FOLDER.rglob("*.py") if not {"migrations", "testing"} & {*path.parts}]
+    modules = {get_name(path): ast.parse(path.read_text()) for path in files}
+    return {name: {*find_imports(tree, known=modules.keys())} - {name} for name, tree in modules.items()}
+
+
+def get_name(path: Path) -> str:
+    parts = path.relative_to(FOLDER).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def find_imports(tree: ast.Module, *, known: Iterator[str] | object) -> Iterator[str]:
+    for node in ast.walk(tree):
+        named = []
+        if isinstance(node, ast.Import):
+            named = [(each.name, "") for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            named = [(node.module or "", each.name) for each in node.names]
+        for module, name in named:
+            if module.split(".")[0] == PACKAGE:
+                own = module.removeprefix(PACKAGE).removeprefix(".")
+                inner = f"{own}.{name}".strip(".")
+                yield inner if inner in known else own  # type: ignore[operator]
+
+
+def get_room(module: str) -> str:
+    parts = module.split(".")
+    prefixes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    named = next((ROOMS[each] for each in prefixes if each in ROOMS), None)
+    rooms = {room for level in LEVELS for room in level}
+    return named or (parts[0] if parts[0] in rooms else ROOMS[""])
+
+
+def list_upward(imports: Imports) -> set[tuple[str, str]]:
+    levels = {room: number for number, level in enumerate(LEVELS) for room in level}
+    return {
+        (module, imported)
+        for module, others in imports.items()
+        for imported in others
+        if imported and get_room(module) != get_room(imported)
+        if levels[get_room(module)] >= levels[get_room(imported)]
+    }
+
+
+@pytest.fixture(scope="module")
+def imports() -> Imports:
+    return read_imports()
+
+
+def test_no_import_goes_in_a_circle(imports: Imports) -> None:
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def test_imports_go_down_the_rooms(imports: Imports) -> None:
+    assert list_upward(imports) - KNOWN == set()
+
+
+def test_what_goes_up_is_listed_no_longer_than_it_does(imports: Imports) -> None:
+    assert KNOWN - list_upward(imports) == set()
+
+
+def test_table_of_rooms_names_only_what_is_there(imports: Imports) -> None:
+    assert ROOMS.keys() - imports.keys() == set()
+
+
+def test_circle_and_upward_import_would_be_found() -> None:
+    found = {"models.payments": {"services.refunds"}, "services.refunds": {"models.payments"}}
+    with pytest.raises(CycleError):
+        TopologicalSorter(found).prepare()
+    assert list_upward(found) == {("models.payments", "services.refunds")}
+    tree = ast.parse("if TYPE_CHECKING:\n    from octo_stripe_gateway.models import payments, Payment")
+    assert {*find_imports(tree, known={"models", "models.payments"})} == {"models.payments", "models"}
