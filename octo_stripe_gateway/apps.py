@@ -1,4 +1,8 @@
+from typing import Any
+
 from django.apps import AppConfig, apps
+from django.db import connections
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -11,5 +15,15 @@ class OctoStripeGatewayConfig(AppConfig):
         """Register the system checks, and the API's description where something can use it."""
         from octo_stripe_gateway import checks  # noqa: F401
 
+        post_migrate.connect(make_installation, sender=self)
         if apps.is_installed("drf_spectacular"):
             from octo_stripe_gateway import schema  # noqa: F401
+
+
+def make_installation(*, using: str, **_signal: Any) -> None:
+    """Give the database that is written to its installation, once its tables are there."""
+    from octo_stripe_gateway.models import Installation
+
+    tables = connections[using].introspection.table_names
+    if using == Installation.ledger.database and Installation._meta.db_table in tables():
+        Installation.ledger.get_own()

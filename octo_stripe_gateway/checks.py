@@ -42,6 +42,7 @@ VALUES = {
 }
 # What 16 random bytes are in base64.
 KEY_LENGTH = 22
+MAKE_KEY = 'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`.'
 
 Check = Callable[[], Iterator[CheckMessage]]
 
@@ -62,6 +63,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         _check_authentication,
         _check_tasks,
         _check_autocommit,
+        _check_signing_key,
     )
     return [message for part in parts for message in _run(part)]
 
@@ -222,6 +224,13 @@ def _check_autocommit() -> Iterator[CheckMessage]:
         yield _error("E020", f"The database {connection.alias!r} has AUTOCOMMIT off.", hint)
 
 
+def _check_signing_key() -> Iterator[CheckMessage]:
+    is_live = any(account.livemode for account in gateway_settings.accounts.values())
+    if is_live and not gateway_settings.own_signing_keys:
+        hint = f"No payment is created until then. {MAKE_KEY}"
+        yield _error("E025", "There is a live STRIPE_API_KEY and no SIGNING_KEY.", hint)
+
+
 def _check_missing() -> Iterator[CheckMessage]:
     used = _list_used_accounts()
     needed = {
@@ -256,8 +265,9 @@ def _check_lengths() -> Iterator[CheckMessage]:
     for name, keys in gateway_settings.api_gateway_keys.items():
         if any(len(key) < KEY_LENGTH for key in keys):
             owner = f" of {name!r}" if name else ""
-            hint = 'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`.'
-            yield _error("E021", f"The API_GATEWAY_KEY{owner} is short enough to be guessed.", hint)
+            yield _error("E021", f"The API_GATEWAY_KEY{owner} is short enough to be guessed.", MAKE_KEY)
+    if any(len(key) < KEY_LENGTH for key in gateway_settings.own_signing_keys):
+        yield _error("E021", "The SIGNING_KEY is short enough to be guessed.", MAKE_KEY)
 
 
 def _check_throttling() -> Iterator[CheckMessage]:

@@ -23,6 +23,8 @@ STRIPE_API_BASE = "https://api.stripe.com"
 EMULATOR_API_BASE = "http://127.0.0.1:8421"
 BUILT_IN_API_KEY = "sk_test_octoStripeGatewayEmulator"
 BUILT_IN_PUBLISHABLE_KEY = "pk_test_octoStripeGatewayEmulator"
+# Signs test money where there is no key.
+BUILT_IN_SIGNING_KEY = "octoStripeGatewayTestMoney"
 BUILT_IN_WEBHOOK_SECRET = "whsec_octoStripeGatewayEmulator"  # noqa: S105 - public by design
 
 ENVIRONMENT = {
@@ -30,6 +32,8 @@ ENVIRONMENT = {
     "STRIPE_PUBLISHABLE_KEY": "STRIPE_PUBLISHABLE_KEY",
     "STRIPE_WEBHOOK_SECRET": "STRIPE_WEBHOOK_SECRET",
     "API_GATEWAY_KEY": "OSG_API_GATEWAY_KEY",
+    "SIGNING_KEY": "OSG_SIGNING_KEY",
+    "INSTALLATION_ID": "OSG_INSTALLATION_ID",
 }
 # What has a rate: the API's actions, and failed authentication.
 RATES = ("create", "list", "retrieve", "complete", "refund", "capture", "cancel", "authentication")
@@ -130,6 +134,9 @@ class GatewaySettings:
     stripe_account: Setting[Callable[[Any], Any] | None] = Setting(
         "STRIPE_ACCOUNT", types.read_callable, nothing=None
     )
+    installation_id = Setting("INSTALLATION_ID", types.read_name)
+    # The first signs; the others are still believed.
+    own_signing_keys = Setting("SIGNING_KEY", types.read_texts, nothing=(), secret=True)
     own_api_base = Setting("STRIPE_API_BASE", types.read_url)
     stripe_timeout = Setting("STRIPE_TIMEOUT", types.read_timeout, default=(3, 10))
     stripe_max_network_retries = Setting("STRIPE_MAX_NETWORK_RETRIES", types.read_count, default=2)
@@ -181,6 +188,10 @@ class GatewaySettings:
         """Return the secrets that may have signed an event, none where none is configured."""
         built_in = (Secret(BUILT_IN_WEBHOOK_SECRET),) if self.uses_built_in_keys else ()
         return self.own_webhook_secrets or built_in
+
+    def get_signing_keys(self, *, livemode: bool) -> tuple[str, ...]:
+        """Return the keys that sign our metadata at Stripe, the current one first, none for live money."""
+        return self.own_signing_keys or (() if livemode else (BUILT_IN_SIGNING_KEY,))
 
     @property
     def stripe_api_base(self) -> str:

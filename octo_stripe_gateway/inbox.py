@@ -348,7 +348,9 @@ def _get_payment(event: WebhookEvent) -> Payment | None:
         return None
     # Raises if the object's intent is invalid, in which case the event's own column was left empty.
     payment_intent_id = event.read_payment_intent_id()
-    return Payment.ledger.get_locked_by_intent(payment_intent_id, payment_uuid=event.payment_uuid)
+    return Payment.ledger.get_locked_by_intent(
+        payment_intent_id, payment_uuid=event.payment_uuid, origin=event.origin
+    )
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:

@@ -30,12 +30,18 @@ PAYMENT_METADATA_KEY = "octo_payment"
 OWNER_METADATA_KEY = "octo_owner"
 PAYABLE_METADATA_KEY = "octo_payable"
 PURPOSE_METADATA_KEY = "octo_purpose"
+INSTALLATION_METADATA_KEY = "octo_installation"
+REQUEST_METADATA_KEY = "octo_request"
+SIGNATURE_METADATA_KEY = "octo_signature"
 # What an intent says of its payment, so that a lost row can be written again; no caller may set it.
 PAYMENT_METADATA_KEYS = (
     PAYMENT_METADATA_KEY,
     OWNER_METADATA_KEY,
     PAYABLE_METADATA_KEY,
     PURPOSE_METADATA_KEY,
+    INSTALLATION_METADATA_KEY,
+    REQUEST_METADATA_KEY,
+    SIGNATURE_METADATA_KEY,
 )
 REFUND_METADATA_KEY = "octo_refund"
 
@@ -54,6 +60,7 @@ CLOSED_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
 LARGEST_INTEGER = 2**63 - 1
 LAST_SECOND = 253_402_300_799  # of the year 9999
 TEXT_LENGTH = 255
+FINGERPRINT_LENGTH = 64
 LARGEST_RATE, RATE_DECIMALS = 10**12, 12
 
 
@@ -176,6 +183,7 @@ class RefundSnapshot:
     payment_intent_id: str
     charge_id: str
     refund_uuid: str
+    request_fingerprint: str = ""
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
@@ -192,6 +200,7 @@ class RefundSnapshot:
             payment_intent_id=read_id(stripe_object, "payment_intent"),
             charge_id=read_id(stripe_object, "charge"),
             refund_uuid=read_metadata(stripe_object, REFUND_METADATA_KEY),
+            request_fingerprint=read_metadata(stripe_object, REQUEST_METADATA_KEY)[:FINGERPRINT_LENGTH],
         )
 
     @property

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
+from octo_stripe_gateway.conf import ENVIRONMENT
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.api import GatewayApi
@@ -18,7 +19,7 @@ pytest_plugins = ["octo_stripe_gateway.testing.pytest_plugin", "tests.support.pg
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Keep a developer's own keys out of the tests."""
-    for name in ("STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET", "OSG_API_GATEWAY_KEY"):
+    for name in ENVIRONMENT.values():
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 

@@ -16,8 +16,8 @@ from stripe import StripeClient
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
-from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest
-from octo_stripe_gateway.services import Caller, adoption
+from octo_stripe_gateway.models import Concern, Payment, PaymentChange, Refund, StripeRequest
+from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking, Ticket
@@ -96,7 +96,7 @@ def test_lost_payment_comes_back_as_it_was(stripe: StripeEmulator, card: str, ca
     )
     before = describe(payment)
     lose_payment(payment)
-    adopted = services.adopt_payment(payment.stripe_payment_intent_id or "")
+    adopted = services.confirm_adoption(services.adopt_payment(payment.intent_id))
     assert describe(adopted) == describe(Payment.objects.get()) == before
     assert adopted.payable == Ticket.objects.get()
     assert abs((adopted.created_at - payment.created_at).total_seconds()) < 5
@@ -113,7 +113,8 @@ def test_connected_account_comes_back_too(stripe: StripeEmulator) -> None:
     with pytest.raises(StripeRefusedError):
         services.adopt_payment(intent_id)
     assert not Payment.objects.exists()
-    assert describe(services.adopt_payment(intent_id, stripe_account="acct_1")) == before
+    adopted = services.adopt_payment(intent_id, stripe_account="acct_1")
+    assert describe(services.confirm_adoption(adopted)) == before
 
 
 def test_intent_of_another_account_is_not_attached_by_its_uuid(stripe: StripeEmulator) -> None:
@@ -160,7 +161,9 @@ def test_payable_has_the_last_word_again(stripe: StripeEmulator) -> None:
     payment = create(stripe, payable=booking)
     lose_payment(payment)
     Booking.objects.update(price=3000)
-    adopted = services.adopt_payment(payment.stripe_payment_intent_id or "")
+    adopted = services.adopt_payment(payment.intent_id)
+    assert (adopted.rejection_reason, stripe.refunds) == ("", {})
+    adopted = services.confirm_adoption(adopted)
     assert adopted.rejection_reason == "The price has changed."
     assert (adopted.status, len(stripe.refunds)) == ("refunded", 1)
 
@@ -171,8 +174,9 @@ def test_money_for_what_is_lost_too_is_kept_for_an_operator(stripe: StripeEmulat
     lose_payment(payment)
     ticket.delete()
     adopted = services.adopt_payment(payment.stripe_payment_intent_id or "")
-    assert (adopted.status, adopted.payable_type) == ("paid", None)
-    assert adopted.attention == "What was paid for is not in the database: shop.ticket:HU77YU7T"
+    assert (adopted.status, adopted.payable_type) == ("pending", None)
+    concern = Concern.objects.get()
+    assert (concern.code, concern.parameters) == ("payable_unknown", {"name": "shop.ticket:HU77YU7T"})
     assert stripe.refunds == {}
 
 
@@ -228,15 +232,19 @@ def test_other_payable_than_the_row_has_is_refused(stripe: StripeEmulator) -> No
 )
 def test_metadata_that_others_have_written_does_no_harm(stripe: StripeEmulator, key: str, value: str) -> None:
     intent_id = create_foreign(stripe, **{key: value})
-    assert services.adopt_payment(intent_id).status == "paid"
+    booking = Booking.objects.create(price=999)
+    adopted = services.adopt_payment(intent_id, payable=booking)
+    assert (adopted.owner, adopted.purpose, adopted.payable) == ("", "", booking)
 
 
 def test_uuid_of_another_payment_is_not_taken(stripe: StripeEmulator) -> None:
     payment = create(stripe)
-    intent_id = create_foreign(stripe, octo_payment=str(payment.uuid))
-    adopted = services.adopt_payment(intent_id)
-    assert adopted.uuid != payment.uuid
-    assert Payment.objects.count() == 2
+    metadata = stripe.payment_intents[payment.intent_id]["metadata"]
+    for claims in ({"octo_payment": str(payment.uuid)}, metadata):
+        intent_id = create_foreign(stripe, **claims)
+        with pytest.raises(UnprocessableError):
+            services.adopt_payment(intent_id)
+    assert Payment.objects.get() == payment
 
 
 @needs_row_locks
@@ -258,15 +266,15 @@ def test_row_that_another_adopts_meanwhile_is_found(
     payment = create(stripe)
     lose_payment(payment)
     intent_id = payment.stripe_payment_intent_id or ""
-    look = adoption._lock
+    look = type(Payment.ledger).get_locked_by_intent
 
-    def look_before_another_adopts(*looked: Any) -> Payment | None:
-        monkeypatch.setattr(adoption, "_lock", look)
-        found = look(*looked)
+    def look_before_another_adopts(*looked: Any, **by: Any) -> Payment | None:
+        monkeypatch.setattr(type(Payment.ledger), "get_locked_by_intent", look)
+        found = look(*looked, **by)
         run_together([lambda: services.adopt_payment(intent_id)])
         return found
 
-    monkeypatch.setattr(adoption, "_lock", look_before_another_adopts)
+    monkeypatch.setattr(type(Payment.ledger), "get_locked_by_intent", look_before_another_adopts)
     assert services.adopt_payment(intent_id) == Payment.objects.get()
     assert_ledger_equals(stripe)
 

@@ -70,7 +70,7 @@ def test_a_good_configuration_is_quiet() -> None:
     ],
 )
 def test_what_is_wrong_is_said(configure: Callable[..., None], keys: dict[str, Any], expected: str) -> None:
-    configure(**keys)
+    configure(SIGNING_KEY="a-key-of-its-own-that-is-long", **keys)
     assert get_ids(checks.check_settings()) == [expected]
 
 
@@ -87,8 +87,13 @@ def test_what_is_wrong_is_said(configure: Callable[..., None], keys: dict[str, A
 def test_keys_may_go_unencrypted_where_nobody_listens(
     base: str, key: str, configure: Callable[..., None]
 ) -> None:
-    configure(STRIPE_API_BASE=base, STRIPE_API_KEY=key, STRIPE_PUBLISHABLE_KEY=None)
+    configure(STRIPE_API_BASE=base, STRIPE_API_KEY=key, STRIPE_PUBLISHABLE_KEY=None, SIGNING_KEY="k" * 22)
     assert get_ids(checks.check_settings()) == []
+
+
+def test_live_money_without_a_signing_key_is_said(configure: Callable[..., None]) -> None:
+    configure(STRIPE_API_KEY="sk_live_1", STRIPE_PUBLISHABLE_KEY="pk_live_1")
+    assert get_ids(checks.check_settings()) == ["E025"]
 
 
 def test_nothing_that_is_wrong_hides_another_thing(configure: Callable[..., None]) -> None:

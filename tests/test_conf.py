@@ -112,6 +112,8 @@ WRONG: dict[str, list[Any]] = {
         {name: {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"} for name in "ab"},
     ],
     "STRIPE_ACCOUNT": NOT_FUNCTIONS,
+    "INSTALLATION_ID": [*NOT_TEXTS, ["staging"], "a\nb", "x" * 101],
+    "SIGNING_KEY": [*NOT_KEYS, {}],
     "STRIPE_API_BASE": [
         *NOT_TEXTS,
         "stripe",

@@ -174,11 +174,10 @@ def test_paid_intent_of_ours_without_a_row_fails_and_is_told(caplog: pytest.LogC
     assert Payment.objects.get().status == "paid"
 
 
-@pytest.mark.parametrize("changes", [{"amount": 1, "amount_received": 1}, {"livemode": True}])
-def test_row_without_an_intent_is_not_given_one_that_contradicts_it(changes: dict[str, Any]) -> None:
+def test_row_without_an_intent_is_not_given_one_that_contradicts_it() -> None:
     payment = PaymentFactory.create(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
-    intent = make_paid_intent(metadata={"octo_payment": str(payment.uuid)}, **changes)
-    event = inbox.receive_event(make_event(SUCCESS, intent, livemode=changes.get("livemode", False)))
+    intent = make_paid_intent(metadata={"octo_payment": str(payment.uuid)}, amount=1, amount_received=1)
+    event = inbox.receive_event(make_event(SUCCESS, intent))
     payment.refresh_from_db()
     assert (payment.stripe_payment_intent_id, payment.status) == (None, "pending")
     assert event.error_code

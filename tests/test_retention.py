@@ -91,10 +91,11 @@ def test_others_are_erased_where_one_has_to_wait(
     assert "Babbage" in describe()
 
 
-def test_request_still_names_its_row(paid: Payment) -> None:
+def test_request_still_names_its_row(paid: Payment, stripe: StripeEmulator) -> None:
     services.erase_personal_data(paid)
     (creation,) = StripeRequest.objects.filter(kind="create")
-    assert creation.parameters["metadata"] == {"octo_payment": str(paid.uuid)}
+    (intent,) = stripe.payment_intents.values()
+    assert creation.parameters["metadata"] | {"guest": PERSON} == intent["metadata"]
     assert creation.parameters["amount"] == 2000
 
 

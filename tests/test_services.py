@@ -18,7 +18,7 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import Payment, Refund
+from octo_stripe_gateway.models import Installation, Payment, Refund
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Voucher
@@ -73,12 +73,15 @@ def test_creating_reserves_a_row_and_asks_for_its_intent(stripe: StripeEmulator)
     assert secret == intent["client_secret"]
     assert (payment.status, payment.stripe_payment_intent_id) == ("pending", intent["id"])
     assert (intent["amount"], intent["currency"], intent["description"]) == (2000, "eur", "Tour 7")
-    assert intent["metadata"] == {
+    assert {**intent["metadata"], "octo_signature": "", "octo_request": ""} == {
         "tour": "7",
         "guide": "Ada",
         "octo_payment": str(payment.uuid),
         "octo_payable": f"shop.booking:{payment.payable_id}",
         "octo_purpose": "full",
+        "octo_installation": str(Installation.objects.get()),
+        "octo_request": "",
+        "octo_signature": "",
     }
     row = Payment.objects.get()
     assert (row.payable, row.reseller_reference, row.livemode) == (booking, "R-1", False)

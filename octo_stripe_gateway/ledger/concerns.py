@@ -169,6 +169,19 @@ ENDPOINT_OUTDATED = Kind(
     sentence=_("The endpoint's API version %(version)s is too old to tell refunds rightly."),
     action=_("Run `stripe_setup`; until then each such event costs a call to Stripe."),
 )
+ADOPTED = Kind(
+    code="adopted",
+    label=_("Adopted, and to be decided on"),
+    sentence=_("The payment was found at Stripe, and its money does not count yet. It names %(name)s."),
+    action=_("Confirm the adoption if the money is for that, or refund the payment."),
+    blocks_refunds=True,
+)
+INTENT_UNPROVEN = Kind(
+    code="intent_unproven",
+    label=_("Not provably ours"),
+    sentence=_("A payment intent of %(account)s has our metadata, and no signature of ours."),
+    action=_("Find out who made it: adopt it for what it paid for, or refund it in Stripe's dashboard."),
+)
 
 
 def get_kind_label(code: str) -> str:

@@ -5,6 +5,7 @@ from octo_stripe_gateway.models.balances import FULL, Balance, Installment, comp
 from octo_stripe_gateway.models.concerns import Concern, ConcernQuerySet
 from octo_stripe_gateway.models.disputes import Dispute
 from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
+from octo_stripe_gateway.models.installations import Installation
 from octo_stripe_gateway.models.payable_locks import PayableLock, PayableLockQuerySet
 from octo_stripe_gateway.models.payables import (
     AuthorizedPayable,
@@ -33,6 +34,7 @@ __all__ = [
     "Dispute",
     "HoldablePayable",
     "IdempotencyKey",
+    "Installation",
     "Installment",
     "LimitedPayable",
     "PartedPayable",

@@ -139,17 +139,21 @@ class PaymentManager(LedgerManager["Payment"]):
         payments = self.list_by(payable_type_id=payable_type.pk, payable_id=str(payable.pk))
         return sorted(payments, key=lambda each: each.pk)
 
-    def get_locked_by_intent(self, payment_intent_id: str, *, payment_uuid: str = "") -> Payment | None:
+    def get_locked_by_intent(
+        self, payment_intent_id: str, *, origin: Origin, payment_uuid: str = ""
+    ) -> Payment | None:
         """Return the intent's payment, locked.
 
-        The uuid in the intent's metadata finds a row that doesn't know its intent yet.
+        The uuid in the intent's metadata finds a row of that origin that doesn't know its intent yet: in
+        another account anybody may write it.
         """
         payment = self.get_by(lock=True, stripe_payment_intent_id=payment_intent_id)
         if payment is None and is_uuid(payment_uuid):
             # While this waits for the lock, the creation's answer may give the row its intent.
-            payment = self.get_by(lock=True, uuid=payment_uuid)
-        known = payment and payment.stripe_payment_intent_id
-        return payment if known in {None, payment_intent_id} else None
+            found = self.get_by(lock=True, uuid=payment_uuid)
+            is_known = found and found.stripe_payment_intent_id not in {None, payment_intent_id}
+            payment = found if found and found.origin == origin and not is_known else None
+        return payment
 
 
 class Payment(models.Model):
@@ -264,6 +268,9 @@ class Payment(models.Model):
     )
     # Whether there are any, open or settled: the rows of payments without concerns are never asked for.
     has_concerns = models.BooleanField(default=False)
+    awaits_operator = models.BooleanField(
+        default=False, help_text=_("Adopted with money, which counts once an operator confirms it.")
+    )
     mismatch = models.TextField(
         blank=True, help_text=_("How Stripe's object contradicts this payment; it was not applied.")
     )
@@ -492,14 +499,14 @@ class Payment(models.Model):
     @property
     def needs_acceptance(self) -> bool:
         """Tell whether the money is received and the host has not had its last word."""
-        return self.intent_status == "succeeded" and not self.accepted_at and not self.rejection_reason
+        is_open = not (self.accepted_at or self.rejection_reason or self.awaits_operator)
+        return self.intent_status == "succeeded" and is_open
 
     @property
     def needs_authorization(self) -> bool:
         """Tell whether the money is held and the host has not heard of it."""
-        return (
-            self.intent_status == "requires_capture" and not self.authorized_at and not self.rejection_reason
-        )
+        is_open = not (self.authorized_at or self.rejection_reason or self.awaits_operator)
+        return self.intent_status == "requires_capture" and is_open
 
     @property
     def needs_reversal(self) -> bool:
@@ -674,6 +681,8 @@ class Payment(models.Model):
         if self.intent_status == "succeeded":
             if 0 < self.amount_received <= self.amount_refunded:
                 return self.Status.REFUNDED
+            if self.awaits_operator:
+                return self.Status.PENDING
             return self.Status.FAILED if self.rejection_reason else self.Status.PAID
         if self.intent_status == "requires_capture":
             return self.Status.FAILED if self.rejection_reason else self.Status.AUTHORIZED

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from octo_stripe_gateway.models.comparison import compare_snapshot
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
-from octo_stripe_gateway.snapshots import Precedence, RefundSnapshot
+from octo_stripe_gateway.snapshots import FINGERPRINT_LENGTH, Precedence, RefundSnapshot
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.models.balance_transactions import BalanceTransaction
@@ -45,6 +45,7 @@ class Refund(models.Model):
     payment = models.ForeignKey(Payment, models.PROTECT, related_name="refunds")
     amount = models.BigIntegerField()
     reason = models.CharField(max_length=64, blank=True)
+    request_fingerprint = models.CharField(max_length=FINGERPRINT_LENGTH, blank=True)
     status = models.CharField(max_length=64, default="pending", help_text=_("Stripe's word."))
     status_as_of = models.BigIntegerField(default=0)
     failure_reason = models.CharField(max_length=255, blank=True)

@@ -8,7 +8,7 @@ transaction is held during a call, so the operations refuse to run inside the ca
 Locks are taken in one order: event, payment, payable, refund, idempotency key.
 """
 
-from octo_stripe_gateway.services.adoption import adopt_payment
+from octo_stripe_gateway.services.adoption import adopt_payment, confirm_adoption
 from octo_stripe_gateway.services.audit import Audit
 from octo_stripe_gateway.services.balance import get_balance
 from octo_stripe_gateway.services.creation import CreatedPayment, create_payment
@@ -55,6 +55,7 @@ __all__ = [
     "cancel_payment",
     "capture_payment",
     "complete_payment",
+    "confirm_adoption",
     "create_payment",
     "erase_personal_data",
     "expire_payment",

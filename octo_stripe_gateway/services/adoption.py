@@ -10,12 +10,20 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.conf import choose_account
 from octo_stripe_gateway.exceptions import UnprocessableError
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.ledger.concerns import ADOPTED, PAYABLE_UNKNOWN
+from octo_stripe_gateway.models import Concern, Payment
 from octo_stripe_gateway.services.ledger import apply_payment_intent, saving_changes
-from octo_stripe_gateway.services.provenance import make_stand_in, read_payable, read_payment
+from octo_stripe_gateway.services.provenance import (
+    Provenance,
+    judge_intent,
+    read_amount,
+    read_payable,
+    read_payment,
+)
 from octo_stripe_gateway.services.refunds import reverse_rejected
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.snapshots import PAYABLE_METADATA_KEY, PaymentIntentSnapshot
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
@@ -26,73 +34,97 @@ def adopt_payment(
 ) -> Payment:
     """Write the payment of a PaymentIntent, with its refunds and disputes, as Stripe knows them.
 
-    If there is a payment already, it is brought up to date. An intent that this app made says in its metadata
-    what it pays for and whose it is, and its payable has the last word as ever. One that another system made
-    counts as accepted, and no signal is sent for it. Raises StripeError, and UnprocessableError if the
-    existing payment is for something else.
+    If there is a payment already, it is brought up to date. An intent of ours says in its signed metadata
+    whose it is and what it pays for; its money waits until an operator confirms the adoption. With a
+    `payable` the host has decided, and that has the last word as ever. An intent that another system made
+    counts as accepted, and no signal is sent for it.
+
+    Raises StripeError, and UnprocessableError if the intent is of another installation or not provably ours,
+    or the existing payment is for something else.
     """
-    origin = Origin(account, stripe_account)
+    livemode = stripe_client.get_account(account).livemode
+    origin = Origin(account, stripe_account, livemode)
     snapshot = stripe_client.retrieve_payment_intent(intent_id, origin=origin)
-    payment = _make_payment(snapshot, origin=origin, payable=payable)
-    is_ours = bool(snapshot.payment_uuid)
-    if not (is_ours and _holds_money(snapshot)):
-        _accept_unasked(payment, snapshot)
+    provenance = judge_intent(snapshot, origin=origin)
+    if provenance is Provenance.FOREIGN:
+        raise UnprocessableError(_("The payment is of another installation."))
     with write_transaction():
-        row = _get_or_insert(payment, snapshot)
-        is_same = (row.account, row.stripe_account) == (account, stripe_account)
-        if not is_same or (payable is not None and row.payable != payable):
+        row = Payment.ledger.get_locked_by_intent(
+            snapshot.id, payment_uuid=snapshot.payment_uuid, origin=origin
+        ) or _insert(snapshot, origin=origin, provenance=provenance, payable=payable)
+        if row.origin != origin or (payable is not None and row.payable != payable):
             raise UnprocessableError(_("The payment is there already, and for something else."))
-        apply_payment_intent(row, snapshot, announces=is_ours)
+        announces = provenance is not Provenance.OF_ANOTHER_SYSTEM
+        apply_payment_intent(row, snapshot, announces=announces)
     return reverse_rejected(row) if row.needs_reversal else row
 
 
-def _make_payment(snapshot: PaymentIntentSnapshot, *, origin: Origin, payable: Model | None) -> Payment:
-    payment = read_payment(snapshot)
+@outside_transaction
+def confirm_adoption(payment: Payment) -> Payment:
+    """Let adopted money count: its payable has the last word, as if it had just been paid.
+
+    Raises StripeError.
+    """
+    snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
+    with write_transaction():
+        row = Payment.ledger.get_locked(payment.pk)
+        with saving_changes(row):
+            row.awaits_operator = False
+        apply_payment_intent(row, snapshot)
+        waiting = Concern.ledger.get_queryset().open().filter(payment=row)
+        waiting.filter(code__in=[ADOPTED.code, PAYABLE_UNKNOWN.code]).update(settled_at=timezone.now())
+    return reverse_rejected(row) if row.needs_reversal else row
+
+
+def _insert(
+    snapshot: PaymentIntentSnapshot, *, origin: Origin, provenance: Provenance, payable: Model | None
+) -> Payment:
+    """Insert the intent's payment, as old as its intent, or return the one that somebody else inserted."""
+    is_ours = provenance is Provenance.OURS
+    payment = read_payment(snapshot) if is_ours else read_amount(snapshot)
     payment.account, payment.stripe_account = origin.account, origin.stripe_account
-    name = ""
+    payment.payable = payable or (read_payable(snapshot) if is_ours else None)
     if payable is None:
-        name, payable = read_payable(snapshot)
-    if payable is not None:
-        payment.payable = payable
-    elif name:
-        # Rejecting it, as if it had just been paid, would send the money back.
-        payment.attention = _("What was paid for is not in the database: %s") % name
+        _check_claim(payment, provenance=provenance)
+    holds_money = _holds_money(snapshot)
+    payment.awaits_operator = is_ours and payable is None and holds_money
+    if not (is_ours and holds_money):
+        # The host has heard of it, or it has gone back.
+        payment.accepted_at = timezone.now() if snapshot.status == "succeeded" else None
+        payment.authorized_at = timezone.now() if snapshot.status == "requires_capture" else None
+    payment.has_concerns = payment.awaits_operator
+    if not Payment.ledger.insert(payment, or_ignore=True):
+        # Somebody else adopts it at the same time.
+        row = Payment.ledger.get_locked_by_intent(snapshot.id, payment_uuid=str(payment.uuid), origin=origin)
+        if row is None:
+            raise UnprocessableError(_("The payment is there already, and for something else."))
+        return row
+    with saving_changes(payment) as unsaved:
+        payment.created_at = _get_moment(snapshot)
+        unsaved.others["adopted"] = ["", snapshot.id]
+    if payment.awaits_operator:
+        _call_operator(payment, snapshot)
     return payment
+
+
+def _check_claim(payment: Payment, *, provenance: Provenance) -> None:
+    """Refuse an intent that only claims to be ours, or that the host would have sent elsewhere."""
+    if provenance is Provenance.UNPROVEN:
+        raise UnprocessableError(_("The payment has our names, and no signature of ours."))
+    if provenance is Provenance.OURS and choose_account(payment) != (payment.account, payment.stripe_account):
+        raise UnprocessableError(_("The payment is of an account that it would not be sent to."))
+
+
+def _call_operator(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
+    name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
+    kind = PAYABLE_UNKNOWN if name and payment.payable is None else ADOPTED
+    concern = Concern(payment=payment, code=kind.code, parameters={"name": name}, opened_at=timezone.now())
+    Concern.ledger.insert(concern)
 
 
 def _holds_money(snapshot: PaymentIntentSnapshot) -> bool:
     refunded = snapshot.charge.amount_refunded if snapshot.charge else 0
     return snapshot.amount_received > refunded or snapshot.amount_capturable > 0
-
-
-def _accept_unasked(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
-    """Count money as accepted that the host has heard of, or that has gone back."""
-    if snapshot.status == "succeeded":
-        payment.accepted_at = timezone.now()
-    if snapshot.status == "requires_capture":
-        payment.authorized_at = timezone.now()
-
-
-def _get_or_insert(payment: Payment, snapshot: PaymentIntentSnapshot) -> Payment:
-    """Return the intent's payment, locked; a new one is as old as its intent."""
-    # Asked first: a row that somebody else adopts meanwhile is found by the intent then.
-    is_taken = Payment.ledger.filter(uuid=payment.uuid).exists()
-    row = _lock(payment, snapshot)
-    if row:
-        return row
-    if is_taken:
-        payment.uuid = make_stand_in(snapshot)
-    if not Payment.ledger.insert(payment, or_ignore=True):
-        # Somebody else adopts it at the same time.
-        return _lock(payment, snapshot) or payment
-    with saving_changes(payment) as unsaved:
-        payment.created_at = _get_moment(snapshot)
-        unsaved.others["adopted"] = ["", snapshot.id]
-    return payment
-
-
-def _lock(payment: Payment, snapshot: PaymentIntentSnapshot) -> Payment | None:
-    return Payment.ledger.get_locked_by_intent(snapshot.id, payment_uuid=str(payment.uuid))
 
 
 def _get_moment(snapshot: PaymentIntentSnapshot) -> dt.datetime:

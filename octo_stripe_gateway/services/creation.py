@@ -16,17 +16,17 @@ from octo_stripe_gateway.conf import choose_account, gateway_settings
 from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.environments import check_livemode
 from octo_stripe_gateway.exceptions import (
-    IdempotencyError,
     OperationInProgressError,
     PaymentMismatchError,
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
+from octo_stripe_gateway.models import Installation, Payment, StripeRequest, is_priced
 from octo_stripe_gateway.services.balance import Quote, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
     Caller,
+    check_request,
     claim_key,
     get_key,
     hash_request,
@@ -35,6 +35,7 @@ from octo_stripe_gateway.services.idempotency import (
 from octo_stripe_gateway.services.intent_parameters import check_parameters, get_intent_parameters
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
 from octo_stripe_gateway.services.payments import cancel_payment
+from octo_stripe_gateway.services.provenance import name_payable
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
@@ -62,6 +63,7 @@ class Draft:
     """A payment that is about to be put on record, and what was asked for it."""
 
     payment: Payment
+    installation: Installation
     amount: int | None
     purpose: str
     extra: Mapping[str, Any]
@@ -100,8 +102,9 @@ def create_payment(
     insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError, UnprocessableError,
     IdempotencyError, StripeError, and ValueError if the payable is not saved.
     """
+    installation = Installation.ledger.get_own()
     payment = Payment(
-        uuid=uuid or uuids.uuid4(),
+        uuid=uuid or caller.derive_uuid("create", installation=installation) or uuids.uuid4(),
         amount=amount or 0,
         currency=_get_currency(currency, payable=payable),
         payable=payable,
@@ -115,7 +118,14 @@ def create_payment(
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
     _choose_account(payment, livemode=livemode)
     extra = check_parameters(stripe_params or {})
-    draft = Draft(payment, amount=amount, purpose=purpose, extra=extra, has_uuid=uuid is not None)
+    draft = Draft(
+        payment,
+        installation=installation,
+        amount=amount,
+        purpose=purpose,
+        extra=extra,
+        has_uuid=uuid is not None,
+    )
     return _obtain_secret(*_reserve_payment(draft, caller=caller))
 
 
@@ -153,7 +163,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
         "uuid": uuid,
         "amount": None if priced else payment.amount,
         "currency": None if priced else payment.currency,
-        "payable": [payment.payable_type_id, payment.payable_id],
+        "payable": name_payable(payment),
         "capture_method": payment.capture_method,
         "purpose": payment.purpose,
         "metadata": payment.metadata,
@@ -210,8 +220,12 @@ def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
     """Insert payment, request and key; raises IntegrityError if the uuid or the key was used before."""
     payment = draft.payment
     Payment.ledger.insert(payment)
-    parameters = get_intent_parameters(payment, extra=draft.extra)
-    request = open_request(payment, StripeRequest.Kind.CREATE, parameters=parameters)
+    request = open_request(
+        payment,
+        StripeRequest.Kind.CREATE,
+        parameters=get_intent_parameters(payment, extra=draft.extra, installation=draft.installation),
+        uuid=draft.installation.derive("create", str(payment.uuid)),
+    )
     insert_new_key(caller, payment=payment, fingerprint=payment.request_fingerprint)
     return request
 
@@ -265,11 +279,11 @@ def _get_reserved_payment(draft: Draft, *, caller: Caller) -> Payment | None:
     key = get_key(caller, fingerprint=fingerprint)
     if key:
         return key.payment
-    earlier = Payment.ledger.get_by(uuid=draft.payment.uuid) if draft.has_uuid else None
+    is_named = draft.has_uuid or caller.idempotency_key
+    earlier = Payment.ledger.get_by(uuid=draft.payment.uuid) if is_named else None
     if earlier is None:
         return None
-    if (earlier.request_fingerprint, earlier.owner) != (fingerprint, caller.owner):
-        raise IdempotencyError(_("This key or uuid was used with other parameters."))
+    check_request(f"{earlier.owner} {earlier.request_fingerprint}", f"{caller.owner} {fingerprint}")
     with lock_payment(earlier) as locked:
         claim_key(caller, payment=locked, fingerprint=fingerprint)
     return earlier
@@ -290,7 +304,13 @@ def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
             if last.state == StripeRequest.State.DONE:
                 # Its intent contradicts the row, and so would another.
                 raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
-            request = open_request(locked, StripeRequest.Kind.CREATE, parameters=last.parameters)
+            request = open_request(
+                locked,
+                StripeRequest.Kind.CREATE,
+                parameters=last.parameters,
+                uuid=last.uuid,
+                key_version=last.key_version + 1,
+            )
     return locked, request
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid as uuids
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import IdempotencyError
-from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund
+from octo_stripe_gateway.models import IdempotencyKey, Installation, Payment, Refund
+from octo_stripe_gateway.models.idempotency_keys import KEY_LENGTH
 
 
 class Caller(NamedTuple):
@@ -19,6 +21,22 @@ class Caller(NamedTuple):
 
     owner: str = ""
     idempotency_key: str = ""
+
+    @property
+    def kept_key(self) -> str:
+        """Return the key as its column holds it: one that is too long by its hash."""
+        key = self.idempotency_key
+        return key if len(key) <= KEY_LENGTH else hashlib.sha256(key.encode()).hexdigest()
+
+    def derive_uuid(self, operation: str, *, installation: Installation | None = None) -> uuids.UUID | None:
+        """Return the uuid that the key leads to in this installation, None without a key.
+
+        It depends on nothing else that a database may lose.
+        """
+        if not self.idempotency_key:
+            return None
+        installation = installation or Installation.ledger.get_own()
+        return installation.derive(self.owner, operation, self.idempotency_key)
 
 
 ANYONE = Caller()
@@ -35,10 +53,16 @@ def get_key(caller: Caller, *, fingerprint: str) -> IdempotencyKey | None:
     if not caller.idempotency_key:
         return None
     keys = IdempotencyKey.ledger.select_related("payment", "refund__payment")
-    key = keys.filter(owner=caller.owner, key=caller.idempotency_key).first()
+    key = keys.filter(owner=caller.owner, key=caller.kept_key).first()
     if key:
-        _check(key, fingerprint=fingerprint)
+        check_request(key.request_fingerprint, fingerprint)
     return key
+
+
+def check_request(known: str, asked: str) -> None:
+    """Raise IdempotencyError unless a key or uuid is used for the request that it was first used for."""
+    if known != asked:
+        raise IdempotencyError(_("This key or uuid was used with other parameters."))
 
 
 def claim_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Refund | None = None) -> None:
@@ -61,14 +85,9 @@ def _insert_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: R
         return True
     key = IdempotencyKey(
         owner=caller.owner,
-        key=caller.idempotency_key,
+        key=caller.kept_key,
         request_fingerprint=fingerprint,
         payment=payment,
         refund=refund,
     )
     return IdempotencyKey.ledger.insert(key, or_ignore=True)
-
-
-def _check(key: IdempotencyKey, *, fingerprint: str) -> None:
-    if key.request_fingerprint != fingerprint:
-        raise IdempotencyError(_("This key was used with other parameters."))

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
 
@@ -31,7 +31,9 @@ def check_parameters(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     return extra
 
 
-def get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dict[str, Any]:
+def get_intent_parameters(
+    payment: Payment, *, extra: Mapping[str, Any], installation: Installation
+) -> dict[str, Any]:
     """Return what Stripe is asked for: the payment's parameters, the host's, and the metadata of both."""
     parameters = {
         "amount": payment.amount,
@@ -42,7 +44,7 @@ def get_intent_parameters(payment: Payment, *, extra: Mapping[str, Any]) -> dict
     }
     metadata = {**payment.metadata, **extra.get("metadata", {})}
     free = {key: value for key, value in metadata.items() if key not in PAYMENT_METADATA_KEYS}
-    return parameters | {"metadata": free | describe_payment(payment)}
+    return parameters | {"metadata": free | describe_payment(payment, installation=installation)}
 
 
 def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:

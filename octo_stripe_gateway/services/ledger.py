@@ -294,7 +294,7 @@ def _make_refund(payment: Payment, snapshot: RefundSnapshot) -> Refund:
     refund = Refund(payment=payment, amount=snapshot.amount, status="")
     lost = snapshot.refund_uuid
     if is_uuid(lost) and not Refund.ledger.filter(uuid=lost).exists():
-        refund.uuid = uuids.UUID(lost)
+        refund.uuid, refund.request_fingerprint = uuids.UUID(lost), snapshot.request_fingerprint
     return refund
 
 

@@ -24,7 +24,7 @@ from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
     get_open_request,
-    open_request,
+    open_keyed_request,
     perform_request,
 )
 from octo_stripe_gateway.transactions import outside_transaction
@@ -91,7 +91,7 @@ def _reserve_capture(
     payment: Payment, *, amount: int | None, caller: Caller
 ) -> tuple[Payment, StripeRequest | None]:
     with lock_payment(payment) as locked:
-        fingerprint = hash_request({"capture": locked.pk, "amount": amount})
+        fingerprint = hash_request({"capture": locked.uuid, "amount": amount})
         claim_key(caller, payment=locked, fingerprint=fingerprint)
         if locked.intent_status == "succeeded" and amount in {None, locked.amount_received}:
             return locked, None
@@ -103,7 +103,9 @@ def _reserve_capture(
         if open_capture is None:
             _check_balance(locked)
             parameters = {"amount_to_capture": wanted, "expand": [stripe_client.EXPAND_REFUNDS]}
-            open_capture = open_request(locked, StripeRequest.Kind.CAPTURE, parameters=parameters)
+            open_capture = open_keyed_request(
+                locked, StripeRequest.Kind.CAPTURE, parameters=parameters, caller=caller
+            )
         elif open_capture.parameters["amount_to_capture"] != wanted:
             raise UnprocessableError(_("A capture of another amount is under way."))
     return locked, open_capture
@@ -138,7 +140,7 @@ def _reserve_cancellation(
     payment: Payment, *, may_void: bool, caller: Caller
 ) -> tuple[Payment, StripeRequest | None]:
     with lock_payment(payment) as locked:
-        claim_key(caller, payment=locked, fingerprint=hash_request({"cancel": locked.pk}))
+        claim_key(caller, payment=locked, fingerprint=hash_request({"cancel": locked.uuid}))
         if locked.intent_status == "canceled":
             return locked, None
         if locked.intent_status == "succeeded":
@@ -148,6 +150,7 @@ def _reserve_cancellation(
         if not locked.stripe_payment_intent_id:
             _cancel_unasked(locked)
             return locked, None
-        open_cancellation = get_open_request(locked, StripeRequest.Kind.CANCEL)
-        request = open_cancellation or open_request(locked, StripeRequest.Kind.CANCEL, parameters={})
+        request = get_open_request(locked, StripeRequest.Kind.CANCEL) or open_keyed_request(
+            locked, StripeRequest.Kind.CANCEL, parameters={}, caller=caller
+        )
     return locked, request

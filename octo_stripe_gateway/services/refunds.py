@@ -11,11 +11,18 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import GatewayError, PaymentMismatchError, UnprocessableError
-from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund, StripeRequest
-from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, get_key, hash_request
+from octo_stripe_gateway.models import IdempotencyKey, Installation, Payment, Refund, StripeRequest
+from octo_stripe_gateway.services.idempotency import (
+    ANYONE,
+    Caller,
+    check_request,
+    claim_key,
+    get_key,
+    hash_request,
+)
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
 from octo_stripe_gateway.services.requests import Performed, get_open_request, open_request, perform_request
-from octo_stripe_gateway.snapshots import REFUND_METADATA_KEY
+from octo_stripe_gateway.snapshots import INSTALLATION_METADATA_KEY, REFUND_METADATA_KEY, REQUEST_METADATA_KEY
 from octo_stripe_gateway.transactions import outside_transaction
 
 logger = logging.getLogger(__name__)
@@ -29,8 +36,17 @@ def refund_payment(
 
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
     """
+    fingerprint = hash_request({"refund": payment.uuid, "amount": amount, "reason": reason})
+    return _refund(payment, amount=amount, reason=reason, caller=caller, fingerprint=fingerprint)
+
+
+def _refund(
+    payment: Payment, *, amount: int | None, reason: str, caller: Caller, fingerprint: str
+) -> Payment:
     stripe_client.get_account(payment.account)
-    refund, request, is_new = _reserve_refund(payment, amount=amount, reason=reason, caller=caller)
+    refund, request, is_new = _reserve_refund(
+        payment, amount=amount, reason=reason, caller=caller, fingerprint=fingerprint
+    )
     performed = (
         perform_request(request, is_new=is_new) if request else Performed(refund.payment, None, refund)
     )
@@ -56,7 +72,11 @@ def refund_payable(
     payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
     # Disputed payments come last: their refund is refused, and the rest must go back before that.
     payments.sort(key=lambda each: each.refunds_blocked)
-    before = {each.pk: _get_refunded_by(caller, each) for each in payments}
+    fingerprint = hash_request({"refund payable": _name(payable), "amount": amount, "reason": reason})
+    before = {
+        each.pk: _get_refunded_by(_get_caller_for(caller, each), each, fingerprint=fingerprint)
+        for each in payments
+    }
     counted = (each for each in payments if amount is None or not each.refunds_blocked)
     held = sum(each.amount_refundable for each in counted)
     left = held if amount is None else amount - sum(refund.amount for refund in before.values() if refund)
@@ -69,7 +89,9 @@ def refund_payable(
         if part:
             left -= 0 if known else part
             keyed = _get_caller_for(caller, payment)
-            refunded.append(refund_payment(payment, amount=part, reason=reason, caller=keyed))
+            refunded.append(
+                _refund(payment, amount=part, reason=reason, caller=keyed, fingerprint=fingerprint)
+            )
         elif amount is None and payment.amount_reserved:
             # A refund that another caller asked for is theirs to repeat.
             with suppress(UnprocessableError):
@@ -77,19 +99,29 @@ def refund_payable(
     return refunded
 
 
+def _name(payable: Any) -> str:
+    return f"{payable._meta.label_lower}:{payable.pk}"
+
+
 def _get_caller_for(caller: Caller, payment: Payment) -> Caller:
-    key = caller.idempotency_key and f"{caller.idempotency_key[:200]}/{payment.uuid}"
+    key = caller.idempotency_key and f"{caller.idempotency_key}/{payment.uuid}"
     return Caller(caller.owner, key)
 
 
-def _get_refunded_by(caller: Caller, payment: Payment) -> Refund | None:
-    """Return the payment's refund that an earlier call with the same key made or began."""
-    keyed = _get_caller_for(caller, payment)
-    if not keyed.idempotency_key:
-        return None
-    key = IdempotencyKey.ledger.select_related("refund").filter(owner=keyed.owner, key=keyed.idempotency_key)
-    found = key.first()
-    return found.refund if found else None
+def _get_refunded_by(caller: Caller, payment: Payment, *, fingerprint: str) -> Refund | None:
+    """Return the payment's refund that the caller's key stands for; raises IdempotencyError as `claim_key`.
+
+    Where the key is lost, the uuid that it leads to finds a refund that came back from Stripe.
+    """
+    key = get_key(caller, fingerprint=fingerprint)
+    if key and key.refund:
+        return key.refund
+    uuid = caller.derive_uuid("refund")
+    refund = Refund.ledger.get_by(uuid=uuid, payment_id=payment.pk) if uuid else None
+    if refund:
+        refund.payment = payment
+        check_request(refund.request_fingerprint, fingerprint)
+    return refund
 
 
 @outside_transaction
@@ -114,20 +146,21 @@ def reverse_rejected(payment: Payment) -> Payment:
 
 
 def _reserve_refund(
-    payment: Payment, *, amount: int | None, reason: str, caller: Caller
+    payment: Payment, *, amount: int | None, reason: str, caller: Caller, fingerprint: str
 ) -> tuple[Refund, StripeRequest | None, bool]:
     """Return the refund, the request that has to be performed for it, and whether that is new."""
-    fingerprint = hash_request({"refund": payment.pk, "amount": amount, "reason": reason})
     with lock_payment(payment) as locked:
-        key = get_key(caller, fingerprint=fingerprint)
-        if key and key.refund:
-            return key.refund, _get_request(key.refund), False
+        known = _get_refunded_by(caller, locked, fingerprint=fingerprint)
+        if known:
+            return known, _get_request(known), False
         refunds = Refund.ledger.list_of(locked)
         earlier = _pick_unanswered(locked, refunds=refunds, amount=amount, reason=reason, caller=caller)
         if earlier:
             return earlier, _get_request(earlier), False
         wanted = _get_refund_amount(locked, amount)
-        refund, request = _open_refund(locked, wanted, reason=reason, refunds=refunds)
+        refund = Refund(payment=locked, amount=wanted, reason=reason, request_fingerprint=fingerprint)
+        refund.uuid = caller.derive_uuid("refund") or refund.uuid
+        request = _open_refund(refund, refunds=refunds)
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
     return refund, request, True
 
@@ -139,7 +172,8 @@ def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
         parameters = {"cancellation_reason": reason} if reason else {}
         return unanswered or open_request(payment, StripeRequest.Kind.CANCEL, parameters=parameters)
     refunds = Refund.ledger.list_of(payment)
-    return _open_refund(payment, payment.amount_refundable, reason=reason, refunds=refunds)[1]
+    refund = Refund(payment=payment, amount=payment.amount_refundable, reason=reason)
+    return _open_refund(refund, refunds=refunds)
 
 
 def _reserve_reversal(payment: Payment) -> StripeRequest | None:
@@ -153,21 +187,25 @@ def _reserve_reversal(payment: Payment) -> StripeRequest | None:
         return open_reversal(locked)
 
 
-def _open_refund(
-    payment: Payment, amount: int, *, reason: str, refunds: list[Refund]
-) -> tuple[Refund, StripeRequest]:
-    """Reserve an amount of a locked payment for a refund, and put the request for it on record."""
+def _open_refund(refund: Refund, *, refunds: list[Refund]) -> StripeRequest:
+    """Reserve an amount of a locked payment for a new refund, and put the request for it on record."""
+    payment = refund.payment
+    metadata = {
+        REFUND_METADATA_KEY: str(refund.uuid),
+        INSTALLATION_METADATA_KEY: Installation.ledger.get_own().name,
+        REQUEST_METADATA_KEY: refund.request_fingerprint,
+    }
+    parameters = {
+        "payment_intent": payment.intent_id,
+        "amount": refund.amount,
+        "metadata": {name: value for name, value in metadata.items() if value},
+    } | ({"reason": refund.reason} if refund.reason else {})
     with saving_changes(payment):
-        refund = Refund(payment=payment, amount=amount, reason=reason)
         Refund.ledger.insert(refund)
         payment.update_refunded([*refunds, refund])
-        parameters = {
-            "payment_intent": payment.intent_id,
-            "amount": amount,
-            "metadata": {REFUND_METADATA_KEY: str(refund.uuid)},
-        } | ({"reason": reason} if reason else {})
-        request = open_request(payment, StripeRequest.Kind.REFUND, parameters=parameters, refund=refund)
-    return refund, request
+        return open_request(
+            payment, StripeRequest.Kind.REFUND, parameters=parameters, refund=refund, uuid=refund.uuid
+        )
 
 
 def _get_request(refund: Refund) -> StripeRequest | None:

@@ -7,6 +7,7 @@ closed. A crash at any point leaves an open request, which `resume_request` perf
 
 from __future__ import annotations
 
+import uuid as uuids
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from octo_stripe_gateway.exceptions import (
     StripeUnavailableError,
 )
 from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.services.idempotency import Caller
 from octo_stripe_gateway.services.journal import acting
 from octo_stripe_gateway.services.kinds import (
     ABANDONED,
@@ -49,10 +51,19 @@ class Performed:
 
 
 def open_request(
-    payment: Payment, kind: StripeRequest.Kind, *, parameters: dict[str, Any], refund: Refund | None = None
+    payment: Payment,
+    kind: StripeRequest.Kind,
+    *,
+    parameters: dict[str, Any],
+    refund: Refund | None = None,
+    uuid: uuids.UUID | None = None,
+    key_version: int = 0,
 ) -> StripeRequest:
-    """Record, in the caller's transaction, what will be asked of Stripe."""
-    request = StripeRequest(payment=payment, kind=kind, parameters=parameters, refund=refund)
+    """Record, in the caller's transaction, what will be asked of Stripe; `uuid` and version make its key."""
+    request = StripeRequest(
+        payment=payment, kind=kind, parameters=parameters, refund=refund, key_version=key_version
+    )
+    request.uuid = uuid or request.uuid
     StripeRequest.ledger.insert(request)
     return request
 
@@ -64,6 +75,16 @@ def get_open_request(payment: Payment, kind: StripeRequest.Kind) -> StripeReques
         request.payment = payment
         return request
     return None
+
+
+def open_keyed_request(
+    payment: Payment, kind: StripeRequest.Kind, *, parameters: dict[str, Any], caller: Caller
+) -> StripeRequest:
+    """Record a request whose key follows from the caller's; after a refusal, the next one that does."""
+    uuid = caller.derive_uuid(kind)
+    earlier = StripeRequest.ledger.list_by(payment_id=payment.pk, uuid=uuid) if uuid else []
+    version = 1 + max((each.key_version for each in earlier), default=-1)
+    return open_request(payment, kind, parameters=parameters, uuid=uuid, key_version=version)
 
 
 def perform_request(request: StripeRequest, *, is_new: bool = False) -> Performed:

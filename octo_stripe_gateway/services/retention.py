@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway.exceptions import OperationInProgressError
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEY, REFUND_METADATA_KEY
+from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, REFUND_METADATA_KEY
 from octo_stripe_gateway.transactions import write_transaction
 
 PERSONAL_PARAMETERS = ("description", "metadata", "receipt_email", "shipping", "statement_descriptor_suffix")
@@ -46,7 +46,7 @@ def _erase_parameters(request: StripeRequest) -> None:
     kept = {name: value for name, value in request.parameters.items() if name not in PERSONAL_PARAMETERS}
     if "metadata" in request.parameters:
         # A repeat must still name its row.
-        own = {PAYMENT_METADATA_KEY, REFUND_METADATA_KEY}
+        own = {*PAYMENT_METADATA_KEYS, REFUND_METADATA_KEY}
         metadata = request.parameters["metadata"]
         kept["metadata"] = {name: metadata[name] for name in own & metadata.keys()}
     if kept != request.parameters:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from octo_stripe_gateway.exports import export_movements
-from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund, StripeRequest
+from octo_stripe_gateway.models import BalanceTransaction, Concern, Dispute, Payment, Refund, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 
 STATUSES = {
@@ -27,7 +27,7 @@ def assert_ledger_equals(stripe: StripeEmulator) -> None:
         intent = intents[payment.stripe_payment_intent_id or ""]
         charge = charges.get(intent["latest_charge"] or "", {})
         assert payment.mismatch == ""
-        assert payment.status in STATUSES[intent["status"]]
+        assert payment.awaits_operator or payment.status in STATUSES[intent["status"]]
         assert payment.intent_status == intent["status"]
         assert payment.amount_received == intent["amount_received"] <= payment.amount
         assert payment.amount_capturable == intent["amount_capturable"]
@@ -59,7 +59,18 @@ def lose_payment(payment: Payment) -> None:
     Refund.objects.filter(payment=payment).delete()
     Dispute.objects.filter(payment=payment).delete()
     BalanceTransaction.objects.filter(payment=payment).delete()
+    Concern.objects.filter(payment=payment).delete()
     Payment.objects.filter(pk=payment.pk).delete()
+
+
+def lose_refunds(payment: Payment) -> None:
+    """Delete a payment's refunds, as if the last commits before a failover were lost."""
+    StripeRequest.objects.filter(payment=payment, kind=StripeRequest.Kind.REFUND).delete()
+    Refund.objects.filter(payment=payment).delete()
+    zero = {"amount_refunded": 0, "refunds_total": 0, "charge_amount_refunded": 0, "charge_as_of": 0}
+    status = Payment.Status.PAID if payment.amount_received else payment.status
+    Payment.objects.filter(pk=payment.pk).update(status=status, refunded_at=None, **zero)
+    payment.refresh_from_db()
 
 
 def get_refunds(payment: Payment) -> dict[str | None, tuple[int, str]]:
