@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
@@ -36,6 +37,18 @@ def format_money(amount: int, *, currency: str) -> str:
     precision = get_precision(currency)
     value = Decimal(amount).scaleb(-precision)
     return f"{number_format(value, decimal_pos=precision, force_grouping=True)} {currency.upper()}"
+
+
+def read_amount(value: Any, *, source: str) -> int:
+    """Return an amount in minor units that code of the host's gave; raises BadRequestError naming the source.
+
+    A Decimal will do if it is whole. A float, text or a boolean is more likely a mistake than an amount.
+    """
+    if isinstance(value, Decimal) and value.is_finite() and abs(value) <= MAX_AMOUNT and value % 1 == 0:
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadRequestError(f"{source}: an amount has to be in minor units, integer, and is {value!r}.")
+    return value
 
 
 def check_amount(amount: int, *, currency: str) -> None:

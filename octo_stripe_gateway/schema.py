@@ -33,7 +33,8 @@ from octo_stripe_gateway import environments
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import MAX_AMOUNT
 from octo_stripe_gateway.responses import adapt_status
-from octo_stripe_gateway.serializers import METADATA_KEY_LENGTH, METADATA_KEYS, STATUSES, RequestSerializer
+from octo_stripe_gateway.serializers import STATUSES, RequestSerializer
+from octo_stripe_gateway.services.intent_parameters import METADATA_KEY_LENGTH, METADATA_KEYS
 from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
 from octo_stripe_gateway.urls import ACTIONS
 from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet

@@ -20,7 +20,7 @@ from octo_stripe_gateway.currencies import MAX_AMOUNT, get_precision
 from octo_stripe_gateway.models import Payment, Refund, is_priced, is_uuid
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.balance import get_balance, show_balance
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
+from octo_stripe_gateway.services.intent_parameters import METADATA_VALUE_LENGTH, check_metadata
 from octo_stripe_gateway.stripe_client import get_publishable_key
 from octo_stripe_gateway.times import format_utc
 
@@ -33,9 +33,6 @@ STATUSES = {
     Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
-METADATA_KEYS = 50 - len(PAYMENT_METADATA_KEYS)  # Stripe takes 50.
-METADATA_KEY_LENGTH = 40
-METADATA_VALUE_LENGTH = 500
 LONGEST_NAME_SHOWN = 64
 
 
@@ -121,24 +118,15 @@ class UuidField(serializers.UUIDField):
 
 
 class MetadataField(serializers.DictField):
-    """Text by text, within Stripe's limits: https://docs.stripe.com/metadata."""
+    """Text by text, within Stripe's limits."""
 
     def __init__(self, **kwargs: Any) -> None:
         child = TextField(max_length=METADATA_VALUE_LENGTH, allow_blank=True, trim_whitespace=False)
         super().__init__(child=child, **kwargs)
 
     def to_internal_value(self, data: Any) -> dict[str, str]:
-        """Return the metadata; keys are checked as values are, and may not be ours."""
-        metadata: dict[str, str] = super().to_internal_value(data)
-        if len(metadata) > METADATA_KEYS:
-            raise serializers.ValidationError(_("There are too many keys."))
-        for key in metadata:
-            self.child.run_validation(key)
-            if not 0 < len(key) <= METADATA_KEY_LENGTH or re.search(r"[\[\]]", key):
-                raise serializers.ValidationError(_("A key is too long, empty or has brackets."))
-            if key in PAYMENT_METADATA_KEYS:
-                raise serializers.ValidationError(_("A key is reserved."))
-        return metadata
+        """Return the metadata; raises BadRequestError."""
+        return check_metadata(data)
 
 
 def check_names(data: Any, *, known: Collection[str]) -> None:

@@ -1,7 +1,14 @@
 """The ledger's tables, a file a table."""
 
 from octo_stripe_gateway.models.balance_transactions import BalanceTransaction, BalanceTransactionQuerySet
-from octo_stripe_gateway.models.balances import FULL, Balance, Installment, compute_balance, is_priced
+from octo_stripe_gateway.models.balances import (
+    FULL,
+    Balance,
+    Installment,
+    compute_balance,
+    get_price,
+    is_priced,
+)
 from octo_stripe_gateway.models.concerns import Concern, ConcernQuerySet
 from octo_stripe_gateway.models.disputes import Dispute
 from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
@@ -50,6 +57,7 @@ __all__ = [
     "WebhookEvent",
     "WebhookEventQuerySet",
     "compute_balance",
+    "get_price",
     "is_priced",
     "is_uuid",
 ]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import starmap
 from typing import Any, NamedTuple, Protocol
 
-from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.currencies import read_amount
+from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 
 # The purpose of a payment for all that is left.
 FULL = "full"
@@ -81,15 +84,21 @@ def is_priced(payable: Any) -> bool:
     return hasattr(payable, "get_payment_amount")
 
 
+def get_price(payable: Any) -> tuple[int, str]:
+    """Return a priced payable's price and its currency in lower case; raises ConfigurationError."""
+    amount, currency = payable.get_payment_amount()
+    return _read_amount(amount, payable=payable, method="get_payment_amount"), currency.lower()
+
+
 def compute_balance(payable: Any, payments: Iterable[Counted]) -> Balance:
-    """Return a priced payable's balance; raises ConfigurationError where its installments don't add up."""
-    price, currency = payable.get_payment_amount()
+    """Return a priced payable's balance; raises ConfigurationError for a price that can't be one."""
+    price, currency = get_price(payable)
     parts = _get_installments(payable, price=price)
-    counted = [each for each in payments if each.currency == currency.lower() and not each.rejection_reason]
+    counted = [each for each in payments if each.currency == currency and not each.rejection_reason]
     accepted = [each for each in counted if each.accepted_at]
     return Balance(
         price=price,
-        currency=currency.lower(),
+        currency=currency,
         received=sum(each.amount_received for each in accepted),
         refunded=sum(each.amount_refunded + each.amount_lost for each in accepted),
         in_flight=sum(each.amount for each in counted if each.intent_status in IN_FLIGHT),
@@ -100,11 +109,20 @@ def compute_balance(payable: Any, payments: Iterable[Counted]) -> Balance:
 def _get_installments(payable: Any, *, price: int) -> Sequence[Installment]:
     if not hasattr(payable, "get_installments"):
         return [Installment(FULL, price)]
-    parts = [Installment(*part) for part in payable.get_installments()]
+    told = starmap(Installment, payable.get_installments())
+    read = partial(_read_amount, payable=payable, method="get_installments")
+    parts = [part._replace(amount=read(part.amount)) for part in told]
     names = {part.name for part in parts} - {FULL}
     if sum(part.amount for part in parts) != price or len(names) < len(parts):
         raise ConfigurationError("The installments must have names of their own and add up to the price.")
     return parts
+
+
+def _read_amount(value: Any, *, payable: Any, method: str) -> int:
+    try:
+        return read_amount(value, source=f"{type(payable).__name__}.{method}")
+    except BadRequestError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _subtract(parts: Sequence[Installment], payments: Sequence[Counted]) -> tuple[Installment, ...]:

@@ -10,6 +10,7 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
     BalanceSettledError,
     OperationInProgressError,
@@ -45,8 +46,8 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     """Return what is to be paid now for a new payment's payable; runs in the caller's transaction.
 
     Holds the payable's lock until that ends. Raises BalanceSettledError if nothing is due,
-    OperationInProgressError while what is due is being paid, and UnprocessableError for another amount, an
-    unknown purpose or a deadline that has passed.
+    OperationInProgressError while what is due is being paid, BadRequestError for an amount that Stripe can't
+    take, and UnprocessableError for another amount, an unknown purpose or a deadline that has passed.
     """
     payable: Any = payment.payable
     lock = PayableLock.ledger.hold(payable)
@@ -58,6 +59,7 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     purpose = purpose or (balance.next.name if balance.next else FULL)
     deadline = _check_deadline(payable)
     due = _get_due(balance, purpose=purpose)
+    check_amount(due, currency=balance.currency)
     if amount not in {None, due}:
         raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_balance(balance))
     open_payment = _pick_open(payments, like=payment, purpose=purpose)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import choose_account, gateway_settings
-from octo_stripe_gateway.currencies import check_amount
+from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.environments import check_livemode
 from octo_stripe_gateway.exceptions import (
     OperationInProgressError,
@@ -21,7 +21,7 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import Installation, Payment, StripeRequest, is_priced
+from octo_stripe_gateway.models import Installation, Payment, StripeRequest, get_price, is_priced
 from octo_stripe_gateway.services.balance import Quote, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -32,7 +32,11 @@ from octo_stripe_gateway.services.idempotency import (
     hash_request,
     insert_new_key,
 )
-from octo_stripe_gateway.services.intent_parameters import check_parameters, get_intent_parameters
+from octo_stripe_gateway.services.intent_parameters import (
+    check_metadata,
+    check_parameters,
+    get_intent_parameters,
+)
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
 from octo_stripe_gateway.services.payments import cancel_payment
 from octo_stripe_gateway.services.provenance import name_payable
@@ -72,7 +76,6 @@ class Draft:
     def for_quote(self, quote: Quote) -> Draft:
         """Set on the payment what its payable asks for."""
         payment = self.payment
-        check_amount(quote.amount, currency=quote.currency)
         payment.amount, payment.currency = quote.amount, quote.currency
         payment.purpose, payment.expires_at = quote.purpose, quote.deadline
         return self
@@ -102,6 +105,7 @@ def create_payment(
     insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError, UnprocessableError,
     IdempotencyError, StripeError, and ValueError if the payable is not saved.
     """
+    amount = None if amount is None else read_amount(amount, source="create_payment")
     installation = Installation.ledger.get_own()
     payment = Payment(
         uuid=uuid or caller.derive_uuid("create", installation=installation) or uuids.uuid4(),
@@ -110,14 +114,14 @@ def create_payment(
         payable=payable,
         capture_method=capture_method,
         purpose=purpose,
-        metadata=dict(metadata or {}),
+        metadata=check_metadata(metadata or {}),
         reseller_reference=reseller_reference,
         stripe_account=stripe_account,
         owner=caller.owner,
     )
-    payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=stripe_params)
+    extra = check_parameters(stripe_params or {}, metadata=payment.metadata)
+    payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=extra)
     _choose_account(payment, livemode=livemode)
-    extra = check_parameters(stripe_params or {})
     draft = Draft(
         payment,
         installation=installation,
@@ -139,7 +143,7 @@ def _get_currency(currency: str, *, payable: Any) -> str:
     if payable is not None and payable.pk is None:
         raise ValueError("The payable is not saved, so no payment can refer to it.")
     if is_priced(payable):
-        price_currency: str = payable.get_payment_amount()[1].lower()
+        _price, price_currency = get_price(payable)
         if currency.lower() not in {"", price_currency}:
             raise UnprocessableError(_("The amount is not the price."), currency=currency.lower())
         return price_currency
@@ -156,7 +160,7 @@ def _check_capture_method(capture_method: str, *, payable: Model | None) -> None
         raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
 
 
-def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any] | None) -> str:
+def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any]) -> str:
     # If the host has changed the price or the account since, it is still the same request.
     priced = is_priced(payment.payable)
     request = {
@@ -168,7 +172,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
         "purpose": payment.purpose,
         "metadata": payment.metadata,
         "reseller_reference": payment.reseller_reference,
-        "stripe_params": extra or {},
+        "stripe_params": extra,
         "stripe_account": payment.stripe_account,
     }
     return hash_request(request)

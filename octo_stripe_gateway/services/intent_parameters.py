@@ -7,11 +7,16 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from octo_stripe_gateway.currencies import read_amount
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.models import Installation, Payment
+from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
 
+METADATA_KEYS = 50 - len(PAYMENT_METADATA_KEYS)  # Stripe takes 50.
+METADATA_KEY_LENGTH = 40
+METADATA_VALUE_LENGTH = 500
 # What the ledger decides: passed through to Stripe, it would get past the ledger.
 LEDGER_PARAMS = frozenset(
     "amount currency capture_method confirm confirmation_method off_session error_on_requires_action"
@@ -24,11 +29,59 @@ CALL_OPTIONS = frozenset(
 )
 
 
-def check_parameters(extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a host passes through; raises BadRequestError for what the ledger decides."""
+def check_parameters(extra: Mapping[str, Any], *, metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what a host passes through beside the metadata given, its amounts as integers.
+
+    Raises BadRequestError for what the ledger decides, and for metadata that Stripe takes in no case.
+    """
     for name in _list_reserved(extra):
         raise BadRequestError(_("stripe_params: %s is decided by the ledger.") % name)
-    return extra
+    read: dict[str, Any] = {}
+    if "application_fee_amount" in extra:
+        source = "stripe_params.application_fee_amount"
+        read["application_fee_amount"] = read_amount(extra["application_fee_amount"], source=source)
+    if "amount" in (transfer := extra.get("transfer_data", {})):
+        amount = read_amount(transfer["amount"], source="stripe_params.transfer_data.amount")
+        read["transfer_data"] = {**transfer, "amount": amount}
+    if "metadata" in extra:
+        more = check_metadata(extra["metadata"], name="stripe_params.metadata")
+        read["metadata"] = more
+        check_metadata({**metadata, **more})
+    return {**extra, **read}
+
+
+def check_metadata(metadata: Any, *, name: str = "metadata") -> dict[str, str]:
+    """Return metadata as Stripe takes it: text by text, within https://docs.stripe.com/metadata's limits.
+
+    Keys are checked as values are, and may not be ours. Raises BadRequestError.
+    """
+    if not isinstance(metadata, Mapping):
+        raise BadRequestError(_("%s: text by text is required.") % name)
+    if len(metadata) > METADATA_KEYS:
+        raise BadRequestError(f"{name}: {_('There are too many keys.')}")
+    for key, value in metadata.items():
+        if wrong := _find_fault(key) or _find_fault(value):
+            raise BadRequestError(f"{name}.{str(key)[:METADATA_KEY_LENGTH]}: {wrong}")
+        if not 0 < len(key) <= METADATA_KEY_LENGTH or "[" in key or "]" in key:
+            raise BadRequestError(f"{name}: {_('A key is too long, empty or has brackets.')}")
+        if key in PAYMENT_METADATA_KEYS:
+            raise BadRequestError(f"{name}: {_('A key is reserved.')}")
+    return dict(metadata)
+
+
+def _find_fault(text: Any) -> str:
+    """Return what is wrong with a key or value of metadata, empty if nothing is."""
+    if not isinstance(text, str):
+        return _("Not a valid string.")
+    if WHOLE_CLIENT_SECRET.search(text):
+        return _("A client secret may not be sent here.")
+    if len(text) > METADATA_VALUE_LENGTH:
+        return _("Ensure this field has no more than {max_length} characters.").format(
+            max_length=METADATA_VALUE_LENGTH
+        )
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        return _("It has characters that can't be stored.")
+    return ""
 
 
 def get_intent_parameters(
@@ -49,9 +102,6 @@ def get_intent_parameters(
 
 def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
     yield from sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
-    for key in PAYMENT_METADATA_KEYS:
-        if key in extra.get("metadata", {}):
-            yield f"metadata.{key}"
     for method, options in extra.get("payment_method_options", {}).items():
         if "capture_method" in options:
             yield f"payment_method_options.{method}.capture_method"

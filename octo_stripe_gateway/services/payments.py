@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.exceptions import (
-    BadRequestError,
     OperationInProgressError,
     PaymentRejectedError,
     UnprocessableError,
@@ -51,8 +51,9 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, and PaymentRejectedError where
     the host rejects what was captured.
     """
-    if amount is not None and amount <= 0:
-        raise BadRequestError(_("amount: a positive integer in the minor unit is required."))
+    if amount is not None:
+        amount = read_amount(amount, source="capture_payment")
+        check_amount(amount, currency=payment.currency)
     stripe_client.get_account(payment.account)
     payment, request = _reserve_capture(payment, amount=amount, caller=caller)
     if request:

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
-from octo_stripe_gateway.currencies import check_amount
+from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.exceptions import GatewayError, PaymentMismatchError, UnprocessableError
 from octo_stripe_gateway.models import IdempotencyKey, Installation, Payment, Refund, StripeRequest
 from octo_stripe_gateway.services.idempotency import (
@@ -36,6 +36,9 @@ def refund_payment(
 
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
     """
+    if amount is not None:
+        amount = read_amount(amount, source="refund_payment")
+        check_amount(amount, currency=payment.currency)
     fingerprint = hash_request({"refund": payment.uuid, "amount": amount, "reason": reason})
     return _refund(payment, amount=amount, reason=reason, caller=caller, fingerprint=fingerprint)
 
@@ -72,6 +75,11 @@ def refund_payable(
     payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
     # Disputed payments come last: their refund is refused, and the rest must go back before that.
     payments.sort(key=lambda each: each.refunds_blocked)
+    if amount is not None:
+        amount = read_amount(amount, source="refund_payable")
+        for currency in {each.currency for each in payments}:
+            # Before any is refunded: the amount is divided among them.
+            check_amount(amount, currency=currency)
     fingerprint = hash_request({"refund payable": _name(payable), "amount": amount, "reason": reason})
     before = {
         each.pk: _get_refunded_by(_get_caller_for(caller, each), each, fingerprint=fingerprint)
@@ -240,7 +248,6 @@ def _get_refund_amount(payment: Payment, amount: int | None) -> int:
     if not payment.amount_refundable:
         raise UnprocessableError(_("All of the payment is refunded, or being refunded, already."))
     wanted = payment.amount_refundable if amount is None else amount
-    if not 0 < wanted <= payment.amount_refundable:
+    if wanted > payment.amount_refundable:
         raise UnprocessableError(_("The amount is more than is left to refund."), amount=wanted)
-    check_amount(wanted, currency=payment.currency)
     return wanted
