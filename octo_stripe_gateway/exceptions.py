@@ -96,19 +96,25 @@ class UnknownPaymentError(GatewayError):
 
 
 class StripeError(GatewayError):
-    """A call to Stripe failed. `replayed`: Stripe will give this answer to its idempotency key for good."""
+    """A call to Stripe failed.
+
+    `stripe_message` is what Stripe itself said, empty where it said nothing. `replayed`: Stripe will give
+    this answer to its idempotency key for good.
+    """
 
     def __init__(
         self,
         message: Any,
         *,
         stripe_code: str = "",
+        stripe_message: str = "",
         http_status: int | None = None,
         request_id: str = "",
         replayed: bool = False,
     ) -> None:
         super().__init__(message)
         self.stripe_code = stripe_code
+        self.stripe_message = stripe_message
         self.http_status = http_status
         self.request_id = request_id
         self.replayed = replayed

@@ -393,8 +393,8 @@ def _translate_error(error: stripe.StripeError) -> Exception:
     if status in {401, 403}:
         return StripeAuthenticationError(_("Stripe does not accept the gateway's key."), **known)
     if 400 <= status < 500 and not isinstance(error, stripe.IdempotencyError):
-        message = redact_text(error.user_message or _("Stripe refused the request."))
-        return StripeRefusedError(message, **known)
+        words = redact_text(error.user_message or "")
+        return StripeRefusedError(words or _("Stripe refused the request."), stripe_message=words, **known)
     return _make_unanswered(**known)
 
 

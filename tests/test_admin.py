@@ -799,9 +799,9 @@ class TestTimeline:
             payment=payment,
             changes={"status": ["pending", "canceled"]},
             source="api",
-            delivery_error="shop.on: x",
+            delivery_errors={"shop.on": ["KeyError", "x"]},
         )
-        assert "Not delivered: shop.on: x" in office.get(get_page(payment)).content.decode()
+        assert "Not delivered: shop.on: KeyError: x" in office.get(get_page(payment)).content.decode()
 
     def test_has_no_switch_where_it_would_show_nothing(self, office: Client) -> None:
         payment = make_payment()

@@ -102,7 +102,7 @@ def test_receiver_that_raises_once_hears_again() -> None:
         assert deliver() == (0, 0)
     assert receiver.heard == [(change.payment_id, change.changes)] * 2
     change.refresh_from_db()
-    assert (change.undelivered, change.deliver_at, change.delivery_error) == ({}, None, "")
+    assert (change.undelivered, change.deliver_at, change.delivery_errors) == ({}, None, {})
 
 
 def test_only_the_receiver_that_failed_hears_again() -> None:
@@ -147,7 +147,8 @@ def test_receiver_that_always_raises_stops_nobody_and_is_on_record_with_growing_
     assert pauses == [2, 4, 8, 16]
     assert (failing.count, other.count) == (10, 2)
     assert change.deliveries == 5
-    assert change.delivery_error == "tests.test_delivery.Receiver: RuntimeError: the host's own bug"
+    told = {"tests.test_delivery.Receiver": ["RuntimeError", "the host's own bug"]}
+    assert change.delivery_errors == told
     assert "Receiver tests.test_delivery.Receiver failed" in caplog.text
 
 
@@ -170,7 +171,8 @@ def test_error_that_no_database_takes_is_on_record_and_stops_nobody(
     receiver = Receiver(failures=2, error=error)
     with listening(signals.payment_succeeded, receiver):
         change = pay()
-        assert change.delivery_error.endswith("NUL \ufffd, half a pair ?, pi_1_secret_[redacted]")
+        (told,) = change.delivery_errors.values()
+        assert told == ["ValueError", "NUL \ufffd, half a pair ?, pi_1_secret_[redacted]"]
         assert deliver() == (0, 1)
         assert deliver() == (1, 0)
 

@@ -44,7 +44,7 @@ def test_nothing_of_the_person_is_left(paid: Payment) -> None:
     with services.lock_payment(paid) as locked, saving_changes(locked):
         locked.reject(f"{PERSON} has booked twice.")
     services.settle_attention(paid, reason=f"{PERSON} has called.")
-    PaymentChange.objects.update(delivery_error=f"ValueError: {PERSON}")
+    PaymentChange.objects.update(delivery_errors={"shop.on": ["ValueError", PERSON]})
     assert describe().count(PERSON) > 8
     call_command("erase_payment_data", str(paid.uuid))
     assert PERSON not in describe()

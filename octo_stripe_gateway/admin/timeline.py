@@ -116,8 +116,8 @@ def _describe_cause(change: PaymentChange, *, with_events: bool) -> Iterator[str
         yield change.event.type
     if change.request:
         yield str(change.request.get_kind_display())
-    if change.delivery_error:
-        yield gettext("Not delivered: %s") % change.delivery_error
+    for receiver, raised in change.delivery_errors.items():
+        yield gettext("Not delivered: %s") % ": ".join([receiver, *raised])
 
 
 def _get_requests(payment: Payment) -> Iterator[Entry]:

@@ -66,7 +66,8 @@ class PaymentChange(models.Model):
     undelivered = models.JSONField(default=dict)
     deliver_at = models.DateTimeField(null=True)
     deliveries = models.PositiveSmallIntegerField(default=0)
-    delivery_error = models.TextField(blank=True)
+    # By receiver, what it raised last: the exception's name, and its own words.
+    delivery_errors = models.JSONField(default=dict)
 
     objects = models.Manager.from_queryset(PaymentChangeQuerySet)()
     ledger = PaymentChangeManager()

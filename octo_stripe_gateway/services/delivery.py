@@ -68,22 +68,17 @@ def schedule_delivery(change: PaymentChange) -> None:
 def deliver_change(change: PaymentChange, *, payment: Payment) -> None:
     """Send a change's undelivered signals, and record which receivers failed."""
     failed: dict[str, list[str]] = {}
-    errors: list[str] = []
+    errors: dict[str, list[str]] = {}
     sent: dict[str, Any] = {"sender": Payment, "payment": payment, "change": change}
     for name, receivers in change.undelivered.items():
         for receiver, error in send_to_all(get_signal(name), only=receivers, **sent):
             failed.setdefault(name, []).append(receiver)
-            errors.append(f"{receiver}: {type(error).__name__}: {error}")
-    _record_delivery(change, failed=failed, errors=errors)
+            errors[receiver] = [type(error).__name__, clean_text(str(error))]
+    change.undelivered, change.delivery_errors = failed, errors
+    if not failed:
+        change.deliver_at = None
+    PaymentChange.ledger.save_changed(change, names=["undelivered", "delivery_errors", "deliver_at"])
 
 
 def _get_name(receiver: Any) -> str:
     return f"{receiver.__module__}.{getattr(receiver, '__qualname__', type(receiver).__qualname__)}"
-
-
-def _record_delivery(change: PaymentChange, *, failed: dict[str, list[str]], errors: list[str]) -> None:
-    change.undelivered = failed
-    change.delivery_error = clean_text("; ".join(errors))
-    if not failed:
-        change.deliver_at = None
-    PaymentChange.ledger.save_changed(change, names=["undelivered", "delivery_error", "deliver_at"])

@@ -156,8 +156,8 @@ def _find_or_abandon(request: StripeRequest, kind: RequestKind) -> Payment:
 def _get_done(request: StripeRequest, kind: RequestKind) -> Snapshot | None:
     try:
         return kind.get_done(request)
-    except DoneElsewhereError as error:
-        _close_failed(request, ABANDONED, str(error.message), state=StripeRequest.State.ABANDONED)
+    except DoneElsewhereError:
+        _close_failed(request, ABANDONED, "", state=StripeRequest.State.ABANDONED)
         # The caller hears of the refusal in any case; maintenance looks again.
         with suppress(StripeError):
             snapshot = retrieve_intent(request)
@@ -199,7 +199,7 @@ def _close_refused(request: StripeRequest, kind: RequestKind, error: StripeRefus
             snapshot = retrieve_intent(request)
     if snapshot and kind.is_done(request, snapshot):
         return _close_done(request, snapshot, None)
-    code, message = error.stripe_code or "refused", str(error.message)
+    code, message = error.stripe_code or "refused", error.stripe_message
     payment = _close_failed(request, code, message, state=StripeRequest.State.FAILED)
     if snapshot:
         with lock_payment(payment) as locked:

@@ -56,9 +56,9 @@ def _erase_parameters(request: StripeRequest) -> None:
 
 def _erase_changes(change: PaymentChange) -> None:
     kept = {name: values for name, values in change.changes.items() if name not in PERSONAL_CHANGES}
-    if kept != change.changes or change.delivery_error:
-        change.changes, change.delivery_error = kept, ""
-        PaymentChange.ledger.save_changed(change, names=["changes", "delivery_error"])
+    if kept != change.changes or change.delivery_errors:
+        change.changes, change.delivery_errors = kept, {}
+        PaymentChange.ledger.save_changed(change, names=["changes", "delivery_errors"])
 
 
 def _erase_payload(event_pk: int) -> None:
