@@ -25,6 +25,7 @@ Kind = Literal[
 ]
 
 FEE_RATE, FIXED_FEE = 0.029, 30
+TIME_TO_ARRIVE = 2 * 86_400
 # The platform's application, which takes the application fees.
 APPLICATION = "ca_EmulatedPlatform"
 CATEGORIES: dict[Kind, str] = {
@@ -88,6 +89,7 @@ class Balance:
         account: str | None = None,
         category: str | None = None,
         description: str | None = None,
+        available: bool = False,
     ) -> JsonObject:
         """Add a transaction for money that moved, and return it; the fees are in the currency that arrives.
 
@@ -114,7 +116,7 @@ class Balance:
             "balance_transaction",
             account=account or self._store.account_of(source),
             amount=amount,
-            available_on=self._store.now(),
+            available_on=self._store.now() + (0 if available else TIME_TO_ARRIVE),
             balance_type="payments",
             currency=currency,
             description=description,
@@ -124,7 +126,7 @@ class Balance:
             net=amount - fee - application_fee,
             reporting_category=category or CATEGORIES.get(kind, kind),
             source=source["id"],
-            status="pending",
+            status="available" if available else "pending",
             type=kind,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,13 @@ class Card:
     challenge: bool = False
     refund: str = "succeeds"
     dispute: str | None = None
+    inquiry: bool = False
+    disputes: int = 1
+    fraud_warning: bool = False
+    risk: Literal["normal", "elevated", "highest"] = "normal"
+    available_at_once: bool = False
     books_late: bool = False
+    stays_processing: bool = False
     country: str = "US"
     does: str = "Succeeds"
 
@@ -62,10 +69,30 @@ PROCESSING_ERROR = Decline(
     code="processing_error",
     message="An error occurred while processing your card. Try again in a little bit.",
 )
+BLOCKED = Decline(decline_code="fraudulent")
+VOUCHER_EXPIRED = Decline(
+    code="payment_intent_payment_attempt_expired",
+    message=(
+        "The latest attempt to make the payment has expired. You can provide payment_method_data or a new "
+        "PaymentMethod to attempt to fulfill this PaymentIntent again."
+    ),
+)
+NO_BANK_ACCOUNT = Decline(
+    code="payment_method_provider_decline",
+    message="The customer's bank account could not be found.",
+)
+NO_FUNDS = Decline(
+    code="payment_method_provider_decline",
+    message="The customer's account has insufficient funds to cover this payment.",
+)
 BANK_ACCOUNT_CLOSED = Decline(
     code="payment_method_provider_decline",
     message="The customer's bank account has been closed.",
 )
+
+# Payment methods other than cards, with the currency that they are in. They take days.
+DEBITS = {"us_bank_account": "usd", "sepa_debit": "eur"}
+VOUCHERS = {"oxxo": "mxn", "boleto": "brl", "multibanco": "eur"}
 
 CARDS = (
     Card(payment_method="pm_card_visa", number="4242424242424242"),
@@ -200,6 +227,65 @@ CARDS = (
         does="Succeeds, then is disputed as fraudulent",
     ),
     Card(
+        payment_method="pm_card_createDisputeProductNotReceived",
+        number="4000000000002685",
+        dispute="product_not_received",
+        does="Succeeds, then is disputed as not received",
+    ),
+    Card(
+        payment_method="pm_card_createDisputeInquiry",
+        number="4000000000001976",
+        dispute="fraudulent",
+        inquiry=True,
+        does="Succeeds, then is inquired about",
+    ),
+    Card(
+        payment_method="pm_card_createMultipleDisputes",
+        number="4000000404000079",
+        dispute="fraudulent",
+        disputes=2,
+        does="Succeeds, then is disputed twice",
+    ),
+    Card(
+        payment_method="pm_card_createIssuerFraudRecord",
+        number="4000000000005423",
+        fraud_warning=True,
+        does="Succeeds, then gets an early fraud warning",
+    ),
+    Card(
+        payment_method="pm_card_radarBlock",
+        number="4100000000000019",
+        decline=BLOCKED,
+        risk="highest",
+        does="Is blocked by Radar",
+    ),
+    Card(
+        payment_method="pm_card_riskLevelHighest",
+        number="4000000000004954",
+        decline=BLOCKED,
+        risk="highest",
+        does="Is blocked by Radar's rules: highest risk",
+    ),
+    Card(
+        payment_method="pm_card_riskLevelElevated",
+        number="4000000000009235",
+        risk="elevated",
+        does="Succeeds with an elevated risk",
+    ),
+    Card(
+        payment_method="pm_card_bypassPending",
+        number="4000000000000077",
+        available_at_once=True,
+        does="Succeeds; its money is available at once",
+    ),
+    Card(
+        payment_method="pm_card_bypassPendingInternational",
+        number="4000003720000278",
+        available_at_once=True,
+        country="IE",
+        does="Succeeds; its money is available at once",
+    ),
+    Card(
         payment_method="pm_card_emulator_booksLate",  # the emulator's own: at Stripe other methods book late
         number="4000000000000911",
         books_late=True,
@@ -218,8 +304,58 @@ CARDS = (
         decline=BANK_ACCOUNT_CLOSED,
         does="Goes to processing, then fails",
     ),
+    Card(
+        payment_method="pm_usBankAccount_noAccount",
+        number="000111111116",
+        kind="us_bank_account",
+        decline=NO_BANK_ACCOUNT,
+        does="Goes to processing, then fails",
+    ),
+    Card(
+        payment_method="pm_usBankAccount_insufficientFunds",
+        number="000222222227",
+        kind="us_bank_account",
+        decline=NO_FUNDS,
+        does="Goes to processing, then fails",
+    ),
+    Card(
+        payment_method="pm_usBankAccount_processing",
+        number="000000000009",
+        kind="us_bank_account",
+        stays_processing=True,
+        does="Goes to processing and stays there",
+    ),
+    # From here on, the names are the emulator's own.
+    Card(
+        payment_method="pm_emulator_sepaDebit",
+        number="AT321904300235473204",
+        kind="sepa_debit",
+        country="AT",
+        does="Goes to processing, then succeeds",
+    ),
+    Card(
+        payment_method="pm_emulator_sepaDebit_fails",
+        number="AT861904300235473202",
+        kind="sepa_debit",
+        country="AT",
+        decline=NO_FUNDS,
+        does="Goes to processing, then fails",
+    ),
+    *(
+        Card(
+            payment_method=f"pm_emulator_{kind}{ending}",
+            number=f"{kind}{ending}",
+            kind=kind,
+            decline=decline,
+            refund="asks",
+            does=f"Shows a voucher, which then {'expires' if decline else 'is paid'}",
+        )
+        for kind in VOUCHERS
+        for ending, decline in (("", None), ("_expires", VOUCHER_EXPIRED))
+    ),
 )
 ALIASES = {
+    "pm_card_chargeDeclinedFraudulent": "pm_card_radarBlock",
     "pm_card_chargeDeclined": "pm_card_visa_chargeDeclined",
     "pm_card_chargeDeclinedInsufficientFunds": "pm_card_visa_chargeDeclinedInsufficientFunds",
     "pm_usBankAccount": "pm_usBankAccount_success",
@@ -228,6 +364,10 @@ ALIASES = {
 BY_TOKEN = {card.payment_method: card for card in reversed(CARDS)}
 BY_TOKEN |= {alias: BY_TOKEN[token] for alias, token in ALIASES.items()}
 BY_NUMBER = {card.number: card for card in CARDS}
+SUCCEEDING = {
+    kind: next(card for card in CARDS if card.kind == kind and not card.decline)
+    for kind in (*DEBITS, *VOUCHERS)
+}
 
 
 def card_for_number(number: str) -> Card:

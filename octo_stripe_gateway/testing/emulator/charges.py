@@ -34,13 +34,23 @@ class Charges:
 
     def declined(self, intent: JsonObject, *, method: JsonObject, decline: Decline) -> JsonObject:
         """Record an attempt that the issuer refused."""
-        outcome = _outcome(
-            network_decline_code=decline.network_code,
-            network_status="declined_by_network",
-            reason=decline.decline_code or decline.code,
-            seller_message="The bank did not return any further details with this decline.",
-            type="issuer_declined",
-        )
+        if self._store.cards[method["id"]].risk == "highest":
+            outcome = _outcome(
+                network_status="not_sent_to_network",
+                reason="highest_risk_level",
+                risk_level="highest",
+                risk_score=85,
+                seller_message="Stripe blocked this payment as too risky.",
+                type="blocked",
+            )
+        else:
+            outcome = _outcome(
+                network_decline_code=decline.network_code,
+                network_status="declined_by_network",
+                reason=decline.decline_code or decline.code,
+                seller_message="The bank did not return any further details with this decline.",
+                type="issuer_declined",
+            )
         fields = {"failure_code": decline.code, "failure_message": decline.message}
         return self._new(intent, method=method, status="failed", outcome=outcome, **fields)
 
@@ -50,7 +60,9 @@ class Charges:
 
     def authorized(self, intent: JsonObject, *, method: JsonObject) -> JsonObject:
         """Record an attempt that succeeded, its money not yet captured."""
-        charge = self._new(intent, method=method, status="succeeded", outcome=_outcome())
+        elevated = self._store.cards[method["id"]].risk == "elevated"
+        risk = {"risk_level": "elevated", "risk_score": 65} if elevated else {}
+        charge = self._new(intent, method=method, status="succeeded", outcome=_outcome(**risk))
         charge["paid"] = True
         return charge
 
@@ -104,6 +116,7 @@ class Charges:
             application_fee=self._balance.convert(application_fee, currency=charge["currency"]),
             kind="charge" if charge["payment_method_details"]["type"] == "card" else "payment",
             description=charge["description"],
+            available=self._store.cards[charge["payment_method"]].available_at_once,
         )
         charge["balance_transaction"] = charge["balance_transaction"] or booked["id"]
         self._connect.share(charge, amount=amount)
@@ -131,7 +144,7 @@ def can_capture_often(intent: JsonObject) -> bool:
     return bool(asked == "if_available" and intent["capture_method"] == "manual")
 
 
-def _outcome(**declined: str | None) -> JsonObject:
+def _outcome(**changes: str | int | None) -> JsonObject:
     return {
         "advice_code": None,
         "network_advice_code": None,
@@ -142,7 +155,7 @@ def _outcome(**declined: str | None) -> JsonObject:
         "risk_score": 20,
         "seller_message": "Payment complete.",
         "type": "authorized",
-        **declined,
+        **changes,
     }
 
 
@@ -173,9 +186,11 @@ def _blank_charge(intent: JsonObject) -> JsonObject:
 
 def _details(method: JsonObject, *, card: Card, amount: int) -> JsonObject:
     details = copy.deepcopy(method[card.kind])
-    if card.kind != "card":
+    if card.kind == "us_bank_account":
         kept = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
         details = {name: details[name] for name in kept} | {"payment_reference": None}
+        return {"type": card.kind, card.kind: details}
+    if card.kind != "card":
         return {"type": card.kind, card.kind: details}
     for name in ("display_brand", "generated_from", "networks", "three_d_secure_usage"):
         del details[name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from octo_stripe_gateway.testing.emulator.accounts import Accounts, EmulatedAccount
 from octo_stripe_gateway.testing.emulator.api import Api
 from octo_stripe_gateway.testing.emulator.balance import Balance
+from octo_stripe_gateway.testing.emulator.cards import VOUCHERS
 from octo_stripe_gateway.testing.emulator.charges import WEEK, Charges
 from octo_stripe_gateway.testing.emulator.connect import Connect
 from octo_stripe_gateway.testing.emulator.control import Control
@@ -122,7 +123,15 @@ class StripeEmulator:
         self._disputes = Disputes(store, emit=emit, balance=balance)
         self._fraud = FraudWarnings(store, emit=emit)
         self._charges = charges
-        for job in (self.book, self.expire, self.open_dispute, self.settle, self.settle_refund):
+        jobs = (
+            self.book,
+            self.expire,
+            self.open_dispute,
+            self.settle,
+            self.settle_refund,
+            self.warn_of_fraud,
+        )
+        for job in jobs:
             self._worker.handlers[job.__name__] = job
         api = Api(
             store,
@@ -338,7 +347,7 @@ class StripeEmulator:
             return self._attempt(intent, lambda: self._intents.authenticate(intent, succeed=succeed))
 
     def settle(self, intent_id: str, *, succeed: bool = True) -> JsonObject:
-        """Settle a `processing` intent, for better or worse."""
+        """Settle a `processing` intent or a voucher, for better or worse."""
         with self._changing():
             intent = self._store.get(intent_id)
             return copy.deepcopy(self._intents.settle(intent, succeed=succeed))
@@ -615,20 +624,28 @@ class StripeEmulator:
             self._fraud.review(item.get("charge") or item["id"])
         if event_type == "payment_intent.amount_capturable_updated" and self._hold_seconds < WEEK:
             self._worker.run_in(self._hold_seconds, "expire", intent_id=item["id"])
-        if self._settle_after is not None and (job := self._settling(event_type, item)):
-            self._worker.run_in(self._settle_after, **job)
+        if self._settle_after is not None:
+            for job in self._settling(event_type, item):
+                self._worker.run_in(self._settle_after, **job)
 
-    def _settling(self, event_type: str, item: JsonObject) -> JsonObject | None:
-        """Return the job that will settle what this event began, if any."""
+    def _settling(self, event_type: str, item: JsonObject) -> Iterator[JsonObject]:
+        """Yield the jobs that will settle what this event began."""
         card = self._store.cards.get(item.get("payment_method") or "")
         if card is None:
-            return None
-        if event_type == "payment_intent.processing":
-            return {"name": "settle", "intent_id": item["id"], "succeed": card.decline is None}
+            return
+        waits = event_type == "payment_intent.processing" or (
+            event_type == "payment_intent.requires_action" and card.kind in VOUCHERS
+        )
+        if waits and not card.stays_processing:
+            yield {"name": "settle", "intent_id": item["id"], "succeed": card.decline is None}
         if event_type == "payment_intent.succeeded" and card.dispute:
-            return {"name": "open_dispute", "intent_id": item["id"], "reason": card.dispute}
+            for left in range(card.disputes, 0, -1):
+                amount = None if left == 1 else item["amount_received"] // card.disputes
+                opened = {"reason": card.dispute, "amount": amount, "inquiry": card.inquiry}
+                yield {"name": "open_dispute", "intent_id": item["id"], **opened}
+        if event_type == "payment_intent.succeeded" and card.fraud_warning:
+            yield {"name": "warn_of_fraud", "intent_id": item["id"]}
         if event_type == "payment_intent.succeeded" and card.books_late:
-            return {"name": "book", "intent_id": item["id"]}
+            yield {"name": "book", "intent_id": item["id"]}
         if event_type == "refund.created" and card.refund in LATE_REFUNDS:
-            return {"name": "settle_refund", "refund_id": item["id"], "status": LATE_REFUNDS[card.refund]}
-        return None
+            yield {"name": "settle_refund", "refund_id": item["id"], "status": LATE_REFUNDS[card.refund]}

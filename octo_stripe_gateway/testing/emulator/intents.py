@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import random
+import string
 from typing import TYPE_CHECKING, Any
 
 from octo_stripe_gateway.testing.emulator import cards
@@ -66,6 +68,7 @@ NOT_CONFIRMABLE = {
         "be confirmed: requires_confirmation, requires_action, requires_payment_method."
     ),
 }
+VOUCHER_SECONDS = 3 * 86_400
 CONFIGURATION = {"id": "pmc_1EmulatedStripe", "parent": None}
 OPTIONS: dict[str, JsonObject] = {
     "card": {
@@ -75,6 +78,8 @@ OPTIONS: dict[str, JsonObject] = {
         "request_three_d_secure": "automatic",
     },
     "us_bank_account": {"verification_method": "automatic"},
+    "sepa_debit": {},
+    **{kind: {"expires_after_days": 3} for kind in cards.VOUCHERS},
 }
 PLAIN_FIELDS = (
     "application_fee_amount",
@@ -193,7 +198,7 @@ class PaymentIntents:
 
     def authenticate(self, intent: JsonObject, *, succeed: bool) -> JsonObject:
         """Finish the challenge that an intent waits for, as its customer would."""
-        if intent["status"] != "requires_action":
+        if intent["status"] != "requires_action" or _is_voucher(intent):
             raise unexpected_state(
                 "This PaymentIntent does not wait for an authentication: it has a status of "
                 f"{intent['status']}.",
@@ -211,19 +216,20 @@ class PaymentIntents:
         return intent
 
     def settle(self, intent: JsonObject, *, succeed: bool) -> JsonObject:
-        """Settle a `processing` intent as its bank decided."""
-        if intent["status"] != "processing":
+        """Settle a `processing` intent as its bank decided, or a voucher that is paid or expires."""
+        if intent["status"] != "processing" and not _is_voucher(intent):
             raise unexpected_state(
                 f"This PaymentIntent is not processing: it has a status of {intent['status']}.",
                 intent=copy.deepcopy(intent),
             )
         charge, method = self._latest(intent)
         card = self._methods.card_of(method)
-        intent["processing"] = None
+        intent |= {"processing": None, "next_action": None}
         if succeed:
             self._succeed(intent, charge=charge, amount=intent["amount"])
             return intent
-        decline = card.decline or cards.BANK_ACCOUNT_CLOSED
+        usual = cards.VOUCHER_EXPIRED if card.kind in cards.VOUCHERS else cards.BANK_ACCOUNT_CLOSED
+        decline = card.decline or usual
         charge |= {"status": "failed", "failure_code": decline.code}
         charge["failure_message"] = decline.message
         self._emit("charge.failed", charge)
@@ -394,16 +400,39 @@ class PaymentIntents:
         method = self._store.get(intent["payment_method"])
         card = self._methods.card_of(method)
         intent["last_payment_error"] = None
-        if card.kind == "us_bank_account":
+        if card.kind in cards.DEBITS:
             charge = self._charges.pending(intent, method=method)
             intent |= {"status": "processing", "latest_charge": charge["id"]}
             self._emit("charge.pending", charge)
             self._emit("payment_intent.processing", intent)
+        elif card.kind in cards.VOUCHERS:
+            charge = self._charges.pending(intent, method=method)
+            intent |= {"status": "requires_action", "latest_charge": charge["id"]}
+            intent["next_action"] = self._voucher(card.kind)
+            self._emit("charge.pending", charge)
+            self._emit("payment_intent.requires_action", intent)
         elif card.decline:
             self._decline(intent, decline=card.decline)
         else:
             self._authorize(intent, method=method)
         return intent
+
+    def _voucher(self, kind: str) -> JsonObject:
+        """Return what the customer is shown to pay with at a shop or bank."""
+        until = self._store.now() + VOUCHER_SECONDS
+        url = f"https://payments.stripe.com/{kind}/voucher/{random_text(24)}"
+        number = "".join(random.choices(string.digits, k=14))  # noqa: S311
+        shown = {
+            "boleto": {"expires_at": until, "hosted_voucher_url": url, "number": number, "pdf": f"{url}/pdf"},
+            "multibanco": {
+                "entity": number[:5],
+                "expires_at": until,
+                "hosted_voucher_url": url,
+                "reference": number[5:],
+            },
+            "oxxo": {"expires_after": until, "hosted_voucher_url": url, "number": number},
+        }
+        return {"type": f"{kind}_display_details", f"{kind}_display_details": shown[kind]}
 
     def _decline(self, intent: JsonObject, *, decline: Decline) -> JsonObject:
         method = self._store.get(intent["payment_method"])
@@ -453,6 +482,12 @@ class PaymentIntents:
 
     def _latest(self, intent: JsonObject) -> tuple[JsonObject, JsonObject]:
         return self._store.get(intent["latest_charge"]), self._store.get(intent["payment_method"])
+
+
+def _is_voucher(intent: JsonObject) -> bool:
+    """Return whether an intent waits for a voucher to be paid, and not for an authentication."""
+    action = intent["next_action"] or {"type": ""}
+    return intent["status"] == "requires_action" and action["type"].endswith("_display_details")
 
 
 def _destination(intent: JsonObject) -> str | None:
@@ -531,7 +566,9 @@ def _options(params: Parameters) -> JsonObject:
 
 
 def _types(params: Parameters) -> list[str]:
-    offered = ["card", "us_bank_account"] if params["currency"] == "usd" else ["card"]
-    allowed = params.get("allowed_payment_method_types") or offered
+    """Return the methods that can pay: cards and US debits by default, others where they are named."""
+    currencies = cards.DEBITS | cards.VOUCHERS
+    suitable = ["card", *(kind for kind, currency in currencies.items() if currency == params["currency"])]
+    allowed = params.get("allowed_payment_method_types") or ["card", "us_bank_account"]
     excluded = params.get("excluded_payment_method_types") or []
-    return [kind for kind in offered if kind in allowed and kind not in excluded]
+    return [kind for kind in suitable if kind in allowed and kind not in excluded]

@@ -33,8 +33,11 @@ class PaymentMethods:
         """Create a payment method from typed-in details or from one of Stripe's test tokens."""
         kind = params.get("type", "card")
         details = params.get(kind, {})
-        if kind == "us_bank_account":
-            card = cards.BY_TOKEN["pm_usBankAccount_success"]
+        if kind in cards.DEBITS:
+            number = details.get("account_number") or details.get("iban", "").replace(" ", "")
+            card = cards.BY_NUMBER.get(number, cards.SUCCEEDING[kind])
+        elif kind in cards.VOUCHERS:
+            card = cards.SUCCEEDING[kind]
         elif "token" in details:
             card = cards.BY_TOKEN.get(details["token"].replace("tok_", "pm_card_"), cards.CARDS[0])
         elif "number" in details:
@@ -80,6 +83,17 @@ class PaymentMethods:
                 "routing_number": "110000000",
                 "status_details": {},
             }
+        if card.kind == "sepa_debit":
+            return {
+                "bank_code": "19043",
+                "branch_code": "",
+                "country": card.country,
+                "fingerprint": random_text(16),
+                "generated_from": {"charge": None, "setup_attempt": None},
+                "last4": card.last4,
+            }
+        if card.kind in cards.VOUCHERS:
+            return {}
         year = datetime.datetime.fromtimestamp(self._store.now(), tz=datetime.UTC).year
         return {
             "brand": card.brand,
