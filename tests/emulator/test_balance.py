@@ -149,3 +149,9 @@ def wait_for(find: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     return found
+
+
+def test_nothing_is_paid_out_here(api: Any) -> None:
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        api.balance_transactions.list(params={"payout": "po_1"})
+    assert (caught.value.code, caught.value.param) == ("resource_missing", "payout")

@@ -193,3 +193,20 @@ def test_the_clock_is_injected(api: Any, stripe: StripeEmulator) -> None:
     stripe.clock = lambda: 1_800_000_000.0
     assert stripe.clock() == 1_800_000_000.0
     assert api.payment_intents.create(params=AMOUNT).created == 1_800_000_000
+
+
+def test_stripe_tells_which_events_were_accepted(
+    api: Any, stripe: StripeEmulator, endpoint: Endpoint
+) -> None:
+    endpoint.statuses = [500] * 3
+    api.payment_intents.create(params=AMOUNT)
+    stripe.wait_for_deliveries()
+    api.payment_intents.create(params=AMOUNT)
+    stripe.wait_for_deliveries()
+    refused, accepted = (event.id for event in stripe.events)
+    assert [api.events.retrieve(event).pending_webhooks for event in (refused, accepted)] == [1, 0]
+    listed = {
+        success: [event.id for event in api.events.list(params={"delivery_success": success}).data]
+        for success in (True, False)
+    }
+    assert listed == {True: [accepted], False: [refused]}

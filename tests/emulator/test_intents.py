@@ -544,3 +544,17 @@ def test_one_capture_is_final_unless_several_were_asked_for(api: Any) -> None:
         api.payment_intents.capture(held.id, params={"amount_to_capture": 700, "final_capture": False})
     assert caught.value.param == "final_capture"
     assert api.payment_intents.capture(held.id).amount_received == 2000
+
+
+@pytest.mark.parametrize(
+    "address", ["ada", "ada@", "ada@example", "@example.com", "ada lovelace@example.com"]
+)
+def test_a_receipt_goes_to_an_email_address(api: Any, address: str) -> None:
+    intent = api.payment_intents.create(params=OPEN)
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        api.payment_intents.create(params={**OPEN, "receipt_email": address})
+    assert (caught.value.code, caught.value.param) == ("email_invalid", "receipt_email")
+    with pytest.raises(sdk.InvalidRequestError, match="Invalid email address"):
+        api.payment_intents.update(intent.id, params={"receipt_email": address})
+    for fine in ("ada@example.com", ""):
+        api.payment_intents.update(intent.id, params={"receipt_email": fine})

@@ -286,3 +286,14 @@ def test_a_pending_refund_comes_to_require_action(api: Any, stripe: StripeEmulat
     moved = stripe.settle_refund(refund.id, status="requires_action")
     assert moved["next_action"]["type"] == "display_details"
     assert "pending_reason" not in moved
+
+
+def test_a_refund_names_one_payment_once(api: Any, stripe: StripeEmulator) -> None:
+    first, second = (api.payment_intents.create(params=PAID) for _ in "12")
+    for charge in (first.latest_charge, second.latest_charge):
+        with pytest.raises(sdk.InvalidRequestError, match="only specify one of these parameters"):
+            api.refunds.create(params={"payment_intent": first.id, "charge": charge})
+    with pytest.raises(sdk.InvalidRequestError) as caught:
+        api.refunds.create(params={"payment_intent": first.id, "amount": 100, "currency": "usd"})
+    assert caught.value.param == "currency"
+    assert not stripe.refunds

@@ -18,23 +18,26 @@ from octo_stripe_gateway.testing.emulator.errors import StripeApiError, no_such
 from octo_stripe_gateway.testing.emulator.expansion import expand_object
 from octo_stripe_gateway.testing.emulator.lists import list_page
 from octo_stripe_gateway.testing.emulator.params import Schema
+from octo_stripe_gateway.testing.emulator.search import search_intents
 from octo_stripe_gateway.testing.emulator.urls import match
 from octo_stripe_gateway.testing.emulator.versions import render_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from octo_stripe_gateway.testing.emulator.accounts import Accounts, Caller
     from octo_stripe_gateway.testing.emulator.balance import Balance
     from octo_stripe_gateway.testing.emulator.connect import Connect
     from octo_stripe_gateway.testing.emulator.disputes import Disputes
     from octo_stripe_gateway.testing.emulator.endpoints import WebhookEndpoints
+    from octo_stripe_gateway.testing.emulator.events import Events
     from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
     from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.refunds import Refunds
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
+NOTHING: Mapping[str, str | None] = {}
 NOT_FOR_BROWSERS = (
     "This API call cannot be made with a publishable API key. Please use a secret API key. You "
     "can find a list of your API keys at https://dashboard.stripe.com/account/apikeys."
@@ -124,8 +127,10 @@ class Api:
         endpoints: WebhookEndpoints,
         connect: Connect,
         balance: Balance,
+        events: Events,
     ) -> None:
         self._store = store
+        self._events = events
         self._accounts = accounts
         self._balance = balance
         self._endpoints = (
@@ -199,6 +204,11 @@ class Api:
                 creates_intent=True,
             ),
             f"GET {base}": self._list(kind, p.PaymentIntentListParams, "customer"),
+            f"GET {base}/search": Endpoint(
+                kind=kind,
+                schema=Schema(p.PaymentIntentSearchParams),
+                run=lambda call: search_intents(self._store, call.params, account=call.account),
+            ),
             f"GET {base}/<target>": Endpoint(
                 kind=kind, schema=Schema(p.PaymentIntentRetrieveParams), run=self._intent, browser=True
             ),
@@ -425,14 +435,20 @@ class Api:
         return {
             f"GET {charge}": self._list("charge", p.ChargeListParams, *filters),
             f"GET {charge}/<target>": self._retrieve("charge", p.ChargeRetrieveParams),
-            f"GET {booked}": self._list(
-                "balance_transaction", p.BalanceTransactionListParams, "currency", "source", "type"
+            f"GET {booked}": Endpoint(
+                kind="balance_transaction",
+                schema=Schema(p.BalanceTransactionListParams),
+                run=self._list_bookings,
             ),
             f"GET {booked}/<target>": self._retrieve(
                 "balance_transaction", p.BalanceTransactionRetrieveParams
             ),
-            f"GET {event}": self._list("event", p.EventListParams, "type"),
-            f"GET {event}/<target>": self._retrieve("event", p.EventRetrieveParams),
+            f"GET {event}": Endpoint(kind="event", schema=Schema(p.EventListParams), run=self._list_events),
+            f"GET {event}/<target>": Endpoint(
+                kind="event",
+                schema=Schema(p.EventRetrieveParams),
+                run=lambda call: self._events.show(self._target("event", call)),
+            ),
             f"GET {warning}": self._list(kind, radar.EarlyFraudWarningListParams, *by_payment),
             f"GET {warning}/<target>": self._retrieve(kind, radar.EarlyFraudWarningRetrieveParams),
             "GET /v1/account": Endpoint(
@@ -442,19 +458,46 @@ class Api:
             ),
         }
 
+    def _list_events(self, call: Call) -> JsonObject:
+        wanted = call.params.get("delivery_success")
+
+        def keep(item: JsonObject) -> bool:
+            return wanted is None or (self._events.show(item)["pending_webhooks"] == 0) is wanted
+
+        page = self._page("event", call, filters=("type",), keep=keep)
+        return page | {"data": [self._events.show(item) for item in page["data"]]}
+
+    def _list_bookings(self, call: Call) -> JsonObject:
+        if payout := call.params.get("payout"):
+            # Nothing is paid out here.
+            raise no_such("payout", payout, param="payout", status=400)
+        return self._page("balance_transaction", call, filters=("currency", "source", "type"))
+
+    def _page(
+        self,
+        kind: str,
+        call: Call,
+        *,
+        filters: tuple[str, ...],
+        keep: Callable[[JsonObject], bool] = lambda _item: True,
+        matching: Mapping[str, str | None] = NOTHING,
+    ) -> JsonObject:
+        return list_page(
+            self._store,
+            kind,
+            account=call.account,
+            params=call.params | {**matching},
+            url=call.path,
+            filters=(*filters, *matching),
+            keep=keep,
+        )
+
     def _retrieve(self, kind: str, description: Any) -> Endpoint:
         return Endpoint(kind=kind, schema=Schema(description), run=lambda call: self._target(kind, call))
 
     def _list(self, kind: str, description: Any, *filters: str, of: str = "") -> Endpoint:
         def run(call: Call) -> JsonObject:
-            return list_page(
-                self._store,
-                kind,
-                account=call.account,
-                params=call.params | ({of: call.target} if of else {}),
-                url=call.path,
-                filters=(*filters, of) if of else filters,
-            )
+            return self._page(kind, call, filters=filters, matching={of: call.target} if of else NOTHING)
 
         return Endpoint(kind=kind, schema=Schema(description), run=run)
 

@@ -61,8 +61,8 @@ class Charges:
     def authorized(self, intent: JsonObject, *, method: JsonObject) -> JsonObject:
         """Record an attempt that succeeded, its money not yet captured."""
         elevated = self._store.cards[method["id"]].risk == "elevated"
-        risk = {"risk_level": "elevated", "risk_score": 65} if elevated else {}
-        charge = self._new(intent, method=method, status="succeeded", outcome=_outcome(**risk))
+        outcome = _outcome(risk_level="elevated", risk_score=65) if elevated else _outcome()
+        charge = self._new(intent, method=method, status="succeeded", outcome=outcome)
         charge["paid"] = True
         return charge
 

@@ -143,6 +143,7 @@ class StripeEmulator:
             endpoints=self._endpoints,
             connect=connect,
             balance=balance,
+            events=self._events,
         )
         return Application(
             store,

@@ -242,6 +242,12 @@ class Events:
             found = dataclasses.replace(found, payload=payload)
         return _signed(event, found, secret=secret, timestamp=timestamp, api_version=api_version)
 
+    def show(self, item: JsonObject) -> JsonObject:
+        """Return an event as the API shows it: with the endpoints that have yet to accept it."""
+        logged = self._by_id[item["id"]]
+        accepted = {delivery.url for delivery in logged.deliveries if delivery.accepted}
+        return item | {"pending_webhooks": max(0, item["pending_webhooks"] - len(accepted))}
+
     def wait(self, timeout: float) -> bool:
         """Wait until nothing is left to deliver; returns False on timeout."""
         with self._delivered:

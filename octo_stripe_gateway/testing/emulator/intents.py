@@ -486,8 +486,8 @@ class PaymentIntents:
 
 def _is_voucher(intent: JsonObject) -> bool:
     """Return whether an intent waits for a voucher to be paid, and not for an authentication."""
-    action = intent["next_action"] or {"type": ""}
-    return intent["status"] == "requires_action" and action["type"].endswith("_display_details")
+    kind: str = (intent["next_action"] or {"type": ""})["type"]
+    return intent["status"] == "requires_action" and kind.endswith("_display_details")
 
 
 def _destination(intent: JsonObject) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
 
@@ -18,7 +18,14 @@ CURSORS = ("starting_after", "ending_before")
 
 
 def list_page(
-    store: Store, kind: str, *, account: str | None, params: JsonObject, url: str, filters: tuple[str, ...]
+    store: Store,
+    kind: str,
+    *,
+    account: str | None,
+    params: JsonObject,
+    url: str,
+    filters: tuple[str, ...],
+    keep: Callable[[JsonObject], bool],
 ) -> JsonObject:
     """Return the page that the parameters ask for."""
     limit = _limit(params)
@@ -26,7 +33,9 @@ def list_page(
     found = (
         item
         for item in _walk(store, kind, account=account, params=params, matching=matching)
-        if store.account_of(item) == account and _matches(item, params=params, matching=matching)
+        if store.account_of(item) == account
+        and _matches(item, params=params, matching=matching)
+        and keep(item)
     )
     data = list(itertools.islice(found, limit + 1))
     page = data[:limit][::-1] if "ending_before" in params else data[:limit]

@@ -95,6 +95,7 @@ def _field(value: Any, *, name: str, hints: Mapping[str, Any]) -> Any:
         )
     checked = _typed(value, name=name, hint=hints[key])
     _check_length(checked, name=name)
+    _check_email(checked, name=name)
     return checked
 
 
@@ -181,6 +182,11 @@ def too_small(name: str, *, value: int) -> InvalidParameterError:
         param=name,
         code="parameter_invalid_integer",
     )
+
+
+def _check_email(value: Any, *, name: str) -> None:
+    if name == "receipt_email" and value and not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value):
+        raise InvalidParameterError(f"Invalid email address: {value}", param=name, code="email_invalid")
 
 
 def _check_length(value: Any, *, name: str) -> None:

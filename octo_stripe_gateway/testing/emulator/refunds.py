@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from octo_stripe_gateway.testing.emulator.currencies import check_step, format_amount
 from octo_stripe_gateway.testing.emulator.disputes import HARMLESS, close_inquiries
-from octo_stripe_gateway.testing.emulator.errors import StripeApiError
+from octo_stripe_gateway.testing.emulator.errors import InvalidParameterError, StripeApiError
 from octo_stripe_gateway.testing.emulator.params import merged_metadata
 from octo_stripe_gateway.testing.emulator.store import random_text
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Funds = Literal["enough", "refused", "pending"]
 
 GONE = ("failed", "canceled")
+OF_A_CASH_BALANCE = ("currency", "customer", "origin")
 CONNECTED = ("refund_application_fee", "reverse_transfer")
 TIME_TO_ACT = 30 * 86_400
 INSUFFICIENT_FUNDS = "Insufficient funds in your Stripe balance to refund this amount."
@@ -179,6 +180,15 @@ class Refunds:
 
     def _named_charge(self, params: Parameters, *, account: str | None) -> JsonObject:
         intent_id, charge_id = params.get("payment_intent"), params.get("charge")
+        if intent_id and charge_id:
+            raise StripeApiError(
+                "You may only specify one of these parameters: charge, payment_intent.", saved=False
+            )
+        for name in OF_A_CASH_BALANCE:
+            if name in params:
+                raise InvalidParameterError(
+                    f"`{name}` can only be set when you refund from a customer's cash balance.", param=name
+                )
         if not intent_id and not charge_id:
             raise StripeApiError(
                 "One of the following params should be provided for this request: payment_intent or charge.",
