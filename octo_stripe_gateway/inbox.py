@@ -23,7 +23,12 @@ from django.utils.translation import override
 
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
+from octo_stripe_gateway.exceptions import (
+    BadRequestError,
+    GatewayError,
+    PaymentRejectedError,
+    UnknownPaymentError,
+)
 from octo_stripe_gateway.ledger.concerns import (
     ENDPOINT_OUTDATED,
     EVENT_FAILED,
@@ -285,9 +290,21 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
             host_handler(event, payment)
     if payment and payment.needs_reversal and not was_rejected:
         return partial(services.reverse_rejected, payment)
+    if payment and (payment.needs_acceptance or payment.needs_authorization):
+        return partial(_sync, payment)
     if payment and handler is handle_fraud_warning and gateway_settings.refund_fraud_warnings:
         return partial(services.reverse_warned, payment)
     return None
+
+
+def _sync(payment: Payment) -> None:
+    """Ask Stripe for what the event doesn't say; maintenance does so if that fails."""
+    try:
+        services.complete_payment(payment)
+    except PaymentRejectedError:
+        return
+    except GatewayError:
+        logger.warning("[OctoStripeGateway] Payment %s has to wait for Stripe", payment, exc_info=True)
 
 
 def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:

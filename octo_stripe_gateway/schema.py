@@ -115,6 +115,7 @@ Balance = _define(
         "price": Whole(min_value=0),
         "received": Whole(min_value=0),
         "refunded": Whole(min_value=0),
+        "forgiven": Whole(min_value=0, help_text="What of `refunded` is not owed again."),
         "due": Whole(min_value=0),
         "currency": Text(),
         "nextDueAt": Time(allow_null=True),
@@ -126,6 +127,9 @@ Refund = _define(
     {
         "uuid": serializers.UUIDField(),
         "amount": _money(),
+        "amountForgiven": Whole(
+            min_value=0, allow_null=True, help_text="What of it is not owed again; null until that is known."
+        ),
         "status": Text(help_text="Stripe's word."),
         "reason": Text(allow_null=True),
         "failureReason": Text(allow_null=True),

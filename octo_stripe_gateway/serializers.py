@@ -71,6 +71,16 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class FlagField(serializers.BooleanField):
+    """A JSON boolean; no text or number stands for one."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Return the boolean."""
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 class SuffixField(TextField):
     """What Stripe takes as a statement descriptor's suffix."""
 
@@ -206,6 +216,7 @@ class RefundPaymentSerializer(RequestSerializer):
 
     amount = AmountField(required=False)
     reason = serializers.ChoiceField(Refund.Reason.choices, required=False)
+    due_again = FlagField(required=False)
 
 
 class CapturePaymentSerializer(RequestSerializer):
@@ -289,6 +300,7 @@ class RefundSerializer(serializers.BaseSerializer[Refund]):
             "uuid": str(instance.uuid),
             "amount": instance.amount,
             "status": instance.status,
+            "amount_forgiven": instance.amount_forgiven,
             "reason": instance.reason or None,
             "failure_reason": instance.failure_reason or None,
             "stripe_refund_id": instance.stripe_refund_id,

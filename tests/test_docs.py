@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shlex
@@ -311,7 +312,8 @@ def test_a_model_says_its_installments_and_its_deadline() -> None:
     cruise = run(get_block("python", "class Cruise(models.Model)"))["Cruise"](
         price=9000, held_until=now, departs_at=now
     )
-    balance = compute_balance(cruise, [])
+    assert compute_balance(cruise, []).due == 0
+    balance = compute_balance(cruise, [], at=now - dt.timedelta(seconds=1))
     assert [(part.name, part.amount) for part in balance.outstanding] == [
         ("deposit", 1800),
         ("balance", 7200),
@@ -494,3 +496,12 @@ def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
             assert Payment.objects.get().owner == "company:1"
         answer = routes[1].callback(RequestFactory().get("/"), id=str(payment["id"]))
         assert answer.status_code == (200 if company == 1 else 404)
+
+
+def test_what_a_refund_forgives_is_changed_as_shown(stripe: StripeEmulator) -> None:
+    booking = Booking.objects.create(price=9000, currency="usd")
+    created = services.create_payment(payable=booking)
+    stripe.confirm(str(created.payment.stripe_payment_intent_id), payment_method="pm_card_visa")
+    payment = services.complete_payment(created.payment)
+    run(get_block("python", "services.forgive"), payment=payment)
+    assert booking.payments.get_amount_due() == 9000

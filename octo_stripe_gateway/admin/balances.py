@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.display import NOTHING, show_money, show_payable, show_time, zone_note
 from octo_stripe_gateway.admin.filters import ConcernFilter
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.models import PayableLock
+from octo_stripe_gateway.services import get_balances
+
+
+class PayableChangeList(IndexedChangeList):
+    """Works out what the payables on a page owe at this moment, as every other page shows it."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, and bring its rows to what is due now."""
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        update_dues(self.result_list)
+
+
+def update_dues(locks: Sequence[PayableLock]) -> None:
+    """Set on locks in memory what their payables owe now; where that can't be told, what was last known."""
+    for lock, balance in get_balances(locks):
+        lock.set_due(balance)
 
 
 @admin.register(PayableLock)
 class BalanceAdmin(LedgerAdmin[PayableLock]):
-    """Lists what is due; the payable's own page has its balance of this moment, with `PaymentInline`."""
+    """Lists what is due of each payable, worked out anew whenever it is shown."""
 
     list_display = ("payable_link", "due", "next_due")
     list_filter = (ConcernFilter,)
@@ -39,6 +60,15 @@ class BalanceAdmin(LedgerAdmin[PayableLock]):
     def next_due(self, obj: PayableLock) -> SafeString | str:
         """Return when the next part is due."""
         return show_time(obj.next_due_at) if obj.next_due_at else NOTHING
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PayableChangeList
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> PayableLock | None:
+        """Return a payable with what it owes now."""
+        lock: PayableLock | None = super().get_object(request, *args, **kwargs)
+        update_dues([lock] if lock else [])
+        return lock
 
     def get_subtitle(self, obj: PayableLock) -> Any:
         """Return what is paid for."""

@@ -107,6 +107,7 @@ def show_balance(balance: Balance) -> list[tuple[Any, Any]]:
         _("price"): balance.price,
         _("received"): balance.received,
         _("refunded"): balance.refunded,
+        **({_("forgiven"): balance.forgiven} if balance.forgiven else {}),
         **({_("under way"): balance.in_flight} if balance.in_flight else {}),
         _("due"): balance.due,
     }

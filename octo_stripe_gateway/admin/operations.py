@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from django import forms
 from django.db.models import Model
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -16,13 +17,29 @@ from octo_stripe_gateway import inbox, services
 from octo_stripe_gateway.admin.display import format_value, get_label
 from octo_stripe_gateway.currencies import check_amount, format_money, get_precision
 from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
-from octo_stripe_gateway.models import Payment, Refund, WebhookEvent
+from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.redaction import redact_text
 
 Row = TypeVar("Row", bound=Model)
 Values = Mapping[str, Any]
 
 UNPAID = frozenset({Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED})
+
+
+def list_forgivable(payment: Payment) -> list[Refund | Dispute]:
+    """Return the refunds and lost disputes by which a payment's money went back."""
+    refunds = (each for each in payment.refunds.all() if each.is_live)
+    lost = payment.disputes.filter(status="lost", currency=payment.currency)
+    return [*refunds, *lost]
+
+
+def _describe_forgiven(part: Refund | Dispute, *, currency: str) -> str:
+    named = {
+        "what": capfirst(part._meta.verbose_name),
+        "amount": format_money(part.amount, currency=currency),
+        "forgiven": format_money(part.forgiven, currency=currency),
+    }
+    return gettext("%(what)s of %(amount)s: %(forgiven)s not due again") % named
 
 
 class ConfirmationForm(forms.Form):
@@ -43,7 +60,7 @@ class AmountForm(ConfirmationForm):
 
     amount = forms.DecimalField(label=_("Amount"))
 
-    def __init__(self, row: Model, *, at_most: int, currency: str, **kwargs: Any) -> None:
+    def __init__(self, row: Model, *, at_most: int, currency: str, at_least: int = 1, **kwargs: Any) -> None:
         super().__init__(row, **kwargs)
         self.currency = currency
         precision = get_precision(currency)
@@ -51,7 +68,7 @@ class AmountForm(ConfirmationForm):
         field = forms.DecimalField(
             label=_("Amount in %(currency)s") % {"currency": currency.upper()},
             initial=most,
-            min_value=Decimal(1).scaleb(-precision),
+            min_value=Decimal(at_least).scaleb(-precision),
             max_digits=15,
             decimal_places=precision,
             help_text=_("At most %(amount)s.") % {"amount": format_money(at_most, currency=currency)},
@@ -63,17 +80,23 @@ class AmountForm(ConfirmationForm):
         """Return the amount in minor units."""
         amount = int(self.cleaned_data["amount"].scaleb(get_precision(self.currency)))
         try:
-            check_amount(amount, currency=self.currency)
+            if amount:
+                check_amount(amount, currency=self.currency)
         except BadRequestError as error:
             raise forms.ValidationError(str(error.message)) from error
         return amount
 
 
 class RefundForm(AmountForm):
-    """Asks how much to refund, and why."""
+    """Asks how much to refund, why, and whether it has to be paid again."""
 
     reason = forms.ChoiceField(
         label=_("Reason"), required=False, choices=[("", _("Not given")), *Refund.Reason.choices]
+    )
+    due_again = forms.BooleanField(
+        label=_("It is due again"),
+        required=False,
+        help_text=_("As when it was paid with the wrong card. Otherwise nobody has to pay it again."),
     )
 
     def __init__(self, row: Payment, **kwargs: Any) -> None:
@@ -85,6 +108,24 @@ class CaptureForm(AmountForm):
 
     def __init__(self, row: Payment, **kwargs: Any) -> None:
         super().__init__(row, at_most=row.amount_capturable, currency=row.currency, **kwargs)
+
+
+class ForgiveForm(AmountForm):
+    """Asks of which refund or loss how much nobody has to pay again."""
+
+    part = forms.ChoiceField(label=_("Of"))
+
+    def __init__(self, row: Payment, **kwargs: Any) -> None:
+        self.parts = {f"{each._meta.model_name} {each.pk}": each for each in list_forgivable(row)}
+        at_most = max((each.amount for each in self.parts.values()), default=0)
+        super().__init__(row, at_most=at_most, at_least=0, currency=row.currency, **kwargs)
+        cast("forms.ChoiceField", self.fields["part"]).choices = [
+            (name, _describe_forgiven(each, currency=row.currency)) for name, each in self.parts.items()
+        ]
+
+    def clean_part(self) -> Refund | Dispute:
+        """Return the refund or dispute."""
+        return self.parts[self.cleaned_data["part"]]
 
 
 class SettleForm(ConfirmationForm):
@@ -131,8 +172,9 @@ class RefundOperation(Operation[Payment]):
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         """Refund the amount."""
-        amount, reason = values["amount"], values["reason"]
-        services.refund_payment(row, amount=amount, reason=reason, caller=caller)
+        amount = values["amount"]
+        asked = {name: values[name] for name in ("amount", "reason", "due_again")}
+        services.refund_payment(row, **asked, caller=caller)
         return gettext("Refunded %s.") % format_money(amount, currency=row.currency)
 
 
@@ -195,6 +237,25 @@ class SettleOperation(Operation[Payment]):
         reason: str = values["reason"]
         services.settle_attention(row, reason=reason)
         return gettext("Settled: %s") % reason
+
+
+class ForgiveOperation(Operation[Payment]):
+    """Changes how much of a refund, or of a lost dispute, is not owed again."""
+
+    name = "forgive"
+    label = _("Change what is due again")
+    question = _("This much of the money that went back is not due again. No money moves.")
+    unavailable = _("No money has gone back.")
+    form_class = ForgiveForm
+
+    def is_possible(self, row: Payment) -> bool:
+        """Tell whether money went back of what a payable was paid with."""
+        return bool(row.payable_type_id and row.accepted_at) and bool(list_forgivable(row))
+
+    def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
+        """Set the amount."""
+        services.forgive(values["part"], amount=values["amount"])
+        return gettext("%s is not due again.") % format_money(values["amount"], currency=row.currency)
 
 
 class SyncOperation(Operation[Payment]):

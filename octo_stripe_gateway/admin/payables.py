@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -13,21 +12,17 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.admin.display import show_balance
-from octo_stripe_gateway.admin.operations import AmountForm, Operation, Values
+from octo_stripe_gateway.admin.operations import AmountForm, Operation, RefundForm, Values
 from octo_stripe_gateway.admin.pages import OperationAdmin
 from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.exceptions import UnprocessableError
-from octo_stripe_gateway.models import Payment, Refund, is_priced
+from octo_stripe_gateway.models import Payment, is_priced
 
 PERMISSION = "octo_stripe_gateway.refund_payment"
 
 
-class RefundPayableForm(AmountForm):
-    """Asks how much to refund and why; payments in several currencies are refunded in full."""
-
-    reason = forms.ChoiceField(
-        label=_("Reason"), required=False, choices=[("", _("Not given")), *Refund.Reason.choices]
-    )
+class RefundPayableForm(RefundForm):
+    """Asks the same for all of a payable's payments; those in several currencies are refunded in full."""
 
     def __init__(self, row: Model, **kwargs: Any) -> None:
         received = [each for each in Payment.ledger.list_of_payable(row) if each.amount_received]
@@ -35,7 +30,8 @@ class RefundPayableForm(AmountForm):
         left = [each for each in received if each.amount_refundable] or received
         currencies = sorted({each.currency for each in left})
         at_most = sum(each.amount_refundable for each in left)
-        super().__init__(row, at_most=at_most, currency=currencies[0] if currencies else "usd", **kwargs)
+        currency = currencies[0] if currencies else "usd"
+        AmountForm.__init__(self, row, at_most=at_most, currency=currency, **kwargs)
         if len(currencies) != 1:
             del self.fields["amount"]
 
@@ -56,7 +52,8 @@ class RefundPayableOperation(Operation[Model]):
     def run(self, row: Model, *, values: Values, caller: services.Caller) -> str:
         """Refund the amount, or everything."""
         amount = values.get("amount")
-        refunded = services.refund_payable(row, amount=amount, reason=values["reason"], caller=caller)
+        asked = {"amount": amount, "reason": values["reason"], "due_again": values["due_again"]}
+        refunded = services.refund_payable(row, **asked, caller=caller)
         if not refunded:
             raise UnprocessableError(self.unavailable)
         if amount is None:

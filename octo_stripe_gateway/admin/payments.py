@@ -43,6 +43,7 @@ from octo_stripe_gateway.admin.filters import (
 from octo_stripe_gateway.admin.operations import (
     CancelOperation,
     CaptureOperation,
+    ForgiveOperation,
     RefundOperation,
     SettleOperation,
     SyncOperation,
@@ -81,6 +82,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
 
     operations = (
         RefundOperation(),
+        ForgiveOperation(),
         CaptureOperation(),
         CancelOperation(),
         SettleOperation(),

@@ -19,6 +19,7 @@ SENTENCES = {
     "paid_in_another_currency": _("It is paid in another currency."),
     "payable_gone": _("What was paid for is gone."),
     "price_changed": _("The price has changed."),
+    "paid_too_late": _("The time to pay for this has run out."),
     "received_less": _("Less than the price was received."),
 }
 

@@ -6,7 +6,9 @@ from octo_stripe_gateway.models.balances import (
     Balance,
     Installment,
     compute_balance,
+    get_deadline,
     get_price,
+    has_deadline,
     is_priced,
 )
 from octo_stripe_gateway.models.concerns import Concern, ConcernQuerySet
@@ -22,6 +24,7 @@ from octo_stripe_gateway.models.payables import (
     PartedPayable,
     PaymentRelation,
     PricedPayable,
+    find_payables,
 )
 from octo_stripe_gateway.models.payment_changes import PaymentChange
 from octo_stripe_gateway.models.payments import Payment, PaymentQuerySet, is_uuid
@@ -57,7 +60,10 @@ __all__ = [
     "WebhookEvent",
     "WebhookEventQuerySet",
     "compute_balance",
+    "find_payables",
+    "get_deadline",
     "get_price",
+    "has_deadline",
     "is_priced",
     "is_uuid",
 ]

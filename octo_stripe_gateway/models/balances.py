@@ -9,6 +9,8 @@ from functools import partial
 from itertools import starmap
 from typing import Any, NamedTuple, Protocol
 
+from django.utils import timezone
+
 from octo_stripe_gateway.currencies import read_amount
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 
@@ -22,6 +24,7 @@ class Counted(Protocol):
 
     accepted_at: Any
     amount: Any
+    amount_forgiven: Any
     amount_lost: Any
     amount_received: Any
     amount_refunded: Any
@@ -45,16 +48,18 @@ class Installment(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """Amounts in the minor unit. `received` and `refunded` are of payments that the host accepted.
+    """Amounts in the minor unit; what was received, refunded and forgiven is of payments that are accepted.
 
-    `in_flight` is authorized or under way at a bank. `outstanding` has each installment with what it still
-    lacks.
+    What is due is the price less what is forgiven and what is held. `refunded` includes lost disputes;
+    `forgiven` is what of it is not owed again. `in_flight` is authorized or under way at a bank.
+    `outstanding` has each installment with what it still lacks: nothing once the deadline has passed.
     """
 
     price: int
     currency: str
     received: int
     refunded: int
+    forgiven: int
     in_flight: int
     outstanding: tuple[Installment, ...]
 
@@ -90,19 +95,37 @@ def get_price(payable: Any) -> tuple[int, str]:
     return _read_amount(amount, payable=payable, method="get_payment_amount"), currency.lower()
 
 
-def compute_balance(payable: Any, payments: Iterable[Counted]) -> Balance:
-    """Return a priced payable's balance; raises ConfigurationError for a price that can't be one."""
+def has_deadline(payable: Any) -> bool:
+    """Tell whether a payable says until when it can be paid."""
+    return hasattr(payable, "get_payment_deadline")
+
+
+def get_deadline(payable: Any) -> dt.datetime | None:
+    """Return until when a payable can be paid, None where there is no such time."""
+    return payable.get_payment_deadline() if has_deadline(payable) else None
+
+
+def compute_balance(payable: Any, payments: Iterable[Counted], *, at: dt.datetime | None = None) -> Balance:
+    """Return a priced payable's balance at that moment, by default now.
+
+    Raises ConfigurationError for a price that can't be one.
+    """
     price, currency = get_price(payable)
     parts = _get_installments(payable, price=price)
     counted = [each for each in payments if each.currency == currency and not each.rejection_reason]
     accepted = [each for each in counted if each.accepted_at]
+    outstanding = _subtract(parts, accepted)
+    deadline = get_deadline(payable)
+    if deadline and deadline <= (at or timezone.now()):
+        outstanding = tuple(part._replace(amount=0) for part in outstanding)
     return Balance(
         price=price,
         currency=currency,
         received=sum(each.amount_received for each in accepted),
         refunded=sum(each.amount_refunded + each.amount_lost for each in accepted),
+        forgiven=sum(each.amount_forgiven for each in accepted),
         in_flight=sum(each.amount for each in counted if each.intent_status in IN_FLIGHT),
-        outstanding=_subtract(parts, accepted),
+        outstanding=outstanding,
     )
 
 
@@ -126,14 +149,18 @@ def _read_amount(value: Any, *, payable: Any, method: str) -> int:
 
 
 def _subtract(parts: Sequence[Installment], payments: Sequence[Counted]) -> tuple[Installment, ...]:
-    """Return what each part still lacks: its own payments count first, then what was paid for no part."""
+    """Return what each part still lacks: its own payments count first, then what was paid for no part.
+
+    What is forgiven counts as if it were still held.
+    """
     names = {part.name for part in parts}
     lacking = {part.name: part.amount for part in parts}
     for payment in payments:
         if payment.purpose in names:
-            lacking[payment.purpose] -= payment.amount_held
+            lacking[payment.purpose] -= payment.amount_held + payment.amount_forgiven
     # What is overpaid on one part counts towards the others.
-    spare = sum(payment.amount_held for payment in payments if payment.purpose not in names)
+    unnamed = [payment for payment in payments if payment.purpose not in names]
+    spare = sum(payment.amount_held + payment.amount_forgiven for payment in unnamed)
     spare += sum(-amount for amount in lacking.values() if amount < 0)
     outstanding = []
     for part in parts:

@@ -32,6 +32,7 @@ class Dispute(models.Model):
     status_as_of = models.BigIntegerField(default=0)
     stripe_created = models.BigIntegerField(default=0)
     evidence_due_by = models.BigIntegerField(default=0)
+    amount_forgiven = models.BigIntegerField(default=0, help_text=_("How much of a loss is not owed again."))
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -58,6 +59,11 @@ class Dispute(models.Model):
     def is_open(self) -> bool:
         """Tell whether it is not decided yet."""
         return self.status not in CLOSED_DISPUTES
+
+    @property
+    def forgiven(self) -> int:
+        """Return how much its loss takes off the price."""
+        return self.amount_forgiven if self.status == "lost" else 0
 
     @property
     def blocks_refunds(self) -> bool:

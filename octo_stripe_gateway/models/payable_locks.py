@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.balances import Balance
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
+
+if TYPE_CHECKING:
+    from octo_stripe_gateway.models.payments import Payment
 
 
 class PayableLockQuerySet(models.QuerySet["PayableLock"]):
@@ -19,6 +23,10 @@ class PayableLockQuerySet(models.QuerySet["PayableLock"]):
     def overdue(self, *, now: dt.datetime) -> Self:
         """Return payables with an installment that was due before that moment."""
         return self.filter(next_due_at__lt=now)
+
+    def due_for_update(self, *, now: dt.datetime) -> Self:
+        """Return payables that may owe something else than was last worked out."""
+        return self.filter(next_update_at__lte=now)
 
 
 class PayableLockManager(LedgerManager["PayableLock"]):
@@ -38,6 +46,11 @@ class PayableLockManager(LedgerManager["PayableLock"]):
             raise PayableLock.DoesNotExist
         return lock
 
+    def recall(self, payment: Payment) -> None:
+        """Have maintenance work out anew what a payment's payable owes, where it is priced."""
+        named = {"payable_type": payment.payable_type_id, "payable_id": payment.payable_id}
+        self.filter(**named).update(next_update_at=timezone.now())
+
 
 class PayableLock(models.Model):
     """One row per priced payable, with what it owed when that was last worked out."""
@@ -49,6 +62,9 @@ class PayableLock(models.Model):
     next_due_at = models.DateTimeField(null=True)
     reminded_at = models.DateTimeField(null=True)
     claimed_until = models.DateTimeField(null=True)
+    next_update_at = models.DateTimeField(
+        null=True, help_text=_("When to work out anew what it owes; empty while nothing has changed.")
+    )
 
     objects = models.Manager.from_queryset(PayableLockQuerySet)()
     ledger = PayableLockManager()
@@ -66,6 +82,11 @@ class PayableLock(models.Model):
                 condition=models.Q(next_due_at__isnull=False),
                 name="octo_payable_lock_due",
             ),
+            models.Index(
+                fields=["next_update_at"],
+                condition=models.Q(next_update_at__isnull=False),
+                name="octo_payable_lock_update",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -79,12 +100,18 @@ class PayableLock(models.Model):
 
     def record(self, balance: Balance | None) -> None:
         """Keep what the payable owes, for lists of what is overdue; without a balance it owes nothing."""
+        if self.set_due(balance) or self.next_update_at:
+            self.next_update_at = None
+            names = ["amount_due", "currency", "next_due_at", "reminded_at", "next_update_at"]
+            PayableLock.ledger.save_changed(self, names=names)
+
+    def set_due(self, balance: Balance | None) -> bool:
+        """Set what the payable owes, and tell whether that changed anything."""
         due = balance.due if balance else 0
         currency = balance.currency if balance else self.currency
         due_at = balance.next.due_at if balance and balance.next else None
         if (self.amount_due, self.currency, self.next_due_at) == (due, currency, due_at):
-            return
+            return False
         self.reminded_at = self.reminded_at if self.next_due_at == due_at else None
         self.amount_due, self.currency, self.next_due_at = due, currency, due_at
-        names = ["amount_due", "currency", "next_due_at", "reminded_at"]
-        PayableLock.ledger.save_changed(self, names=names)
+        return True

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from django.contrib.contenttypes.fields import GenericRelation
-from django.db import models
+from django.contrib.contenttypes.models import ContentType
+from django.db import models, router
 
 from octo_stripe_gateway.models.payments import Payment
 
@@ -57,6 +58,15 @@ class AuthorizedPayable(Protocol):
 
     def on_payment_authorized(self, payment: Payment) -> None:
         """Act on the hold under the payment's lock; raise PaymentRejectedError to have it released."""
+
+
+def find_payables(payable_type_id: int, ids: Iterable[str]) -> dict[str, Any]:
+    """Return the payables of a type by these ids, by the text of their keys; none where the model is gone."""
+    model = ContentType.objects.get_for_id(payable_type_id).model_class()
+    if model is None:
+        return {}
+    found = model._base_manager.using(router.db_for_write(model)).filter(pk__in=list(ids))
+    return {str(payable.pk): payable for payable in found}
 
 
 class PaymentRelation(GenericRelation):

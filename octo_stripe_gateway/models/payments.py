@@ -32,6 +32,8 @@ from octo_stripe_gateway.stripe.origin import Origin
 
 STRIPE_ID_LENGTH = 255
 PURPOSE_LENGTH = 64
+# Statuses of an intent that the customer has done their part for.
+PAID = frozenset({"processing", "requires_capture", "succeeded"})
 INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
 EXPIRED_REASONS = frozenset({"expired", "automatic"})
 # What a host may write with `save()`; everything else is the ledger's.
@@ -213,6 +215,10 @@ class Payment(models.Model):
         help_text=_("Until when it can be paid; then it is canceled at Stripe."),
     )
     is_expiring = models.BooleanField(default=False)
+    paid_as_of = models.BigIntegerField(
+        default=0,
+        help_text=_("The second of Stripe's clock at which the customer had paid, once that is known."),
+    )
     claimed_until = models.DateTimeField(
         null=True, help_text=_("Until when one process of upkeep sees to its deadlines.")
     )
@@ -246,6 +252,9 @@ class Payment(models.Model):
         default=0, help_text=_("Refunds that may still succeed or fail.")
     )
     amount_lost = models.BigIntegerField(default=0, help_text=_("What lost disputes took."))
+    amount_forgiven = models.BigIntegerField(
+        default=0, help_text=_("What of the money that went back is not owed again.")
+    )
     disputed = models.BooleanField(default=False, help_text=_("Whether a dispute is open."))
     # Whether an open dispute blocks refunds; an inquiry does not.
     refunds_blocked = models.BooleanField(default=False)
@@ -421,6 +430,7 @@ class Payment(models.Model):
             ("cancel_payment", "Can cancel payment"),
             ("sync_payment", "Can sync payment from Stripe"),
             ("settle_payment", "Can settle what needs attention"),
+            ("forgive_payment", "Can change what is owed again after a refund"),
         ]
 
     def __str__(self) -> str:
@@ -449,6 +459,14 @@ class Payment(models.Model):
     def is_paid(self) -> bool:
         """Tell whether the money is received and accepted, refunded in part or not at all."""
         return self.status == self.Status.PAID
+
+    @property
+    def paid_at(self) -> dt.datetime:
+        """Return when the customer had paid, by Stripe's clock; for a bank debit, when it began.
+
+        That is no later than this where `paid_as_of` is 0, since no charge has told it.
+        """
+        return get_moment(self.paid_as_of or self.intent_as_of)
 
     @property
     def amount_held(self) -> int:
@@ -572,6 +590,8 @@ class Payment(models.Model):
         self.stripe_charge_id = snapshot.charge_id or (self.stripe_charge_id if same_stage else "")
         self.intent_status = snapshot.status
         self.intent_as_of = snapshot.as_of
+        if snapshot.status not in PAID:
+            self.paid_as_of = 0
         self.amount_capturable = snapshot.amount_capturable
         self.amount_received = snapshot.amount_received
         self.cancellation_reason = snapshot.cancellation_reason
@@ -584,6 +604,8 @@ class Payment(models.Model):
         total = snapshot.amount_refunded
         if snapshot.capture_before:
             self.capture_before = get_moment(snapshot.capture_before)
+        if self.intent_status in PAID and snapshot.id == self.stripe_charge_id:
+            self.paid_as_of = min(self.paid_as_of or snapshot.created, snapshot.created)
         if (snapshot.as_of, total) > (self.charge_as_of, self.charge_amount_refunded):
             self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
         self.apply_card(snapshot.card)
@@ -694,6 +716,8 @@ class Payment(models.Model):
     def _date_outcome(self, snapshot: PaymentIntentSnapshot) -> None:
         # Keep the earliest time, even when it arrives late.
         moment = get_moment(snapshot.as_of)
+        if snapshot.status == "processing":
+            self.paid_as_of = min(self.paid_as_of or snapshot.as_of, snapshot.as_of)
         if snapshot.status == "succeeded" and not self.rejection_reason:
             self.confirmed_at = min(self.confirmed_at or moment, moment)
         if snapshot.status == "canceled":

@@ -53,6 +53,9 @@ class Refund(models.Model):
         max_length=STRIPE_ID_LENGTH, null=True, editable=False
     )
     stripe_created = models.BigIntegerField(default=0)
+    amount_forgiven = models.BigIntegerField(
+        null=True, help_text=_("How much of it is not owed again; empty until the price was asked for.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -93,6 +96,12 @@ class Refund(models.Model):
     def is_live(self) -> bool:
         """Tell whether Stripe counts the amount as refunded; pending refunds do."""
         return self.stripe_refund_id is not None and self.status not in DEAD_STATUSES
+
+    @property
+    def forgiven(self) -> int:
+        """Return how much it takes off the price: all of it until that is known, lest it be paid twice."""
+        known = self.amount if self.amount_forgiven is None else self.amount_forgiven
+        return known if self.is_live else 0
 
     @property
     def is_disowned(self) -> bool:

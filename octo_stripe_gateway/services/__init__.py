@@ -10,9 +10,9 @@ Locks are taken in one order: event, payment, payable, refund, idempotency key.
 
 from octo_stripe_gateway.services.adoption import adopt_payment, confirm_adoption
 from octo_stripe_gateway.services.audit import Audit
-from octo_stripe_gateway.services.balance import get_balance
+from octo_stripe_gateway.services.balance import get_balance, get_balances
 from octo_stripe_gateway.services.creation import CreatedPayment, create_payment
-from octo_stripe_gateway.services.deadlines import expire_payment
+from octo_stripe_gateway.services.deadlines import expire_payment, update_due
 from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.journal import acting
@@ -33,6 +33,7 @@ from octo_stripe_gateway.services.reconciliation import (
     reconcile_payment,
 )
 from octo_stripe_gateway.services.refunds import (
+    forgive,
     refund_payable,
     refund_payment,
     reverse_rejected,
@@ -60,7 +61,9 @@ __all__ = [
     "erase_personal_data",
     "expire_payment",
     "flag_mismatch",
+    "forgive",
     "get_balance",
+    "get_balances",
     "lock_payment",
     "postpone_check",
     "prune_changes",
@@ -73,5 +76,6 @@ __all__ = [
     "reverse_rejected",
     "reverse_warned",
     "settle_attention",
+    "update_due",
     "void_or_refund",
 ]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +25,13 @@ from octo_stripe_gateway.models import (
     Balance,
     PayableLock,
     Payment,
+    Refund,
     compute_balance,
+    find_payables,
+    get_deadline,
     is_priced,
 )
 from octo_stripe_gateway.times import format_utc
-from octo_stripe_gateway.transactions import write_transaction
 
 # Seconds until it is worth asking again what became of a payment that is at the customer's bank.
 IN_FLIGHT_RETRY_AFTER = 60
@@ -71,17 +77,56 @@ def get_balance(payable: Model) -> Balance:
     return compute_balance(payable, Payment.ledger.list_of_payable(payable))
 
 
-def refresh_lock(lock: PayableLock) -> PayableLock:
-    """Work out again what a payable owes, record it, and return its lock.
+def get_balances(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Balance | None]]:
+    """Yield locks with their payables' balances of this moment, None where nothing is priced any more.
 
-    A payable that is gone, or past its deadline, owes nothing. Raises what the host's methods raise.
+    Leaves out payables that can't be asked. Takes two queries for each model.
     """
-    payable = lock.payable
-    with write_transaction():
-        held = PayableLock.ledger.get_by(lock=True, id=lock.pk) or lock
-        is_payable = is_priced(payable) and not _is_past(get_deadline(payable))
-        held.record(get_balance(payable) if is_payable else None)
-    return held
+    by_type: defaultdict[int, list[PayableLock]] = defaultdict(list)
+    for lock in locks:
+        by_type[lock.payable_type_id].append(lock)
+    for payable_type_id, group in by_type.items():
+        ids = [lock.payable_id for lock in group]
+        payments: defaultdict[str | None, list[Payment]] = defaultdict(list)
+        for payment in Payment.ledger.filter(payable_type=payable_type_id, payable_id__in=ids).order_by("pk"):
+            payments[payment.payable_id].append(payment)
+        payables = find_payables(payable_type_id, ids)
+        for lock in group:
+            payable = payables.get(lock.payable_id)
+            with suppress(Exception):
+                is_payable = is_priced(payable)
+                yield lock, compute_balance(payable, payments[lock.payable_id]) if is_payable else None
+
+
+def measure_forgiven(payment: Payment, amount: int, *, is_made: bool = False) -> int:
+    """Return how much a refund of a locked payment makes newly due, which is what it forgives.
+
+    `is_made` where the payment has the refund already, as of yet wholly forgiven. Holds the payable's lock
+    until the transaction ends. Raises what the host's methods raise.
+    """
+    payable = payment.payable if payment.accepted_at and not payment.rejection_reason else None
+    if not is_priced(payable):
+        return 0
+    PayableLock.ledger.hold(payable)
+    others = [_as_refunded(each) for each in _list_others(payment, payable)]
+    before = _as_refunded(payment)
+    if is_made:
+        before.amount_refunded -= amount
+        before.amount_forgiven -= amount
+    after = copy.copy(before)
+    after.amount_refunded += amount
+    owed = [compute_balance(payable, [*others, each]).due for each in (before, after)]
+    return owed[1] - owed[0]
+
+
+def _as_refunded(payment: Payment) -> Payment:
+    """Return a copy of a payment in which the refunds that Stripe has not answered yet are made."""
+    made = copy.copy(payment)
+    if payment.amount_reserved:
+        reserved = (each for each in Refund.ledger.list_of(payment) if each.is_reserved)
+        made.amount_forgiven += sum(each.amount_forgiven or 0 for each in reserved)
+        made.amount_refunded += payment.amount_reserved
+    return made
 
 
 def show_balance(balance: Balance) -> dict[str, Any]:
@@ -92,6 +137,7 @@ def show_balance(balance: Balance) -> dict[str, Any]:
             "price": balance.price,
             "received": balance.received,
             "refunded": balance.refunded,
+            "forgiven": balance.forgiven,
             "due": balance.due,
             "currency": balance.currency,
             "nextDueAt": format_utc(due_at),
@@ -108,7 +154,7 @@ def reject_excess(payment: Payment, payable: Any) -> str:
     """
     lock = PayableLock.ledger.hold(payable)
     others = _list_others(payment, payable)
-    before = compute_balance(payable, others)
+    before = compute_balance(payable, others, at=payment.paid_at)
     is_hold = payment.needs_authorization
     if not is_hold and payment.amount_received < payment.amount:
         return _("Less than the price was received.")
@@ -118,7 +164,7 @@ def reject_excess(payment: Payment, payable: Any) -> str:
     if is_hold:
         return _("It is being paid already.") if before.due - before.in_flight < payment.amount else ""
     payment.accepted_at = timezone.now()
-    payment.balance = compute_balance(payable, [*others, payment])
+    payment.balance = compute_balance(payable, [*others, payment], at=payment.paid_at)
     payment.accepted_at = None
     lock.record(payment.balance)
     return ""
@@ -127,17 +173,7 @@ def reject_excess(payment: Payment, payable: Any) -> str:
 def foresee_rejection(payment: Payment, payable: Any) -> str:
     """Return why a hold would be rejected if all of it were captured now, empty if it would not."""
     others = _list_others(payment, payable)
-    return _compare(payment, compute_balance(payable, others), others=others)
-
-
-def get_deadline(payable: Any) -> dt.datetime | None:
-    """Return until when a payable can be paid, None where there is no such time."""
-    return payable.get_payment_deadline() if has_deadline(payable) else None
-
-
-def has_deadline(payable: Any) -> bool:
-    """Tell whether a payable says until when it can be paid."""
-    return hasattr(payable, "get_payment_deadline")
+    return _compare(payment, compute_balance(payable, others, at=payment.paid_at), others=others)
 
 
 def _is_past(deadline: dt.datetime | None) -> bool:

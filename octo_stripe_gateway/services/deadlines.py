@@ -8,17 +8,26 @@ from django.utils import timezone
 
 from octo_stripe_gateway import signals, stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
-from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
-from octo_stripe_gateway.services.balance import get_deadline, has_deadline, refresh_lock
+from octo_stripe_gateway.models import (
+    PayableLock,
+    Payment,
+    Refund,
+    StripeRequest,
+    get_deadline,
+    has_deadline,
+    is_priced,
+)
+from octo_stripe_gateway.services.balance import get_balance, measure_forgiven
 from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
+from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
     get_open_request,
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.transactions import outside_transaction
+from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
 UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
 
@@ -27,15 +36,21 @@ UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZ
 def expire_payment(payment: Payment) -> Payment:
     """Cancel at Stripe a payment whose deadline has passed, unless the host has moved the deadline.
 
-    Stripe decides races: one that was paid first is completed, and the host has its last word. One that is
-    being processed is left until it settles. Raises StripeError.
+    Stripe decides races: one that was paid first is completed, and the host has its last word; money that
+    came too late goes back. One that is being processed is left until it settles. Raises StripeError.
     """
     stripe_client.get_account(payment.account)
     with suppress(StripeRefusedError):
         # An intent whose creation was not answered would stay payable.
         finish_creation(payment)
     request = _reserve_expiry(payment)
-    return perform_request(request).payment if request else Payment.ledger.get(pk=payment.pk)
+    try:
+        return perform_request(request).payment if request else Payment.ledger.get(pk=payment.pk)
+    except StripeRefusedError:
+        refused = Payment.ledger.get(pk=payment.pk)
+        if refused.needs_reversal:
+            reverse_rejected(refused)
+        raise
 
 
 def remind_of_capture(payment: Payment) -> None:
@@ -49,7 +64,7 @@ def remind_of_installment(lock: PayableLock) -> bool:
 
     The payable is asked first. Raises what its methods raise.
     """
-    lock = refresh_lock(lock)
+    lock = update_due(lock)
     now = timezone.now()
     if lock.next_due_at is None or lock.next_due_at > now:
         return False
@@ -59,6 +74,31 @@ def remind_of_installment(lock: PayableLock) -> bool:
     lock.reminded_at = now
     PayableLock.ledger.save_changed(lock, names=["reminded_at"])
     return is_new
+
+
+def update_due(lock: PayableLock) -> PayableLock:
+    """Work out again what a payable owes, record it, and return its lock.
+
+    A payable that is gone, or past its deadline, owes nothing. Raises what the host's methods raise.
+    """
+    payable = lock.payable
+    named = {"payment__payable_type": lock.payable_type_id, "payment__payable_id": lock.payable_id}
+    unmeasured = Refund.ledger.filter(**named, amount_forgiven=None).exclude(stripe_refund_id=None)
+    for payment in Payment.ledger.filter(pk__in=unmeasured.values("payment")):
+        _measure_refunds(payment)
+    with write_transaction():
+        held = PayableLock.ledger.get_by(lock=True, id=lock.pk) or lock
+        held.record(get_balance(payable) if is_priced(payable) else None)
+    return held
+
+
+def _measure_refunds(payment: Payment) -> None:
+    """Set how much refunds that were made at Stripe forgive."""
+    with lock_payment(payment) as locked, saving_changes(locked):
+        for refund in Refund.ledger.list_of(locked):
+            if refund.is_live and refund.amount_forgiven is None:
+                refund.amount_forgiven = measure_forgiven(locked, refund.amount, is_made=True)
+                Refund.ledger.save_changed(refund, names=["amount_forgiven", "updated_at"])
 
 
 def _reserve_expiry(payment: Payment) -> StripeRequest | None:

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.models import Dispute, Payment, PaymentChange, Refund, is_uuid
+from octo_stripe_gateway.models import Dispute, PayableLock, Payment, PaymentChange, Refund, is_uuid
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 from octo_stripe_gateway.models.payments import HOST_COLUMNS
 from octo_stripe_gateway.services.acceptance import ask_host
@@ -42,6 +42,7 @@ JOURNALED = (
     "amount_refunded",
     "amount_reserved",
     "amount_lost",
+    "amount_forgiven",
     "disputed",
     "failure_code",
     "accepted_at",
@@ -52,6 +53,8 @@ JOURNALED = (
     "attention",
 )
 
+# Columns that change what a payable owes when money goes back.
+OWED = ("amount_refunded", "amount_lost", "amount_forgiven")
 # Columns that change when money moves in Stripe's balance.
 MOVED = ("amount_received", "refunds_total", "open_refunds", "amount_lost", "disputed")
 PROCESSING = "processing"
@@ -94,6 +97,14 @@ class Unsaved:
     def save(self) -> None:
         """Write the columns that changed, and journal the change with the signals to send."""
         payment, before = self.payment, self.before
+        if payment.payable_type_id and (
+            payment.refunds_total or payment.amount_lost or payment.amount_forgiven
+        ):
+            refunds, disputes = Refund.ledger.list_of(payment), Dispute.ledger.list_by(payment_id=payment.pk)
+            forgiven = (*(each.forgiven for each in refunds), *(each.forgiven for each in disputes))
+            payment.amount_forgiven = sum(forgiven)
+        if payment.payable_type_id and any(before[name] != getattr(payment, name) for name in OWED):
+            PayableLock.ledger.recall(payment)
         if _has_moved(payment, before=before, others=self.others):
             payment.await_booking()
         if changed := _get_changed(payment, before=before):
@@ -194,7 +205,9 @@ def _ask_host(unsaved: Unsaved) -> None:
     if not (payment.needs_acceptance or payment.needs_authorization):
         return
     reason = ask_host(payment, protected=unsaved.protected)
-    if reason:
+    if reason is None:
+        payment.next_check_at = timezone.now()
+    elif reason:
         logger.warning("[OctoStripeGateway] The host rejects payment %s: %s", payment.uuid, reason)
         payment.metadata = copy.deepcopy(unsaved.before["metadata"])
         payment.reject(reason)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.exceptions import GatewayError, PaymentMismatchError, UnprocessableError
-from octo_stripe_gateway.models import IdempotencyKey, Installation, Payment, Refund, StripeRequest
+from octo_stripe_gateway.models import (
+    Dispute,
+    IdempotencyKey,
+    Installation,
+    Payment,
+    Refund,
+    StripeRequest,
+)
+from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.services.balance import measure_forgiven
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
     Caller,
@@ -28,28 +39,43 @@ from octo_stripe_gateway.transactions import outside_transaction
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for of a refund; without an amount it is for all that is left."""
+
+    amount: int | None
+    reason: str = field(kw_only=True)
+    due_again: bool = field(kw_only=True)
+
+    def hash(self, **subject: Any) -> str:
+        """Return what tells this from another request for the same subject."""
+        return hash_request({**subject, **asdict(self)})
+
+
 @outside_transaction
 def refund_payment(
-    payment: Payment, *, amount: int | None = None, reason: str = "", caller: Caller = ANYONE
+    payment: Payment,
+    *,
+    amount: int | None = None,
+    reason: str = "",
+    due_again: bool = False,
+    caller: Caller = ANYONE,
 ) -> Payment:
     """Refund money that is held: the amount in minor units, or all of what is left.
 
-    Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
+    What its payable would owe because of that is forgiven, unless `due_again`. Raises BadRequestError,
+    UnprocessableError, IdempotencyError, StripeError.
     """
     if amount is not None:
         amount = read_amount(amount, source="refund_payment")
         check_amount(amount, currency=payment.currency)
-    fingerprint = hash_request({"refund": payment.uuid, "amount": amount, "reason": reason})
-    return _refund(payment, amount=amount, reason=reason, caller=caller, fingerprint=fingerprint)
+    asked = Asked(amount, reason=reason, due_again=due_again)
+    return _refund(payment, asked, caller=caller, fingerprint=asked.hash(refund=payment.uuid))
 
 
-def _refund(
-    payment: Payment, *, amount: int | None, reason: str, caller: Caller, fingerprint: str
-) -> Payment:
+def _refund(payment: Payment, asked: Asked, *, caller: Caller, fingerprint: str) -> Payment:
     stripe_client.get_account(payment.account)
-    refund, request, is_new = _reserve_refund(
-        payment, amount=amount, reason=reason, caller=caller, fingerprint=fingerprint
-    )
+    refund, request, is_new = _reserve_refund(payment, asked, caller=caller, fingerprint=fingerprint)
     performed = (
         perform_request(request, is_new=is_new) if request else Performed(refund.payment, None, refund)
     )
@@ -64,7 +90,12 @@ def _refund(
 
 @outside_transaction
 def refund_payable(
-    payable: Any, *, amount: int | None = None, reason: str = "", caller: Caller = ANYONE
+    payable: Any,
+    *,
+    amount: int | None = None,
+    reason: str = "",
+    due_again: bool = False,
+    caller: Caller = ANYONE,
 ) -> list[Payment]:
     """Refund a payable's payments, the latest first: the amount in minor units, or all that is held.
 
@@ -80,7 +111,8 @@ def refund_payable(
         for currency in {each.currency for each in payments}:
             # Before any is refunded: the amount is divided among them.
             check_amount(amount, currency=currency)
-    fingerprint = hash_request({"refund payable": _name(payable), "amount": amount, "reason": reason})
+    asked = Asked(amount, reason=reason, due_again=due_again)
+    fingerprint = asked.hash(payable=_name(payable))
     before = {
         each.pk: _get_refunded_by(_get_caller_for(caller, each), each, fingerprint=fingerprint)
         for each in payments
@@ -97,14 +129,28 @@ def refund_payable(
         if part:
             left -= 0 if known else part
             keyed = _get_caller_for(caller, payment)
-            refunded.append(
-                _refund(payment, amount=part, reason=reason, caller=keyed, fingerprint=fingerprint)
-            )
+            asked_here = replace(asked, amount=part)
+            refunded.append(_refund(payment, asked_here, caller=keyed, fingerprint=fingerprint))
         elif amount is None and payment.amount_reserved:
             # A refund that another caller asked for is theirs to repeat.
             with suppress(UnprocessableError):
-                refunded.append(refund_payment(payment, reason=reason))
+                refunded.append(refund_payment(payment, reason=reason, due_again=due_again))
     return refunded
+
+
+def forgive(part: Refund | Dispute, *, amount: int) -> Payment:
+    """Set how much of a refund or lost dispute is not owed again, in minor units, and return its payment.
+
+    Raises UnprocessableError unless it is between nothing and the whole.
+    """
+    with lock_payment(part.payment) as locked, saving_changes(locked):
+        ledger: LedgerManager[Any] = type(part).ledger
+        row = ledger.get_by_pk(part.pk)
+        if not 0 <= amount <= row.amount:
+            raise UnprocessableError(_("The amount is more than went back."), amount=amount)
+        row.amount_forgiven = amount
+        ledger.save_changed(row, names=["amount_forgiven", "updated_at"])
+    return locked
 
 
 def _name(payable: Any) -> str:
@@ -154,7 +200,7 @@ def reverse_rejected(payment: Payment) -> Payment:
 
 
 def _reserve_refund(
-    payment: Payment, *, amount: int | None, reason: str, caller: Caller, fingerprint: str
+    payment: Payment, asked: Asked, *, caller: Caller, fingerprint: str
 ) -> tuple[Refund, StripeRequest | None, bool]:
     """Return the refund, the request that has to be performed for it, and whether that is new."""
     with lock_payment(payment) as locked:
@@ -162,11 +208,12 @@ def _reserve_refund(
         if known:
             return known, _get_request(known), False
         refunds = Refund.ledger.list_of(locked)
-        earlier = _pick_unanswered(locked, refunds=refunds, amount=amount, reason=reason, caller=caller)
+        earlier = _pick_unanswered(locked, asked, refunds=refunds, caller=caller)
         if earlier:
             return earlier, _get_request(earlier), False
-        wanted = _get_refund_amount(locked, amount)
-        refund = Refund(payment=locked, amount=wanted, reason=reason, request_fingerprint=fingerprint)
+        wanted = _get_refund_amount(locked, asked.amount)
+        refund = Refund(payment=locked, amount=wanted, reason=asked.reason, request_fingerprint=fingerprint)
+        refund.amount_forgiven = 0 if asked.due_again else _try_to_measure(locked, wanted)
         refund.uuid = caller.derive_uuid("refund") or refund.uuid
         request = _open_refund(refund, refunds=refunds)
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
@@ -174,13 +221,16 @@ def _reserve_refund(
 
 
 def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
-    """Open the request that voids or refunds what is left of a locked, reversible payment."""
+    """Open the request that voids or refunds what is left of a locked, reversible payment.
+
+    Nobody has waived the price with it: what it was paid for owes it again.
+    """
     if payment.intent_status == "requires_capture":
         unanswered = get_open_request(payment, StripeRequest.Kind.CANCEL)
         parameters = {"cancellation_reason": reason} if reason else {}
         return unanswered or open_request(payment, StripeRequest.Kind.CANCEL, parameters=parameters)
     refunds = Refund.ledger.list_of(payment)
-    refund = Refund(payment=payment, amount=payment.amount_refundable, reason=reason)
+    refund = Refund(payment=payment, amount=payment.amount_refundable, reason=reason, amount_forgiven=0)
     return _open_refund(refund, refunds=refunds)
 
 
@@ -193,6 +243,18 @@ def _reserve_reversal(payment: Payment) -> StripeRequest | None:
             if unanswered or not locked.is_refundable:
                 return unanswered
         return open_reversal(locked)
+
+
+def _try_to_measure(payment: Payment, amount: int) -> int | None:
+    """Return what a refund forgives, None where the price can't be told now: upkeep asks again."""
+    if payment.payable_type_id is None:
+        return 0
+    try:
+        with transaction.atomic(using=Payment.ledger.database):
+            return measure_forgiven(payment, amount)
+    except Exception:
+        logger.exception("[OctoStripeGateway] What a refund of %s forgives can't be told", payment)
+        return None
 
 
 def _open_refund(refund: Refund, *, refunds: list[Refund]) -> StripeRequest:
@@ -226,13 +288,13 @@ def _get_request(refund: Refund) -> StripeRequest | None:
 
 
 def _pick_unanswered(
-    payment: Payment, *, refunds: list[Refund], amount: int | None, reason: str, caller: Caller
+    payment: Payment, asked: Asked, *, refunds: list[Refund], caller: Caller
 ) -> Refund | None:
     """Return the unanswered refund that a call without a key repeats."""
-    if caller.idempotency_key or (amount is None and payment.amount_refundable):
+    if caller.idempotency_key or (asked.amount is None and payment.amount_refundable):
         return None
     for refund in refunds:
-        same = refund.is_reserved and refund.reason == reason and amount in {None, refund.amount}
+        same = refund.is_reserved and refund.reason == asked.reason and asked.amount in {None, refund.amount}
         if same and not IdempotencyKey.ledger.filter(refund=refund).exists():
             return refund
     return None

@@ -11,6 +11,7 @@ from octo_stripe_gateway.services.deadlines import (
     expire_payment,
     remind_of_capture,
     remind_of_installment,
+    update_due,
 )
 from octo_stripe_gateway.services.due import Step
 
@@ -55,6 +56,22 @@ class CaptureStep(Step[Payment]):
         """Send `payment_capture_due`."""
         remind_of_capture(row)
         return "captures"
+
+
+class DueStep(Step[PayableLock]):
+    """Works out anew what payables owe whose money has moved."""
+
+    name = "dues"
+    column = "next_update_at"
+
+    def list_due(self, now: dt.datetime) -> QuerySet[PayableLock]:
+        """Return the oldest change first."""
+        return PayableLock.ledger.get_queryset().due_for_update(now=now).order_by("next_update_at")
+
+    def do(self, row: PayableLock) -> str:
+        """Work it out."""
+        update_due(row)
+        return "updated"
 
 
 class InstallmentStep(Step[PayableLock]):

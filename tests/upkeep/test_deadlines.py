@@ -30,16 +30,24 @@ Held = Callable[..., Any]
 
 
 @pytest.fixture
-def held(api: GatewayApi, monkeypatch: pytest.MonkeyPatch) -> Held:
+def deadline() -> dict[str, dt.datetime]:
+    """Until when the places are held, under `at`."""
+    return {}
+
+
+@pytest.fixture
+def held(api: GatewayApi, monkeypatch: pytest.MonkeyPatch, deadline: dict[str, dt.datetime]) -> Held:
     """Create a payment for a booking whose places are held for an hour, and let that hour pass."""
-    deadline: dict[str, dt.datetime] = {}
     monkeypatch.setattr(Booking, "get_payment_deadline", lambda _self: deadline["at"], raising=False)
 
-    def create(**body: Any) -> Any:
+    def create(*, pays: StripeEmulator | None = None, by: str = "pm_card_visa", **body: Any) -> Any:
         deadline["at"] = timezone.now() + dt.timedelta(hours=1)
         booking = Booking.objects.create(currency="usd")
         payment = api.create({"payable": {"type": "booking", "id": booking.pk}, **body}).json()
-        deadline["at"] = timezone.now() - dt.timedelta(seconds=1)
+        if pays:
+            pays.confirm(payment["stripePaymentIntentId"], payment_method=by)
+        # Stripe's moments have whole seconds.
+        deadline["at"] = timezone.now() - dt.timedelta(microseconds=0 if pays else 1_000_000)
         Payment.objects.update(expires_at=deadline["at"])
         return payment
 
@@ -98,8 +106,7 @@ def test_one_that_was_paid_first_is_completed_and_the_host_decides(
     monkeypatch.setattr(
         Booking, "on_payment_completed", lambda _self, payment: asked.append(payment.pk), raising=False
     )
-    payment = held()
-    stripe.confirm(payment["stripePaymentIntentId"])
+    payment = held(pays=stripe)
     assert expire() == 0
     row = Payment.objects.get()
     assert (row.status, row.is_expiring, asked) == ("paid", False, [payment["id"]])
@@ -109,8 +116,7 @@ def test_one_that_was_paid_first_is_completed_and_the_host_decides(
 def test_one_that_is_at_the_bank_is_left_until_it_settles(
     api: GatewayApi, stripe: StripeEmulator, held: Held
 ) -> None:
-    payment = held()
-    stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_usBankAccount_success")
+    payment = held(pays=stripe, by="pm_usBankAccount_success")
     api.complete(payment)
     assert expire() == 0
     assert stripe.payment_intents[payment["stripePaymentIntentId"]]["status"] == "processing"
@@ -207,6 +213,7 @@ def test_one_that_differs_from_stripe_is_canceled_once(
 # On real connections: whoever comes first, Stripe decides.
 
 Asked = list[int]
+TOO_LATE = "The time to pay for this has run out."
 CANCEL = "/v1/payment_intents/.*/cancel"
 
 
@@ -225,19 +232,29 @@ def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> As
 
 
 @needs_row_locks
+@pytest.mark.parametrize("in_time", [True, False])
 @pytest.mark.parametrize("told_by", ["complete", "event"])
-def test_a_customer_who_pays_while_the_expiry_is_on_its_way_is_the_hosts_to_decide(
-    told_by: str, api: GatewayApi, stripe: StripeEmulator, held: Held, asked: Asked
+def test_a_customer_who_pays_while_the_expiry_is_on_its_way_is_the_hosts_to_decide_if_that_was_in_time(
+    told_by: str,
+    in_time: bool,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    held: Held,
+    asked: Asked,
+    deadline: dict[str, dt.datetime],
 ) -> None:
     payment = held()
     with stripe.hold("POST", CANCEL, when="before") as hold, ThreadPoolExecutor(1) as pool:
         expiry = pool.submit(run_and_disconnect, expire)
         hold.wait_until_reached()
         stripe.confirm(payment["stripePaymentIntentId"])
+        if in_time:
+            deadline["at"] = timezone.now()
         tell(payment, by=told_by, api=api, stripe=stripe)
         hold.release()
         assert expiry.result() == 0
-    assert asked == [payment["id"]]
+    assert asked == ([payment["id"]] if in_time else [])
+    assert (Payment.objects.get().rejection_reason == TOO_LATE) != in_time
     assert_decided(stripe, asked=asked)
 
 
@@ -261,9 +278,15 @@ def test_a_customer_who_comes_while_the_expirys_answer_is_on_its_way_is_not_char
 
 @needs_row_locks
 def test_expiries_race_customers_and_events(
-    api: GatewayApi, stripe: StripeEmulator, held: Held, asked: Asked
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    held: Held,
+    asked: Asked,
+    deadline: dict[str, dt.datetime],
 ) -> None:
     payments = [held() for _each in range(5)]
+    # Some of the customers pay in time.
+    deadline["at"] = timezone.now() + dt.timedelta(milliseconds=500)
 
     def pay(payment: Any) -> None:
         with suppress(StripeApiError):
@@ -317,5 +340,5 @@ def assert_decided(stripe: StripeEmulator, *, asked: Asked) -> None:
         assert intent["status"] == "succeeded"
         assert payment.amount_held == (0 if payment.rejection_reason else payment.amount)
         assert bool(payment.accepted_at) != bool(payment.rejection_reason)
-        paid.append(payment.pk)
+        paid += [payment.pk] if payment.rejection_reason != TOO_LATE else []
     assert sorted(asked) == sorted(paid)

@@ -160,6 +160,8 @@ export interface components {
             price: number;
             received: number;
             refunded: number;
+            /** @description What of `refunded` is not owed again. */
+            forgiven: number;
             due: number;
             currency: string;
             /** Format: date-time */
@@ -503,6 +505,8 @@ export interface components {
             /** Format: uuid */
             uuid: string;
             amount: number;
+            /** @description What of it is not owed again; null until that is known. */
+            amountForgiven: number | null;
             /** @description Stripe's word. */
             status: string;
             reason: string | null;
@@ -518,6 +522,7 @@ export interface components {
         GatewayRefundPayment: {
             amount?: number;
             reason?: components["schemas"]["GatewayReasonEnum"];
+            dueAgain?: boolean;
         };
         GatewayRetrievedPayment: {
             id: number;
