@@ -21,14 +21,9 @@ M = TypeVar("M", bound=Model)
 # At most so many rows are passed over for a page, where no index covers all that is asked for.
 MOST_PASSED = 1000
 # The columns that payments are listed by, the most selective first; each has an index, with moment and id.
-PAYMENT_INDEXES = (
-    ("payable_type_id", "payable_id"),
-    ("reseller_reference",),
-    ("owner", "status"),
-    ("owner",),
-    ("status",),
-    (),
-)
+PAYMENT_INDEXES = (("payable_type_id", "payable_id"), ("reseller_reference",), ("status",), ())
+# Those of one owner: others' are never walked, since the time that takes would tell of them.
+OWNED_INDEXES = (("owner", "reseller_reference"), ("owner", "status"), ("owner",))
 SPARSE = {"owner", "reseller_reference"}
 
 
@@ -113,18 +108,22 @@ def read_payments(
     `equal` are values by column, and `bounds` are a Stretch's.
     """
     rows, owner = _split_owner(payments)
-    rest = {**equal, **({} if owner is None else {"owner": owner})}
-    index = next(each for each in PAYMENT_INDEXES if all(rest.get(column) for column in each))
+    rest = {**equal, **({"owner": owner} if owner else {})}
+    indexes = OWNED_INDEXES if owner else PAYMENT_INDEXES
+    index = next(each for each in indexes if all(rest.get(column) for column in each))
     stretch = Stretch(values={column: rest.pop(column) for column in index}, **bounds)
     return read_page(rows, stretch, size=size, rest=rest)
 
 
 def _split_owner(payments: PaymentQuerySet) -> tuple[PaymentQuerySet, str | None]:
-    """Return these payments without their condition on the owner, and the owner, None if they had none."""
+    """Return these payments without their condition on the owner, and the owner, None if they had none.
+
+    Only the payments of somebody have indexes by owner: those of the integrator keep the condition.
+    """
     rows = payments.all()
     where = rows.query.where
     owned: list[Any] = [each for each in where.children if _is_owner(each, model=rows.model)]
-    if where.connector != Q.AND or where.negated or len(owned) != 1:
+    if where.connector != Q.AND or where.negated or len(owned) != 1 or not owned[0].rhs:
         return payments, None
     where.children = [each for each in where.children if each is not owned[0]]
     return rows, str(owned[0].rhs)
@@ -137,8 +136,7 @@ def _is_owner(condition: Any, *, model: type[Payment]) -> bool:
 
 
 def _find_floor(rows: QuerySet[M], stretch: Stretch) -> Place | None:
-    all_rows = rows.model._base_manager.using(rows.db)
-    places = stretch.find(all_rows).values_list("created_at", "id")
+    places = stretch.find(rows).values_list("created_at", "id")
     last_and_following = list(places[MOST_PASSED - 1 : MOST_PASSED + 1])
     return Place(*last_and_following[0]) if len(last_and_following) > 1 else None
 

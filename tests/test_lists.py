@@ -12,6 +12,7 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from octo_stripe_gateway import lists
@@ -136,6 +137,46 @@ def test_only_so_many_rows_are_passed_over(payments: list[Payment], monkeypatch:
     page, following = read_payments(Payment.objects.all(), equal={"livemode": True}, size=99)
     assert page == [each for each in ordered[:10] if each.livemode]
     assert following == Place(ordered[9].created_at, ordered[9].pk)
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_a_page_leads_on_only_from_what_is_seen(
+    seen: str, payments: list[Payment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "MOST_PASSED", 3)
+    visible = {Place(each.created_at, each.pk) for each in SEEN[seen]()}
+    ticket = ContentType.objects.get_for_model(Ticket).pk
+    asked: list[dict[str, Any]] = [
+        {"payable_type_id": ticket, "payable_id": "1"},
+        {"reseller_reference": "R"},
+        {"status": "paid", "livemode": True},
+    ]
+    for equal in asked:
+        below: Place | None = None
+        while True:
+            _page, below = read_payments(SEEN[seen](), equal=equal, size=2, below=below)
+            if not below:
+                break
+            assert below in visible
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL plans by what it believes")
+@pytest.mark.parametrize("column", ["", "reseller_reference", "status", "payable_id"])
+def test_payments_of_others_are_never_walked(
+    column: str, payments: list[Payment]
+) -> None:
+    equal = {"reseller_reference": "R", "status": "paid", "payable_id": "1"}
+    wanted = {column: equal[column]} if column else {}
+    with CaptureQueriesContext(connection) as captured:
+        read_payments(Payment.objects.all().owned_by("key:viator"), equal=wanted, size=5)
+    reads = [each["sql"] for each in captured if each["sql"].startswith("SELECT") and "FROM" in each["sql"]]
+    assert reads
+    for sql in reads:
+        with connection.cursor() as cursor:
+            cursor.execute("SET enable_seqscan = off; SET enable_sort = off; SET enable_incremental_sort = off")
+            cursor.execute(f"EXPLAIN {sql}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert "octo_payment_owner" in plan, plan
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL plans by what it believes")

@@ -353,6 +353,11 @@ class Payment(models.Model):
                 name="octo_payment_owner_status",
             ),
             models.Index(
+                fields=["owner", "reseller_reference", "created_at", "id"],
+                condition=~models.Q(owner="") & ~models.Q(reseller_reference=""),
+                name="octo_payment_owner_reference",
+            ),
+            models.Index(
                 fields=["next_check_at", "id"],
                 condition=models.Q(next_check_at__isnull=False),
                 name="octo_payment_unsettled",
