@@ -173,7 +173,7 @@ def test_payments_of_others_are_never_walked(
     assert reads
     for sql in reads:
         with connection.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off; SET enable_sort = off; SET enable_incremental_sort = off")
+            cursor.execute("SET enable_seqscan = off; SET enable_sort = off")
             cursor.execute(f"EXPLAIN {sql}")
             plan = "\n".join(line for (line,) in cursor.fetchall())
         assert "octo_payment_owner" in plan, plan
