@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -14,9 +13,9 @@ from rest_framework.request import Request
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
-from octo_stripe_gateway.redaction import Secret, SecretBytes
+from octo_stripe_gateway.redaction import Secret, SecretBytes, get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 OWNER_LENGTH = 255
 OF_KEY = "key:"

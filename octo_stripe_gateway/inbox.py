@@ -9,7 +9,6 @@ Processing makes no call to Stripe.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -40,7 +39,7 @@ from octo_stripe_gateway.ledger.concerns import (
     report_concern,
 )
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.redaction import Redacted, clean_text, redact
+from octo_stripe_gateway.redaction import Redacted, clean_text, get_logger, redact
 from octo_stripe_gateway.services import journal
 from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.services.due import Outcome, Step
@@ -54,7 +53,7 @@ from octo_stripe_gateway.snapshots import (
 )
 from octo_stripe_gateway.transactions import write_transaction
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 HostHandler = Callable[[WebhookEvent, Payment | None], object]
 Handler = Callable[[WebhookEvent, Payment], str]

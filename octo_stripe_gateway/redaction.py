@@ -49,6 +49,25 @@ class RedactClientSecrets(logging.Filter):
         return True
 
 
+class KeepLines(logging.Filter):
+    """Keeps each record in one line: what follows a line break would look like a record of its own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Escape what a record tells of; its own words stay, since reports are grouped by them."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                each if isinstance(each, (int, float)) else show_in_line(str(each)) for each in record.args
+            )
+        return True
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return a module's logger, for records that tell of what others sent."""
+    logger = logging.getLogger(name)
+    logger.addFilter(KeepLines())
+    return logger
+
+
 def redact_prints(module: ModuleType) -> None:
     """Remove client secrets from what a module prints, which no logging filter sees."""
 

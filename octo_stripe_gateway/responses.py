@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
@@ -22,8 +21,9 @@ from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import exceptions
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.redaction import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # The first class that an error is an instance of decides. REST framework's others bring their status.
 STATUSES: dict[type[Exception], int] = {

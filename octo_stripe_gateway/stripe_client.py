@@ -31,6 +31,7 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.redaction import (
     RedactClientSecrets,
     Secret,
+    get_logger,
     hide_client_secrets,
     redact_prints,
     redact_text,
@@ -46,7 +47,7 @@ from octo_stripe_gateway.stripe.origin import Origin
 if TYPE_CHECKING:
     import stripe
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
@@ -273,19 +274,25 @@ def _send(
     if stripe_account:
         options["stripe_account"] = stripe_account
     began = time.monotonic()
+    answer: stripe.StripeResponse | None = None
+    failure: BaseException | None = None
     try:
         client = _get_client(api_key)
-        answer: stripe.StripeResponse | None = client.raw_request(method, path, **{**params, **options})
+        answer = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
         if about:
             _log_error(error, about=about)
-        raise _translate_error(error) from None
+        failure = _translate_error(error)
     except AttributeError:
         # The SDK stumbles over JSON whose `error` is null, a list or a number.
         answer = None
     except BaseException as error:  # noqa: BLE001 - it is raised again
         # Without the SDK's own frames, whose variables have the key and Stripe's answer.
-        raise error.with_traceback(None) from None
+        failure = error.with_traceback(None)
+    if failure:
+        # Raised here: within `except` its context would be the SDK's error, which has Stripe's answer.
+        failure.__context__ = failure.__cause__ = None
+        raise failure
     # Lists of the API's second version are the only objects that don't say what they are.
     mark = "data" if path.startswith("/v2/") else "object"
     if answer is None or not isinstance(answer.data, dict) or mark not in answer.data:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from typing import Any
 
 from django.db.models import F
@@ -13,6 +12,7 @@ from octo_stripe_gateway import inbox
 from octo_stripe_gateway.bounded import Bound
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import WebhookEvent
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.due import work_off
 
 try:
@@ -28,7 +28,7 @@ except ImportError:  # Django 5.2
             "pip install 'octo-stripe-gateway[tasks]'"
         ) from error
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # A task that goes on for ever could not be stopped.
 MOST_EVENTS = 10_000

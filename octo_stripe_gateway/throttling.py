@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import logging
 import re
 from typing import Any
 
@@ -15,8 +14,9 @@ from rest_framework.throttling import SimpleRateThrottle
 from octo_stripe_gateway.api.counters import Counter
 from octo_stripe_gateway.authentication import is_guest
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.redaction import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 NOT_COUNTED = "[OctoStripeGateway] Nothing is throttled: the cache doesn't answer"
 UNTOLD = "there is a proxy, and NUM_PROXIES isn't set"

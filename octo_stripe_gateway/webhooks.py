@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -19,10 +19,10 @@ from rest_framework.exceptions import MethodNotAllowed
 from octo_stripe_gateway import inbox, signatures
 from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET, gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
-from octo_stripe_gateway.redaction import Secret, SecretBytes, read_json
+from octo_stripe_gateway.redaction import Secret, SecretBytes, get_logger, read_json
 from octo_stripe_gateway.responses import get_error_response
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # What an event's id and type are made of: they go into the log, where a line break would begin another entry.
 LOGGABLE = re.compile(r"[\w.:-]{1,255}", re.ASCII)
@@ -92,11 +92,12 @@ class WebhookView(View):
 
 def read_event(request: HttpRequest) -> dict[str, Any]:
     """Return the event in a verified request, without client secrets; raises BadRequestError."""
-    try:
+    event = None
+    with suppress(ValueError, RecursionError):
         event = read_json(SecretBytes(request.body))
-    except (ValueError, RecursionError):
-        # The error has the body, and an error reporter would send it.
-        raise BadRequestError(_("The event is not valid JSON.")) from None
+    # Raised here, because its context would otherwise be an error that has the body.
+    if event is None:
+        raise BadRequestError(_("The event is not valid JSON."))
     if not isinstance(event, dict) or not _is_loggable(event.get("id"), event.get("type", "none")):
         raise BadRequestError(_("The event is not one of Stripe's."))
     # Error reporters send the request's body as well.

@@ -162,9 +162,7 @@ def test_a_page_leads_on_only_from_what_is_seen(
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL plans by what it believes")
 @pytest.mark.parametrize("column", ["", "reseller_reference", "status", "payable_id"])
-def test_payments_of_others_are_never_walked(
-    column: str, payments: list[Payment]
-) -> None:
+def test_payments_of_others_are_never_walked(column: str, payments: list[Payment]) -> None:
     equal = {"reseller_reference": "R", "status": "paid", "payable_id": "1"}
     wanted = {column: equal[column]} if column else {}
     with CaptureQueriesContext(connection) as captured:

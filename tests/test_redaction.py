@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import pprint
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import octo_stripe_gateway
 from octo_stripe_gateway import redaction
 from octo_stripe_gateway.redaction import Secret, SecretBytes
+
+PACKAGE = Path(octo_stripe_gateway.__file__).parent
+# The modules that log, but for the emulator's.
+MODULES = {
+    ".".join(["octo_stripe_gateway", *path.relative_to(PACKAGE).with_suffix("").parts])
+    for path in PACKAGE.rglob("*.py")
+    if "\nlogger = " in path.read_text() and "testing" not in path.parts
+}
 
 
 @pytest.mark.parametrize("secret", [Secret("sk_test_1"), SecretBytes(b"sk_test_1")])
@@ -51,6 +62,15 @@ def test_client_secrets_of_an_answer_are_hidden_where_they_are() -> None:
 )
 def test_a_text_from_outside_stays_in_its_line(text: str, line: str) -> None:
     assert redaction.show_in_line(text) == line
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_module_s_record_begins_another_line(module: str, caplog: pytest.LogCaptureFixture) -> None:
+    logger = importlib.import_module(module).logger
+    logger.error("[OctoStripeGateway] %s, %s, %d", "re_1\nPayment paid", ValueError("pi_1\u2028x"), 7)
+    (record,) = caplog.records
+    assert record.getMessage() == "[OctoStripeGateway] re_1\\nPayment paid, pi_1\\u2028x, 7"
+    assert record.msg == "[OctoStripeGateway] %s, %s, %d"
 
 
 def test_a_log_record_is_rewritten_with_its_arguments() -> None:

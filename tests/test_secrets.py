@@ -16,11 +16,12 @@ from django.test import Client, RequestFactory
 from django.utils.log import AdminEmailHandler
 
 from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway.exceptions import BadRequestError, StripeError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.serializers import PaymentSerializer
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
-from octo_stripe_gateway.webhooks import WebhookView
+from octo_stripe_gateway.webhooks import WebhookView, read_event
 from tests.support.api import GatewayApi
 from tests.support.frames import InjectedError, Reporter, fail_at, list_steps, watching
 
@@ -279,6 +280,62 @@ def test_no_error_report_has_what_the_sdk_has(
     assert action().status_code == 500
     assert any(where == "InjectedError" for where, _shown in reporter.sent)
     assert list_leaks(reporter) == []
+
+
+def list_contexts(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__context__
+
+
+@pytest.mark.parametrize("operation", [services.complete_payment, services.refund_payment])
+def test_an_error_of_ours_holds_none_of_the_sdk_s(
+    operation: Callable[..., Any], api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = Payment.objects.get(pk=api.paid(stripe)["id"])
+    intent = dict(stripe.payment_intents[str(payment.stripe_payment_intent_id)])
+    assert intent["client_secret"]
+    answer = json.dumps({"error": {"type": "card_error", "message": "No.", "payment_intent": intent}})
+    headers = {"Request-Id": "req_1"}
+    stripe.add_fault(
+        Fault(
+            kind="proxy",
+            method="*",
+            status=402,
+            body=answer,
+            content_type="application/json",
+            headers=headers,
+        )
+    )
+    with pytest.raises(StripeError) as raised:
+        operation(payment)
+    for each in list_contexts(raised.value):
+        assert not isinstance(each, stripe_sdk.StripeError)
+        assert not CLIENT_SECRET.search(repr(vars(each)) + repr(each.args))
+
+
+def test_an_interrupted_call_holds_nothing_of_the_sdk_s(
+    api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = Payment.objects.get(pk=api.paid(stripe)["id"])
+
+    def interrupt(*_args: Any, **_options: Any) -> None:
+        interruption = KeyboardInterrupt()
+        interruption.__context__ = stripe_sdk.CardError("pi_1_secret_2", None, None)
+        raise interruption
+
+    monkeypatch.setattr(stripe_sdk.RequestsClient, "request", interrupt)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        services.complete_payment(payment)
+    assert list(list_contexts(raised.value)) == [raised.value]
+
+
+@pytest.mark.parametrize("body", [b'{"client_secret": "pi_1_secret_2"', b'{"x": "pi_1_secret_2\xff"}'])
+def test_a_refused_event_s_error_holds_no_body(body: bytes) -> None:
+    request = RequestFactory().post("/", body, content_type="application/json")
+    with pytest.raises(BadRequestError) as raised:
+        read_event(request)
+    assert list(list_contexts(raised.value)) == [raised.value]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ and a key that may not read the balance must still take payments.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -27,10 +26,11 @@ from octo_stripe_gateway.exceptions import (
     StripeUnavailableError,
 )
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.ledger import PROCESSING, lock_payment
 from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FIRST_PAUSE = dt.timedelta(minutes=1)
 # While money may still move unannounced, such as when an inquiry becomes a dispute.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +13,9 @@ from django.utils import timezone
 
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.models import Payment, PaymentChange
-from octo_stripe_gateway.redaction import clean_text
+from octo_stripe_gateway.redaction import clean_text, get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # How long the process that made a change has to deliver it, before maintenance does.
 FIRST_PAUSE = dt.timedelta(minutes=1)

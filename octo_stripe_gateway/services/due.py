@@ -7,7 +7,6 @@ again by then.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -26,9 +25,10 @@ from octo_stripe_gateway.exceptions import (
     StripeRateLimitedError,
     StripeUnavailableError,
 )
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.transactions import outside_transaction, skip_locked, write_transaction
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Row = TypeVar("Row", bound=Model)
 # What is left to do with a row; returns in a word what came of it.

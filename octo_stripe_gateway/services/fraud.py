@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.kinds import FRAUDULENT
 from octo_stripe_gateway.services.ledger import record_mismatch, saving_changes
 from octo_stripe_gateway.services.reconciliation import resume_requests
 from octo_stripe_gateway.services.refunds import open_reversal
 from octo_stripe_gateway.snapshots import FraudWarningSnapshot
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def apply_fraud_warning(payment: Payment, snapshot: FraudWarningSnapshot) -> str:

@@ -6,7 +6,6 @@ A snapshot that contradicts the row is not applied: the mismatch is recorded on 
 from __future__ import annotations
 
 import copy
-import logging
 import uuid as uuids
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway.models import Dispute, PayableLock, Payment, PaymentChange, Refund, is_uuid
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 from octo_stripe_gateway.models.payments import HOST_COLUMNS
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.delivery import deliver_change, get_undelivered, schedule_delivery
 from octo_stripe_gateway.services.journal import get_cause
@@ -30,7 +30,7 @@ from octo_stripe_gateway.snapshots import (
 )
 from octo_stripe_gateway.transactions import write_transaction
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 JOURNALED = (
     "stripe_payment_intent_id",

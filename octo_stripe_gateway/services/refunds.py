@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.exceptions import GatewayError, PaymentMismatchError, UnprocessableError
@@ -36,7 +36,7 @@ from octo_stripe_gateway.services.requests import Performed, get_open_request, o
 from octo_stripe_gateway.snapshots import INSTALLATION_METADATA_KEY, REFUND_METADATA_KEY, REQUEST_METADATA_KEY
 from octo_stripe_gateway.transactions import outside_transaction
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ behind but claims, which run out.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from octo_stripe_gateway.inbox import EventStep
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.due import Outcome, Pace, Step, Work
 from octo_stripe_gateway.transactions import get_connection
 from octo_stripe_gateway.upkeep.bookings import BookStep
@@ -21,7 +21,7 @@ from octo_stripe_gateway.upkeep.deliveries import DeliveryStep
 from octo_stripe_gateway.upkeep.syncs import SyncStep
 from octo_stripe_gateway.upkeep.threads import count_threads, run_together
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Counts = dict[str, int]
 ReportProgress = Callable[[str, int, int], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from django.utils import timezone
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import GatewayError, StripeRateLimitedError
 from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.due import Job, Step
 from octo_stripe_gateway.services.reconciliation import (
     Differences,
@@ -23,7 +23,7 @@ from octo_stripe_gateway.services.reconciliation import (
 )
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # How long a request may stay unanswered before upkeep repeats it.
 REQUEST_TIMEOUT = dt.timedelta(minutes=10)

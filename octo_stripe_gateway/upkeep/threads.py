@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.transactions import get_connection
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 THREADS = 4
 
