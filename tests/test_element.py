@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -149,6 +150,21 @@ def test_client_secret_leaves_the_address_at_once(checkout: Checkout) -> None:
     checkout.page.goto(address)
     checkout.becomes("ready")
     assert "secret" not in checkout.page.url
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("named", ["..", ".", "%2e%2e", "x", "1", str(uuid.uuid4()), ""])
+def test_address_that_names_no_payment_calls_nothing_else(checkout: Checkout, named: str) -> None:
+    checkout.open()
+    booking = checkout.element.get_attribute("payable")
+    called: list[str] = []
+    checkout.page.on(
+        "request", lambda request: called.append(request.url) if request.method == "PATCH" else None
+    )
+    checkout.page.goto(f"{checkout.page.url.rstrip('?')}?octo_payable={booking}&octo_payment={named}")
+    checkout.becomes("ready")
+    assert "octo_" not in checkout.page.url
+    assert all(url.endswith(f"/payments/{named}/complete") and len(named) == 36 for url in called)
 
 
 @pytest.mark.slow

@@ -321,7 +321,7 @@ def test_an_interrupted_call_holds_nothing_of_the_sdk_s(
 
     def interrupt(*_args: Any, **_options: Any) -> None:
         interruption = KeyboardInterrupt()
-        interruption.__context__ = stripe_sdk.CardError("pi_1_secret_2", None, None)
+        interruption.__context__ = ValueError("pi_1_secret_2")
         raise interruption
 
     monkeypatch.setattr(stripe_sdk.RequestsClient, "request", interrupt)

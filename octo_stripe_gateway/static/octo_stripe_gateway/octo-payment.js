@@ -65,6 +65,7 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 const REPEATABLE = [429, 502, 503, 504];
 // Query parameters of the address that a bank sends the customer back to: ours, and Stripe's.
 const OUR_PARAMETERS = ["octo_payable", "octo_payment"];
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const STRIPE_PARAMETERS = ["payment_intent", "payment_intent_client_secret", "redirect_status"];
 
 const MESSAGES = {
@@ -754,12 +755,13 @@ export class OctoPayment extends HTMLElement {
   /** Complete the payment that the customer comes back from a bank with. @param {Run} run */
   async #takeReturn(run) {
     const url = new URL(location.href);
-    const uuid = url.searchParams.get("octo_payment");
-    if (!uuid || url.searchParams.get("octo_payable") !== this.payable) return null;
+    const uuid = url.searchParams.get("octo_payment") ?? "";
+    if (url.searchParams.get("octo_payable") !== this.payable) return null;
     forgetParameters(OUR_PARAMETERS);
-    const payment = await run.gateway.complete(uuid);
-    // Anyone can make up an address: only a payment for this payable counts.
-    const {type, id} = payment.payable ?? {};
+    // Anyone can make up an address: only a payment for this payable counts, and nothing else is called.
+    if (!UUID.test(uuid)) return null;
+    const payment = await run.gateway.complete(uuid).catch(ignoreUnknown);
+    const {type, id} = payment?.payable ?? {};
     return `${type}:${id}` === this.payable ? payment : null;
   }
 
@@ -1139,6 +1141,13 @@ function isOutage(problem) {
 /** Ignore an outage, for calls that are repeated anyway. @param {unknown} problem @returns {null} */
 function ignoreOutage(problem) {
   if (problem instanceof LostError || isOutage(problem)) return null;
+  throw problem;
+}
+
+/** Ignore that a payment isn't there, or isn't the visitor's. @param {unknown} problem @returns {null} */
+function ignoreUnknown(problem) {
+  // By its code: with `STRICT_OCTO` the status is 400.
+  if (problem instanceof GatewayError && problem.answer.error === "INVALID_PAYMENT_ID") return null;
   throw problem;
 }
 
