@@ -9,7 +9,6 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.exceptions import GatewayError, PaymentMismatchError, UnprocessableError
@@ -22,6 +21,7 @@ from octo_stripe_gateway.models import (
     StripeRequest,
 )
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.balance import measure_forgiven
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
