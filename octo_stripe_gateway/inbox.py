@@ -112,6 +112,7 @@ class EventStep(Step[WebhookEvent]):
 
     name = "events"
     column = "retry_at"
+    asks_stripe = False
     lease = LEASE
 
     def list_due(self, now: dt.datetime) -> QuerySet[WebhookEvent]:

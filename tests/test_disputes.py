@@ -9,6 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Dispute, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
@@ -48,7 +49,7 @@ def test_payment_is_disputed_until_each_of_its_disputes_is_over(
         if hears == "events":
             api.deliver(stripe, OPENED, CLOSED)
         else:
-            assert api.complete(payment).json()["status"] == "CONFIRMED"
+            services.reconcile_payment(Payment.objects.get())
         return get_columns()
 
     first, second = (open_dispute(stripe, payment, amount=amount) for amount in (300, 500))
@@ -87,7 +88,7 @@ def test_inquiry_is_seen_and_keeps_no_money_from_going_back(
     if hears == "event":
         api.deliver(stripe, OPENED)
     else:
-        api.complete(payment)
+        services.reconcile_payment(Payment.objects.get(pk=payment["id"]))
     row = Payment.objects.get()
     assert (row.disputed, row.refunds_blocked, row.is_settled) == (True, False, False)
     assert api.retrieve(payment).json()["refundable"] is True

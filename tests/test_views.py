@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.test import AsyncRequestFactory
 
+from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory
@@ -122,7 +123,7 @@ def test_payment_is_read_with_its_refunds(api: GatewayApi, stripe: StripeEmulato
     assert api.retrieve(payment).json()["refunds"] == []
     api.refund(payment, {"amount": 500, "reason": "duplicate"})
     stripe.refund(payment["stripePaymentIntentId"], amount=300)
-    api.complete(payment)
+    services.reconcile_payment(Payment.objects.get())
     refunds = api.retrieve(payment).json()["refunds"]
     ours, other = Payment.objects.get().refunds.order_by("pk")
     assert refunds == [

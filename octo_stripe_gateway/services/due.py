@@ -58,6 +58,7 @@ class Step(ABC, Generic[Row]):
 
     name: str
     column: str
+    asks_stripe = True
     lease = dt.timedelta(minutes=10)
     size = BATCH_SIZE
 
@@ -132,8 +133,10 @@ class Work:
         """Claim and do batch after batch, until nothing is due or no more may be done."""
         while wanted := self._take():
             rows, until = _claim(self.step, limit=wanted)
+            self._give_back(wanted - len(rows))
             if not rows:
                 return
+            self._wait()
             self._do(rows, until=until)
 
     def stop(self) -> None:
@@ -146,12 +149,16 @@ class Work:
             self.left -= taken
         return taken
 
+    def _give_back(self, number: int) -> None:
+        with self.lock:
+            self.left += number
+
     def _do(self, rows: list[Any], *, until: dt.datetime) -> None:
         left = {row.pk: row for row in rows}
         tried: list[Any] = []
         try:
             for row, job in self.step.plan(rows, until=until):
-                self.pace.wait()
+                self._wait()
                 outcome = self._attempt(job, about=row)
                 del left[row.pk]
                 if outcome != Outcome.UNANSWERED:
@@ -164,11 +171,16 @@ class Work:
             self._record(Outcome.UNANSWERED)
         finally:
             self.step.conclude(tried, until=until)
+            self._give_back(len(left))
             if left:
                 # Still claimed as they were: nobody has come to them.
                 _get_rows(left.values()).filter(**{self.step.column: until}).update(
                     **{self.step.column: timezone.now()}
                 )
+
+    def _wait(self) -> None:
+        if self.step.asks_stripe:
+            self.pace.wait()
 
     def _attempt(self, job: Job, *, about: Model) -> str:
         try:

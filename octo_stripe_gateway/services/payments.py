@@ -32,11 +32,12 @@ from octo_stripe_gateway.transactions import outside_transaction
 
 @outside_transaction
 def complete_payment(payment: Payment) -> Payment:
-    """Ask Stripe how the payment stands and update the record.
+    """Ask Stripe how the payment stands, unless that is settled already, and update the record.
 
     Raises StripeError, and PaymentRejectedError where the host rejected what was paid for.
     """
-    payment = _refresh(payment)
+    is_settled = payment.stripe_payment_intent_id and payment.is_settled
+    payment = Payment.ledger.get_by_pk(payment.pk) if is_settled else _refresh(payment)
     if payment.needs_reversal:
         payment = reverse_rejected(payment)
     if payment.rejection_reason:

@@ -45,6 +45,7 @@ class CaptureStep(Step[Payment]):
 
     name = "deadlines"
     column = "claimed_until"
+    asks_stripe = False
     lease = LEASE
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
@@ -83,6 +84,7 @@ class InstallmentStep(Step[PayableLock]):
 
     name = "deadlines"
     column = "claimed_until"
+    asks_stripe = False
     lease = LEASE
 
     def list_due(self, now: dt.datetime) -> QuerySet[PayableLock]:

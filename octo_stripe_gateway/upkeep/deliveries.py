@@ -20,6 +20,7 @@ class DeliveryStep(Step[PaymentChange]):
 
     name = "changes"
     column = "deliver_at"
+    asks_stripe = False
     size = 1
 
     def list_due(self, now: dt.datetime) -> QuerySet[PaymentChange]:
