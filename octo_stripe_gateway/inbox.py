@@ -387,7 +387,8 @@ def _record_failure(event: WebhookEvent, error: Exception) -> None:
             )
     if isinstance(error, UnknownPaymentError):
         # What a receiver raises is in the log; the event is delivered again, and so is the signal.
-        send_to_all(signals.payment_unknown, sender=WebhookEvent, event=_get(event))
+        sent: dict[str, Any] = {"event": _get(event), "change_id": event.stripe_event_id}
+        send_to_all(signals.payment_unknown, sender=WebhookEvent, **sent)
 
 
 def _fail(event: WebhookEvent, error: Exception) -> None:

@@ -1,7 +1,7 @@
 """What a host can listen to.
 
 Each is sent after commit, at least once per change, with `payment` and, but for `payment_unknown`, the
-`change` that the journal holds.
+`change` that the journal holds. `change_id` is the same whenever a signal is sent again.
 """
 
 from django.dispatch import Signal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from django.utils import timezone
 
@@ -69,7 +70,8 @@ def remind_of_installment(lock: PayableLock) -> bool:
     if lock.next_due_at is None or lock.next_due_at > now:
         return False
     is_new = lock.reminded_at is None
-    if is_new and send_to_all(signals.installment_due, sender=PayableLock, payable_lock=lock):
+    sent: dict[str, Any] = {"payable_lock": lock, "change_id": f"{lock.pk}-{lock.next_due_at:%Y%m%dT%H%M%S}"}
+    if is_new and send_to_all(signals.installment_due, sender=PayableLock, **sent):
         return False
     lock.reminded_at = now
     PayableLock.ledger.save_changed(lock, names=["reminded_at"])

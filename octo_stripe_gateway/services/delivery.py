@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.db.models import Model
 from django.dispatch import Signal
 from django.utils import timezone
@@ -14,6 +14,7 @@ from django.utils import timezone
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.redaction import clean_text, get_logger
+from octo_stripe_gateway.services.async_receivers import call_async
 
 logger = get_logger(__name__)
 
@@ -38,13 +39,14 @@ def send_to_all(
 ) -> list[tuple[str, Exception]]:
     """Send a signal to its receivers, or to the named ones, and return who raised what.
 
-    Django's `send_robust` itself fails if the receiver that raises is a partial function or an object.
+    With each goes a `change_id`, the same whenever the signal is sent again. Django's `send_robust` itself
+    fails if the receiver that raises is a partial function or an object.
     """
     raised = []
     # Django has no public way to list receivers.
     receivers, async_receivers = signal._live_receivers(sender)
     calls = [(receiver, receiver) for receiver in receivers]
-    calls += [(receiver, async_to_sync(receiver)) for receiver in async_receivers]
+    calls += [(receiver, partial(call_async, receiver)) for receiver in async_receivers]
     for receiver, call in calls:
         name = _get_name(receiver)
         if only and name not in only:
@@ -68,7 +70,8 @@ def deliver_change(change: PaymentChange, *, payment: Payment) -> None:
     """Send a change's undelivered signals, and record which receivers failed."""
     failed: dict[str, list[str]] = {}
     errors: dict[str, list[str]] = {}
-    sent: dict[str, Any] = {"sender": Payment, "payment": payment, "change": change}
+    change_id = f"{payment.uuid}-{change.pk}"
+    sent: dict[str, Any] = {"sender": Payment, "payment": payment, "change": change, "change_id": change_id}
     for name, receivers in change.undelivered.items():
         for receiver, error in send_to_all(get_signal(name), only=receivers, **sent):
             failed.setdefault(name, []).append(receiver)
