@@ -318,6 +318,12 @@ def test_total_is_written_as_the_server_writes_it(shop: Shop) -> None:
     sync_api.expect(shop.page.locator("#total")).to_have_text("€73.50")
     shop.page.get_by_label("People").select_option("2")
     sync_api.expect(shop.page.locator("#total")).to_have_text(str(before))
+    # Two decimals at Stripe, and none in Intl.
+    tour = shop.page.locator("[name=tour]:checked")
+    tour.evaluate("(tour) => Object.assign(tour.dataset, {amount: 61728, currency: 'huf', precision: 2})")
+    shop.page.get_by_label("People").select_option("1")
+    shop.page.get_by_label("People").select_option("2")
+    sync_api.expect(shop.page.locator("#total")).to_have_text("HUF 1,234.56")
 
 
 @pytest.mark.parametrize("language", ["de-DE"])

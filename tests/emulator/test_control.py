@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import graphlib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 import stripe as sdk
 
+from octo_stripe_gateway.testing import emulator
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.testing.emulator.trigger import RECIPES
 from tests.emulator.conftest import AMOUNT, PAID
 
 if TYPE_CHECKING:
@@ -238,3 +243,48 @@ def test_it_calls_the_newest_intent_the_latest(
         "requires_payment_method",
         "succeeded",
     ]
+
+
+@pytest.mark.parametrize("event_type", sorted(RECIPES))
+def test_an_event_is_brought_about_by_name(
+    command: Callable[..., Any], stripe: StripeEmulator, event_type: str
+) -> None:
+    event = command("/trigger", type=event_type)
+    assert event["payload"] == stripe.event(event["id"]).payload
+    assert event["payload"]["type"] == event_type
+
+
+def test_an_event_is_brought_about_for_a_payment_that_is_there(
+    command: Callable[..., Any], api: Any, stripe: StripeEmulator
+) -> None:
+    intent = api.payment_intents.create(params=AMOUNT)
+    failed = command("/trigger", type="payment_intent.payment_failed", payment_intent="latest")
+    assert failed["payload"]["data"]["object"]["id"] == intent.id
+    refunded = stripe.trigger("charge.refunded", payment_intent=api.payment_intents.create(params=PAID).id)
+    assert refunded.payload["data"]["object"]["amount_refunded"] == 2000
+    assert len(stripe.payment_intents) == 2
+
+
+def test_an_event_that_can_t_be_brought_about_is_an_error(command: Callable[..., Any], api: Any) -> None:
+    error = command("/trigger", type="invoice.paid", answers=400)["error"]
+    assert "is none of charge.captured, " in error["message"]
+    paid = api.payment_intents.create(params=PAID)
+    error = command("/trigger", type="charge.succeeded", payment_intent=paid.id, answers=400)["error"]
+    assert f"{paid.id} is succeeded: there was no charge.succeeded" in error["message"]
+
+
+def test_a_hold_is_captured_or_canceled_on_command(command: Callable[..., Any], api: Any) -> None:
+    held = {**PAID, "capture_method": "manual"}
+    captured = command(f"/payment_intents/{api.payment_intents.create(params=held).id}/capture", amount=500)
+    assert (captured["status"], captured["amount_received"]) == ("succeeded", 500)
+    canceled = command(f"/payment_intents/{api.payment_intents.create(params=held).id}/cancel")
+    assert canceled["status"] == "canceled"
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    folder = Path(emulator.__file__).parent
+    imports = {
+        path.stem: set(re.findall(r"testing\.emulator\.(\w+) import", path.read_text()))
+        for path in folder.glob("*.py")
+    }
+    graphlib.TopologicalSorter(imports).prepare()

@@ -57,9 +57,9 @@ def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
 
 @pytest.fixture
 def mount(page: Page, api: Any) -> Callable[..., str]:
-    def mount(kind: str = "payment", *, currency: str = "eur", **options: Any) -> str:
+    def mount(kind: str = "payment", *, amount: int = 2000, currency: str = "eur", **options: Any) -> str:
         automatic = {"enabled": True}
-        params = {"amount": 2000, "currency": currency, "automatic_payment_methods": automatic}
+        params = {"amount": amount, "currency": currency, "automatic_payment_methods": automatic}
         intent = api.payment_intents.create(params=params)
         deferred = {"currency": currency} if "mode" in options else {}
         page.evaluate(SETUP, [intent.client_secret, kind, deferred | options])
@@ -114,6 +114,30 @@ def test_a_challenge_that_is_completed_pays(page: Page, mount: Callable[..., str
     fill(page, "4000002760003184")
     assert press(page, "Complete", CONFIRM_PAYMENT)["paymentIntent"]["status"] == "succeeded"
     assert page.get_by_role("dialog").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "shown"),
+    [
+        (123_456, "huf", "HUF 1,234.56"),
+        (100_000_000, "cop", "COP 1,000,000.00"),
+        (50_000, "isk", "ISK 500.00"),
+        (12_340, "kwd", "KWD 12.340"),
+        (5000, "krw", "₩5,000"),
+    ],
+)
+def test_the_bank_s_page_shows_the_amount_that_is_charged(
+    page: Page, mount: Callable[..., str], amount: int, currency: str, shown: str
+) -> None:
+    mount(amount=amount, currency=currency)
+    fill(page, "4000002500003155")
+    page.evaluate(
+        "window.paid = stripe.confirmPayment({elements, redirect: 'if_required', "
+        "confirmParams: {return_url: location.href}}); 0"
+    )
+    dialog = page.get_by_role("dialog", name="Authenticate your payment")
+    dialog.wait_for()
+    assert shown in dialog.inner_text().replace("\xa0", " ")
 
 
 @pytest.mark.slow

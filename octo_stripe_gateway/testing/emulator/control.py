@@ -9,6 +9,7 @@ payment intent may be `latest`:
     POST   /_emulator/events/:id/deliver              sends the event now  {copies}
     POST   /_emulator/webhook                         {url, secret, api_version,
                                                        payload: snapshot|thin}
+    POST   /_emulator/trigger                         {type, payment_intent}: brings that event about
     POST   /_emulator/withhold                        {types: ["payment_intent.*"]}
     POST   /_emulator/release                         {order: created|reversed|shuffled, copies,
                                                        delay, keep_withholding}
@@ -23,6 +24,8 @@ payment intent may be `latest`:
     POST   /_emulator/payment_intents/:id/confirm     {payment_method, return_url}
     POST   /_emulator/payment_intents/:id/authenticate  {succeed, client_secret}
     POST   /_emulator/payment_intents/:id/settle      {succeed}
+    POST   /_emulator/payment_intents/:id/capture     {amount}
+    POST   /_emulator/payment_intents/:id/cancel      {reason}
     POST   /_emulator/payment_intents/:id/expire
     POST   /_emulator/payment_intents/:id/refund      {amount, reverse_transfer, refund_application_fee}
     POST   /_emulator/payment_intents/:id/dispute     {reason, amount, currency, inquiry}
@@ -51,6 +54,7 @@ from octo_stripe_gateway.testing.emulator import cards
 from octo_stripe_gateway.testing.emulator.currencies import format_amount
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 from octo_stripe_gateway.testing.emulator.faults import Fault
+from octo_stripe_gateway.testing.emulator.trigger import trigger
 from octo_stripe_gateway.testing.emulator.urls import match
 
 if TYPE_CHECKING:
@@ -58,7 +62,7 @@ if TYPE_CHECKING:
 
     from werkzeug.wrappers import Request
 
-    from octo_stripe_gateway.testing.emulator.emulator import StripeEmulator
+    from octo_stripe_gateway.testing.emulator.commands import Commands
     from octo_stripe_gateway.testing.emulator.events import LoggedEvent
     from octo_stripe_gateway.testing.emulator.store import JsonObject
 
@@ -92,7 +96,7 @@ CORS_HEADERS = {
 class Control:
     """Runs the commands that arrive over HTTP."""
 
-    def __init__(self, emulator: StripeEmulator) -> None:
+    def __init__(self, emulator: Commands) -> None:
         self._emulator = emulator
         self._commands = self._logs() | self._objects()
 
@@ -104,7 +108,7 @@ class Control:
             return _json({"error": {"message": "There is no such command."}}, status=404)
         name, target = matched[0], matched[1] or ""
         if target == LATEST and "/payment_intents/" in name:
-            target = next(reversed([*self._emulator.payment_intents]), LATEST)
+            target = self._latest()
         if name in PAGES:
             return self._challenge(request, target=target)
         if request.method == "OPTIONS":
@@ -142,6 +146,7 @@ class Control:
                 dataclasses.asdict(stripe.deliver_webhook(target)) for _ in range(body.get("copies", 1))
             ],
             "POST /_emulator/webhook": lambda body, _id: self._set_webhook(body),
+            "POST /_emulator/trigger": lambda body, _id: self._trigger(body),
             "POST /_emulator/withhold": lambda body, _id: stripe.withhold(*body.get("types", ())),
             "POST /_emulator/release": lambda body, _id: _listed(stripe.release(**body)),
             "POST /_emulator/faults": lambda body, _id: stripe.add_fault(Fault(**body)),
@@ -164,6 +169,8 @@ class Control:
             f"POST {intent}/confirm": lambda body, target: stripe.confirm(target, **body),
             AUTHENTICATE: lambda body, target: stripe.authenticate(target, succeed=body.get("succeed", True)),
             f"POST {intent}/settle": lambda body, target: stripe.settle(target, **body),
+            f"POST {intent}/capture": lambda body, target: stripe.capture(target, **body),
+            f"POST {intent}/cancel": lambda body, target: stripe.cancel(target, **body),
             f"POST {intent}/expire": lambda _body, target: stripe.expire(target),
             f"POST {intent}/refund": lambda body, target: stripe.refund(target, **body),
             f"POST {intent}/dispute": lambda body, target: stripe.open_dispute(target, **body),
@@ -190,6 +197,15 @@ class Control:
             "webhook_url": self._emulator.webhook_url,
             "test_cards": shown,
         }
+
+    def _trigger(self, body: JsonObject) -> JsonObject:
+        named = body.get("payment_intent")
+        intent_id = self._latest() if named == LATEST else named
+        event = trigger(self._emulator, body["type"], payment_intent=intent_id)
+        return {"id": event.id, "type": event.type, "payload": event.payload}
+
+    def _latest(self) -> str:
+        return next(reversed([*self._emulator.payment_intents]), LATEST)
 
     def _set_webhook(self, body: JsonObject) -> None:
         self._emulator.webhook_url = body.get("url")

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from octo_stripe_gateway.testing.emulator.store import JsonObject
-
 DOC_URL = "https://stripe.com/docs/error-codes/{}"
 UNKNOWN_ERROR = "Sorry! There was an error while talking to one of our backends. Support has been notified."
 
@@ -42,7 +39,7 @@ class StripeApiError(Exception):
         if intent := self._fields.get("payment_intent"):
             self._fields["payment_intent"] = {name: intent[name] for name in fields}
 
-    def body(self, *, request_id: str) -> JsonObject:
+    def body(self, *, request_id: str) -> dict[str, Any]:
         """Return Stripe's `{"error": {...}}`, with the fields that have a value."""
         fields = {name: value for name, value in self._fields.items() if value is not None}
         if code := fields.get("code"):
@@ -70,6 +67,6 @@ def no_such(kind: str, object_id: str, *, param: str, status: int) -> StripeApiE
     )
 
 
-def unexpected_state(message: str, *, intent: JsonObject) -> StripeApiError:
+def unexpected_state(message: str, *, intent: dict[str, Any]) -> StripeApiError:
     """Return the refusal of a step that the intent's status doesn't allow."""
     return StripeApiError(message, code="payment_intent_unexpected_state", payment_intent=intent)

@@ -1016,9 +1016,15 @@
     });
   }
 
+  // Stripe's decimals, which are not Intl's: HUF, COP and IDR have two here and none there.
+  const ZERO_DECIMAL = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split(" ");
+  const THREE_DECIMAL = ["bhd", "jod", "kwd", "omr", "tnd"];
+
   function amountOf({amount, currency}, {locale}) {
-    const format = new Intl.NumberFormat(locale, {style: "currency", currency});
-    return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+    const decimals = ZERO_DECIMAL.includes(currency) ? 0 : THREE_DECIMAL.includes(currency) ? 3 : 2;
+    const digits = {minimumFractionDigits: decimals, maximumFractionDigits: decimals};
+    const format = new Intl.NumberFormat(locale, {style: "currency", currency, ...digits});
+    return format.format(amount / 10 ** decimals);
   }
 
   window.Stripe = function Stripe(key, options) {

@@ -152,7 +152,12 @@ function listBookings(bookings) {
 function showTotal() {
   const {amount, currency, precision} = find("[name=tour]:checked").dataset;
   const total = (amount * find("#people").value) / 10 ** precision;
-  const format = new Intl.NumberFormat(document.documentElement.lang, {style: "currency", currency});
+  const format = new Intl.NumberFormat(document.documentElement.lang, {
+    style: "currency",
+    currency,
+    minimumFractionDigits: precision,
+    maximumFractionDigits: precision,
+  });
   find("#total").textContent = format.format(total);
 }
 
