@@ -12,9 +12,9 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from octo_stripe_gateway import signals
+from octo_stripe_gateway.ledger.async_receivers import call_async
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.redaction import clean_text, get_logger
-from octo_stripe_gateway.services.async_receivers import call_async
 
 logger = get_logger(__name__)
 
