@@ -3,7 +3,7 @@
 One transaction inserts the event, locks its payment, applies, journals, commits. The event's unique id makes
 a second delivery wait and then see that it is done. If processing fails, all of it is rolled back and a
 transaction of its own records the event as failed; Stripe's next delivery or maintenance tries again.
-Processing makes no call to Stripe.
+Processing makes no call to Stripe; what needs one follows after the transaction.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from octo_stripe_gateway import services, signals
+from octo_stripe_gateway import services, signals, stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     GatewayError,
     PaymentRejectedError,
+    StripeRefusedError,
     UnknownPaymentError,
 )
 from octo_stripe_gateway.ledger.concerns import (
@@ -43,7 +44,15 @@ from octo_stripe_gateway.redaction import Redacted, clean_text, get_logger, reda
 from octo_stripe_gateway.services import journal
 from octo_stripe_gateway.services.delivery import send_to_all
 from octo_stripe_gateway.services.due import Outcome, Step
+from octo_stripe_gateway.services.provenance import (
+    Provenance,
+    is_foreign,
+    judge,
+    judge_intent,
+    report_unproven,
+)
 from octo_stripe_gateway.snapshots import (
+    PAYMENT_METADATA_KEY,
     ChargeSnapshot,
     DisputeSnapshot,
     FraudWarningSnapshot,
@@ -274,6 +283,7 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
     payment = _get_payment(event) if handler or host_handlers else None
     was_rejected = bool(payment and payment.rejection_reason)
+    follow_up = None
     if payment and event.origin != payment.origin:
         # It can't speak for the payment.
         mismatch = f"event {event.stripe_event_id} is of another account or mode"
@@ -282,17 +292,21 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     elif payment and handler:
         _apply(event, payment, handler=handler)
     elif handler:
-        _mark_unmatched(event, has_host_handlers=bool(host_handlers))
+        follow_up = _handle_unmatched(event, handler=handler, has_host_handlers=bool(host_handlers))
     elif not host_handlers:
         _ignore(event)
     if event.status == WebhookEvent.Status.PROCESSED and not event.error_code:
         for host_handler in host_handlers:
             host_handler(event, payment)
-    if payment and payment.needs_reversal and not was_rejected:
+    return _get_follow_up(payment, handler=handler, was_rejected=was_rejected) if payment else follow_up
+
+
+def _get_follow_up(payment: Payment, *, handler: Handler | None, was_rejected: bool) -> FollowUp | None:
+    if payment.needs_reversal and not was_rejected:
         return partial(services.reverse_rejected, payment)
-    if payment and (payment.needs_acceptance or payment.needs_authorization):
+    if payment.needs_acceptance or payment.needs_authorization:
         return partial(_sync, payment)
-    if payment and handler is handle_fraud_warning and gateway_settings.refund_fraud_warnings:
+    if handler is handle_fraud_warning and gateway_settings.refund_fraud_warnings:
         return partial(services.reverse_warned, payment)
     return None
 
@@ -330,16 +344,61 @@ def _leave_to_sync(event: WebhookEvent, payment: Payment) -> None:
     Payment.ledger.save_changed(payment, names=["next_check_at"])
 
 
-def _mark_unmatched(event: WebhookEvent, *, has_host_handlers: bool) -> None:
-    """Set the outcome of an event whose payment has no row; raises UnknownPaymentError if it is paid."""
-    is_ours = event.is_ours
-    if is_ours and event.type == "payment_intent.succeeded":
-        raise UnknownPaymentError("Stripe says that a payment of ours is paid, and there is no row for it.")
-    waits = event.received_at > timezone.now() - UNMATCHED_EVENT_TTL
-    if is_ours and waits:
+def _handle_unmatched(event: WebhookEvent, *, handler: Handler, has_host_handlers: bool) -> FollowUp | None:
+    """Set the outcome of an event whose payment has no row; raises UnknownPaymentError if it is paid.
+
+    An event that isn't about an intent says too little: its intent is asked for afterwards.
+    """
+    if handler is handle_payment_intent:
+        currency = read_text(event.stripe_object, "currency", default="")
+        provenance = judge(event.metadata, currency=currency, origin=event.origin)
+    elif is_foreign(event.metadata):
+        provenance = Provenance.FOREIGN
+    elif not event.payment_intent_id or not _is_used(event):
+        provenance = Provenance.OF_ANOTHER_SYSTEM
+    else:
         _mark(event, WebhookEvent.Status.RECEIVED)
-    elif not has_host_handlers:
+        return partial(_judge_by_intent, event)
+    _conclude(event, provenance, has_host_handlers=has_host_handlers)
+    return None
+
+
+def _judge_by_intent(event: WebhookEvent) -> None:
+    """Ask Stripe whose the intent of a waiting event is; without an answer the event goes on waiting."""
+    try:
+        snapshot = stripe_client.retrieve_payment_intent(event.payment_intent_id, origin=event.origin)
+        provenance = judge_intent(snapshot, origin=event.origin)
+    except StripeRefusedError:
+        provenance = Provenance.OF_ANOTHER_SYSTEM
+    except GatewayError as error:
+        logger.warning("[OctoStripeGateway] Event %s can't be judged: %s", event.stripe_event_id, error)
+        return
+    with write_transaction():
+        row = _get(event, lock=True)
+        if row.status == WebhookEvent.Status.RECEIVED:
+            _conclude(row, provenance, has_host_handlers=False)
+            WebhookEvent.ledger.save_changed(row, names=(*OUTCOME_COLUMNS, "payload"))
+
+
+def _conclude(event: WebhookEvent, provenance: Provenance, *, has_host_handlers: bool) -> None:
+    is_paid = event.type == "payment_intent.succeeded"
+    if provenance is Provenance.OURS and is_paid:
+        raise UnknownPaymentError("Stripe says that a payment of ours is paid, and there is no row for it.")
+    if provenance is Provenance.UNPROVEN and is_paid and _is_used(event):
+        report_unproven(event.payment_intent_id, origin=event.origin)
+    waits = event.received_at > timezone.now() - UNMATCHED_EVENT_TTL
+    if provenance is Provenance.OURS and waits:
+        _mark(event, WebhookEvent.Status.RECEIVED)
+    elif provenance is not Provenance.OF_ANOTHER_SYSTEM or not has_host_handlers:
         _ignore(event)
+
+
+def _is_used(event: WebhookEvent) -> bool:
+    """Tell whether there has been a payment for the event's connected account, if it is of one."""
+    connected = event.stripe_account
+    # The first condition is the index's.
+    used = Payment.ledger.get_queryset().exclude(stripe_account="").filter(stripe_account=connected)
+    return not connected or used.filter(account=event.account).exists()
 
 
 def _ignore(event: WebhookEvent) -> None:
@@ -364,10 +423,17 @@ def _get_payment(event: WebhookEvent) -> Payment | None:
     if not event.has_object and event.type not in HANDLERS:
         return None
     # Raises if the object's intent is invalid, in which case the event's own column was left empty.
-    payment_intent_id = event.read_payment_intent_id()
-    return Payment.ledger.get_locked_by_intent(
-        payment_intent_id, payment_uuid=event.payment_uuid, origin=event.origin
-    )
+    intent_id, origin = event.read_payment_intent_id(), event.origin
+    payment = Payment.ledger.get_locked_by_intent(intent_id, origin=origin)
+    payment_uuid = event.metadata.get(PAYMENT_METADATA_KEY)
+    # Only a copy of another installation's database has a row for what that made.
+    if payment and not gateway_settings.installation_id:
+        return payment
+    if is_foreign(event.metadata):
+        return None
+    if payment or not payment_uuid:
+        return payment
+    return Payment.ledger.get_locked_by_intent(intent_id, payment_uuid=payment_uuid, origin=origin)
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:

@@ -149,7 +149,7 @@ class PaymentIntentSnapshot:
             cancellation_reason=read_text(stripe_object, "cancellation_reason", default="", length=64),
             created=_read_integer(stripe_object, "created", default=0),
             capture_method=read_text(stripe_object, "capture_method", default="", length=64),
-            metadata=_read_all_metadata(stripe_object),
+            metadata=read_all_metadata(stripe_object),
             client_secret=read_text(stripe_object, "client_secret", default=""),
             charge=charge,
         )
@@ -184,6 +184,7 @@ class RefundSnapshot:
     charge_id: str
     refund_uuid: str
     request_fingerprint: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
@@ -201,6 +202,7 @@ class RefundSnapshot:
             charge_id=read_id(stripe_object, "charge"),
             refund_uuid=read_metadata(stripe_object, REFUND_METADATA_KEY),
             request_fingerprint=read_metadata(stripe_object, REQUEST_METADATA_KEY)[:FINGERPRINT_LENGTH],
+            metadata=read_all_metadata(stripe_object),
         )
 
     @property
@@ -503,7 +505,8 @@ def _read_due_by(stripe_object: dict[str, Any]) -> int:
     return read_time(details, "due_by") if details.get("due_by") is not None else 0
 
 
-def _read_all_metadata(stripe_object: dict[str, Any]) -> dict[str, str]:
+def read_all_metadata(stripe_object: dict[str, Any]) -> dict[str, str]:
+    """Return the texts of the object's metadata."""
     metadata = stripe_object.get("metadata")
     pairs = metadata.items() if isinstance(metadata, dict) else ()
     return {key: value for key, value in pairs if isinstance(value, str)}

@@ -193,6 +193,7 @@ def test_warning_that_contradicts_its_payment_is_not_applied(payment: Payment) -
     assert get_told() == []
 
 
-def test_warning_of_somebody_else_s_charge_is_ignored(payment: Payment) -> None:
+def test_warning_of_somebody_else_s_charge_is_ignored(payment: Payment, stripe: StripeEmulator) -> None:
     event = inbox.receive_event(make_event(WARNING, make_fraud_warning(payment_intent="pi_other")))
+    event.refresh_from_db()
     assert event.status == "ignored"

@@ -12,6 +12,7 @@ from django.utils import timezone
 from octo_stripe_gateway import inbox, services, signals
 from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
 from octo_stripe_gateway.models import Concern, Payment, WebhookEvent
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.objects import (
     make_charge,
@@ -22,6 +23,7 @@ from tests.support.objects import (
     make_paid_intent,
     make_refund,
     read_rows,
+    sign,
 )
 from tests.support.receivers import listening
 from tests.support.snapshots import snap_intent
@@ -139,7 +141,7 @@ def test_event_is_one_per_account(payment: Payment) -> None:
 
 def test_event_of_ours_that_beats_the_payment_waits_for_it() -> None:
     payment = PaymentFactory.build()
-    ours = {"octo_payment": str(payment.uuid)}
+    ours = sign(payment)
     action = make_intent(status="requires_action", metadata=ours)
     event = inbox.receive_event(make_event("payment_intent.requires_action", action))
     assert (event.status, event.attempts, event.processed_at) == ("received", 1, None)
@@ -154,7 +156,7 @@ def test_event_of_ours_that_beats_the_payment_waits_for_it() -> None:
 
 def test_paid_intent_of_ours_without_a_row_fails_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     payment, heard = PaymentFactory.build(), []
-    payload = make_event(SUCCESS, make_paid_intent(metadata={"octo_payment": str(payment.uuid)}))
+    payload = make_event(SUCCESS, make_paid_intent(metadata=sign(payment)))
     with (
         listening(signals.payment_unknown, lambda event, **_: heard.append(event.stripe_event_id)),
         pytest.raises(UnknownPaymentError),
@@ -184,13 +186,18 @@ def test_row_without_an_intent_is_not_given_one_that_contradicts_it() -> None:
     assert payment.mismatch
 
 
-def test_refund_of_ours_waits_for_its_payment_too() -> None:
-    refund = make_refund(metadata={"octo_refund": "4d3f6cb3-3f53-4a3c-9b0e-0f2b5d8f8a11"})
-    assert inbox.receive_event(make_event("refund.created", refund)).status == "received"
+def test_refund_waits_while_nobody_can_say_whose_it_is(stripe: StripeEmulator) -> None:
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/"))
+    event = inbox.receive_event(make_event("refund.created", make_refund()))
+    assert event.status == "received"
+    stripe.clear_faults()
+    inbox.process_event(event)
+    event.refresh_from_db()
+    assert event.status == "ignored"
 
 
 def test_event_does_not_wait_for_ever() -> None:
-    ours = {"octo_payment": str(PaymentFactory.build().uuid)}
+    ours = sign(PaymentFactory.build())
     event = inbox.receive_event(make_event("payment_intent.processing", make_intent(metadata=ours)))
     assert event.status == "received"
     WebhookEvent.objects.update(received_at=timezone.now() - 2 * inbox.UNMATCHED_EVENT_TTL)
@@ -200,7 +207,7 @@ def test_event_does_not_wait_for_ever() -> None:
 def test_events_are_found_with_their_payment_whatever_became_of_them(
     payment: Payment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = {"octo_payment": str(PaymentFactory.build().uuid)}
+    ours = sign(PaymentFactory.build())
     inbox.receive_event(make_event("payment_intent.created", make_intent()))
     inbox.receive_event(make_event("payment_intent.processing", make_intent(id="pi_2", metadata=ours)))
     with monkeypatch.context() as patch:

@@ -15,7 +15,7 @@ from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.api import GatewayApi
-from tests.support.objects import make_event, make_intent, make_paid_intent
+from tests.support.objects import make_event, make_intent, make_paid_intent, sign
 
 pytestmark = pytest.mark.django_db
 
@@ -96,7 +96,7 @@ def test_a_hosts_handler_gets_an_event_that_waits_for_its_payment_when_it_is_the
     handler = {"payment_intent.processing": [lambda _event, payment: handled.append(payment)]}
     monkeypatch.setattr(inbox, "HOST_HANDLERS", handler)
     payment = PaymentFactory.build(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
-    intent = make_intent(status="processing", metadata={"octo_payment": str(payment.uuid)})
+    intent = make_intent(status="processing", metadata=sign(payment))
     event = inbox.receive_event(make_event("payment_intent.processing", intent))
     assert (event.status, handled) == ("received", [])
     payment.save()

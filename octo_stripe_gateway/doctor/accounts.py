@@ -14,6 +14,8 @@ from octo_stripe_gateway.doctor.diagnosis import Diagnosis
 from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.mounts import find_webhook_paths
+from octo_stripe_gateway.services.provenance import Provenance, judge_intent
+from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.webhook_endpoints import (
     Endpoint,
     WantedEndpoint,
@@ -302,7 +304,9 @@ def find_unknown_intents(examined: Examined) -> Iterator[Diagnosis]:
     """Find intents among the account's newest that this app made and no row knows."""
     if not examined.has_ledger or gateway_settings.uses_built_in_keys:
         return
-    intents = [each for each in stripe_client.list_newest_intents(examined.name) if each.payment_uuid]
+    origin = Origin(examined.name, livemode=examined.account.livemode)
+    newest = stripe_client.list_newest_intents(examined.name)
+    intents = [each for each in newest if judge_intent(each, origin=origin) is Provenance.OURS]
     rows = Payment.ledger.get_queryset()
     by_id = rows.filter(stripe_payment_intent_id__in=[each.id for each in intents])
     by_uuid = rows.filter(uuid__in=[each.payment_uuid for each in intents])
@@ -314,7 +318,7 @@ def find_unknown_intents(examined: Examined) -> Iterator[Diagnosis]:
         yield examined.diagnose(
             "intents_unknown",
             f"Stripe has payments of ours that are unknown here, the newest {unknown[0]}.",
-            "Another installation uses this account, or a backup was restored: see `reconcile_payments`.",
+            "A backup was restored, or the last commits before a failover are lost: run `recover_ledger`.",
             count=len(unknown),
         )
 

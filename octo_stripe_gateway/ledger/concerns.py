@@ -161,7 +161,7 @@ PAYMENT_UNKNOWN = Kind(
     code="payment_unknown",
     label=_("Paid at Stripe, and not on record here"),
     sentence=_("Stripe says that %(payment_intent)s of ours is paid, and there is no row for it."),
-    action=_("Another installation uses this account, or a backup was restored: run `reconcile_payments`."),
+    action=_("A backup was restored, or the last commits before a failover are lost: run `recover_ledger`."),
 )
 ENDPOINT_OUTDATED = Kind(
     code="endpoint_outdated",

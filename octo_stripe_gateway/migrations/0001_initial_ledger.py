@@ -333,6 +333,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='payment',
+            index=models.Index(condition=models.Q(('stripe_account', ''), _negated=True), fields=['stripe_account'], name='octo_payment_connected'),
+        ),
+        migrations.AddIndex(
+            model_name='payment',
             index=models.Index(fields=['status', 'id'], name='octo_payment_status'),
         ),
         migrations.AddIndex(

@@ -337,6 +337,11 @@ class Payment(models.Model):
                 fields=["payable_type", "payable_id", "created_at", "id"], name="octo_payment_payable"
             ),
             models.Index(fields=["created_at", "id"], name="octo_payment_created"),
+            models.Index(
+                fields=["stripe_account"],
+                condition=~models.Q(stripe_account=""),
+                name="octo_payment_connected",
+            ),
             models.Index(fields=["status", "id"], name="octo_payment_status"),
             models.Index(fields=["status", "created_at", "id"], name="octo_payment_status_created"),
             models.Index(fields=["currency", "id"], name="octo_payment_currency"),

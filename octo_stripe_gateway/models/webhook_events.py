@@ -13,10 +13,8 @@ from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.snapshots import (
-    PAYMENT_METADATA_KEY,
-    REFUND_METADATA_KEY,
+    read_all_metadata,
     read_id,
-    read_metadata,
     read_time,
 )
 from octo_stripe_gateway.stripe.origin import Origin
@@ -186,14 +184,9 @@ class WebhookEvent(models.Model):
         return stripe_object
 
     @property
-    def payment_uuid(self) -> str:
-        """Return the uuid that the object's metadata names, empty where it names none."""
-        return read_metadata(self.stripe_object, PAYMENT_METADATA_KEY)
-
-    @property
-    def is_ours(self) -> bool:
-        """Tell whether the object's metadata says that it was made by this app."""
-        return bool(self.payment_uuid or read_metadata(self.stripe_object, REFUND_METADATA_KEY))
+    def metadata(self) -> dict[str, str]:
+        """Return the object's metadata."""
+        return read_all_metadata(self.stripe_object)
 
     @property
     def as_of(self) -> int:

@@ -16,6 +16,12 @@ from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.models import BalanceTransaction, Payment, Refund, StripeRequest, is_uuid
 from octo_stripe_gateway.services.adoption import adopt_payment
 from octo_stripe_gateway.services.books import book_listed
+from octo_stripe_gateway.services.provenance import (
+    Provenance,
+    is_foreign,
+    judge_intent,
+    report_unproven,
+)
 from octo_stripe_gateway.services.reconciliation import (
     Differences,
     reconcile_listed,
@@ -23,6 +29,7 @@ from octo_stripe_gateway.services.reconciliation import (
 )
 from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot, PaymentIntentSnapshot, RefundSnapshot
 from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.transactions import write_transaction
 
 T = TypeVar("T")
 UNKNOWN_AT_STRIPE = 404
@@ -35,6 +42,7 @@ class Kind(StrEnum):
     MISMATCHED = "mismatched"
     UNKNOWN_HERE = "unknown here"
     ADOPTED = "adopted"
+    UNPROVEN = "not provably ours"
     UNKNOWN_AT_STRIPE = "unknown at Stripe"
     FAILED = "failed"
 
@@ -77,11 +85,13 @@ class Audit:
             rows = _get_rows(page, origin=origin)
             asked = _get_asked(rows.values())
             for snapshot in page:
-                row = rows.get(snapshot.id) or rows.get(snapshot.payment_uuid.lower())
+                row = rows.get(snapshot.id)
+                if row is None and not is_foreign(snapshot.metadata):
+                    row = rows.get(snapshot.payment_uuid.lower())
                 if row:
                     yield self._check(row, snapshot=None if row.pk in asked else snapshot)
-                elif snapshot.payment_uuid and snapshot.id not in self.unknown:
-                    yield self._adopt(snapshot.id, origin=origin)
+                elif snapshot.id not in self.unknown:
+                    yield from self._judge(snapshot, origin=origin)
 
     def _compare_refunds(self, origin: Origin) -> Iterator[Finding]:
         """Find refunds that are on one side only; their payments may be older."""
@@ -106,8 +116,13 @@ class Audit:
         if payment:
             yield Finding(Kind.UNKNOWN_HERE if self.dry_run else Kind.ADOPTED, snapshot.id)
             yield self._check(payment)
-        elif snapshot.refund_uuid and snapshot.payment_intent_id not in self.unknown:
-            yield self._adopt(snapshot.payment_intent_id, origin=origin)
+        elif (
+            snapshot.refund_uuid
+            and snapshot.payment_intent_id not in self.unknown
+            and not is_foreign(snapshot.metadata)
+        ):
+            intent = stripe_client.retrieve_payment_intent(snapshot.payment_intent_id, origin=origin)
+            yield from self._judge(intent, origin=origin)
 
     def _compare_movements(self, origin: Origin) -> Iterator[Finding]:
         """Find movements in Stripe's balance that are not booked and not due for booking either."""
@@ -133,6 +148,18 @@ class Audit:
             return Finding(Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED, name, error=str(error))
         mismatch = found["mismatch"][1] if "mismatch" in found else payment.mismatch
         return Finding(Kind.MISMATCHED if mismatch else Kind.CHECKED, name, found, error=mismatch)
+
+    def _judge(self, snapshot: PaymentIntentSnapshot, *, origin: Origin) -> Iterator[Finding]:
+        """Find out whether an intent without a row is ours."""
+        provenance = judge_intent(snapshot, origin=origin)
+        if provenance is Provenance.OURS:
+            yield self._adopt(snapshot.id, origin=origin)
+        elif provenance is Provenance.UNPROVEN and snapshot.amount_received:
+            self.unknown.add(snapshot.id)
+            if not self.dry_run:
+                with write_transaction():
+                    report_unproven(snapshot.id, origin=origin)
+            yield Finding(Kind.UNPROVEN, snapshot.id)
 
     def _adopt(self, intent_id: str, *, origin: Origin) -> Finding:
         if not self.adopts:

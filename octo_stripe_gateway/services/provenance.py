@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.ledger.concerns import INTENT_UNPROVEN, report_concern
 from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.snapshots import (
     INSTALLATION_METADATA_KEY,
@@ -68,6 +69,11 @@ def is_foreign(metadata: Mapping[str, str]) -> bool:
     """Tell whether metadata, of whatever object, names another installation."""
     named = metadata.get(INSTALLATION_METADATA_KEY)
     return bool(named) and named != Installation.ledger.get_own().name
+
+
+def report_unproven(intent_id: str, *, origin: Origin) -> None:
+    """Call an operator for a paid intent that claims to be ours, in the caller's transaction."""
+    report_concern(INTENT_UNPROVEN, object_id=intent_id, account=str(origin))
 
 
 def describe_payment(payment: Payment, *, installation: Installation) -> dict[str, str]:

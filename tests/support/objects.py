@@ -7,7 +7,8 @@ from typing import Any
 
 from django.db.models import Model
 
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Installation, Payment
+from octo_stripe_gateway.services.provenance import describe_payment
 
 SECOND = 1_800_000_000
 numbers = itertools.count(1)
@@ -116,3 +117,8 @@ def read_rows(model: type[Model]) -> list[tuple[Any, ...]]:
 
 def make_payment(**columns: Any) -> Payment:
     return Payment(**{"amount": 2000, "currency": "usd", "stripe_payment_intent_id": "pi_1"} | columns)
+
+
+def sign(payment: Payment) -> dict[str, str]:
+    """Return the metadata that a payment's intent has, signed by this installation."""
+    return describe_payment(payment, installation=Installation.ledger.get_own())

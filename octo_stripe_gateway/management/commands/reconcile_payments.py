@@ -79,7 +79,7 @@ class Command(BaseCommand):
         verb = "would change" if dry_run else "changed"
         total = kinds[Kind.CHECKED] + kinds[Kind.MISMATCHED]
         checked = f"{total} payments checked, {changed} {verb}, {kinds[Kind.FAILED]} failed"
-        others = (Kind.MISMATCHED, Kind.ADOPTED, Kind.UNKNOWN_HERE, Kind.UNKNOWN_AT_STRIPE)
+        others = (Kind.MISMATCHED, Kind.ADOPTED, Kind.UNPROVEN, Kind.UNKNOWN_HERE, Kind.UNKNOWN_AT_STRIPE)
         self.stdout.write(", ".join([checked, *(f"{kinds[kind]} {kind}" for kind in others if kinds[kind])]))
         if kinds[Kind.UNKNOWN_HERE]:
             raise CommandError("Stripe has payments of ours that are not here; --adopt writes them.")
