@@ -9,6 +9,7 @@ from typing import Any
 from octo_stripe_gateway import inbox, stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.snapshots import INSTALLATION_METADATA_KEY, read_metadata
 
 # Stripe doesn't show which endpoints are for connected accounts, so the metadata of ours says so.
 METADATA_KEY = "octo_stripe_gateway"
@@ -34,6 +35,7 @@ class WantedEndpoint:
     marked_only: bool = False
     events: list[str] = field(default_factory=inbox.list_event_types)
     api_version: str = field(default_factory=stripe_client.get_api_version)
+    installation: str = ""
 
     @property
     def kind(self) -> str:
@@ -85,6 +87,8 @@ def make_plan(wanted: WantedEndpoint, endpoints: Iterable[Endpoint]) -> Plan:
         changes["enabled_events"] = wanted.events
     if kept and not is_enabled(kept):
         changes["disabled"] = False
+    if kept and get_installation(kept) != wanted.installation:
+        changes["metadata"] = {INSTALLATION_METADATA_KEY: wanted.installation}
     outdated = [each for each in same if each is not kept and is_enabled(each)]
     return Plan(wanted=wanted, endpoint=kept, changes=changes, outdated=outdated)
 
@@ -96,7 +100,7 @@ def create_endpoint(wanted: WantedEndpoint) -> Endpoint:
         url=wanted.url,
         enabled_events=wanted.events,
         api_version=wanted.api_version,
-        metadata={METADATA_KEY: wanted.kind},
+        metadata={METADATA_KEY: wanted.kind, INSTALLATION_METADATA_KEY: wanted.installation},
         **({"connect": True} if wanted.connect else {}),
     )
 
@@ -132,3 +136,8 @@ def is_marked(endpoint: Endpoint) -> bool:
 def get_kind(endpoint: Endpoint) -> str:
     """Return whose events an endpoint gets; one that isn't marked counts as for the account's own."""
     return str(endpoint["metadata"][METADATA_KEY]) if is_marked(endpoint) else ACCOUNT
+
+
+def get_installation(endpoint: Endpoint) -> str:
+    """Return the name of the installation that an endpoint is for, as `stripe_setup` wrote it."""
+    return read_metadata(endpoint, INSTALLATION_METADATA_KEY)

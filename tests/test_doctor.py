@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from octo_stripe_gateway import doctor, inbox, services, stripe_client
 from octo_stripe_gateway.doctor import accounts
-from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.models import Installation, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import (
     PaymentFactory,
@@ -127,6 +127,12 @@ def lose_the_database(shop: Shop) -> None:
         raise OperationalError("connection refused")
 
     shop.patch.setattr(connection, "ensure_connection", fail)
+
+
+def copy_the_database(shop: Shop) -> None:
+    named = {"octo_installation": Installation.ledger.get_own().name}
+    shop.update_endpoint(metadata=named)
+    create_endpoint(url="https://staging.example.com/webhooks", metadata=named)
 
 
 def throttle_in_each_process(shop: Shop) -> None:
@@ -291,6 +297,7 @@ BROKEN: list[tuple[Callable[[Shop], None], str]] = [
     (leave_out_the_routes, "routes_missing"),
     (leave_out_a_migration, "migrations_missing"),
     (lose_the_database, "database_unreachable"),
+    (copy_the_database, "installation_shared"),
     (throttle_in_each_process, "cache_unshared"),
     (lose_the_cache, "cache_unreachable"),
     (forget_the_key, "key_missing"),
@@ -479,6 +486,12 @@ def test_each_account_is_examined(shop: Shop) -> None:
         ("tokyo", "endpoint_missing"),
     }
     assert set(report["clockSkewSeconds"]) == {"", "tokyo"}
+
+
+def test_other_installations_on_the_same_account_are_no_trouble(shop: Shop) -> None:
+    shop.update_endpoint(metadata={"octo_installation": Installation.ledger.get_own().name})
+    create_endpoint(url="https://another.example.com/webhooks", metadata={"octo_installation": "another"})
+    assert diagnose() == {}
 
 
 def test_accounts_of_two_modes_are_told(shop: Shop) -> None:

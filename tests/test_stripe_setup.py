@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import include, path
 
 from octo_stripe_gateway import inbox, services, stripe_client
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 
@@ -58,7 +58,12 @@ def get_writes(stripe: StripeEmulator) -> list[str]:
 
 def create_endpoint(**params: Any) -> dict[str, Any]:
     version = stripe_client.get_api_version()
-    wanted = {"url": URL, "enabled_events": inbox.list_event_types(), "api_version": version}
+    wanted = {
+        "url": URL,
+        "enabled_events": inbox.list_event_types(),
+        "api_version": version,
+        "metadata": {"octo_installation": Installation.ledger.get_own().name},
+    }
     return stripe_client.create_webhook_endpoint("", **wanted | params)
 
 
@@ -74,6 +79,14 @@ def test_endpoint_is_created_once_with_our_events_and_version(stripe: StripeEmul
     assert "whsec_" not in again
     assert get_endpoints(stripe) == [endpoint]
     assert get_writes(stripe) == ["/v1/webhook_endpoints"]
+
+
+def test_endpoint_says_which_installation_it_is_for(stripe: StripeEmulator, run: Run) -> None:
+    create_endpoint(metadata={})
+    assert "updated" in run()
+    (endpoint,) = get_endpoints(stripe)
+    assert endpoint["metadata"]["octo_installation"] == str(Installation.objects.get())
+    assert "is as it should be" in run()
 
 
 def test_printed_secret_signs_what_the_endpoint_sends(

@@ -12,13 +12,14 @@ from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import Account, gateway_settings, is_live
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
 from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.mounts import find_webhook_paths
 from octo_stripe_gateway.services.provenance import Provenance, judge_intent
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.webhook_endpoints import (
     Endpoint,
     WantedEndpoint,
+    get_installation,
     has_connected_accounts,
     is_enabled,
 )
@@ -290,6 +291,22 @@ def find_doubled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
             )
 
 
+def find_shared_installation(examined: Examined) -> Iterator[Diagnosis]:
+    """Find endpoints of several sites that go by one installation, as a copy of the database does."""
+    if not examined.has_ledger:
+        return
+    name = Installation.ledger.get_own().name
+    same = (each for each in examined.endpoints or [] if get_installation(each) == name)
+    addresses = sorted({each["url"] for each in same if is_enabled(each)})
+    if len(addresses) > 1:
+        yield examined.diagnose(
+            "installation_shared",
+            f"Several sites are one installation at Stripe: {', '.join(addresses)}.",
+            "Set INSTALLATION_ID where a copy of the database is used; disable the endpoint that isn't.",
+            count=len(addresses),
+        )
+
+
 def find_missing_connect_endpoint(examined: Examined) -> Iterator[Diagnosis]:
     """Find that no endpoint gets the events of connected accounts."""
     if examined.endpoints is not None and examined.uses_connect and not examined.get_endpoints(connect=True):
@@ -360,6 +377,7 @@ FINDERS: tuple[Finder, ...] = (
     find_missing_events,
     find_wrong_version,
     find_doubled_endpoint,
+    find_shared_installation,
     find_missing_connect_endpoint,
     find_unknown_intents,
 )

@@ -13,6 +13,7 @@ from octo_stripe_gateway import inbox, stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError
 from octo_stripe_gateway.management.addresses import get_webhook_url
+from octo_stripe_gateway.models import Installation
 from octo_stripe_gateway.webhook_endpoints import (
     Endpoint,
     Plan,
@@ -97,7 +98,8 @@ class Command(BaseCommand):
         try:
             endpoints = stripe_client.list_webhook_endpoints(account)
             connect = connect or has_connected_accounts(account, endpoints)
-            own = WantedEndpoint(account=account, url=url, marked_only=connect)
+            name = Installation.ledger.get_own().name
+            own = WantedEndpoint(account=account, url=url, marked_only=connect, installation=name)
             self.carry_out(make_plan(own, endpoints))
             if connect:
                 self.carry_out(make_plan(dataclasses.replace(own, connect=True), endpoints))
