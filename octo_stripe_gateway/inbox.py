@@ -3,7 +3,8 @@
 One transaction inserts the event, locks its payment, applies, journals, commits. The event's unique id makes
 a second delivery wait and then see that it is done. If processing fails, all of it is rolled back and a
 transaction of its own records the event as failed; Stripe's next delivery or maintenance tries again.
-Processing makes no call to Stripe; what needs one follows after the transaction.
+Processing makes no call to Stripe; what needs one follows after the transaction. Only the object of a thin
+event is fetched before it.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ FollowUp = Callable[[], object]
 # Whoever takes up an event that is being processed waits for its lock and finds it done, so that the claim of
 # a worker that was killed may run out soon.
 LEASE = dt.timedelta(seconds=15)
+# What thin events are: https://docs.stripe.com/event-destinations#thin-events.
+THIN = "v2.core.event"
 # How long an event may wait for a payment that isn't in the database yet.
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older API versions report released authorizations as refunds.
@@ -105,6 +108,7 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
     # Whoever has it processed, what is recorded of it is in the site's own language.
     with override(settings.LANGUAGE_CODE):
         try:
+            event = _fetch_object(event)
             with write_transaction():
                 row, follow_up = _process(event)
         except Exception as error:
@@ -223,7 +227,7 @@ def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
         event = WebhookEvent(
             stripe_event_id=read_text(kept, "id"),
             account=account,
-            stripe_account=read_text(kept, "account", default=""),
+            stripe_account=read_text(kept, "account", default="") or _read_context(kept),
             type=read_text(kept, "type", default=""),
             livemode=kept.get("livemode") is True,
             payload=kept,
@@ -231,8 +235,51 @@ def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
     except (BadRequestError, RecursionError) as error:
         logger.error("[OctoStripeGateway] A signed event can't be taken in: %s", error)  # noqa: TRY400
         raise BadRequestError(_("The event is not one of Stripe's.")) from error
+    if kept.get("object") == THIN and not _is_handled(event):
+        event.type = _read_type_of_thin(event)
     with suppress(BadRequestError):
         event.payment_intent_id = event.read_payment_intent_id()
+    return event
+
+
+def _read_context(payload: dict[str, Any]) -> str:
+    """Return the connected account that a thin event is about, empty if it is about none."""
+    name = read_text(payload, "context", default="").rpartition("/")[2]
+    return name if name.startswith("acct_") else ""
+
+
+def _read_type_of_thin(event: WebhookEvent) -> str:
+    """Return the type that a thin event would have if it brought its object; raises BadRequestError.
+
+    One that is handled by nobody is refused: an event that is ignored is never sent again.
+    """
+    name = event.type.removeprefix("v1.")
+    if _get_object_path(event) and (name in HANDLERS or HOST_HANDLERS.get(name)):
+        return name
+    logger.error(
+        "[OctoStripeGateway] Event %s (%s) is refused: it comes from an event destination that sends thin"
+        " events, and its type is not handled; see `manage.py stripe_doctor`",
+        event.stripe_event_id,
+        event.type,
+    )
+    raise BadRequestError(_("Thin events of this type are not handled."))
+
+
+def _get_object_path(event: WebhookEvent) -> str:
+    related = event.payload.get("related_object")
+    path = related.get("url") if isinstance(related, dict) else None
+    return path if isinstance(path, str) and path.startswith("/v1/") else ""
+
+
+def _fetch_object(event: WebhookEvent) -> WebhookEvent:
+    """Give a thin event its object as it is now, and the second that it was read in; raises StripeError."""
+    if event.has_object or event.payload.get("object") != THIN or event.type == event.payload["type"]:
+        return event
+    if event.pk is None and (known := _find(event)) and known.is_finished:
+        return known
+    stripe_object, as_of = stripe_client.retrieve_object(_get_object_path(event), origin=event.origin)
+    event.payload = redact({**event.payload, "created": as_of, "data": {"object": stripe_object}})
+    event.payment_intent_id = event.read_payment_intent_id()
     return event
 
 
@@ -248,14 +295,16 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
     if not is_new:
         _mark(row, WebhookEvent.Status.PROCESSED)
     payload = row.payload
+    if event.has_object and not row.has_object:
+        row.payload, row.payment_intent_id = event.payload, event.payment_intent_id
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
         follow_up = _handle(row)
     if had_failed:
         end_reported(EVENT_FAILED, PAYMENT_UNKNOWN, object_id=row.stripe_event_id)
     if not is_new or row.error_code or row.status != WebhookEvent.Status.PROCESSED:
         # The payload is by far the largest column, and seldom changes.
-        names = OUTCOME_COLUMNS if row.payload is payload else (*OUTCOME_COLUMNS, "payload")
-        WebhookEvent.ledger.save_changed(row, names=names)
+        changed = () if row.payload is payload else ("payload", "payment_intent_id")
+        WebhookEvent.ledger.save_changed(row, names=(*OUTCOME_COLUMNS, *changed))
     return row, follow_up
 
 
@@ -473,12 +522,16 @@ def _copy_as_new(event: WebhookEvent) -> WebhookEvent:
 
 
 def _get(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent:
-    row = WebhookEvent.ledger.get_by(
+    row = _find(event, lock=lock)
+    if row is None:
+        raise WebhookEvent.DoesNotExist
+    return row
+
+
+def _find(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent | None:
+    return WebhookEvent.ledger.get_by(
         lock=lock,
         stripe_event_id=event.stripe_event_id,
         account=event.account,
         stripe_account=event.stripe_account,
     )
-    if row is None:
-        raise WebhookEvent.DoesNotExist
-    return row

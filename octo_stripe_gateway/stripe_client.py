@@ -176,6 +176,21 @@ def list_newest_intents(account: str) -> list[PaymentIntentSnapshot]:
     return [PaymentIntentSnapshot.from_object(each, as_of=page.as_of) for each in objects]
 
 
+def retrieve_object(path: str, *, origin: Origin) -> tuple[dict[str, Any], int]:
+    """Ask Stripe for an object by its path, and return it with the second that it was read in."""
+    answer = _call(origin, "get", path, params={})
+    return answer.stripe_object, answer.as_of
+
+
+def list_event_destinations(account: str) -> list[dict[str, Any]]:
+    """Ask an account for where it sends events, which webhook endpoints are a part of; one page of them."""
+    params = {"limit": PAGE_SIZE, "include": ["webhook_endpoint.url"]}
+    destinations: list[dict[str, Any]] = _ask(
+        account, "get", "/v2/core/event_destinations", params=params
+    ).stripe_object["data"]
+    return destinations
+
+
 def list_webhook_endpoints(account: str) -> list[dict[str, Any]]:
     """Ask an account for its webhook endpoints; their secrets are never in the answer."""
     return [each for each, _as_of in _list(partial(_ask, account), "/v1/webhook_endpoints", params={})]

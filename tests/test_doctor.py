@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import stripe as sdk
 from django.core.cache.backends.base import BaseCache
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
@@ -207,6 +208,19 @@ def double_the_endpoint(shop: Shop) -> None:
     create_endpoint(api_version="2024-06-20")
 
 
+def send_thin_events(shop: Shop) -> None:
+    client = sdk.StripeClient("sk_test_gateway", base_addresses={"api": shop.stripe.url})
+    client.v2.core.event_destinations.create(
+        params={
+            "name": "thin",
+            "type": "webhook_endpoint",
+            "event_payload": "thin",
+            "enabled_events": ["v1.payment_intent.succeeded"],
+            "webhook_endpoint": {"url": URL},
+        }
+    )
+
+
 def leave_out_connected_accounts(shop: Shop) -> None:
     PaymentFactory.create(stripe_account="acct_lyon")
 
@@ -315,6 +329,7 @@ BROKEN: list[tuple[Callable[[Shop], None], str]] = [
     (send_too_few_events, "endpoint_events_missing"),
     (send_another_version, "endpoint_version_wrong"),
     (double_the_endpoint, "endpoint_doubled"),
+    (send_thin_events, "endpoint_thin"),
     (leave_out_connected_accounts, "connect_endpoint_missing"),
     (lose_a_row, "intents_unknown"),
     (miss_events, "events_missing"),

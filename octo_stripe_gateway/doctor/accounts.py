@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import Account, gateway_settings, is_live
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError
+from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError, StripeRefusedError
 from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.mounts import find_webhook_paths
 from octo_stripe_gateway.services.provenance import Provenance, judge_intent
@@ -275,6 +276,23 @@ def find_wrong_version(examined: Examined) -> Iterator[Diagnosis]:
             )
 
 
+def find_thin_destination(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that events are sent without their objects, which the list of endpoints doesn't show."""
+    if examined.endpoints is None:
+        return
+    with suppress(StripeRefusedError):
+        for each in stripe_client.list_event_destinations(examined.name):
+            where = urlsplit((each.get("webhook_endpoint") or {}).get("url") or "").path.rstrip("/")
+            is_ours = where in {path.rstrip("/") for path in find_webhook_paths()}
+            if is_ours and is_enabled(each) and each["event_payload"] == "thin":
+                yield examined.diagnose(
+                    "endpoint_thin",
+                    f"The event destination {each['id']} sends thin events: each costs a call more, and some"
+                    " types are refused.",
+                    f"{SETUP} for an endpoint with whole events, and disable the destination.",
+                )
+
+
 def find_doubled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
     """Find that everything is sent twice."""
     # One that was made by hand may be for connected accounts.
@@ -376,6 +394,7 @@ FINDERS: tuple[Finder, ...] = (
     find_disabled_endpoint,
     find_missing_events,
     find_wrong_version,
+    find_thin_destination,
     find_doubled_endpoint,
     find_shared_installation,
     find_missing_connect_endpoint,
