@@ -77,10 +77,10 @@ MYPY = """
 [mypy]
 strict = True
 plugins = mypy_django_plugin.main, mypy_drf_plugin.main
-[mypy-shop.settings]
+[mypy-mysite.settings]
 ignore_errors = True
 [mypy.plugins.django-stubs]
-django_settings_module = shop.settings
+django_settings_module = mysite.settings
 """
 
 pytestmark = pytest.mark.slow
@@ -151,12 +151,14 @@ def project(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("shop")
     project = Project(folder, wheel=wheel)
     project.run_script(get_block("sh", "pip install 'octo-stripe-gateway["))
-    assert "`django-admin startproject shop .`" in PAGES["README.md"]
-    project.run_script("django-admin startproject shop .")
+    for command in ("django-admin startproject mysite .", "python manage.py startapp shop"):
+        assert f"`{command}`" in PAGES["README.md"]
+        project.run_script(command)
     settings, urls = get_blocks("python", page="README.md")[:2]
-    with (folder / "shop/settings.py").open("a") as file:
+    with (folder / "mysite/settings.py").open("a") as file:
+        file.write('INSTALLED_APPS += ["shop"]\n')
         file.write(f"{settings}OCTO_STRIPE_GATEWAY['STRIPE_API_BASE'] = '{project.emulator}'\n")
-    with (folder / "shop/urls.py").open("a") as file:
+    with (folder / "mysite/urls.py").open("a") as file:
         file.write(urls)
     return project
 
