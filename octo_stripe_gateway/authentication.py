@@ -63,15 +63,18 @@ def get_owner(caller: Any) -> str:
 
 
 def check_owner(owner: Any, *, caller: Any) -> None:
-    """Raise ConfigurationError if the owner is no text, or is empty for anyone but the integrator.
+    """Raise ConfigurationError if the owner is no text, or names nobody and the caller isn't the integrator.
 
-    With an empty owner, a user without a company, say, would see all of the integrator's payments. Raises
-    BadRequestError if the owner is longer than its column or not printable.
+    With an empty owner, a user without a company, say, would see all of the integrator's payments, and with
+    `company:None` those of everybody else without one. Raises BadRequestError if the owner is longer than
+    its column or not printable.
     """
     is_integrator = isinstance(caller, ApiClient) and not caller.owner
-    if not isinstance(owner, str) or not (owner or is_integrator):
+    is_named = isinstance(owner, str) and owner.rpartition(":")[2] not in {"", "None"}
+    is_guest_so_called = isinstance(caller, ApiClient) and owner == caller.owner
+    if not isinstance(owner, str) or not (is_named or is_integrator or is_guest_so_called):
         raise ConfigurationError(
-            "get_owner() must return text, and for nobody but the integrator an empty one."
+            "get_owner() must return text that names somebody, unless for the integrator."
         )
     if len(owner) > OWNER_LENGTH or not owner.isprintable():
         raise BadRequestError(_("The caller's name is too long or not printable."))

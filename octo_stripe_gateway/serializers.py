@@ -9,11 +9,14 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
 from django.db import router
 from django.db.models import Model
+from django.http import Http404
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import PermissionDenied as RequestDenied
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import MAX_AMOUNT, get_precision
@@ -33,6 +36,8 @@ STATUSES = {
     Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
+# What a host's `check_payable` may raise.
+DENIALS = (PermissionDenied, RequestDenied, Http404, NotFound)
 LONGEST_NAME_SHOWN = 64
 
 
@@ -156,7 +161,7 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
     }
 
     def to_internal_value(self, data: Any) -> Model:
-        """Return the host's object."""
+        """Return the host's object; one that the caller may not pay for seems not to be there."""
         pk = read_whole(data.get("id")) if isinstance(data, dict) else None
         if type(pk) not in {int, str}:
             self.fail("invalid")
@@ -171,6 +176,11 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
             payable: Model = model._default_manager.using(router.db_for_write(model)).get(pk=key)
         except (ObjectDoesNotExist, ValueError, ValidationError, OverflowError):
             self.fail("unknown_id")
+        if "view" in self.context:
+            try:
+                self.context["view"].check_payable(payable)
+            except DENIALS:
+                self.fail("unknown_id")
         return payable
 
     def to_representation(self, value: Model) -> Any:

@@ -245,8 +245,6 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a payment and answer it with the secret that the browser pays with."""
         parameters = self.get_parameters()
-        if parameters.get("payable"):
-            self.check_payable(parameters["payable"])
         with self.acting():
             created = services.create_payment(**self.get_create_parameters(parameters))
         self.check_repeat(created.payment)
@@ -352,7 +350,10 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         return self.payment
 
     def check_payable(self, payable: Model) -> None:
-        """Raise PermissionDenied where the caller may not pay for this; every caller may, by default."""
+        """Raise PermissionDenied where the caller may not pay for this; every caller may, by default.
+
+        The caller is told that there is no such object.
+        """
 
     def check_repeat(self, payment: Payment) -> None:
         """Raise IdempotencyError where an earlier payment is answered that the caller doesn't see.

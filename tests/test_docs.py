@@ -382,7 +382,9 @@ def test_the_authentication_shown_keeps_customers_apart(
     ann, bob = (GatewayApi(each, key="") for each in clients)
     token = {"X-CSRFToken": "a" * 32}
     body = {"payable": {"type": "booking", "id": booking.pk}}
-    assert bob.create(body, **token).status_code == 403
+    nothing = bob.create({"payable": {"type": "booking", "id": booking.pk + 1}}, **token)
+    assert nothing.status_code == 400
+    assert bob.create(body, **token).content == nothing.content
     assert ann.create({"amount": 2000}, **token).status_code == 400
     payment = ann.create(body, **token).json()
     stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_visa")
@@ -486,7 +488,7 @@ def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
     stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
     routes = run(get_block("python", "class CompanyPayments"))["urlpatterns"]
-    for number, company in enumerate((1, 1, 2)):
+    for number, company in enumerate((1, 1, 2, None)):
         user: Any = User(pk=number, username=str(number))
         user.company_id = company
         configure(AUTHENTICATE=lambda _request, caller=user: caller)
@@ -495,7 +497,7 @@ def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
             payment = routes[0].callback(request).data
             assert Payment.objects.get().owner == "company:1"
         answer = routes[1].callback(RequestFactory().get("/"), id=str(payment["id"]))
-        assert answer.status_code == (200 if company == 1 else 404)
+        assert answer.status_code == {1: 200, 2: 404, None: 403}[company]
 
 
 def test_what_a_refund_forgives_is_changed_as_shown(stripe: StripeEmulator) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
 from django.urls import include, path
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import PermissionDenied as RequestDenied
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.authentication import ApiClient, get_owner
@@ -292,10 +295,44 @@ class SharedPayments(PaymentViewSet):
         return f"domain:{user.email.partition('@')[2]}"
 
 
+class OwnTickets(PaymentViewSet):
+    """Lets nobody pay for a ticket that is another's."""
+
+    denial: ClassVar[Exception] = PermissionDenied()
+
+    def check_payable(self, payable: Any) -> None:
+        if payable.code == "another's":
+            raise self.denial
+
+
 urlpatterns = [
+    path("own/", include((get_urls(viewset=OwnTickets), "own"))),
     path("tenants/", include((get_urls(viewset=TenantPayments), "tenants"))),
     path("shared/", include((get_urls(viewset=SharedPayments), "shared"))),
 ]
+
+
+@pytest.mark.parametrize("body", [{}, {"amount": 2000}, {"amount": "x"}, {"purpose": "x" * 65}])
+@pytest.mark.parametrize("denial", [PermissionDenied(), RequestDenied("It is Ann's."), Http404()])
+def test_what_is_another_s_to_pay_for_seems_not_to_be_there(
+    denial: Exception,
+    body: dict[str, Any],
+    settings: Any,
+    stripe: StripeEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.ROOT_URLCONF = __name__
+    monkeypatch.setattr(OwnTickets, "denial", denial)
+    Ticket.objects.create(code="another's")
+    guest = CallerApi("name:guest")
+    guest.prefix = "/own"
+    answers = [
+        guest.create({**body, "payable": {"type": "ticket", "id": code}})
+        for code in ("another's", "nobody's")
+    ]
+    assert [each.status_code for each in answers] == [400, 400]
+    assert answers[0].content == answers[1].content
+    assert stripe.requests == []
 
 
 def test_a_host_says_whose_a_callers_payments_are(settings: Any, stripe: StripeEmulator) -> None:
@@ -323,7 +360,7 @@ def test_a_host_says_whose_a_callers_payments_are(settings: Any, stripe: StripeE
 @pytest.mark.parametrize(
     ("owner", "status"),
     [
-        *((wrong, 500) for wrong in ("", None, 7, b"a", ("a",))),
+        *((wrong, 500) for wrong in ("", None, 7, b"a", ("a",), "company:None", "domain:", "None")),
         *((wrong, 400) for wrong in ("x" * 256, "a\0")),
     ],
 )
