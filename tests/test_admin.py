@@ -396,7 +396,9 @@ class TestSearch:
         if connection.vendor != "postgresql":
             pytest.skip("only PostgreSQL explains so")
         make_payment.create_batch(3, reseller_reference="AB-12")
-        searched = search.begins("AB-", column="reseller_reference").exclude(reseller_reference="")
+        searched = search.begins("AB-", among=Payment.objects.all(), column="reseller_reference").exclude(
+            reseller_reference=""
+        )
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
             plan = searched.explain()

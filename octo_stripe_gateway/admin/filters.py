@@ -17,11 +17,16 @@ from octo_stripe_gateway.admin.concerns import PARAMETER, get_concerns
 from octo_stripe_gateway.admin.search import get_paid_types, is_row_id
 from octo_stripe_gateway.inbox import HANDLERS
 from octo_stripe_gateway.lists import filter_by_index
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models import WebhookEvent
 
 # Choices come from the latest payments: collecting those of all payments would read every row.
 LATEST = 1000
 MOST_OWNERS = 20
+
+
+def get_latest(request: HttpRequest, model_admin: ModelAdmin[Any]) -> QuerySet[Any]:
+    """Return the payments that the user sees, the latest first."""
+    return model_admin.get_queryset(request).order_by("-pk")
 
 
 class CurrencyFilter(SimpleListFilter):
@@ -31,7 +36,7 @@ class CurrencyFilter(SimpleListFilter):
     parameter_name = "currency"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        latest = Payment.objects.order_by("-pk").values_list("currency", flat=True)[:LATEST]
+        latest = get_latest(request, model_admin).values_list("currency", flat=True)[:LATEST]
         currencies = {*latest, *request.GET.getlist(self.parameter_name)}
         return [(currency, currency.upper()) for currency in sorted(currencies)]
 
@@ -51,7 +56,7 @@ class OwnerFilter(SimpleListFilter):
     parameter_name = "owner"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        latest = Payment.objects.order_by("-pk").values_list("owner", flat=True)[:LATEST]
+        latest = get_latest(request, model_admin).values_list("owner", flat=True)[:LATEST]
         most = Counter(owner for owner in latest if owner).most_common(MOST_OWNERS)
         owners = {*(owner for owner, _count in most), *request.GET.getlist(self.parameter_name)}
         return [(owner, owner) for owner in sorted(owners)]
@@ -70,7 +75,7 @@ class PayableTypeFilter(SimpleListFilter):
     parameter_name = "payable_type"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterator[tuple[str, Any]]:
-        for content_type in get_paid_types():
+        for content_type in get_paid_types(model_admin.get_queryset(request)):
             yield str(content_type.pk), capfirst(content_type.name)
         yield "none", _("None")
 

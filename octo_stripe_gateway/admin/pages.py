@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
-from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import ChangeList
@@ -22,6 +22,7 @@ from django.urls import URLPattern, path, reverse
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Operation
 from octo_stripe_gateway.admin.pagination import CappedPaginator
+from octo_stripe_gateway.admin.search import is_row_id
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     GatewayError,
@@ -155,17 +156,13 @@ class OperationAdmin(ModelAdmin[Row]):
         self, request: HttpRequest, operation: Operation[Row], *, form: ConfirmationForm, **context: Any
     ) -> HttpResponse:
         """Return the page that asks before an operation."""
-        visible = [field.name for field in form.visible_fields()]
-        fieldsets: Any = [(None, {"fields": visible})] if visible else []
         page = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": operation.label,
             "operation": operation,
             "form": form,
-            "adminform": AdminForm(cast(Any, form), fieldsets, {}, model_admin=self),
             "media": self.media + form.media,
-            "has_view_permission": True,
             "preserved_filters": self.get_preserved_filters(request),
             **context,
         }
@@ -218,9 +215,10 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
         admin_site.index_template = admin_site.index_template or self.index_template
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list; drop the query if it holds text that no column can hold."""
-        if asks_for_no_text(request):
-            return HttpResponseRedirect(request.path)
+        """Show the list; drop what no column can hold: a query's text, or a chosen row's id."""
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if asks_for_no_text(request) or not all(map(is_row_id, chosen)):
+            return HttpResponseRedirect(request.get_full_path() if chosen else request.path)
         return super().changelist_view(request, extra_context)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

@@ -18,7 +18,8 @@ from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.models import Payment, is_priced
 
-PERMISSION = "octo_stripe_gateway.refund_payment"
+# Its page shows what was paid.
+PERMISSIONS = ("octo_stripe_gateway.view_payment", "octo_stripe_gateway.refund_payment")
 
 
 class RefundPayableForm(RefundForm):
@@ -72,7 +73,7 @@ class RefundPayableMixin(OperationAdmin[Model]):
         class BookingAdmin(RefundPayableMixin, admin.ModelAdmin):
             inlines = [PaymentInline]
 
-    Users need the permission `refund_payment`, and must be able to see the payable.
+    Users need the permissions `view_payment` and `refund_payment`, and must be able to see the payable.
     """
 
     operations = (RefundPayableOperation(),)
@@ -83,7 +84,7 @@ class RefundPayableMixin(OperationAdmin[Model]):
         """Tell whether the user may refund payments, and see this row."""
         if not isinstance(operation, RefundPayableOperation):
             return super().has_operation_permission(request, operation, obj)
-        return self.has_view_permission(request, obj) and request.user.has_perm(PERMISSION)
+        return self.has_view_permission(request, obj) and request.user.has_perms(PERMISSIONS)
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Add the action to the host's own, for those who may refund."""

@@ -193,7 +193,8 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        found = find_payments(term, request=request, site=self.admin_site)
+        among = self.get_queryset(request)
+        found = find_payments(term, among=among, request=request, site=self.admin_site)
         if len(found) > MOST_FOUND:
             note = _("More than %d payments match; only so many are looked at. Search for more of it.")
             self.message_user(request, note % MOST_FOUND, messages.WARNING)

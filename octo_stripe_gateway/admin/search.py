@@ -39,20 +39,22 @@ class ByIndex(OrderBy):
         return self.as_sql(compiler, connection, template="%(expression)s USING ~>~ /* DESC */")
 
 
-def find_payments(term: str, *, request: HttpRequest, site: AdminSite) -> list[int]:
+def find_payments(term: str, *, among: QuerySet[Payment], request: HttpRequest, site: AdminSite) -> list[int]:
     """Return the ids of payments that a term names, each once; one more than is shown if there are more.
 
     It names them by an id of ours or Stripe's, by their reference, their owner, or what they pay for.
     """
     found: dict[int, None] = {}
-    for payments in _list_searches(term, payables=find_payables(term, request=request, site=site)):
+    payables = find_payables(term, among=among, request=request, site=site)
+    for payments in _list_searches(term, among=among.order_by(), payables=payables):
         found |= dict.fromkeys(payments.values_list("pk", flat=True)[: MOST_FOUND + 1])
     return list(found)[: MOST_FOUND + 1]
 
 
 def find_events(term: str, *, request: HttpRequest, site: AdminSite) -> list[int]:
     """Return the ids of events that a term names by their id at Stripe, or by what names their payment."""
-    keys = find_payments(term, request=request, site=site)[:MOST_FOR_EVENTS]
+    among = Payment.objects.all()
+    keys = find_payments(term, among=among, request=request, site=site)[:MOST_FOR_EVENTS]
     known = Payment.objects.filter(pk__in=keys, stripe_payment_intent_id__isnull=False)
     intents = {*known.values_list("stripe_payment_intent_id", flat=True)}
     if term.startswith("pi_"):
@@ -64,12 +66,14 @@ def find_events(term: str, *, request: HttpRequest, site: AdminSite) -> list[int
     return [key for rows in (by_id, by_intent) for key in rows.values_list("pk", flat=True)[:MOST_FOUND]]
 
 
-def find_payables(term: str, *, request: HttpRequest, site: AdminSite) -> PayableKeys:
+def find_payables(
+    term: str, *, among: QuerySet[Payment], request: HttpRequest, site: AdminSite
+) -> PayableKeys:
     """Return the keys of the objects that a term names by their own key, an indexed text, or their admin."""
     if term.startswith(STRIPE_PREFIXES):
         return {}
     found = {}
-    for content_type in get_paid_types():
+    for content_type in get_paid_types(among):
         own = _drop_name(term, content_type.name)
         keys = {own, str(_read_uuid(own) or own)}
         if model := content_type.model_class():
@@ -78,9 +82,9 @@ def find_payables(term: str, *, request: HttpRequest, site: AdminSite) -> Payabl
     return found
 
 
-def get_paid_types() -> QuerySet[ContentType]:
-    """Return the models whose objects have payments."""
-    paid_for = Exists(Payment.objects.filter(payable_type=OuterRef("pk")))
+def get_paid_types(payments: QuerySet[Payment]) -> QuerySet[ContentType]:
+    """Return the models whose objects have some of these payments."""
+    paid_for = Exists(payments.order_by().filter(payable_type=OuterRef("pk")))
     return ContentType.objects.filter(paid_for).order_by("app_label", "model")
 
 
@@ -89,34 +93,36 @@ def is_row_id(term: str) -> bool:
     return term.isascii() and term.isdigit() and len(term) < 20 and int(term) <= LARGEST_INTEGER
 
 
-def _list_searches(term: str, *, payables: PayableKeys) -> Iterator[QuerySet[Payment]]:
+def _list_searches(
+    term: str, *, among: QuerySet[Payment], payables: PayableKeys
+) -> Iterator[QuerySet[Payment]]:
     """Yield queries of one index each, the surest first."""
     if is_row_id(term):
-        yield Payment.objects.filter(pk=int(term))
+        yield among.filter(pk=int(term))
     if bounds := _get_uuids(term):
-        yield Payment.objects.filter(uuid__range=bounds).order_by("-uuid")
+        yield among.filter(uuid__range=bounds).order_by("-uuid")
     if term.startswith("pi_"):
-        yield begins(term, column="stripe_payment_intent_id")
+        yield begins(term, among=among, column="stripe_payment_intent_id")
     if term.startswith(("ch_", "py_")):
-        yield begins(term, column="stripe_charge_id").exclude(stripe_charge_id="")
+        yield begins(term, among=among, column="stripe_charge_id").exclude(stripe_charge_id="")
     if term.startswith(("re_", "pyr_")):
-        yield _by_keys(Refund.objects.filter(stripe_refund_id=term))
+        yield _by_keys(among, Refund.objects.filter(stripe_refund_id=term))
     if term.startswith(("du_", "dp_")):
-        yield _by_keys(Dispute.objects.filter(stripe_dispute_id=term))
+        yield _by_keys(among, Dispute.objects.filter(stripe_dispute_id=term))
     for content_type_pk, keys in payables.items():
-        paid_for = Payment.objects.filter(payable_type=content_type_pk, payable_id__in=keys)
+        paid_for = among.filter(payable_type=content_type_pk, payable_id__in=keys)
         yield paid_for.order_by("-payable_id")
-    yield Payment.objects.filter(owner__in=[term, f"key:{term}"]).exclude(owner="").order_by("-owner", "-pk")
-    yield begins(term, column="reseller_reference").exclude(reseller_reference="")
+    yield among.filter(owner__in=[term, f"key:{term}"]).exclude(owner="").order_by("-owner", "-pk")
+    yield begins(term, among=among, column="reseller_reference").exclude(reseller_reference="")
 
 
-def begins(term: str, *, column: str) -> QuerySet[Payment]:
+def begins(term: str, *, among: QuerySet[Payment], column: str) -> QuerySet[Payment]:
     """Return the payments whose column begins with the term, using its prefix index."""
-    return Payment.objects.filter(**{f"{column}__startswith": term}).order_by(ByIndex(F(column)))
+    return among.filter(**{f"{column}__startswith": term}).order_by(ByIndex(F(column)))
 
 
-def _by_keys(rows: QuerySet[Any]) -> QuerySet[Payment]:
-    return Payment.objects.filter(pk__in=[*rows.values_list("payment_id", flat=True)])
+def _by_keys(among: QuerySet[Payment], rows: QuerySet[Any]) -> QuerySet[Payment]:
+    return among.filter(pk__in=[*rows.values_list("payment_id", flat=True)])
 
 
 def _find_by_text(model: type[Model], term: str) -> Iterator[str]:
