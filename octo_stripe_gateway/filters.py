@@ -16,9 +16,9 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from octo_stripe_gateway.api.names import underscoreize
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.lists import Place
-from octo_stripe_gateway.parsers import underscoreize
 from octo_stripe_gateway.serializers import STATUSES, PayableField, RequestSerializer, TextField
 
 STORED_STATUSES = {sent: stored.value for stored, sent in STATUSES.items()}

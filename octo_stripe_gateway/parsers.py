@@ -7,14 +7,13 @@ from typing import IO, Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.utils.translation import gettext as _
-from djangorestframework_camel_case.util import camel_to_underscore
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.utils.mediatypes import media_type_matches
 
+from octo_stripe_gateway.api.names import underscoreize
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.renderers import VERBATIM
 
 
 class OctoJSONParser(BaseParser):
@@ -53,19 +52,6 @@ class OctoJSONParser(BaseParser):
         if len(value) < len(pairs):
             raise ParseError(_("A name comes twice in one object."))
         return value
-
-
-def underscoreize(value: Any) -> Any:
-    """Copy JSON with its names in snake_case; raises ParseError where two names become one."""
-    if isinstance(value, list):
-        return [underscoreize(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    renamed = {camel_to_underscore(name): each for name, each in value.items()}
-    if len(renamed) < len(value):
-        raise ParseError(_("A name comes twice in one object."))
-    verbatim = VERBATIM["ignore_fields"]
-    return {name: each if name in verbatim else underscoreize(each) for name, each in renamed.items()}
 
 
 def check_body(request: Request) -> None:

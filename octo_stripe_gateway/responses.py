@@ -14,12 +14,12 @@ from django.core.exceptions import (
 from django.http import Http404, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
-from djangorestframework_camel_case.util import camelize_re, underscore_to_camel
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import exceptions
+from octo_stripe_gateway.api.names import to_camel
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.redaction import get_logger
 
@@ -170,7 +170,7 @@ def _flatten(detail: Any, path: str = "") -> str:
     if isinstance(detail, dict) and detail:
         name, rest = next(iter(detail.items()))
         name = "" if name == api_settings.NON_FIELD_ERRORS_KEY else str(name)
-        name = camelize_re.sub(underscore_to_camel, name)
+        name = to_camel(name)
         return _flatten(rest, ".".join(part for part in (path, name) if part))
     if isinstance(detail, list) and detail:
         return _flatten(next(filter(None, detail), detail[0]), path)

@@ -8,11 +8,9 @@ Everything is named for this app and in camelCase, whatever the host's own schem
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from djangorestframework_camel_case.util import camelize_re, underscore_to_camel
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
     OpenApiSerializerExtension,
@@ -30,6 +28,7 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 
 from octo_stripe_gateway import environments
+from octo_stripe_gateway.api.names import to_camel
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import MAX_AMOUNT
 from octo_stripe_gateway.responses import adapt_status
@@ -388,9 +387,9 @@ class OctoSchema(AutoSchema):
         properties = schema.get("properties", {}).items()
         renamed = {
             "properties": {
-                _camelize(name): self._name_enum(name, _drop_int64(each)) for name, each in properties
+                to_camel(name): self._name_enum(name, _drop_int64(each)) for name, each in properties
             },
-            "required": [_camelize(name) for name in schema.get("required", [])],
+            "required": [to_camel(name) for name in schema.get("required", [])],
         }
         closed = {"additionalProperties": False} if isinstance(serializer, RequestSerializer) else {}
         return {**schema, **closed, **{name: value for name, value in renamed.items() if value}}
@@ -404,7 +403,7 @@ class OctoSchema(AutoSchema):
             if is_jsonschema_compliant():
                 return {"type": schema["type"], "const": only}
             name = only.lower()
-        named = f"{PREFIX}{name[0].upper()}{_camelize(name[1:])}Enum"
+        named = f"{PREFIX}{name[0].upper()}{to_camel(name[1:])}Enum"
         return self._share(ResolvedComponent.SCHEMA, named, {"type": schema["type"], "enum": schema["enum"]})
 
     def _share(self, kind: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -519,7 +518,3 @@ def _describe_error(status: int) -> OpenApiResponse:
 
 def _adapt(*statuses: int) -> list[int]:
     return sorted({adapt_status(status) for status in statuses})
-
-
-def _camelize(name: str) -> str:
-    return re.sub(camelize_re, underscore_to_camel, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.test import Client
 from django.urls import reverse
 
@@ -9,8 +11,13 @@ from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 from tests.shop.models import Booking
 
-PAID = {"intent_status": "succeeded", "amount_received": 2000, "status": "paid"}
-OPERATIONS = {"refund": PAID, "sync": {}, "cancel": {}, "capture": {"status": "authorized"}}
+PAID: dict[str, Any] = {"intent_status": "succeeded", "amount_received": 2000, "status": "paid"}
+OPERATIONS: dict[str, dict[str, Any]] = {
+    "refund": PAID,
+    "sync": {},
+    "cancel": {},
+    "capture": {"status": "authorized"},
+}
 
 
 def list_pages() -> list[str]:
