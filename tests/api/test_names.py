@@ -23,7 +23,7 @@ PACKAGE = Path(octo_stripe_gateway.__file__).parent
         ("amount", "amount"),
         ("utc_created_at", "utcCreatedAt"),
         ("line_1", "line1"),
-        ("line_2_b", "line2B"),
+        ("line_2_bc", "line2Bc"),
         ("card_last_4", "cardLast4"),
         ("iso_8601_time", "iso8601Time"),
         ("v_2", "v2"),
