@@ -209,6 +209,11 @@ class GatewaySettings:
         types.check_unshared("STRIPE_WEBHOOK_SECRET", secrets)
         return accounts
 
+    @property
+    def moves_real_money(self) -> bool:
+        """Tell whether any of the accounts has a live key."""
+        return any(account.livemode for account in self.accounts.values())
+
     def get_account(self, name: str = "") -> Account:
         """Return the account of that name; raises ConfigurationError.
 

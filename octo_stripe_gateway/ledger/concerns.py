@@ -176,6 +176,12 @@ ADOPTED = Kind(
     action=_("Confirm the adoption if the money is for that, or refund the payment."),
     blocks_refunds=True,
 )
+OPEN_ELSEWHERE = Kind(
+    code="open_elsewhere",
+    label=_("Replaced, and can't be canceled"),
+    sentence=_("Another payment has replaced this one, whose account can't be asked to cancel it any more."),
+    action=_("Cancel it in the dashboard of that account; if it is paid, refund it there."),
+)
 INTENT_UNPROVEN = Kind(
     code="intent_unproven",
     label=_("Not provably ours"),

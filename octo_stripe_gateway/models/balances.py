@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from django.utils import timezone
 
+from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import read_amount
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 
@@ -30,6 +31,7 @@ class Counted(Protocol):
     amount_refunded: Any
     currency: Any
     intent_status: Any
+    livemode: Any
     purpose: Any
     rejection_reason: Any
 
@@ -105,14 +107,19 @@ def get_deadline(payable: Any) -> dt.datetime | None:
     return payable.get_payment_deadline() if has_deadline(payable) else None
 
 
-def compute_balance(payable: Any, payments: Iterable[Counted], *, at: dt.datetime | None = None) -> Balance:
+def compute_balance(
+    payable: Any, payments: Iterable[Counted], *, at: dt.datetime | None = None, livemode: bool | None = None
+) -> Balance:
     """Return a priced payable's balance at that moment, by default now.
 
+    Test money pays nothing for real: with `livemode`, by default wherever a key is live, it isn't counted.
     Raises ConfigurationError for a price that can't be one.
     """
     price, currency = get_price(payable)
     parts = _get_installments(payable, price=price)
-    counted = [each for each in payments if each.currency == currency and not each.rejection_reason]
+    is_live = gateway_settings.moves_real_money if livemode is None else livemode
+    real = (each for each in payments if each.livemode or not is_live)
+    counted = [each for each in real if each.currency == currency and not each.rejection_reason]
     accepted = [each for each in counted if each.accepted_at]
     outstanding = _subtract(parts, accepted)
     deadline = get_deadline(payable)

@@ -31,6 +31,7 @@ from octo_stripe_gateway.models import (
     get_deadline,
     is_priced,
 )
+from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.times import format_utc
 
 # Seconds until it is worth asking again what became of a payment that is at the customer's bank.
@@ -39,13 +40,17 @@ IN_FLIGHT_RETRY_AFTER = 60
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a new payment for a payable would be for, and the open payment that there is for it already."""
+    """What a new payment for a payable would be for, and what its owner has open for that already.
+
+    The `open_payment` is for the same and can be taken again; the `others` have to give way to a new one.
+    """
 
     purpose: str
     amount: int
     currency: str
     deadline: dt.datetime | None
     open_payment: Payment | None
+    others: list[Payment]
 
 
 def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quote:
@@ -58,7 +63,7 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     payable: Any = payment.payable
     lock = PayableLock.ledger.hold(payable)
     payments = Payment.ledger.list_of_payable(payable)
-    balance = compute_balance(payable, payments)
+    balance = compute_balance(payable, payments, livemode=payment.livemode)
     lock.record(balance)
     if _is_paid_otherwise(payments, currency=balance.currency):
         raise UnprocessableError(_("It is paid in another currency."), **show_balance(balance))
@@ -68,8 +73,10 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     check_amount(due, currency=balance.currency)
     if amount not in {None, due}:
         raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_balance(balance))
-    open_payment = _pick_open(payments, like=payment, purpose=purpose)
-    return Quote(purpose, due, balance.currency, deadline, open_payment)
+    others = [each for each in payments if each.owner == payment.owner and each.is_open]
+    wanted = (purpose, payment.capture_method, balance.currency, payment.origin)
+    same = (each for each in reversed(others) if _describe(each) == wanted)
+    return Quote(purpose, due, balance.currency, deadline, next(same, None), others)
 
 
 def get_balance(payable: Model) -> Balance:
@@ -115,7 +122,9 @@ def measure_forgiven(payment: Payment, amount: int, *, is_made: bool = False) ->
         before.amount_forgiven -= amount
     after = copy.copy(before)
     after.amount_refunded += amount
-    owed = [compute_balance(payable, [*others, each]).due for each in (before, after)]
+    owed = [
+        compute_balance(payable, [*others, each], livemode=payment.livemode).due for each in (before, after)
+    ]
     return owed[1] - owed[0]
 
 
@@ -154,7 +163,7 @@ def reject_excess(payment: Payment, payable: Any) -> str:
     """
     lock = PayableLock.ledger.hold(payable)
     others = _list_others(payment, payable)
-    before = compute_balance(payable, others, at=payment.paid_at)
+    before = compute_balance(payable, others, at=payment.paid_at, livemode=payment.livemode)
     is_hold = payment.needs_authorization
     if not is_hold and payment.amount_received < payment.amount:
         return _("Less than the price was received.")
@@ -164,7 +173,9 @@ def reject_excess(payment: Payment, payable: Any) -> str:
     if is_hold:
         return _("It is being paid already.") if before.due - before.in_flight < payment.amount else ""
     payment.accepted_at = timezone.now()
-    payment.balance = compute_balance(payable, [*others, payment], at=payment.paid_at)
+    payment.balance = compute_balance(
+        payable, [*others, payment], at=payment.paid_at, livemode=payment.livemode
+    )
     payment.accepted_at = None
     lock.record(payment.balance)
     return ""
@@ -173,7 +184,11 @@ def reject_excess(payment: Payment, payable: Any) -> str:
 def foresee_rejection(payment: Payment, payable: Any) -> str:
     """Return why a hold would be rejected if all of it were captured now, empty if it would not."""
     others = _list_others(payment, payable)
-    return _compare(payment, compute_balance(payable, others, at=payment.paid_at), others=others)
+    return _compare(
+        payment,
+        compute_balance(payable, others, at=payment.paid_at, livemode=payment.livemode),
+        others=others,
+    )
 
 
 def _is_past(deadline: dt.datetime | None) -> bool:
@@ -222,14 +237,6 @@ def _get_due(balance: Balance, *, purpose: str) -> int:
     return due
 
 
-def _pick_open(payments: list[Payment], *, like: Payment, purpose: str) -> Payment | None:
-    """Return the owner's latest payment that can still be paid for this purpose."""
-    for payment in reversed(payments):
-        same = (payment.owner, payment.purpose, payment.capture_method) == (
-            like.owner,
-            purpose,
-            like.capture_method,
-        )
-        if same and payment.is_open:
-            return payment
-    return None
+def _describe(payment: Payment) -> tuple[str, str, str, Origin]:
+    """Return what two payments of one owner must have in common for one to do for the other."""
+    return payment.purpose, payment.capture_method, payment.currency, payment.origin

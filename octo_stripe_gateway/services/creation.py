@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import IntegrityError
 from django.db.models import Model
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
@@ -16,12 +18,15 @@ from octo_stripe_gateway.conf import choose_account, gateway_settings
 from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.environments import check_livemode
 from octo_stripe_gateway.exceptions import (
+    ConfigurationError,
     OperationInProgressError,
     PaymentMismatchError,
+    StripeAuthenticationError,
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import Installation, Payment, StripeRequest, get_price, is_priced
+from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE, find_concern, open_concern
+from octo_stripe_gateway.models import Concern, Installation, Payment, StripeRequest, get_price, is_priced
 from octo_stripe_gateway.services.balance import Quote, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -38,7 +43,7 @@ from octo_stripe_gateway.services.intent_parameters import (
     get_intent_parameters,
 )
 from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
-from octo_stripe_gateway.services.payments import cancel_payment
+from octo_stripe_gateway.services.payments import cancel_payment, sync_payment
 from octo_stripe_gateway.services.provenance import name_payable
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
@@ -50,8 +55,7 @@ from octo_stripe_gateway.services.requests import (
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
-# A create for a priced payable starts over at most so often because another came first.
-MOST_REPLACED = 5
+UNKNOWN_AT_STRIPE = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +199,12 @@ def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRe
 
 
 def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
-    """Reserve for a priced payable: reuse its open payment with the amount that is due now, or replace it."""
-    for _attempt in range(MOST_REPLACED):
+    """Reserve for a priced payable: its open payment if that is for the same, or a new one in its place.
+
+    Of several creates at once the last that is put on record stays, so that one can always be paid.
+    """
+    reuses, others = not draft.has_uuid, None
+    while True:
         earlier = _get_reserved_payment(draft, caller=caller)
         if earlier:
             _follow_price(earlier, draft=draft)
@@ -204,20 +212,32 @@ def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeReq
         try:
             with write_transaction():
                 quote = quote_payment(draft.payment, amount=draft.amount, purpose=draft.purpose)
-                if quote.open_payment is None:
-                    return draft.payment, _insert(draft.for_quote(quote), caller=caller)
+                same = quote.open_payment if reuses else None
+                if same is None and (others is not None or not quote.others):
+                    request = _insert(draft.for_quote(quote), caller=caller)
+                    break
         except IntegrityError:
             # The same create came first, or it is an error of the host's own.
             if _get_reserved_payment(draft, caller=caller) is None:
                 raise
             continue
-        open_payment = finish_creation(quote.open_payment)
-        if not draft.has_uuid and _change_amount(open_payment, quote.amount):
+        if same is None:
+            others = quote.others
+            for other in others:
+                _give_way(other)
+            continue
+        open_payment = finish_creation(same)
+        if _change_amount(open_payment, quote.amount):
             with lock_payment(open_payment) as locked:
                 claim_key(caller, payment=locked, fingerprint=draft.payment.request_fingerprint)
             return _get_creation(locked)
         _give_way(open_payment)
-    raise OperationInProgressError(_("The same operation is still running; try again."))
+        reuses = False
+    for other in quote.others:
+        with suppress(OperationInProgressError):
+            # Who pays second is sent back.
+            _give_way(other)
+    return draft.payment, request
 
 
 def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
@@ -264,18 +284,60 @@ def _change_amount(payment: Payment, amount: int) -> bool:
 def _give_way(payment: Payment) -> None:
     """Cancel an open payment so that a new one can replace it; if it was rejected, return its money.
 
-    Raises OperationInProgressError where it is being paid.
+    One that is being created gives way by itself. One whose account can't be asked any more is left to an
+    operator. Raises OperationInProgressError where it is being paid, and StripeError.
     """
     payment = Payment.ledger.get(pk=payment.pk)
-    if payment.needs_reversal:
-        reverse_rejected(payment)
+    if not payment.stripe_payment_intent_id:
         return
     try:
-        canceled = cancel_payment(payment)
-    except (StripeRefusedError, UnprocessableError) as error:
+        payment = sync_payment(payment)
+        if payment.needs_reversal:
+            reverse_rejected(payment)
+            return
+        if payment.is_open:
+            payment = cancel_payment(payment, may_void=False)
+    except UnprocessableError as error:
         raise OperationInProgressError(_("It is being paid already.")) from error
-    if canceled.intent_status != "canceled":
-        raise OperationInProgressError(_("It is being paid already."))
+    except (ConfigurationError, StripeAuthenticationError):
+        _leave_to_operator(payment)
+    except StripeRefusedError as error:
+        if error.http_status != UNKNOWN_AT_STRIPE:
+            raise OperationInProgressError(_("It is being paid already.")) from error
+        _leave_to_operator(payment)
+    else:
+        if payment.intent_status != "canceled":
+            raise OperationInProgressError(_("It is being paid already."))
+
+
+def _leave_to_operator(payment: Payment) -> None:
+    """Call an operator for an open payment that can't be canceled: its account's key is gone."""
+    with lock_payment(payment) as locked:
+        concerns = Concern.ledger.list_of(locked)
+        if find_concern(concerns, OPEN_ELSEWHERE) is None:
+            locked.has_concerns = True
+            Payment.ledger.save_changed(locked, names=["has_concerns"])
+            open_concern(concerns, OPEN_ELSEWHERE, payment=locked, now=timezone.now())
+            Concern.ledger.insert(concerns[-1])
+
+
+def _check_latest(payment: Payment) -> None:
+    """Give way to a payment of the same owner that was put on record later, while this was created.
+
+    Raises OperationInProgressError then.
+    """
+    if not (payment.is_open and is_priced(payment.payable)):
+        return
+    later = Payment.ledger.filter(
+        payable_type=payment.payable_type_id,
+        payable_id=payment.payable_id,
+        owner=payment.owner,
+        pk__gt=payment.pk,
+        status__in=[Payment.Status.PENDING, Payment.Status.FAILED],
+    )
+    if any(each.is_open for each in later):
+        _give_way(payment)
+        raise OperationInProgressError(_("Another payment has replaced this one."))
 
 
 def _get_reserved_payment(draft: Draft, *, caller: Caller) -> Payment | None:
@@ -322,6 +384,7 @@ def _obtain_secret(payment: Payment, request: StripeRequest | None) -> CreatedPa
     if request:
         performed = perform_request(request, is_new=not request.attempts)
         payment, snapshot = performed.payment, performed.snapshot
+        _check_latest(payment)
     else:
         snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
         with lock_payment(payment) as locked:

@@ -37,7 +37,7 @@ def complete_payment(payment: Payment) -> Payment:
     Raises StripeError, and PaymentRejectedError where the host rejected what was paid for.
     """
     is_settled = payment.stripe_payment_intent_id and payment.is_settled
-    payment = Payment.ledger.get_by_pk(payment.pk) if is_settled else _refresh(payment)
+    payment = Payment.ledger.get_by_pk(payment.pk) if is_settled else sync_payment(payment)
     if payment.needs_reversal:
         payment = reverse_rejected(payment)
     if payment.rejection_reason:
@@ -78,8 +78,8 @@ def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = 
     return perform_request(request).payment if request else payment
 
 
-def _refresh(payment: Payment) -> Payment:
-    """Return the payment as Stripe says it stands; one whose creation Stripe refused stays as it is."""
+def sync_payment(payment: Payment) -> Payment:
+    """Ask Stripe how the payment stands and apply it; one whose creation Stripe refused stays as it is."""
     payment = finish_creation(payment)
     if not payment.stripe_payment_intent_id:
         return payment

@@ -11,7 +11,12 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.currencies import check_amount, read_amount
-from octo_stripe_gateway.exceptions import GatewayError, PaymentMismatchError, UnprocessableError
+from octo_stripe_gateway.exceptions import (
+    GatewayError,
+    IdempotencyError,
+    PaymentMismatchError,
+    UnprocessableError,
+)
 from octo_stripe_gateway.models import (
     Dispute,
     IdempotencyKey,
@@ -271,7 +276,9 @@ def _open_refund(refund: Refund, *, refunds: list[Refund]) -> StripeRequest:
         "metadata": {name: value for name, value in metadata.items() if value},
     } | ({"reason": refund.reason} if refund.reason else {})
     with saving_changes(payment):
-        Refund.ledger.insert(refund)
+        if not Refund.ledger.insert(refund, or_ignore=True):
+            # Its key has just made a refund of another payment.
+            raise IdempotencyError(_("This key or uuid was used with other parameters."))
         payment.update_refunded([*refunds, refund])
         return open_request(
             payment, StripeRequest.Kind.REFUND, parameters=parameters, refund=refund, uuid=refund.uuid
