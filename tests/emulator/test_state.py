@@ -144,9 +144,10 @@ def test_events_that_were_not_delivered_are_delivered_then(path: Path) -> None:
 def make_due(path: Path) -> None:
     """Let the remaining wait of all jobs pass."""
     state = json.loads(path.read_text())
-    assert state["jobs"]
-    state["jobs"] = [[0, name, arguments] for _, name, arguments in state["jobs"]]
-    path.write_text(json.dumps(state))
+    parts = state["parts"]
+    assert parts["jobs"]
+    parts["jobs"] = [[0, name, arguments] for _, name, arguments in parts["jobs"]]
+    path.write_text(f"{json.dumps(state)}\n")
 
 
 def test_an_event_that_was_refused_is_sent_again_after_a_restart(path: Path) -> None:
@@ -240,8 +241,9 @@ def test_many_at_once_are_all_kept(path: Path) -> None:
         ids = list(
             pool.map(lambda _: connect(stripe.url).payment_intents.create(params=AMOUNT).id, range(40))
         )
-        kept = {item["id"] for _, item in json.loads(path.read_text())["store"]["objects"]}
-        assert set(ids) <= kept
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        kept = {name for line in lines for name in line["records"]["store"]}
+        assert {f"object/{intent_id}" for intent_id in ids} <= kept
 
 
 def test_the_file_is_replaced_as_a_whole_and_private(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,3 +309,59 @@ def test_onlookers_are_told_of_events_and_deliveries() -> None:
         (endpoint.url, 503, "Not now."),
         (endpoint.url, 200, None),
     ]
+
+
+def test_what_was_appended_is_everything(path: Path) -> None:
+    """As after a kill: the file is never written anew at the end."""
+    with StripeEmulator(state=path) as stripe:
+        connect(stripe.url).payment_intents.create(params=AMOUNT)
+        before = live(stripe)
+        api = connect(stripe.url)
+        endpoint = api.webhook_endpoints.create(params={"url": "http://x.example", "enabled_events": ["*"]})
+        api.webhook_endpoints.delete(endpoint.id)
+        before = show(stripe)
+        copy = path.with_name("killed.json")
+        copy.write_bytes(path.read_bytes())
+        assert len(copy.read_text().splitlines()) > 10
+    with StripeEmulator(state=copy) as again:
+        assert show(again) == before
+        assert list(again.payment_intents) == list(before["payment_intent"])
+        assert not again.webhook_endpoints
+
+
+def test_a_line_that_was_cut_off_is_left_out(path: Path) -> None:
+    with StripeEmulator(state=path) as stripe:
+        api = connect(stripe.url)
+        first, second = (api.payment_intents.create(params=AMOUNT).id for _ in "12")
+        copy = path.with_name("killed.json")
+        copy.write_bytes(path.read_bytes()[:-20])
+    with StripeEmulator(state=copy) as again:
+        assert (first in again.payment_intents, second in again.payment_intents) == (True, False)
+        third = connect(again.url).payment_intents.create(params=AMOUNT).id
+        copy_again = path.with_name("again.json")
+        copy_again.write_bytes(copy.read_bytes())
+    with StripeEmulator(state=copy_again) as last:
+        assert list(last.payment_intents) == [*again.payment_intents]
+        assert third in last.payment_intents
+
+
+def test_a_change_costs_what_changed_and_not_what_is_there(path: Path) -> None:
+    with StripeEmulator(state=path) as stripe:
+        api = connect(stripe.url)
+        lengths = []
+        for _ in range(60):
+            before = path.stat().st_size if path.exists() else 0
+            api.payment_intents.create(params=PAID)
+            lengths.append(path.stat().st_size - before)
+    assert max(lengths[30:]) < 1.2 * max(lengths[1:5])
+
+
+def test_a_long_file_is_written_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("octo_stripe_gateway.testing.emulator.state.LEAST_TO_COMPACT", 20_000)
+    with StripeEmulator(state=path) as stripe:
+        api = connect(stripe.url)
+        intent = api.payment_intents.create(params=AMOUNT)
+        for at in range(40):
+            api.payment_intents.update(intent.id, params={"metadata": {"at": str(at)}})
+        assert len(path.read_text().splitlines()) < 30
+        assert stripe.payment_intents[intent.id]["metadata"] == {"at": "39"}

@@ -69,6 +69,7 @@ class Commands:
             self._balance.rates.clear()
             self._application.keys.clear()
             self._application.log.clear()
+        self._state.save(anew=True)
 
     @property
     def url(self) -> str:
@@ -429,8 +430,8 @@ class Commands:
 
     def forget_idempotency_keys(self) -> None:
         """Forget every idempotency key, as Stripe does after a day or more."""
-        with self._changing():
-            self._application.keys.clear()
+        self._application.keys.clear()
+        self._state.save(anew=True)
 
     def accept_keys(self, keys: Collection[str] | None) -> None:
         """Accept these API keys only; every well-formed test key when None."""

@@ -23,7 +23,7 @@ from octo_stripe_gateway.testing.emulator.intents import PaymentIntents
 from octo_stripe_gateway.testing.emulator.methods import PaymentMethods
 from octo_stripe_gateway.testing.emulator.refunds import Refunds
 from octo_stripe_gateway.testing.emulator.server import LOOPBACK, Application, HttpServer
-from octo_stripe_gateway.testing.emulator.state import Part, State
+from octo_stripe_gateway.testing.emulator.state import Part, Records, State
 from octo_stripe_gateway.testing.emulator.store import Store
 from octo_stripe_gateway.testing.emulator.trigger import trigger
 from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION
@@ -151,17 +151,20 @@ class StripeEmulator(Commands):
 
     def _open(self, path: str | Path | None) -> State:
         parts: dict[str, Part] = {
-            "store": self._store,
             "accounts": self._accounts,
             "endpoints": self._endpoints,
             "refunds": self._refunds,
             "balance": self._balance,
             "connect": self._connect,
-            "idempotency_keys": self._application.keys,
-            "events": self._events,
             "jobs": self._worker,
         }
-        state = State(path, parts=parts, lock=self._store.lock)
+        # In this order: events are about objects.
+        records: dict[str, Records] = {
+            "store": self._store,
+            "idempotency_keys": self._application.keys,
+            "events": self._events,
+        }
+        state = State(path, parts=parts, records=records, lock=self._store.lock)
         state.load()
         self._events.expect(self._worker.count("deliver"))
         if path:
@@ -196,7 +199,7 @@ class StripeEmulator(Commands):
             self._server.stop()
             self._server = None
         self._worker.stop()
-        self._state.save()
+        self._state.close()
 
     def trigger(self, event_type: str, *, payment_intent: str | None = None) -> LoggedEvent:
         """Do what leads to an event of this type, with a payment of its own or with this one; return it.

@@ -18,7 +18,7 @@ from octo_stripe_gateway.testing.emulator.thin import thin_event
 from octo_stripe_gateway.testing.emulator.versions import EVERY_VERSION, Range, differences, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from octo_stripe_gateway.testing.emulator.accounts import Accounts
     from octo_stripe_gateway.testing.emulator.delivery import Worker
@@ -85,6 +85,7 @@ class Origin:
 
 
 NOBODY = Origin()
+WITHHELD = "withheld"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +127,9 @@ class Events:
         self._withholding: tuple[str, ...] = ()
         self._by_id: dict[str, LoggedEvent] = {}
         self._seen: dict[str, _Seen] = {}
+        # For the file: the events that it doesn't have as they are.
+        self._changed: dict[str, LoggedEvent] = {}
+        self._withheld_text = ""
         self._outstanding = 0
         self._delivered = threading.Condition()
 
@@ -169,6 +173,7 @@ class Events:
     def _log(self, event: LoggedEvent) -> None:
         self.log.append(event)
         self._by_id[event.id] = event
+        self._changed[event.id] = event
 
     def _receivers(self, event: LoggedEvent) -> list[Destination]:
         endpoints = self._endpoints.list_for(event.type, account=event.account)
@@ -261,6 +266,7 @@ class Events:
         self.withheld.clear()
         self._seen.clear()
         self._withholding = ()
+        self._changed.clear()
         with self._delivered:
             self._outstanding = 0
             self._delivered.notify_all()
@@ -304,39 +310,54 @@ class Events:
         else:
             delivery = post(endpoint.url, body=body, header=header, timeout=self._timeout)
         event.deliveries.append(delivery)
+        with self._store.lock:
+            self._changed[event.id] = event
         if self.on_delivery:
             self.on_delivery(event, delivery)
         return delivery
 
-    def dump(self) -> str:
+    def dump(self) -> dict[str, str | None]:
         """Return what the event objects themselves don't hold, as JSON."""
-        return json.dumps(
-            {
-                "log": [_dumped(event) for event in self.log],
-                "withheld": [event.id for event in self.withheld],
-                "withholding": self._withholding,
-            }
-        )
+        self._withheld_text = ""
+        return {event.id: _dumped(event) for event in self.log} | self._dump_withheld()
 
-    def load(self, dumped: JsonObject) -> None:
+    def dump_changes(self) -> dict[str, str | None]:
+        """Return what changed since the last dump."""
+        changed, self._changed = self._changed, {}
+        return {event_id: _dumped(event) for event_id, event in changed.items()} | self._dump_withheld()
+
+    def _dump_withheld(self) -> dict[str, str | None]:
+        text = json.dumps([[event.id for event in self.withheld], self._withholding])
+        if self._withheld_text == text:
+            return {}
+        self._withheld_text = text
+        return {WITHHELD: text}
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
         """Take in what was dumped; the jobs that deliver events are loaded beside it."""
-        for one in dumped["log"]:
-            self._restore(**one)
-        self.withheld = [self._by_id[event_id] for event_id in dumped["withheld"]]
-        self._withholding = tuple(dumped["withholding"])
+        for event_id, one in dumped.items():
+            if event_id != WITHHELD:
+                self._restore(event_id, **one)
+        withheld, withholding = dumped.get(WITHHELD, ([], ()))
+        self.withheld = [self._by_id[event_id] for event_id in withheld]
+        self._withholding = tuple(withholding)
 
     def expect(self, deliveries: int) -> None:
         """Count the deliveries that were loaded with the worker's jobs."""
         self._outstanding = deliveries
 
-    def _restore(self, *, id: str, older: JsonObject, versions: list[str], deliveries: list[Any]) -> None:  # noqa: A002
-        original = self._store.get(id)
+    def _restore(
+        self, event_id: str, *, older: JsonObject, versions: list[str], deliveries: list[Any]
+    ) -> None:
+        original = self._store.get(event_id)
         payload = original
         if self._endpoints.api_version != stripe.api_version:
             payload = render(original, version=self._endpoints.api_version, older=older)
         tried = [Delivery(*one) for one in deliveries]
         account = self._store.account_of(original)
-        event = LoggedEvent(id, original["type"], payload, tried, original, older, account, Range(*versions))
+        event = LoggedEvent(
+            event_id, original["type"], payload, tried, original, older, account, Range(*versions)
+        )
         self._log(event)
         shown = original["data"]["object"]
         changed = original["data"].get("previous_attributes", {})
@@ -347,13 +368,14 @@ def _without_before(older: JsonObject) -> JsonObject:
     return {name: value for name, value in older.items() if name != "before"}
 
 
-def _dumped(event: LoggedEvent) -> JsonObject:
-    return {
-        "id": event.id,
-        "older": event.older,
-        "versions": [event.versions.since, event.versions.before],
-        "deliveries": [[one.status, one.error, one.url] for one in event.deliveries],
-    }
+def _dumped(event: LoggedEvent) -> str:
+    return json.dumps(
+        {
+            "older": event.older,
+            "versions": [event.versions.since, event.versions.before],
+            "deliveries": [[one.status, one.error, one.url] for one in event.deliveries],
+        }
+    )
 
 
 def _signed(

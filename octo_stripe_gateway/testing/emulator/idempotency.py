@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from octo_stripe_gateway.testing.emulator.errors import StripeApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from octo_stripe_gateway.testing.emulator.params import Parameters
     from octo_stripe_gateway.testing.emulator.store import JsonObject
 
@@ -52,6 +54,7 @@ class IdempotencyKeys:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._saved: dict[Key, _Saved] = {}
+        self._changed: list[Key] = []
 
     def claim(self, key: Key, *, path: str, params: Parameters) -> Answer | None:
         """Return the answer saved under the key, or None if the caller is to execute the request."""
@@ -72,33 +75,43 @@ class IdempotencyKeys:
         with self._lock:
             if key in self._saved:
                 self._saved[key].answer = answer
+                self._changed.append(key)
 
     def release(self, key: Key) -> None:
         """Forget a key whose request was refused before it was executed."""
         with self._lock:
             self._saved.pop(key, None)
 
-    def dump(self) -> str:
+    def dump(self) -> dict[str, str | None]:
         """Return the answered keys with their answers, as JSON."""
         with self._lock:
-            saved = dict(self._saved)
-        answered = [
-            {"key": key, "path": one.path, "params": one.params, "answer": vars(one.answer)}
-            for key, one in saved.items()
-            if one.answer
-        ]
-        return json.dumps(answered)
+            return {_name(key): _text(one) for key, one in self._saved.items() if one.answer}
 
-    def load(self, dumped: list[JsonObject]) -> None:
+    def dump_changes(self) -> dict[str, str | None]:
+        """Return the keys that were answered since the last dump."""
+        with self._lock:
+            changed, self._changed = self._changed, []
+            return {_name(key): _text(self._saved[key]) for key in changed if key in self._saved}
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
         """Take in what was dumped."""
-        for one in dumped:
-            account, key = one["key"]
+        for name, one in dumped.items():
+            account, key = json.loads(name)
             self._saved[account, key] = _Saved(one["path"], one["params"], Answer(**one["answer"]))
 
     def clear(self) -> None:
         """Forget every key, as Stripe does after a day or more."""
         with self._lock:
             self._saved.clear()
+            self._changed.clear()
+
+
+def _name(key: Key) -> str:
+    return json.dumps(key)
+
+
+def _text(saved: _Saved) -> str:
+    return json.dumps({"path": saved.path, "params": saved.params, "answer": vars(saved.answer)})
 
 
 def _check_same_request(saved: _Saved, *, key: str, path: str, params: Parameters) -> None:

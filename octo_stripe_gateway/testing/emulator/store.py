@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import secrets
 import string
@@ -13,7 +14,7 @@ from octo_stripe_gateway.testing.emulator.cards import card_for_number
 from octo_stripe_gateway.testing.emulator.errors import no_such
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from octo_stripe_gateway.testing.emulator.cards import Card
 
@@ -65,7 +66,10 @@ class Store:
         self._accounts: dict[str, str | None] = {}
         self._ordered: dict[str, list[JsonObject]] = {kind: [] for kind in PREFIXES}
         self._positions: dict[str, int] = {}
-        self._texts: dict[str, str] = {}
+        # For the file: the objects as it has them, and those that were handed out since, in order.
+        self._saved: dict[str, str] = {}
+        self._saved_cards = 0
+        self._touched: dict[str, None] = {}
         self._related: dict[tuple[str, str, str], list[JsonObject]] = {}
 
     def now(self) -> int:
@@ -84,36 +88,55 @@ class Store:
         self._objects[kind][object_id] = item
         self._accounts[object_id] = account
         self._positions[object_id] = len(self._positions)
+        self._touched[object_id] = None
         self._ordered[kind].append(item)
         for field in RELATIONS:
             if field in item:
                 self._related.setdefault((kind, field, str(item[field])), []).append(item)
         return item
 
-    def dump(self) -> str:
-        """Return all objects in order of creation, as JSON."""
+    def dump(self) -> dict[str, str | None]:
+        """Return all objects in order of creation, how methods behave, and what was released, as JSON."""
         items = sorted((item for items in self._ordered.values() for item in items), key=self.position)
-        objects = [f"[{json.dumps(self.account_of(item))}, {self._text(item)}]" for item in items]
-        cards = {method: card.number for method, card in self.cards.items()}
-        return (
-            f'{{"objects": [{", ".join(objects)}], "cards": {json.dumps(cards)}, '
-            f'"released": {json.dumps(self.released)}}}'
-        )
+        cards = {f"card/{method}": json.dumps(card.number) for method, card in self.cards.items()}
+        released = {f"released/{charge}": json.dumps(made) for charge, made in self.released.items()}
+        self._saved = {item["id"]: self._text(item) for item in items}
+        self._saved_cards = len(self.cards)
+        self._touched.clear()
+        objects = {f"object/{object_id}": text for object_id, text in self._saved.items()}
+        return {**objects, **cards, **released}
+
+    def dump_changes(self) -> dict[str, str | None]:
+        """Return what changed since the last dump; None for an object that is gone."""
+        changes: dict[str, str | None] = {}
+        for object_id in self._touched:
+            item = self._find_anywhere(object_id)
+            text = self._text(item) if item else None
+            if self._saved.get(object_id) != text:
+                changes[f"object/{object_id}"] = text
+                self._saved[object_id] = text or ""
+            if object_id in self.released:
+                changes[f"released/{object_id}"] = json.dumps(self.released[object_id])
+        for method in itertools.islice(self.cards, self._saved_cards, None):
+            changes[f"card/{method}"] = json.dumps(self.cards[method].number)
+        self._saved_cards = len(self.cards)
+        self._touched.clear()
+        return changes
 
     def _text(self, item: JsonObject) -> str:
-        # Events are most of the text and never change, so theirs is cached.
-        if item["object"] != "event":
-            return json.dumps(item)
-        if item["id"] not in self._texts:
-            self._texts[item["id"]] = json.dumps(item)
-        return self._texts[item["id"]]
+        return json.dumps([self.account_of(item), item])
 
-    def load(self, dumped: JsonObject) -> None:
+    def load(self, dumped: Mapping[str, Any]) -> None:
         """Take in what was dumped."""
-        for account, item in dumped["objects"]:
-            self._add(item, account=account)
-        self.cards |= {method: card_for_number(number) for method, number in dumped["cards"].items()}
-        self.released |= dumped["released"]
+        for name, value in dumped.items():
+            kind, _, key = name.partition("/")
+            if kind == "object":
+                account, item = value
+                self._add(item, account=account)
+            elif kind == "card":
+                self.cards[key] = card_for_number(value)
+            else:
+                self.released[key] = value
 
     def clear(self) -> None:
         """Forget every object."""
@@ -122,24 +145,35 @@ class Store:
             self._ordered[kind].clear()
         self._accounts.clear()
         self._positions.clear()
-        self._texts.clear()
+        self._saved.clear()
+        self._touched.clear()
         self._related.clear()
         self.cards.clear()
         self.released.clear()
 
     def get(self, object_id: str) -> JsonObject:
         """Return the stored object itself; raises KeyError if there is none."""
-        for objects in self._objects.values():
-            if object_id in objects:
-                return objects[object_id]
-        raise KeyError(object_id)
+        found = self._find_anywhere(object_id)
+        if found is None:
+            raise KeyError(object_id)
+        return self._touch(found)
+
+    def _find_anywhere(self, object_id: str) -> JsonObject | None:
+        return next((kind[object_id] for kind in self._objects.values() if object_id in kind), None)
+
+    def _touch(self, item: JsonObject) -> JsonObject:
+        """Remember that whoever gets this object may change it."""
+        self._touched[item["id"]] = None
+        return item
 
     def look_up(self, kind: str, object_id: str) -> JsonObject | None:
         """Return the stored object itself, None when there is none of that kind."""
-        return self._objects[kind].get(object_id)
+        found = self._objects[kind].get(object_id)
+        return self._touch(found) if found else None
 
     def delete(self, item: JsonObject) -> None:
         """Forget an object that nothing refers to."""
+        self._touch(item)
         del self._objects[item["object"]][item["id"]]
         self._ordered[item["object"]].remove(item)
 
@@ -150,7 +184,7 @@ class Store:
         found = self._objects[kind].get(object_id)
         if found is None or self._accounts[object_id] != account:
             raise no_such(kind, object_id, param=param, status=status)
-        return found
+        return self._touch(found)
 
     def assign(self, item: JsonObject, *, account: str | None) -> JsonObject:
         """Assign an account to an object that nobody can retrieve, and return it."""
@@ -161,7 +195,7 @@ class Store:
         return self._accounts[str(item["id"])]
 
     def ordered(self, kind: str, **matching: Any) -> list[JsonObject]:
-        """Return the objects of that kind that may match, in order of creation."""
+        """Return the objects of that kind that may match, in order of creation; only to be read."""
         for field in RELATIONS:
             if field in matching:
                 return self._related.get((kind, field, str(matching[field])), [])
@@ -175,7 +209,7 @@ class Store:
         """Yield the objects of that kind with those field values, the newest first."""
         for item in reversed(self.ordered(kind, **matching)):
             if all(item.get(field) == value for field, value in matching.items()):
-                yield item
+                yield self._touch(item)
 
     def older_fields(self, item: JsonObject) -> JsonObject:
         """Return copies of what only older API versions show of an intent or a charge."""
