@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from octo_stripe_gateway.exceptions import ConfigurationError
-from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.models import IdempotencyKey, Installation, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.factories import PaymentFactory, StripeRequestFactory, WebhookEventFactory
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,10 @@ def prune(*options: str) -> list[str]:
 def make_key(*, days: int, payment: Payment | None = None) -> IdempotencyKey:
     """Make a caller's key of that age, of a payment that is paid."""
     payment = payment or PaymentFactory.create(paid=True)
-    key = IdempotencyKey.objects.create(key=str(payment.uuid), payment=payment)
+    name = str(payment.uuid)
+    payment.uuid = Installation.ledger.get_own().derive("", "create", name)
+    Payment.objects.filter(pk=payment.pk).update(uuid=payment.uuid)
+    key = IdempotencyKey.objects.create(key=name, payment=payment)
     IdempotencyKey.objects.filter(pk=key.pk).update(created_at=NOW - days * DAY)
     return key
 
@@ -51,6 +54,14 @@ def test_pruning_keeps_keys_and_changes_unless_told() -> None:
     make_change(days=10_000, paid=True)
     assert prune() == ["0 events deleted"]
     assert (IdempotencyKey.objects.count(), PaymentChange.objects.count()) == (1, 1)
+
+
+def test_pruning_keeps_a_key_that_nothing_else_tells_the_meaning_of() -> None:
+    key = make_key(days=31)
+    again = IdempotencyKey.objects.create(key="a reload", payment=key.payment)
+    IdempotencyKey.objects.update(created_at=NOW - 31 * DAY)
+    assert prune("--key-days", "30")[-1] == "1 idempotency keys deleted"
+    assert IdempotencyKey.objects.get() == again
 
 
 @pytest.mark.parametrize("batch_size", ["1", "2", "1000"])

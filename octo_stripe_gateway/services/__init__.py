@@ -32,6 +32,7 @@ from octo_stripe_gateway.services.reconciliation import (
     reconcile_listed,
     reconcile_payment,
 )
+from octo_stripe_gateway.services.recovery import begin_recovery
 from octo_stripe_gateway.services.refunds import (
     forgive,
     refund_payable,
@@ -53,6 +54,7 @@ __all__ = [
     "apply_fraud_warning",
     "apply_payment_intent",
     "apply_refund",
+    "begin_recovery",
     "cancel_payment",
     "capture_payment",
     "complete_payment",

@@ -9,7 +9,13 @@ from typing import Any
 from django.db.models import QuerySet
 
 from octo_stripe_gateway.batches import BATCH_SIZE
-from octo_stripe_gateway.models import IdempotencyKey, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.models import (
+    IdempotencyKey,
+    Installation,
+    PaymentChange,
+    StripeRequest,
+    WebhookEvent,
+)
 
 
 def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
@@ -25,11 +31,19 @@ def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
 def prune_idempotency_keys(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
     """Delete callers' keys from before that moment, and return how many.
 
-    The same request after that is a new one. Keys stay while Stripe has not answered what they stand for.
+    A key means its first request for ever: only those go whose payment or refund is found without them, by
+    the uuid that they lead to. Keys stay while Stripe has not answered what they stand for.
     """
+    installation = Installation.ledger.get_own()
+
+    def is_found_without(key: IdempotencyKey) -> bool:
+        made, operation = (key.refund, "refund") if key.refund else (key.payment, "create")
+        return made.uuid == installation.derive(key.owner, operation, key.key)
 
     def pick(old: QuerySet[Any]) -> QuerySet[Any]:
-        return old.exclude(payment__in=StripeRequest.ledger.get_queryset().open().values("payment"))
+        answered = old.exclude(payment__in=StripeRequest.ledger.get_queryset().open().values("payment"))
+        keys = answered.select_related("payment", "refund")
+        return old.filter(pk__in=[key.pk for key in keys if is_found_without(key)])
 
     return _prune_oldest(IdempotencyKey.ledger.get_queryset(), until=until, size=size, pick=pick)
 
