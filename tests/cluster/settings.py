@@ -1,0 +1,39 @@
+"""A host on several machines, with the settings of the docs' page on deployment."""
+
+import os
+
+from tests.settings import *  # noqa: F403
+from tests.settings import INSTALLED_APPS, OCTO_STRIPE_GATEWAY
+
+PORTS = {name: int(os.environ[f"CLUSTER_{name}"]) for name in ("POOL", "PRIMARY", "REDIS", "STRIPE")}
+ALLOWED_HOSTS = ["127.0.0.1"]
+INSTALLED_APPS = [*INSTALLED_APPS, "django_rq", "tests.cluster.apps.HostConfig"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": "127.0.0.1",
+        "PORT": PORTS[os.environ.get("CLUSTER_DATABASE", "POOL")],
+        "NAME": "postgres",
+        "USER": "postgres",
+        # Behind a pooler in transaction mode a cursor does not outlive its transaction.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {"connect_timeout": 2},
+    }
+}
+# Time-outs, so that nobody waits for a cache or a broker that hangs.
+REDIS = {"socket_timeout": 1, "socket_connect_timeout": 1}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": f"redis://127.0.0.1:{PORTS['REDIS']}/0",
+        "OPTIONS": REDIS,
+    }
+}
+RQ_QUEUES = {"default": {"URL": f"redis://127.0.0.1:{PORTS['REDIS']}/1", "REDIS_CLIENT_KWARGS": REDIS}}
+TASKS = {"default": {"BACKEND": "django_tasks_rq.RQBackend"}}
+OCTO_STRIPE_GATEWAY = OCTO_STRIPE_GATEWAY | {
+    "STRIPE_API_BASE": f"http://127.0.0.1:{PORTS['STRIPE']}",
+    "STRIPE_TIMEOUT": (2, 5),
+    "WEBHOOK_PROCESSING": "task",
+    "THROTTLE_RATES": {"create": "100000/minute"},
+}
