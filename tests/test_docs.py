@@ -22,8 +22,11 @@ import pytest
 from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.cache import CacheHandler
 from django.core.checks import WARNING
 from django.core.management import get_commands, load_command_class
+from django.db import OperationalError
+from django.db.utils import ConnectionHandler
 from django.dispatch import Signal
 from django.test import Client, RequestFactory
 from django.test.utils import isolate_apps
@@ -507,3 +510,30 @@ def test_what_a_refund_forgives_is_changed_as_shown(stripe: StripeEmulator) -> N
     payment = services.complete_payment(created.payment)
     run(get_block("python", "services.forgive"), payment=payment)
     assert booking.payments.get_amount_due() == 9000
+
+
+def test_replica_that_is_down_takes_no_reads_down() -> None:
+    namespace = run(get_block("python", "class ReadsFromReplica"))
+    router, tried = namespace["ReadsFromReplica"](), []
+
+    class Replica:
+        is_down = True
+
+        def ensure_connection(self) -> None:
+            tried.append(self.is_down)
+            if self.is_down:
+                raise OperationalError
+
+    namespace["connections"] = {"replica": Replica()}
+    assert [router.db_for_read(Booking) for _each in range(3)] == ["default"] * 3
+    assert tried == [True]
+    router.is_down_until, Replica.is_down = 0.0, False
+    assert [router.db_for_read(Booking), router.db_for_write(Booking)] == ["replica", "default"]
+
+
+def test_cache_and_database_of_many_nodes_can_be_used() -> None:
+    caches = run(get_block("python", "socket_timeout"))["CACHES"]
+    cache = CacheHandler(caches)["default"]
+    assert cache._options["socket_timeout"] == 1
+    databases = run(get_block("python", "DISABLE_SERVER_SIDE_CURSORS"))["DATABASES"]
+    assert ConnectionHandler(databases)["default"].get_connection_params()["connect_timeout"] == 2

@@ -158,7 +158,7 @@ class Database(Part):
         import psycopg
 
         with self.connect(autocommit=True) as connection:
-            connection.execute(psycopg.sql.SQL(statement))  # type: ignore[arg-type]  # our own
+            connection.execute(psycopg.sql.SQL(statement))
 
     def connect(self, **options: Any) -> Any:
         import psycopg

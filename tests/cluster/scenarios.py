@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import signal
 import threading
@@ -42,7 +43,7 @@ class Shop:
         self.stripe = StripeEmulator(
             port=cluster.ports["STRIPE"],
             webhook_url=f"{cluster.url}/bookings/webhooks",
-            webhook_secret=OCTO_STRIPE_GATEWAY["STRIPE_WEBHOOK_SECRET"],
+            webhook_secret=str(OCTO_STRIPE_GATEWAY["STRIPE_WEBHOOK_SECRET"]),
             webhook_timeout=5,
             retry_delays=(0.2, 0.5, 1, 2, 4, 8, 15),
         )
@@ -92,7 +93,8 @@ class Shop:
         if chance.random() < 0.3:
             refund = {"Idempotency-Key": str(uuid.uuid4())}
             self._ask("refund", lambda: api.refund(payment, {"amount": 500}, **refund))
-        return payment
+        bought: dict[str, Any] = payment
+        return bought
 
     def _ask(self, name: str, request: Callable[[], Any]) -> Any:
         return self._persist(name, lambda: self._send(name, request)).json()
@@ -125,7 +127,7 @@ class Shop:
         connections.close_all()
         now = timezone.now()
         WebhookEvent.objects.filter(retry_at__gt=now).update(retry_at=now)
-        StripeRequest.objects.open().update(created_at=now - timezone.timedelta(hours=1))
+        StripeRequest.objects.open().update(created_at=now - dt.timedelta(hours=1))
         Payment.objects.filter(next_check_at__gt=now).update(next_check_at=now)
         PaymentChange.objects.filter(deliver_at__gt=now).update(deliver_at=now)
         return not any(
