@@ -58,14 +58,17 @@ def check_metadata(metadata: Any, *, name: str = "metadata") -> dict[str, str]:
     if not isinstance(metadata, Mapping):
         raise BadRequestError(_("%s: text by text is required.") % name)
     if len(metadata) > METADATA_KEYS:
-        raise BadRequestError(f"{name}: {_('There are too many keys.')}")
+        wrong = _("There are too many keys.")
+        raise BadRequestError(f"{name}: {wrong}")
     for key, value in metadata.items():
         if wrong := _find_fault(key) or _find_fault(value):
             raise BadRequestError(f"{name}.{str(key)[:METADATA_KEY_LENGTH]}: {wrong}")
         if not 0 < len(key) <= METADATA_KEY_LENGTH or "[" in key or "]" in key:
-            raise BadRequestError(f"{name}: {_('A key is too long, empty or has brackets.')}")
+            wrong = _("A key is too long, empty or has brackets.")
+            raise BadRequestError(f"{name}: {wrong}")
         if key in PAYMENT_METADATA_KEYS:
-            raise BadRequestError(f"{name}: {_('A key is reserved.')}")
+            wrong = _("A key is reserved.")
+            raise BadRequestError(f"{name}: {wrong}")
     return dict(metadata)
 
 
