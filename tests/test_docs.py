@@ -533,7 +533,7 @@ def test_replica_that_is_down_takes_no_reads_down() -> None:
 
 def test_cache_and_database_of_many_nodes_can_be_used() -> None:
     caches = run(get_block("python", "socket_timeout"))["CACHES"]
-    cache = CacheHandler(caches)["default"]
+    cache: Any = CacheHandler(caches)["default"]
     assert cache._options["socket_timeout"] == 1
     databases = run(get_block("python", "DISABLE_SERVER_SIDE_CURSORS"))["DATABASES"]
     assert ConnectionHandler(databases)["default"].get_connection_params()["connect_timeout"] == 2
