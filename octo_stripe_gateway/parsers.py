@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import IO, Any
 
 from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
@@ -54,11 +56,27 @@ class OctoJSONParser(BaseParser):
         return value
 
 
-def check_body(request: Request) -> None:
-    """Refuse a body that isn't JSON, is too long or of unknown length, and keep it for whoever reads it next.
+class KeptStream:
+    """A request's body that is kept for whoever reads it next, however the first one reads it.
 
-    If something else read it first, as Django's CSRF check reads a form, it would look empty, and a refund
-    without a body refunds everything. Raises ParseError, UnsupportedMediaType, RequestDataTooBig.
+    Otherwise it would look empty after something else has read it, and a refund without a body refunds
+    everything.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request, self.stream = request, request._stream
+
+    def __getattr__(self, name: str) -> Any:
+        """Read all of it, at the first use."""
+        body = self.stream.read(gateway_settings.max_body_size + 1)
+        self.request._body, self.request._stream = body, BytesIO(body)
+        return getattr(self.request._stream, name)
+
+
+def check_headers(request: Request) -> None:
+    """Refuse a body that isn't JSON, is too long or of unknown length, before any of it is read.
+
+    Raises ParseError, UnsupportedMediaType, RequestDataTooBig.
     """
     length, content_type = _get_length(request), request.content_type or ""
     parsers = [each for each in request.parsers or () if media_type_matches(each.media_type, content_type)]
@@ -66,7 +84,13 @@ def check_body(request: Request) -> None:
         raise UnsupportedMediaType(content_type)
     if length > gateway_settings.max_body_size:
         raise RequestDataTooBig
-    if bool(request._request.body) > bool(length):
+    if not request._request._read_started:
+        request._request._stream = KeptStream(request._request)
+
+
+def check_body(request: Request) -> None:
+    """Read the body, and raise ParseError if its length wasn't said."""
+    if bool(request._request.body) > bool(_get_length(request)):
         raise ParseError(_("A body needs a Content-Length."))
 
 

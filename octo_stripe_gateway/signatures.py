@@ -21,18 +21,28 @@ SCHEME = "v1"
 SECONDS = re.compile(r"[0-9]{1,15}")
 
 
+def check_header(header: str) -> None:
+    """Raise SignatureError for a `Stripe-Signature` that no body could have: before the body is read."""
+    seconds, signatures = _parse(header)
+    if not (signatures and _is_recent(seconds)):
+        raise SignatureError(_("The signature is missing, wrong or too old."))
+
+
+def _is_recent(seconds: int) -> bool:
+    return seconds >= time.time() - gateway_settings.webhook_tolerance
+
+
 def verify(body: bytes, *, header: str, secrets: Mapping[str, Sequence[str]]) -> str:
     """Return the name of the account whose secret signed the raw body; raises SignatureError if none did.
 
     `header` is the request's `Stripe-Signature`, `secrets` has those of each account by its name.
     """
     seconds, signatures = _parse(header)
-    recent = seconds >= time.time() - gateway_settings.webhook_tolerance
     signers = [
         name
         for name, own in secrets.items()
         for secret in own
-        if recent and _is_signed(body, seconds=seconds, signatures=signatures, secret=secret)
+        if _is_recent(seconds) and _is_signed(body, seconds=seconds, signatures=signatures, secret=secret)
     ]
     if not signers:
         raise SignatureError(_("The signature is missing, wrong or too old."))

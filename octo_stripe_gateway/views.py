@@ -51,7 +51,7 @@ from octo_stripe_gateway.filters import (
 )
 from octo_stripe_gateway.lists import Place, read_payments
 from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, is_priced
-from octo_stripe_gateway.parsers import OctoJSONParser, check_body
+from octo_stripe_gateway.parsers import OctoJSONParser, check_body, check_headers
 from octo_stripe_gateway.permissions import PaymentPermission, has_permission
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
@@ -140,12 +140,13 @@ class OctoMixin(APIView):
             return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check the body and the mode before anything else: authentication may read the body."""
-        check_body(request)
+        """Refuse all that the headers tell is wrong before the body is read: a slow one holds a worker."""
+        check_headers(request)
         wanted = self.get_wanted_livemode()
         if wanted is not None:
             check_livemode(wanted, livemode=get_livemode())
         super().initial(request, *args, **kwargs)
+        check_body(request)
 
     def perform_authentication(self, request: Request) -> None:
         """Authenticate, unless the address has sent too many wrong credentials."""

@@ -77,6 +77,7 @@ class WebhookView(View):
             logger.error("[OctoStripeGateway] Events are refused: no STRIPE_WEBHOOK_SECRET")
             raise ConfigurationError(_("The payment gateway is not configured."))
         header = request.headers.get("Stripe-Signature", "")
+        signatures.check_header(header)
         return signatures.verify(SecretBytes(request.body), header=header, secrets=secrets)
 
     def get_secrets(self) -> Mapping[str, Sequence[str]]:
