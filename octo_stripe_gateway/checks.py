@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Info, Tags, register
+from django.urls import is_valid_path
 
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.conf import Account, gateway_settings
@@ -71,7 +73,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
 @register(Tags.security, deploy=True)
 def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
     """Check what production needs, as `check --deploy` asks."""
-    parts = (_check_missing, _check_production, _check_lengths, _check_throttling)
+    parts = (_check_missing, _check_production, _check_lengths, _check_throttling, _check_webhooks)
     return [message for part in parts for message in _run(part)]
 
 
@@ -211,10 +213,14 @@ def _check_tasks() -> Iterator[CheckMessage]:
     if gateway_settings.webhook_processing != "task":
         return
     try:
-        from octo_stripe_gateway import tasks  # noqa: F401 - importing it is the check
+        from octo_stripe_gateway import tasks
     except Exception as error:  # noqa: BLE001 - whatever it is, events would meet it
         hint = "Use Django 6, or `pip install 'octo-stripe-gateway[tasks]'`, and configure TASKS."
         yield _error("E019", f"WEBHOOK_PROCESSING is 'task', and there is no task framework: {error}", hint)
+        return
+    if not tasks.has_worker():
+        hint = "Name a backend with workers in TASKS: Django's default one runs tasks while Stripe waits."
+        yield _warning("W010", "WEBHOOK_PROCESSING is 'task', and events are processed inline.", hint)
 
 
 def _check_autocommit() -> Iterator[CheckMessage]:
@@ -284,6 +290,23 @@ def _check_throttling() -> Iterator[CheckMessage]:
             " one that it doesn't know of, all callers have one address, and one rate."
         )
         yield _warning("W007", "NUM_PROXIES isn't set.", hint)
+
+
+def _check_webhooks() -> Iterator[CheckMessage]:
+    """Warn of what answers Stripe's events before they reach the view: an event isn't sent anywhere else."""
+    # Imported here: a command that answers no request needs no routes.
+    from octo_stripe_gateway.mounts import find_webhook_paths
+
+    exempt = [re.compile(each) for each in settings.SECURE_REDIRECT_EXEMPT]
+    redirects = "django.middleware.security.SecurityMiddleware" in settings.MIDDLEWARE
+    redirects = redirects and settings.SECURE_SSL_REDIRECT and not settings.SECURE_PROXY_SSL_HEADER
+    for path in find_webhook_paths():
+        if redirects and not any(each.search(path.lstrip("/")) for each in exempt):
+            hint = "If a proxy ends TLS, set SECURE_PROXY_SSL_HEADER: else every event is redirected."
+            yield _warning("W008", f"SECURE_SSL_REDIRECT stands before {path}.", hint)
+        if path.endswith("/") and settings.APPEND_SLASH and not is_valid_path(path.rstrip("/")):
+            hint = "Give Stripe the address with its slash, or make the slash optional, as get_urls() does."
+            yield _warning("W009", f"APPEND_SLASH redirects what is posted to {path.rstrip('/')}.", hint)
 
 
 def counts_exactly() -> bool:

@@ -17,10 +17,12 @@ from octo_stripe_gateway.services.due import work_off
 
 try:
     from django.tasks import task
+    from django.tasks.backends.dummy import DummyBackend
     from django.tasks.backends.immediate import ImmediateBackend
 except ImportError:  # Django 5.2
     try:
         from django_tasks import task  # type: ignore[no-redef]
+        from django_tasks.backends.dummy import DummyBackend  # type: ignore[assignment]
         from django_tasks.backends.immediate import ImmediateBackend  # type: ignore[assignment]
     except ImportError as error:
         raise ConfigurationError(
@@ -43,6 +45,11 @@ def process_due_events() -> None:
     """Process all that waits in the inbox. A failure is on record there, and upkeep tries again."""
     if work_off(inbox.EventStep(), limit=MOST_EVENTS).total() == MOST_EVENTS:
         process_due_events.enqueue()
+
+
+def has_worker() -> bool:
+    """Tell whether tasks are run by anyone but the process that calls for them."""
+    return not isinstance(process_due_events.get_backend(), ImmediateBackend | DummyBackend)
 
 
 def defer_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent:

@@ -137,6 +137,9 @@ class OctoMixin(APIView):
             except ConfigurationError as error:
                 response = get_error_response(error)
             response.headers["Content-Language"] = get_language_of_messages()
+            if response.status_code == 404:
+                # LocaleMiddleware would redirect it to the same path with a language in front.
+                request.urlconf = "octo_stripe_gateway.urls"  # type: ignore[attr-defined]
             return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

@@ -38,8 +38,12 @@ class WebhookView(View):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        """Exempt the view from CSRF, and from ATOMIC_REQUESTS, which would undo the record of a failure."""
+        """Exempt the view from logging in, from CSRF, and from ATOMIC_REQUESTS.
+
+        The last would undo the record of a failure.
+        """
         view: Any = csrf_exempt(super().as_view(**initkwargs))
+        view.login_required = False
         for alias in connections:
             view = transaction.non_atomic_requests(alias)(view)
         return view

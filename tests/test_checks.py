@@ -131,7 +131,7 @@ def test_events_for_a_worker_need_a_task_framework(
     configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(WEBHOOK_PROCESSING="task")
-    assert get_ids(checks.check_settings()) == []
+    assert get_ids(checks.check_settings()) == ["W010"]
     monkeypatch.delitem(sys.modules, "octo_stripe_gateway.tasks", raising=False)
     monkeypatch.delattr("octo_stripe_gateway.tasks", raising=False)
     for each in ("django.tasks", "django_tasks"):

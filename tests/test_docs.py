@@ -481,7 +481,7 @@ def test_the_emulator_is_commanded_as_shown(stripe: StripeEmulator) -> None:
 
 
 def test_every_block_of_python_is_executed_here() -> None:
-    source = "".join(each.read_text() for each in Path(__file__).parent.glob("test_*.py"))
+    source = "".join(each.read_text() for each in Path(__file__).parent.rglob("test_*.py"))
     named = re.findall(r'get_block\("python", (?:"([^"]+)"|\'([^\']+)\')\)', source)
     markers = ["".join(pair) for pair in named] + ["pytest_plugins", '"AUTHENTICATION_CLASSES"']
     assert [block for block in get_blocks("python") if not any(each in block for each in markers)] == []

@@ -6,9 +6,10 @@ given up. What must happen together with the payment is in `Booking.on_payment_c
 
 from typing import Any
 
+from django.db.models import Exists
 from django.dispatch import receiver
 
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, payments_of_each
 from octo_stripe_gateway.signals import payment_canceled, payment_expired, payment_refunded
 from tourshop.models import Booking
 
@@ -20,5 +21,5 @@ SECURED = (Payment.Status.PAID, Payment.Status.AUTHORIZED)
 def cancel_booking(payment: Payment, **_kwargs: Any) -> None:
     """Cancel a booking whose payment was refunded, canceled or expired, unless another payment covers it."""
     if payment.status in GONE:
-        unpaid = Booking.objects.filter(payments=payment).exclude(payments__status__in=SECURED)
-        unpaid.update(status=Booking.Status.CANCELLED)
+        secured = Exists(payments_of_each(Booking).filter(status__in=SECURED))
+        Booking.objects.filter(payments=payment).exclude(secured).update(status=Booking.Status.CANCELLED)

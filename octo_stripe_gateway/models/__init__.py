@@ -25,6 +25,7 @@ from octo_stripe_gateway.models.payables import (
     PaymentRelation,
     PricedPayable,
     find_payables,
+    payments_of_each,
 )
 from octo_stripe_gateway.models.payment_changes import PaymentChange
 from octo_stripe_gateway.models.payments import Payment, PaymentQuerySet, is_uuid
@@ -66,4 +67,5 @@ __all__ = [
     "has_deadline",
     "is_priced",
     "is_uuid",
+    "payments_of_each",
 ]

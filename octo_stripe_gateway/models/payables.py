@@ -9,8 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 from django.contrib.contenttypes.fields import GenericRelation
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, router
+from django.db.models import OuterRef
+from django.db.models.functions import Cast
 
-from octo_stripe_gateway.models.payments import Payment
+from octo_stripe_gateway.models.payments import Payment, PaymentQuerySet
 
 
 @runtime_checkable
@@ -67,6 +69,17 @@ def find_payables(payable_type_id: int, ids: Iterable[str]) -> dict[str, Any]:
         return {}
     found = model._base_manager.using(router.db_for_write(model)).filter(pk__in=list(ids))
     return {str(payable.pk): payable for payable in found}
+
+
+def payments_of_each(model: type[models.Model]) -> PaymentQuerySet:
+    """Return the payments of each row of a query of this model, for its `Exists` or `Subquery`.
+
+    A payment keeps the key as text, which PostgreSQL compares with no number; Django converts it in
+    `filter(payments__…)`, but not in `exclude(payments__…)`.
+    """
+    payable_type = ContentType.objects.get_for_model(model)
+    key = Cast(OuterRef("pk"), models.CharField())
+    return Payment.objects.filter(payable_type=payable_type, payable_id=key)
 
 
 class PaymentRelation(GenericRelation):

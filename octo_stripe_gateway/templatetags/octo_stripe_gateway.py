@@ -1,12 +1,22 @@
-"""What the admin's index shows of the ledger, for hosts whose index is a template of their own."""
+"""What the templates of hosts need: the element's `payable`, and the ledger's line on the admin's index."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django import template
+from django.db.models import Model
 
 register = template.Library()
+
+
+@register.filter
+def payable(obj: Model) -> str:
+    """Return what `<octo-payment>` calls a payable: `booking:7`, in no language's way to write numbers."""
+    # A page is rendered before anybody pays: the serializers are loaded only here.
+    from octo_stripe_gateway.serializers import get_payable_name
+
+    return f"{get_payable_name(obj._meta.label)}:{obj.pk}"
 
 
 @register.inclusion_tag("admin/octo_stripe_gateway/alerts.html", takes_context=True)
