@@ -7,7 +7,6 @@ from io import BytesIO
 from typing import IO, Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
@@ -63,7 +62,7 @@ class KeptStream:
     everything.
     """
 
-    def __init__(self, request: HttpRequest) -> None:
+    def __init__(self, request: Any) -> None:
         self.request, self.stream = request, request._stream
 
     def __getattr__(self, name: str) -> Any:
@@ -84,8 +83,9 @@ def check_headers(request: Request) -> None:
         raise UnsupportedMediaType(content_type)
     if length > gateway_settings.max_body_size:
         raise RequestDataTooBig
-    if not request._request._read_started:
-        request._request._stream = KeptStream(request._request)
+    original: Any = request._request
+    if not original._read_started:
+        original._stream = KeptStream(original)
 
 
 def check_body(request: Request) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from django.core.cache import DEFAULT_CACHE_ALIAS, caches
+from django.core.cache.backends.db import DatabaseCache
+from django.core.cache.backends.locmem import LocMemCache
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
 from octo_stripe_gateway.api.counters import Counter
 from octo_stripe_gateway.authentication import is_guest
+from octo_stripe_gateway.bounded import Bound
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.redaction import get_logger
 
@@ -22,6 +27,9 @@ NOT_COUNTED = "[OctoStripeGateway] Nothing is throttled: the cache doesn't answe
 UNTOLD = "there is a proxy, and NUM_PROXIES isn't set"
 # What proxies add.
 FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
+# A call must not wait for a cache that hangs. More calls at once than this aren't counted.
+CACHE = Bound(seconds=3, most=512)
+R = TypeVar("R")
 # Whoever has one IPv6 address has all of a network of this size.
 IPV6_PREFIX = 64
 # Some proxies add the port, which differs for each connection.
@@ -31,7 +39,7 @@ WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]*)\](:[0-9]+)?|(?P<ipv4>[0-9.]+):[0-9]+
 class RateThrottle(SimpleRateThrottle):
     """Allows what `THROTTLE_RATES` has for a name; a name without a rate has no limit.
 
-    While the cache is down nothing is counted: a refund must not wait for it.
+    While the cache is down or hangs nothing is counted: a refund must not wait for it.
     """
 
     name = ""
@@ -45,15 +53,17 @@ class RateThrottle(SimpleRateThrottle):
         taken: list[Counter] = []
         try:
             for counter in self.get_counters(request, view):
-                self.seconds = counter.take()
+                self.seconds = ask(counter.take)
                 if self.seconds:
                     break
                 taken.append(counter)
             if self.seconds:
                 for counter in taken:
-                    counter.give_back()
+                    ask(counter.give_back)
         except Exception:
             logger.exception(NOT_COUNTED)
+            # Once is enough for a cache that hangs.
+            request.is_uncounted = True  # type: ignore[attr-defined]
         return not self.seconds
 
     def wait(self) -> float | None:
@@ -63,7 +73,7 @@ class RateThrottle(SimpleRateThrottle):
     def get_counters(self, request: Request, view: Any) -> list[Counter]:
         """Return what the request is counted by, without showing in the cache who it is."""
         rate = gateway_settings.throttle_rates.get(self.name)
-        if not rate:
+        if not rate or getattr(request, "is_uncounted", False):
             return []
         limit, period = self.parse_rate(rate)
         return [
@@ -117,9 +127,11 @@ class AuthenticationThrottle(RateThrottle):
         self.seconds = 0.0
         try:
             for counter in self.get_counters(request, view):
-                self.seconds = max(self.seconds, counter.get_wait())
+                self.seconds = max(self.seconds, ask(counter.get_wait))
         except Exception:
             logger.exception(NOT_COUNTED)
+            # Once is enough for a cache that hangs.
+            request.is_uncounted = True  # type: ignore[attr-defined]
         return not self.seconds
 
     def count_failure(self, request: Request, view: Any) -> bool:
@@ -131,6 +143,16 @@ class AuthenticationThrottle(RateThrottle):
     def get_counters(self, request: Request, view: Any) -> list[Counter]:
         """Return what the address is counted by, nothing if it may be everybody's."""
         return [] if is_everybody(request) else super().get_counters(request, view)
+
+
+def ask(count: Callable[[], R]) -> R:
+    """Count in the cache, for three seconds at most; raises TimeoutError.
+
+    A cache that is only slow must be waited for: what isn't counted isn't limited.
+    """
+    # These two don't hang by themselves, and the first has its own connections.
+    is_own = isinstance(caches[DEFAULT_CACHE_ALIAS], (DatabaseCache, LocMemCache))
+    return count() if is_own else CACHE.call(count)
 
 
 def is_everybody(request: Request) -> bool:

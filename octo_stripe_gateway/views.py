@@ -139,7 +139,7 @@ class OctoMixin(APIView):
             response.headers["Content-Language"] = get_language_of_messages()
             if response.status_code == 404:
                 # LocaleMiddleware would redirect it to the same path with a language in front.
-                request.urlconf = "octo_stripe_gateway.urls"  # type: ignore[attr-defined]
+                request.urlconf = "octo_stripe_gateway.urls"
             return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
