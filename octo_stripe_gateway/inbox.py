@@ -30,6 +30,7 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnknownPaymentError,
 )
+from octo_stripe_gateway.ledger import journal
 from octo_stripe_gateway.ledger.concerns import (
     ENDPOINT_OUTDATED,
     EVENT_FAILED,
@@ -40,10 +41,12 @@ from octo_stripe_gateway.ledger.concerns import (
     end_reported,
     report_concern,
 )
+from octo_stripe_gateway.ledger.outbox import send_to_all
+from octo_stripe_gateway.ledger.rules import EventOfAnother, SyncNeeded
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import Redacted, clean_text, get_logger, redact
-from octo_stripe_gateway.services import journal
-from octo_stripe_gateway.services.delivery import send_to_all
+from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.due import Outcome, Step
 from octo_stripe_gateway.services.provenance import (
     Provenance,
@@ -158,26 +161,27 @@ def register(*types: str) -> Callable[[HostHandler], HostHandler]:
 
 
 def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
-    """Apply a `payment_intent.*` event; like all handlers, return the mismatch, empty if there is none."""
+    """Apply a `payment_intent.*` event; like all handlers, return the code of what contradicts it."""
     snapshot = PaymentIntentSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return services.apply_payment_intent(payment, snapshot)
+    return record(payment, snapshot, ask=ask_host).contradiction
 
 
 def handle_charge(event: WebhookEvent, payment: Payment) -> str:
     """Apply `charge.refunded`, which carries the charge with its refunded total."""
-    return services.apply_charge(payment, ChargeSnapshot.from_object(event.stripe_object, as_of=event.as_of))
+    snapshot = ChargeSnapshot.from_object(event.stripe_object, as_of=event.as_of)
+    return record(payment, snapshot).contradiction
 
 
 def handle_refund(event: WebhookEvent, payment: Payment) -> str:
     """Apply an event of the family `refund.*`, refunds made in Stripe's dashboard included."""
     snapshot = RefundSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return services.apply_refund(payment, snapshot)[1]
+    return record(payment, snapshot).contradiction
 
 
 def handle_dispute(event: WebhookEvent, payment: Payment) -> str:
     """Apply an event of the family `charge.dispute.*`."""
     snapshot = DisputeSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return services.apply_dispute(payment, snapshot)
+    return record(payment, snapshot).contradiction
 
 
 def handle_fraud_warning(event: WebhookEvent, payment: Payment) -> str:
@@ -331,12 +335,11 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     """
     handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
     payment = _get_payment(event) if handler or host_handlers else None
-    was_rejected = bool(payment and payment.rejection_reason)
+    was_rejected = bool(payment and payment.rejection_code)
     follow_up = None
     if payment and event.origin != payment.origin:
         # It can't speak for the payment.
-        mismatch = f"event {event.stripe_event_id} is of another account or mode"
-        services.flag_mismatch(payment, mismatch, as_of=event.as_of)
+        record(payment, EventOfAnother(event.stripe_event_id, as_of=event.as_of))
         _note(event, EVENT_OF_ANOTHER, event=event.stripe_event_id)
     elif payment and handler:
         _apply(event, payment, handler=handler)
@@ -374,7 +377,7 @@ def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
     if handler not in SAME_IN_ALL_VERSIONS and _is_too_old(event):
         _leave_to_sync(event, payment)
     else:
-        event.error_code = "differs" if handler(event, payment) else ""
+        event.error_code = handler(event, payment)
 
 
 def _is_too_old(event: WebhookEvent) -> bool:
@@ -389,8 +392,7 @@ def _leave_to_sync(event: WebhookEvent, payment: Payment) -> None:
     _mark(event, WebhookEvent.Status.RECEIVED)
     names = [event.account, event.stripe_account]
     report_concern(ENDPOINT_OUTDATED, object_id="/".join(names).strip("/"), version=event.api_version)
-    payment.next_check_at = timezone.now()
-    Payment.ledger.save_changed(payment, names=["next_check_at"])
+    record(payment, SyncNeeded())
 
 
 def _handle_unmatched(event: WebhookEvent, *, handler: Handler, has_host_handlers: bool) -> FollowUp | None:

@@ -20,6 +20,7 @@ from rest_framework.exceptions import PermissionDenied as RequestDenied
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import MAX_AMOUNT, get_precision
+from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Payment, Refund, is_priced, is_uuid
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.balance import get_balance, show_balance
@@ -282,8 +283,8 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
 
     def get_failure(self, payment: Payment) -> dict[str, str] | None:
         """Return why the last attempt to pay failed."""
-        if payment.rejection_reason:
-            return {"code": "rejected", "message": payment.rejection_reason}
+        if payment.rejection_code:
+            return {"code": "rejected", "message": describe_rejection(payment)}
         if not payment.failure_code:
             return None
         return {"code": payment.failure_code, "message": payment.failure_message}

@@ -20,7 +20,6 @@ payment_expired = Signal()
 payment_refunded = Signal()
 payment_disputed = Signal()
 payment_fraud_warned = Signal()
-payment_mismatched = Signal()
 payment_needs_attention = Signal()
 # Sent with `event`: Stripe says that a payment of ours is paid, and there is no row for it.
 payment_unknown = Signal()

@@ -3,13 +3,13 @@
 `as_of` is the second of Stripe's clock at which a snapshot held, and not before anything in it was made. Two
 snapshots of one object are ordered by their `precedence`, compared from left to right:
 
-1. `stage`: an object never goes back to an earlier stage. An authorization ends as canceled or succeeded
-   only, and a success is final.
+1. `stage`, of intents only: an intent never goes back to an earlier stage. An authorization ends as canceled
+   or succeeded only, and a success is final. Refunds and disputes may go on after an end.
 2. `as_of`: the later second wins.
 3. `rank`: Stripe's clock has whole seconds. Within one second an open intent counts as having gone
    `requires_payment_method`, `requires_confirmation`, `requires_action`, `processing`, declined; a refund
-   `pending`, `requires_action`. A customer who is declined and tries again in the same second shows as
-   declined until a snapshot of a later second.
+   `pending`, `requires_action`, `succeeded`, `canceled`, `failed`. Where that may be wrong, the rules have
+   the payment synced once more.
 4. `content`: two snapshots that are equal so far, such as two declines in one second, are ordered by what
    they hold, so that the same one always wins.
 
@@ -53,8 +53,7 @@ INTENT_RANKS = {
     "processing": 4,
 }
 DECLINED_RANK = 5
-REFUND_STAGES = {"succeeded": 1, "failed": 2, "canceled": 2}
-REFUND_RANKS = {"pending": 1, "requires_action": 2}
+REFUND_RANKS = {"pending": 1, "requires_action": 2, "succeeded": 3, "canceled": 4, "failed": 5}
 CLOSED_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
 
 LARGEST_INTEGER = 2**63 - 1
@@ -81,24 +80,25 @@ class Precedence(NamedTuple):
         failure_code: str,
         failure_message: str,
         charge_id: str,
+        amount: int,
         amount_received: int,
         amount_capturable: int,
     ) -> Self:
         """Order snapshots of an intent, by all that a payment's row keeps of it."""
         rank = DECLINED_RANK if failure_code else INTENT_RANKS.get(status, 0)
-        content = (status, failure_code, failure_message, charge_id, amount_received, amount_capturable)
+        amounts = (amount, amount_received, amount_capturable)
+        content = (status, failure_code, failure_message, charge_id, *amounts)
         return cls(INTENT_STAGES.get(status, 0), as_of, rank, content)
 
     @classmethod
     def of_refund(cls, status: str, *, as_of: int, failure_reason: str) -> Self:
-        """Order snapshots of a refund."""
-        rank = REFUND_RANKS.get(status, 0)
-        return cls(REFUND_STAGES.get(status, 0), as_of, rank, (status, failure_reason))
+        """Order snapshots of a refund, which may fail after it succeeded."""
+        return cls(0, as_of, REFUND_RANKS.get(status, 0), (status, failure_reason))
 
     @classmethod
     def of_dispute(cls, status: str, *, as_of: int) -> Self:
-        """Order snapshots of a dispute, which does not open again once it is closed."""
-        return cls(int(status in CLOSED_DISPUTES), as_of, 0, (status,))
+        """Order snapshots of a dispute, which may go on after it was closed."""
+        return cls(0, as_of, int(status in CLOSED_DISPUTES), (status,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +124,14 @@ class PaymentIntentSnapshot:
     client_secret: str = field(default="", repr=False)
     charge: ChargeSnapshot | None = None
     disputes: tuple[DisputeSnapshot, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether it holds all that Stripe knows of the payment, as a sync asks for it."""
+        charge = self.charge
+        if charge is None:
+            return not self.charge_id
+        return charge.has_all_refunds and (bool(self.disputes) or not charge.disputed)
 
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
@@ -163,6 +171,7 @@ class PaymentIntentSnapshot:
             failure_code=self.failure_code,
             failure_message=self.failure_message,
             charge_id=self.charge_id,
+            amount=self.amount,
             amount_received=self.amount_received,
             amount_capturable=self.amount_capturable,
         )

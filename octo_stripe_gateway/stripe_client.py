@@ -401,7 +401,10 @@ def _translate_error(error: stripe.StripeError) -> Exception:
 
     if not _is_of_stripe(error):
         return _make_unanswered(http_status=error.http_status)
-    status, code = error.http_status or 0, str(error.code or "")
+    # A lack of balance has no code of its own, but one of its message.
+    body: Any = error.json_body or {}
+    status = error.http_status or 0
+    code = str(error.code or body["error"].get("message_code") or "")
     known: dict[str, Any] = {
         "stripe_code": code,
         "http_status": error.http_status,

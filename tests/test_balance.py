@@ -25,7 +25,7 @@ from octo_stripe_gateway.exceptions import (
     GatewayError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import PayableLock, Payment, StripeRequest
+from octo_stripe_gateway.models import Concern, PayableLock, Payment, StripeRequest
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
 from octo_stripe_gateway.upkeep.deadlines import OVERDUE_REVIEW
@@ -172,7 +172,7 @@ def test_an_open_intent_follows_the_price(api: GatewayApi, stripe: StripeEmulato
     stripe.confirm(first["stripePaymentIntentId"])
     assert api.complete(first).json()["status"] == "CONFIRMED"
     assert {answer.status_code for answer in api.deliver(stripe)} == {200}
-    assert Payment.objects.get().mismatch == ""
+    assert not Concern.objects.exists()
 
 
 @pytest.mark.parametrize("by", ["key", "uuid"])
@@ -215,7 +215,7 @@ def test_an_unanswered_change_of_the_amount_is_finished(
     assert api.create(body(booking)).status_code == 503
     services.reconcile_payment(Payment.objects.get())
     row = Payment.objects.get()
-    assert (row.amount, row.amount_requested, row.mismatch) == (PRICE + 500, None, "")
+    assert (row.amount, row.amount_requested, row.has_concerns) == (PRICE + 500, None, False)
     assert not StripeRequest.objects.open().exists()
 
 
@@ -710,7 +710,7 @@ def test_held_never_exceeds_the_price_and_each_excess_goes_back_once(
     accepted = [payment for payment in Payment.objects.all() if payment.accepted_at]
     assert sum(payment.amount_held for payment in accepted) <= highest
     assert get_held(stripe) == sum(payment.amount_held for payment in accepted)
-    rejected = [payment for payment in Payment.objects.all() if payment.rejection_reason]
+    rejected = [payment for payment in Payment.objects.all() if payment.rejection_code]
     for payment in rejected:
         assert payment.amount_held == 0
         assert (

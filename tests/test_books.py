@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from octo_stripe_gateway import services, stripe_client, upkeep
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Payment, PaymentChange
 from octo_stripe_gateway.services import books, due
 from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot, RefundSnapshot
@@ -178,7 +179,7 @@ def test_refund_that_is_told_before_its_charge_is_booked_with_it(stripe: StripeE
     stripe.confirm(intent_id)
     refund = stripe.refund(intent_id, amount=700)
     with services.lock_payment(payment) as locked:
-        services.apply_refund(locked, RefundSnapshot.from_object(refund, as_of=refund["created"]))
+        record(locked, RefundSnapshot.from_object(refund, as_of=refund["created"]))
     keep_books()
     assert [row.net for row in payment.refunds.get().balance_transactions] == [-700]
     sync(payment)

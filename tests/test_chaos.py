@@ -340,7 +340,7 @@ def is_quiet() -> bool:
         PaymentChange.objects.exclude(deliver_at=None),
         Payment.objects.rejected_with_money_held(),
         Payment.objects.past_deadline(now=now).exclude(intent_status="processing"),
-        Payment.objects.filter(intent_status="succeeded", accepted_at=None, rejection_reason=""),
+        Payment.objects.filter(intent_status="succeeded", accepted_at=None, rejection_code=""),
     )
     return not any(each.exists() for each in waits)
 

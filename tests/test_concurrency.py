@@ -51,7 +51,7 @@ def heard() -> Iterator[Counter[str]]:
     """Counts the signals that were sent."""
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
-        for name in ("created", "succeeded", "canceled", "refunded", "mismatched"):
+        for name in ("created", "succeeded", "canceled", "refunded"):
             signal = getattr(signals, f"payment_{name}")
             stack.enter_context(listening(signal, count_into(counts, name=name)))
         yield counts

@@ -13,6 +13,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Dispute, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
+from tests.support.ledger import later
 
 pytestmark = pytest.mark.django_db
 
@@ -90,13 +91,13 @@ def test_inquiry_is_seen_and_keeps_no_money_from_going_back(
     else:
         services.reconcile_payment(Payment.objects.get(pk=payment["id"]))
     row = Payment.objects.get()
-    assert (row.disputed, row.refunds_blocked, row.is_settled) == (True, False, False)
+    assert (row.disputed, row.refunds_blocked, row.next_check_at is None) == (True, False, False)
     assert api.retrieve(payment).json()["refundable"] is True
     assert api.refund(payment, {"amount": 500}).status_code == 200
     assert Payment.objects.get().disputed
     assert api.refund(payment).json()["status"] == "REFUNDED"
     api.deliver(stripe, CLOSED)
-    assert Payment.objects.get().is_settled
+    assert not Payment.objects.get().disputed
 
 
 def test_inquiry_that_becomes_a_dispute_blocks_refunds(api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -132,8 +133,9 @@ def test_decision_that_no_event_told_of_is_found(api: GatewayApi, stripe: Stripe
     api.deliver(stripe, OPENED)
     assert get_columns()[0]
     stripe.close_dispute(dispute_id, won=True)
-    later = timezone.now() + dt.timedelta(days=1)
-    assert Payment.objects.due_for_check(now=later).exists()
-    call_command("reconcile_payments", older_than=0)
+    tomorrow = timezone.now() + dt.timedelta(days=1)
+    assert Payment.objects.due_for_check(now=tomorrow).exists()
+    with later(stripe):
+        call_command("reconcile_payments", older_than=0)
     assert get_columns() == (False, 0, 2000)
     assert not Payment.objects.unsettled().exists()

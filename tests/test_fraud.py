@@ -9,13 +9,13 @@ import pytest
 from django.contrib import admin
 from django.core.management import call_command
 
-from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway import inbox
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.services import fraud
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals
+from tests.support.ledger import assert_ledger_equals, list_concerns, settle_all
 from tests.support.objects import make_event, make_fraud_warning
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,8 +48,7 @@ def test_warning_calls_an_operator_and_refunds_nothing(api: GatewayApi, stripe: 
     warning = stripe.warn_of_fraud(payment["stripePaymentIntentId"])
     assert {answer.status_code for answer in api.deliver(stripe, WARNING)} == {200}
     row = get_payment()
-    assert (row.status, row.mismatch) == ("paid", "")
-    assert TOLD in row.attention
+    assert (row.status, list_concerns(row)) == ("paid", ["fraud_warned"])
     assert get_told() == [f"{warning['id']}: {TOLD}"]
     change = PaymentChange.objects.latest("pk")
     assert (change.source, change.event and change.event.type) == ("webhook", WARNING)
@@ -73,7 +72,7 @@ def test_setting_refunds_what_is_left_at_once(api: GatewayApi, stripe: StripeEmu
     for _each in range(2):
         assert {answer.status_code for answer in api.deliver(stripe, WARNING)} == {200}
     row = get_payment()
-    assert (row.status, row.amount_refunded, row.attention) == ("refunded", 2000, "")
+    assert (row.status, row.amount_refunded, list_concerns(row)) == ("refunded", 2000, [])
     refund = row.refunds.latest("pk")
     assert (refund.amount, refund.reason) == (2000 - refunded, "fraudulent")
     assert len(stripe.refunds) == 1 + bool(refunded)
@@ -132,7 +131,7 @@ def test_operator_is_called_where_stripe_refuses_the_refund(api: GatewayApi, str
     assert {answer.status_code for answer in api.deliver(stripe, WARNING)} == {200}
     row = get_payment()
     assert (row.status, row.amount_reserved) == ("paid", 0)
-    assert "Stripe refused the refund" in row.attention
+    assert list_concerns(row) == ["fraud_refund_refused"]
 
 
 def refund_it(api: GatewayApi, stripe: StripeEmulator, payment: Any) -> None:
@@ -156,7 +155,7 @@ def test_nothing_is_done_about_what_is_settled_already(
     asked = count_refunds(stripe)
     # The event was made earlier, when the charge could still be refunded.
     api.deliver(stripe, WARNING)
-    assert (count_refunds(stripe), get_payment().attention) == (asked, "")
+    assert (count_refunds(stripe), list_concerns(get_payment())) == (asked, [])
     assert len(get_told()) == 1
 
 
@@ -166,16 +165,16 @@ def test_warning_that_comes_before_the_payment_is_known_to_be_paid_calls_an_oper
 ) -> None:
     configure(REFUND_FRAUD_WARNINGS=refunds)
     inbox.receive_event(make_event(WARNING, make_fraud_warning()))
-    assert TOLD in get_payment().attention
+    assert list_concerns(get_payment()) == ["fraud_warned"]
 
 
 def test_same_warning_in_another_event_is_on_record_once(payment: Payment) -> None:
     for second in (0, 1):
         event = make_event(WARNING, make_fraud_warning(), created=1_800_000_000 + second)
         assert inbox.receive_event(event).status == "processed"
-        services.settle_attention(get_payment(), reason="looked at")
+        settle_all(get_payment(), reason="looked at")
     assert len(get_told()) == 1
-    assert get_payment().attention == ""
+    assert list_concerns(get_payment()) == []
     inbox.receive_event(make_event(WARNING, make_fraud_warning(id="issfr_2")))
     assert len(get_told()) == 2
 
@@ -189,7 +188,7 @@ def test_warning_of_an_old_api_version_is_taken_at_once(payment: Payment) -> Non
 def test_warning_that_contradicts_its_payment_is_not_applied(payment: Payment) -> None:
     event = inbox.receive_event(make_event(WARNING, make_fraud_warning(livemode=True)))
     assert event.error_code
-    assert get_payment().mismatch == "fraud warning issfr_1: livemode is True, not False"
+    assert list_concerns(get_payment()) == ["fraud_warning_differs"]
     assert get_told() == []
 
 

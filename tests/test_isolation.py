@@ -15,7 +15,7 @@ from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeReq
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals
+from tests.support.ledger import assert_ledger_equals, settle_all
 from tests.support.objects import make_event, make_paid_intent, read_rows
 from tests.support.threads import needs_row_locks, run_together
 
@@ -147,7 +147,7 @@ OPERATIONS: dict[str, Callable[[Payment], object]] = {
     "reconcile": services.reconcile_payment,
     "void or refund": services.void_or_refund,
     "postpone": services.postpone_check,
-    "settle": lambda payment: services.settle_attention(payment, reason="Seen."),
+    "settle": lambda payment: settle_all(payment, reason="Seen."),
     "erase": services.erase_personal_data,
     "deliver": lambda _: upkeep.work_off(upkeep.DELIVERIES, limit=1),
     "receive": lambda _: inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent())),

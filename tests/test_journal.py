@@ -13,8 +13,8 @@ from django.test import Client
 from django.urls import reverse
 
 from octo_stripe_gateway import services
+from octo_stripe_gateway.ledger import journal
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.services import journal
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.callers import KEYS, CallerApi, authenticate, make_user

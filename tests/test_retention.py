@@ -9,10 +9,12 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 
 from octo_stripe_gateway import services
+from octo_stripe_gateway.ledger.rules import Rejected, ReversalFailed
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.services.ledger import saving_changes
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi, When
+from tests.support.ledger import settle_all
 from tests.support.objects import read_rows
 
 pytestmark = pytest.mark.django_db
@@ -36,14 +38,19 @@ def paid(api: GatewayApi, stripe: StripeEmulator) -> Payment:
     return Payment.objects.get(pk=payment["id"])
 
 
+def reject_for(payment: Payment, *, words: str) -> None:
+    with services.lock_payment(payment) as locked:
+        record(locked, Rejected("host", {"words": words}))
+        record(locked, ReversalFailed())
+
+
 def describe() -> str:
     return str([read_rows(model) for model in apps.get_app_config("octo_stripe_gateway").get_models()])
 
 
 def test_nothing_of_the_person_is_left(paid: Payment) -> None:
-    with services.lock_payment(paid) as locked, saving_changes(locked):
-        locked.reject(f"{PERSON} has booked twice.")
-    services.settle_attention(paid, reason=f"{PERSON} has called.")
+    reject_for(paid, words=f"{PERSON} has booked twice.")
+    settle_all(paid, reason=f"{PERSON} has called.")
     PaymentChange.objects.update(delivery_errors={"shop.on": ["ValueError", PERSON]})
     assert describe().count(PERSON) > 8
     call_command("erase_payment_data", str(paid.uuid))
@@ -52,8 +59,7 @@ def test_nothing_of_the_person_is_left(paid: Payment) -> None:
 
 
 def test_rejected_payment_stays_rejected(paid: Payment) -> None:
-    with services.lock_payment(paid) as locked, saving_changes(locked):
-        locked.reject(f"{PERSON} has booked twice.")
+    reject_for(paid, words=f"{PERSON} has booked twice.")
     services.erase_personal_data(paid)
     paid.refresh_from_db()
     assert (paid.status, paid.needs_reversal) == ("failed", True)

@@ -77,7 +77,7 @@ def log() -> Iterator[Lines]:
         logger.propagate = propagate
 
 
-def fail(_payment: Payment, snapshot: Any) -> None:
+def fail(_payment: Payment, snapshot: Any, **_options: Any) -> None:
     raise ZeroDivisionError(repr(snapshot))
 
 
@@ -122,7 +122,7 @@ def deliver(api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyP
     assert CLIENT_SECRET.search(body.decode())
     api.post_event(body, "t=1,v1=x")
     with monkeypatch.context() as patch:
-        patch.setattr(services, "apply_payment_intent", fail)
+        patch.setattr(inbox, "record", fail)
         assert api.post_event(body, signature).status_code == 500
     api.deliver(stripe)
     api.deliver(stripe)
@@ -163,11 +163,11 @@ def test_no_secret_is_at_rest(run: Callable[[], RecordingClient]) -> None:
 def test_no_secret_is_at_rest_while_an_event_fails(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail_talking(_payment: Payment, _snapshot: Any) -> None:
+    def fail_talking(_payment: Payment, _snapshot: Any, **_options: Any) -> None:
         raise ZeroDivisionError("pi_1_secret_2")
 
     api.paid(stripe)
-    monkeypatch.setattr(services, "apply_payment_intent", fail_talking)
+    monkeypatch.setattr(inbox, "record", fail_talking)
     api.deliver(stripe)
     failed = WebhookEvent.objects.filter(status="failed")[0]
     assert failed.error_parameters["error"] == "ZeroDivisionError"

@@ -194,7 +194,8 @@ def test_refund_that_succeeded_may_still_fail_but_nothing_else(earlier: str, lat
 
 
 @pytest.mark.parametrize("closed", ["won", "lost", "warning_closed", "prevented"])
-def test_dispute_does_not_open_again(closed: str) -> None:
+def test_dispute_may_go_on_after_it_is_closed(closed: str) -> None:
     read = DisputeSnapshot.from_object
     decided = read(make_dispute(status=closed), as_of=AS_OF)
-    assert read(make_dispute(status="under_review"), as_of=AS_OF + 9).precedence < decided.precedence
+    assert read(make_dispute(status="appeal_under_review"), as_of=AS_OF + 9).precedence > decided.precedence
+    assert read(make_dispute(status="under_review"), as_of=AS_OF).precedence < decided.precedence

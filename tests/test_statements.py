@@ -223,7 +223,7 @@ def test_refund_is_reserved_and_applied(api: GatewayApi, stripe: StripeEmulator)
     payment = api.paid(stripe)
     with statements() as made:
         assert api.refund(payment).json()["status"] == "REFUNDED"
-    reserve = ["LOCK", "SELECT", *OWN, "INSERT", *OPEN, *APPLY]
+    reserve = ["LOCK", "SELECT", *OWN, "INSERT", *APPLY, *OPEN]
     apply = ["LOCK", "SELECT", "UPDATE", *APPLY, *CLOSE]
     assert (made.kinds, made.transactions) == (["SELECT", *reserve, *apply], 2)
 

@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from octo_stripe_gateway import conf, services
+from octo_stripe_gateway import conf, inbox
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
@@ -240,7 +240,7 @@ def test_event_that_fails_is_on_record_and_asked_for_again(
     api: GatewayApi, event: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(services, "apply_payment_intent", fail)
+        patch.setattr(inbox, "record", fail)
         answer = api.post_event(event, sign(event))
     assert answer.status_code == 500
     assert answer.json()["error"] == "INTERNAL_SERVER_ERROR"
@@ -265,7 +265,7 @@ class TestAtomicRequests:
     def test_record_of_a_failed_event_survives(
         self, api: GatewayApi, event: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(services, "apply_payment_intent", fail)
+        monkeypatch.setattr(inbox, "record", fail)
         assert api.post_event(event, sign(event)).status_code == 500
         assert WebhookEvent.objects.get().status == "failed"
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.sites import all_sites
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -16,6 +16,9 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin.display import show_account
 from octo_stripe_gateway.ledger.concerns import ENDPOINT_OUTDATED, PAYMENT_UNKNOWN, describe
+from octo_stripe_gateway.models import (
+    Concern as ConcernRow,
+)
 from octo_stripe_gateway.models import (
     PayableLock,
     PayableLockQuerySet,
@@ -65,14 +68,29 @@ def name_endpoints(events: QuerySet[WebhookEvent]) -> list[str]:
     )
 
 
+def list_concerned(*, differs: bool) -> QuerySet[Any]:
+    """Return the payments that have an open concern, because Stripe `differs` or for another reason."""
+    concerns = ConcernRow.objects.open().exclude(payment=None)
+    told = Q(code__endswith="_differs")
+    return concerns.filter(told if differs else ~told).values("payment")
+
+
 PAYMENT_CONCERNS = (
     Concern(
         "held",
         _("Rejected, and the money is still held"),
         lambda payments: cast("PaymentQuerySet", payments).rejected_with_money_held(),
     ),
-    Concern("operator", _("Needs an operator"), lambda payments: payments.exclude(attention="")),
-    Concern("mismatch", _("Differs from Stripe"), lambda payments: payments.exclude(mismatch="")),
+    Concern(
+        "operator",
+        _("Needs an operator"),
+        lambda payments: payments.filter(pk__in=list_concerned(differs=False)),
+    ),
+    Concern(
+        "mismatch",
+        _("Differs from Stripe"),
+        lambda payments: payments.filter(pk__in=list_concerned(differs=True)),
+    ),
     Concern("disputed", _("Disputed"), lambda payments: payments.filter(disputed=True)),
 )
 EVENT_CONCERNS = (

@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway import inbox, services
-from octo_stripe_gateway.admin.display import format_value, get_label
+from octo_stripe_gateway.admin.display import format_value, get_label, list_open_concerns
 from octo_stripe_gateway.currencies import check_amount, format_money, get_precision
 from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
 from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
@@ -229,13 +229,14 @@ class SettleOperation(Operation[Payment]):
     form_class = SettleForm
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether it differs from Stripe, or needs an operator."""
-        return bool(row.mismatch or row.attention)
+        """Tell whether a concern is open."""
+        return bool(list_open_concerns(row))
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         """Clear it."""
         reason: str = values["reason"]
-        services.settle_attention(row, reason=reason)
+        for concern in list_open_concerns(row):
+            services.settle_concern(concern, reason=reason)
         return gettext("Settled: %s") % reason
 
 

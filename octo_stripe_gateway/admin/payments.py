@@ -18,6 +18,7 @@ from octo_stripe_gateway.admin.display import (
     NOTHING,
     PaymentColumns,
     get_number,
+    list_open_concerns,
     show_account,
     show_at_stripe,
     show_dashboard_link,
@@ -51,6 +52,8 @@ from octo_stripe_gateway.admin.operations import (
 from octo_stripe_gateway.admin.search import MOST_FOUND, find_payments
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.currencies import format_money
+from octo_stripe_gateway.ledger.concerns import describe_concern, get_kind_label
+from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Payment, StripeRequest
 
 MOST_SHOWN = 100
@@ -61,7 +64,7 @@ SHOWN_IF_FILLED = {
     "expires_at": "expires_at",
     "purpose": "purpose",
     "failure": "failure_code",
-    "rejection_reason": "rejection_reason",
+    "rejection_code": "rejection_code",
     "reserved": "amount_reserved",
     "fees": "settlement_currency",
     "brought": "settlement_currency",
@@ -132,7 +135,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
                     "whose",
                     "reseller_reference",
                     "failure",
-                    "rejection_reason",
+                    "rejection_code",
                     "mode",
                 )
             },
@@ -228,11 +231,9 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         if obj.needs_reversal:
             held = format_money(obj.amount_held or obj.amount_capturable, currency=obj.currency)
             title = gettext("The payment was rejected, and %s is still held.") % held
-            alerts.append((title, obj.rejection_reason))
-        if obj.mismatch:
-            alerts.append((_("Stripe says something else; it was not applied."), obj.mismatch))
-        if obj.attention:
-            alerts.append((_("This payment needs an operator."), obj.attention))
+            alerts.append((title, describe_rejection(obj)))
+        concerns = list_open_concerns(obj)
+        alerts += [(get_kind_label(each.code), describe_concern(each)) for each in concerns]
         disputed = _(
             "The customer's bank disputes this payment: nothing can be refunded until that is decided."
         )
@@ -257,8 +258,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
             (_("For"), self.payable_link(obj)),
             (_("Reseller reference"), obj.reseller_reference or NOTHING),
             (_("Owner"), self.whose(obj)),
-            *([(_("Stripe says"), obj.mismatch)] if obj.mismatch else []),
-            *([(_("Needs an operator"), obj.attention)] if obj.attention else []),
+            *((_("Needs an operator"), describe_concern(each)) for each in list_open_concerns(obj)),
         ]
 
     @admin.display(description=_("amount"), ordering="amount")

@@ -17,6 +17,8 @@ from octo_stripe_gateway.admin.display import (
     spell,
 )
 from octo_stripe_gateway.currencies import format_money
+from octo_stripe_gateway.ledger.concerns import describe
+from octo_stripe_gateway.ledger.rejections import Rejection
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 
@@ -25,10 +27,11 @@ Changes = dict[str, list[Any]]
 
 REFUND = "refund "
 DISPUTE = "dispute "
+CONCERN = "concern "
 # Columns of which the words of others say enough.
 SAID_OTHERWISE = frozenset(
     "status amount_capturable amount_received amount_refunded amount_reserved amount_lost disputed"
-    " failure_code rejection_reason mismatch attention settled authorized_at adopted".split()
+    " failure_code rejection_code rejection_parameters settled authorized_at adopted".split()
 ) | {FRAUD_WARNING}
 
 # What it says when a total grows and when it shrinks, each with its colour.
@@ -63,8 +66,8 @@ def describe_changes(changes: Changes, *, currency: str) -> list[Line]:
         *_describe_money(moved, currency=currency),
         *_describe_disputes(changes),
         *_describe_fraud(changes),
-        *_describe_outcome(changes),
-        *_describe_attention(changes),
+        *_describe_outcome(changes, currency=currency),
+        *_describe_attention(changes, currency=currency),
         *_describe_refunds(changes),
     ]
     if not lines and "status" in changes:
@@ -110,11 +113,13 @@ def _describe_fraud(changes: Changes) -> Iterator[Line]:
         yield Line(gettext("The card's bank warns of fraud: %(type)s (%(warning)s)") % named, "alert")
 
 
-def _describe_outcome(changes: Changes) -> Iterator[Line]:
+def _describe_outcome(changes: Changes, *, currency: str) -> Iterator[Line]:
     status, code = (changes.get(name, ["", ""])[1] for name in ("status", "failure_code"))
     if intent_id := changes.get("adopted", ["", ""])[1]:
         yield Line(gettext("Adopted from Stripe: %s") % intent_id)
-    if reason := changes.get("rejection_reason", ["", ""])[1]:
+    if rejection_code := changes.get("rejection_code", ["", ""])[1]:
+        parameters = changes.get("rejection_parameters", [{}, {}])[1]
+        reason = Rejection(rejection_code, parameters).describe(currency=currency)
         yield Line(gettext("Rejected: %s") % reason, "failed")
     elif code:
         yield Line(gettext("Failed: %s") % spell(code), "failed")
@@ -122,20 +127,15 @@ def _describe_outcome(changes: Changes) -> Iterator[Line]:
         yield Line(gettext("Status: %s") % get_status_label(status), status)
 
 
-def _describe_attention(changes: Changes) -> Iterator[Line]:
+def _describe_attention(changes: Changes, *, currency: str) -> Iterator[Line]:
     if reason := changes.get("settled", ["", ""])[1]:
         yield Line(gettext("Settled: %s") % reason, "operator")
         return
-    if "mismatch" in changes:
-        differs = changes["mismatch"][1]
-        text = (
-            gettext("Stripe says something else: %s") % differs
-            if differs
-            else gettext("Agrees with Stripe again")
-        )
-        yield Line(text, "alert" if differs else "")
-    if text := changes.get("attention", ["", ""])[1]:
-        yield Line(gettext("Needs an operator: %s") % text, "alert")
+    for name, (was, told) in changes.items():
+        if name.startswith(CONCERN):
+            code = name.removeprefix(CONCERN)
+            text = describe(code, told or was or {}, currency=currency)
+            yield Line(text, "alert") if told else Line(gettext("Over: %s") % text)
 
 
 def _describe_refunds(changes: Changes) -> Iterator[Line]:
@@ -153,7 +153,7 @@ def _describe_rest(changes: Changes, *, currency: str) -> Iterator[Line]:
         elif name == "balance settled":
             price = format_money(is_now, currency=currency)
             yield Line(gettext("The price of %s is paid in full") % price, is_detail=True)
-        elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE, FRAUD_WARNING)):
+        elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE, CONCERN, FRAUD_WARNING)):
             values = (was, is_now) if was else (is_now,)
             texts = [format_value(value, name=name, currency=currency) for value in values]
             yield Line(capfirst(f"{get_label(name)}: {' → '.join(texts)}"), is_detail=True)

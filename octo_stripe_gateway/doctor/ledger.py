@@ -13,7 +13,7 @@ from django.utils.timesince import timesince
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
 from octo_stripe_gateway.ledger.concerns import PAYMENT_UNKNOWN
-from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.models import Concern, Payment, PaymentChange, StripeRequest, WebhookEvent
 
 # How many payments back the latest paid one is looked for.
 LATEST = 1000
@@ -131,7 +131,7 @@ def find_overdue_bookings(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
 def find_held_money(cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find money of rejected payments that has not gone back."""
     just_rejected = PaymentChange.objects.filter(
-        payment=OuterRef("pk"), created_at__gte=cutoff, changes__has_key="rejection_reason"
+        payment=OuterRef("pk"), created_at__gte=cutoff, changes__has_key="rejection_code"
     )
     held = Payment.objects.using(Payment.ledger.database).rejected_with_money_held()
     action = "See on the payment's timeline why the refund fails, and refund it in the admin or at Stripe."
@@ -142,7 +142,9 @@ def find_held_money(cutoff: dt.datetime) -> Iterator[Diagnosis]:
 
 def find_mismatches(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find payments that Stripe contradicts."""
-    mismatched = Payment.ledger.exclude(mismatch="")
+    open_concerns = Concern.ledger.get_queryset().open().exclude(payment=None)
+    differing = open_concerns.filter(code__endswith="_differs")
+    mismatched = Payment.ledger.filter(pk__in=differing.values("payment"))
     action = "Compare each with Stripe's dashboard, and settle it in the admin."
     yield from _measure(mismatched, "created_at").diagnose(
         "payments_mismatched", "payments contradict what Stripe says", action
@@ -151,7 +153,8 @@ def find_mismatches(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
 
 def find_attention(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find payments that wait for an operator."""
-    needing = Payment.ledger.exclude(attention="")
+    others = Concern.ledger.get_queryset().open().exclude(payment=None).exclude(code__endswith="_differs")
+    needing = Payment.ledger.filter(pk__in=others.values("payment"))
     action = "Read on each in the admin what it needs, do it, and settle it there."
     yield from _measure(needing, "created_at").diagnose(
         "payments_need_attention", "payments need an operator's attention", action

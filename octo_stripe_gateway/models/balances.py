@@ -33,7 +33,7 @@ class Counted(Protocol):
     intent_status: Any
     livemode: Any
     purpose: Any
-    rejection_reason: Any
+    rejection_code: Any
 
     @property
     def amount_held(self) -> int:
@@ -119,7 +119,7 @@ def compute_balance(
     parts = _get_installments(payable, price=price)
     is_live = gateway_settings.moves_real_money if livemode is None else livemode
     real = (each for each in payments if each.livemode or not is_live)
-    counted = [each for each in real if each.currency == currency and not each.rejection_reason]
+    counted = [each for each in real if each.currency == currency and not each.rejection_code]
     accepted = [each for each in counted if each.accepted_at]
     outstanding = _subtract(parts, accepted)
     deadline = get_deadline(payable)

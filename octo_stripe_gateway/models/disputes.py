@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
-from octo_stripe_gateway.snapshots import CLOSED_DISPUTES, DisputeSnapshot, Precedence
+from octo_stripe_gateway.snapshots import CLOSED_DISPUTES
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.models.balance_transactions import BalanceTransaction
@@ -74,12 +74,3 @@ class Dispute(models.Model):
     def evidence_due_at(self) -> dt.datetime | None:
         """Return until when Stripe takes evidence."""
         return dt.datetime.fromtimestamp(self.evidence_due_by, tz=dt.UTC) if self.evidence_due_by else None
-
-    def apply(self, snapshot: DisputeSnapshot) -> None:
-        """Bring the row to the snapshot, unless it has applied a later one."""
-        known = Precedence.of_dispute(self.status, as_of=self.status_as_of)
-        if self.pk and snapshot.precedence <= known:
-            return
-        self.status, self.status_as_of = snapshot.status, snapshot.as_of
-        self.amount, self.currency, self.reason = snapshot.amount, snapshot.currency, snapshot.reason
-        self.evidence_due_by, self.stripe_created = snapshot.evidence_due_by, snapshot.created

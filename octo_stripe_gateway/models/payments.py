@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Self
 
 from django.conf import settings
@@ -17,16 +17,9 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.models.balances import IN_FLIGHT, Balance, compute_balance
-from octo_stripe_gateway.models.comparison import compare_snapshot
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.snapshots import (
     LARGEST_INTEGER,
-    CardSnapshot,
-    ChargeSnapshot,
-    DisputeSnapshot,
-    FraudWarningSnapshot,
-    PaymentIntentSnapshot,
-    Precedence,
 )
 from octo_stripe_gateway.stripe.origin import Origin
 
@@ -35,15 +28,12 @@ PURPOSE_LENGTH = 64
 # Statuses of an intent that the customer has done their part for.
 PAID = frozenset({"processing", "requires_capture", "succeeded"})
 INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
-EXPIRED_REASONS = frozenset({"expired", "automatic"})
 # What a host may write with `save()`; everything else is the ledger's.
 HOST_COLUMNS = frozenset({"metadata", "reseller_reference", "updated_at"})
-REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_reason="") & (
+REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_code="") & (
     models.Q(amount_capturable__gt=0)
     | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
 )
-# For so many seconds after a change, snapshots of an unpaid intent may still have the amount before it.
-AMOUNT_LEEWAY = 60
 FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
 
 
@@ -225,12 +215,17 @@ class Payment(models.Model):
 
     intent_status = models.CharField(max_length=64, blank=True)
     intent_as_of = models.BigIntegerField(default=0)
+    # The second in which what Stripe said left open what came last; 0 once a sync has told.
+    tied_as_of = models.BigIntegerField(default=0)
     amount_capturable = models.BigIntegerField(default=0)
     amount_received = models.BigIntegerField(default=0)
     amount_requested = models.BigIntegerField(
         null=True, help_text=_("The amount that Stripe is asked to change the intent to.")
     )
-    amount_as_of = models.BigIntegerField(default=0)
+    amount_requested_as_of = models.BigIntegerField(default=0)
+    intent_amount = models.BigIntegerField(
+        default=0, help_text=_("What Stripe's intent asks for; it may differ until it is paid.")
+    )
     capture_before = models.DateTimeField(
         _("capture before"),
         null=True,
@@ -255,6 +250,9 @@ class Payment(models.Model):
     amount_forgiven = models.BigIntegerField(
         default=0, help_text=_("What of the money that went back is not owed again.")
     )
+    losses_total = models.BigIntegerField(
+        default=0, help_text=_("All losses known, also before the payment itself is.")
+    )
     disputed = models.BooleanField(default=False, help_text=_("Whether a dispute is open."))
     # Whether an open dispute blocks refunds; an inquiry does not.
     refunds_blocked = models.BooleanField(default=False)
@@ -265,9 +263,6 @@ class Payment(models.Model):
     )
     authorized_at = models.DateTimeField(
         null=True, blank=True, help_text=_("When the host heard of the authorization.")
-    )
-    rejection_reason = models.TextField(
-        _("rejection reason"), blank=True, help_text=_("Why the host rejected the payment.")
     )
     rejection_code = models.CharField(
         max_length=64, blank=True, help_text=_("Why the payment was rejected; empty where it wasn't.")
@@ -280,12 +275,6 @@ class Payment(models.Model):
     awaits_operator = models.BooleanField(
         default=False, help_text=_("Adopted with money, which counts once an operator confirms it.")
     )
-    mismatch = models.TextField(
-        blank=True, help_text=_("How Stripe's object contradicts this payment; it was not applied.")
-    )
-    mismatch_as_of = models.BigIntegerField(default=0)
-    attention = models.TextField(blank=True, help_text=_("Why an operator has to look at the payment."))
-
     request_fingerprint = models.CharField(max_length=64, blank=True)
     next_check_at = models.DateTimeField(
         null=True, default=get_first_check, help_text=_("When to check it at Stripe; empty once settled.")
@@ -409,8 +398,6 @@ class Payment(models.Model):
                 name="octo_payment_charge",
             ),
             models.Index(fields=["id"], condition=models.Q(disputed=True), name="octo_payment_disputed"),
-            models.Index(fields=["id"], condition=~models.Q(mismatch=""), name="octo_payment_mismatch"),
-            models.Index(fields=["id"], condition=~models.Q(attention=""), name="octo_payment_attention"),
             models.Index(fields=["id"], condition=REJECTED_WITH_MONEY_HELD, name="octo_payment_held"),
             models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_payment_test"),
         ]
@@ -491,7 +478,7 @@ class Payment(models.Model):
     @property
     def is_open(self) -> bool:
         """Tell whether the customer may still pay it, and nothing of it is under way."""
-        unpaid = self.status in {self.Status.PENDING, self.Status.FAILED} and not self.rejection_reason
+        unpaid = self.status in {self.Status.PENDING, self.Status.FAILED} and not self.rejection_code
         unrefused = bool(self.stripe_payment_intent_id) or self.status == self.Status.PENDING
         return unpaid and unrefused and self.intent_status not in IN_FLIGHT and not self.is_expiring
 
@@ -512,229 +499,22 @@ class Payment(models.Model):
         return gone or self.refunds_blocked or self.needs_reversal or self.intent_status == "canceled"
 
     @property
-    def intent_precedence(self) -> Precedence:
-        """Return what a snapshot of the intent must exceed to be applied."""
-        return Precedence.of_intent(
-            self.intent_status,
-            as_of=self.intent_as_of,
-            failure_code=self.failure_code,
-            failure_message=self.failure_message,
-            charge_id=self.stripe_charge_id,
-            amount_received=self.amount_received,
-            amount_capturable=self.amount_capturable,
-        )
-
-    @property
     def needs_acceptance(self) -> bool:
         """Tell whether the money is received and the host has not had its last word."""
-        is_open = not (self.accepted_at or self.rejection_reason or self.awaits_operator)
+        is_open = not (self.accepted_at or self.rejection_code or self.awaits_operator)
         return self.intent_status == "succeeded" and is_open
 
     @property
     def needs_authorization(self) -> bool:
         """Tell whether the money is held and the host has not heard of it."""
-        is_open = not (self.authorized_at or self.rejection_reason or self.awaits_operator)
+        is_open = not (self.authorized_at or self.rejection_code or self.awaits_operator)
         return self.intent_status == "requires_capture" and is_open
 
     @property
     def needs_reversal(self) -> bool:
         """Tell whether the host rejected the payment and its money has not gone back."""
         held = self.intent_status == "requires_capture" or self.amount_held > 0
-        return bool(self.rejection_reason) and held
-
-    @property
-    def is_settled(self) -> bool:
-        """Tell whether Stripe is not expected to change anything, so that nobody needs to ask."""
-        if self.amount_reserved or self.open_refunds or self.disputed:
-            return False
-        if self.needs_reversal or self.needs_acceptance:
-            return False
-        never_created = not self.stripe_payment_intent_id and self.status == self.Status.FAILED
-        return never_created or self.intent_status in {"succeeded", "canceled"}
-
-    def compare_intent(self, snapshot: PaymentIntentSnapshot) -> str:
-        """Return how an intent contradicts this row, empty where it doesn't."""
-        amount = snapshot.amount if self._may_be_amount(snapshot) else self.amount
-        expected = {
-            "id": self.stripe_payment_intent_id or snapshot.id,
-            "amount": amount,
-            "currency": self.currency,
-            "livemode": self.livemode,
-        }
-        most = {"amount_received": amount, "amount_capturable": amount}
-        if snapshot.status == "succeeded" and self.capture_method == self.CaptureMethod.AUTOMATIC:
-            expected["amount_received"] = most.pop("amount_received")
-        return compare_snapshot(snapshot, expected=expected, most=most)
-
-    def compare_charge(self, snapshot: ChargeSnapshot) -> str:
-        """Return how a charge contradicts this row, empty where it doesn't."""
-        expected = self._expected_of_charge(snapshot) | {"currency": self.currency}
-        return compare_snapshot(snapshot, expected=expected, most={"amount_refunded": self.amount})
-
-    def compare_dispute(self, snapshot: DisputeSnapshot) -> str:
-        """Return how a dispute contradicts this row, empty where it doesn't."""
-        return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
-
-    def compare_fraud_warning(self, snapshot: FraudWarningSnapshot) -> str:
-        """Return how a warning of fraud contradicts this row, empty where it doesn't."""
-        return compare_snapshot(snapshot, expected=self._expected_of_charge(snapshot))
-
-    def apply_intent(self, snapshot: PaymentIntentSnapshot) -> None:
-        """Bring the row to the snapshot, unless it has applied a later one."""
-        self.stripe_payment_intent_id = snapshot.id
-        self._date_outcome(snapshot)
-        if snapshot.amount == self.amount_requested:
-            self.amount, self.amount_requested = snapshot.amount, None
-            self.amount_as_of = snapshot.as_of + AMOUNT_LEEWAY
-        same_stage = snapshot.precedence.stage == self.intent_precedence.stage
-        if snapshot.precedence <= self.intent_precedence:
-            if same_stage and not self.stripe_charge_id:
-                self.stripe_charge_id = snapshot.charge_id
-            return
-        if snapshot.status != self.intent_status:
-            self.checks = 0
-            if self.intent_status:
-                # The next check may be months away: while it was unpaid, the pauses grew.
-                self.next_check_at = None
-        # Events of old API versions name no charge.
-        self.stripe_charge_id = snapshot.charge_id or (self.stripe_charge_id if same_stage else "")
-        self.intent_status = snapshot.status
-        self.intent_as_of = snapshot.as_of
-        if snapshot.status not in PAID:
-            self.paid_as_of = 0
-        self.amount_capturable = snapshot.amount_capturable
-        self.amount_received = snapshot.amount_received
-        self.cancellation_reason = snapshot.cancellation_reason
-        self.failure_code = snapshot.failure_code
-        self.failure_message = snapshot.failure_message
-        self.update_status()
-
-    def apply_charge(self, snapshot: ChargeSnapshot) -> None:
-        """Bring the refunded total to the charge's; within one second the largest total is the latest."""
-        total = snapshot.amount_refunded
-        if snapshot.capture_before:
-            self.capture_before = get_moment(snapshot.capture_before)
-        if self.intent_status in PAID and snapshot.id == self.stripe_charge_id:
-            self.paid_as_of = min(self.paid_as_of or snapshot.created, snapshot.created)
-        if (snapshot.as_of, total) > (self.charge_as_of, self.charge_amount_refunded):
-            self.charge_as_of, self.charge_amount_refunded = snapshot.as_of, total
-        self.apply_card(snapshot.card)
-        if snapshot.booked and not self.settlement_currency:
-            # Provisional: the books replace it once all that moved is recorded.
-            self.settlement_currency = snapshot.booked.currency
-            self.exchange_rate = snapshot.booked.exchange_rate
-            self.fee, self.net = snapshot.booked.fee, snapshot.booked.net
-
-    def apply_card(self, card: CardSnapshot | None) -> None:
-        """Keep what the payment was paid with and the address of its receipt, unless that was erased."""
-        if card is None or self.erased_at:
-            return
-        self.card_brand, self.card_last4 = card.brand, card.last4
-        # Stripe signs the address anew each time.
-        self.receipt_url = self.receipt_url or card.receipt_url
-
-    def await_booking(self) -> None:
-        """Have maintenance ask Stripe what moved in its balance."""
-        self.next_booking_at, self.bookings = timezone.now(), 0
-
-    def record_stripe_error(self, *, code: str, message: str) -> None:
-        """Record that Stripe refused to create the intent."""
-        self.failure_code = code or "refused"
-        self.failure_message = message
-        self.update_status()
-
-    def accept(self) -> None:
-        """Record that the host accepted the money."""
-        self.accepted_at = timezone.now()
-        self.update_status()
-
-    def reject(self, reason: str) -> None:
-        """Record that the host rejected the payment."""
-        self.rejection_reason = reason
-        self.confirmed_at = None
-        self.update_status()
-
-    def cancel_unasked(self) -> None:
-        """Record the cancellation of a payment whose intent was never created."""
-        self.intent_status = "canceled"
-        self.canceled_at = timezone.now()
-        self.update_status()
-
-    def update_refunded(self, refunds: Sequence[Any]) -> None:
-        """Derive the refunded and reserved totals from all refunds and the charge.
-
-        Refunded is: live refunds, plus whatever the charge's total holds beyond the refunds it is known to
-        include (made at Stripe).
-        """
-        live = sum(refund.amount for refund in refunds if refund.is_live)
-        included = sum(refund.amount for refund in refunds if refund.was_in_charge_total(self.charge_as_of))
-        self.refunds_total = live + max(0, self.charge_amount_refunded - included)
-        self.amount_reserved = sum(refund.amount for refund in refunds if refund.is_reserved)
-        self.open_refunds = sum(refund.is_open for refund in refunds)
-        self.update_status()
-
-    def update_disputed(self, disputes: Sequence[Any]) -> None:
-        """Derive from all disputes whether one is open, whether refunds are blocked, and what was lost."""
-        self.disputed = any(dispute.is_open for dispute in disputes)
-        self.refunds_blocked = any(dispute.blocks_refunds for dispute in disputes)
-        lost = (dispute for dispute in disputes if dispute.status == "lost")
-        self.amount_lost = sum(dispute.amount for dispute in lost if dispute.currency == self.currency)
-        self.update_status()
-
-    def update_status(self) -> None:
-        """Derive the status and what goes with it from the other columns.
-
-        `failed_at` and `refunded_at` record when this row changed, so they depend on arrival order.
-        """
-        # Snapshots come in any order: nothing counts as refunded before it is known to have been received.
-        self.amount_refunded = min(self.refunds_total, self.amount_received)
-        self.status = self._get_status()
-        self.failed_at = (self.failed_at or self._get_since()) if self.status == "failed" else None
-        self.refunded_at = (self.refunded_at or timezone.now()) if self.status == "refunded" else None
-        self.next_check_at = None if self.is_settled else self.next_check_at or get_first_check()
-
-    def _expected_of_charge(
-        self, snapshot: ChargeSnapshot | DisputeSnapshot | FraudWarningSnapshot
-    ) -> dict[str, Any]:
-        return {
-            "payment_intent_id": self.stripe_payment_intent_id or snapshot.payment_intent_id,
-            "livemode": self.livemode,
-        }
-
-    def _may_be_amount(self, snapshot: PaymentIntentSnapshot) -> bool:
-        """Tell whether the amount is the one requested or, for a while after a change, the one before."""
-        was_before = snapshot.as_of <= self.amount_as_of and snapshot.status not in {
-            "succeeded",
-            "processing",
-        }
-        return was_before or snapshot.amount == self.amount_requested
-
-    def _get_status(self) -> Payment.Status:
-        if self.intent_status == "succeeded":
-            if 0 < self.amount_received <= self.amount_refunded:
-                return self.Status.REFUNDED
-            if self.awaits_operator:
-                return self.Status.PENDING
-            return self.Status.FAILED if self.rejection_reason else self.Status.PAID
-        if self.intent_status == "requires_capture":
-            return self.Status.FAILED if self.rejection_reason else self.Status.AUTHORIZED
-        if self.intent_status == "canceled":
-            expired = self.is_expiring or self.cancellation_reason in EXPIRED_REASONS
-            return self.Status.EXPIRED if expired else self.Status.CANCELED
-        return self.Status.FAILED if self.failure_code else self.Status.PENDING
-
-    def _date_outcome(self, snapshot: PaymentIntentSnapshot) -> None:
-        # Keep the earliest time, even when it arrives late.
-        moment = get_moment(snapshot.as_of)
-        if snapshot.status == "processing":
-            self.paid_as_of = min(self.paid_as_of or snapshot.as_of, snapshot.as_of)
-        if snapshot.status == "succeeded" and not self.rejection_reason:
-            self.confirmed_at = min(self.confirmed_at or moment, moment)
-        if snapshot.status == "canceled":
-            self.canceled_at = min(self.canceled_at or moment, moment)
-
-    def _get_since(self) -> dt.datetime:
-        return get_moment(self.intent_as_of) if self.intent_as_of else timezone.now()
+        return bool(self.rejection_code) and held
 
 
 def is_uuid(text: str) -> bool:

@@ -9,10 +9,9 @@ from django.db import models
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models.comparison import compare_snapshot
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
-from octo_stripe_gateway.snapshots import FINGERPRINT_LENGTH, Precedence, RefundSnapshot
+from octo_stripe_gateway.snapshots import FINGERPRINT_LENGTH
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.models.balance_transactions import BalanceTransaction
@@ -108,21 +107,6 @@ class Refund(models.Model):
         """Tell whether Stripe's own list doesn't have it."""
         return self.failure_reason == NOT_AT_STRIPE
 
-    @property
-    def precedence(self) -> Precedence:
-        """Return what a snapshot of the refund must exceed to be applied."""
-        return Precedence.of_refund(self.status, as_of=self.status_as_of, failure_reason=self.failure_reason)
-
-    def compare(self, snapshot: RefundSnapshot) -> str:
-        """Return how a refund contradicts this row or its payment, empty where it doesn't."""
-        expected = {
-            "payment_intent_id": self.payment.stripe_payment_intent_id or snapshot.payment_intent_id,
-            "currency": self.payment.currency,
-            "amount": self.amount,
-        }
-        mismatch = compare_snapshot(snapshot, expected=expected, most={"amount": self.payment.amount})
-        return mismatch and f"refund {snapshot.id}: {mismatch}"
-
     def was_in_charge_total(self, as_of: int) -> bool:
         """Tell whether a charge's refunded total of that second includes this refund.
 
@@ -131,28 +115,3 @@ class Refund(models.Model):
         if not self.stripe_refund_id or self.stripe_created > as_of:
             return False
         return self.is_live or self.status_as_of >= as_of
-
-    def apply(self, snapshot: RefundSnapshot) -> None:
-        """Bring the row to the snapshot, unless it has applied a later one.
-
-        Until Stripe has answered, the status is provisional: any snapshot replaces it.
-        """
-        is_first = self.stripe_refund_id is None
-        self.stripe_refund_id = snapshot.id
-        self.stripe_created = snapshot.created
-        if snapshot.precedence <= self.precedence and not is_first:
-            return
-        self.status = snapshot.status
-        self.status_as_of = snapshot.as_of
-        self.reason = snapshot.reason or self.reason
-        self.failure_reason = snapshot.failure_reason
-
-    def fail(self, reason: str) -> None:
-        """Record that Stripe has not made it, so that its amount is free again."""
-        self.status = "failed"
-        self.failure_reason = reason
-
-    def disown(self, as_of: int) -> None:
-        """Record that Stripe's own list doesn't have it: an old event reported something else as a refund."""
-        self.status, self.status_as_of = "canceled", as_of
-        self.failure_reason = NOT_AT_STRIPE

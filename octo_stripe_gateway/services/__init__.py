@@ -8,6 +8,10 @@ transaction is held during a call, so the operations refuse to run inside the ca
 Locks are taken in one order: event, payment, payable, refund, idempotency key.
 """
 
+from octo_stripe_gateway.ledger.journal import acting
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.write import record
+from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.adoption import adopt_payment, confirm_adoption
 from octo_stripe_gateway.services.audit import Audit
 from octo_stripe_gateway.services.balance import get_balance, get_balances
@@ -15,16 +19,6 @@ from octo_stripe_gateway.services.creation import CreatedPayment, create_payment
 from octo_stripe_gateway.services.deadlines import expire_payment, update_due
 from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
-from octo_stripe_gateway.services.journal import acting
-from octo_stripe_gateway.services.ledger import (
-    apply_charge,
-    apply_dispute,
-    apply_payment_intent,
-    apply_refund,
-    flag_mismatch,
-    lock_payment,
-    settle_attention,
-)
 from octo_stripe_gateway.services.payments import cancel_payment, capture_payment, complete_payment
 from octo_stripe_gateway.services.pruning import prune_changes, prune_events, prune_idempotency_keys
 from octo_stripe_gateway.services.reconciliation import (
@@ -41,6 +35,7 @@ from octo_stripe_gateway.services.refunds import (
     void_or_refund,
 )
 from octo_stripe_gateway.services.retention import erase_personal_data
+from octo_stripe_gateway.services.settling import settle_concern
 
 __all__ = [
     "ANYONE",
@@ -49,11 +44,8 @@ __all__ = [
     "CreatedPayment",
     "acting",
     "adopt_payment",
-    "apply_charge",
-    "apply_dispute",
     "apply_fraud_warning",
-    "apply_payment_intent",
-    "apply_refund",
+    "ask_host",
     "begin_recovery",
     "cancel_payment",
     "capture_payment",
@@ -62,7 +54,6 @@ __all__ = [
     "create_payment",
     "erase_personal_data",
     "expire_payment",
-    "flag_mismatch",
     "forgive",
     "get_balance",
     "get_balances",
@@ -73,11 +64,12 @@ __all__ = [
     "prune_idempotency_keys",
     "reconcile_listed",
     "reconcile_payment",
+    "record",
     "refund_payable",
     "refund_payment",
     "reverse_rejected",
     "reverse_warned",
-    "settle_attention",
+    "settle_concern",
     "update_due",
     "void_or_refund",
 ]

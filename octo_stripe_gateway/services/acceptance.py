@@ -5,44 +5,60 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from django.utils.translation import gettext as _
-
 from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.ledger.rejections import Rejection, reject
+from octo_stripe_gateway.ledger.rules import Accepted, Authorized, Rejected
 from octo_stripe_gateway.models import Payment, get_deadline, is_priced
 from octo_stripe_gateway.services.balance import reject_excess
 from octo_stripe_gateway.transactions import calling_host
 
+HOST = "host"
 
-def ask_host(payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]) -> str | None:
-    """Return why the host rejects the payment, empty where it accepts, None before that can be told.
+
+def ask_host(
+    payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]
+) -> Accepted | Authorized | Rejected | None:
+    """Return the host's word on a payment that is received, or held; None before that can be told.
+
 
     The hook runs when the money is received; a hold has a hook of its own. The payment is saved first, and
     its ledger columns are protected from what the hook does to it.
     """
+    rejection = _find_rejection(payment, protected=protected)
+    if rejection and rejection.code == "paid_too_late" and not payment.paid_as_of:
+        # An event doesn't say when a bank debit began, which may be days before it succeeds.
+        return None
+    if rejection:
+        return Rejected(rejection.code, rejection.parameters)
+    if payment.needs_authorization:
+        return Authorized()
+    balance = payment.balance
+    return Accepted(settled_price=balance.price if balance and not balance.due else None)
+
+
+def _find_rejection(
+    payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]
+) -> Rejection | None:
     if payment.payable_type_id is None:
-        return ""
+        return None
     payable = payment.payable
     if payable is None:
-        return _("What was paid for is gone.")
+        return reject("payable_gone")
     if payment.needs_acceptance and not payment.amount_held:
-        return _("The money has gone back already.")
+        return reject("gone_back")
     deadline = get_deadline(payable)
     if deadline and deadline <= payment.paid_at:
-        # An event doesn't say when a bank debit began, which may be days before it succeeds.
-        return _("The time to pay for this has run out.") if payment.paid_as_of else None
-    if is_priced(payable):
-        reason = reject_excess(payment, payable)
-        if reason:
-            return reason
+        return reject("paid_too_late")
+    rejection = reject_excess(payment, payable) if is_priced(payable) else None
     hook = _get_hook(payment, payable)
-    if hook is None:
-        return ""
+    if rejection or hook is None:
+        return rejection
     try:
         with protected(), calling_host():
             hook(payment)
     except PaymentRejectedError as error:
-        return str(error) or _("The payment was rejected.")
-    return ""
+        return reject(HOST, words=str(error))
+    return None
 
 
 def _get_hook(payment: Payment, payable: object) -> Callable[[Payment], None] | None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
-from django.conf import settings
 from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -12,9 +9,10 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import choose_account
 from octo_stripe_gateway.exceptions import UnprocessableError
-from octo_stripe_gateway.ledger.concerns import ADOPTED, PAYABLE_UNKNOWN
-from octo_stripe_gateway.models import Concern, Payment
-from octo_stripe_gateway.services.ledger import apply_payment_intent, saving_changes
+from octo_stripe_gateway.ledger.rules import Adopted, AdoptionConfirmed
+from octo_stripe_gateway.ledger.write import record
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.provenance import (
     Provenance,
     judge_intent,
@@ -55,7 +53,7 @@ def adopt_payment(
         if row.origin != origin or (payable is not None and row.payable != payable):
             raise UnprocessableError(_("The payment is there already, and for something else."))
         announces = provenance is not Provenance.OF_ANOTHER_SYSTEM
-        apply_payment_intent(row, snapshot, announces=announces)
+        record(row, snapshot, ask=ask_host, announces=announces)
     return reverse_rejected(row) if row.needs_reversal else row
 
 
@@ -68,11 +66,8 @@ def confirm_adoption(payment: Payment) -> Payment:
     snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
     with write_transaction():
         row = Payment.ledger.get_locked(payment.pk)
-        with saving_changes(row):
-            row.awaits_operator = False
-        apply_payment_intent(row, snapshot)
-        waiting = Concern.ledger.get_queryset().open().filter(payment=row)
-        waiting.filter(code__in=[ADOPTED.code, PAYABLE_UNKNOWN.code]).update(settled_at=timezone.now())
+        record(row, AdoptionConfirmed())
+        record(row, snapshot, ask=ask_host)
     return reverse_rejected(row) if row.needs_reversal else row
 
 
@@ -92,18 +87,14 @@ def _insert(
         # The host has heard of it, or it has gone back.
         payment.accepted_at = timezone.now() if snapshot.status == "succeeded" else None
         payment.authorized_at = timezone.now() if snapshot.status == "requires_capture" else None
-    payment.has_concerns = payment.awaits_operator
     if not Payment.ledger.insert(payment, or_ignore=True):
         # Somebody else adopts it at the same time.
         row = Payment.ledger.get_locked_by_intent(snapshot.id, payment_uuid=str(payment.uuid), origin=origin)
         if row is None:
             raise UnprocessableError(_("The payment is there already, and for something else."))
         return row
-    with saving_changes(payment) as unsaved:
-        payment.created_at = _get_moment(snapshot)
-        unsaved.others["adopted"] = ["", snapshot.id]
-    if payment.awaits_operator:
-        _call_operator(payment, snapshot)
+    name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
+    record(payment, Adopted(snapshot.id, created=snapshot.created, payable_name=name))
     return payment
 
 
@@ -115,18 +106,6 @@ def _check_claim(payment: Payment, *, provenance: Provenance) -> None:
         raise UnprocessableError(_("The payment is of an account that it would not be sent to."))
 
 
-def _call_operator(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
-    name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
-    kind = PAYABLE_UNKNOWN if name and payment.payable is None else ADOPTED
-    concern = Concern(payment=payment, code=kind.code, parameters={"name": name}, opened_at=timezone.now())
-    Concern.ledger.insert(concern)
-
-
 def _holds_money(snapshot: PaymentIntentSnapshot) -> bool:
     refunded = snapshot.charge.amount_refunded if snapshot.charge else 0
     return snapshot.amount_received > refunded or snapshot.amount_capturable > 0
-
-
-def _get_moment(snapshot: PaymentIntentSnapshot) -> dt.datetime:
-    moment = dt.datetime.fromtimestamp(snapshot.created, tz=dt.UTC)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)

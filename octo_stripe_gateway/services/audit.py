@@ -13,6 +13,7 @@ from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.batches import iterate_keys
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError
+from octo_stripe_gateway.ledger.concerns import describe_concern
 from octo_stripe_gateway.models import BalanceTransaction, Payment, Refund, StripeRequest, is_uuid
 from octo_stripe_gateway.services.adoption import adopt_payment
 from octo_stripe_gateway.services.books import book_listed
@@ -146,8 +147,9 @@ class Audit:
         except Exception as error:  # noqa: BLE001 - it is reported, and the next payment has its turn
             is_unknown = isinstance(error, StripeRefusedError) and error.http_status == UNKNOWN_AT_STRIPE
             return Finding(Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED, name, error=str(error))
-        mismatch = found["mismatch"][1] if "mismatch" in found else payment.mismatch
-        return Finding(Kind.MISMATCHED if mismatch else Kind.CHECKED, name, found, error=mismatch)
+        differing = payment.concerns.using(Payment.ledger.database).open().filter(code__endswith="_differs")
+        told = "; ".join(describe_concern(each) for each in differing)
+        return Finding(Kind.MISMATCHED if told else Kind.CHECKED, name, found, error=told)
 
     def _judge(self, snapshot: PaymentIntentSnapshot, *, origin: Origin) -> Iterator[Finding]:
         """Find out whether an intent without a row is ours."""

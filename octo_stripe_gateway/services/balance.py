@@ -20,6 +20,7 @@ from octo_stripe_gateway.exceptions import (
     OperationInProgressError,
     UnprocessableError,
 )
+from octo_stripe_gateway.ledger.rejections import Rejection, reject
 from octo_stripe_gateway.models import (
     FULL,
     Balance,
@@ -111,7 +112,7 @@ def measure_forgiven(payment: Payment, amount: int, *, is_made: bool = False) ->
     `is_made` where the payment has the refund already, as of yet wholly forgiven. Holds the payable's lock
     until the transaction ends. Raises what the host's methods raise.
     """
-    payable = payment.payable if payment.accepted_at and not payment.rejection_reason else None
+    payable = payment.payable if payment.accepted_at and not payment.rejection_code else None
     if not is_priced(payable):
         return 0
     PayableLock.ledger.hold(payable)
@@ -154,8 +155,8 @@ def show_balance(balance: Balance) -> dict[str, Any]:
     }
 
 
-def reject_excess(payment: Payment, payable: Any) -> str:
-    """Return why a locked payment's money, received or held, is not what is due; empty if it is.
+def reject_excess(payment: Payment, payable: Any) -> Rejection | None:
+    """Return why a locked payment's money, received or held, is not what is due; None if it is.
 
     Holds the payable's lock until the transaction ends: of two payments that arrive at once, the second sees
     that the first was accepted. Sets `payment.balance`, for the host, to the balance that includes the
@@ -164,25 +165,23 @@ def reject_excess(payment: Payment, payable: Any) -> str:
     lock = PayableLock.ledger.hold(payable)
     others = _list_others(payment, payable)
     before = compute_balance(payable, others, at=payment.paid_at, livemode=payment.livemode)
-    is_hold = payment.needs_authorization
-    if not is_hold and payment.amount_received < payment.amount:
-        return _("Less than the price was received.")
-    reason = _compare(payment, before, others=others)
-    if reason:
-        return reason
-    if is_hold:
-        return _("It is being paid already.") if before.due - before.in_flight < payment.amount else ""
-    payment.accepted_at = timezone.now()
+    rejection = _compare(payment, before, others=others)
+    if rejection:
+        return rejection
+    if payment.needs_authorization:
+        is_left = before.due - before.in_flight >= payment.amount_capturable
+        return None if is_left else reject("being_paid")
+    accepted = copy.copy(payment)
+    accepted.accepted_at = timezone.now()
     payment.balance = compute_balance(
-        payable, [*others, payment], at=payment.paid_at, livemode=payment.livemode
+        payable, [*others, accepted], at=payment.paid_at, livemode=payment.livemode
     )
-    payment.accepted_at = None
     lock.record(payment.balance)
-    return ""
+    return None
 
 
-def foresee_rejection(payment: Payment, payable: Any) -> str:
-    """Return why a hold would be rejected if all of it were captured now, empty if it would not."""
+def foresee_rejection(payment: Payment, payable: Any) -> Rejection | None:
+    """Return why a hold would be rejected if all of it were captured now, None if it would not."""
     others = _list_others(payment, payable)
     return _compare(
         payment,
@@ -207,16 +206,21 @@ def _list_others(payment: Payment, payable: Any) -> list[Payment]:
     return [each for each in Payment.ledger.list_of_payable(payable) if each.pk != payment.pk]
 
 
-def _compare(payment: Payment, before: Balance, *, others: list[Payment]) -> str:
-    """Return why a payment's amount is not what the other payments leave due, empty if it is."""
+def _compare(payment: Payment, before: Balance, *, others: list[Payment]) -> Rejection | None:
+    """Return why a payment's money is not what the other payments leave due, None if it is."""
     if payment.currency != before.currency:
-        return _("The price has changed.")
+        return reject("currency_changed")
     if _is_paid_otherwise(others, currency=before.currency):
-        return _("It is paid in another currency.")
+        return reject("paid_in_another_currency")
     due = before.get_due(payment.purpose or FULL)
     if not due:
-        return _("It is paid already.")
-    return "" if payment.amount == due else _("The price has changed.")
+        return reject("paid_already")
+    paid = payment.amount_received or payment.amount_capturable
+    if paid == due:
+        return None
+    if paid < payment.amount == due:
+        return reject("received_less", received=paid, amount=due)
+    return reject("price_changed", asked=paid, due=due)
 
 
 def _is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:

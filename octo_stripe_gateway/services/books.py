@@ -25,9 +25,11 @@ from octo_stripe_gateway.exceptions import (
     StripeRateLimitedError,
     StripeUnavailableError,
 )
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.rules import PROCESSING, Booked
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.services.ledger import PROCESSING, lock_payment
 from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot
 
 logger = get_logger(__name__)
@@ -45,15 +47,6 @@ LEAST_LISTED = 5
 LEAST_A_PAGE = 2
 FEWEST_PAGES_OF_OTHERS = 3
 PAYMENTS_A_PAGE_OF_OTHERS = 20
-RECORDED_COLUMNS = (
-    "settlement_currency",
-    "exchange_rate",
-    "fee",
-    "net",
-    "card_brand",
-    "card_last4",
-    "receipt_url",
-)
 
 
 def plan_bookings(
@@ -71,23 +64,21 @@ def plan_bookings(
 def book_listed(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> None:
     """Record a payment's movements from one of Stripe's lists, whether or not it is due for booking."""
     with lock_payment(payment) as locked:
-        _record(locked, snapshots)
-        Payment.ledger.save_changed(locked, names=RECORDED_COLUMNS)
+        movements = _insert_new(locked, snapshots)
+        record(locked, Booked(movements, cards=[each.card for each in snapshots]))
 
 
-def _record(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> list[BalanceTransaction]:
-    """Record a locked payment's new movements, and return all of them, old and new."""
+def _insert_new(
+    payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]
+) -> list[BalanceTransaction]:
+    """Insert a locked payment's new movements, and return all of them, old and new."""
     rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
     known = {row.stripe_balance_transaction_id for row in rows}
     unknown = {each.id: each for each in snapshots if each.id not in known}
     new = [BalanceTransaction.from_snapshot(each, payment=payment) for each in unknown.values()]
     if new:
         BalanceTransaction.ledger.bulk_create(new, ignore_conflicts=True)
-    for snapshot in snapshots:
-        payment.apply_card(snapshot.card)
-    rows += new
-    _sum_up(payment, rows)
-    return rows
+    return rows + new
 
 
 def _list_missing(
@@ -206,35 +197,22 @@ def _book_found(
 ) -> bool:
     """Record what was found, and tell whether that is all; `is_last` plans when to ask again."""
     with lock_payment(payment) as locked:
-        is_complete = not _list_missing(locked, _record(locked, found), is_first=is_first)
+        movements = _insert_new(locked, found)
+        is_complete = not _list_missing(locked, movements, is_first=is_first)
         # Otherwise something has moved since it was claimed.
         is_as_claimed = locked.next_booking_at == until
-        if is_as_claimed and (is_complete or is_last):
-            _plan_next(locked, is_complete=is_complete)
-        Payment.ledger.save_changed(locked, names=[*RECORDED_COLUMNS, "next_booking_at", "bookings"])
+        # The pauses grow while something is missing.
+        again_at = None if is_complete else timezone.now() + _get_pause(locked)
+        is_planned = is_as_claimed and (is_complete or is_last)
+        cards = [each.card for each in found]
+        record(locked, Booked(movements, cards=cards, is_planned=is_planned, again_at=again_at))
     return is_complete and is_as_claimed
-
-
-def _plan_next(payment: Payment, *, is_complete: bool) -> None:
-    """Let the pauses grow while something is missing."""
-    payment.next_booking_at = None if is_complete else timezone.now() + _get_pause(payment)
-    payment.bookings = 0 if is_complete else payment.bookings + 1
 
 
 def _get_pause(payment: Payment) -> dt.timedelta:
     pause: dt.timedelta = FIRST_PAUSE * 2 ** min(payment.bookings, 20)
     is_open = payment.disputed or payment.open_refunds
     return min(pause, LONGEST_OPEN_PAUSE) if is_open else pause
-
-
-def _sum_up(payment: Payment, rows: Sequence[BalanceTransaction]) -> None:
-    """Derive a payment's totals, which leave out money in any currency but its settlement currency."""
-    if not rows:
-        return
-    by_time = sorted(rows, key=lambda row: (row.kind != "payment", row.moved_at, str(row)))
-    payment.settlement_currency, payment.exchange_rate = by_time[0].currency, by_time[0].exchange_rate
-    settled = [row for row in rows if row.currency == payment.settlement_currency]
-    payment.fee, payment.net = sum(row.fee for row in settled), sum(row.net for row in settled)
 
 
 def _expect_of_charge(payment: Payment) -> bool | None:

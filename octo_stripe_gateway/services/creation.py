@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db import IntegrityError
 from django.db.models import Model
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
@@ -25,8 +24,11 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
-from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE, find_concern, open_concern
-from octo_stripe_gateway.models import Concern, Installation, Payment, StripeRequest, get_price, is_priced
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.rules import AmountRequested, OpenElsewhere
+from octo_stripe_gateway.ledger.write import record
+from octo_stripe_gateway.models import Installation, Payment, StripeRequest, get_price, is_priced
+from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.balance import Quote, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -42,7 +44,6 @@ from octo_stripe_gateway.services.intent_parameters import (
     check_parameters,
     get_intent_parameters,
 )
-from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
 from octo_stripe_gateway.services.payments import cancel_payment, sync_payment
 from octo_stripe_gateway.services.provenance import name_payable
 from octo_stripe_gateway.services.refunds import reverse_rejected
@@ -271,8 +272,7 @@ def _change_amount(payment: Payment, amount: int) -> bool:
             return True
         request = get_open_request(locked, StripeRequest.Kind.UPDATE)
         if request is None:
-            with saving_changes(locked):
-                locked.amount_requested = amount
+            record(locked, AmountRequested(amount))
             request = open_request(locked, StripeRequest.Kind.UPDATE, parameters={"amount": amount})
     try:
         changed = perform_request(request).payment
@@ -313,12 +313,7 @@ def _give_way(payment: Payment) -> None:
 def _leave_to_operator(payment: Payment) -> None:
     """Call an operator for an open payment that can't be canceled: its account's key is gone."""
     with lock_payment(payment) as locked:
-        concerns = Concern.ledger.list_of(locked)
-        if find_concern(concerns, OPEN_ELSEWHERE) is None:
-            locked.has_concerns = True
-            Payment.ledger.save_changed(locked, names=["has_concerns"])
-            open_concern(concerns, OPEN_ELSEWHERE, payment=locked, now=timezone.now())
-            Concern.ledger.insert(concerns[-1])
+        record(locked, OpenElsewhere())
 
 
 def _check_latest(payment: Payment) -> None:
@@ -388,8 +383,11 @@ def _obtain_secret(payment: Payment, request: StripeRequest | None) -> CreatedPa
     else:
         snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
         with lock_payment(payment) as locked:
-            apply_payment_intent(locked, snapshot)
+            record(locked, snapshot, ask=ask_host)
         payment = locked
-    if not isinstance(snapshot, PaymentIntentSnapshot) or payment.stripe_payment_intent_id != snapshot.id:
+    is_other_amount = payment.is_open and payment.intent_amount != payment.amount
+    if not isinstance(snapshot, PaymentIntentSnapshot) or (
+        payment.stripe_payment_intent_id != snapshot.id or is_other_amount
+    ):
         raise PaymentMismatchError(_("Stripe's intent is not what was asked for."))
     return CreatedPayment(payment, snapshot.client_secret)

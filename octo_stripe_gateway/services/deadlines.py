@@ -9,6 +9,10 @@ from django.utils import timezone
 
 from octo_stripe_gateway import signals, stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.outbox import send_to_all
+from octo_stripe_gateway.ledger.rules import CanceledUnasked, CaptureReminded, DeadlineKept, Forgiven
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     PayableLock,
     Payment,
@@ -19,8 +23,6 @@ from octo_stripe_gateway.models import (
     is_priced,
 )
 from octo_stripe_gateway.services.balance import get_balance, measure_forgiven
-from octo_stripe_gateway.services.delivery import send_to_all
-from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
@@ -56,8 +58,8 @@ def expire_payment(payment: Payment) -> Payment:
 
 def remind_of_capture(payment: Payment) -> None:
     """Send `payment_capture_due` for a hold, once."""
-    with lock_payment(payment) as locked, saving_changes(locked):
-        locked.capture_reminded_at = locked.capture_reminded_at or timezone.now()
+    with lock_payment(payment) as locked:
+        record(locked, CaptureReminded())
 
 
 def remind_of_installment(lock: PayableLock) -> bool:
@@ -96,31 +98,25 @@ def update_due(lock: PayableLock) -> PayableLock:
 
 def _measure_refunds(payment: Payment) -> None:
     """Set how much refunds that were made at Stripe forgive."""
-    with lock_payment(payment) as locked, saving_changes(locked):
+    with lock_payment(payment) as locked:
         for refund in Refund.ledger.list_of(locked):
             if refund.is_live and refund.amount_forgiven is None:
-                refund.amount_forgiven = measure_forgiven(locked, refund.amount, is_made=True)
-                Refund.ledger.save_changed(refund, names=["amount_forgiven", "updated_at"])
+                amount = measure_forgiven(locked, refund.amount, is_made=True)
+                record(locked, Forgiven(refund, amount=amount))
 
 
 def _reserve_expiry(payment: Payment) -> StripeRequest | None:
     with lock_payment(payment) as locked:
         payable = locked.payable
         deadline = get_deadline(payable) if has_deadline(payable) else locked.expires_at
-        if locked.status not in UNPAID or locked.rejection_reason or locked.intent_status == "processing":
+        if locked.status not in UNPAID or locked.rejection_code or locked.intent_status == "processing":
             return None
-        was_expiring = locked.is_expiring
         creation = get_open_request(locked, StripeRequest.Kind.CREATE)
-        with saving_changes(locked):
-            locked.expires_at = deadline
-            locked.is_expiring = deadline is not None and deadline <= timezone.now()
-            if locked.is_expiring and not locked.stripe_payment_intent_id and not creation:
-                locked.cancel_unasked()
+        record(locked, DeadlineKept(deadline, is_past=deadline is not None and deadline <= timezone.now()))
+        if locked.is_expiring and not locked.stripe_payment_intent_id and not creation:
+            record(locked, CanceledUnasked())
         if not locked.is_expiring or not locked.stripe_payment_intent_id:
             return None
         unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
-        if was_expiring and locked.mismatch and not unanswered:
-            # Stripe has canceled it, but the mismatch kept that from being applied: don't ask at every run.
-            return None
         parameters = {"cancellation_reason": "abandoned"}
         return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters=parameters)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
-from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest
+from octo_stripe_gateway.ledger.rules import (
+    MADE_ELSEWHERE,
+    AmountRefused,
+    AmountTaken,
+    CreationRefused,
+    ExpiryDropped,
+    RefundRefused,
+)
+from octo_stripe_gateway.models import StripeRequest
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
 from octo_stripe_gateway.stripe_client import Answer
 
 Snapshot = PaymentIntentSnapshot | RefundSnapshot
-ABANDONED = "abandoned"
-FRAUDULENT = "fraudulent"
 # Clocks differ: an intent is looked for this many seconds before and after its request.
 LEEWAY = 300
 
@@ -50,8 +57,13 @@ class RequestKind:
         snapshot = retrieve_intent(request)
         return snapshot if snapshot.status in {"canceled", "succeeded"} else None
 
-    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
-        """Free, on the locked payment, what a failed request had reserved."""
+    def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
+        """Return the fact that frees what a failed request had reserved, None where it is nothing."""
+        return None
+
+    def get_fact(self, snapshot: Snapshot) -> Any:
+        """Return what the ledger hears of an answer."""
+        return snapshot
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether the intent is already exactly what a refused request wanted."""
@@ -85,10 +97,9 @@ class Creation(RequestKind):
         )
         return next((each for each in intents if each.payment_uuid == str(payment.uuid)), None)
 
-    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+    def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
         """Show the payment as failed, unless its intent has turned up."""
-        if not payment.stripe_payment_intent_id:
-            payment.record_stripe_error(code=code, message=message)
+        return CreationRefused(code=code, message=message)
 
 
 class Capture(RequestKind):
@@ -117,14 +128,18 @@ class AmountUpdate(RequestKind):
         ended = snapshot.status in {"canceled", "succeeded"}
         return snapshot if ended or snapshot.amount == request.parameters["amount"] else None
 
+    def get_fact(self, snapshot: Snapshot) -> Any:
+        """Say that Stripe has taken the amount, whatever else was heard in the same second."""
+        return AmountTaken(snapshot) if isinstance(snapshot, PaymentIntentSnapshot) else snapshot
+
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether the amount is what was asked for."""
         asked: int = request.parameters["amount"]
         return snapshot.amount == asked
 
-    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+    def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
         """Forget the amount that was asked for."""
-        payment.amount_requested = None
+        return AmountRefused()
 
 
 class Cancellation(RequestKind):
@@ -134,9 +149,9 @@ class Cancellation(RequestKind):
         """Return the path below the intent."""
         return f"{stripe_client.get_intent_path(request.payment.intent_id)}/cancel"
 
-    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
+    def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
         """Let a payment that could not be expired go on."""
-        payment.is_expiring = False
+        return ExpiryDropped()
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether it is canceled."""
@@ -166,7 +181,9 @@ class RefundCreation(RequestKind):
                 return snapshot
         amount = request.parameters["amount"]
         if any(_is_by_hand(each, amount=amount, since=asked_at) for each in refunds):
-            raise DoneElsewhereError(_("The amount was refunded at Stripe meanwhile."), stripe_code=ABANDONED)
+            raise DoneElsewhereError(
+                _("The amount was refunded at Stripe meanwhile."), stripe_code=MADE_ELSEWHERE
+            )
         return None
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
@@ -174,22 +191,10 @@ class RefundCreation(RequestKind):
         refund, refunds = request.refund, snapshot.charge.refunds if snapshot.charge else ()
         return refund is not None and str(refund.uuid) in {each.refund_uuid for each in refunds}
 
-    def release(self, payment: Payment, request: StripeRequest, *, code: str, message: str) -> None:
-        """Free the refund's amount, and call an operator where the customer waits for the money."""
-        refunds = Refund.ledger.list_of(payment)
-        for refund in refunds:
-            if refund.pk == request.refund_id and refund.is_reserved:
-                refund.fail(code)
-                Refund.ledger.save_changed(refund, names=["status", "failure_reason", "updated_at"])
-        payment.update_refunded(refunds)
-        if payment.needs_reversal:
-            reason = _("The payment was rejected, and Stripe refused to refund it: %s")
-            payment.attention = reason % (message or code)
-        elif request.parameters.get("reason") == FRAUDULENT and _is_warned(payment):
-            reason = _("The card's bank warns of fraud, and Stripe refused the refund: %s")
-            payment.attention = reason % (message or code)
-        elif code == ABANDONED:
-            payment.attention = _("A refund was not repeated: its amount was refunded at Stripe meanwhile.")
+    def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
+        """Free the refund's amount."""
+        reason = request.parameters.get("reason", "")
+        return RefundRefused(request.refund_id, code=code, message=message, reason=reason)
 
 
 def get_kind(request: StripeRequest) -> RequestKind:
@@ -201,10 +206,6 @@ def retrieve_intent(request: StripeRequest) -> PaymentIntentSnapshot:
     """Ask Stripe how the intent stands that a request is about; raises StripeError."""
     payment = request.payment
     return stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
-
-
-def _is_warned(payment: Payment) -> bool:
-    return PaymentChange.objects.using(PaymentChange.ledger.database).of_fraud_warnings(payment).exists()
 
 
 def _is_by_hand(snapshot: RefundSnapshot, *, amount: int, since: int) -> bool:

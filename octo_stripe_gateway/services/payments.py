@@ -11,7 +11,12 @@ from octo_stripe_gateway.exceptions import (
     PaymentRejectedError,
     UnprocessableError,
 )
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.rejections import describe_rejection
+from octo_stripe_gateway.ledger.rules import CanceledUnasked
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
+from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.balance import foresee_rejection
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -19,7 +24,6 @@ from octo_stripe_gateway.services.idempotency import (
     claim_key,
     hash_request,
 )
-from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment, saving_changes
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
@@ -36,12 +40,12 @@ def complete_payment(payment: Payment) -> Payment:
 
     Raises StripeError, and PaymentRejectedError where the host rejected what was paid for.
     """
-    is_settled = payment.stripe_payment_intent_id and payment.is_settled
+    is_settled = payment.stripe_payment_intent_id and payment.next_check_at is None
     payment = Payment.ledger.get_by_pk(payment.pk) if is_settled else sync_payment(payment)
     if payment.needs_reversal:
         payment = reverse_rejected(payment)
-    if payment.rejection_reason:
-        raise PaymentRejectedError(payment.rejection_reason)
+    if payment.rejection_code:
+        raise PaymentRejectedError(describe_rejection(payment))
     return payment
 
 
@@ -61,8 +65,8 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
         payment = perform_request(request).payment
     if payment.needs_reversal:
         payment = reverse_rejected(payment)
-    if payment.rejection_reason:
-        raise PaymentRejectedError(payment.rejection_reason)
+    if payment.rejection_code:
+        raise PaymentRejectedError(describe_rejection(payment))
     return payment
 
 
@@ -85,7 +89,7 @@ def sync_payment(payment: Payment) -> Payment:
         return payment
     snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
     with lock_payment(payment) as locked:
-        apply_payment_intent(locked, snapshot)
+        record(locked, snapshot, ask=ask_host)
     return locked
 
 
@@ -125,17 +129,16 @@ def _check_balance(payment: Payment) -> None:
     payable = payment.payable
     if not is_priced(payable):
         return
-    reason = foresee_rejection(payment, payable)
-    if reason:
-        raise UnprocessableError(reason)
+    rejection = foresee_rejection(payment, payable)
+    if rejection:
+        raise UnprocessableError(rejection.describe(currency=payment.currency))
 
 
 def _cancel_unasked(payment: Payment) -> None:
     """Cancel a locked payment without an intent; raises OperationInProgressError while it may get one."""
     if get_open_request(payment, StripeRequest.Kind.CREATE):
         raise OperationInProgressError(_("The same operation is still running; try again."))
-    with saving_changes(payment):
-        payment.cancel_unasked()
+    record(payment, CanceledUnasked())
 
 
 def _reserve_cancellation(

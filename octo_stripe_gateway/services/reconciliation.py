@@ -10,8 +10,11 @@ from django.utils import timezone
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.rules import CheckPostponed, tells_news
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest
-from octo_stripe_gateway.services.ledger import apply_payment_intent, lock_payment
+from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.refunds import reverse_rejected, void_or_refund
 from octo_stripe_gateway.services.requests import resume_request
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
@@ -25,8 +28,7 @@ RECONCILED_FIELDS = (
     "amount_refunded",
     "amount_reserved",
     "disputed",
-    "mismatch",
-    "attention",
+    "has_concerns",
 )
 
 FIRST_PAUSE = dt.timedelta(minutes=10)
@@ -96,9 +98,7 @@ def postpone_check(payment: Payment) -> None:
     with lock_payment(payment) as locked:
         if locked.next_check_at is None:
             return
-        locked.next_check_at = timezone.now() + get_pause(locked)
-        locked.checks += 1
-        Payment.ledger.save_changed(locked, names=["checks", "next_check_at"])
+        record(locked, CheckPostponed(timezone.now() + get_pause(locked)))
 
 
 def get_pause(payment: Payment) -> dt.timedelta:
@@ -118,7 +118,7 @@ def _sync(payment: Payment, *, dry_run: bool) -> Payment:
 
 def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) -> Payment:
     with suppress(DryRunError), lock_payment(payment) as locked:
-        apply_payment_intent(locked, snapshot, asks_host=not dry_run)
+        record(locked, snapshot, ask=None if dry_run else ask_host)
         if dry_run:
             raise DryRunError
     return locked
@@ -126,8 +126,7 @@ def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) 
 
 def _tells_news(payment: Payment, snapshot: PaymentIntentSnapshot) -> bool:
     """Tell whether a snapshot says anything that the row doesn't."""
-    known, said = payment.intent_precedence, snapshot.precedence
-    if payment.compare_intent(snapshot) or known._replace(as_of=0) != said._replace(as_of=0):
+    if tells_news(payment, snapshot):
         return True
     charge = snapshot.charge
     refunded = (charge.amount_refunded, charge.disputed) if charge else (0, False)

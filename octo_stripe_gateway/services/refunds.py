@@ -17,6 +17,9 @@ from octo_stripe_gateway.exceptions import (
     PaymentMismatchError,
     UnprocessableError,
 )
+from octo_stripe_gateway.ledger.load import load, lock_payment
+from octo_stripe_gateway.ledger.rules import Forgiven, RefundReserved, ReversalFailed, may_reverse
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     Dispute,
     IdempotencyKey,
@@ -25,7 +28,6 @@ from octo_stripe_gateway.models import (
     Refund,
     StripeRequest,
 )
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.balance import measure_forgiven
 from octo_stripe_gateway.services.idempotency import (
@@ -36,7 +38,6 @@ from octo_stripe_gateway.services.idempotency import (
     get_key,
     hash_request,
 )
-from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
 from octo_stripe_gateway.services.requests import Performed, get_open_request, open_request, perform_request
 from octo_stripe_gateway.snapshots import INSTALLATION_METADATA_KEY, REFUND_METADATA_KEY, REQUEST_METADATA_KEY
 from octo_stripe_gateway.transactions import outside_transaction
@@ -148,13 +149,10 @@ def forgive(part: Refund | Dispute, *, amount: int) -> Payment:
 
     Raises UnprocessableError unless it is between nothing and the whole.
     """
-    with lock_payment(part.payment) as locked, saving_changes(locked):
-        ledger: LedgerManager[Any] = type(part).ledger
-        row = ledger.get_by_pk(part.pk)
-        if not 0 <= amount <= row.amount:
-            raise UnprocessableError(_("The amount is more than went back."), amount=amount)
-        row.amount_forgiven = amount
-        ledger.save_changed(row, names=["amount_forgiven", "updated_at"])
+    if not 0 <= amount <= part.amount:
+        raise UnprocessableError(_("The amount is more than went back."), amount=amount)
+    with lock_payment(part.payment) as locked:
+        record(locked, Forgiven(part, amount=amount))
     return locked
 
 
@@ -201,7 +199,9 @@ def reverse_rejected(payment: Payment) -> Payment:
     except GatewayError:
         message = "[OctoStripeGateway] The money of rejected payment %s is not returned yet"
         logger.exception(message, payment.uuid)
-        return Payment.ledger.get(pk=payment.pk)
+    with lock_payment(payment) as locked:
+        record(locked, ReversalFailed())
+    return locked
 
 
 def _reserve_refund(
@@ -241,7 +241,7 @@ def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
 
 def _reserve_reversal(payment: Payment) -> StripeRequest | None:
     with lock_payment(payment) as locked:
-        if not locked.needs_reversal:
+        if not may_reverse(load(locked, RefundReserved)):
             return None
         if locked.intent_status != "requires_capture":
             unanswered = get_open_request(locked, StripeRequest.Kind.REFUND)
@@ -275,14 +275,13 @@ def _open_refund(refund: Refund, *, refunds: list[Refund]) -> StripeRequest:
         "amount": refund.amount,
         "metadata": {name: value for name, value in metadata.items() if value},
     } | ({"reason": refund.reason} if refund.reason else {})
-    with saving_changes(payment):
-        if not Refund.ledger.insert(refund, or_ignore=True):
-            # Its key has just made a refund of another payment.
-            raise IdempotencyError(_("This key or uuid was used with other parameters."))
-        payment.update_refunded([*refunds, refund])
-        return open_request(
-            payment, StripeRequest.Kind.REFUND, parameters=parameters, refund=refund, uuid=refund.uuid
-        )
+    if not Refund.ledger.insert(refund, or_ignore=True):
+        # Its key has just made a refund of another payment.
+        raise IdempotencyError(_("This key or uuid was used with other parameters."))
+    record(payment, RefundReserved(refund), refunds=refunds)
+    return open_request(
+        payment, StripeRequest.Kind.REFUND, parameters=parameters, refund=refund, uuid=refund.uuid
+    )
 
 
 def _get_request(refund: Refund) -> StripeRequest | None:

@@ -20,22 +20,19 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     StripeUnavailableError,
 )
+from octo_stripe_gateway.ledger.journal import acting
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.rules import ABANDONED, MADE_ELSEWHERE
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.idempotency import Caller
-from octo_stripe_gateway.services.journal import acting
 from octo_stripe_gateway.services.kinds import (
-    ABANDONED,
     DoneElsewhereError,
     RequestKind,
     Snapshot,
     get_kind,
     retrieve_intent,
-)
-from octo_stripe_gateway.services.ledger import (
-    apply_payment_intent,
-    apply_refund,
-    lock_payment,
-    saving_changes,
 )
 from octo_stripe_gateway.snapshots import RefundSnapshot
 from octo_stripe_gateway.stripe_client import Answer
@@ -157,12 +154,12 @@ def _get_done(request: StripeRequest, kind: RequestKind) -> Snapshot | None:
     try:
         return kind.get_done(request)
     except DoneElsewhereError:
-        _close_failed(request, ABANDONED, "", state=StripeRequest.State.ABANDONED)
+        _close_failed(request, MADE_ELSEWHERE, "", state=StripeRequest.State.ABANDONED)
         # The caller hears of the refusal in any case; maintenance looks again.
         with suppress(StripeError):
             snapshot = retrieve_intent(request)
             with lock_payment(request.payment) as payment:
-                apply_payment_intent(payment, snapshot)
+                record(payment, snapshot, ask=ask_host)
         raise
 
 
@@ -176,10 +173,9 @@ def _renew_key(request: StripeRequest) -> None:
 def _close_done(request: StripeRequest, snapshot: Snapshot, answer: Answer | None) -> Performed:
     refund = None
     with lock_payment(request.payment) as payment:
+        rows = record(payment, get_kind(request).get_fact(snapshot), ask=ask_host)
         if isinstance(snapshot, RefundSnapshot):
-            refund, _mismatch = apply_refund(payment, snapshot)
-        else:
-            apply_payment_intent(payment, snapshot)
+            refund = next((each for each in rows.refunds or () if each.stripe_refund_id == snapshot.id), None)
         request.close(StripeRequest.State.DONE)
         if answer:
             request.record_answer(http_status=answer.http_status, request_id=answer.request_id)
@@ -203,7 +199,7 @@ def _close_refused(request: StripeRequest, kind: RequestKind, error: StripeRefus
     payment = _close_failed(request, code, message, state=StripeRequest.State.FAILED)
     if snapshot:
         with lock_payment(payment) as locked:
-            apply_payment_intent(locked, snapshot)
+            record(locked, snapshot, ask=ask_host)
     raise error
 
 
@@ -212,8 +208,9 @@ def _close_failed(request: StripeRequest, code: str, message: str, *, state: Str
         request.close(state)
         still_open = StripeRequest.ledger.filter(pk=request.pk, state=StripeRequest.State.OPEN)
         if still_open.update(state=state, answered_at=request.answered_at):
-            with saving_changes(payment):
-                get_kind(request).release(payment, request, code=code, message=message)
+            release = get_kind(request).get_release(request, code=code, message=message)
+            if release:
+                record(payment, release)
     return payment
 
 

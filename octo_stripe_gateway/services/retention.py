@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import OperationInProgressError
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.rules import Erased
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.services.ledger import lock_payment, saving_changes
 from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, REFUND_METADATA_KEY
 from octo_stripe_gateway.transactions import write_transaction
 
 PERSONAL_PARAMETERS = ("description", "metadata", "receipt_email", "shipping", "statement_descriptor_suffix")
-PERSONAL_CHANGES = ("rejection_reason", "attention", "mismatch", "settled")
 
 
 def erase_personal_data(payment: Payment) -> None:
@@ -25,14 +25,7 @@ def erase_personal_data(payment: Payment) -> None:
         requests = list(StripeRequest.ledger.filter(payment=locked))
         if any(request.is_open for request in requests):
             raise OperationInProgressError(_("Stripe has not answered a request for this payment yet."))
-        with saving_changes(locked):
-            locked.metadata = {}
-            locked.reseller_reference = ""
-            locked.failure_message = ""
-            locked.card_last4 = locked.receipt_url = ""
-            locked.erased_at = timezone.now()
-            if locked.rejection_reason:
-                locked.rejection_reason = _("Erased.")
+        record(locked, Erased())
         for request in requests:
             _erase_parameters(request)
         for change in PaymentChange.ledger.filter(payment=locked):
@@ -55,7 +48,12 @@ def _erase_parameters(request: StripeRequest) -> None:
 
 
 def _erase_changes(change: PaymentChange) -> None:
-    kept = {name: values for name, values in change.changes.items() if name not in PERSONAL_CHANGES}
+    # Concerns and settlements are told in words, of Stripe's or of an operator's.
+    kept = {
+        name: values
+        for name, values in change.changes.items()
+        if name not in {"settled", "rejection_parameters"} and not name.startswith("concern ")
+    }
     if kept != change.changes or change.delivery_errors:
         change.changes, change.delivery_errors = kept, {}
         PaymentChange.ledger.save_changed(change, names=["changes", "delivery_errors"])

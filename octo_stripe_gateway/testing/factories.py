@@ -110,6 +110,7 @@ class PaymentFactory(DjangoModelFactory[Payment]):
 
     amount = 2000
     currency = "usd"
+    intent_amount = SelfAttribute("amount")
     amount_refunded = 0
     refunds_total = SelfAttribute("amount_refunded")
     disputed = False

@@ -6,8 +6,8 @@ import datetime as dt
 
 from django.db.models import QuerySet
 
+from octo_stripe_gateway.ledger.outbox import deliver_change, schedule_delivery
 from octo_stripe_gateway.models import Payment, PaymentChange
-from octo_stripe_gateway.services.delivery import deliver_change, schedule_delivery
 from octo_stripe_gateway.services.due import Outcome, Step
 
 

@@ -97,7 +97,7 @@ def _group_listable(payments: Sequence[Payment]) -> Iterator[list[Payment]]:
     )
     groups = defaultdict(list)
     for payment in payments:
-        is_plain = payment.intent_status in UNPAID and not payment.mismatch and not payment.rejection_reason
+        is_plain = payment.intent_status in UNPAID and not payment.has_concerns and not payment.rejection_code
         if payment.stripe_payment_intent_id and is_plain and payment.pk not in asked:
             groups[payment.origin].append(payment)
     yield from (group for group in groups.values() if len(group) >= LEAST_LISTED)

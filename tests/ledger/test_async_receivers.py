@@ -12,8 +12,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.dispatch import Signal
 
 from octo_stripe_gateway import signals
+from octo_stripe_gateway.ledger.outbox import deliver_change, send_to_all
 from octo_stripe_gateway.models import Payment, PaymentChange
-from octo_stripe_gateway.services.delivery import deliver_change, send_to_all
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.receivers import listening
 

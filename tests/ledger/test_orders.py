@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.ledger_model import LedgerModel, Payable, PricedPayable, State
-from tests.support.orders import BrokenRuleError, Checker
+from tests.support.orders import Checker
 from tests.support.stripe_model import StripeModel
 
 SEEDS: dict[str, list[str]] = {
@@ -41,24 +41,6 @@ HOSTED: dict[str, tuple[Payable, int, str]] = {
         "decline pay authorize capture cancel refund dispute lose sync",
     ),
     "two payments": (PricedPayable(), 2, "decline pay authorize capture cancel refund"),
-}
-
-
-# Known faults: the families and seeds that fail, in both depths or only in the deeper.
-BROKEN = {
-    "payment": "new",
-    "two disputes": "paid, refunded in part, disputed",
-    "refunds and disputes": "refunded in part",
-    "amounts unasked": "new",
-    "host accepts": "refunded in part",
-    "host rejects": "refunded in part",
-}
-BROKEN_DEEPER = {
-    "two disputes": "new",
-    "refunds and disputes": "new, paid",
-    "amounts": "new",
-    "host accepts": "new, held, paid",
-    "host rejects": "new, held, paid",
 }
 
 
@@ -104,12 +86,7 @@ def name_cases(families: Iterable[str]) -> list[Any]:
     """Return each family from each seed, in a quick depth and in the whole one."""
     cases = []
     for family, seed_name, depth in itertools.product(families, SEEDS, (2, 4)):
-        broken = BROKEN.get(family, "").split(", ")
-        if depth == 4:
-            broken += BROKEN_DEEPER.get(family, "").split(", ")
-        marks: list[Any] = [pytest.mark.slow] if depth == 4 else []
-        if seed_name in broken:
-            marks.append(pytest.mark.xfail(strict=True, raises=BrokenRuleError))
+        marks = [pytest.mark.slow] if depth == 4 else []
         name = f"{family}, {seed_name}, {depth}"
         cases.append(pytest.param(family, seed_name, depth, id=name, marks=marks))
     return cases

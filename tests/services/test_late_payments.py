@@ -16,7 +16,7 @@ from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TOO_LATE = "The time to pay for this has run out."
+TOO_LATE = "paid_too_late"
 
 
 class Deadline:
@@ -58,7 +58,7 @@ def test_open_payment_of_a_cancelled_booking_goes_back(
     stripe.confirm(payment["stripePaymentIntentId"])
     tell(payment, by=by, api=api, stripe=stripe)
     row = Payment.objects.get()
-    assert (row.rejection_reason, row.accepted_at, row.amount_held) == (TOO_LATE, None, 0)
+    assert (row.rejection_code, row.accepted_at, row.amount_held) == (TOO_LATE, None, 0)
     assert api.complete(payment).status_code == 422
     assert [refund["amount"] for refund in stripe.refunds.values()] == [row.amount]
 
@@ -123,8 +123,8 @@ def test_event_that_says_too_little_waits_for_stripe(
     stripe.add_fault(Fault(method="GET", path="/v1/payment_intents", status=500, times=None))
     tell(payment, by="event", api=api, stripe=stripe)
     row = Payment.objects.get()
-    assert (row.rejection_reason, row.accepted_at) == ("", None)
+    assert (row.rejection_code, row.accepted_at) == ("", None)
     assert Payment.objects.due_for_check(now=timezone.now()).exists()
     stripe.clear_faults()
     services.reconcile_payment(row)
-    assert Payment.objects.get().rejection_reason == TOO_LATE
+    assert Payment.objects.get().rejection_code == TOO_LATE

@@ -174,7 +174,7 @@ def test_reversal_that_is_refused_because_it_is_made_alarms_nobody(
     refuse(stripe, "/v1/refunds")
     api.deliver(stripe, "payment_intent.succeeded")
     row = Payment.objects.get()
-    assert (row.status, row.attention) == ("refunded", "")
+    assert (row.status, row.has_concerns) == ("refunded", False)
 
 
 @pytest.mark.parametrize(("action", "status"), [("capture", "CONFIRMED"), ("cancel", "CANCELLED")])
@@ -195,7 +195,7 @@ def test_price_update_that_is_refused_because_it_is_made_is_a_success(stripe: St
     booking.save()
     refuse(stripe, "/v1/payment_intents/.*")
     again = services.create_payment(payable=booking).payment
-    assert (again.pk, again.amount, again.mismatch) == (first.payment.pk, 3000, "")
+    assert (again.pk, again.amount, again.has_concerns) == (first.payment.pk, 3000, False)
 
 
 def test_refusal_is_not_final_before_stripe_has_said_how_it_stands(

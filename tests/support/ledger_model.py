@@ -1,7 +1,8 @@
-"""The ledger for the checker: the app's own rules over rows in memory, the managers stubbed."""
+"""The ledger for the checker: the app's own rules over rows in memory."""
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -12,21 +13,21 @@ from django.db.models import Model
 from django.db.models.base import ModelState
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
-from octo_stripe_gateway.models import Dispute, PayableLock, Payment, PaymentChange, Refund
-from octo_stripe_gateway.services import acceptance, ledger
-from octo_stripe_gateway.snapshots import (
-    ChargeSnapshot,
-    DisputeSnapshot,
-    PaymentIntentSnapshot,
-    RefundSnapshot,
-)
+from octo_stripe_gateway.ledger.load import load
+from octo_stripe_gateway.ledger.rules import AmountRequested, DeadlineKept, Rows, apply
+from octo_stripe_gateway.models import Concern, Dispute, PayableLock, Payment, Refund
+from octo_stripe_gateway.services import acceptance
+from octo_stripe_gateway.services.acceptance import ask_host
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
 
 NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 
-# One payment with its refunds and disputes, each row as the tuple of its columns.
-Rows = tuple[tuple[Any, ...], tuple[tuple[Any, ...], ...], tuple[tuple[Any, ...], ...]]
+Columns = tuple[Any, ...]
+# One payment with its refunds, disputes and concerns, each row as the tuple of its columns.
+Frozen = tuple[Columns, tuple[Columns, ...], tuple[Columns, ...], tuple[Columns, ...]]
 # The payments of one payable.
-State = tuple[Rows, ...]
+State = tuple[Frozen, ...]
+Loaded = tuple[Payment, list[Refund], list[Dispute], list[Concern]]
 
 PAYMENT_COLUMNS = tuple(
     field.attname
@@ -43,6 +44,10 @@ DISPUTE_COLUMNS = tuple(
     for field in Dispute._meta.concrete_fields
     if field.attname not in {"created_at", "updated_at"}
 )
+
+
+CONCERN_COLUMNS = tuple(field.attname for field in Concern._meta.concrete_fields)
+PARAMETERS = CONCERN_COLUMNS.index("parameters")
 
 
 class Payable:
@@ -70,9 +75,9 @@ class LedgerModel:
 
     def __init__(self, payable: Payable | None = None) -> None:
         self.payable = payable
-        self.loaded: list[tuple[Payment, list[Refund], list[Dispute]]] = []
+        self.loaded: list[Loaded] = []
 
-    def make(self, number: int = 1, **columns: Any) -> Rows:
+    def make(self, number: int = 1, **columns: Any) -> Frozen:
         payment = Payment(
             **{
                 "id": number,
@@ -87,73 +92,53 @@ class LedgerModel:
             }
             | columns
         )
-        return _freeze(payment, PAYMENT_COLUMNS), (), ()
+        return _freeze(payment, [], [], [])
 
     def apply(self, state: State, fact: Any) -> State:
+        """Return the state after a fact, and after the host's word where that is due."""
         self.loaded = [_load(rows) for rows in state]
         payment = self.loaded[_get_number(fact) - 1][0]
-        match fact:
-            case PaymentIntentSnapshot():
-                ledger.apply_payment_intent(payment, fact)
-            case ChargeSnapshot():
-                ledger.apply_charge(payment, fact)
-            case RefundSnapshot():
-                ledger.apply_refund(payment, fact)
-            case DisputeSnapshot():
-                ledger.apply_dispute(payment, fact)
-            case ("expire", *_):
-                with ledger.saving_changes(payment):
-                    payment.is_expiring = True
-            case ("request", _, amount):
-                with ledger.saving_changes(payment):
-                    payment.amount_requested = amount
-        return tuple(
-            (
-                _freeze(payment, PAYMENT_COLUMNS),
-                tuple(_freeze(each, REFUND_COLUMNS) for each in sorted(refunds, key=lambda row: row.pk)),
-                tuple(_freeze(each, DISPUTE_COLUMNS) for each in sorted(disputes, key=lambda row: row.pk)),
-            )
-            for payment, refunds, disputes in self.loaded
-        )
+        fact, now = _make_own(fact)
+        rows = load(payment, fact)
+        apply(rows, fact, now=now)
+        if payment.needs_acceptance or payment.needs_authorization:
+            word = ask_host(payment, protected=nullcontext)
+            assert word is not None
+            apply(rows, word, now=NOW)
+        self._keep(rows)
+        return tuple(_freeze(*each) for each in self.loaded)
 
     @contextmanager
     def stubbed(self) -> Iterator[None]:
         """Replace what would ask the database."""
-
-        def insert(row: Any, **_options: Any) -> bool:
-            if isinstance(row, PaymentChange):
-                return True
-            rows: Any = self._find(row.payment_id)[1 if isinstance(row, Refund) else 2]
-            # The key depends on the row, so that no order shows in it.
-            name: Any = row.stripe_refund_id if isinstance(row, Refund) else row.stripe_dispute_id
-            row.pk = int(name[3:])
-            row._state.adding = False
-            rows.append(row)
-            return True
-
         stubs: list[Any] = [
             patch.object(Refund.ledger, "list_of", lambda payment: list(self._find(payment.pk)[1])),
             patch.object(Dispute.ledger, "list_by", lambda *, payment_id: list(self._find(payment_id)[2])),
-            *(patch.object(model.ledger, "insert", insert) for model in (Refund, Dispute, PaymentChange)),
-            *(
-                patch.object(model.ledger, "save_changed", lambda _row, **_names: None)
-                for model in (Payment, Refund, Dispute)
-            ),
+            patch.object(Concern.ledger, "list_of", lambda payment: list(self._find(payment.pk)[3])),
             patch.object(Payment.ledger, "list_of_payable", lambda _payable: [row[0] for row in self.loaded]),
             patch.object(PayableLock.ledger, "hold", lambda _payable: _Lock()),
             patch.object(Payment, "payable", property(lambda _payment: self.payable)),
             patch.object(acceptance, "calling_host", nullcontext),
-            patch("django.db.transaction.on_commit", lambda *_args, **_options: None),
-            patch("django.utils.timezone.now", lambda: NOW),
-            patch.object(ledger.logger, "error", lambda *_args: None),
-            patch.object(ledger.logger, "warning", lambda *_args: None),
         ]
         with ExitStack() as stack:
             for stub in stubs:
                 stack.enter_context(stub)
             yield
 
-    def _find(self, key: int) -> tuple[Payment, list[Refund], list[Dispute]]:
+    def _keep(self, rows: Rows) -> None:
+        """Keep new rows as the writer would; a key depends on the row, so that no order shows in it."""
+        _payment, refunds, disputes, concerns = self._find(rows.payment.pk)
+        refunds += [each for each in rows.refunds or () if each.pk is None]
+        disputes += [each for each in rows.disputes or () if each.pk is None]
+        concerns += [each for each in rows.concerns if each.pk is None]
+        for refund in refunds:
+            refund.pk = int((refund.stripe_refund_id or "")[3:])
+        for dispute in disputes:
+            dispute.pk = int(dispute.stripe_dispute_id[3:])
+        for place, concern in enumerate(concerns):
+            concern.pk = place + 1
+
+    def _find(self, key: int) -> Loaded:
         return next(rows for rows in self.loaded if rows[0].pk == key)
 
 
@@ -162,35 +147,70 @@ class _Lock:
         pass
 
 
-def get(rows: Rows, name: str) -> Any:
+def get(rows: Frozen, name: str) -> Any:
     """Return a column of a frozen payment."""
     return rows[0][PAYMENT_COLUMNS.index(name)]
 
 
-def change(rows: Rows, **columns: Any) -> Rows:
+def change(rows: Frozen, **columns: Any) -> Frozen:
     """Return a frozen payment with other columns."""
     values = dict(zip(PAYMENT_COLUMNS, rows[0], strict=True)) | columns
-    return tuple(values[name] for name in PAYMENT_COLUMNS), rows[1], rows[2]
+    return tuple(values[name] for name in PAYMENT_COLUMNS), *rows[1:]
 
 
-def thaw(rows: Rows) -> tuple[Payment, list[Refund], list[Dispute]]:
+def thaw(rows: Frozen) -> Loaded:
     """Return the rows themselves."""
     return _load(rows)
+
+
+def list_open_concerns(rows: Frozen) -> list[Columns]:
+    """Return what an operator would see."""
+    concerns = [dict(zip(CONCERN_COLUMNS, each, strict=True)) for each in rows[3]]
+    return sorted(
+        (each["code"], each["object_id"], each["parameters"]) for each in concerns if not each["settled_at"]
+    )
+
+
+def _make_own(fact: Any) -> tuple[Any, dt.datetime]:
+    """Return a fact, and when it is heard of; what Stripe says may come at any time."""
+    if not isinstance(fact, tuple):
+        return fact, NOW
+    name, _number, amount, second = fact
+    own = AmountRequested(amount) if name == "request" else DeadlineKept(NOW, is_past=True)
+    return own, dt.datetime.fromtimestamp(second, tz=dt.UTC)
 
 
 def _get_number(fact: Any) -> int:
     if isinstance(fact, tuple):
         return int(fact[1])
-    intent_id = fact.id if isinstance(fact, PaymentIntentSnapshot) else fact.payment_intent_id
+    snapshot = getattr(fact, "snapshot", fact)
+    intent_id = snapshot.id if isinstance(snapshot, PaymentIntentSnapshot) else snapshot.payment_intent_id
     return int(intent_id[3:])
 
 
-def _freeze(row: Model, names: Sequence[str]) -> tuple[Any, ...]:
+def _freeze(
+    payment: Payment, refunds: list[Refund], disputes: list[Dispute], concerns: list[Concern]
+) -> Frozen:
+    return (
+        _read(payment, PAYMENT_COLUMNS),
+        tuple(_read(each, REFUND_COLUMNS) for each in sorted(refunds, key=lambda row: row.pk)),
+        tuple(_read(each, DISPUTE_COLUMNS) for each in sorted(disputes, key=lambda row: row.pk)),
+        tuple(
+            tuple(
+                repr(value) if name == "parameters" else value
+                for name, value in zip(CONCERN_COLUMNS, columns, strict=True)
+            )
+            for columns in (_read(each, CONCERN_COLUMNS) for each in concerns)
+        ),
+    )
+
+
+def _read(row: Model, names: Sequence[str]) -> Columns:
     values = row.__dict__
     return tuple(values[name] for name in names)
 
 
-def _revive(model: Any, names: Sequence[str], values: tuple[Any, ...], **others: Any) -> Any:
+def _revive(model: Any, names: Sequence[str], values: Columns, **others: Any) -> Any:
     row = model.__new__(model)
     row.__dict__.update(zip(names, values, strict=True))
     row.__dict__.update(others, _state=ModelState(), created_at=NOW, updated_at=NOW)
@@ -198,17 +218,13 @@ def _revive(model: Any, names: Sequence[str], values: tuple[Any, ...], **others:
     return row
 
 
-def _load(rows: Rows) -> tuple[Payment, list[Refund], list[Dispute]]:
-    payment = _revive(
-        Payment,
-        PAYMENT_COLUMNS,
-        rows[0],
-        uuid="00000000-0000-4000-8000-000000000000",
-        metadata={},
-        rejection_parameters={},
-    )
+def _load(rows: Frozen) -> Loaded:
+    payment = _revive(Payment, PAYMENT_COLUMNS, rows[0], uuid="", metadata={}, rejection_parameters={})
     refunds = [_revive(Refund, REFUND_COLUMNS, values, uuid="") for values in rows[1]]
     disputes = [_revive(Dispute, DISPUTE_COLUMNS, values) for values in rows[2]]
-    for each in (*refunds, *disputes):
+    concerns = [_revive(Concern, CONCERN_COLUMNS, values) for values in rows[3]]
+    for concern in concerns:
+        concern.parameters = ast.literal_eval(concern.parameters)
+    for each in (*refunds, *disputes, *concerns):
         each._state.fields_cache["payment"] = payment
-    return payment, refunds, disputes
+    return payment, refunds, disputes, concerns

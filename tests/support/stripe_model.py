@@ -10,6 +10,7 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from octo_stripe_gateway.ledger.rules import AmountTaken
 from octo_stripe_gateway.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,
@@ -22,21 +23,31 @@ START = 1_800_000_000
 UNPAID = {"requires_payment_method", "requires_action"}
 DEAD = {"failed", "canceled"}
 
-Snapshot = PaymentIntentSnapshot | ChargeSnapshot | RefundSnapshot | DisputeSnapshot
-# What we do ourselves, before Stripe can answer it: a name, the payment's number, and what is asked for.
-OwnFact = tuple[str, int, int]
+Snapshot = AmountTaken | PaymentIntentSnapshot | ChargeSnapshot | RefundSnapshot | DisputeSnapshot
+# What we do ourselves before Stripe can answer: a name, the payment's number, what is asked for, and when.
+OwnFact = tuple[str, int, int, int]
 
 
 class Event(NamedTuple):
-    """A snapshot as Stripe tells it, with the movements that had happened to its object by then."""
+    """A snapshot as Stripe tells it, with the movements that had happened to its object by then.
+
+    It shows them only to those who have heard of the movements in `after`: a decline alone doesn't say that a
+    bank debit failed.
+    """
 
     fact: Snapshot | OwnFact
     moves: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
 
     @property
     def is_own(self) -> bool:
         """Tell whether it happens here: once, and before all that is told after it."""
         return isinstance(self.fact, tuple)
+
+    @property
+    def is_answer(self) -> bool:
+        """Tell whether it answers what we asked for: once, and before we ask for anything else."""
+        return isinstance(self.fact, AmountTaken)
 
 
 @dataclass
@@ -54,6 +65,10 @@ class StripeModel:
     reason: str = ""
     attempts: int = 0
     asked: int = AMOUNT
+    # Whether we have no answer to that yet, and which amount was told last.
+    is_asked: bool = False
+    shown: int = AMOUNT
+    has_told: bool = False
     expires: bool = False
     refunds: dict[str, RefundSnapshot] = field(default_factory=dict)
     disputes: dict[str, DisputeSnapshot] = field(default_factory=dict)
@@ -129,6 +144,8 @@ class StripeModel:
 
     def tell(self, fact: Snapshot | OwnFact, *names: str) -> bool:
         moved = frozenset(move for name in names for move in self.moves.get(name, ()))
+        if "intent" in names:
+            self.shown, self.has_told = self.amount, True
         self.told.append(Event(fact, moved))
         return True
 
@@ -153,8 +170,12 @@ class StripeModel:
     def fail_debit(self) -> bool:
         if self.status != "processing":
             return False
+        debited = frozenset(self.moves["intent"])
         self.move("intent", "is paid back")
-        return self._change("requires_payment_method", failure=self._count())
+        self._change("requires_payment_method", failure=self._count())
+        told = self.told.pop()
+        self.told.append(told._replace(moves=told.moves - debited, after=debited))
+        return True
 
     def pay(self) -> bool:
         if self.manual or self.status not in {*UNPAID, "processing"}:
@@ -183,17 +204,17 @@ class StripeModel:
 
     def ask_for_amount(self) -> bool:
         """Ask for another amount, or for the first again."""
-        if self.status not in UNPAID:
+        if self.status not in UNPAID or self.is_asked:
             return False
-        self.asked = AMOUNT if self.asked == OTHER_AMOUNT else OTHER_AMOUNT
-        return self.tell(("request", self.number, self.asked))
+        self.asked, self.is_asked = AMOUNT if self.asked == OTHER_AMOUNT else OTHER_AMOUNT, True
+        return self.tell(("request", self.number, self.asked, self.second))
 
     def change_amount(self) -> bool:
         """Have Stripe take the amount that was asked for: no event says so, but the answer does."""
         if self.status not in UNPAID or self.amount == self.asked:
             return False
-        self.amount = self.asked
-        return self.tell(self.snap_intent(), "intent")
+        self.amount, self.is_asked = self.asked, False
+        return self.tell(AmountTaken(self.snap_intent()), "intent")
 
     def change_amount_unheard(self) -> bool:
         """Lose the answer."""
@@ -213,10 +234,10 @@ class StripeModel:
         """Have our deadline pass; Stripe is about to be asked to cancel."""
         may = self.status in {*UNPAID, "requires_capture"} and not self.expires
         self.expires = True
-        return may and self.tell(("expire", self.number, 0))
+        return may and self.tell(("expire", self.number, 0, self.second))
 
     def sync(self) -> bool:
-        return self.tell(self.snap_all(), *self.moves)
+        return self.tell(self.snap_all(), "intent", *self.moves)
 
     # Refunds.
 

@@ -91,8 +91,7 @@ class Command(BaseCommand):
         if finding.kind == Kind.FAILED:
             self.stderr.write(self.style.ERROR(f"{finding.name}: {finding.error}"))
         elif finding.kind == Kind.MISMATCHED:
-            if "mismatch" not in finding.differences:
-                self.stdout.write(f"{finding.name}: mismatch {finding.error}")
+            self.stdout.write(f"{finding.name}: {finding.error}")
         elif finding.kind != Kind.CHECKED:
             self.stdout.write(f"{finding.name}: {finding.kind}")
         for name, (was, is_now) in finding.differences.items():

@@ -1,0 +1,494 @@
+"""What each fact changes, over rows in memory. Every order of facts is checked in `test_orders`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from typing import Any
+
+import pytest
+
+from octo_stripe_gateway.ledger.rules import (
+    TIE_PAUSE,
+    Accepted,
+    AmountRequested,
+    AmountTaken,
+    CreationRefused,
+    RefundRefused,
+    RefundReserved,
+    Rejected,
+    Rows,
+    Settled,
+    apply,
+    may_reverse,
+)
+from octo_stripe_gateway.models import Dispute, Refund
+from tests.support.objects import (
+    SECOND,
+    make_declined_intent,
+    make_intent,
+    make_paid_intent,
+    make_payment,
+)
+from tests.support.snapshots import snap_charge, snap_dispute, snap_intent, snap_refund
+
+NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+MOMENT = dt.datetime.fromtimestamp(SECOND, tz=dt.UTC)
+REJECTED = Rejected("host", {"words": "The tour is full."})
+
+
+def make_rows(*facts: Any, **columns: Any) -> Rows:
+    rows = Rows(make_payment(**{"id": 1} | columns), refunds=[], disputes=[])
+    return hear(rows, *facts)
+
+
+def hear(rows: Rows, *facts: Any) -> Rows:
+    for fact in facts:
+        apply(rows, fact, now=NOW)
+        for number, concern in enumerate(rows.concerns, start=1):
+            concern.pk = number
+    return rows
+
+
+def paid(**changes: Any) -> Any:
+    return snap_intent(make_paid_intent(**changes))
+
+
+def list_codes(rows: Rows) -> list[str]:
+    return [concern.code for concern in rows.concerns if concern.is_open]
+
+
+def get_dispute(rows: Rows) -> Dispute:
+    assert rows.disputes
+    return rows.disputes[0]
+
+
+def get_refund(rows: Rows) -> Refund:
+    assert rows.refunds
+    return rows.refunds[0]
+
+
+# The intent.
+
+
+@pytest.mark.parametrize(
+    ("stripe_object", "status"),
+    [
+        (make_intent(), "pending"),
+        (make_intent(status="requires_action"), "pending"),
+        (make_intent(status="processing"), "pending"),
+        (make_intent(status="something_new"), "pending"),
+        (make_declined_intent(), "failed"),
+        (make_intent(status="requires_capture", amount_capturable=2000), "authorized"),
+        (make_paid_intent(), "paid"),
+        (make_intent(status="canceled"), "canceled"),
+        (make_intent(status="canceled", cancellation_reason="abandoned"), "canceled"),
+        (make_intent(status="canceled", cancellation_reason="expired"), "expired"),
+    ],
+)
+def test_status_follows_the_intent(stripe_object: Any, status: str) -> None:
+    assert make_rows(snap_intent(stripe_object)).payment.status == status
+
+
+def test_late_decline_does_not_undo_a_success() -> None:
+    payment = make_rows(paid(), snap_intent(make_declined_intent(), second=60)).payment
+    assert (payment.status, payment.failure_code, payment.failed_at) == ("paid", "", None)
+
+
+def test_decline_is_cleared_by_the_next_attempt() -> None:
+    rows = make_rows(snap_intent(make_declined_intent()))
+    assert rows.payment.failed_at == MOMENT
+    hear(rows, snap_intent(make_intent(status="requires_action"), second=1))
+    assert (rows.payment.status, rows.payment.failure_code) == ("pending", "")
+    assert not rows.payment.failed_at
+
+
+@pytest.mark.parametrize(
+    "earlier", [make_intent(), make_intent(status="requires_action"), make_intent(status="processing")]
+)
+def test_authorization_is_undone_by_no_earlier_state(earlier: Any) -> None:
+    held = snap_intent(make_intent(status="requires_capture", amount_capturable=2000))
+    payment = make_rows(held, snap_intent(earlier, second=1), capture_method="manual").payment
+    assert (payment.status, payment.amount_capturable) == ("authorized", 2000)
+
+
+@pytest.mark.parametrize("seconds", list(itertools.permutations((0, 5, 9))))
+def test_confirmation_is_dated_by_the_earliest_snapshot_whatever_came_first(seconds: tuple[int, ...]) -> None:
+    facts = [snap_intent(make_paid_intent(), second=second) for second in seconds]
+    assert make_rows(*facts).payment.confirmed_at == MOMENT
+
+
+@pytest.mark.parametrize("charges", list(itertools.permutations((None, "ch_1"))))
+def test_event_that_names_no_charge_blanks_none(charges: tuple[str | None, ...]) -> None:
+    facts = [
+        snap_intent(make_paid_intent(latest_charge=charge), second=second)
+        for second, charge in enumerate(charges)
+    ]
+    assert make_rows(*facts).payment.stripe_charge_id == "ch_1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "differences"),
+    [
+        ({"id": "pi_2"}, {"id": ["pi_1", "pi_2"]}),
+        ({"currency": "eur"}, {"currency": ["usd", "eur"]}),
+        ({"livemode": True}, {"livemode": [False, True]}),
+    ],
+)
+def test_intent_that_contradicts_the_row_is_not_applied(changes: Any, differences: Any) -> None:
+    rows = make_rows(paid(**changes))
+    assert (rows.contradiction, rows.payment.intent_status) == ("intent_differs", "")
+    assert rows.concerns[0].parameters == {"differences": differences}
+
+
+def test_partial_capture_is_the_hosts_to_judge() -> None:
+    rows = make_rows(paid(amount_received=1), capture_method="manual")
+    assert (rows.payment.status, rows.payment.amount_received, list_codes(rows)) == ("paid", 1, [])
+
+
+@pytest.mark.parametrize("declines", [("a", "b"), ("b", "a")])
+def test_two_words_of_one_second_have_the_payment_synced_once_more(declines: tuple[str, str]) -> None:
+    facts = [snap_intent(make_declined_intent(code)) for code in declines]
+    payment = make_rows(*facts).payment
+    assert (payment.tied_as_of, payment.next_check_at) == (SECOND, NOW + TIE_PAUSE)
+    rows = hear(Rows(payment), snap_intent(make_declined_intent("a"), second=1))
+    assert (rows.payment.failure_code, rows.payment.tied_as_of) == ("a", 0)
+
+
+def test_requested_amount_is_taken_only_from_a_snapshot_later_than_its_request() -> None:
+    rows = make_rows(snap_intent(make_intent()))
+    apply(rows, AmountRequested(2500), now=MOMENT + dt.timedelta(seconds=10))
+    hear(rows, snap_intent(make_intent(amount=2500), second=5))
+    assert (rows.payment.amount, rows.payment.amount_requested) == (2000, 2500)
+    hear(rows, snap_intent(make_intent(amount=2500), second=11))
+    assert (rows.payment.amount, rows.payment.amount_requested) == (2500, None)
+
+
+def test_answer_about_the_amount_counts_whatever_the_clocks_say() -> None:
+    rows = make_rows(snap_intent(make_intent()))
+    apply(rows, AmountRequested(2500), now=MOMENT + dt.timedelta(seconds=10))
+    hear(rows, AmountTaken(snap_intent(make_intent(amount=2500), second=5)))
+    assert (rows.payment.amount, rows.payment.amount_requested) == (2500, None)
+
+
+def test_another_amount_that_the_host_accepts_is_the_payments_amount() -> None:
+    rows = make_rows(paid(amount=2500, amount_received=2500), Accepted(), payable_type_id=1)
+    assert (rows.payment.amount, rows.payment.status, list_codes(rows)) == (2500, "paid", [])
+
+
+def test_rejected_payment_is_failed_until_its_money_went_back() -> None:
+    rows = make_rows(paid(), REJECTED)
+    payment = rows.payment
+    assert (payment.status, payment.confirmed_at, payment.needs_reversal) == ("failed", None, True)
+    hear(rows, snap_refund(amount=2000))
+    assert (payment.status, payment.needs_reversal) == ("refunded", False)
+
+
+def test_creation_that_stripe_refused_is_settled() -> None:
+    refused = CreationRefused("amount_too_small", "Too small.")
+    payment = make_rows(refused, stripe_payment_intent_id=None).payment
+    assert (payment.status, payment.next_check_at) == ("failed", None)
+
+
+# Refunds.
+
+
+@pytest.mark.parametrize(
+    ("fact", "code", "name"),
+    [
+        (snap_charge(payment_intent="pi_2"), "charge_differs", "payment_intent_id"),
+        (snap_charge(currency="eur"), "charge_differs", "currency"),
+        (snap_charge(livemode=True), "charge_differs", "livemode"),
+        (snap_refund(payment_intent="pi_2"), "refund_differs", "payment_intent_id"),
+        (snap_refund(currency="eur"), "refund_differs", "currency"),
+        (snap_dispute(payment_intent="pi_2"), "dispute_differs", "payment_intent_id"),
+        (snap_dispute(livemode=True), "dispute_differs", "livemode"),
+    ],
+)
+def test_what_contradicts_the_row_is_not_applied(fact: Any, code: str, name: str) -> None:
+    rows = make_rows(paid(), fact)
+    assert (rows.contradiction, rows.refunds, rows.disputes) == (code, [], [])
+    assert list(rows.concerns[0].parameters["differences"]) == [name]
+
+
+def test_refund_of_another_amount_than_reserved_is_not_applied() -> None:
+    refund = Refund(amount=500)
+    rows = make_rows(paid(), RefundReserved(refund))
+    hear(rows, snap_refund(amount=400, metadata={"octo_refund": str(refund.uuid)}))
+    assert (rows.contradiction, refund.is_reserved) == ("refund_differs", True)
+
+
+def test_dispute_may_be_of_another_currency() -> None:
+    assert make_rows(paid(), snap_dispute(currency="eur")).contradiction == ""
+
+
+def test_refunds_are_counted_once_beside_the_charges_total() -> None:
+    rows = make_rows(paid(), snap_charge(amount_refunded=500))
+    assert (rows.payment.amount_refunded, rows.payment.status) == (500, "paid")
+    assert hear(rows, snap_refund()).payment.amount_refunded == 500
+
+
+def test_refund_that_failed_before_the_total_was_taken_is_not_in_it() -> None:
+    failed = snap_refund(status="failed", second=1)
+    rows = make_rows(paid(), failed, snap_charge(amount_refunded=300, second=2))
+    assert rows.payment.amount_refunded == 300
+
+
+def test_refund_that_failed_after_the_total_was_taken_frees_its_amount() -> None:
+    rows = make_rows(paid(), snap_charge(amount_refunded=500, second=1))
+    assert hear(rows, snap_refund(status="failed", second=1)).payment.amount_refunded == 0
+
+
+@pytest.mark.parametrize("totals", [(500, 800), (800, 500)])
+def test_largest_total_of_a_second_is_its_last(totals: tuple[int, int]) -> None:
+    rows = make_rows(paid(), *(snap_charge(amount_refunded=total) for total in totals))
+    assert rows.payment.charge_amount_refunded == 800
+
+
+def test_nothing_is_refunded_before_it_is_known_to_be_received() -> None:
+    rows = make_rows(snap_refund(amount=2000), snap_charge(amount_refunded=2000))
+    assert (rows.payment.amount_refunded, rows.payment.status) == (0, "pending")
+    hear(rows, paid())
+    assert (rows.payment.amount_refunded, rows.payment.status) == (2000, "refunded")
+    assert rows.payment.refunded_at == NOW
+
+
+def test_reserved_amounts_are_gone_but_not_refunded() -> None:
+    payment = make_rows(paid(), snap_refund(), RefundReserved(Refund(amount=700))).payment
+    assert (payment.amount_refunded, payment.amount_reserved, payment.amount_refundable) == (500, 700, 800)
+
+
+def test_full_refund_that_fails_makes_the_payment_paid_again() -> None:
+    rows = make_rows(paid(), snap_refund(amount=2000))
+    assert rows.payment.status == "refunded"
+    hear(rows, snap_refund(amount=2000, status="failed", second=9))
+    payment = rows.payment
+    assert (payment.status, payment.refunded_at, payment.amount_refundable) == ("paid", None, 2000)
+
+
+def test_refund_that_was_given_up_counts_again_when_stripe_made_it_after_all() -> None:
+    refund = Refund(id=1, amount=500)
+    rows = make_rows(paid(), RefundReserved(refund), RefundRefused(1, "abandoned", ""))
+    assert (refund.status, refund.failure_reason, rows.payment.amount_reserved) == ("failed", "abandoned", 0)
+    hear(rows, snap_refund(metadata={"octo_refund": str(refund.uuid)}))
+    assert (refund.status, refund.failure_reason, refund.is_live) == ("succeeded", "", True)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_latest_word_of_a_refund_counts_whatever_came_first(order: tuple[int, ...]) -> None:
+    """A refund that failed may go on, so no status is final."""
+    facts = [
+        snap_refund(status="pending"),
+        snap_refund(status="failed", failure_reason="unknown", second=5),
+        snap_refund(second=9),
+    ]
+    rows = make_rows(paid(), *(facts[place] for place in order))
+    refund = get_refund(rows)
+    assert (refund.status, refund.failure_reason, refund.status_as_of) == ("succeeded", "", SECOND + 9)
+    assert list_codes(rows) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "failure_reason", "code"),
+    [
+        ("failed", "expired_or_canceled_card", "refund_failed"),
+        ("canceled", "", "refund_canceled"),
+        # The bank may have given the customer the money by the dispute.
+        ("failed", "charge_for_pending_refund_disputed", "refund_canceled"),
+    ],
+)
+def test_refund_that_ends_without_the_customer_having_the_money_is_told(
+    status: str, failure_reason: str, code: str
+) -> None:
+    rows = make_rows(paid(), snap_refund())
+    hear(rows, snap_refund(status=status, failure_reason=failure_reason, second=1))
+    assert list_codes(rows) == [code]
+    assert rows.concerns[0].parameters == {"amount": 500, "failure_reason": failure_reason}
+    assert rows.payment.amount_refunded == 0
+
+
+def test_rejected_money_is_not_sent_again_after_a_refund_failed_later() -> None:
+    rows = make_rows(paid(), REJECTED)
+    assert may_reverse(rows)
+    hear(rows, snap_refund(amount=2000), snap_refund(amount=2000, status="failed", second=1))
+    assert not may_reverse(rows)
+    assert (list_codes(rows), rows.payment.next_check_at) == (["refund_failed"], None)
+    hear(rows, Settled(1, by="anna", reason="Paid by bank."))
+    assert not may_reverse(rows)
+
+
+def test_refund_for_lack_of_balance_is_repeated_a_few_times() -> None:
+    rows = make_rows(paid(), REJECTED)
+    for number in range(1, 4):
+        assert may_reverse(rows)
+        failed = {"id": f"re_{number}", "amount": 2000, "failure_reason": "insufficient_funds"}
+        hear(rows, snap_refund(status="failed", second=number, **failed))
+    assert not may_reverse(rows)
+    assert list_codes(rows) == ["refund_failed"]
+
+
+def test_refusal_for_lack_of_balance_is_tried_again_and_any_other_is_a_persons() -> None:
+    rows = make_rows(paid(), REJECTED, RefundReserved(Refund(id=1, amount=2000)))
+    hear(rows, RefundRefused(1, "insufficient_balance_for_refund", "Insufficient funds."))
+    assert (may_reverse(rows), list_codes(rows)) == (True, [])
+    hear(rows, RefundRefused(None, "charge_already_refunded", "Refunded."))
+    assert (may_reverse(rows), list_codes(rows)) == (False, ["reversal_refused"])
+
+
+def test_nothing_rejected_is_refunded_while_a_dispute_is_open_or_after_it_was_lost() -> None:
+    rows = make_rows(paid(), REJECTED, snap_dispute())
+    assert not may_reverse(rows)
+    hear(rows, snap_dispute(status="lost", second=1))
+    assert not may_reverse(rows)
+    assert list_codes(rows) == ["money_held"]
+    assert rows.concerns[0].parameters == {"amount": 1500}
+    hear(rows, snap_dispute(status="won", second=2))
+    assert may_reverse(rows)
+
+
+# Disputes.
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_dispute_that_goes_on_after_it_was_lost_is_open_again_whatever_came_first(
+    order: tuple[int, ...],
+) -> None:
+    facts = [
+        snap_dispute(),
+        snap_dispute(status="under_review", second=1),
+        snap_dispute(status="lost", second=2),
+        snap_dispute(status="appeal_under_review", second=3),
+    ]
+    rows = make_rows(paid(), *(facts[place] for place in order))
+    dispute = get_dispute(rows)
+    assert (dispute.status, dispute.status_as_of, dispute.is_open) == (
+        "appeal_under_review",
+        SECOND + 3,
+        True,
+    )
+    assert (rows.payment.disputed, rows.payment.amount_lost) == (True, 0)
+
+
+@pytest.mark.parametrize("status", ["needs_response", "under_review", "warning_needs_response", "unheard_of"])
+def test_dispute_is_open_until_it_is_decided(status: str) -> None:
+    rows = make_rows(paid(), snap_dispute(status=status))
+    assert get_dispute(rows).is_open
+    assert rows.payment.disputed is True
+
+
+@pytest.mark.parametrize("status", ["won", "lost", "warning_closed", "prevented"])
+def test_decided_dispute_is_over(status: str) -> None:
+    assert make_rows(paid(), snap_dispute(status=status)).payment.disputed is False
+
+
+@pytest.mark.parametrize(
+    ("status", "blocks"),
+    [
+        ("needs_response", True),
+        ("under_review", True),
+        ("appeal_needs_response", True),
+        ("unheard_of", True),
+        ("warning_needs_response", False),
+        ("warning_under_review", False),
+        ("warning_closed", False),
+        ("won", False),
+        ("lost", False),
+    ],
+)
+def test_dispute_blocks_refunds_while_it_is_open_and_no_inquiry(status: str, blocks: bool) -> None:
+    assert make_rows(paid(), snap_dispute(status=status)).payment.refunds_blocked is blocks
+
+
+def test_payment_is_disputed_while_one_of_several_is_open() -> None:
+    rows = make_rows(paid(), snap_dispute(status="won"), snap_dispute(id="dp_2"))
+    assert rows.payment.disputed is True
+    assert hear(rows, snap_dispute(id="dp_2", status="won", second=1)).payment.disputed is False
+
+
+def test_what_is_lost_is_gone_and_what_is_won_is_not() -> None:
+    lost, won = snap_dispute(amount=300, status="lost"), snap_dispute(id="dp_2", status="won")
+    payment = make_rows(paid(), lost, won).payment
+    assert payment.amount_lost == 300
+    assert (payment.amount_held, payment.amount_refundable, payment.status) == (1700, 1700, "paid")
+
+
+def test_loss_in_another_currency_blocks_refunds_until_a_person_says_how_much_it_was() -> None:
+    rows = make_rows(paid(), snap_dispute(amount=700, currency="eur", status="lost"))
+    payment = rows.payment
+    assert (payment.amount_lost, payment.refunds_blocked, payment.is_refundable) == (0, True, False)
+    assert list_codes(rows) == ["loss_in_other_currency"]
+    assert rows.concerns[0].parameters == {"amount": 700, "currency": "eur"}
+    hear(rows, Settled(1, by="anna", reason="As on the statement.", amount=800))
+    assert (payment.amount_lost, payment.refunds_blocked, payment.amount_refundable) == (800, False, 1200)
+    hear(rows, snap_dispute(amount=700, currency="eur", status="won", second=5))
+    assert (payment.amount_lost, payment.amount_refundable) == (0, 2000)
+
+
+def test_loss_that_is_heard_of_before_the_payment_counts_from_then_on() -> None:
+    rows = make_rows(snap_dispute(status="lost"))
+    assert (rows.payment.amount_lost, rows.payment.losses_total) == (0, 500)
+    assert hear(rows, paid()).payment.amount_lost == 500
+
+
+# What is to be asked next.
+
+
+@pytest.mark.parametrize(
+    ("stripe_object", "settled"),
+    [
+        (make_intent(), False),
+        (make_declined_intent(), False),
+        (make_intent(status="processing"), False),
+        (make_intent(status="requires_capture"), False),
+        (make_intent(status="canceled"), True),
+        (make_paid_intent(), True),
+    ],
+)
+def test_payment_is_checked_until_stripe_will_not_change_it(stripe_object: Any, settled: bool) -> None:
+    payment = make_rows(snap_intent(stripe_object), accepted_at=NOW).payment
+    assert (payment.next_check_at is None) is settled
+
+
+def test_payment_is_checked_again_while_a_refund_is_under_way() -> None:
+    rows = make_rows(paid(), Accepted())
+    assert rows.payment.next_check_at is None
+    assert hear(rows, RefundReserved(Refund(id=1, amount=500))).payment.next_check_at
+    hear(rows, RefundRefused(1, "refused", ""))
+    assert rows.payment.next_check_at is None
+    assert hear(rows, snap_refund(status="pending")).payment.next_check_at
+    assert hear(rows, snap_refund(second=1)).payment.next_check_at is None
+
+
+def test_payment_is_checked_while_a_dispute_is_open() -> None:
+    rows = make_rows(paid(), Accepted(), snap_dispute())
+    assert rows.payment.next_check_at
+    assert hear(rows, snap_dispute(status="won", second=1)).payment.next_check_at is None
+
+
+def test_payment_is_checked_while_the_host_has_not_accepted_it() -> None:
+    rows = make_rows(paid())
+    assert rows.payment.next_check_at
+    assert hear(rows, Accepted()).payment.next_check_at is None
+
+
+def test_payment_is_checked_while_it_is_rejected_with_money_held() -> None:
+    rows = make_rows(paid(), REJECTED)
+    assert rows.payment.next_check_at
+    assert hear(rows, snap_refund(amount=2000)).payment.next_check_at is None
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        [snap_dispute(status="warning_needs_response"), snap_dispute(second=1)],
+        [snap_dispute(status="won")],
+        [snap_dispute(status="won"), snap_dispute(second=1)],
+        [snap_refund()],
+        [snap_refund(), snap_refund(status="canceled", second=1)],
+    ],
+)
+def test_books_are_asked_about_each_movement(facts: list[Any]) -> None:
+    rows = make_rows(paid(), *facts[:-1])
+    rows.remember()
+    rows.payment.next_booking_at = None
+    assert hear(rows, facts[-1]).payment.next_booking_at == NOW
