@@ -28,7 +28,7 @@ from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals, list_concerns, settle_all
+from tests.support.ledger import assert_ledger_equals, later, list_concerns, settle_all
 from tests.support.objects import make_charge, make_event, make_intent, make_paid_intent, sign
 from tests.support.receivers import listening
 
@@ -437,7 +437,8 @@ def test_money_on_its_way_is_looked_at_however_old(
         stripe.settle_refund(refund, status="failed")
     else:
         stripe.settle(payment["stripePaymentIntentId"])
-    call_command("reconcile_payments")
+    with later(stripe):
+        call_command("reconcile_payments")
     assert (get_payment().status, get_payment().open_refunds) == ("paid", 0)
 
 

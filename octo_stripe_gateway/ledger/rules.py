@@ -332,12 +332,19 @@ def _take_intent(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
     # Events of old API versions name no charge.
     payment.stripe_charge_id = snapshot.charge_id or (payment.stripe_charge_id if same_stage else "")
     payment.intent_status, payment.intent_as_of = snapshot.status, snapshot.as_of
-    payment.intent_amount = snapshot.amount
+    is_open = snapshot.precedence.stage == 0
+    if not (is_open and payment.amount_requested is None and _is_before_change(payment, snapshot)):
+        payment.intent_amount = snapshot.amount
     if snapshot.status not in PAID:
         payment.paid_as_of = 0
     payment.amount_capturable, payment.amount_received = snapshot.amount_capturable, snapshot.amount_received
     payment.cancellation_reason = snapshot.cancellation_reason
     payment.failure_code, payment.failure_message = snapshot.failure_code, snapshot.failure_message
+
+
+def _is_before_change(payment: Payment, snapshot: PaymentIntentSnapshot) -> bool:
+    """Tell whether a snapshot may be of before Stripe's answer that the amount is changed."""
+    return 0 < snapshot.as_of <= payment.amount_as_of + ANSWER_LEEWAY
 
 
 def _date_outcome(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
@@ -555,14 +562,18 @@ def _leave_open(rows: Rows, _fact: OpenElsewhere) -> None:
 
 def _request_amount(rows: Rows, fact: AmountRequested) -> None:
     rows.payment.amount_requested = fact.amount
-    rows.payment.amount_requested_as_of = int(rows.now.timestamp())
+    rows.payment.amount_as_of = int(rows.now.timestamp())
 
 
 def _take_amount(rows: Rows, fact: AmountTaken) -> None:
     payment, snapshot = rows.payment, fact.snapshot
+    _apply_intent(rows, snapshot)
     if snapshot.amount == payment.amount_requested:
         payment.amount, payment.amount_requested = snapshot.amount, None
-    _apply_intent(rows, snapshot)
+        payment.amount_as_of = snapshot.as_of
+        if snapshot.as_of >= payment.intent_as_of - ANSWER_LEEWAY:
+            # Our own answer counts, whatever else was heard of the same second.
+            payment.intent_amount = snapshot.amount
 
 
 def _refuse_amount(rows: Rows, _fact: AmountRefused) -> None:
@@ -662,7 +673,7 @@ def _derive(rows: Rows) -> None:
     # Snapshots come in any order: nothing is refunded or lost before it is known to have been received.
     payment.amount_refunded = min(payment.refunds_total, payment.amount_received)
     payment.amount_lost = min(payment.losses_total, payment.amount_received - payment.amount_refunded)
-    is_later = payment.intent_as_of > payment.amount_requested_as_of
+    is_later = payment.intent_as_of > payment.amount_as_of
     if is_later and payment.amount_requested and payment.amount_requested == payment.intent_amount:
         payment.amount, payment.amount_requested = payment.intent_amount, None
     if rows.refunds is not None or rows.disputes is not None:
@@ -780,14 +791,12 @@ def _watch_money(rows: Rows) -> None:
         refused.settled_at = rows.now
     is_automatic = payment.capture_method == Payment.CaptureMethod.AUTOMATIC
     paid = payment.amount_received if is_automatic else payment.intent_amount
-    if payment.intent_status == "succeeded" and not payment.payable_type_id and paid != payment.amount:
-        _open(
-            rows,
-            kinds.MONEY_BEYOND_ROW,
-            object_id=payment.stripe_payment_intent_id or "",
-            amount=payment.amount,
-            seen=paid,
-        )
+    intent_id = payment.stripe_payment_intent_id or ""
+    is_paid = payment.intent_status == "succeeded" and payment.payable_type_id is None
+    if is_paid and paid not in {payment.amount, payment.amount_requested}:
+        _open(rows, kinds.MONEY_BEYOND_ROW, object_id=intent_id, amount=payment.amount, seen=paid)
+    else:
+        end_concern(rows.concerns, kinds.MONEY_BEYOND_ROW, now=rows.now, object_id=intent_id)
 
 
 def may_reverse(rows: Rows) -> bool:
@@ -822,8 +831,11 @@ def _has_moved(rows: Rows) -> bool:
     statuses = {rows.get_before(payment, "intent_status"), payment.intent_status}
     if PROCESSING in statuses and len(statuses) > 1:
         return True
-    at_stripe = [each for each in rows.refunds or () if each.stripe_refund_id]
-    return any(has_changed(each, "status") for each in (*at_stripe, *(rows.disputes or ())))
+    refunds = [each for each in rows.refunds or () if each.stripe_refund_id]
+    if any(has_changed(each, "status") for each in refunds):
+        return True
+    # A dispute that is open again, as before, may have been won or lost in between.
+    return any(has_changed(each, "status", "status_as_of") for each in rows.disputes or ())
 
 
 def _get_latest(rows: Rows) -> int:

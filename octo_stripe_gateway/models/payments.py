@@ -222,7 +222,7 @@ class Payment(models.Model):
     amount_requested = models.BigIntegerField(
         null=True, help_text=_("The amount that Stripe is asked to change the intent to.")
     )
-    amount_requested_as_of = models.BigIntegerField(default=0)
+    amount_as_of = models.BigIntegerField(default=0)
     intent_amount = models.BigIntegerField(
         default=0, help_text=_("What Stripe's intent asks for; it may differ until it is paid.")
     )

@@ -256,28 +256,36 @@ def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
 
 
 def _follow_price(payment: Payment, *, draft: Draft) -> None:
-    """Change the open payment of a repeated create to what is due now, or it would be rejected once paid."""
+    """Change the open payment of a repeated create to what is due now, or it would be rejected once paid.
+
+    Raises UnprocessableError where Stripe refuses that.
+    """
     if payment.is_open and payment.stripe_payment_intent_id:
         with write_transaction():
             quote = quote_payment(draft.payment, amount=draft.amount, purpose=payment.purpose)
-        _change_amount(payment, quote.amount)
+        if not _change_amount(payment, quote.amount) and Payment.ledger.get_by_pk(payment.pk).is_open:
+            raise UnprocessableError(_("The price has changed."), amount=quote.amount)
 
 
 def _change_amount(payment: Payment, amount: int) -> bool:
     """Have Stripe change an open payment's amount; tells whether it is that now. Raises StripeError."""
-    with lock_payment(payment) as locked:
-        if not locked.is_open or not locked.stripe_payment_intent_id:
+    asked = None
+    while asked != amount:
+        with lock_payment(payment) as locked:
+            if not locked.is_open or not locked.stripe_payment_intent_id:
+                return False
+            if locked.amount == locked.intent_amount == amount and locked.amount_requested is None:
+                return True
+            # One of another amount that has no answer yet comes first.
+            request = get_open_request(locked, StripeRequest.Kind.UPDATE)
+            if request is None:
+                record(locked, AmountRequested(amount))
+                request = open_request(locked, StripeRequest.Kind.UPDATE, parameters={"amount": amount})
+        asked = request.parameters["amount"]
+        try:
+            changed = perform_request(request).payment
+        except StripeRefusedError:
             return False
-        if locked.amount == amount and locked.amount_requested is None:
-            return True
-        request = get_open_request(locked, StripeRequest.Kind.UPDATE)
-        if request is None:
-            record(locked, AmountRequested(amount))
-            request = open_request(locked, StripeRequest.Kind.UPDATE, parameters={"amount": amount})
-    try:
-        changed = perform_request(request).payment
-    except StripeRefusedError:
-        return False
     return changed.amount == amount
 
 

@@ -146,7 +146,10 @@ class StripeModel:
         moved = frozenset(move for name in names for move in self.moves.get(name, ()))
         if "intent" in names:
             self.shown, self.has_told = self.amount, True
-        self.told.append(Event(fact, moved))
+        debits: frozenset[str] = frozenset()
+        if self.status not in {"processing", "succeeded"}:
+            debits = frozenset(move for move in moved if "is debited" in move)
+        self.told.append(Event(fact, moved - debits, after=debits))
         return True
 
     def move(self, name: str, what: str) -> None:
@@ -170,12 +173,8 @@ class StripeModel:
     def fail_debit(self) -> bool:
         if self.status != "processing":
             return False
-        debited = frozenset(self.moves["intent"])
         self.move("intent", "is paid back")
-        self._change("requires_payment_method", failure=self._count())
-        told = self.told.pop()
-        self.told.append(told._replace(moves=told.moves - debited, after=debited))
-        return True
+        return self._change("requires_payment_method", failure=self._count())
 
     def pay(self) -> bool:
         if self.manual or self.status not in {*UNPAID, "processing"}:
