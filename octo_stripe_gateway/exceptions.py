@@ -140,6 +140,10 @@ class StripeUnavailableError(StripeError):
     retry_after = 5
 
 
+class StripeKeyUsedError(StripeUnavailableError):
+    """Stripe knows the request's key with other parameters: the row of an earlier request was lost."""
+
+
 class StripeRateLimitedError(StripeUnavailableError):
     """Stripe has had too many requests."""
 

@@ -24,6 +24,7 @@ from octo_stripe_gateway.exceptions import (
     ConfigurationError,
     StripeAuthenticationError,
     StripeBusyError,
+    StripeKeyUsedError,
     StripeRateLimitedError,
     StripeRefusedError,
     StripeUnavailableError,
@@ -417,7 +418,9 @@ def _translate_error(error: stripe.StripeError) -> Exception:
         return StripeRateLimitedError(_("Stripe has had too many requests; try again."), **known)
     if status in {401, 403}:
         return StripeAuthenticationError(_("Stripe does not accept the gateway's key."), **known)
-    if 400 <= status < 500 and not isinstance(error, stripe.IdempotencyError):
+    if isinstance(error, stripe.IdempotencyError):
+        return StripeKeyUsedError(_("Stripe could not be reached; try again."), **known)
+    if 400 <= status < 500:
         words = redact_text(error.user_message or "")
         return StripeRefusedError(words or _("Stripe refused the request."), stripe_message=words, **known)
     return _make_unanswered(**known)

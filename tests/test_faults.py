@@ -20,7 +20,6 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import BadRequestError, OperationInProgressError
 from octo_stripe_gateway.models import Payment, Refund, StripeRequest
 from octo_stripe_gateway.services import payments, requests
-from octo_stripe_gateway.snapshots import REFUND_METADATA_KEY
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator.idempotency import Answer
 from tests.support.api import GatewayApi, When
@@ -484,7 +483,7 @@ def keep_fault(stripe: StripeEmulator, *, key: str, params: dict[str, Any] | Non
     asked = {
         "payment_intent": refund.payment.stripe_payment_intent_id,
         "amount": str(refund.amount),
-        "metadata": {REFUND_METADATA_KEY: str(refund.uuid)},
+        "metadata": refund.stripe_requests.get().parameters["metadata"],
     }
     keys = stripe._application.keys
     keys.claim((None, key), path="/v1/refunds", params=params or asked)

@@ -234,6 +234,15 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
+class Regained:
+    """A repeated create got back the intent from before its row was lost; `waits` where that holds money."""
+
+    snapshot: PaymentIntentSnapshot
+    waits: bool
+    payable_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AdoptionConfirmed:
     """An operator lets adopted money count."""
 
@@ -600,9 +609,19 @@ def _adopt(rows: Rows, fact: Adopted) -> None:
     payment = rows.payment
     payment.created_at = get_moment(fact.created)
     rows.notes["adopted"] = ["", fact.intent_id]
-    if payment.awaits_operator:
-        is_unknown = fact.payable_name and payment.payable_type_id is None
-        _open(rows, kinds.PAYABLE_UNKNOWN if is_unknown else kinds.ADOPTED, name=fact.payable_name)
+    _call_operator(rows, payable_name=fact.payable_name)
+
+
+def _regain(rows: Rows, fact: Regained) -> None:
+    rows.payment.amount, rows.payment.awaits_operator = fact.snapshot.amount, fact.waits
+    _call_operator(rows, payable_name=fact.payable_name)
+    _apply_intent(rows, fact.snapshot)
+
+
+def _call_operator(rows: Rows, *, payable_name: str) -> None:
+    if rows.payment.awaits_operator:
+        is_unknown = payable_name and rows.payment.payable_type_id is None
+        _open(rows, kinds.PAYABLE_UNKNOWN if is_unknown else kinds.ADOPTED, name=payable_name)
 
 
 def _confirm_adoption(rows: Rows, _fact: AdoptionConfirmed) -> None:
@@ -937,6 +956,7 @@ RULES: dict[type, Rule] = {
     CheckPostponed: Rule(_postpone_check),
     SyncNeeded: Rule(_need_sync),
     Adopted: Rule(_adopt),
+    Regained: Rule(_regain, REFUNDS | DISPUTES),
     AdoptionConfirmed: Rule(_confirm_adoption),
     Erased: Rule(_erase),
     Booked: Rule(_book),

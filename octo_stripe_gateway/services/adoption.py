@@ -15,6 +15,7 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.provenance import (
     Provenance,
+    holds_money,
     judge_intent,
     read_amount,
     read_payable,
@@ -81,9 +82,8 @@ def _insert(
     payment.payable = payable or (read_payable(snapshot) if is_ours else None)
     if payable is None:
         _check_claim(payment, provenance=provenance)
-    holds_money = _holds_money(snapshot)
-    payment.awaits_operator = is_ours and payable is None and holds_money
-    if not (is_ours and holds_money):
+    payment.awaits_operator = is_ours and payable is None and holds_money(snapshot)
+    if not (is_ours and holds_money(snapshot)):
         # The host has heard of it, or it has gone back.
         payment.accepted_at = timezone.now() if snapshot.status == "succeeded" else None
         payment.authorized_at = timezone.now() if snapshot.status == "requires_capture" else None
@@ -104,8 +104,3 @@ def _check_claim(payment: Payment, *, provenance: Provenance) -> None:
         raise UnprocessableError(_("The payment has our names, and no signature of ours."))
     if provenance is Provenance.OURS and choose_account(payment) != (payment.account, payment.stripe_account):
         raise UnprocessableError(_("The payment is of an account that it would not be sent to."))
-
-
-def _holds_money(snapshot: PaymentIntentSnapshot) -> bool:
-    refunded = snapshot.charge.amount_refunded if snapshot.charge else 0
-    return snapshot.amount_received > refunded or snapshot.amount_capturable > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid as uuids
 from collections.abc import Mapping
 from contextlib import suppress
@@ -135,7 +136,10 @@ def create_payment(
         extra=extra,
         has_uuid=uuid is not None,
     )
-    return _obtain_secret(*_reserve_payment(draft, caller=caller))
+    payment, request = _reserve_payment(draft, caller=caller)
+    is_named = draft.has_uuid or bool(caller.idempotency_key)
+    lost_since = installation.lost_since if is_named and installation.may_lack_rows else None
+    return _obtain_secret(payment, request, lost_since=lost_since)
 
 
 def _choose_account(payment: Payment, *, livemode: bool | None) -> None:
@@ -383,11 +387,16 @@ def _get_creation(payment: Payment) -> tuple[Payment, StripeRequest | None]:
     return locked, request
 
 
-def _obtain_secret(payment: Payment, request: StripeRequest | None) -> CreatedPayment:
+def _obtain_secret(
+    payment: Payment, request: StripeRequest | None, *, lost_since: dt.datetime | None
+) -> CreatedPayment:
     if request:
-        performed = perform_request(request, is_new=not request.attempts)
+        performed = perform_request(request, is_new=not request.attempts, lost_since=lost_since)
         payment, snapshot = performed.payment, performed.snapshot
         _check_latest(payment)
+        asked = request.parameters["amount"]
+        if payment.amount != asked and _change_amount(payment, asked):
+            payment = Payment.ledger.get(pk=payment.pk)
     else:
         snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
         with lock_payment(payment) as locked:

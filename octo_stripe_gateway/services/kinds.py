@@ -17,9 +17,16 @@ from octo_stripe_gateway.ledger.rules import (
     CreationRefused,
     ExpiryDropped,
     RefundRefused,
+    Regained,
 )
-from octo_stripe_gateway.models import StripeRequest
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
+from octo_stripe_gateway.models import Refund, StripeRequest
+from octo_stripe_gateway.services.provenance import holds_money, is_foreign
+from octo_stripe_gateway.snapshots import (
+    PAYABLE_METADATA_KEY,
+    REQUEST_METADATA_KEY,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+)
 from octo_stripe_gateway.stripe_client import Answer
 
 Snapshot = PaymentIntentSnapshot | RefundSnapshot
@@ -52,8 +59,11 @@ class RequestKind:
             return retrieve_intent(request)
         return PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=answer.as_of)
 
-    def get_done(self, request: StripeRequest) -> Snapshot | None:
-        """Ask Stripe whether the request's work is done, and return it if so; raises StripeError."""
+    def get_done(self, request: StripeRequest, *, since: dt.datetime | None = None) -> Snapshot | None:
+        """Ask Stripe whether the request's work is done, and return it if so; raises StripeError.
+
+        With `since` it may have been done from then on.
+        """
         snapshot = retrieve_intent(request)
         return snapshot if snapshot.status in {"canceled", "succeeded"} else None
 
@@ -64,6 +74,14 @@ class RequestKind:
     def get_fact(self, snapshot: Snapshot) -> Any:
         """Return what the ledger hears of an answer."""
         return snapshot
+
+    def is_same(self, request: StripeRequest, snapshot: Any) -> bool:
+        """Tell whether what was found was asked for by the same request; where the row was lost."""
+        return True
+
+    def regain(self, request: StripeRequest, snapshot: Any) -> Any:
+        """Return what the ledger hears of what was asked for before the row was lost."""
+        return self.get_fact(snapshot)
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether the intent is already exactly what a refused request wanted."""
@@ -84,18 +102,30 @@ class Creation(RequestKind):
         created = answer.stripe_object["created"]
         return PaymentIntentSnapshot.from_object(answer.stripe_object, as_of=created)
 
-    def get_done(self, request: StripeRequest) -> Snapshot | None:
+    def get_done(self, request: StripeRequest, *, since: dt.datetime | None = None) -> Snapshot | None:
         """Find the intent by our uuid in its metadata, among those of the request's day."""
         payment = request.payment
         if payment.stripe_payment_intent_id:
             return retrieve_intent(request)
+        first = min(request.created_at, since or request.created_at)
         last = min(timezone.now(), request.created_at + dt.timedelta(days=1))
         intents = stripe_client.list_payment_intents(
             payment.origin,
-            since=int(request.created_at.timestamp()) - LEEWAY,
+            since=int(first.timestamp()) - LEEWAY,
             until=int(last.timestamp()) + LEEWAY,
         )
-        return next((each for each in intents if each.payment_uuid == str(payment.uuid)), None)
+        named = (each for each in intents if each.payment_uuid == str(payment.uuid))
+        return next((each for each in named if not is_foreign(each.metadata)), None)
+
+    def is_same(self, request: StripeRequest, snapshot: Any) -> bool:
+        """Tell whether the create that made the intent was this one."""
+        asked: str = snapshot.metadata.get(REQUEST_METADATA_KEY, "")
+        return asked == request.payment.request_fingerprint
+
+    def regain(self, request: StripeRequest, snapshot: Any) -> Any:
+        """Let the payment cost what its intent does; its money waits for an operator, as if adopted."""
+        name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
+        return Regained(snapshot, waits=holds_money(snapshot), payable_name=name)
 
     def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
         """Show the payment as failed, unless its intent has turned up."""
@@ -122,7 +152,7 @@ class AmountUpdate(RequestKind):
         """Return the intent's path."""
         return stripe_client.get_intent_path(request.payment.intent_id)
 
-    def get_done(self, request: StripeRequest) -> Snapshot | None:
+    def get_done(self, request: StripeRequest, *, since: dt.datetime | None = None) -> Snapshot | None:
         """Return the intent if its amount is what was asked for, or it can't be changed any more."""
         snapshot = retrieve_intent(request)
         ended = snapshot.status in {"canceled", "succeeded"}
@@ -172,7 +202,7 @@ class RefundCreation(RequestKind):
         """Return the refund as it was when it was made, which is what a replay shows."""
         return RefundSnapshot.from_object(answer.stripe_object, as_of=answer.stripe_object["created"])
 
-    def get_done(self, request: StripeRequest) -> Snapshot | None:
+    def get_done(self, request: StripeRequest, *, since: dt.datetime | None = None) -> Snapshot | None:
         """Find the refund by our uuid; raises DoneElsewhereError if its amount was refunded by hand since."""
         refunds = stripe_client.list_refunds(request.payment.intent_id, origin=request.payment.origin)
         refund, asked_at = request.refund, int(request.created_at.timestamp())
@@ -185,6 +215,18 @@ class RefundCreation(RequestKind):
                 _("The amount was refunded at Stripe meanwhile."), stripe_code=MADE_ELSEWHERE
             )
         return None
+
+    def is_same(self, request: StripeRequest, snapshot: Any) -> bool:
+        """Tell whether the request that made the refund was this one."""
+        return request.refund is None or snapshot.request_fingerprint == request.refund.request_fingerprint
+
+    def regain(self, request: StripeRequest, snapshot: Any) -> Any:
+        """Reserve what was refunded: all that is left was another amount before the row was lost."""
+        refund = request.refund
+        if refund and refund.amount != snapshot.amount:
+            refund.amount = snapshot.amount
+            Refund.ledger.save_changed(refund, names=["amount"])
+        return self.get_fact(snapshot)
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether a refund has our uuid."""

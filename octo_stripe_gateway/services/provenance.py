@@ -19,7 +19,10 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
-from octo_stripe_gateway.ledger.concerns import INTENT_UNPROVEN, report_concern
+from octo_stripe_gateway.ledger.concerns import (
+    INTENT_UNPROVEN,
+    report_concern,
+)
 from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.snapshots import (
     INSTALLATION_METADATA_KEY,
@@ -74,6 +77,12 @@ def is_foreign(metadata: Mapping[str, str]) -> bool:
 def report_unproven(intent_id: str, *, origin: Origin) -> None:
     """Call an operator for a paid intent that claims to be ours, in the caller's transaction."""
     report_concern(INTENT_UNPROVEN, object_id=intent_id, account=str(origin))
+
+
+def holds_money(snapshot: PaymentIntentSnapshot) -> bool:
+    """Tell whether an intent's money is received or held, and has not gone back."""
+    refunded = snapshot.charge.amount_refunded if snapshot.charge else 0
+    return snapshot.amount_received > refunded or snapshot.amount_capturable > 0
 
 
 def describe_payment(payment: Payment, *, installation: Installation) -> dict[str, str]:

@@ -82,8 +82,14 @@ def refund_payment(
 def _refund(payment: Payment, asked: Asked, *, caller: Caller, fingerprint: str) -> Payment:
     stripe_client.get_account(payment.account)
     refund, request, is_new = _reserve_refund(payment, asked, caller=caller, fingerprint=fingerprint)
+    lost_since = None
+    if is_new and caller.idempotency_key:
+        installation = Installation.ledger.get_own()
+        lost_since = installation.lost_since if installation.may_lack_rows else None
     performed = (
-        perform_request(request, is_new=is_new) if request else Performed(refund.payment, None, refund)
+        perform_request(request, is_new=is_new, lost_since=lost_since)
+        if request
+        else Performed(refund.payment, None, refund)
     )
     # Without an answer of Stripe about this very refund, somebody else has written its row: read it anew.
     refund = performed.refund if performed.refund == refund else Refund.ledger.get_by_pk(refund.pk)

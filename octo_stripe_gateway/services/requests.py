@@ -7,16 +7,20 @@ closed. A crash at any point leaves an open request, which `resume_request` perf
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid as uuids
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import (
+    IdempotencyError,
     StripeError,
+    StripeKeyUsedError,
     StripeRefusedError,
     StripeUnavailableError,
 )
@@ -24,7 +28,7 @@ from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import ABANDONED, MADE_ELSEWHERE
 from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, Refund, StripeRequest
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.idempotency import Caller
 from octo_stripe_gateway.services.kinds import (
@@ -34,8 +38,11 @@ from octo_stripe_gateway.services.kinds import (
     get_kind,
     retrieve_intent,
 )
-from octo_stripe_gateway.snapshots import RefundSnapshot
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
 from octo_stripe_gateway.stripe_client import Answer
+
+# For so long Stripe may know a key, at least a day.
+KEY_MEMORY = dt.timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +91,14 @@ def open_keyed_request(
     return open_request(payment, kind, parameters=parameters, uuid=uuid, key_version=version)
 
 
-def perform_request(request: StripeRequest, *, is_new: bool = False) -> Performed:
+def perform_request(
+    request: StripeRequest, *, is_new: bool = False, lost_since: dt.datetime | None = None
+) -> Performed:
     """Call Stripe for an open request, apply the answer and close the request.
 
-    Raises StripeError: StripeRefusedError releases what was reserved; after any other the request stays open.
+    With `lost_since` the same may have been asked for from then on, and the row been lost. Raises
+    IdempotencyError if that was for something else, and StripeError: StripeRefusedError releases what was
+    reserved; after any other the request stays open.
 
     The key changes only after Stripe replays an error: before that, a new key could run the work twice. The
     work may exist already, so it is looked for first.
@@ -96,7 +107,13 @@ def perform_request(request: StripeRequest, *, is_new: bool = False) -> Performe
     looks = request.may_be_forgotten or (bool(looks_first) and not is_new)
     with acting(request_id=request.pk):
         try:
-            return _find_or_send(request, looks=looks)
+            regained = _regain(request, since=lost_since) if lost_since else None
+            return regained or _find_or_send(request, looks=looks, is_new=is_new)
+        except StripeKeyUsedError:
+            regained = _regain(request, since=request.created_at - KEY_MEMORY)
+            if regained or is_new:
+                return regained or _forget(request)
+            raise
         except StripeUnavailableError as error:
             if not error.replayed:
                 raise
@@ -123,7 +140,32 @@ def finish_creation(payment: Payment) -> Payment:
     return Payment.ledger.get(pk=payment.pk)
 
 
-def _find_or_send(request: StripeRequest, *, looks: bool) -> Performed:
+def _regain(request: StripeRequest, *, since: dt.datetime) -> Performed | None:
+    """Find at Stripe what a request with the same key had asked for, before its row was lost."""
+    kind = get_kind(request)
+    found = kind.get_done(request, since=since)
+    if found is None:
+        return None
+    if not kind.is_same(request, found):
+        return _forget(request)
+    return _close_done(request, found, None, is_regained=True)
+
+
+def _forget(request: StripeRequest) -> NoReturn:
+    """Delete what was reserved for a request whose key stands for another one: Stripe was never asked."""
+    _close_failed(request, "idempotency_error", "", state=StripeRequest.State.FAILED)
+    with lock_payment(request.payment) as payment:
+        StripeRequest.ledger.filter(pk=request.pk).delete()
+        IdempotencyKey.ledger.filter(payment=payment, refund=request.refund).delete()
+        if request.refund_id:
+            Refund.ledger.filter(pk=request.refund_id).delete()
+        elif request.kind == StripeRequest.Kind.CREATE:
+            PaymentChange.ledger.filter(payment=payment).delete()
+            payment.delete()
+    raise IdempotencyError(_("This key or uuid was used with other parameters."))
+
+
+def _find_or_send(request: StripeRequest, *, looks: bool, is_new: bool = False) -> Performed:
     kind = get_kind(request)
     found = _get_done(request, kind) if looks else None
     if found:
@@ -140,7 +182,13 @@ def _find_or_send(request: StripeRequest, *, looks: bool) -> Performed:
     except StripeError as error:
         _record_error(request, error)
         raise
-    return _close_done(request, kind.read(request, answer), answer)
+    snapshot = kind.read(request, answer)
+    if is_new and answer.replayed and isinstance(snapshot, PaymentIntentSnapshot):
+        # What is new here was answered before: the row was lost, and the customer may have paid since.
+        origin = request.payment.origin
+        snapshot = stripe_client.retrieve_payment_intent(snapshot.id, origin=origin)
+        return _close_done(request, snapshot, answer, is_regained=True)
+    return _close_done(request, snapshot, answer)
 
 
 def _find_or_abandon(request: StripeRequest, kind: RequestKind) -> Payment:
@@ -170,10 +218,14 @@ def _renew_key(request: StripeRequest) -> None:
     request.key_version += 1
 
 
-def _close_done(request: StripeRequest, snapshot: Snapshot, answer: Answer | None) -> Performed:
+def _close_done(
+    request: StripeRequest, snapshot: Snapshot, answer: Answer | None, *, is_regained: bool = False
+) -> Performed:
     refund = None
     with lock_payment(request.payment) as payment:
-        rows = record(payment, get_kind(request).get_fact(snapshot), ask=ask_host)
+        kind = get_kind(request)
+        fact = kind.regain(request, snapshot) if is_regained else kind.get_fact(snapshot)
+        rows = record(payment, fact, ask=ask_host)
         if isinstance(snapshot, RefundSnapshot):
             refund = next((each for each in rows.refunds or () if each.stripe_refund_id == snapshot.id), None)
         request.close(StripeRequest.State.DONE)

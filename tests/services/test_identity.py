@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import IdempotencyError
-from octo_stripe_gateway.models import IdempotencyKey, Installation, Payment, Refund
+from octo_stripe_gateway.models import Concern, IdempotencyKey, Installation, Payment, Refund
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Ticket
@@ -155,3 +157,76 @@ def test_refund_of_a_payable_with_a_key_of_another_amount_is_an_error(stripe: St
 
 def test_installation_is_made_once() -> None:
     assert Installation.ledger.get_own() == Installation.ledger.get_own() == Installation.objects.get()
+
+
+def test_create_whose_price_has_changed_since_gets_its_intent_back(stripe: StripeEmulator) -> None:
+    booking = Booking.objects.create()
+    lost = services.create_payment(payable=booking, caller=KEYED).payment
+    lose_payment(lost)
+    Booking.objects.update(price=2500)
+    again = services.create_payment(payable=Booking.objects.get(), caller=KEYED)
+    assert (again.payment.uuid, again.payment.intent_id) == (lost.uuid, lost.intent_id)
+    assert (again.payment.amount, len(stripe.payment_intents)) == (2500, 1)
+    stripe.confirm(lost.intent_id)
+    assert services.complete_payment(again.payment).status == "paid"
+
+
+def test_refund_of_all_that_was_more_meanwhile_is_found(stripe: StripeEmulator) -> None:
+    payment = create(stripe, card=CARD)
+    services.refund_payment(payment, amount=500, caller=Caller("", "first"))
+    services.refund_payment(payment, caller=Caller("", "rest"))
+    lose_refunds(payment)
+    services.refund_payment(payment, caller=Caller("", "rest"))
+    assert sorted(refund["amount"] for refund in stripe.refunds.values()) == [500, 1500]
+    services.reconcile_payment(payment)
+    payment.refresh_from_db()
+    assert (payment.amount_refunded, payment.refunds.count()) == (2000, 2)
+
+
+def test_lost_key_used_for_another_request_is_an_error(stripe: StripeEmulator) -> None:
+    lost = create(stripe, card=CARD, caller=KEYED)
+    refund = Caller("", "back")
+    services.refund_payment(lost, amount=500, caller=refund)
+    lose_refunds(lost)
+    for _ in range(2):
+        with pytest.raises(IdempotencyError):
+            services.refund_payment(lost, amount=700, caller=refund)
+    assert not Refund.objects.exists()
+    services.reconcile_payment(lost)
+    assert Refund.objects.get().amount == 500
+    lose_payment(lost)
+    for _ in range(2):
+        with pytest.raises(IdempotencyError):
+            services.create_payment(2001, currency="eur", caller=KEYED)
+    assert not Payment.objects.exists()
+    assert services.adopt_payment(lost.intent_id).uuid == lost.uuid
+    assert (len(stripe.payment_intents), len(stripe.refunds)) == (1, 1)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_lost_payment_that_is_paid_waits_when_its_create_is_repeated(
+    stripe: StripeEmulator, forgets: bool
+) -> None:
+    booking = Booking.objects.create()
+    lost = services.create_payment(payable=booking, caller=KEYED).payment
+    stripe.confirm(lost.intent_id)
+    lose_payment(lost)
+    if forgets:
+        # As after a day.
+        stripe.forget_idempotency_keys()
+        services.begin_recovery(since=timezone.now() - dt.timedelta(hours=1), leap=1)
+    again = services.create_payment(payable=booking, caller=KEYED).payment
+    again = services.complete_payment(again)
+    assert (again.intent_id, again.awaits_operator, again.status) == (lost.intent_id, True, "pending")
+    assert Concern.objects.get().code == "adopted"
+    assert len(stripe.payment_intents) == 1
+
+
+def test_refund_is_looked_for_after_a_recovery(stripe: StripeEmulator) -> None:
+    payment = create(stripe, card=CARD)
+    services.refund_payment(payment, amount=500, caller=KEYED)
+    lose_refunds(payment)
+    stripe.forget_idempotency_keys()
+    services.begin_recovery(since=timezone.now() - dt.timedelta(hours=1), leap=1)
+    services.refund_payment(payment, amount=500, caller=KEYED)
+    assert (len(stripe.refunds), Refund.objects.count()) == (1, 1)

@@ -52,7 +52,8 @@ class Command(BaseCommand):
         start = parse_moment(since)
         first = begin_recovery(since=start, leap=leap)
         self.stdout.write(f"New payments' ids begin at {first}. An older id that is gone answers 404.")
-        reconcile = ReconcilePayments(self.stdout._out, self.stderr._out, no_color=True)
+        reconcile = ReconcilePayments()
+        reconcile.stdout, reconcile.stderr = self.stdout, self.stderr
         audit = Audit(start, timezone.now(), adopts=True, dry_run=False)
         failure = None
         try:
