@@ -23,6 +23,7 @@ from django.urls import is_valid_path
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.models import get_payable_class, is_keyed, is_priced
 from octo_stripe_gateway.transactions import get_connection
 
 API_KEY_PREFIXES = ("sk_test_", "sk_live_", "rk_test_", "rk_live_")
@@ -189,6 +190,20 @@ def _check_payables() -> Iterator[CheckMessage]:
         except (LookupError, ValueError):
             hint = "Write it as 'app_label.Model', and see that its app is installed."
             yield _error("E005", f"PAYABLES names {name!r} a model that isn't there: {label!r}.", hint)
+    named = {label.lower() for label in gateway_settings.payables.values()}
+    payables = [each for each in apps.get_models() if is_priced(each) or each._meta.label_lower in named]
+    families: dict[str, None] = {}
+    for model in payables:
+        try:
+            get_payable_class(model)
+        except ConfigurationError as error:
+            families[str(error)] = None
+        if not is_keyed(model):
+            hint = "Give it a key of one column, or have its payments be for something else."
+            yield _error("E024", f"Payments find no {model._meta.label} again by its key.", hint)
+    for message in families:
+        hint = "Let one class have the price and the hooks, or all of them inherit the same."
+        yield _error("E023", message, hint)
 
 
 def _check_authentication() -> Iterator[CheckMessage]:

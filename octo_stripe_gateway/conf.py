@@ -163,6 +163,8 @@ class GatewaySettings:
     merchant_name = Setting("MERCHANT_NAME", types.read_text)
     require_payable = Setting("REQUIRE_PAYABLE", types.read_flag, default=False)
     refund_fraud_warnings = Setting("REFUND_FRAUD_WARNINGS", types.read_flag, default=False)
+    reverse_transfers = Setting("REVERSE_TRANSFERS", types.read_flag, default=True)
+    refund_application_fees = Setting("REFUND_APPLICATION_FEES", types.read_flag, default=True)
     strict_octo = Setting("STRICT_OCTO", types.read_flag, default=False)
     webhook_processing = Setting("WEBHOOK_PROCESSING", types.read_choice("inline", "task"), default="inline")
     webhook_tolerance = Setting("WEBHOOK_TOLERANCE", types.read_positive, default=300)

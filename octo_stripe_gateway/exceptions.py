@@ -87,6 +87,12 @@ class PaymentNotFoundError(GatewayError, ObjectDoesNotExist):
     code = "INVALID_PAYMENT_ID"
 
 
+class PayableUnavailableError(GatewayError):
+    """What a payment is for can't be looked up: its model is missing here, or a query fails."""
+
+    retry_after = 5
+
+
 class PaymentMismatchError(GatewayError):
     """Stripe's object contradicts the payment's row."""
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.contenttypes.models import ContentType
 from django.core.signing import BadSignature, Signer
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -19,6 +18,7 @@ from rest_framework.request import Request
 from octo_stripe_gateway.api.names import underscoreize
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.lists import Place
+from octo_stripe_gateway.models import get_payable_type
 from octo_stripe_gateway.serializers import STATUSES, PayableField, RequestSerializer, TextField
 
 STORED_STATUSES = {sent: stored.value for stored, sent in STATUSES.items()}
@@ -102,7 +102,7 @@ def get_equal_columns(filters: Mapping[str, Any]) -> dict[str, Any]:
     equal = {name: filters[name] for name in ("status", "reseller_reference") if name in filters}
     if "payable_type" in filters:
         model = apps.get_model(filters["payable_type"])
-        equal["payable_type_id"] = ContentType.objects.get_for_model(model).pk
+        equal["payable_type_id"] = get_payable_type(model).pk
         equal["payable_id"] = filters["payable_id"]
     return equal
 

@@ -26,6 +26,7 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     GatewayError,
+    PayableUnavailableError,
     PaymentRejectedError,
     StripeRefusedError,
     UnknownPaymentError,
@@ -36,6 +37,7 @@ from octo_stripe_gateway.ledger.concerns import (
     EVENT_FAILED,
     EVENT_OF_ANOTHER,
     KINDS,
+    PAYABLE_UNAVAILABLE,
     PAYMENT_UNKNOWN,
     Kind,
     end_reported,
@@ -304,10 +306,11 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
         follow_up = _handle(row)
     if had_failed:
-        end_reported(EVENT_FAILED, PAYMENT_UNKNOWN, object_id=row.stripe_event_id)
-    if not is_new or row.error_code or row.status != WebhookEvent.Status.PROCESSED:
+        end_reported(EVENT_FAILED, PAYABLE_UNAVAILABLE, PAYMENT_UNKNOWN, object_id=row.stripe_event_id)
+    is_reduced = row.payload is not payload
+    if not is_new or row.error_code or is_reduced or row.status != WebhookEvent.Status.PROCESSED:
         # The payload is by far the largest column, and seldom changes.
-        changed = () if row.payload is payload else ("payload", "payment_intent_id")
+        changed = ("payload", "payment_intent_id") if is_reduced else ()
         WebhookEvent.ledger.save_changed(row, names=(*OUTCOME_COLUMNS, *changed))
     return row, follow_up
 
@@ -350,6 +353,8 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     if event.status == WebhookEvent.Status.PROCESSED and not event.error_code:
         for host_handler in host_handlers:
             host_handler(event, payment)
+    if payment and payment.erased_at:
+        event.minimize()
     return _get_follow_up(payment, handler=handler, was_rejected=was_rejected) if payment else follow_up
 
 
@@ -514,8 +519,10 @@ def _fail(event: WebhookEvent, error: Exception) -> None:
     if isinstance(error, UnknownPaymentError):
         _note(event, PAYMENT_UNKNOWN, payment_intent=event.payment_intent_id)
     else:
-        words = {"error": type(error).__name__, "message": clean_text(str(error))}
-        _note(event, EVENT_FAILED, type=event.type, **words)
+        is_unavailable = isinstance(error, PayableUnavailableError)
+        cause = error.__cause__ or error if is_unavailable else error
+        words = {"error": type(cause).__name__, "message": clean_text(str(cause))}
+        _note(event, PAYABLE_UNAVAILABLE if is_unavailable else EVENT_FAILED, type=event.type, **words)
 
 
 def _copy_as_new(event: WebhookEvent) -> WebhookEvent:

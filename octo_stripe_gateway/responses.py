@@ -34,6 +34,7 @@ STATUSES: dict[type[Exception], int] = {
     exceptions.BadRequestError: 400,
     exceptions.StripeUnavailableError: 503,
     exceptions.StripeError: 502,
+    exceptions.PayableUnavailableError: 503,
     exceptions.GatewayError: 500,
     drf.NotAuthenticated: 401,
     drf.AuthenticationFailed: 403,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
@@ -20,13 +21,24 @@ from rest_framework.exceptions import PermissionDenied as RequestDenied
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import MAX_AMOUNT, get_precision
+from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
 from octo_stripe_gateway.ledger.rejections import describe_rejection
-from octo_stripe_gateway.models import Payment, Refund, is_priced, is_uuid
-from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
+from octo_stripe_gateway.models import (
+    Payment,
+    Refund,
+    get_payable_class,
+    get_payable_type,
+    identify,
+    is_priced,
+    is_uuid,
+)
+from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET, get_logger
 from octo_stripe_gateway.services.balance import get_balance, show_balance
 from octo_stripe_gateway.services.intent_parameters import METADATA_VALUE_LENGTH, check_metadata
 from octo_stripe_gateway.stripe_client import get_publishable_key
 from octo_stripe_gateway.times import format_utc
+
+logger = get_logger(__name__)
 
 STATUSES = {
     Payment.Status.PENDING: "PENDING",
@@ -186,7 +198,8 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
 
     def to_representation(self, value: Model) -> Any:
         """Return the name and id of the host's object."""
-        return {"type": get_payable_name(value._meta.label), "id": str(value.pk)}
+        payable_type, key = identify(value)
+        return {"type": get_payable_name(payable_type.pk), "id": key}
 
 
 class RequestSerializer(serializers.Serializer[Any]):
@@ -275,9 +288,8 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
         """Return the name and id of what is paid for, without loading it."""
         if payment.payable_type_id is None or payment.payable_id is None:
             return None
-        model = ContentType.objects.get_for_id(payment.payable_type_id)
         return {
-            "type": get_payable_name(f"{model.app_label}.{model.model}"),
+            "type": get_payable_name(payment.payable_type_id),
             "id": payment.payable_id,
         }
 
@@ -324,11 +336,25 @@ def get_payable_balance(payment: Payment) -> dict[str, Any]:
     if payment.payable_type_id is None:
         return {}
     model = ContentType.objects.get_for_id(payment.payable_type_id).model_class()
-    payable: Any = payment.payable if is_priced(model) else None
+    try:
+        payable: Any = payment.payable if model and is_priced(get_payable_class(model)) else None
+    except (PayableUnavailableError, ConfigurationError):
+        # The payment itself can be told.
+        logger.exception("[OctoStripeGateway] The balance of payment %s can't be told", payment)
+        return {}
     return show_balance(get_balance(payable)) if payable else {}
 
 
-def get_payable_name(label: str) -> str:
-    """Return the public name of a model, its label where it has none."""
-    names = {model.lower(): name for name, model in gateway_settings.payables.items()}
-    return names.get(label.lower(), label.lower())
+def get_payable_name(payable_type_id: int) -> str:
+    """Return the public name of a model by the type that payments are filed by, its label if it has none."""
+    model = ContentType.objects.get_for_id(payable_type_id)
+    own = f"{model.app_label}.{model.model}"
+    names = {label.lower(): name for name, label in gateway_settings.payables.items()}
+    if own in names:
+        return names[own]
+    # It may have the name of another class of its family.
+    for label, name in names.items():
+        with suppress(LookupError, ConfigurationError):
+            if get_payable_type(apps.get_model(label)) == model:
+                return name
+    return own

@@ -101,6 +101,9 @@ class Precedence(NamedTuple):
         return cls(0, as_of, int(status in CLOSED_DISPUTES), (status,))
 
 
+CONNECT = ("application_fee_amount", "on_behalf_of", "transfer_data")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentIntentSnapshot:
     """How a PaymentIntent stands. `failure_code` is the last attempt's, until the next attempt begins."""
@@ -121,6 +124,8 @@ class PaymentIntentSnapshot:
     created: int = 0
     capture_method: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    # How it is charged with Stripe Connect: the parameters that its refunds follow.
+    connect: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     client_secret: str = field(default="", repr=False)
     charge: ChargeSnapshot | None = None
     disputes: tuple[DisputeSnapshot, ...] = ()
@@ -158,6 +163,7 @@ class PaymentIntentSnapshot:
             created=_read_integer(stripe_object, "created", default=0),
             capture_method=read_text(stripe_object, "capture_method", default="", length=64),
             metadata=read_all_metadata(stripe_object),
+            connect={name: stripe_object[name] for name in CONNECT if stripe_object.get(name)},
             client_secret=read_text(stripe_object, "client_secret", default=""),
             charge=charge,
         )

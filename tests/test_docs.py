@@ -537,3 +537,14 @@ def test_cache_and_database_of_many_nodes_can_be_used() -> None:
     assert cache._options["socket_timeout"] == 1
     databases = run(get_block("python", "DISABLE_SERVER_SIDE_CURSORS"))["DATABASES"]
     assert ConnectionHandler(databases)["default"].get_connection_params()["connect_timeout"] == 2
+
+
+def test_a_refund_leaves_the_application_fee_as_shown(stripe: StripeEmulator) -> None:
+    seller = stripe.connect_account("acct_1Seller")
+    params = {"application_fee_amount": 200, "transfer_data": {"destination": seller}}
+    created = services.create_payment(2000, currency="usd", stripe_params=params)
+    stripe.confirm(str(created.payment.stripe_payment_intent_id), payment_method="pm_card_visa")
+    payment = services.complete_payment(created.payment)
+    run(get_block("python", "refund_application_fee"), payment=payment)
+    (fee,) = stripe.application_fees.values()
+    assert fee["amount_refunded"] == 0

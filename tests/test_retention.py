@@ -124,3 +124,35 @@ def test_nothing_is_changed_where_one_of_them_is_unknown(paid: Payment) -> None:
     with pytest.raises(CommandError, match="999"):
         call_command("erase_payment_data", str(paid.pk), "999")
     assert PERSON in describe()
+
+
+def test_events_that_come_later_say_nothing_of_the_person(
+    paid: Payment, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    services.erase_personal_data(paid)
+    stripe.refund(paid.stripe_payment_intent_id or "", amount=500)
+    stripe.open_dispute(paid.stripe_payment_intent_id or "")
+    for event in stripe.events:
+        event.payload["data"]["object"]["description"] = PERSON
+    api.deliver(stripe)
+    assert WebhookEvent.objects.filter(type="charge.dispute.created", status="processed").exists()
+    assert PERSON not in describe()
+
+
+def test_callers_keys_are_kept_by_their_hash(api: GatewayApi, stripe: StripeEmulator) -> None:
+    key = {"Idempotency-Key": "ada@example.com"}
+    first = api.create(**key).json()
+    assert "ada@example.com" not in describe()
+    assert api.create(**key).json()["id"] == first["id"]
+    assert api.create({"amount": 3000}, **key).status_code == 422
+
+
+def test_objects_within_an_object_are_kept_by_their_id() -> None:
+    event = WebhookEvent(
+        payload={
+            "id": "evt_1",
+            "data": {"object": {"id": "pi_1", "latest_charge": {"id": "ch_1", "billing_details": PERSON}}},
+        }
+    )
+    event.minimize()
+    assert event.payload == {"id": "evt_1", "data": {"object": {"id": "pi_1", "latest_charge": "ch_1"}}}

@@ -137,7 +137,7 @@ def test_hold_that_runs_out_gives_the_places_back(
     payment = start_payment(client, booking).json()
     assert not upkeep.work_off(upkeep.EXPIRIES, limit=10)["expired"]
     settings.HOLD = dt.timedelta(0)
-    Payment.objects.update(expires_at=booking.created_at)
+    Payment.objects.update(expires_at=booking.created_at, claimed_until=None)
     assert upkeep.work_off(upkeep.EXPIRIES, limit=10)["expired"] == 1
     assert stripe.payment_intents[payment["stripePaymentIntentId"]]["status"] == "canceled"
     booking.refresh_from_db()

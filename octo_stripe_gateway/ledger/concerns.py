@@ -157,6 +157,26 @@ EVENT_FAILED = Kind(
     sentence=_("%(type)s could not be processed: %(error)s: %(message)s"),
     action=_("Mend the cause. The event is processed again by itself, or at once from its page."),
 )
+REFUND_REFUSED = Kind(
+    code="refund_refused",
+    label=_("A part of a refund was refused"),
+    sentence=_("%(amount)s could not be refunded: %(message)s The other payments for the same are refunded."),
+    action=_("Refund it again once that is mended, or pay the customer another way and settle this."),
+)
+PAYABLE_OVERPAID = Kind(
+    code="payable_overpaid",
+    label=_("A failed refund left more than the price"),
+    sentence=_(
+        "%(amount)s more than the price is held for %(name)s: a refund failed after it was paid again."
+    ),
+    action=_("Refund one of its payments again, or pay the customer another way and settle this."),
+)
+PAYABLE_UNAVAILABLE = Kind(
+    code="payable_unavailable",
+    label=_("What was paid for can't be looked up"),
+    sentence=_("%(type)s waits, since what the payment is for can't be looked up: %(error)s: %(message)s"),
+    action=_("See that its app is installed here and its table can be read. It is tried again by itself."),
+)
 PAYMENT_UNKNOWN = Kind(
     code="payment_unknown",
     label=_("Paid at Stripe, and not on record here"),

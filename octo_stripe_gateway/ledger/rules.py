@@ -271,6 +271,14 @@ class ReversalFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PartRefused:
+    """Of a refund of all of a payable's payments, this payment's part was refused, and the rest made."""
+
+    amount: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forgiven:
     """It is known, or a person decides, how much of a refund or of a lost dispute is not owed again."""
 
@@ -667,6 +675,10 @@ def _tell_of_held_money(rows: Rows, _fact: ReversalFailed) -> None:
         _open(rows, kinds.MONEY_HELD, amount=rows.payment.amount_held)
 
 
+def _tell_of_part(rows: Rows, fact: PartRefused) -> None:
+    _open(rows, kinds.REFUND_REFUSED, amount=fact.amount, message=fact.message)
+
+
 def _forgive(rows: Rows, fact: Forgiven) -> None:
     for row in (*(rows.refunds or ()), *(rows.disputes or ())):
         if row == fact.part:
@@ -804,6 +816,8 @@ def _watch_money(rows: Rows) -> None:
         end_concern(rows.concerns, kinds.REVERSAL_REFUSED, now=rows.now)
     elif payment.amount_lost and not payment.disputed:
         _open(rows, kinds.MONEY_HELD, amount=payment.amount_held)
+    if not payment.amount_refundable:
+        end_concern(rows.concerns, kinds.REFUND_REFUSED, now=rows.now)
     refused = find_concern(rows.concerns, kinds.REVERSAL_REFUSED)
     if refused and refused.is_open and refused.parameters["amount"] != payment.amount_held:
         # Stripe refused another amount than is held now that more is known.
@@ -961,6 +975,7 @@ RULES: dict[type, Rule] = {
     Erased: Rule(_erase),
     Booked: Rule(_book),
     ReversalFailed: Rule(_tell_of_held_money),
+    PartRefused: Rule(_tell_of_part),
     Forgiven: Rule(_forgive, REFUNDS | DISPUTES),
     Settled: Rule(_settle, DISPUTES),
 }

@@ -13,6 +13,15 @@ from octo_stripe_gateway.models.balances import (
 )
 from octo_stripe_gateway.models.concerns import Concern, ConcernQuerySet
 from octo_stripe_gateway.models.disputes import Dispute
+from octo_stripe_gateway.models.families import (
+    find_payable,
+    find_payables,
+    get_payable_class,
+    get_payable_type,
+    identify,
+    is_keyed,
+    resolve,
+)
 from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
 from octo_stripe_gateway.models.installations import Installation
 from octo_stripe_gateway.models.payable_locks import PayableLock, PayableLockQuerySet
@@ -24,16 +33,16 @@ from octo_stripe_gateway.models.payables import (
     PartedPayable,
     PaymentRelation,
     PricedPayable,
-    find_payables,
     payments_of_each,
 )
 from octo_stripe_gateway.models.payment_changes import PaymentChange
-from octo_stripe_gateway.models.payments import Payment, PaymentQuerySet, is_uuid
+from octo_stripe_gateway.models.payments import ASK_PAUSE, Payment, PaymentQuerySet, is_uuid
 from octo_stripe_gateway.models.refunds import Refund
 from octo_stripe_gateway.models.stripe_requests import StripeRequest
 from octo_stripe_gateway.models.webhook_events import WebhookEvent, WebhookEventQuerySet
 
 __all__ = [
+    "ASK_PAUSE",
     "FULL",
     "AuthorizedPayable",
     "Balance",
@@ -61,11 +70,17 @@ __all__ = [
     "WebhookEvent",
     "WebhookEventQuerySet",
     "compute_balance",
+    "find_payable",
     "find_payables",
     "get_deadline",
+    "get_payable_class",
+    "get_payable_type",
     "get_price",
     "has_deadline",
+    "identify",
+    "is_keyed",
     "is_priced",
     "is_uuid",
     "payments_of_each",
+    "resolve",
 ]

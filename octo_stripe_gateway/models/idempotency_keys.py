@@ -9,14 +9,12 @@ from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import Payment
 from octo_stripe_gateway.models.refunds import Refund
 
-KEY_LENGTH = 255
-
 
 class IdempotencyKey(models.Model):
     """A key that a caller sent, and what it stands for."""
 
     owner = models.CharField(max_length=255, blank=True)
-    key = models.CharField(max_length=KEY_LENGTH)
+    key = models.CharField(max_length=64, help_text=_("Its hash."))
     request_fingerprint = models.CharField(max_length=64)
     payment = models.ForeignKey(Payment, models.CASCADE, related_name="+")
     # Most keys are of payments: the index leaves those out.

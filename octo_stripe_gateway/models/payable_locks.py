@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.balances import Balance
+from octo_stripe_gateway.models.families import find_payable, identify
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class PayableLockManager(LedgerManager["PayableLock"]):
 
     def hold(self, payable: Any) -> PayableLock:
         """Lock the payable's row until the transaction ends, and return it; it is made if need be."""
-        payable_type = ContentType.objects.db_manager(self.database).get_for_model(payable)
-        named = {"payable_type_id": payable_type.pk, "payable_id": str(payable.pk)}
+        payable_type, key = identify(payable, using=self.database)
+        named = {"payable_type_id": payable_type.pk, "payable_id": key}
         self.insert(PayableLock(**named), or_ignore=True)
         lock = self.get_by(lock=True, **named)
         if lock is None:
@@ -94,9 +95,8 @@ class PayableLock(models.Model):
 
     @property
     def payable(self) -> Any:
-        """Return the host's object, None where it is gone."""
-        model = self.payable_type.model_class()
-        return model._default_manager.filter(pk=self.payable_id).first() if model else None
+        """Return the host's object, None where it is gone; raises PayableUnavailableError."""
+        return find_payable(self.payable_type_id, self.payable_id)
 
     def record(self, balance: Balance | None) -> None:
         """Keep what the payable owes, for lists of what is overdue; without a balance it owes nothing."""

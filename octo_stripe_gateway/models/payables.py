@@ -6,12 +6,14 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from django.contrib.contenttypes.fields import GenericRelation
+from django.contrib.contenttypes.fields import GenericRelation, ReverseGenericManyToOneDescriptor
 from django.contrib.contenttypes.models import ContentType
-from django.db import models, router
+from django.db import models
 from django.db.models import OuterRef
 from django.db.models.functions import Cast
+from django.utils.functional import cached_property
 
+from octo_stripe_gateway.models.families import get_payable_type
 from octo_stripe_gateway.models.payments import Payment, PaymentQuerySet
 
 
@@ -62,13 +64,24 @@ class AuthorizedPayable(Protocol):
         """Act on the hold under the payment's lock; raise PaymentRejectedError to have it released."""
 
 
-def find_payables(payable_type_id: int, ids: Iterable[str]) -> dict[str, Any]:
-    """Return the payables of a type by these ids, by the text of their keys; none where the model is gone."""
-    model = ContentType.objects.get_for_id(payable_type_id).model_class()
-    if model is None:
-        return {}
-    found = model._base_manager.using(router.db_for_write(model)).filter(pk__in=list(ids))
-    return {str(payable.pk): payable for payable in found}
+class PayableDescriptor(ReverseGenericManyToOneDescriptor):
+    """Finds a payable's payments by whichever class of its family it is asked."""
+
+    @cached_property
+    def related_manager_cls(self) -> Any:
+        """Return Django's manager, but for the type by which payments are filed."""
+        found: Any = ReverseGenericManyToOneDescriptor.related_manager_cls
+        plain: Any = found.func(self)
+
+        class PaymentsOfPayable(plain):  # type: ignore[misc]
+            def __init__(self, instance: Any = None) -> None:
+                super().__init__(instance)
+                using = instance._state.db
+                self.get_content_type = lambda each: get_payable_type(type(each), using=using)
+                self.content_type = get_payable_type(type(instance), using=using)
+                self.core_filters[f"{self.content_type_field_name}__pk"] = self.content_type.pk
+
+        return PaymentsOfPayable
 
 
 def payments_of_each(model: type[models.Model]) -> PaymentQuerySet:
@@ -77,7 +90,7 @@ def payments_of_each(model: type[models.Model]) -> PaymentQuerySet:
     A payment keeps the key as text, which PostgreSQL compares with no number; Django converts it in
     `filter(payments__…)`, but not in `exclude(payments__…)`.
     """
-    payable_type = ContentType.objects.get_for_model(model)
+    payable_type = get_payable_type(model)
     key = Cast(OuterRef("pk"), models.CharField())
     return Payment.objects.filter(payable_type=payable_type, payable_id=key)
 
@@ -89,6 +102,19 @@ class PaymentRelation(GenericRelation):
         kwargs.setdefault("object_id_field", "payable_id")
         kwargs.setdefault("content_type_field", "payable_type")
         super().__init__(kwargs.pop("to", Payment), **kwargs)
+
+    def contribute_to_class(
+        self, cls: type[models.Model], name: str, private_only: bool = True, **kwargs: Any
+    ) -> None:
+        """Give the model its payments."""
+        super().contribute_to_class(cls, name, **kwargs)
+        if not cls._meta.abstract:
+            rel: Any = self.remote_field
+            setattr(cls, self.name, PayableDescriptor(rel))
+
+    def get_content_type(self) -> ContentType:
+        """Return the type by which payments for the model are filed, for its queries."""
+        return get_payable_type(self.model)
 
     def bulk_related_objects(
         self, objs: Iterable[models.Model], using: str = "default"

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from django.conf import settings
-from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.utils import timezone
@@ -17,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.models.balances import IN_FLIGHT, Balance, compute_balance
+from octo_stripe_gateway.models.families import PayableKey, identify, resolve
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.snapshots import (
     LARGEST_INTEGER,
@@ -34,6 +34,8 @@ REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_code="") & (
     models.Q(amount_capturable__gt=0)
     | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
 )
+# Payables of open payments are asked so often for their deadline.
+ASK_PAUSE = dt.timedelta(minutes=5)
 FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
 
 
@@ -77,6 +79,10 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         """Return payments that can still be paid though their deadline has passed."""
         return self.filter(expires_at__lte=now, status__in=["pending", "failed", "authorized"])
 
+    def open_for_payables(self) -> Self:
+        """Return payments that can still be paid for something of the host's."""
+        return self.filter(payable_type__isnull=False, status__in=["pending", "failed", "authorized"])
+
     def to_be_captured(self, *, before: dt.datetime) -> Self:
         """Return holds that run out before that moment, and whose host has not been reminded."""
         due = self.filter(capture_before__lt=before, status="authorized")
@@ -104,7 +110,7 @@ class PaymentObjects(_PaymentObjects["Payment"]):
 
     def get_balance(self) -> Balance:
         """Return the payable's price, what was paid of it and what is due."""
-        return compute_balance(self.instance, self.all())
+        return compute_balance(resolve(self.instance), self.all())
 
     def get_amount_due(self) -> int:
         """Return what the payable still owes, in the minor unit."""
@@ -127,8 +133,8 @@ class PaymentManager(LedgerManager["Payment"]):
 
     def list_of_payable(self, payable: Any) -> list[Payment]:
         """Return the payments for a payable, by id."""
-        payable_type = ContentType.objects.db_manager(self.database).get_for_model(payable)
-        payments = self.list_by(payable_type_id=payable_type.pk, payable_id=str(payable.pk))
+        payable_type, key = identify(payable, using=self.database)
+        payments = self.list_by(payable_type_id=payable_type.pk, payable_id=key)
         return sorted(payments, key=lambda each: each.pk)
 
     def get_locked_by_intent(
@@ -176,7 +182,7 @@ class Payment(models.Model):
     # Its index with the id also serves lookups by the type alone.
     payable_type = models.ForeignKey(ContentType, models.PROTECT, null=True, blank=True, db_index=False)
     payable_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null with its type
-    payable = GenericForeignKey("payable_type", "payable_id")
+    payable = PayableKey("payable_type", "payable_id")
     owner = models.CharField(
         max_length=255, blank=True, help_text=_("Whose payment it is; empty for the integrator's own.")
     )
@@ -190,6 +196,10 @@ class Payment(models.Model):
     )
     stripe_account = models.CharField(
         max_length=STRIPE_ID_LENGTH, blank=True, help_text=_("The connected account, with Stripe Connect.")
+    )
+    connect = models.JSONField(
+        default=dict,
+        help_text=_("How it was charged with Stripe Connect: the parameters that its refunds follow."),
     )
     livemode = models.BooleanField(default=False)
     purpose = models.CharField(
@@ -210,7 +220,7 @@ class Payment(models.Model):
         help_text=_("The second of Stripe's clock at which the customer had paid, once that is known."),
     )
     claimed_until = models.DateTimeField(
-        null=True, help_text=_("Until when one process of upkeep sees to its deadlines.")
+        null=True, help_text=_("Until when upkeep leaves its deadlines alone.")
     )
 
     intent_status = models.CharField(max_length=64, blank=True)
@@ -367,6 +377,15 @@ class Payment(models.Model):
                 name="octo_payment_expiring",
             ),
             models.Index(
+                fields=["claimed_until"],
+                condition=models.Q(
+                    claimed_until__isnull=False,
+                    payable_type__isnull=False,
+                    status__in=["pending", "failed", "authorized"],
+                ),
+                name="octo_payment_deadline",
+            ),
+            models.Index(
                 fields=["capture_before"],
                 condition=models.Q(capture_before__isnull=False, status="authorized"),
                 name="octo_payment_capture_before",
@@ -451,6 +470,11 @@ class Payment(models.Model):
         if not self.stripe_payment_intent_id:
             raise BadRequestError(_("The payment has no intent at Stripe yet."))
         return self.stripe_payment_intent_id
+
+    def plan_deadline(self) -> None:
+        """Set when its payable, which has deadlines, is first asked for one, or when that has passed."""
+        later = timezone.now() + ASK_PAUSE
+        self.claimed_until = min(self.expires_at or later, later)
 
     @property
     def is_paid(self) -> bool:

@@ -206,7 +206,14 @@ class WebhookEvent(models.Model):
 
 
 def _minimize(stripe_object: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in stripe_object.items() if name in RETAINED_EVENT_FIELDS}
-    if isinstance(kept.get("data"), dict) and isinstance(kept["data"].get("object"), dict):
-        kept["data"] = {"object": _minimize(kept["data"]["object"])}
+    kept: dict[str, Any] = {}
+    for name in RETAINED_EVENT_FIELDS & stripe_object.keys():
+        value = stripe_object[name]
+        if name == "data" and isinstance(value, dict) and isinstance(value.get("object"), dict):
+            kept[name] = {"object": _minimize(value["object"])}
+        elif isinstance(value, dict):
+            # An object that was expanded.
+            kept[name] = value.get("id")
+        elif not isinstance(value, list):
+            kept[name] = value
     return kept

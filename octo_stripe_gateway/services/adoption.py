@@ -11,7 +11,7 @@ from octo_stripe_gateway.conf import choose_account
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.ledger.rules import Adopted, AdoptionConfirmed
 from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, has_deadline
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.provenance import (
     Provenance,
@@ -87,6 +87,8 @@ def _insert(
         # The host has heard of it, or it has gone back.
         payment.accepted_at = timezone.now() if snapshot.status == "succeeded" else None
         payment.authorized_at = timezone.now() if snapshot.status == "requires_capture" else None
+    if has_deadline(payment.payable):
+        payment.plan_deadline()
     if not Payment.ledger.insert(payment, or_ignore=True):
         # Somebody else adopts it at the same time.
         row = Payment.ledger.get_locked_by_intent(snapshot.id, payment_uuid=str(payment.uuid), origin=origin)

@@ -31,6 +31,7 @@ from octo_stripe_gateway.models import (
     find_payables,
     get_deadline,
     is_priced,
+    resolve,
 )
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.times import format_utc
@@ -69,7 +70,7 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     if _is_paid_otherwise(payments, currency=balance.currency):
         raise UnprocessableError(_("It is paid in another currency."), **show_balance(balance))
     purpose = purpose or (balance.next.name if balance.next else FULL)
-    deadline = _check_deadline(payable)
+    deadline = check_deadline(payable)
     due = _get_due(balance, purpose=purpose)
     check_amount(due, currency=balance.currency)
     if amount not in {None, due}:
@@ -82,7 +83,7 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
 
 def get_balance(payable: Model) -> Balance:
     """Return a priced payable's balance, as the ledger has it."""
-    return compute_balance(payable, Payment.ledger.list_of_payable(payable))
+    return compute_balance(resolve(payable), Payment.ledger.list_of_payable(payable))
 
 
 def get_balances(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Balance | None]]:
@@ -194,7 +195,8 @@ def _is_past(deadline: dt.datetime | None) -> bool:
     return deadline is not None and deadline <= timezone.now()
 
 
-def _check_deadline(payable: Any) -> dt.datetime | None:
+def check_deadline(payable: Any) -> dt.datetime | None:
+    """Return until when a payable can be paid; raises UnprocessableError if that has passed."""
     deadline = get_deadline(payable)
     if deadline and _is_past(deadline):
         message = _("The time to pay for this has run out.")

@@ -28,9 +28,18 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import AmountRequested, OpenElsewhere
 from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import Installation, Payment, StripeRequest, get_price, is_priced
+from octo_stripe_gateway.models import (
+    Installation,
+    Payment,
+    StripeRequest,
+    get_deadline,
+    get_price,
+    has_deadline,
+    is_priced,
+    resolve,
+)
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.balance import Quote, quote_payment
+from octo_stripe_gateway.services.balance import Quote, check_deadline, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
     Caller,
@@ -54,7 +63,7 @@ from octo_stripe_gateway.services.requests import (
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.snapshots import CONNECT, PaymentIntentSnapshot
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
 UNKNOWN_AT_STRIPE = 404
@@ -113,6 +122,10 @@ def create_payment(
     """
     amount = None if amount is None else read_amount(amount, source="create_payment")
     installation = Installation.ledger.get_own()
+    if payable is not None:
+        if payable.pk is None:
+            raise ValueError("The payable is not saved, so no payment can refer to it.")
+        payable = resolve(payable)
     payment = Payment(
         uuid=uuid or caller.derive_uuid("create", installation=installation) or uuids.uuid4(),
         amount=amount or 0,
@@ -149,8 +162,6 @@ def _choose_account(payment: Payment, *, livemode: bool | None) -> None:
 
 
 def _get_currency(currency: str, *, payable: Any) -> str:
-    if payable is not None and payable.pk is None:
-        raise ValueError("The payable is not saved, so no payment can refer to it.")
     if is_priced(payable):
         _price, price_currency = get_price(payable)
         if currency.lower() not in {"", price_currency}:
@@ -195,12 +206,15 @@ def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRe
     check_amount(draft.payment.amount, currency=draft.payment.currency)
     try:
         with write_transaction():
-            return draft.payment, _insert(draft, caller=caller)
+            draft.payment.expires_at = get_deadline(draft.payment.payable)
+            request = _insert(draft, caller=caller)
+            check_deadline(draft.payment.payable)
     except IntegrityError:
         earlier = _get_reserved_payment(draft, caller=caller)
         if earlier is None:
             raise
-    return _get_creation(earlier)
+        return _get_creation(earlier)
+    return draft.payment, request
 
 
 def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
@@ -248,6 +262,9 @@ def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeReq
 def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
     """Insert payment, request and key; raises IntegrityError if the uuid or the key was used before."""
     payment = draft.payment
+    if has_deadline(payment.payable):
+        payment.plan_deadline()
+    payment.connect = {name: draft.extra[name] for name in CONNECT if draft.extra.get(name)}
     Payment.ledger.insert(payment)
     request = open_request(
         payment,

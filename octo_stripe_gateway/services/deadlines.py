@@ -9,11 +9,13 @@ from django.utils import timezone
 
 from octo_stripe_gateway import signals, stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
+from octo_stripe_gateway.ledger.concerns import PAYABLE_OVERPAID, end_reported, report_concern
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.rules import CanceledUnasked, CaptureReminded, DeadlineKept, Forgiven
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
+    Balance,
     PayableLock,
     Payment,
     Refund,
@@ -22,7 +24,9 @@ from octo_stripe_gateway.models import (
     has_deadline,
     is_priced,
 )
+from octo_stripe_gateway.models.refunds import DEAD_STATUSES
 from octo_stripe_gateway.services.balance import get_balance, measure_forgiven
+from octo_stripe_gateway.services.kinds import EXPIRY
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
@@ -92,8 +96,23 @@ def update_due(lock: PayableLock) -> PayableLock:
         _measure_refunds(payment)
     with write_transaction():
         held = PayableLock.ledger.get_by(lock=True, id=lock.pk) or lock
-        held.record(get_balance(payable) if is_priced(payable) else None)
+        balance = get_balance(payable) if is_priced(payable) else None
+        held.record(balance)
+        _watch_overpaid(held, balance)
     return held
+
+
+def _watch_overpaid(lock: PayableLock, balance: Balance | None) -> None:
+    """Call an operator where a failed refund gave back money that was paid again meanwhile."""
+    name = f"{lock.payable_type.app_label}.{lock.payable_type.model}:{lock.payable_id}"
+    excess = balance.received - balance.refunded - balance.price if balance else 0
+    named = {"payment__payable_type": lock.payable_type_id, "payment__payable_id": lock.payable_id}
+    failed = Refund.ledger.filter(**named, status__in=DEAD_STATUSES).exclude(stripe_refund_id=None)
+    if balance and excess > 0 and failed.exists():
+        about = {"amount": excess, "currency": balance.currency, "name": name}
+        report_concern(PAYABLE_OVERPAID, object_id=name, **about)
+    else:
+        end_reported(PAYABLE_OVERPAID, object_id=name)
 
 
 def _measure_refunds(payment: Payment) -> None:
@@ -118,5 +137,5 @@ def _reserve_expiry(payment: Payment) -> StripeRequest | None:
         if not locked.is_expiring or not locked.stripe_payment_intent_id:
             return None
         unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
-        parameters = {"cancellation_reason": "abandoned"}
+        parameters = {"cancellation_reason": EXPIRY}
         return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters=parameters)

@@ -13,7 +13,6 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import IdempotencyError
 from octo_stripe_gateway.models import IdempotencyKey, Installation, Payment, Refund
-from octo_stripe_gateway.models.idempotency_keys import KEY_LENGTH
 
 
 class Caller(NamedTuple):
@@ -24,9 +23,8 @@ class Caller(NamedTuple):
 
     @property
     def kept_key(self) -> str:
-        """Return the key as its column holds it: one that is too long by its hash."""
-        key = self.idempotency_key
-        return key if len(key) <= KEY_LENGTH else hashlib.sha256(key.encode()).hexdigest()
+        """Return the key as it is kept: by its hash, since it may name a person."""
+        return hashlib.sha256(self.idempotency_key.encode()).hexdigest()
 
     def derive_uuid(self, operation: str, *, installation: Installation | None = None) -> uuids.UUID | None:
         """Return the uuid that the key leads to in this installation, None without a key.

@@ -19,7 +19,7 @@ from octo_stripe_gateway.ledger.rules import (
     RefundRefused,
     Regained,
 )
-from octo_stripe_gateway.models import Refund, StripeRequest
+from octo_stripe_gateway.models import Refund, StripeRequest, get_deadline, has_deadline
 from octo_stripe_gateway.services.provenance import holds_money, is_foreign
 from octo_stripe_gateway.snapshots import (
     PAYABLE_METADATA_KEY,
@@ -30,6 +30,8 @@ from octo_stripe_gateway.snapshots import (
 from octo_stripe_gateway.stripe_client import Answer
 
 Snapshot = PaymentIntentSnapshot | RefundSnapshot
+# Stripe's word for why an expired payment is canceled.
+EXPIRY = "abandoned"
 # Clocks differ: an intent is looked for this many seconds before and after its request.
 LEEWAY = 300
 
@@ -82,6 +84,10 @@ class RequestKind:
     def regain(self, request: StripeRequest, snapshot: Any) -> Any:
         """Return what the ledger hears of what was asked for before the row was lost."""
         return self.get_fact(snapshot)
+
+    def is_wanted(self, request: StripeRequest) -> bool:
+        """Tell whether an unanswered request's work is still wanted."""
+        return self.repeats_late or not request.may_be_forgotten
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether the intent is already exactly what a refused request wanted."""
@@ -178,6 +184,14 @@ class Cancellation(RequestKind):
     def get_path(self, request: StripeRequest) -> str:
         """Return the path below the intent."""
         return f"{stripe_client.get_intent_path(request.payment.intent_id)}/cancel"
+
+    def is_wanted(self, request: StripeRequest) -> bool:
+        """Tell whether an expiry still is one: the host may have moved the deadline."""
+        payable = request.payment.payable
+        if request.parameters.get("cancellation_reason") != EXPIRY or not has_deadline(payable):
+            return True
+        deadline = get_deadline(payable)
+        return deadline is not None and deadline <= timezone.now()
 
     def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
         """Let a payment that could not be expired go on."""

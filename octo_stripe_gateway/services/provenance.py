@@ -13,17 +13,13 @@ from collections.abc import Mapping
 from enum import Enum, auto
 
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db.models import Model
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import ConfigurationError
-from octo_stripe_gateway.ledger.concerns import (
-    INTENT_UNPROVEN,
-    report_concern,
-)
-from octo_stripe_gateway.models import Installation, Payment
+from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
+from octo_stripe_gateway.ledger.concerns import INTENT_UNPROVEN, report_concern
+from octo_stripe_gateway.models import Installation, Payment, find_payable
 from octo_stripe_gateway.snapshots import (
     INSTALLATION_METADATA_KEY,
     OWNER_METADATA_KEY,
@@ -127,6 +123,7 @@ def read_amount(snapshot: PaymentIntentSnapshot) -> Payment:
         amount=snapshot.amount,
         currency=snapshot.currency,
         livemode=snapshot.livemode,
+        connect=dict(snapshot.connect),
         capture_method="manual" if snapshot.capture_method == "manual" else "automatic",
         metadata={k: value for k, value in snapshot.metadata.items() if k not in PAYMENT_METADATA_KEYS},
     )
@@ -138,10 +135,10 @@ def read_payable(snapshot: PaymentIntentSnapshot) -> Model | None:
     label, _colon, pk = name.partition(":")
     app_label, _dot, model = label.partition(".")
     try:
-        content_type = ContentType.objects.get_by_natural_key(app_label, model)
-        return content_type.get_object_for_this_type(using=Payment.ledger.database, pk=pk)
-    except (ObjectDoesNotExist, ValidationError, ValueError, AttributeError):
+        payable: Model | None = find_payable(ContentType.objects.get_by_natural_key(app_label, model).pk, pk)
+    except (ContentType.DoesNotExist, PayableUnavailableError):
         return None
+    return payable
 
 
 def name_payable(payment: Payment) -> str:

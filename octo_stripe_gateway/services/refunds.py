@@ -10,15 +10,23 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import stripe_client
+from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.exceptions import (
     GatewayError,
     IdempotencyError,
     PaymentMismatchError,
+    StripeRefusedError,
     UnprocessableError,
 )
 from octo_stripe_gateway.ledger.load import load, lock_payment
-from octo_stripe_gateway.ledger.rules import Forgiven, RefundReserved, ReversalFailed, may_reverse
+from octo_stripe_gateway.ledger.rules import (
+    Forgiven,
+    PartRefused,
+    RefundReserved,
+    ReversalFailed,
+    may_reverse,
+)
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     Dispute,
@@ -27,6 +35,7 @@ from octo_stripe_gateway.models import (
     Payment,
     Refund,
     StripeRequest,
+    identify,
 )
 from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.balance import measure_forgiven
@@ -52,6 +61,8 @@ class Asked:
     amount: int | None
     reason: str = field(kw_only=True)
     due_again: bool = field(kw_only=True)
+    reverse_transfer: bool | None = field(kw_only=True, default=None)
+    refund_application_fee: bool | None = field(kw_only=True, default=None)
 
     def hash(self, **subject: Any) -> str:
         """Return what tells this from another request for the same subject."""
@@ -65,17 +76,26 @@ def refund_payment(
     amount: int | None = None,
     reason: str = "",
     due_again: bool = False,
+    reverse_transfer: bool | None = None,
+    refund_application_fee: bool | None = None,
     caller: Caller = ANYONE,
 ) -> Payment:
     """Refund money that is held: the amount in minor units, or all of what is left.
 
-    What its payable would owe because of that is forgiven, unless `due_again`. Raises BadRequestError,
-    UnprocessableError, IdempotencyError, StripeError.
+    What its payable would owe because of that is forgiven, unless `due_again`. With Stripe Connect the
+    seller's transfer is reversed and the application fee returned in proportion, unless the settings or these
+    arguments say otherwise. Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
     """
     if amount is not None:
         amount = read_amount(amount, source="refund_payment")
         check_amount(amount, currency=payment.currency)
-    asked = Asked(amount, reason=reason, due_again=due_again)
+    asked = Asked(
+        amount,
+        reason=reason,
+        due_again=due_again,
+        reverse_transfer=reverse_transfer,
+        refund_application_fee=refund_application_fee,
+    )
     return _refund(payment, asked, caller=caller, fingerprint=asked.hash(refund=payment.uuid))
 
 
@@ -107,13 +127,15 @@ def refund_payable(
     amount: int | None = None,
     reason: str = "",
     due_again: bool = False,
+    reverse_transfer: bool | None = None,
+    refund_application_fee: bool | None = None,
     caller: Caller = ANYONE,
 ) -> list[Payment]:
     """Refund a payable's payments, the latest first: the amount in minor units, or all that is held.
 
     May be repeated: without an amount, unanswered refunds are asked for again; with one, the same idempotency
     key counts what was refunded before. Returns the payments that were refunded. Raises UnprocessableError if
-    less is held, and what `refund_payment` raises.
+    less is held, and what `refund_payment` raises: a refusal once the rest is refunded.
     """
     payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
     # Disputed payments come last: their refund is refused, and the rest must go back before that.
@@ -123,7 +145,13 @@ def refund_payable(
         for currency in {each.currency for each in payments}:
             # Before any is refunded: the amount is divided among them.
             check_amount(amount, currency=currency)
-    asked = Asked(amount, reason=reason, due_again=due_again)
+    asked = Asked(
+        amount,
+        reason=reason,
+        due_again=due_again,
+        reverse_transfer=reverse_transfer,
+        refund_application_fee=refund_application_fee,
+    )
     fingerprint = asked.hash(payable=_name(payable))
     before = {
         each.pk: _get_refunded_by(_get_caller_for(caller, each), each, fingerprint=fingerprint)
@@ -134,7 +162,7 @@ def refund_payable(
     left = held if amount is None else amount - sum(refund.amount for refund in before.values() if refund)
     if left > held:
         raise UnprocessableError(_("The amount is more than is left to refund."), amount=amount)
-    refunded = []
+    refunded, refused = [], []
     for payment in payments:
         known = before[payment.pk]
         part = known.amount if known else min(left, payment.amount_refundable)
@@ -142,11 +170,18 @@ def refund_payable(
             left -= 0 if known else part
             keyed = _get_caller_for(caller, payment)
             asked_here = replace(asked, amount=part)
-            refunded.append(_refund(payment, asked_here, caller=keyed, fingerprint=fingerprint))
+            try:
+                refunded.append(_refund(payment, asked_here, caller=keyed, fingerprint=fingerprint))
+            except (StripeRefusedError, UnprocessableError) as error:
+                refused.append(error)
+                with lock_payment(payment) as locked:
+                    record(locked, PartRefused(part, message=str(error.message)))
         elif amount is None and payment.amount_reserved:
             # A refund that another caller asked for is theirs to repeat.
             with suppress(UnprocessableError):
                 refunded.append(refund_payment(payment, reason=reason, due_again=due_again))
+    if refused:
+        raise refused[0]
     return refunded
 
 
@@ -163,7 +198,8 @@ def forgive(part: Refund | Dispute, *, amount: int) -> Payment:
 
 
 def _name(payable: Any) -> str:
-    return f"{payable._meta.label_lower}:{payable.pk}"
+    payable_type, key = identify(payable)
+    return f"{payable_type.app_label}.{payable_type.model}:{key}"
 
 
 def _get_caller_for(caller: Caller, payment: Payment) -> Caller:
@@ -226,7 +262,7 @@ def _reserve_refund(
         refund = Refund(payment=locked, amount=wanted, reason=asked.reason, request_fingerprint=fingerprint)
         refund.amount_forgiven = 0 if asked.due_again else _try_to_measure(locked, wanted)
         refund.uuid = caller.derive_uuid("refund") or refund.uuid
-        request = _open_refund(refund, refunds=refunds)
+        request = _open_refund(refund, refunds=refunds, asked=asked)
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
     return refund, request, True
 
@@ -268,7 +304,7 @@ def _try_to_measure(payment: Payment, amount: int) -> int | None:
         return None
 
 
-def _open_refund(refund: Refund, *, refunds: list[Refund]) -> StripeRequest:
+def _open_refund(refund: Refund, *, refunds: list[Refund], asked: Asked | None = None) -> StripeRequest:
     """Reserve an amount of a locked payment for a new refund, and put the request for it on record."""
     payment = refund.payment
     metadata = {
@@ -280,7 +316,9 @@ def _open_refund(refund: Refund, *, refunds: list[Refund]) -> StripeRequest:
         "payment_intent": payment.intent_id,
         "amount": refund.amount,
         "metadata": {name: value for name, value in metadata.items() if value},
-    } | ({"reason": refund.reason} if refund.reason else {})
+        **({"reason": refund.reason} if refund.reason else {}),
+        **_follow_charge(payment, asked),
+    }
     if not Refund.ledger.insert(refund, or_ignore=True):
         # Its key has just made a refund of another payment.
         raise IdempotencyError(_("This key or uuid was used with other parameters."))
@@ -288,6 +326,21 @@ def _open_refund(refund: Refund, *, refunds: list[Refund]) -> StripeRequest:
     return open_request(
         payment, StripeRequest.Kind.REFUND, parameters=parameters, refund=refund, uuid=refund.uuid
     )
+
+
+def _follow_charge(payment: Payment, asked: Asked | None) -> dict[str, bool]:
+    """Return the parameters by which a refund follows how its payment was charged with Stripe Connect."""
+    reverses = asked.reverse_transfer if asked else None
+    returns = asked.refund_application_fee if asked else None
+    wanted = {
+        "reverse_transfer": gateway_settings.reverse_transfers if reverses is None else reverses,
+        "refund_application_fee": gateway_settings.refund_application_fees if returns is None else returns,
+    }
+    charged = {
+        "reverse_transfer": "transfer_data" in payment.connect,
+        "refund_application_fee": "application_fee_amount" in payment.connect,
+    }
+    return {name: True for name, is_wanted in wanted.items() if is_wanted and charged[name]}
 
 
 def _get_request(refund: Refund) -> StripeRequest | None:

@@ -124,7 +124,7 @@ def perform_request(
 def resume_request(request: StripeRequest) -> Payment:
     """Perform an open request again, or abandon one that nobody waits for any more; raises StripeError."""
     kind = get_kind(request)
-    if request.may_be_forgotten and not kind.repeats_late:
+    if not kind.is_wanted(request):
         with acting(request_id=request.pk):
             return _find_or_abandon(request, kind)
     return perform_request(request).payment

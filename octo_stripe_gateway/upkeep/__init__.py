@@ -4,6 +4,7 @@ from octo_stripe_gateway.services.due import work_off
 from octo_stripe_gateway.upkeep.run import (
     BOOKS,
     CAPTURES,
+    DEADLINES,
     DELIVERIES,
     DUES,
     EVENTS,
@@ -18,6 +19,7 @@ from octo_stripe_gateway.upkeep.run import (
 __all__ = [
     "BOOKS",
     "CAPTURES",
+    "DEADLINES",
     "DELIVERIES",
     "DUES",
     "EVENTS",

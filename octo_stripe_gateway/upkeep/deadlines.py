@@ -3,27 +3,72 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Least
+from django.utils import timezone
 
-from octo_stripe_gateway.models import PayableLock, Payment
+from octo_stripe_gateway.models import ASK_PAUSE, PayableLock, Payment, find_payables, get_deadline
 from octo_stripe_gateway.services.deadlines import (
     expire_payment,
     remind_of_capture,
     remind_of_installment,
     update_due,
 )
-from octo_stripe_gateway.services.due import Step
+from octo_stripe_gateway.services.due import Job, Step
 
 # A deadline can't be moved to keep others off it, so these claims have a column of their own. The lease is
 # also the pause until the next try: whoever pays after a deadline has to get the money back.
 LEASE = dt.timedelta(minutes=1)
+LONGEST_PAUSE = dt.timedelta(days=1)
 CAPTURE_REMINDER = dt.timedelta(days=1)
 OVERDUE_REVIEW = dt.timedelta(hours=1)
 
 
+class DeadlineStep(Step[Payment]):
+    """Asks the payables of open payments for their deadline, which a host may set or move at any time."""
+
+    name = "deadlines"
+    column = "claimed_until"
+
+    def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
+        """Return those that were asked the longest ago; what has a passed deadline is another step's."""
+        rows = Payment.ledger.get_queryset().open_for_payables().filter(claimed_until__lte=now)
+        return rows.filter(Q(expires_at=None) | Q(expires_at__gt=now)).order_by("claimed_until")
+
+    def plan(self, rows: list[Payment], *, until: dt.datetime) -> Iterator[tuple[Payment, Job]]:
+        """Yield each payment with its payable, which are read together."""
+        by_type: defaultdict[int, list[Payment]] = defaultdict(list)
+        for row in rows:
+            by_type[row.payable_type_id or 0].append(row)
+        for payable_type_id, group in by_type.items():
+            payables = find_payables(payable_type_id, (row.payable_id or "" for row in group))
+            for row in group:
+                yield row, partial(self._follow, row, payables.get(row.payable_id or ""))
+
+    def _follow(self, row: Payment, payable: Any) -> str:
+        """Bring a payment to its payable's deadline; one that has passed cancels it."""
+        if payable is None or get_deadline(payable) == row.expires_at:
+            return "unchanged"
+        is_expired = expire_payment(row).status == Payment.Status.EXPIRED
+        return "expired" if is_expired else "moved"
+
+    def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
+        """Ask again after a while, or when the deadline has passed."""
+        later = timezone.now() + ASK_PAUSE
+        asked = Payment.ledger.filter(pk__in=[row.pk for row in rows], claimed_until=until)
+        asked.update(claimed_until=Coalesce(Least("expires_at", Value(later)), Value(later)))
+
+
 class ExpiryStep(Step[Payment]):
-    """Cancels payments whose deadline has passed."""
+    """Cancels payments whose deadline has passed.
+
+    One that Stripe doesn't cancel is tried again after as long as it is overdue, and holds up no other.
+    """
 
     name = "deadlines"
     column = "claimed_until"
@@ -38,6 +83,15 @@ class ExpiryStep(Step[Payment]):
         """Expire a payment."""
         is_expired = expire_payment(row).status == Payment.Status.EXPIRED
         return "expired" if is_expired else "unchanged"
+
+    def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
+        """Lengthen the pauses of those that could not be expired."""
+        now = timezone.now()
+        kept = Payment.ledger.get_queryset().past_deadline(now=now).filter(claimed_until=until)
+        for row in kept.filter(pk__in=[row.pk for row in rows]):
+            overdue = now - (row.expires_at or now)
+            pause = min(max(overdue, LEASE), LONGEST_PAUSE)
+            Payment.ledger.filter(pk=row.pk, claimed_until=until).update(claimed_until=now + pause)
 
 
 class CaptureStep(Step[Payment]):

@@ -16,7 +16,13 @@ from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.due import Outcome, Pace, Step, Work
 from octo_stripe_gateway.transactions import get_connection
 from octo_stripe_gateway.upkeep.bookings import BookStep
-from octo_stripe_gateway.upkeep.deadlines import CaptureStep, DueStep, ExpiryStep, InstallmentStep
+from octo_stripe_gateway.upkeep.deadlines import (
+    CaptureStep,
+    DeadlineStep,
+    DueStep,
+    ExpiryStep,
+    InstallmentStep,
+)
 from octo_stripe_gateway.upkeep.deliveries import DeliveryStep
 from octo_stripe_gateway.upkeep.syncs import SyncStep
 from octo_stripe_gateway.upkeep.threads import count_threads, run_together
@@ -27,8 +33,24 @@ Counts = dict[str, int]
 ReportProgress = Callable[[str, int, int], None]
 
 EVENTS, SYNCS, BOOKS, DELIVERIES = EventStep(), SyncStep(), BookStep(), DeliveryStep()
-EXPIRIES, CAPTURES, DUES, INSTALLMENTS = ExpiryStep(), CaptureStep(), DueStep(), InstallmentStep()
-STEPS: tuple[Step[Any], ...] = (EVENTS, SYNCS, BOOKS, EXPIRIES, CAPTURES, DUES, INSTALLMENTS, DELIVERIES)
+DEADLINES, EXPIRIES, CAPTURES, DUES, INSTALLMENTS = (
+    DeadlineStep(),
+    ExpiryStep(),
+    CaptureStep(),
+    DueStep(),
+    InstallmentStep(),
+)
+STEPS: tuple[Step[Any], ...] = (
+    EVENTS,
+    SYNCS,
+    BOOKS,
+    DEADLINES,
+    EXPIRIES,
+    CAPTURES,
+    DUES,
+    INSTALLMENTS,
+    DELIVERIES,
+)
 
 
 def run_upkeep(

@@ -1,0 +1,183 @@
+"""What one payable is, by whatever class and key it comes.
+
+Models that share a row are one family: a model, its proxies, its parents and its multi-table children. One of
+them at most says what is paid for its rows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
+from django.db import models, router
+from django.db.models import Model
+from django.utils.translation import gettext as _
+
+from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
+
+T = TypeVar("T")
+
+PRICE = "get_payment_amount"
+# What a payable may say of itself.
+SAID = (
+    PRICE,
+    "get_installments",
+    "get_payment_deadline",
+    "allows_manual_capture",
+    "on_payment_completed",
+    "on_payment_authorized",
+)
+LONGEST_KEY = 255
+
+
+def get_payable_class(model: type[Model]) -> type[Model]:
+    """Return the class of a model's family that speaks for its rows, the model itself where none does.
+
+    Raises ConfigurationError where several speak, and not alike: a row would be paid under two names.
+    """
+    speaking = [each for each in _list_family(model) if any(_list_said(each))]
+    chosen = [each for each in speaking if hasattr(each, PRICE)] or speaking
+    if len({_list_said(each) for each in chosen}) > 1:
+        names = ", ".join(sorted(each._meta.label for each in chosen))
+        raise ConfigurationError(f"Of models that share a row, one may be paid for, and not all of {names}.")
+    # The others inherit what it says.
+    return next((each for each in chosen if not any(_inherits(each, other) for other in chosen)), model)
+
+
+def get_payable_type(model: type[Model], *, using: str | None = None) -> ContentType:
+    """Return the content type by which payments for a model's rows are filed."""
+    return ContentType.objects.db_manager(using).get_for_model(get_payable_class(model))
+
+
+def identify(payable: Model, *, using: str | None = None) -> tuple[ContentType, str]:
+    """Return the content type and the key, as text, by which payments for an object are filed.
+
+    Raises ConfigurationError if the key, once it is text, leads to no object: such as a composite one.
+    """
+    model = get_payable_class(type(payable))
+    field = model._meta.pk
+    is_one = isinstance(payable, model._meta.concrete_model or model)
+    key = getattr(payable, field.attname) if is_one else payable.pk
+    try:
+        known = field.to_python(key)
+        text = str(known)
+        is_key = key is not None and field.to_python(text) == known and len(text) <= LONGEST_KEY
+    except (ValueError, TypeError, ValidationError):
+        is_key = False
+    if not is_key:
+        raise ConfigurationError(f"The key of a {model._meta.label} can't be found again from its text.")
+    return get_payable_type(model, using=using), text
+
+
+def resolve(payable: Any) -> Any:
+    """Return an object as the class of its family that speaks for it; raises ConfigurationError if gone."""
+    if isinstance(payable, get_payable_class(type(payable))):
+        return payable
+    payable_type, key = identify(payable)
+    found = find_payable(payable_type.pk, key)
+    if found is None:
+        raise ConfigurationError(f"{payable._meta.label} {key} is not a {payable_type}.")
+    return found
+
+
+def is_keyed(model: type[Model]) -> bool:
+    """Tell whether a model's key can be found again from its text, as far as the model tells."""
+    # Composite keys came with Django 5.2.
+    return len(getattr(model._meta, "pk_fields", [None])) == 1 and not isinstance(
+        model._meta.pk, models.BinaryField
+    )
+
+
+def find_payable(payable_type_id: int, payable_id: str, *, using: str | None = None) -> Any:
+    """Return what payments are filed by, None where its row is gone; raises PayableUnavailableError."""
+    return find_payables(payable_type_id, [payable_id], using=using).get(payable_id)
+
+
+def find_payables(payable_type_id: int, ids: Iterable[str], *, using: str | None = None) -> dict[str, Any]:
+    """Return the payables of a type by the text of their keys, as their rows are without the host's filters.
+
+    Raises PayableUnavailableError where they can't be looked up: the model is missing here, a query fails.
+    """
+    try:
+        model = get_payable_class(_get_model(payable_type_id))
+        rows = model._base_manager.using(using or router.db_for_write(model)).filter(pk__in=list(ids))
+        return {identify(each)[1]: each for each in rows}
+    except Exception as error:
+        raise PayableUnavailableError(_("What is paid for can't be looked up now.")) from error
+
+
+class PayableKey(GenericForeignKey):
+    """What a payment is for: found again whatever class of its family it was given as."""
+
+    def __get__(self, instance: Any, cls: Any = None) -> Any:
+        """Return the object, None where there is none; raises PayableUnavailableError."""
+        if instance is None:
+            return self
+        type_id, key = getattr(instance, f"{self.ct_field}_id"), getattr(instance, self.fk_field)
+        known = self.get_cached_value(instance, default=None)
+        if type_id is None or key is None:
+            return None
+        if known is None or not _is_filed_by(known, type_id=type_id, key=key):
+            # A replica's row reads from the replica.
+            primary = router.db_for_write(type(instance))
+            using = None if instance._state.db in {None, primary} else instance._state.db
+            known = find_payable(type_id, key, using=using)
+            self.set_cached_value(instance, known)
+        return known
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        """File the row under the object; raises ConfigurationError."""
+        payable_type, key = identify(value) if value is not None else (None, None)
+        setattr(instance, self.ct_field, payable_type)
+        setattr(instance, self.fk_field, key)
+        self.set_cached_value(instance, value)
+
+
+def _is_filed_by(payable: Model, *, type_id: int, key: str) -> bool:
+    payable_type, text = identify(payable)
+    return (payable_type.pk, text) == (type_id, key)
+
+
+def _get_model(payable_type_id: int) -> type[Model]:
+    model = ContentType.objects.get_for_id(payable_type_id).model_class()
+    if model is None:
+        raise LookupError("The payable's model is not installed here.")
+    return model
+
+
+def _list_family(model: type[Model]) -> Iterator[type[Model]]:
+    """Yield the installed classes whose rows are a model's, the model among them."""
+    concrete: Any = model._meta.concrete_model
+    parents = [each for each in concrete.__mro__ if isinstance(each, type(Model)) and hasattr(each, "_meta")]
+    roots = [each for each in parents if not each._meta.abstract]
+    seen: set[type[Model]] = set()
+    for each in _list_subclasses(roots):
+        if each in seen or each._meta.abstract or not _is_installed(each):
+            continue
+        seen.add(each)
+        own: Any = each._meta.concrete_model
+        if issubclass(own, concrete) or issubclass(concrete, own):
+            yield each
+
+
+def _list_subclasses(classes: Iterable[type[T]]) -> Iterator[type[T]]:
+    for each in classes:
+        yield each
+        yield from _list_subclasses(each.__subclasses__())
+
+
+def _is_installed(model: type[Model]) -> bool:
+    registered = model._meta.apps.all_models.get(model._meta.app_label, {})
+    return registered.get(str(model._meta.model_name)) is model
+
+
+def _list_said(model: type[Model]) -> tuple[Any, ...]:
+    return tuple(inspect.getattr_static(model, name, None) for name in SAID)
+
+
+def _inherits(model: type[Model], other: type[Model]) -> bool:
+    return model is not other and issubclass(model, other)

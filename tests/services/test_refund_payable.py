@@ -1,0 +1,54 @@
+"""Refunds of all of a booking's money, where Stripe refuses a part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from octo_stripe_gateway import services
+from octo_stripe_gateway.exceptions import GatewayError
+from octo_stripe_gateway.models import Concern, Payment
+from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.shop.models import Booking
+from tests.support.api import GatewayApi
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def booking(api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> Booking:
+    """Return a booking of which deposit and balance are paid."""
+    parts = [("deposit", 3000, None), ("balance", 6000, None)]
+    monkeypatch.setattr(Booking, "get_installments", lambda _self: parts, raising=False)
+    booking = Booking.objects.create(price=9000, currency="usd")
+    for _each in range(2):
+        api.paid(stripe, {"payable": {"type": "booking", "id": booking.pk}})
+    return booking
+
+
+def refuse_once(stripe: StripeEmulator, **fields: Any) -> None:
+    stripe.add_fault(Fault(path="/v1/refunds", status=400, code="charge_disputed", times=1))
+
+
+@pytest.mark.parametrize("amount", [None, 7000])
+def test_rest_is_refunded_where_stripe_refuses_one(
+    amount: int | None, stripe: StripeEmulator, booking: Booking
+) -> None:
+    refuse_once(stripe)
+    with pytest.raises(GatewayError):
+        services.refund_payable(booking, amount=amount, caller=Caller(idempotency_key="one"))
+    refunded = {each.purpose: each.amount_refunded for each in Payment.objects.all()}
+    assert refunded == {"deposit": 1000 if amount else 3000, "balance": 0}
+    (concern,) = Concern.objects.open()
+    assert (concern.code, concern.payment and concern.payment.purpose) == ("refund_refused", "balance")
+    assert concern.parameters["amount"] == 6000
+
+
+def test_refund_that_works_later_ends_the_concern(stripe: StripeEmulator, booking: Booking) -> None:
+    refuse_once(stripe)
+    with pytest.raises(GatewayError):
+        services.refund_payable(booking)
+    services.refund_payable(booking)
+    assert not Concern.objects.open().exists()
