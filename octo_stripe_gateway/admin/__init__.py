@@ -11,6 +11,7 @@ from octo_stripe_gateway.admin.inlines import PaymentInline
 from octo_stripe_gateway.admin.operations import (
     CancelOperation,
     CaptureOperation,
+    ConfirmOperation,
     Operation,
     RefundOperation,
     SettleOperation,
@@ -23,6 +24,7 @@ __all__ = [
     "BalanceAdmin",
     "CancelOperation",
     "CaptureOperation",
+    "ConfirmOperation",
     "Operation",
     "PaymentAdmin",
     "PaymentInline",

@@ -17,6 +17,7 @@ from octo_stripe_gateway import inbox, services
 from octo_stripe_gateway.admin.display import format_value, get_label, list_open_concerns
 from octo_stripe_gateway.currencies import check_amount, format_money, get_precision
 from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
+from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.redaction import redact_text
 
@@ -238,6 +239,29 @@ class SettleOperation(Operation[Payment]):
         for concern in list_open_concerns(row):
             services.settle_concern(concern, reason=reason)
         return gettext("Settled: %s") % reason
+
+
+class ConfirmOperation(Operation[Payment]):
+    """Lets adopted money count."""
+
+    name = "confirm"
+    label = _("Confirm adoption")
+    question = _(
+        "The money was found at Stripe, and counts from now on for what the payment names. "
+        "What was paid for has the last word, and may reject it."
+    )
+    unavailable = _("Nothing waits to be confirmed.")
+
+    def is_possible(self, row: Payment) -> bool:
+        """Tell whether its money waits."""
+        return row.awaits_operator
+
+    def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
+        """Confirm it, and return what became of it."""
+        payment = services.confirm_adoption(row)
+        if payment.rejection_code:
+            return gettext("Confirmed, and rejected: %s") % describe_rejection(payment)
+        return gettext("Confirmed.")
 
 
 class ForgiveOperation(Operation[Payment]):

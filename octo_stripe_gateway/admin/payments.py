@@ -44,6 +44,7 @@ from octo_stripe_gateway.admin.filters import (
 from octo_stripe_gateway.admin.operations import (
     CancelOperation,
     CaptureOperation,
+    ConfirmOperation,
     ForgiveOperation,
     RefundOperation,
     SettleOperation,
@@ -88,6 +89,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         ForgiveOperation(),
         CaptureOperation(),
         CancelOperation(),
+        ConfirmOperation(),
         SettleOperation(),
         SyncOperation(),
     )

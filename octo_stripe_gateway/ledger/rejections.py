@@ -21,6 +21,7 @@ SENTENCES = {
     "price_changed": _("The price has changed."),
     "paid_too_late": _("The time to pay for this has run out."),
     "received_less": _("Less than the price was received."),
+    "replaced": _("Another payment has replaced this one."),
 }
 
 

@@ -445,6 +445,7 @@ class Payment(models.Model):
             ("capture_payment", "Can capture payment"),
             ("cancel_payment", "Can cancel payment"),
             ("sync_payment", "Can sync payment from Stripe"),
+            ("confirm_payment", "Can confirm the adoption of a payment"),
             ("settle_payment", "Can settle what needs attention"),
             ("forgive_payment", "Can change what is owed again after a refund"),
         ]

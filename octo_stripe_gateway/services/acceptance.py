@@ -6,9 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE, find_concern
 from octo_stripe_gateway.ledger.rejections import Rejection, reject
 from octo_stripe_gateway.ledger.rules import Accepted, Authorized, Rejected
-from octo_stripe_gateway.models import Payment, get_deadline, is_priced
+from octo_stripe_gateway.models import Concern, Payment, get_deadline, is_priced
 from octo_stripe_gateway.services.balance import reject_excess
 from octo_stripe_gateway.transactions import calling_host
 
@@ -44,6 +45,8 @@ def _find_rejection(
     payable = payment.payable
     if payable is None:
         return reject("payable_gone")
+    if find_concern(Concern.ledger.list_of(payment), OPEN_ELSEWHERE):
+        return reject("replaced")
     if payment.needs_acceptance and not payment.amount_held:
         return reject("gone_back")
     deadline = get_deadline(payable)

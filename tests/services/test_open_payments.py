@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.exceptions import GatewayError, OperationInProgressError
+from octo_stripe_gateway.exceptions import GatewayError, OperationInProgressError, PaymentRejectedError
 from octo_stripe_gateway.models import Concern, Payment
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.services.balance import quote_payment
@@ -84,6 +84,11 @@ def test_open_payment_whose_account_is_gone_gets_a_concern(stripe: StripeEmulato
     assert list(Concern.objects.values_list("payment", "code")) == [(old.pk, "open_elsewhere")]
     assert create(booking) == new
     assert Concern.objects.count() == 1
+    configure(STRIPE_ACCOUNTS={"old": other})
+    stripe.confirm(old.intent_id)
+    with pytest.raises(PaymentRejectedError, match="has replaced"):
+        services.complete_payment(old)
+    assert [refund["amount"] for refund in stripe.refunds.values()] == [2000]
 
 
 def test_another_owners_open_payment_stays(stripe: StripeEmulator) -> None:
