@@ -374,11 +374,16 @@ def _date_outcome(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
 
 
 def _is_tied(payment: Payment, snapshot: PaymentIntentSnapshot, *, known: Precedence) -> bool:
-    """Tell whether two snapshots of one second leave open which of them came last."""
+    """Tell whether two snapshots of one second leave open which of them came last.
+
+    After a decline the customer may have gone on, and a debit may have failed.
+    """
     said = snapshot.precedence
     if (known.stage, known.as_of) != (said.stage, said.as_of) or known == said:
         return False
-    return bool(payment.failure_code or snapshot.failure_code or payment.intent_amount != snapshot.amount)
+    has_failed = payment.failure_code or snapshot.failure_code
+    is_debit = PROCESSING in {payment.intent_status, snapshot.status}
+    return bool(has_failed or is_debit or payment.intent_amount != snapshot.amount)
 
 
 def _apply_charge(rows: Rows, snapshot: ChargeSnapshot) -> None:
@@ -587,7 +592,8 @@ def _take_amount(rows: Rows, fact: AmountTaken) -> None:
     _apply_intent(rows, snapshot)
     if snapshot.amount == payment.amount_requested:
         payment.amount, payment.amount_requested = snapshot.amount, None
-        payment.amount_as_of = snapshot.as_of
+    if snapshot.amount == payment.amount:
+        payment.amount_as_of = max(payment.amount_as_of, snapshot.as_of)
         if snapshot.as_of >= payment.intent_as_of - ANSWER_LEEWAY:
             # Our own answer counts, whatever else was heard of the same second.
             payment.intent_amount = snapshot.amount

@@ -29,6 +29,7 @@ FAMILIES = {
     " dispute_rest lose_other sync",
     "refunds and disputes": "pay refund refund_fails dispute lose win refund_rest other_refund_fails",
     "amounts": "ask_for_amount change_amount change_amount_unheard decline pay cancel sync",
+    "amounts elsewhere": "change_amount_elsewhere ask_for_amount decline",
     "amounts unasked": "change_amount_unasked decline ask_customer pay authorize capture cancel sync",
     "expiry": "expire decline pay authorize capture cancel run_out sync",
 }

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
-from django.db.models import Model
+from django.db.models import JSONField, Model
 from django.db.models.base import ModelState
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
@@ -29,10 +29,13 @@ Frozen = tuple[Columns, tuple[Columns, ...], tuple[Columns, ...], tuple[Columns,
 State = tuple[Frozen, ...]
 Loaded = tuple[Payment, list[Refund], list[Dispute], list[Concern]]
 
+# What rules don't decide by: texts of the host's and of Stripe's, and moments of saving.
+NOT_COMPARED = {"uuid", "created_at", "updated_at"}
+JSON_COLUMNS = {field.attname for field in Payment._meta.concrete_fields if isinstance(field, JSONField)}
 PAYMENT_COLUMNS = tuple(
     field.attname
     for field in Payment._meta.concrete_fields
-    if field.attname not in {"uuid", "metadata", "rejection_parameters", "created_at", "updated_at"}
+    if field.attname not in NOT_COMPARED | JSON_COLUMNS
 )
 REFUND_COLUMNS = tuple(
     field.attname
@@ -219,7 +222,7 @@ def _revive(model: Any, names: Sequence[str], values: Columns, **others: Any) ->
 
 
 def _load(rows: Frozen) -> Loaded:
-    payment = _revive(Payment, PAYMENT_COLUMNS, rows[0], uuid="", metadata={}, rejection_parameters={})
+    payment = _revive(Payment, PAYMENT_COLUMNS, rows[0], uuid="", **{name: {} for name in JSON_COLUMNS})
     refunds = [_revive(Refund, REFUND_COLUMNS, values, uuid="") for values in rows[1]]
     disputes = [_revive(Dispute, DISPUTE_COLUMNS, values) for values in rows[2]]
     concerns = [_revive(Concern, CONCERN_COLUMNS, values) for values in rows[3]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.snapshots import CLOSED_DISPUTES
+from octo_stripe_gateway.snapshots import CLOSED_DISPUTES, PaymentIntentSnapshot
 from tests.support.ledger_model import (
     PAYMENT_COLUMNS,
     Frozen,
@@ -53,9 +53,17 @@ class Story:
         told = (event.moves for place, event in enumerate(self.events) if mask >> place & 1)
         return self.known_moves.union(*told)
 
-    def has_heard(self, fact: Any, mask: int) -> bool:
-        """Tell whether an equal fact was delivered."""
-        return any(event.fact == fact for place, event in enumerate(self.events) if mask >> place & 1)
+    def shows_movement(self, event: Event, mask: int) -> bool:
+        """Tell whether an event shows a movement that those delivered don't.
+
+        Two that are equal, such as a dispute opened twice in a second, can't be told apart.
+        """
+        known = self.get_moves(mask)
+        delivered = (each.fact for place, each in enumerate(self.events) if mask >> place & 1)
+        heard = {part for fact in delivered for part in _list_parts(fact)}
+        names = tuple(_name_moves(part) for part in _list_parts(event.fact) if part in heard)
+        moves = {move for move in event.moves - known if not move.startswith(names)}
+        return bool(moves) and event.after <= known
 
 
 @dataclass
@@ -119,10 +127,7 @@ class Checker:
                 bit = 1 << place
                 if mask & bit and after != state and not self._is_same(after, state):
                     raise self._fail(story, mask, "an event that was applied changes something when repeated")
-                known_moves = story.get_moves(mask)
-                is_shown = bool(event.moves - known_moves) and event.after <= known_moves
-                # Two that are equal, such as a dispute opened twice in a second, can't be told apart.
-                is_shown &= not story.has_heard(event.fact, mask)
+                is_shown = story.shows_movement(event, mask)
                 if not mask & bit and not has_noticed and is_shown:
                     raise self._fail(story, mask | bit, "a movement of money goes unnoticed")
                 reached = found.setdefault(mask | bit, set())
@@ -198,6 +203,7 @@ class Checker:
             later = stripe.copy()
             later.second += 1
             later.shown, later.has_told = later.amount, True
+            later.is_shown_asked |= later.amount == later.asked
             number, _noticed = self._apply(number, later.snap_all())
             if why := tell_untruth(later, self.states[number][place]):
                 raise self._fail(story, mask, f"a sync doesn't end at Stripe's truth: {why}")
@@ -236,9 +242,11 @@ def tell_untruth(stripe: StripeModel, rows: Frozen) -> str:
         "disputes": statuses,
         "disputed": any(each not in CLOSED_DISPUTES for each in statuses.values()),
         "status": _get_status(stripe, payment),
+        "awaits_amount": stripe.is_asked and not stripe.is_shown_asked,
     }
     known: dict[str, Any] = {name: getattr(payment, name, None) for name in expected} | {
         "is_declined": bool(payment.failure_code),
+        "awaits_amount": payment.amount_requested is not None,
         "refunds": {each.stripe_refund_id: each.status for each in refunds},
         "disputes": {each.stripe_dispute_id: each.status for each in disputes},
     }
@@ -260,6 +268,15 @@ def _get_status(stripe: StripeModel, payment: Payment) -> str:
     if stripe.status == "canceled":
         return "expired" if payment.is_expiring or stripe.reason == "automatic" else "canceled"
     return "failed" if stripe.failure else "pending"
+
+
+def _list_parts(fact: Any) -> list[Any]:
+    return [fact, *getattr(fact, "disputes", ())]
+
+
+def _name_moves(fact: Any) -> str:
+    """Return how the names of an object's movements begin."""
+    return "intent " if isinstance(fact, PaymentIntentSnapshot) else f"{getattr(fact, 'id', '')} "
 
 
 def _may_come(events: Sequence[Event], place: int, *, mask: int) -> bool:

@@ -67,6 +67,8 @@ class StripeModel:
     asked: int = AMOUNT
     # Whether we have no answer to that yet, and which amount was told last.
     is_asked: bool = False
+    is_shown_asked: bool = False
+    asked_at: int = 0
     shown: int = AMOUNT
     has_told: bool = False
     expires: bool = False
@@ -146,6 +148,7 @@ class StripeModel:
         moved = frozenset(move for name in names for move in self.moves.get(name, ()))
         if "intent" in names:
             self.shown, self.has_told = self.amount, True
+            self.is_shown_asked |= self.amount == self.asked and self.second > self.asked_at
         debits: frozenset[str] = frozenset()
         if self.status not in {"processing", "succeeded"}:
             debits = frozenset(move for move in moved if "is debited" in move)
@@ -206,6 +209,7 @@ class StripeModel:
         if self.status not in UNPAID or self.is_asked:
             return False
         self.asked, self.is_asked = AMOUNT if self.asked == OTHER_AMOUNT else OTHER_AMOUNT, True
+        self.is_shown_asked, self.asked_at = False, self.second
         return self.tell(("request", self.number, self.asked, self.second))
 
     def change_amount(self) -> bool:
@@ -227,6 +231,13 @@ class StripeModel:
         if self.status not in UNPAID or self.amount == CAPTURED:
             return False
         self.amount = CAPTURED
+        return True
+
+    def change_amount_elsewhere(self) -> bool:
+        """Have somebody change the amount in the dashboard to the other one, or back."""
+        if self.status not in UNPAID:
+            return False
+        self.amount = AMOUNT if self.amount == OTHER_AMOUNT else OTHER_AMOUNT
         return True
 
     def expire(self) -> bool:
