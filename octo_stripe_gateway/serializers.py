@@ -299,7 +299,10 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             return {"code": "rejected", "message": describe_rejection(payment)}
         if not payment.failure_code:
             return None
-        return {"code": payment.failure_code, "message": payment.failure_message}
+        return {
+            "code": payment.failure_code,
+            "message": payment.failure_message or str(_("The payment failed.")),
+        }
 
     def get_times(self, payment: Payment) -> dict[str, str | None]:
         """Return when what happened."""

@@ -22,7 +22,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from octo_stripe_gateway import inbox
-from octo_stripe_gateway.admin import PaymentAdmin, pagination, search
+from octo_stripe_gateway.admin import PaymentAdmin, alerts, pagination, search
 from octo_stripe_gateway.admin.display import get_dashboard_url
 from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.models import (
@@ -37,6 +37,7 @@ from octo_stripe_gateway.models import (
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import (
+    ConcernFactory,
     PaymentFactory,
     RefundFactory,
     StripeRequestFactory,
@@ -49,10 +50,11 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls"
 
 LIST = "admin:octo_stripe_gateway_payment_changelist"
 EVENTS = "admin:octo_stripe_gateway_webhookevent_changelist"
-OPERATIONS = ("refund", "capture", "cancel", "settle", "sync")
+OPERATIONS = ("refund", "capture", "cancel", "sync")
 
 make_payment: Any = PaymentFactory
 make_refund: Any = RefundFactory
+make_concern: Any = ConcernFactory
 make_event: Any = WebhookEventFactory
 make_request: Any = StripeRequestFactory
 
@@ -193,11 +195,22 @@ class TestList:
     @pytest.mark.parametrize(
         ("columns", "badge"),
         [
-            ({"mismatch": "amount is 1, not 2000"}, "unlike Stripe"),
             ({"disputed": True}, "disputed"),
-            ({"attention": "Look."}, "attention"),
-            ({"status": "failed", "rejection_reason": "Sold out."}, "money held"),
-            ({"status": "refunded", "rejection_reason": "Sold out.", "amount_refunded": 2000}, ""),
+            (
+                {
+                    "status": "failed",
+                    "rejection_code": "host",
+                },
+                "money held",
+            ),
+            (
+                {
+                    "status": "refunded",
+                    "rejection_code": "host",
+                    "amount_refunded": 2000,
+                },
+                "",
+            ),
         ],
     )
     def test_shows_in_red_what_must_not_be_overlooked(
@@ -266,9 +279,7 @@ class TestList:
             ({"mode": "live"}, {"live"}),
             ({"mode": "test", "status__exact": "paid"}, {"paid"}),
             ({"attention": "disputed"}, {"disputed"}),
-            ({"attention": "mismatch"}, {"mismatched"}),
-            ({"attention": "operator"}, {"operator"}),
-            ({"attention": "held"}, {"held", "hold"}),
+            ({"attention": "concerned"}, {"concerned"}),
             ({"attention": "x", "status__exact": "paid"}, {"paid"}),
             ({"owner": "key:viator"}, {"viator"}),
             ({"payable_type": "none", "currency": "jpy"}, {"yen"}),
@@ -282,13 +293,9 @@ class TestList:
         make_payment(currency="jpy", reseller_reference="yen")
         make_payment(livemode=True, reseller_reference="live")
         make_payment(disputed=True, reseller_reference="disputed")
-        make_payment(mismatch="amount", reseller_reference="mismatched")
-        make_payment(attention="Look.", reseller_reference="operator")
+        make_concern(payment=make_payment(reseller_reference="concerned"))
+        make_concern(payment=make_payment(reseller_reference="settled"), settled=True)
         make_payment(owner="key:viator", reseller_reference="viator")
-        rejected = {"status": "failed", "rejection_reason": "Sold out."}
-        make_payment(paid=True, **rejected, reseller_reference="held")
-        make_payment(authorized=True, **rejected, reseller_reference="hold")
-        make_payment(paid=True, **rejected, amount_refunded=500, amount_lost=1500)
         assert {payment.reseller_reference for payment in get_results(office, **query)} == expected
 
     def test_filters_by_payable(self, office: Client) -> None:
@@ -325,7 +332,7 @@ class TestList:
     [
         *(
             (LIST, name)
-            for name in ("currency", "payable_type", "mismatched", "disputed__exact", "q", "p", "o")
+            for name in ("currency", "payable_type", "attention", "disputed__exact", "q", "p", "o")
         ),
         *((LIST, name) for name in ("status__exact", "livemode__exact", "created_at__gte", "nonsense")),
         *((EVENTS, name) for name in ("type", "q", "p", "status__exact", "received_at__lt")),
@@ -547,7 +554,7 @@ class TestPage:
             PaymentChange.objects.bulk_create(
                 PaymentChange(
                     payment=payment,
-                    changes={"attention": ["", "Look."]},
+                    changes={"concern fraud_warned": [None, {"fraud_type": "stolen"}]},
                     source="webhook",
                     event=event,
                     request=request,
@@ -560,15 +567,18 @@ class TestPage:
 
     def test_shows_what_is_wrong_first(self, office: Client, settings: Any) -> None:
         settings.TIME_ZONE = "UTC"
-        payment = make_payment(
-            paid=True, mismatch="amount is 1, not 2000", attention="Look.", disputed=True, amount_reserved=500
+        payment = make_payment(paid=True, disputed=True, amount_reserved=500, has_concerns=True)
+        make_concern(
+            payment=payment, code="intent_differs", parameters={"differences": {"amount": [2000, 1]}}
         )
+        make_concern(payment=payment, code="refund_failed", settled=True)
         make_dispute(payment, stripe_dispute_id="du_1", reason="fraudulent")
         make_dispute(payment, stripe_dispute_id="du_2", status="won")
         content = office.get(get_page(payment)).content.decode()
         first = content.index("<fieldset")
-        for text in ("amount is 1, not 2000", "Look.", "5.00 USD"):
+        for text in ("amount is 0.01 USD, not 20.00 USD", "Compare the payment with", "5.00 USD"):
             assert content.index(text) < first
+        assert "A refund failed" not in content
         dispute = (
             "15.00 USD · needs response · fraudulent · evidence is due by 06/01/2026 12:00:00 UTC · du_1"
         )
@@ -576,10 +586,18 @@ class TestPage:
         assert first < content.index("15.00 USD · won · du_2")
 
     def test_says_in_red_that_money_of_a_rejected_payment_is_held(self, office: Client) -> None:
-        payment = make_payment(paid=True, status="failed", rejection_reason="Sold out.", amount_refunded=500)
+        payment = make_payment(
+            paid=True,
+            status="failed",
+            rejection_code="host",
+            amount_refunded=500,
+        )
         page = office.get(get_page(payment))
         (alert,) = page.context["alerts"]
-        assert alert == ("The payment was rejected, and 15.00 USD is still held.", "Sold out.")
+        assert alert[:2] == (
+            "The payment was rejected, and 15.00 USD is still held.",
+            "The payment was rejected.",
+        )
         assert "refund" in [operation["name"] for operation in page.context["operations"]]
 
     @pytest.mark.parametrize(
@@ -588,8 +606,8 @@ class TestPage:
     def test_tells_an_inquiry_from_a_dispute(self, office: Client, status: str, words: str) -> None:
         payment = make_payment(paid=True, disputed=True)
         make_dispute(payment, status=status)
-        ((title, _what),) = office.get(get_page(payment)).context["alerts"]
-        assert title.startswith(f"The customer's bank {words} this payment")
+        (alert,) = office.get(get_page(payment)).context["alerts"]
+        assert alert.title.startswith(f"The customer's bank {words} this payment")
 
     def test_names_the_account_and_the_time_zone(self, office: Client, settings: Any) -> None:
         settings.TIME_ZONE = "Europe/Berlin"
@@ -767,12 +785,21 @@ class TestTimeline:
                 {"status": ["pending", "failed"], "failure_code": ["", "card_declined"]},
                 ["Failed: card declined"],
             ),
-            ({"status": ["paid", "failed"], "rejection_reason": ["", "Sold out."]}, ["Rejected: Sold out."]),
+            (
+                {"status": ["paid", "failed"], "rejection_code": ["", "price_changed"]},
+                ["Rejected: The price has changed."],
+            ),
             ({"status": ["pending", "expired"]}, ["Status: expired"]),
-            ({"mismatch": ["", "amount is 1"]}, ["Stripe says something else: amount is 1"]),
-            ({"mismatch": ["amount is 1", ""]}, ["Agrees with Stripe again"]),
-            ({"mismatch": ["amount is 1", ""], "settled": ["", "By phone."]}, ["Settled: By phone."]),
-            ({"attention": ["", "Look."]}, ["Needs an operator: Look."]),
+            (
+                {"concern refund_failed": [None, {"amount": 500, "failure_reason": "declined"}]},
+                ["A refund of 5.00 USD failed (declined): the customer does not have the money."],
+            ),
+            ({"concern refund_failed": [{"amount": 500}, None]}, ["No longer: A refund failed"]),
+            ({"concern gone": [None, {}]}, ["gone"]),
+            (
+                {"concern refund_failed": [{"amount": 500}, None], "settled": ["", "By phone."]},
+                ["Settled: By phone."],
+            ),
             ({"amount_lost": [500, 0]}, ["5.00 USD came back from a dispute"]),
             ({"disputed": [True, False]}, ["No longer disputed"]),
             ({"accepted_at": [None, "2026-06-01T12:00:00+00:00"]}, []),
@@ -781,14 +808,17 @@ class TestTimeline:
             ({"stripe_payment_intent_id": [None, "pi_1_a"]}, []),
             ({"a_column_that_is_gone": ["", "x"]}, []),
             ({"adopted": ["", "pi_1"]}, ["Adopted from Stripe: pi_1"]),
-            ({"fraud warning": ["", "issfr_1: x"]}, ["The card's bank warns of fraud: x (issfr_1)"]),
+            (
+                {"fraud warning": [None, {"warning": "issfr_1", "type": "x"}]},
+                ["The card's bank warns of fraud: x (issfr_1)"],
+            ),
             ({"balance settled": [None, 2000]}, []),
             ({"status": ["pending", "gone"]}, ["Status: gone"]),
             ({}, []),
         ],
     )
     def test_has_words_for(self, office: Client, changes: dict[str, Any], told: list[str]) -> None:
-        payment = make_payment()
+        payment = make_payment(rejection_code="price_changed")
         PaymentChange.objects.create(payment=payment, changes=changes, source="python")
         page = office.get(get_page(payment))
         assert [entry.title for entry in page.context["timeline"] if not entry.is_detail][1:][-1:] == told
@@ -833,19 +863,14 @@ class TestIndex:
 
     @pytest.mark.parametrize("name", PAGES)
     def test_counts_what_needs_an_operator(self, office: Client, name: str) -> None:
-        make_payment.create_batch(2, paid=True, status="failed", rejection_reason="Sold out.")
-        make_payment(attention="Look.")
-        make_payment(mismatch="amount is 1")
+        make_concern.create_batch(2)
+        make_concern(code="event_failed", payment=None, object_id="evt_1")
+        make_concern(settled=True)
         make_payment(disputed=True)
-        make_event(failed=True)
-        make_event(failed=True, error_code="payment_unknown")
         assert self.get_alerts(office, name) == {
-            "Payments: Rejected, and the money is still held": "2",
-            "Payments: Needs an operator": "1",
-            "Payments: Differs from Stripe": "1",
+            "Concerns: A refund failed": "2",
+            "Concerns: An event failed": "1",
             "Payments: Disputed": "1",
-            "Webhook events: Failed": "2",
-            "Webhook events: Paid at Stripe, and not on record here": "1",
         }
 
     def test_names_an_endpoint_of_an_old_api_version(
@@ -857,29 +882,31 @@ class TestIndex:
         charge = stripe.charges[payment.stripe_charge_id]
         old: Any = {"api_version": "2024-06-20", "created": payment.charge_as_of}
         assert api.post_event(*signed_event("charge.refunded", charge, **old)).status_code == 200
-        assert self.get_alerts(office) == {"Webhook events: The endpoint's API version is too old": "1"}
-        assert "the default account: The endpoint&#x27;s API version 2024-06-20" in (
-            office.get(reverse("admin:index")).content.decode()
-        )
-        # As if a sync had come a second later.
-        Payment.objects.update(charge_as_of=payment.charge_as_of + 1)
-        operate(office, WebhookEvent.objects.get(status="received"), "reprocess")
-        assert self.get_alerts(office) == {}
+        assert self.get_alerts(office) == {"Concerns: The endpoint's API version is too old": "1"}
+
+    def test_counts_no_further_than_it_has_time_for(
+        self, office: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(alerts, "MOST_COUNTED", 2)
+        make_concern.create_batch(3)
+        make_payment.create_batch(3, disputed=True)
+        content = office.get(reverse("admin:index")).content.decode()
+        assert content.count('octo-alert">2+</span>') == 2
 
     def test_shows_only_what_the_user_may_view(self, make_staff: Callable[..., Client]) -> None:
-        make_payment(attention="Look.")
-        make_event(failed=True)
-        assert self.get_alerts(make_staff("view_payment")) == {"Payments: Needs an operator": "1"}
-        assert self.get_alerts(make_staff("view_webhookevent")) == {"Webhook events: Failed": "1"}
+        make_concern()
+        make_payment(disputed=True)
+        assert self.get_alerts(make_staff("view_concern")) == {"Concerns: A refund failed": "1"}
+        assert self.get_alerts(make_staff("view_payment")) == {"Payments: Disputed": "1"}
         assert self.get_alerts(make_staff("view_booking")) == {}
 
     def test_shows_the_same_in_a_template_of_the_host(self, rf: RequestFactory) -> None:
-        make_payment(attention="Look.")
+        make_concern()
         tag = Template("{% load octo_stripe_gateway %}{% gateway_alerts %}")
         request = rf.get("/")
         request.user = User.objects.create_superuser("root")
-        assert "Needs an operator" in tag.render(Context({"request": request}))
-        assert "Needs an operator" not in tag.render(Context({}))
+        assert "A refund failed" in tag.render(Context({"request": request}))
+        assert "A refund failed" not in tag.render(Context({}))
 
     def test_stays_the_host_s_own(self) -> None:
         class HostSite(admin.AdminSite):
@@ -888,41 +915,6 @@ class TestIndex:
         site = HostSite(name="host")
         site.register(Payment, PaymentAdmin)
         assert site.index_template == "shop/index.html"
-
-
-class TestSettle:
-    def test_clears_with_a_reason_what_needs_an_operator(self, office: Client) -> None:
-        payment = make_payment(paid=True, mismatch="amount is 1", attention="Look.")
-        asked = office.get(get_page(payment, "settle")).content.decode()
-        assert "amount is 1" in asked
-        assert "Look." in asked
-        page = operate(office, payment, "settle", reason="Refunded in cash.")
-        assert get_messages(page) == ["Settled: Refunded in cash."]
-        payment.refresh_from_db()
-        assert (payment.mismatch, payment.attention, payment.status) == ("", "", "paid")
-        assert get_story(page)[-1] == "Settled: Refunded in cash."
-        assert page.context["timeline"][-1].causes == ["admin", User.objects.get().username]
-        assert page.context["alerts"] == []
-
-    @pytest.mark.parametrize("reason", ["", "  ", "x" * 1001])
-    def test_takes_a_reason(self, office: Client, reason: str) -> None:
-        payment = make_payment(attention="Look.")
-        page = operate(office, payment, "settle", reason=reason)
-        assert page.context["form"].errors["reason"]
-        payment.refresh_from_db()
-        assert payment.attention == "Look."
-
-    def test_of_a_page_sent_twice_is_journaled_once(self, office: Client) -> None:
-        payment = make_payment(attention="Look.")
-        url = get_page(payment, "settle")
-        values = {"key": get_key(office.get(url)), "reason": "Done."}
-        for _ in range(2):
-            assert get_messages(office.post(url, values, follow=True)) == ["Settled: Done."]
-        assert payment.changes.count() == 1
-
-    def test_has_nothing_to_do_where_all_is_well(self, office: Client) -> None:
-        page = office.get(get_page(make_payment(), "settle"), follow=True)
-        assert get_messages(page) == ["Nothing is left to settle."]
 
 
 class TestRefund:
@@ -972,7 +964,7 @@ class TestRefund:
         key = get_key(office.get(url))
         office.post(url, {"key": key, "amount": "5"}, follow=True)
         page = office.post(url, {"key": key, "amount": "6"}, follow=True)
-        assert get_messages(page) == ["This key was used with other parameters."]
+        assert get_messages(page) == ["This key or uuid was used with other parameters."]
         assert len(stripe.refunds) == 1
 
     @pytest.mark.parametrize(
@@ -1026,7 +1018,7 @@ class TestRefund:
         self, office: Client, api: GatewayApi, stripe: StripeEmulator
     ) -> None:
         payment = find_payment(api.paid(stripe))
-        Payment.objects.update(status="failed", rejection_reason="Sold out.")
+        Payment.objects.update(status="failed", rejection_code="host")
         page = operate(office, payment, "refund", amount="20")
         assert get_messages(page) == ["Refunded 20.00 USD."]
         payment.refresh_from_db()
@@ -1192,9 +1184,8 @@ class TestPermissions:
         stripe: StripeEmulator,
         operation: str,
     ) -> None:
-        made = api.paid(stripe) if operation in {"refund", "settle", "sync"} else api.authorized(stripe)
+        made = api.paid(stripe) if operation in {"refund", "sync"} else api.authorized(stripe)
         payment = find_payment(made)
-        Payment.objects.update(attention="Look.")
         allowed = make_staff("view_payment", f"{operation}_payment")
         others = make_staff("view_payment", *(f"{each}_payment" for each in OPERATIONS if each != operation))
         button = f'href="{get_page(payment, operation)}"'
@@ -1202,7 +1193,6 @@ class TestPermissions:
         assert button not in others.get(get_page(payment)).content.decode()
         assert others.get(get_page(payment, operation)).status_code == 403
         values = {"key": str(uuid.uuid4()), "amount": "5", "reason": ""}
-        values |= {"reason": "Done."} if operation == "settle" else {}
         assert others.post(get_page(payment, operation), values).status_code == 403
         assert allowed.post(get_page(payment, operation), values).status_code == 302
 
@@ -1252,10 +1242,22 @@ class TestButtons:
             ({"refunded": True}, ["sync"]),
             ({"paid": True, "disputed": True}, ["sync"]),
             ({"paid": True, "disputed": True, "refunds_blocked": False}, ["refund", "sync"]),
-            ({"paid": True, "mismatch": "amount is 1"}, ["refund", "settle", "sync"]),
-            ({"attention": "Look."}, ["cancel", "settle", "sync"]),
-            ({"paid": True, "status": "failed", "rejection_reason": "Sold out."}, ["refund", "sync"]),
-            ({"authorized": True, "status": "failed", "rejection_reason": "Sold out."}, ["cancel", "sync"]),
+            (
+                {
+                    "paid": True,
+                    "status": "failed",
+                    "rejection_code": "host",
+                },
+                ["refund", "sync"],
+            ),
+            (
+                {
+                    "authorized": True,
+                    "status": "failed",
+                    "rejection_code": "host",
+                },
+                ["cancel", "sync"],
+            ),
         ],
     )
     def test_are_those_that_the_state_allows(

@@ -300,8 +300,8 @@ def test_payment_that_a_bank_warned_of_says_so_in_the_list(
     payment, other = pay(stripe), pay(stripe)
     warning = {"charge": payment.stripe_charge_id, "payment_intent": payment.stripe_payment_intent_id}
     inbox.receive_event(make_event("radar.early_fraud_warning.created", make_fraud_warning(**warning)))
-    rows = {row.pk: row.is_fraud_warned for row in get_rows(office)}
-    assert rows == {payment.pk: True, other.pk: False}
+    rows = {row.pk: [concern.code for concern in row.open_concerns] for row in get_rows(office)}
+    assert rows == {payment.pk: ["fraud_warned"], other.pk: []}
     page = office.get(reverse("admin:octo_stripe_gateway_payment_change", args=[payment.pk]))
     for content in (office.get(reverse(LIST)).content, page.content):
-        assert content.decode().count(">fraud warning</span>") == 1
+        assert content.decode().count(">A warning of fraud</span>") == 1

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from octo_stripe_gateway.models import Dispute, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
+from octo_stripe_gateway.testing.factories import ConcernFactory, PaymentFactory, WebhookEventFactory
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.browser import MARKS, PHONE, SCREENSHOTS, open_browser
@@ -96,7 +96,7 @@ def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) ->
     disputed = make_payment(
         paid=True,
         disputed=True,
-        mismatch="amount is 1900, not 2000",
+        has_concerns=True,
         payable=booking,
         amount_refunded=700,
         owner="key:viator",
@@ -111,15 +111,20 @@ def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) ->
         status="needs_response",
         evidence_due_by=1_900_000_000,
     )
-    rejected = {"status": "failed", "rejection_reason": "This departure is sold out."}
+    ConcernFactory.create(
+        payment=disputed, code="intent_differs", parameters={"differences": {"amount": [2000, 1900]}}
+    )
+    sold_out = {"words": "This departure is sold out."}
+    rejected = {"status": "failed", "rejection_code": "host", "rejection_parameters": sold_out}
     make_payment(paid=True, amount=123_456_789, payable=booking, owner="auth.user:42", **rejected)
-    make_payment(attention="A refund failed.", paid=True, owner="auth.user:42")
+    ConcernFactory.create(payment__owner="auth.user:42")
     make_event(failed=True, payment=disputed)
-    make_event(failed=True, payment=disputed, error="UnknownPaymentError: no row for it")
+    make_event(failed=True, payment=disputed, error_code="payment_unknown")
     make_event(
         payment=disputed,
         type="charge.refunded",
-        error="The endpoint's API version 2024-06-20 is too old to tell refunds rightly.",
+        error_code="endpoint_outdated",
+        error_parameters={"version": "2024-06-20"},
     )
     # Playwright's thread can't use the database, so read what the tests need here.
     return [Payment.objects.get(pk=paid["id"]), disputed]

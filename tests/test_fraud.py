@@ -36,7 +36,8 @@ def get_payment() -> Payment:
 
 def get_told() -> list[str]:
     changes = PaymentChange.objects.order_by("pk").values_list("changes", flat=True)
-    return [each["fraud warning"][1] for each in changes if "fraud warning" in each]
+    told = [each["fraud warning"][1] for each in changes if "fraud warning" in each]
+    return [f"{each['warning']}: {each['type']}" for each in told]
 
 
 def count_refunds(stripe: StripeEmulator) -> int:

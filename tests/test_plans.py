@@ -27,7 +27,7 @@ from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway import upkeep
-from octo_stripe_gateway.admin import concerns, pagination, search
+from octo_stripe_gateway.admin import alerts, pagination, search
 from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
 from octo_stripe_gateway.doctor import examine, ledger
 from octo_stripe_gateway.exports import export_movements, export_payments
@@ -46,6 +46,7 @@ from octo_stripe_gateway.services.due import Step, Work
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import (
+    ConcernFactory,
     PaymentFactory,
     RefundFactory,
     StripeRequestFactory,
@@ -174,7 +175,7 @@ def statistics(rows: None, request: pytest.FixtureRequest, django_db_blocker: An
 @pytest.fixture(autouse=True)
 def cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "MOST_COUNTED", COUNTED)
-    monkeypatch.setattr(concerns, "MOST_COUNTED", COUNTED)
+    monkeypatch.setattr(alerts, "MOST_COUNTED", COUNTED)
     monkeypatch.setattr(search, "MOST_FOUND", COUNTED)
 
 
@@ -186,6 +187,13 @@ def fill(count: int) -> None:
     payment = PaymentFactory.create(paid=True)
     at = f"now() - ({count} - n) * interval '1 second' * {YEARS * 365 * 86400 / count}"
     copy_rows(payment, count=count, own=get_payment_columns(count) | {"created_at": at})
+    # One in ten of them is open; all are of the older half.
+    concern = ConcernFactory.create(payment=payment, settled=True)
+    own = {"payment_id": f"{payment.pk} + n * 103", "opened_at": at.replace("- n", "- n * 103")}
+    settled = "CASE WHEN n % 10 > 0 THEN now() END"
+    own |= {"settled_at": settled, "settled_by": "''", "reason": "''"}
+    own |= {"code": choose({"n % 4 = 0": "intent_differs"}, "refund_failed")}
+    copy_rows(concern, count=count // 206, own=own)
     event = WebhookEventFactory.create(payment=payment, processed=True)
     copy_rows(event, count=count, own=get_event_columns(count) | {"received_at": at})
     own = {"payment_id": f"{payment.pk} + n", "created_at": at}
@@ -245,8 +253,7 @@ def get_payment_columns(count: int) -> dict[str, str]:
         "owner": choose({f"{older} AND n % 5 = 0": "key:viator"}, ""),
         "disputed": f"{older} AND n % 1007 = 0",
         "livemode": f"NOT ({older} AND n % 1009 = 0)",
-        "mismatch": choose({f"{older} AND n % 1013 = 0": "amount is 1, not 2000"}, ""),
-        "attention": choose({f"{older} AND n % 1019 = 0": "A refund failed."}, ""),
+        "has_concerns": f"{older} AND n % 103 = 0",
         "payable_type_id": f"CASE WHEN {older} AND n % 4 = 1 THEN {ticket} WHEN n % 2 = 0 THEN {booking} END",
         "payable_id": f"CASE WHEN {older} AND n % 8 = 1 THEN 'all' WHEN ({older} AND n % 4 = 1) OR n % 2 = 0"
         " THEN n::text END",
@@ -412,11 +419,12 @@ def test_admin_page_of_a_payment_and_an_event(admin_client: Client) -> None:
 
 TYPED_IN: dict[str, list[dict[str, Any]]] = {
     "payment": [{"currency": "xxx"}, {"created_at__gte": MONTH_START, "created_at__lt": MONTH_END}],
+    "concern": [{"code": "gone"}, {"state": "all", "code": "refund_failed"}],
     "webhookevent": [{"type": "x.y"}, {"received_at__gte": MONTH_START, "received_at__lt": MONTH_END}],
 }
 
 
-@pytest.mark.parametrize("name", ["payment", "webhookevent"])
+@pytest.mark.parametrize("name", ["payment", "webhookevent", "concern"])
 def test_admin_list_and_its_filters(name: str, admin_client: Client, subtests: pytest.Subtests) -> None:
     with planned(f"{name} list"):
         page = admin_client.get(f"{LISTS}{name}/")

@@ -12,8 +12,20 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from octo_stripe_gateway.exceptions import ConfigurationError
-from octo_stripe_gateway.models import IdempotencyKey, Installation, Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.testing.factories import PaymentFactory, StripeRequestFactory, WebhookEventFactory
+from octo_stripe_gateway.models import (
+    Concern,
+    IdempotencyKey,
+    Installation,
+    Payment,
+    PaymentChange,
+    WebhookEvent,
+)
+from octo_stripe_gateway.testing.factories import (
+    ConcernFactory,
+    PaymentFactory,
+    StripeRequestFactory,
+    WebhookEventFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +64,7 @@ def make_change(*, days: int, **columns: Any) -> PaymentChange:
 def test_pruning_keeps_keys_and_changes_unless_told() -> None:
     make_key(days=10_000)
     make_change(days=10_000, paid=True)
-    assert prune() == ["0 events deleted"]
+    assert prune() == ["0 events deleted", "0 concerns deleted"]
     assert (IdempotencyKey.objects.count(), PaymentChange.objects.count()) == (1, 1)
 
 
@@ -71,10 +83,10 @@ def test_pruning_deletes_old_keys(batch_size: str, configure: Callable[..., None
     unanswered = make_key(days=31)
     StripeRequestFactory.create(payment=unanswered.payment)
     kept = [unanswered, make_key(days=29)]
-    assert prune("--batch-size", batch_size) == ["0 events deleted", "3 idempotency keys deleted"]
+    assert prune("--batch-size", batch_size)[2:] == ["3 idempotency keys deleted"]
     assert [*IdempotencyKey.objects.order_by("pk")] == kept
     assert Payment.objects.filter(pk=old[0].payment_id).exists()
-    assert prune("--key-days", "28")[1] == "1 idempotency keys deleted"
+    assert prune("--key-days", "28")[2] == "1 idempotency keys deleted"
     assert [*IdempotencyKey.objects.all()] == [unanswered]
 
 
@@ -90,6 +102,7 @@ def test_pruning_deletes_the_journal_of_settled_payments(batch_size: str) -> Non
     ]
     assert prune("--change-days", "30", "--batch-size", batch_size) == [
         "0 events deleted",
+        "0 concerns deleted",
         "3 changes deleted",
     ]
     assert [*PaymentChange.objects.order_by("pk")] == kept
@@ -99,8 +112,8 @@ def test_pruning_deletes_old_events_as_the_command_for_events_does() -> None:
     WebhookEventFactory.create(processed=True)
     waiting = WebhookEventFactory.create(failed=True)
     WebhookEvent.objects.update(received_at=NOW - 91 * DAY)
-    assert prune("--event-days", "92") == ["0 events deleted"]
-    assert prune() == ["1 events deleted"]
+    assert prune("--event-days", "92") == ["0 events deleted", "0 concerns deleted"]
+    assert prune() == ["1 events deleted", "0 concerns deleted"]
     assert [*WebhookEvent.objects.all()] == [waiting]
 
 
@@ -116,3 +129,16 @@ def test_setting_that_is_no_number_of_days_deletes_nothing(days: Any, configure:
     with pytest.raises(ConfigurationError, match="IDEMPOTENCY_KEY_DAYS"):
         prune()
     assert IdempotencyKey.objects.count() == 1
+
+
+def test_concerns_that_ended_by_themselves_are_deleted_with_their_events() -> None:
+    long_ago = {"payment": None, "opened_at": NOW - 91 * DAY}
+    ConcernFactory.create(**long_ago, settled_at=NOW)
+    kept = [
+        ConcernFactory.create(**long_ago, object_id="re_1"),
+        ConcernFactory.create(**long_ago, settled=True),
+        ConcernFactory.create(opened_at=NOW - 91 * DAY, settled_at=NOW),
+        ConcernFactory.create(payment=None, opened_at=NOW - 89 * DAY, settled_at=NOW, object_id="re_2"),
+    ]
+    assert prune() == ["0 events deleted", "1 concerns deleted"]
+    assert [*Concern.objects.order_by("pk")] == kept

@@ -6,6 +6,7 @@ page, and `RefundPayableMixin`, which has them refunded from there.
 """
 
 from octo_stripe_gateway.admin.balances import BalanceAdmin
+from octo_stripe_gateway.admin.concerns import ConcernAdmin
 from octo_stripe_gateway.admin.events import WebhookEventAdmin
 from octo_stripe_gateway.admin.inlines import PaymentInline
 from octo_stripe_gateway.admin.operations import (
@@ -24,6 +25,7 @@ __all__ = [
     "BalanceAdmin",
     "CancelOperation",
     "CaptureOperation",
+    "ConcernAdmin",
     "ConfirmOperation",
     "Operation",
     "PaymentAdmin",

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.display import NOTHING, show_money, show_payable, show_time, zone_note
-from octo_stripe_gateway.admin.filters import ConcernFilter
+from octo_stripe_gateway.admin.filters import OverdueFilter
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.models import PayableLock
 from octo_stripe_gateway.services import get_balances
@@ -40,7 +40,7 @@ class BalanceAdmin(LedgerAdmin[PayableLock]):
     """Lists what is due of each payable, worked out anew whenever it is shown."""
 
     list_display = ("payable_link", "due", "next_due")
-    list_filter = (ConcernFilter,)
+    list_filter = (OverdueFilter,)
     list_display_links = None
     ordering = ("-pk",)
     sortable_by = ("next_due",)

@@ -26,7 +26,7 @@ from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.display import NOTHING, show_money
 from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
 from octo_stripe_gateway.exports import export_movements_of, export_payments
-from octo_stripe_gateway.models import Payment, PaymentChange
+from octo_stripe_gateway.models import Concern, Payment
 
 LINES_AT_A_TIME = 200
 # Whether the money is real, and its currency.
@@ -120,9 +120,9 @@ class PaymentChangeList(IndexedChangeList):
         return self.root_queryset.filter(pk__in=latest.values("pk")).order_by(order, "-pk")
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read a page, and mark those of its payments that a bank has warned of."""
+        """Read a page of payments, each of which knows its open concerns."""
         super().get_results(request)
-        mark_fraud_warned(list(self.result_list))
+        join_concerns(list(self.result_list))
 
 
 def join_lines(lines: Iterator[str]) -> Iterator[str]:
@@ -137,12 +137,13 @@ async def stream(texts: Iterator[str]) -> AsyncIterator[str]:
         yield text
 
 
-def mark_fraud_warned(payments: Sequence[Payment]) -> None:
-    """Mark payments that a bank has warned of as fraudulent."""
-    told = PaymentChange.objects.of_fraud_warnings(*payments).values_list("payment", flat=True)
-    warned = set(told)
-    for payment in payments:
-        payment.is_fraud_warned = payment.pk in warned
+def join_concerns(payments: Sequence[Payment]) -> None:
+    """Let payments know their open concerns, the oldest first."""
+    concerned = [payment for payment in payments if payment.has_concerns]
+    rows = Concern.objects.all().open().filter(payment__in=concerned).select_related("payment")
+    concerns = list(rows.order_by("pk")) if concerned else []
+    for payment in concerned:
+        payment.open_concerns = [concern for concern in concerns if concern.payment == payment]
 
 
 class BooksAdmin(LedgerAdmin[Payment]):

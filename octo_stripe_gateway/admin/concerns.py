@@ -1,146 +1,165 @@
-"""What operators have to look at: filters of the lists, and counts on the admin's index."""
+"""The concerns: what operators have to look at, until a person settles it or a fact ends it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator
+from typing import Any
 
-from django.contrib.admin import ModelAdmin
-from django.contrib.admin.sites import all_sites
-from django.db.models import Model, Q, QuerySet
+from django.contrib import admin
+from django.contrib.admin import ModelAdmin, SimpleListFilter
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils import timezone
-from django.utils.text import capfirst
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.display import show_account
-from octo_stripe_gateway.ledger.concerns import ENDPOINT_OUTDATED, PAYMENT_UNKNOWN, describe
-from octo_stripe_gateway.models import (
-    Concern as ConcernRow,
+from octo_stripe_gateway.admin.display import (
+    NOTHING,
+    get_change_url,
+    get_number,
+    show_badge,
+    show_json,
+    show_link,
+    show_money,
+    show_time,
+    zone_note,
 )
-from octo_stripe_gateway.models import (
-    PayableLock,
-    PayableLockQuerySet,
-    Payment,
-    PaymentQuerySet,
-    WebhookEvent,
-)
-
-PARAMETER = "attention"
-# The index opens often, so nothing is counted or looked at beyond this.
-MOST_COUNTED = 1000
+from octo_stripe_gateway.admin.operations import SettleOperation
+from octo_stripe_gateway.admin.pages import LedgerAdmin
+from octo_stripe_gateway.ledger.concerns import KINDS, describe_concern, get_kind_label
+from octo_stripe_gateway.models import Concern, Payment, is_narrowed
 
 
-class Concern(NamedTuple):
-    """Rows that operators have to look at: a name for URLs, a label, and how the rows are found."""
+class StateFilter(SimpleListFilter):
+    """Shows the open concerns at first."""
 
-    name: str
-    label: Any
-    find: Callable[[QuerySet[Any]], QuerySet[Any]]
-    explain: Callable[[QuerySet[Any]], list[str]] | None = None
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
+        return [("settled", _("settled")), ("all", _("all"))]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Name the default choice for what it shows."""
+        at_first, *others = super().choices(changelist)
+        yield {**at_first, "display": _("open")}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == "all":
+            return queryset
+        return queryset.settled() if self.value() == "settled" else queryset.open()  # type: ignore[attr-defined, no-any-return] # Concern's own
 
 
-class Alert(NamedTuple):
-    """A line on the admin's index: what there is to look at, how much of it, and the list of it."""
+class KindFilter(SimpleListFilter):
+    """Offers every kind of concern there is."""
 
-    text: str
-    number: str
-    url: str
-    details: list[str]
+    title = _("what it is")
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
+        return [(code, kind.label) for code, kind in KINDS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(code=self.value()) if self.value() else queryset
 
 
-def find_outdated(events: QuerySet[WebhookEvent]) -> QuerySet[WebhookEvent]:
-    """Return those of the latest waiting events whose endpoint has an API version that is too old."""
-    waiting = events.filter(status=WebhookEvent.Status.RECEIVED).order_by("-pk")
-    return events.filter(pk__in=[*waiting.values_list("pk", flat=True)[:MOST_COUNTED]]).filter(
-        error_code=ENDPOINT_OUTDATED.code
+@admin.register(Concern)
+class ConcernAdmin(LedgerAdmin[Concern]):
+    """Lists what operators have to look at, and settles one at a time.
+
+    Users see concerns of the payments that this site's admin of payments shows them; those that belong to no
+    payment are for users who see all payments.
+    """
+
+    operations = (SettleOperation(),)
+    list_display = ("what", "words", "about", "opened", "state")
+    list_filter = (StateFilter, KindFilter)
+    list_select_related = ("payment",)
+    ordering = ("-pk",)
+    sortable_by = ("opened",)
+    fieldsets = (
+        (None, {"fields": ("what", "words", "action", "about", "object_id", "state")}),
+        (_("Settled"), {"fields": ("settled_by", "reason", "lost")}),
+        (_("Times"), {"description": zone_note(), "fields": ("opened_at", "settled_at")}),
+        (_("Technical details"), {"classes": ("collapse",), "fields": ("code", "known")}),
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Concern]:
+        """Return the concerns of payments that the user may see."""
+        concerns, payments = super().get_queryset(request), self.admin_site._registry.get(Payment)
+        seen: Any = payments.get_queryset(request) if payments else None
+        if seen is None or not is_narrowed(seen):
+            return concerns
+        return concerns.filter(payment__in=seen.order_by())
 
-def name_endpoints(events: QuerySet[WebhookEvent]) -> list[str]:
-    """Return whose endpoints the events came from, each with what is wrong with it."""
-    return sorted(
-        {
-            f"{show_account(event)}: {describe(event.error_code, event.error_parameters)}"
-            for event in events[:MOST_COUNTED]
-        }
-    )
+    def get_fieldsets(self, request: HttpRequest, obj: Concern | None = None) -> Any:
+        """Tell of the settling only once there was one."""
+        fieldsets = super().get_fieldsets(request, obj)
+        return [each for each in fieldsets if each[0] != _("Settled") or (obj and not obj.is_open)]
 
+    def get_subtitle(self, obj: Concern) -> str:
+        """Return what it is."""
+        return get_kind_label(obj.code)
 
-def list_concerned(*, differs: bool) -> QuerySet[Any]:
-    """Return the payments that have an open concern, because Stripe `differs` or for another reason."""
-    concerns = ConcernRow.objects.open().exclude(payment=None)
-    told = Q(code__endswith="_differs")
-    return concerns.filter(told if differs else ~told).values("payment")
+    def get_summary(self, obj: Concern) -> list[tuple[Any, Any]]:
+        """Return what the page that settles it shows."""
+        return [
+            (_("Concern"), describe_concern(obj)),
+            (_("What to do"), self.action(obj)),
+            (_("Payment"), self.about(obj)),
+        ]
 
+    def is_live(self, obj: Concern) -> bool:
+        """Tell whether it is about real money."""
+        return bool(obj.payment and obj.payment.livemode)
 
-PAYMENT_CONCERNS = (
-    Concern(
-        "held",
-        _("Rejected, and the money is still held"),
-        lambda payments: cast("PaymentQuerySet", payments).rejected_with_money_held(),
-    ),
-    Concern(
-        "operator",
-        _("Needs an operator"),
-        lambda payments: payments.filter(pk__in=list_concerned(differs=False)),
-    ),
-    Concern(
-        "mismatch",
-        _("Differs from Stripe"),
-        lambda payments: payments.filter(pk__in=list_concerned(differs=True)),
-    ),
-    Concern("disputed", _("Disputed"), lambda payments: payments.filter(disputed=True)),
-)
-EVENT_CONCERNS = (
-    Concern("failed", _("Failed"), lambda events: events.filter(status=WebhookEvent.Status.FAILED)),
-    Concern(
-        "unknown",
-        _("Paid at Stripe, and not on record here"),
-        lambda events: events.filter(status=WebhookEvent.Status.FAILED, error_code=PAYMENT_UNKNOWN.code),
-    ),
-    Concern("outdated", _("The endpoint's API version is too old"), find_outdated, name_endpoints),
-)
-BALANCE_CONCERNS = (
-    Concern(
-        "overdue",
-        _("Overdue"),
-        lambda locks: cast("PayableLockQuerySet", locks).overdue(now=timezone.now()).order_by("next_due_at"),
-    ),
-)
-CONCERNS: dict[type[Model] | None, Sequence[Concern]] = {
-    Payment: PAYMENT_CONCERNS,
-    PayableLock: BALANCE_CONCERNS,
-    WebhookEvent: EVENT_CONCERNS,
-}
+    @admin.display(description=_("concern"))
+    def what(self, obj: Concern) -> str:
+        """Return what kind it is."""
+        return get_kind_label(obj.code)
 
+    @admin.display(description=_("what is known"))
+    def words(self, obj: Concern) -> str:
+        """Return what happened."""
+        return describe_concern(obj)
 
-def get_concerns(model: type[Model]) -> Sequence[Concern]:
-    """Return what there is to look at in a model's rows, or in those of the model that it is a proxy of."""
-    return CONCERNS.get(model._meta.concrete_model, ())
+    @admin.display(description=_("what to do"))
+    def action(self, obj: Concern) -> str:
+        """Return what the operator may do about it."""
+        return str(KINDS[obj.code].action) if obj.code in KINDS else NOTHING
 
+    @admin.display(description=_("payment"))
+    def about(self, obj: Concern) -> SafeString | str:
+        """Return the payment, and what it is about at Stripe where it belongs to none."""
+        if obj.payment is None:
+            return obj.object_id or NOTHING
+        url = get_change_url(Payment, obj.payment.pk, site=self.admin_site)
+        return show_link(url, text=get_number(obj.payment))
 
-def get_alerts(request: HttpRequest) -> Iterator[Alert]:
-    """Yield what there is to look at among the rows that the user may view in this admin."""
-    name = getattr(request, "current_app", "admin")
-    for site in (site for site in all_sites if site.name == name):
-        watched = [each for model, each in site._registry.items() if get_concerns(model)]
-        for model_admin in sorted(watched, key=lambda each: list(CONCERNS).index(each.opts.concrete_model)):
-            if model_admin.has_view_permission(request):
-                yield from _list_alerts(request, model_admin)
+    # The ids are in its order.
+    @admin.display(description=_("opened at"), ordering="pk")
+    def opened(self, obj: Concern) -> SafeString:
+        """Return when it was opened."""
+        return show_time(obj.opened_at)
 
+    @admin.display(description=_("state"))
+    def state(self, obj: Concern) -> SafeString:
+        """Return whether an operator still has to look at it, and otherwise who or what ended it."""
+        if obj.is_open:
+            return show_badge(_("open"), kind="alert")
+        return show_badge(
+            _("settled") if obj.was_settled_by_person else _("ended by itself"), kind="operator"
+        )
 
-def _list_alerts(request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterator[Alert]:
-    opts, site = model_admin.opts, model_admin.admin_site
-    url = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=site.name)
-    for concern in get_concerns(model_admin.model):
-        found = concern.find(model_admin.get_queryset(request))
-        # In the list's order, which is read from the index of these rare rows.
-        if count := found[: MOST_COUNTED + 1].count():
-            yield Alert(
-                text=f"{capfirst(opts.verbose_name_plural)}: {concern.label}",
-                number=str(count) if count <= MOST_COUNTED else f"{MOST_COUNTED}+",
-                url=f"{url}?{PARAMETER}={concern.name}",
-                details=concern.explain(found) if concern.explain else [],
-            )
+    @admin.display(description=_("lost"))
+    def lost(self, obj: Concern) -> SafeString | str:
+        """Return what a settled loss took."""
+        if obj.amount is None or obj.payment is None:
+            return NOTHING
+        return show_money(obj.amount, currency=obj.payment.currency)
+
+    @admin.display(description=_("parameters"))
+    def known(self, obj: Concern) -> SafeString:
+        """Return what its words are made of."""
+        return show_json(obj.parameters)

@@ -21,10 +21,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.currencies import format_money
+from octo_stripe_gateway.ledger.concerns import get_kind_label
 from octo_stripe_gateway.models import (
     Balance,
     BalanceTransaction,
-    Concern,
     Dispute,
     PayableLock,
     Payment,
@@ -38,7 +38,6 @@ NUMBER_LENGTH = 8
 LABELS = {
     "amount_capturable": _("authorized"),
     "amount_reserved": _("refunds without an answer"),
-    "attention": _("needs an operator"),
     "intent_status": _("status at Stripe"),
     "stripe_charge_id": _("charge"),
     "stripe_payment_intent_id": _("payment intent"),
@@ -134,18 +133,12 @@ def show_badge(text: Any, *, kind: str) -> SafeString:
     return format_html('<span class="octo-badge octo-{}">{}</span>', kind, text)
 
 
-def list_open_concerns(payment: Payment) -> list[Concern]:
-    """Return what an operator still has to look at of a payment."""
-    return [each for each in payment.concerns.all() if each.is_open] if payment.has_concerns else []
-
-
 def show_state(payment: Payment) -> SafeString:
     """Return a payment's status, and beside it what an operator must not overlook."""
     alerts = {
         gettext("money held"): payment.needs_reversal,
         gettext("disputed"): payment.disputed,
-        gettext("fraud warning"): payment.is_fraud_warned,
-        gettext("attention"): bool(list_open_concerns(payment)),
+        **{get_kind_label(concern.code): True for concern in payment.open_concerns},
     }
     badges = [show_badge(payment.get_status_display(), kind=payment.status)]
     badges += [show_badge(text, kind="alert") for text, is_shown in alerts.items() if is_shown]

@@ -32,7 +32,6 @@ from octo_stripe_gateway.admin.display import (
     zone_note,
 )
 from octo_stripe_gateway.admin.filters import (
-    ConcernFilter,
     EventStatusFilter,
     EventTypeFilter,
     ModeFilter,
@@ -67,7 +66,7 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     operations = (reprocess,)
     actions = ("reprocess_selected",)
     list_display = ("type", "state", "payment_link", "received", "attempts", "at_stripe")
-    list_filter = (EventStatusFilter, ConcernFilter, EventTypeFilter, ("received_at", DateFilter), ModeFilter)
+    list_filter = (EventStatusFilter, EventTypeFilter, ("received_at", DateFilter), ModeFilter)
     ordering = ("-pk",)
     sortable_by = ("received",)
     search_fields = ("stripe_event_id",)

@@ -10,14 +10,14 @@ from django.contrib.admin import ModelAdmin, SimpleListFilter
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.concerns import PARAMETER, get_concerns
 from octo_stripe_gateway.admin.search import get_paid_types, is_row_id
 from octo_stripe_gateway.inbox import HANDLERS
 from octo_stripe_gateway.lists import filter_by_index
-from octo_stripe_gateway.models import WebhookEvent
+from octo_stripe_gateway.models import Concern, WebhookEvent
 
 # Choices come from the latest payments: collecting those of all payments would read every row.
 LATEST = 1000
@@ -104,17 +104,34 @@ class ModeFilter(SimpleListFilter):
 
 
 class ConcernFilter(SimpleListFilter):
-    """Offers what operators have to look at."""
+    """Offers payments that operators have to look at."""
 
     title = _("what needs attention")
-    parameter_name = PARAMETER
+    parameter_name = "attention"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
-        return [(concern.name, concern.label) for concern in get_concerns(model_admin.model)]
+        return [("concerned", _("With open concerns")), ("disputed", _("Disputed"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = [each for each in get_concerns(queryset.model) if each.name == self.value()]
-        return chosen[0].find(queryset) if chosen else queryset
+        if self.value() == "concerned":
+            return queryset.filter(pk__in=Concern.objects.all().open().values("payment"))
+        return queryset.filter(disputed=True) if self.value() == "disputed" else queryset
+
+
+class OverdueFilter(SimpleListFilter):
+    """Offers payables with a late installment."""
+
+    title = _("what needs attention")
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
+        return [("overdue", _("Overdue"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() != "overdue":
+            return queryset
+        overdue: QuerySet[Any] = queryset.overdue(now=timezone.now())  # type: ignore[attr-defined] # its own
+        return overdue.order_by("next_due_at")
 
 
 class EventStatusFilter(SimpleListFilter):

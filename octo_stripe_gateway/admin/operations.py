@@ -14,11 +14,12 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway import inbox, services
-from octo_stripe_gateway.admin.display import format_value, get_label, list_open_concerns
+from octo_stripe_gateway.admin.display import format_value, get_label
 from octo_stripe_gateway.currencies import check_amount, format_money, get_precision
 from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
+from octo_stripe_gateway.ledger.concerns import KINDS
 from octo_stripe_gateway.ledger.rejections import describe_rejection
-from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
+from octo_stripe_gateway.models import Concern, Dispute, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.redaction import redact_text
 
 Row = TypeVar("Row", bound=Model)
@@ -129,15 +130,22 @@ class ForgiveForm(AmountForm):
         return self.parts[self.cleaned_data["part"]]
 
 
-class SettleForm(ConfirmationForm):
-    """Asks why nothing is left to look at."""
+class SettleForm(AmountForm):
+    """Asks why nothing is left to look at, and of a loss how much was lost."""
 
     reason = forms.CharField(
         label=_("Reason"),
         max_length=1000,
         widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
-        help_text=_("It stays on the payment's timeline, with your name."),
+        help_text=_("It stays on record, with your name."),
     )
+
+    def __init__(self, row: Concern, **kwargs: Any) -> None:
+        payment = row.payment
+        most, currency = (payment.amount_received, payment.currency) if payment else (0, "")
+        super().__init__(row, at_most=most, currency=currency, **kwargs)
+        if not (row.code in KINDS and KINDS[row.code].is_loss):
+            del self.fields["amount"]
 
 
 class Operation(Generic[Row]):
@@ -218,26 +226,23 @@ class CancelOperation(Operation[Payment]):
         return gettext("Canceled.")
 
 
-class SettleOperation(Operation[Payment]):
-    """Clears what a payment needs an operator for, with the operator's reason on the journal."""
+class SettleOperation(Operation[Concern]):
+    """Closes a concern, with the operator's reason on record."""
 
     name = "settle"
     label = _("Settle")
-    question = _(
-        "The warning goes away, and your reason stays on record. Amounts and status stay as they are."
-    )
+    question = _("The concern is closed for good, and nothing is tried again because of it.")
     unavailable = _("Nothing is left to settle.")
     form_class = SettleForm
 
-    def is_possible(self, row: Payment) -> bool:
-        """Tell whether a concern is open."""
-        return bool(list_open_concerns(row))
+    def is_possible(self, row: Concern) -> bool:
+        """Tell whether it is open."""
+        return row.is_open
 
-    def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
-        """Clear it."""
+    def run(self, row: Concern, *, values: Values, caller: services.Caller) -> str:
+        """Settle it."""
         reason: str = values["reason"]
-        for concern in list_open_concerns(row):
-            services.settle_concern(concern, reason=reason)
+        services.settle_concern(row, reason=reason, amount=values.get("amount"))
         return gettext("Settled: %s") % reason
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -12,13 +13,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.books import BooksAdmin, mark_fraud_warned
+from octo_stripe_gateway.admin.books import BooksAdmin, join_concerns
 from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
 from octo_stripe_gateway.admin.display import (
     NOTHING,
     PaymentColumns,
     get_number,
-    list_open_concerns,
     show_account,
     show_at_stripe,
     show_dashboard_link,
@@ -47,15 +47,14 @@ from octo_stripe_gateway.admin.operations import (
     ConfirmOperation,
     ForgiveOperation,
     RefundOperation,
-    SettleOperation,
     SyncOperation,
 )
 from octo_stripe_gateway.admin.search import MOST_FOUND, find_payments
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.currencies import format_money
-from octo_stripe_gateway.ledger.concerns import describe_concern, get_kind_label
+from octo_stripe_gateway.ledger.concerns import KINDS, describe_concern, get_kind_label
 from octo_stripe_gateway.ledger.rejections import describe_rejection
-from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.models import Concern, Payment, StripeRequest
 
 MOST_SHOWN = 100
 # Fields that are shown only where their column holds something.
@@ -65,7 +64,7 @@ SHOWN_IF_FILLED = {
     "expires_at": "expires_at",
     "purpose": "purpose",
     "failure": "failure_code",
-    "rejection_code": "rejection_code",
+    "rejection": "rejection_code",
     "reserved": "amount_reserved",
     "fees": "settlement_currency",
     "brought": "settlement_currency",
@@ -74,6 +73,15 @@ SHOWN_IF_FILLED = {
     "card": "card_last4",
     "receipt": "receipt_url",
 }
+
+
+class Alert(NamedTuple):
+    """What an operator must not overlook on a payment's page, and what can be done about it there."""
+
+    title: Any
+    detail: str
+    action: Any = ""
+    operations: Sequence[dict[str, Any]] = ()
 
 
 @admin.register(Payment)
@@ -90,7 +98,6 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         CaptureOperation(),
         CancelOperation(),
         ConfirmOperation(),
-        SettleOperation(),
         SyncOperation(),
     )
     list_display = (
@@ -137,7 +144,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
                     "whose",
                     "reseller_reference",
                     "failure",
-                    "rejection_code",
+                    "rejection",
                     "mode",
                 )
             },
@@ -206,10 +213,10 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         return queryset.filter(pk__in=found[:MOST_FOUND]), False
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Payment | None:
-        """Return a payment that knows whether a bank has warned of fraud in it."""
+        """Return a payment that knows its open concerns."""
         payment: Payment | None = super().get_object(request, *args, **kwargs)
         if payment:
-            mark_fraud_warned([payment])
+            join_concerns([payment])
         return payment
 
     def get_subtitle(self, obj: Payment) -> str:
@@ -224,31 +231,41 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
             **super().get_page(request, obj),
             "timeline": timeline,
             "timeline_has_details": any(entry.is_detail or entry.more for entry in timeline),
-            "alerts": self.get_alerts(obj),
+            "alerts": self.get_alerts(request, obj),
         }
 
-    def get_alerts(self, obj: Payment) -> list[tuple[Any, str]]:
-        """Return what an operator must know before anything else, with what is known of it."""
-        alerts: list[tuple[Any, str]] = []
+    def get_alerts(self, request: HttpRequest, obj: Payment) -> list[Alert]:
+        """Return what an operator must know before anything else."""
+        alerts = [
+            Alert(
+                get_kind_label(concern.code),
+                describe_concern(concern),
+                KINDS[concern.code].action if concern.code in KINDS else "",
+                self._list_operations(request, concern),
+            )
+            for concern in obj.open_concerns
+        ]
         if obj.needs_reversal:
             held = format_money(obj.amount_held or obj.amount_capturable, currency=obj.currency)
             title = gettext("The payment was rejected, and %s is still held.") % held
-            alerts.append((title, describe_rejection(obj)))
-        concerns = list_open_concerns(obj)
-        alerts += [(get_kind_label(each.code), describe_concern(each)) for each in concerns]
+            alerts.append(Alert(title, describe_rejection(obj)))
         disputed = _(
             "The customer's bank disputes this payment: nothing can be refunded until that is decided."
         )
         inquired = _("The customer's bank asks about this payment: to refund all of it avoids a dispute.")
         alerts += [
-            (disputed if dispute.blocks_refunds else inquired, show_dispute(dispute))
+            Alert(disputed if dispute.blocks_refunds else inquired, show_dispute(dispute))
             for dispute in obj.disputes.all()
             if dispute.is_open
         ]
         if obj.amount_reserved:
             amount = show_money(obj.amount_reserved, currency=obj.currency)
-            alerts.append((_("A refund has no answer from Stripe yet: sync to finish it."), amount))
+            alerts.append(Alert(_("A refund has no answer from Stripe yet: sync to finish it."), amount))
         return alerts
+
+    def _list_operations(self, request: HttpRequest, concern: Concern) -> list[dict[str, Any]]:
+        concerns: Any = self.admin_site._registry.get(Concern)
+        return concerns.list_operations(request, concern) if concerns else []
 
     def get_summary(self, obj: Payment) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the payment."""
@@ -260,7 +277,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
             (_("For"), self.payable_link(obj)),
             (_("Reseller reference"), obj.reseller_reference or NOTHING),
             (_("Owner"), self.whose(obj)),
-            *((_("Needs an operator"), describe_concern(each)) for each in list_open_concerns(obj)),
+            *((get_kind_label(each.code), describe_concern(each)) for each in obj.open_concerns),
         ]
 
     @admin.display(description=_("amount"), ordering="amount")
@@ -351,6 +368,11 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
     def failure(self, obj: Payment) -> str:
         """Return why the last attempt failed."""
         return ": ".join(text for text in (obj.failure_code, obj.failure_message) if text) or NOTHING
+
+    @admin.display(description=_("rejected"))
+    def rejection(self, obj: Payment) -> str:
+        """Return why it was rejected."""
+        return describe_rejection(obj)
 
     @admin.display(description=_("at Stripe"))
     def at_stripe(self, obj: Payment) -> SafeString:

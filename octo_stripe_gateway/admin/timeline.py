@@ -79,6 +79,7 @@ def _get_changes(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
     journal = with_causes.defer("event__payload", "request__parameters")
     balance, entries = Balance(payment), []
     for change in filter_by_index(journal, column="payment_id", value=payment.pk)[:LONGEST]:
+        change.payment = payment
         entry = _tell(change, balance=balance, site=site, with_events=with_events)
         entries += [entry] if entry else []
     if balance.held:
@@ -89,7 +90,7 @@ def _get_changes(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
 
 def _tell(change: PaymentChange, *, balance: Balance, site: AdminSite, with_events: bool) -> Entry | None:
     held = balance.undo(change)
-    lines = describe_changes(change.changes, currency=balance.currency)
+    lines = describe_changes(change.changes, payment=change.payment)
     told = [line for line in lines if not line.is_detail]
     texts = [line.text for line in told or lines]
     # Erasure may have left nothing of it.

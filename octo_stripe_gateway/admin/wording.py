@@ -17,8 +17,8 @@ from octo_stripe_gateway.admin.display import (
     spell,
 )
 from octo_stripe_gateway.currencies import format_money
-from octo_stripe_gateway.ledger.concerns import describe
-from octo_stripe_gateway.ledger.rejections import Rejection
+from octo_stripe_gateway.ledger.concerns import describe, get_kind_label
+from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 
@@ -31,7 +31,7 @@ CONCERN = "concern "
 # Columns of which the words of others say enough.
 SAID_OTHERWISE = frozenset(
     "status amount_capturable amount_received amount_refunded amount_reserved amount_lost disputed"
-    " failure_code rejection_code rejection_parameters settled authorized_at adopted".split()
+    " failure_code rejection_code settled authorized_at adopted".split()
 ) | {FRAUD_WARNING}
 
 # What it says when a total grows and when it shrinks, each with its colour.
@@ -59,15 +59,16 @@ class Line(NamedTuple):
     is_detail: bool = False
 
 
-def describe_changes(changes: Changes, *, currency: str) -> list[Line]:
-    """Return what the changes say, the money first."""
+def describe_changes(changes: Changes, *, payment: Payment) -> list[Line]:
+    """Return what changes of a payment say, the money first."""
+    currency = payment.currency
     moved = {name: values[1] - values[0] for name, values in changes.items() if name.startswith("amount_")}
     lines = [
         *_describe_money(moved, currency=currency),
         *_describe_disputes(changes),
         *_describe_fraud(changes),
-        *_describe_outcome(changes, currency=currency),
-        *_describe_attention(changes, currency=currency),
+        *_describe_outcome(changes, payment=payment),
+        *_describe_concerns(changes, currency=currency),
         *_describe_refunds(changes),
     ]
     if not lines and "status" in changes:
@@ -107,35 +108,34 @@ def _describe_disputes(changes: Changes) -> Iterator[Line]:
 
 
 def _describe_fraud(changes: Changes) -> Iterator[Line]:
-    if told := changes.get(FRAUD_WARNING, ["", ""])[1]:
-        warning, _colon, fraud_type = told.partition(": ")
-        named = {"warning": warning, "type": spell(fraud_type)}
+    if told := changes.get(FRAUD_WARNING, [None, None])[1]:
+        named = {"warning": told["warning"], "type": spell(told["type"])}
         yield Line(gettext("The card's bank warns of fraud: %(type)s (%(warning)s)") % named, "alert")
 
 
-def _describe_outcome(changes: Changes, *, currency: str) -> Iterator[Line]:
+def _describe_outcome(changes: Changes, *, payment: Payment) -> Iterator[Line]:
     status, code = (changes.get(name, ["", ""])[1] for name in ("status", "failure_code"))
     if intent_id := changes.get("adopted", ["", ""])[1]:
         yield Line(gettext("Adopted from Stripe: %s") % intent_id)
-    if rejection_code := changes.get("rejection_code", ["", ""])[1]:
-        parameters = changes.get("rejection_parameters", [{}, {}])[1]
-        reason = Rejection(rejection_code, parameters).describe(currency=currency)
-        yield Line(gettext("Rejected: %s") % reason, "failed")
+    if changes.get("rejection_code", ["", ""])[1]:
+        # It is the host's last word, so it is still the payment's.
+        yield Line(gettext("Rejected: %s") % describe_rejection(payment), "failed")
     elif code:
         yield Line(gettext("Failed: %s") % spell(code), "failed")
     elif status in {Payment.Status.FAILED, Payment.Status.CANCELED, Payment.Status.EXPIRED}:
         yield Line(gettext("Status: %s") % get_status_label(status), status)
 
 
-def _describe_attention(changes: Changes, *, currency: str) -> Iterator[Line]:
+def _describe_concerns(changes: Changes, *, currency: str) -> Iterator[Line]:
     if reason := changes.get("settled", ["", ""])[1]:
         yield Line(gettext("Settled: %s") % reason, "operator")
         return
-    for name, (was, told) in changes.items():
-        if name.startswith(CONCERN):
-            code = name.removeprefix(CONCERN)
-            text = describe(code, told or was or {}, currency=currency)
-            yield Line(text, "alert") if told else Line(gettext("Over: %s") % text)
+    for name, (_was, told) in changes.items():
+        code = name.removeprefix(CONCERN)
+        if name.startswith(CONCERN) and told is not None:
+            yield Line(describe(code, told, currency=currency), "alert")
+        elif name.startswith(CONCERN):
+            yield Line(gettext("No longer: %s") % get_kind_label(code))
 
 
 def _describe_refunds(changes: Changes) -> Iterator[Line]:
@@ -153,7 +153,7 @@ def _describe_rest(changes: Changes, *, currency: str) -> Iterator[Line]:
         elif name == "balance settled":
             price = format_money(is_now, currency=currency)
             yield Line(gettext("The price of %s is paid in full") % price, is_detail=True)
-        elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE, CONCERN, FRAUD_WARNING)):
+        elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE, CONCERN)):
             values = (was, is_now) if was else (is_now,)
             texts = [format_value(value, name=name, currency=currency) for value in values]
             yield Line(capfirst(f"{get_label(name)}: {' → '.join(texts)}"), is_detail=True)

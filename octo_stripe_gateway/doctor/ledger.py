@@ -6,13 +6,14 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.timesince import timesince
+from django.utils.translation import override
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.ledger.concerns import PAYMENT_UNKNOWN
+from octo_stripe_gateway.ledger.concerns import KINDS, get_kind_label
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange, StripeRequest, WebhookEvent
 
 # How many payments back the latest paid one is looked for.
@@ -46,24 +47,6 @@ class Backlog(NamedTuple):
             count=self.number,
             oldest_seconds=int((timezone.now() - self.oldest).total_seconds()),
         )
-
-
-def find_failed_events(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find events whose processing failed."""
-    failed = WebhookEvent.ledger.get_queryset().filter(status=WebhookEvent.Status.FAILED)
-    action = "See the error on each in the admin; `manage.py process_webhook_events` tries again."
-    yield from _measure(
-        failed.exclude(error_code=PAYMENT_UNKNOWN.code), "received_at", order="received_at"
-    ).diagnose("events_failed", "events have failed", action)
-
-
-def find_unknown_payments(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find events that say that a payment of ours without a row is paid."""
-    failed = WebhookEvent.ledger.get_queryset().filter(status=WebhookEvent.Status.FAILED)
-    action = "Another installation uses this account, or a backup was restored: see `reconcile_payments`."
-    yield from _measure(
-        failed.filter(error_code=PAYMENT_UNKNOWN.code), "received_at", order="received_at"
-    ).diagnose("payments_unknown", "events tell of paid payments of ours that are unknown here", action)
 
 
 def find_waiting_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
@@ -128,37 +111,17 @@ def find_overdue_bookings(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     )
 
 
-def find_held_money(cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find money of rejected payments that has not gone back."""
-    just_rejected = PaymentChange.objects.filter(
-        payment=OuterRef("pk"), created_at__gte=cutoff, changes__has_key="rejection_code"
-    )
-    held = Payment.objects.using(Payment.ledger.database).rejected_with_money_held()
-    action = "See on the payment's timeline why the refund fails, and refund it in the admin or at Stripe."
-    yield from _measure(held.exclude(Exists(just_rejected)), "created_at").diagnose(
-        "money_held", "rejected payments still have their money here", action
-    )
-
-
-def find_mismatches(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find payments that Stripe contradicts."""
-    open_concerns = Concern.ledger.get_queryset().open().exclude(payment=None)
-    differing = open_concerns.filter(code__endswith="_differs")
-    mismatched = Payment.ledger.filter(pk__in=differing.values("payment"))
-    action = "Compare each with Stripe's dashboard, and settle it in the admin."
-    yield from _measure(mismatched, "created_at").diagnose(
-        "payments_mismatched", "payments contradict what Stripe says", action
-    )
-
-
-def find_attention(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find payments that wait for an operator."""
-    others = Concern.ledger.get_queryset().open().exclude(payment=None).exclude(code__endswith="_differs")
-    needing = Payment.ledger.filter(pk__in=others.values("payment"))
-    action = "Read on each in the admin what it needs, do it, and settle it there."
-    yield from _measure(needing, "created_at").diagnose(
-        "payments_need_attention", "payments need an operator's attention", action
-    )
+def find_concerns(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find what waits for an operator, by the code of each concern."""
+    rows = Concern.ledger.get_queryset().open()
+    with override(None):
+        for code in sorted({*rows.values_list("code", flat=True)}):
+            kind = KINDS.get(code)
+            yield from _measure(rows.filter(code=code), "opened_at").diagnose(
+                code,
+                f"concerns are open: {get_kind_label(code)}",
+                f"{kind.action if kind else ''} Settle each in the admin.".strip(),
+            )
 
 
 def get_last_event() -> dt.datetime | None:
@@ -183,14 +146,10 @@ def _uses_tasks() -> bool:
 
 FINDERS: tuple[Finder, ...] = (
     find_missing_events,
-    find_failed_events,
-    find_unknown_payments,
     find_waiting_events,
     find_open_requests,
     find_undelivered_changes,
     find_overdue_checks,
     find_overdue_bookings,
-    find_held_money,
-    find_mismatches,
-    find_attention,
+    find_concerns,
 )

@@ -43,7 +43,8 @@ def load(payment: Payment, fact: Any, *, refunds: list[Refund] | None = None) ->
         rows.taken_uuids = _find_taken(rows.refunds, snapshot)
     if isinstance(fact, FraudWarned | RefundRefused):
         changes = PaymentChange.objects.using(PaymentChange.ledger.database).of_fraud_warnings(payment)
-        rows.warnings = frozenset(change.changes[FRAUD_WARNING][1] for change in changes)
+        told = (change.changes[FRAUD_WARNING][1] for change in changes)
+        rows.warnings = frozenset((each["warning"], each["type"]) for each in told)
     return rows
 
 

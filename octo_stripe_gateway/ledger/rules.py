@@ -66,7 +66,7 @@ class Rows:
     disputes: list[Dispute] | None = None
     concerns: list[Concern] = field(default_factory=list)
     # The bank's warnings of fraud that are on record, and uuids that no new refund may take.
-    warnings: frozenset[str] = frozenset()
+    warnings: frozenset[tuple[str, str]] = frozenset()
     taken_uuids: frozenset[str] = frozenset()
     notes: dict[str, list[Any]] = field(default_factory=dict)
     contradiction: str = ""
@@ -501,10 +501,9 @@ def _warn_of_fraud(rows: Rows, fact: FraudWarned) -> None:
     expected = _expect_of_charge(payment, snapshot)
     if not _agrees(rows, kinds.FRAUD_WARNING_DIFFERS, snapshot, expected):
         return
-    told = f"{snapshot.id}: {snapshot.fraud_type}"
-    if told in rows.warnings:
+    if (snapshot.id, snapshot.fraud_type) in rows.warnings:
         return
-    rows.notes[FRAUD_WARNING] = ["", told]
+    rows.notes[FRAUD_WARNING] = [None, {"warning": snapshot.id, "type": snapshot.fraud_type}]
     rows.is_warned = True
     waits = snapshot.actionable and not payment.is_reversed
     if waits and not (fact.refunds and payment.is_reversible):

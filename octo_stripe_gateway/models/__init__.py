@@ -36,7 +36,13 @@ from octo_stripe_gateway.models.payables import (
     payments_of_each,
 )
 from octo_stripe_gateway.models.payment_changes import PaymentChange
-from octo_stripe_gateway.models.payments import ASK_PAUSE, Payment, PaymentQuerySet, is_uuid
+from octo_stripe_gateway.models.payments import (
+    ASK_PAUSE,
+    Payment,
+    PaymentQuerySet,
+    is_narrowed,
+    is_uuid,
+)
 from octo_stripe_gateway.models.refunds import Refund
 from octo_stripe_gateway.models.stripe_requests import StripeRequest
 from octo_stripe_gateway.models.webhook_events import WebhookEvent, WebhookEventQuerySet
@@ -79,6 +85,7 @@ __all__ = [
     "has_deadline",
     "identify",
     "is_keyed",
+    "is_narrowed",
     "is_priced",
     "is_uuid",
     "payments_of_each",

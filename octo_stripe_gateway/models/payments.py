@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -63,9 +64,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
 
     def includes(self, payment: Payment) -> bool:
         """Tell whether a payment is one of these; an unfiltered queryset has it without a query."""
-        query = self.query
-        is_narrowed = query.where or query.is_sliced or query.combinator or len(query.alias_map) > 1
-        return not is_narrowed or self.filter(pk=payment.pk).exists()
+        return not is_narrowed(self) or self.filter(pk=payment.pk).exists()
 
     def unsettled(self) -> Self:
         """Return payments that Stripe may change, or may have changed, without the row knowing."""
@@ -320,8 +319,8 @@ class Payment(models.Model):
 
     # Set for the host's last word: the payable's balance with this payment.
     balance: Balance | None = None
-    # Set by lists and pages that show it.
-    is_fraud_warned = False
+    # Set by lists and pages that show them.
+    open_concerns: Sequence[Any] = ()
 
     objects = PaymentObjects()
     ledger = PaymentManager()
@@ -446,7 +445,6 @@ class Payment(models.Model):
             ("cancel_payment", "Can cancel payment"),
             ("sync_payment", "Can sync payment from Stripe"),
             ("confirm_payment", "Can confirm the adoption of a payment"),
-            ("settle_payment", "Can settle what needs attention"),
             ("forgive_payment", "Can change what is owed again after a refund"),
         ]
 
@@ -540,6 +538,12 @@ class Payment(models.Model):
         """Tell whether the host rejected the payment and its money has not gone back."""
         held = self.intent_status == "requires_capture" or self.amount_held > 0
         return bool(self.rejection_code) and held
+
+
+def is_narrowed(payments: QuerySet[Any]) -> bool:
+    """Tell whether a queryset may leave rows out."""
+    query: Any = payments.query
+    return bool(query.where or query.is_sliced or query.combinator or len(query.alias_map) > 1)
 
 
 def is_uuid(text: str) -> bool:

@@ -20,7 +20,12 @@ from octo_stripe_gateway.services.deadlines import expire_payment, update_due
 from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.payments import cancel_payment, capture_payment, complete_payment
-from octo_stripe_gateway.services.pruning import prune_changes, prune_events, prune_idempotency_keys
+from octo_stripe_gateway.services.pruning import (
+    prune_changes,
+    prune_concerns,
+    prune_events,
+    prune_idempotency_keys,
+)
 from octo_stripe_gateway.services.reconciliation import (
     postpone_check,
     reconcile_listed,
@@ -60,6 +65,7 @@ __all__ = [
     "lock_payment",
     "postpone_check",
     "prune_changes",
+    "prune_concerns",
     "prune_events",
     "prune_idempotency_keys",
     "reconcile_listed",

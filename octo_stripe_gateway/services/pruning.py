@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from octo_stripe_gateway.batches import BATCH_SIZE
 from octo_stripe_gateway.models import (
+    Concern,
     IdempotencyKey,
     Installation,
     PaymentChange,
@@ -26,6 +27,19 @@ def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
 
     events = WebhookEvent.ledger.get_queryset()
     return _prune_oldest(events, until=until, size=size, pick=pick, by="received_at")
+
+
+def prune_concerns(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
+    """Delete concerns from before that moment that belong to no payment and ended by themselves.
+
+    What a person has settled stays, since it must not open again.
+    """
+
+    def pick(old: QuerySet[Any]) -> QuerySet[Any]:
+        return old.filter(settled_at__isnull=False, reason="")
+
+    alone = Concern.ledger.get_queryset().filter(payment=None)
+    return _prune_oldest(alone, until=until, size=size, pick=pick, by="opened_at")
 
 
 def prune_idempotency_keys(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:

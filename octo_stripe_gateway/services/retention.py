@@ -8,7 +8,7 @@ from octo_stripe_gateway.exceptions import OperationInProgressError
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import Erased
 from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.models import Concern, Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, REFUND_METADATA_KEY
 from octo_stripe_gateway.transactions import write_transaction
 
@@ -64,4 +64,10 @@ def _erase_payload(event_pk: int) -> None:
         event = WebhookEvent.ledger.get_by(lock=True, id=event_pk)
         if event:
             event.minimize()
-            WebhookEvent.ledger.save_changed(event, names=["payload"])
+            # What a host's handler raised may name a person.
+            event.error_parameters.pop("message", None)
+            WebhookEvent.ledger.save_changed(event, names=["payload", "error_parameters"])
+            concerns = Concern.ledger.filter(payment=None, object_id=event.stripe_event_id)
+            for concern in concerns.filter(parameters__has_key="message"):
+                del concern.parameters["message"]
+                Concern.ledger.save_changed(concern, names=["parameters"])

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
+from octo_stripe_gateway.currencies import read_amount
+from octo_stripe_gateway.exceptions import BadRequestError
+from octo_stripe_gateway.ledger.concerns import KINDS
 from octo_stripe_gateway.ledger.journal import get_cause
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import Settled
@@ -16,7 +20,14 @@ def settle_concern(concern: Concern, *, reason: str, amount: int | None = None) 
     """Close a concern for good, with the operator's reason; of a loss, with the amount that was lost.
 
     Nothing automatic starts again for what a person has settled. One that is closed already stays as it is.
+    Raises BadRequestError without a reason, and without the amount of a loss.
     """
+    is_loss = concern.code in KINDS and KINDS[concern.code].is_loss
+    if not reason.strip():
+        raise BadRequestError(_("reason: a text is required."))
+    amount = None if amount is None else read_amount(amount, source="amount")
+    if is_loss != (amount is not None) or (amount or 0) < 0:
+        raise BadRequestError(_("amount: what was lost is required, and only of a loss."))
     actor = get_cause().actor
     if concern.payment:
         with lock_payment(concern.payment) as locked:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from django.utils.translation import override
 
+import octo_stripe_gateway
 from octo_stripe_gateway.ledger.rejections import SENTENCES, describe_rejection, reject
 from octo_stripe_gateway.models import Payment
 
@@ -32,3 +36,8 @@ def test_reason_is_told_in_the_readers_language(code: str) -> None:
         japanese = describe_rejection(payment)
     with override("en"):
         assert describe_rejection(payment) != japanese
+
+
+def test_every_reason_has_its_words() -> None:
+    sources = "".join(each.read_text() for each in Path(octo_stripe_gateway.__file__).parent.rglob("*.py"))
+    assert set(re.findall(r'reject\(\s*"(\w+)"', sources)) == SENTENCES.keys() - {"host"}

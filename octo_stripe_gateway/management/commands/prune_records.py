@@ -9,14 +9,19 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.services import prune_changes, prune_events, prune_idempotency_keys
+from octo_stripe_gateway.services import (
+    prune_changes,
+    prune_concerns,
+    prune_events,
+    prune_idempotency_keys,
+)
 
 
 class Command(BaseCommand):
     help = (
-        "Deletes events that are done with, callers' idempotency keys, and the journal of settled payments,"
-        " each past an age. Payments, refunds, disputes and what was asked of Stripe stay, as does everything"
-        " that is not finished. Safe beside live traffic, to run twice and to stop."
+        "Deletes events that are done with, and their concerns, callers' idempotency keys, and the journal"
+        " of settled payments, each past an age. Payments, refunds, disputes and what was asked of Stripe"
+        " stay, as does everything that is not finished. Safe beside live traffic, to run twice and to stop."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,7 +30,7 @@ class Command(BaseCommand):
             type=int,
             default=90,
             metavar="DAYS",
-            help="how long to keep events (90); Stripe delivers one for up to three days",
+            help="how long to keep events and their concerns (90); Stripe delivers one for up to three days",
         )
         parser.add_argument(
             "--key-days",
@@ -52,6 +57,7 @@ class Command(BaseCommand):
             key_days = gateway_settings.idempotency_key_days
         for name, days, prune in (
             ("events", event_days, prune_events),
+            ("concerns", event_days, prune_concerns),
             ("idempotency keys", key_days, prune_idempotency_keys),
             ("changes", change_days, prune_changes),
         ):
