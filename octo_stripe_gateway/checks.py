@@ -296,6 +296,9 @@ def _check_throttling() -> Iterator[CheckMessage]:
     if not counts_exactly():
         hint = "Use one that all processes share and that counts in one step: Redis, Memcached, the database."
         yield _warning("W005", "THROTTLE_RATES are counted in a cache that several processes can't.", hint)
+    if not gives_up():
+        hint = 'Set it in CACHES, such as "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1} for Redis.'
+        yield _warning("W011", "The cache has no time-out: if it hangs, so does every call.", hint)
     # Imported here: a command that answers no request needs no REST framework.
     from rest_framework.settings import api_settings
 
@@ -330,6 +333,13 @@ def counts_exactly() -> bool:
     return issubclass(kind, DatabaseCache) or (
         kind.incr is not BaseCache.incr and not issubclass(kind, LocMemCache)
     )
+
+
+def gives_up() -> bool:
+    """Tell whether a cache that is reached over a network has a time-out."""
+    cache = settings.CACHES["default"]
+    is_remote = any(each in cache["BACKEND"].lower() for each in ("redis", "valkey", "memcache"))
+    return not is_remote or "timeout" in f"{cache.get('OPTIONS')} {cache.get('LOCATION')}".lower()
 
 
 def _get_path(name: str) -> str:

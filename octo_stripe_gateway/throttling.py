@@ -5,19 +5,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from django.core.cache import DEFAULT_CACHE_ALIAS, caches
-from django.core.cache.backends.db import DatabaseCache
-from django.core.cache.backends.locmem import LocMemCache
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
 from octo_stripe_gateway.api.counters import Counter
 from octo_stripe_gateway.authentication import is_guest
-from octo_stripe_gateway.bounded import Bound
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.redaction import get_logger
 
@@ -27,9 +22,6 @@ NOT_COUNTED = "[OctoStripeGateway] Nothing is throttled: the cache doesn't answe
 UNTOLD = "there is a proxy, and NUM_PROXIES isn't set"
 # What proxies add.
 FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
-# A call must not wait for a cache that hangs. More calls at once than this aren't counted.
-CACHE = Bound(seconds=3, most=512)
-R = TypeVar("R")
 # Whoever has one IPv6 address has all of a network of this size.
 IPV6_PREFIX = 64
 # Some proxies add the port, which differs for each connection.
@@ -39,7 +31,7 @@ WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]*)\](:[0-9]+)?|(?P<ipv4>[0-9.]+):[0-9]+
 class RateThrottle(SimpleRateThrottle):
     """Allows what `THROTTLE_RATES` has for a name; a name without a rate has no limit.
 
-    While the cache is down or hangs nothing is counted: a refund must not wait for it.
+    While the cache is down nothing is counted: a refund must not wait for it, but for one call that may hang.
     """
 
     name = ""
@@ -53,16 +45,16 @@ class RateThrottle(SimpleRateThrottle):
         taken: list[Counter] = []
         try:
             for counter in self.get_counters(request, view):
-                self.seconds = ask(counter.take)
+                self.seconds = counter.take()
                 if self.seconds:
                     break
                 taken.append(counter)
             if self.seconds:
                 for counter in taken:
-                    ask(counter.give_back)
+                    counter.give_back()
         except Exception:
             logger.exception(NOT_COUNTED)
-            # Once is enough for a cache that hangs.
+            # One call that hangs is waited for, and no second one.
             request.is_uncounted = True  # type: ignore[attr-defined]
         return not self.seconds
 
@@ -127,10 +119,10 @@ class AuthenticationThrottle(RateThrottle):
         self.seconds = 0.0
         try:
             for counter in self.get_counters(request, view):
-                self.seconds = max(self.seconds, ask(counter.get_wait))
+                self.seconds = max(self.seconds, counter.get_wait())
         except Exception:
             logger.exception(NOT_COUNTED)
-            # Once is enough for a cache that hangs.
+            # One call that hangs is waited for, and no second one.
             request.is_uncounted = True  # type: ignore[attr-defined]
         return not self.seconds
 
@@ -143,16 +135,6 @@ class AuthenticationThrottle(RateThrottle):
     def get_counters(self, request: Request, view: Any) -> list[Counter]:
         """Return what the address is counted by, nothing if it may be everybody's."""
         return [] if is_everybody(request) else super().get_counters(request, view)
-
-
-def ask(count: Callable[[], R]) -> R:
-    """Count in the cache, for three seconds at most; raises TimeoutError.
-
-    A cache that is only slow must be waited for: what isn't counted isn't limited.
-    """
-    # These two don't hang by themselves, and the first has its own connections.
-    is_own = isinstance(caches[DEFAULT_CACHE_ALIAS], (DatabaseCache, LocMemCache))
-    return count() if is_own else CACHE.call(count)
 
 
 def is_everybody(request: Request) -> bool:

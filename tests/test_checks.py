@@ -164,6 +164,38 @@ def test_rates_need_a_cache_that_all_processes_share(
     assert ("W005" in get_ids(checks.check_deployment())) == warned
 
 
+@pytest.mark.parametrize(
+    ("cache", "warned"),
+    [
+        ({"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://cache"}, True),
+        ({"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://cache", "OPTIONS": {}}, True),
+        (
+            {
+                "BACKEND": "django_redis.cache.RedisCache",
+                "LOCATION": "redis://cache",
+                "OPTIONS": {"SOCKET_TIMEOUT": 1},
+            },
+            False,
+        ),
+        (
+            {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": "redis://cache?socket_timeout=1",
+            },
+            False,
+        ),
+        ({"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": "cache:1"}, True),
+        ({"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "rates"}, False),
+    ],
+)
+def test_rates_need_a_cache_that_gives_up(
+    cache: dict[str, Any], warned: bool, configure: Callable[..., None], settings: Any
+) -> None:
+    configure(THROTTLE_RATES={"create": "1/minute"})
+    settings.CACHES = {"default": cache}
+    assert ("W011" in get_ids(checks.check_deployment())) == warned
+
+
 @pytest.mark.parametrize(("proxies", "warned"), [(None, True), (0, False), (1, False)])
 def test_rates_need_to_know_of_proxies(
     proxies: int | None,
