@@ -297,7 +297,7 @@ def _check_throttling() -> Iterator[CheckMessage]:
         hint = "Use one that all processes share and that counts in one step: Redis, Memcached, the database."
         yield _warning("W005", "THROTTLE_RATES are counted in a cache that several processes can't.", hint)
     if not gives_up():
-        hint = 'Set it in CACHES, such as "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1} for Redis.'
+        hint = 'Set it in CACHES: "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1} for Redis.'
         yield _warning("W011", "The cache has no time-out: if it hangs, so does every call.", hint)
     # Imported here: a command that answers no request needs no REST framework.
     from rest_framework.settings import api_settings
