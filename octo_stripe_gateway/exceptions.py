@@ -60,7 +60,7 @@ class UnprocessableError(GatewayError):
     code = "UNPROCESSABLE_ENTITY"
 
 
-class BalanceSettledError(UnprocessableError):
+class NothingDueError(UnprocessableError):
     """Nothing is due: `values` has the balance."""
 
 

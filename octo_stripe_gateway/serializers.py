@@ -33,7 +33,7 @@ from octo_stripe_gateway.models import (
     is_uuid,
 )
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET, get_logger
-from octo_stripe_gateway.services.balance import get_balance, show_balance
+from octo_stripe_gateway.services.dues import get_dues, show_dues
 from octo_stripe_gateway.services.intent_parameters import METADATA_VALUE_LENGTH, check_metadata
 from octo_stripe_gateway.stripe_client import get_publishable_key
 from octo_stripe_gateway.times import format_utc
@@ -334,7 +334,7 @@ class RefundSerializer(serializers.BaseSerializer[Refund]):
         }
 
 
-def get_payable_balance(payment: Payment) -> dict[str, Any]:
+def get_payable_dues(payment: Payment) -> dict[str, Any]:
     """Return what is paid and due of a priced payable, under its name; nothing for others."""
     if payment.payable_type_id is None:
         return {}
@@ -345,7 +345,7 @@ def get_payable_balance(payment: Payment) -> dict[str, Any]:
         # The payment itself can be told.
         logger.exception("[OctoStripeGateway] The balance of payment %s can't be told", payment)
         return {}
-    return show_balance(get_balance(payable)) if payable else {}
+    return show_dues(get_dues(payable)) if payable else {}
 
 
 def get_payable_name(payable_type_id: int) -> str:

@@ -9,7 +9,7 @@ from django.dispatch import Signal
 payment_created = Signal()
 payment_succeeded = Signal()
 # All of the payable's price is paid, with this payment.
-balance_settled = Signal()
+payable_paid = Signal()
 # An installment is due; sent with `payable_lock`, once a part, and again where a receiver raised.
 installment_due = Signal()
 # A hold runs out within a day.

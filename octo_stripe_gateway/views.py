@@ -63,7 +63,7 @@ from octo_stripe_gateway.serializers import (
     RefundPaymentSerializer,
     RefundSerializer,
     RequestSerializer,
-    get_payable_balance,
+    get_payable_dues,
 )
 from octo_stripe_gateway.throttling import ActionThrottle, AuthenticationThrottle
 
@@ -419,7 +419,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def build_response(self, payment: Payment, *, client_secret: str = "") -> Response:
         """Answer a payment, with `cardPayment` where the request asks for it."""
         self.payment = payment
-        body = {**self.get_serializer(payment).data, **get_payable_balance(payment)}
+        body = {**self.get_serializer(payment).data, **get_payable_dues(payment)}
         if capabilities.CARD_PAYMENTS in self.get_capabilities():
             body["card_payment"] = get_card_payment(payment, client_secret=client_secret)
         return Response(body)

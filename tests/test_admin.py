@@ -812,7 +812,7 @@ class TestTimeline:
                 {"fraud warning": [None, {"warning": "issfr_1", "type": "x"}]},
                 ["The card's bank warns of fraud: x (issfr_1)"],
             ),
-            ({"balance settled": [None, 2000]}, []),
+            ({"payable paid": [None, 2000]}, []),
             ({"status": ["pending", "gone"]}, ["Status: gone"]),
             ({}, []),
         ],

@@ -37,7 +37,7 @@ from rest_framework.exceptions import PermissionDenied
 from octo_stripe_gateway import checks, conf, exceptions, inbox, responses, services, signals
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.inbox import HANDLERS, OLDER_EVENT_TYPES
-from octo_stripe_gateway.models import Payment, WebhookEvent, compute_balance
+from octo_stripe_gateway.models import Payment, WebhookEvent, compute_dues
 from octo_stripe_gateway.serializers import STATUSES
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -315,8 +315,8 @@ def test_a_model_says_its_installments_and_its_deadline() -> None:
     cruise = run(get_block("python", "class Cruise(models.Model)"))["Cruise"](
         price=9000, held_until=now, departs_at=now
     )
-    assert compute_balance(cruise, []).due == 0
-    balance = compute_balance(cruise, [], at=now - dt.timedelta(seconds=1))
+    assert compute_dues(cruise, []).due == 0
+    balance = compute_dues(cruise, [], at=now - dt.timedelta(seconds=1))
     assert [(part.name, part.amount) for part in balance.outstanding] == [
         ("deposit", 1800),
         ("balance", 7200),
@@ -335,7 +335,7 @@ def test_the_balance_shown_is_read_and_given_back(
     services.complete_payment(created.payment)
     Booking.objects.filter(pk=booking.pk).update(price=10000)
     booking.refresh_from_db()
-    run(get_block("python", "get_balance()"), booking=booking)
+    run(get_block("python", "get_dues()"), booking=booking)
     assert capsys.readouterr().out == "full 1000 None\n"
     assert [refund["amount"] for refund in stripe.refunds.values()] == [7000, 2000]
 

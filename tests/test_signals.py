@@ -70,7 +70,7 @@ def test_every_change_has_its_signal() -> None:
     of_money = "created succeeded failed canceled expired refunded capture_due"
     of_trouble = "disputed fraud_warned needs_attention unknown"
     of_payments = {f"payment_{name}" for name in f"{of_money} {of_trouble}".split()}
-    assert set(ALL) == of_payments | {"balance_settled", "installment_due"}
+    assert set(ALL) == of_payments | {"payable_paid", "installment_due"}
 
 
 @pytest.mark.parametrize(

@@ -177,18 +177,18 @@ def describe(booking: Booking) -> dict[str, Any]:
         "totalRefunded": refunded,
         "refunded": format_price(refunded, currency=booking.currency) if refunded else "",
         "arrival": describe_arrival(payments) if refunded else "",
-        **describe_balance(booking),
+        **describe_dues(booking),
     }
 
 
-def describe_balance(booking: Booking) -> dict[str, str]:
+def describe_dues(booking: Booking) -> dict[str, str]:
     """Say what is due now and later; empty if nothing is."""
-    balance = booking.payments.get_balance()
-    part = balance.next
+    dues = booking.payments.get_dues()
+    part = dues.next
     is_pending = booking.status == Booking.Status.PENDING
     is_parted = part and part.name in {"deposit", "balance"} and booking.status != Booking.Status.CANCELLED
     deposit = part.amount if part and is_parted and is_pending else 0
-    due = balance.due if is_parted and not is_pending else 0
+    due = dues.due if is_parted and not is_pending else 0
     due_at = part.due_at if part and due else None
     # For a tour within a month, everything is due at once.
     is_later = due_at is not None and due_at > timezone.now()

@@ -5,8 +5,8 @@ the classes named below, `PaymentInline` above all, which shows a payable's paym
 page, and `RefundPayableMixin`, which has them refunded from there.
 """
 
-from octo_stripe_gateway.admin.balances import BalanceAdmin
 from octo_stripe_gateway.admin.concerns import ConcernAdmin
+from octo_stripe_gateway.admin.dues import PayableLockAdmin
 from octo_stripe_gateway.admin.events import WebhookEventAdmin
 from octo_stripe_gateway.admin.inlines import PaymentInline
 from octo_stripe_gateway.admin.operations import (
@@ -22,12 +22,12 @@ from octo_stripe_gateway.admin.payables import RefundPayableMixin, RefundPayable
 from octo_stripe_gateway.admin.payments import PaymentAdmin
 
 __all__ = [
-    "BalanceAdmin",
     "CancelOperation",
     "CaptureOperation",
     "ConcernAdmin",
     "ConfirmOperation",
     "Operation",
+    "PayableLockAdmin",
     "PaymentAdmin",
     "PaymentInline",
     "RefundOperation",

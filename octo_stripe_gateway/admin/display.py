@@ -23,9 +23,9 @@ from django.utils.translation import gettext_lazy as _
 from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.ledger.concerns import get_kind_label
 from octo_stripe_gateway.models import (
-    Balance,
     BalanceTransaction,
     Dispute,
+    Dues,
     PayableLock,
     Payment,
     WebhookEvent,
@@ -100,20 +100,20 @@ def show_money(amount: int, *, currency: str) -> SafeString:
     return format_html('<span class="octo-money">{}</span>', format_money(amount, currency=currency))
 
 
-def show_balance(balance: Balance) -> list[tuple[Any, Any]]:
-    """Return what a payable's balance says, by label; money under way only where there is some."""
+def show_dues(dues: Dues) -> list[tuple[Any, Any]]:
+    """Return what a payable's dues says, by label; money under way only where there is some."""
     amounts = {
-        _("price"): balance.price,
-        _("received"): balance.received,
-        _("refunded"): balance.refunded,
-        **({_("forgiven"): balance.forgiven} if balance.forgiven else {}),
-        **({_("under way"): balance.in_flight} if balance.in_flight else {}),
-        _("due"): balance.due,
+        _("price"): dues.price,
+        _("received"): dues.received,
+        _("refunded"): dues.refunded,
+        **({_("forgiven"): dues.forgiven} if dues.forgiven else {}),
+        **({_("under way"): dues.in_flight} if dues.in_flight else {}),
+        _("due"): dues.due,
     }
     lines: list[tuple[Any, Any]] = [
-        (label, show_money(amount, currency=balance.currency)) for label, amount in amounts.items()
+        (label, show_money(amount, currency=dues.currency)) for label, amount in amounts.items()
     ]
-    due_at = balance.next.due_at if balance.next else None
+    due_at = dues.next.due_at if dues.next else None
     return [*lines, (_("next due"), show_time(due_at) if due_at else NOTHING)]
 
 

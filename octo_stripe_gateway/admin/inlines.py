@@ -16,12 +16,12 @@ from octo_stripe_gateway.admin.display import (
     PaymentColumns,
     get_change_url,
     get_number,
-    show_balance,
+    show_dues,
     show_link,
 )
 from octo_stripe_gateway.admin.pages import OperationAdmin, ReadOnly
 from octo_stripe_gateway.exceptions import ConfigurationError
-from octo_stripe_gateway.models import Payment, compute_balance, is_priced
+from octo_stripe_gateway.models import Payment, compute_dues, is_priced
 
 
 class PaymentFormSet(BaseGenericInlineFormSet):  # type: ignore[type-arg] # it takes none at run time
@@ -36,7 +36,7 @@ class PaymentFormSet(BaseGenericInlineFormSet):  # type: ignore[type-arg] # it t
         if payable.pk is None or not is_priced(payable):
             return []
         try:
-            return show_balance(compute_balance(payable, self.get_queryset()))
+            return show_dues(compute_dues(payable, self.get_queryset()))
         except ConfigurationError as error:
             return [(_("balance"), error.message)]
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.admin.display import show_balance
+from octo_stripe_gateway.admin.display import show_dues
 from octo_stripe_gateway.admin.operations import AmountForm, Operation, RefundForm, Values
 from octo_stripe_gateway.admin.pages import OperationAdmin
 from octo_stripe_gateway.currencies import format_money
@@ -110,6 +110,6 @@ class RefundPayableMixin(OperationAdmin[Model]):
         return any(payment.livemode for payment in Payment.ledger.list_of_payable(obj))
 
     def get_summary(self, obj: Model) -> list[tuple[Any, Any]]:
-        """Return what is paid for and, where it is priced, its balance."""
-        balance = show_balance(services.get_balance(obj)) if is_priced(obj) else []
-        return [(_("For"), str(obj)), *balance]
+        """Return what is paid for and, where it is priced, what is due."""
+        dues = show_dues(services.get_dues(obj)) if is_priced(obj) else []
+        return [(_("For"), str(obj)), *dues]

@@ -150,7 +150,7 @@ def _describe_rest(changes: Changes, *, currency: str) -> Iterator[Line]:
     for name, (was, is_now) in changes.items():
         if name == "accepted_at":
             yield Line(gettext("Accepted by the host"), is_detail=True)
-        elif name == "balance settled":
+        elif name == "payable paid":
             price = format_money(is_now, currency=currency)
             yield Line(gettext("The price of %s is paid in full") % price, is_detail=True)
         elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE, CONCERN)):

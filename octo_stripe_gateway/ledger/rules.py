@@ -522,7 +522,7 @@ def _accept(rows: Rows, fact: Accepted) -> None:
         # Another amount than asked for was what is due rows.now.
         payment.amount = payment.amount_received
     if fact.settled_price is not None:
-        rows.notes["balance settled"] = [None, fact.settled_price]
+        rows.notes["payable paid"] = [None, fact.settled_price]
 
 
 def _authorize(rows: Rows, _fact: Authorized) -> None:

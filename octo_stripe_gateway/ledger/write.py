@@ -55,7 +55,7 @@ SIGNALS_OF_COLUMNS = {
     "capture_reminded_at": "payment_capture_due",
 }
 SIGNALS_OF_NOTES = {
-    "balance": "balance_settled",
+    "payable": "payable_paid",
     "dispute": "payment_disputed",
     "fraud": "payment_fraud_warned",
     "concern": "payment_needs_attention",

@@ -1,18 +1,18 @@
 """The ledger's tables, a file a table."""
 
 from octo_stripe_gateway.models.balance_transactions import BalanceTransaction, BalanceTransactionQuerySet
-from octo_stripe_gateway.models.balances import (
+from octo_stripe_gateway.models.concerns import Concern, ConcernQuerySet
+from octo_stripe_gateway.models.disputes import Dispute
+from octo_stripe_gateway.models.dues import (
     FULL,
-    Balance,
+    Dues,
     Installment,
-    compute_balance,
+    compute_dues,
     get_deadline,
     get_price,
     has_deadline,
     is_priced,
 )
-from octo_stripe_gateway.models.concerns import Concern, ConcernQuerySet
-from octo_stripe_gateway.models.disputes import Dispute
 from octo_stripe_gateway.models.families import (
     find_payable,
     find_payables,
@@ -51,13 +51,13 @@ __all__ = [
     "ASK_PAUSE",
     "FULL",
     "AuthorizedPayable",
-    "Balance",
     "BalanceTransaction",
     "BalanceTransactionQuerySet",
     "CompletedPayable",
     "Concern",
     "ConcernQuerySet",
     "Dispute",
+    "Dues",
     "HoldablePayable",
     "IdempotencyKey",
     "Installation",
@@ -75,7 +75,7 @@ __all__ = [
     "StripeRequest",
     "WebhookEvent",
     "WebhookEventQuerySet",
-    "compute_balance",
+    "compute_dues",
     "find_payable",
     "find_payables",
     "get_deadline",

@@ -1,4 +1,4 @@
-"""The row that is locked while a priced payable's balance is decided on."""
+"""The row that is locked while a priced payable's dues is decided on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models.balances import Balance
+from octo_stripe_gateway.models.dues import Dues
 from octo_stripe_gateway.models.families import find_payable, identify
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 
@@ -71,7 +71,7 @@ class PayableLock(models.Model):
     ledger = PayableLockManager()
 
     class Meta:
-        verbose_name = _("balance")
+        verbose_name = _("dues")
         verbose_name_plural = _("balances")
         default_manager_name = "objects"
         constraints = [
@@ -98,18 +98,18 @@ class PayableLock(models.Model):
         """Return the host's object, None where it is gone; raises PayableUnavailableError."""
         return find_payable(self.payable_type_id, self.payable_id)
 
-    def record(self, balance: Balance | None) -> None:
-        """Keep what the payable owes, for lists of what is overdue; without a balance it owes nothing."""
-        if self.set_due(balance) or self.next_update_at:
+    def record(self, dues: Dues | None) -> None:
+        """Keep what the payable owes, for lists of what is overdue; without a dues it owes nothing."""
+        if self.set_due(dues) or self.next_update_at:
             self.next_update_at = None
             names = ["amount_due", "currency", "next_due_at", "reminded_at", "next_update_at"]
             PayableLock.ledger.save_changed(self, names=names)
 
-    def set_due(self, balance: Balance | None) -> bool:
+    def set_due(self, dues: Dues | None) -> bool:
         """Set what the payable owes, and tell whether that changed anything."""
-        due = balance.due if balance else 0
-        currency = balance.currency if balance else self.currency
-        due_at = balance.next.due_at if balance and balance.next else None
+        due = dues.due if dues else 0
+        currency = dues.currency if dues else self.currency
+        due_at = dues.next.due_at if dues and dues.next else None
         if (self.amount_due, self.currency, self.next_due_at) == (due, currency, due_at):
             return False
         self.reminded_at = self.reminded_at if self.next_due_at == due_at else None

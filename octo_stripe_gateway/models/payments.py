@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
-from octo_stripe_gateway.models.balances import IN_FLIGHT, Balance, compute_balance
+from octo_stripe_gateway.models.dues import IN_FLIGHT, Dues, compute_dues
 from octo_stripe_gateway.models.families import PayableKey, identify, resolve
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.snapshots import (
@@ -107,13 +107,13 @@ class PaymentObjects(_PaymentObjects["Payment"]):
 
     instance: Any
 
-    def get_balance(self) -> Balance:
+    def get_dues(self) -> Dues:
         """Return the payable's price, what was paid of it and what is due."""
-        return compute_balance(resolve(self.instance), self.all())
+        return compute_dues(resolve(self.instance), self.all())
 
     def get_amount_due(self) -> int:
         """Return what the payable still owes, in the minor unit."""
-        return self.get_balance().due
+        return self.get_dues().due
 
 
 class PaymentManager(LedgerManager["Payment"]):
@@ -317,8 +317,8 @@ class Payment(models.Model):
     refunded_at = models.DateTimeField(_("refunded at"), null=True, blank=True)
     canceled_at = models.DateTimeField(_("canceled at"), null=True, blank=True)
 
-    # Set for the host's last word: the payable's balance with this payment.
-    balance: Balance | None = None
+    # Set for the host's last word: what its payable owes with this payment.
+    dues: Dues | None = None
     # Set by lists and pages that show them.
     open_concerns: Sequence[Any] = ()
 

@@ -14,9 +14,9 @@ from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.adoption import adopt_payment, confirm_adoption
 from octo_stripe_gateway.services.audit import Audit
-from octo_stripe_gateway.services.balance import get_balance, get_balances
 from octo_stripe_gateway.services.creation import CreatedPayment, create_payment
 from octo_stripe_gateway.services.deadlines import expire_payment, update_due
+from octo_stripe_gateway.services.dues import get_dues, list_dues
 from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.idempotency import ANYONE, Caller
 from octo_stripe_gateway.services.payments import cancel_payment, capture_payment, complete_payment
@@ -60,8 +60,8 @@ __all__ = [
     "erase_personal_data",
     "expire_payment",
     "forgive",
-    "get_balance",
-    "get_balances",
+    "get_dues",
+    "list_dues",
     "lock_payment",
     "postpone_check",
     "prune_changes",

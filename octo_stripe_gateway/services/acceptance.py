@@ -10,7 +10,7 @@ from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE, find_concern
 from octo_stripe_gateway.ledger.rejections import Rejection, reject
 from octo_stripe_gateway.ledger.rules import Accepted, Authorized, Rejected
 from octo_stripe_gateway.models import Concern, Payment, get_deadline, is_priced
-from octo_stripe_gateway.services.balance import reject_excess
+from octo_stripe_gateway.services.dues import reject_excess
 from octo_stripe_gateway.transactions import calling_host
 
 HOST = "host"
@@ -33,8 +33,8 @@ def ask_host(
         return Rejected(rejection.code, rejection.parameters)
     if payment.needs_authorization:
         return Authorized()
-    balance = payment.balance
-    return Accepted(settled_price=balance.price if balance and not balance.due else None)
+    dues = payment.dues
+    return Accepted(settled_price=dues.price if dues and not dues.due else None)
 
 
 def _find_rejection(

@@ -39,7 +39,7 @@ from octo_stripe_gateway.models import (
     resolve,
 )
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.balance import Quote, check_deadline, quote_payment
+from octo_stripe_gateway.services.dues import Quote, check_deadline, quote_payment
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
     Caller,

@@ -15,7 +15,7 @@ from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.rules import CanceledUnasked, CaptureReminded, DeadlineKept, Forgiven
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
-    Balance,
+    Dues,
     PayableLock,
     Payment,
     Refund,
@@ -25,7 +25,7 @@ from octo_stripe_gateway.models import (
     is_priced,
 )
 from octo_stripe_gateway.models.refunds import DEAD_STATUSES
-from octo_stripe_gateway.services.balance import get_balance, measure_forgiven
+from octo_stripe_gateway.services.dues import get_dues, measure_forgiven
 from octo_stripe_gateway.services.kinds import EXPIRY
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
@@ -96,20 +96,20 @@ def update_due(lock: PayableLock) -> PayableLock:
         _measure_refunds(payment)
     with write_transaction():
         held = PayableLock.ledger.get_by(lock=True, id=lock.pk) or lock
-        balance = get_balance(payable) if is_priced(payable) else None
-        held.record(balance)
-        _watch_overpaid(held, balance)
+        dues = get_dues(payable) if is_priced(payable) else None
+        held.record(dues)
+        _watch_overpaid(held, dues)
     return held
 
 
-def _watch_overpaid(lock: PayableLock, balance: Balance | None) -> None:
+def _watch_overpaid(lock: PayableLock, dues: Dues | None) -> None:
     """Call an operator where a failed refund gave back money that was paid again meanwhile."""
     name = f"{lock.payable_type.app_label}.{lock.payable_type.model}:{lock.payable_id}"
-    excess = balance.received - balance.refunded - balance.price if balance else 0
+    excess = dues.received - dues.refunded - dues.price if dues else 0
     named = {"payment__payable_type": lock.payable_type_id, "payment__payable_id": lock.payable_id}
     failed = Refund.ledger.filter(**named, status__in=DEAD_STATUSES).exclude(stripe_refund_id=None)
-    if balance and excess > 0 and failed.exists():
-        about = {"amount": excess, "currency": balance.currency, "name": name}
+    if dues and excess > 0 and failed.exists():
+        about = {"amount": excess, "currency": dues.currency, "name": name}
         report_concern(PAYABLE_OVERPAID, object_id=name, **about)
     else:
         end_reported(PAYABLE_OVERPAID, object_id=name)

@@ -17,7 +17,7 @@ from octo_stripe_gateway.ledger.rules import CanceledUnasked
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.balance import foresee_rejection
+from octo_stripe_gateway.services.dues import foresee_rejection
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
     Caller,
@@ -107,7 +107,7 @@ def _reserve_capture(
         _check_capture(locked, wanted)
         open_capture = get_open_request(locked, StripeRequest.Kind.CAPTURE)
         if open_capture is None:
-            _check_balance(locked)
+            _check_dues(locked)
             parameters = {"amount_to_capture": wanted, "expand": [stripe_client.EXPAND_REFUNDS]}
             open_capture = open_keyed_request(
                 locked, StripeRequest.Kind.CAPTURE, parameters=parameters, caller=caller
@@ -124,7 +124,7 @@ def _check_capture(payment: Payment, wanted: int) -> None:
         raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
 
 
-def _check_balance(payment: Payment) -> None:
+def _check_dues(payment: Payment) -> None:
     """Refuse a capture that could only end as a refund: the customer would be charged for nothing."""
     payable = payment.payable
     if not is_priced(payable):

@@ -38,7 +38,7 @@ from octo_stripe_gateway.models import (
     identify,
 )
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.services.balance import measure_forgiven
+from octo_stripe_gateway.services.dues import measure_forgiven
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
     Caller,

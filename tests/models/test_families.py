@@ -44,7 +44,7 @@ def test_parent_and_child_are_paid_once(api: GatewayApi, stripe: StripeEmulator)
     paid = pay(api, stripe, child)
     for each in (child, parent):
         assert each.payments.get() == paid
-        assert each.payments.get_amount_due() == services.get_balance(each).due == 0
+        assert each.payments.get_amount_due() == services.get_dues(each).due == 0
     assert list(NightExcursion.objects.filter(payments__status="paid")) == [child]
     found = NightExcursion.objects.prefetch_related("payments").get()
     assert list(found.payments.all()) == [paid]
@@ -65,7 +65,7 @@ def test_proxy_that_alone_has_a_price_is_asked(api: GatewayApi, stripe: StripeEm
     payment = pay(api, stripe, guest)
     assert (payment.amount, type(payment.payable)) == (5000, PayingGuest)
     assert Guest.objects.get().name == "Paid"
-    assert services.get_balance(PayingGuest.objects.get()).due == 0
+    assert services.get_dues(PayingGuest.objects.get()).due == 0
     assert api.retrieve(payment.pk).json()["balance"]["due"] == 0
 
 

@@ -107,7 +107,7 @@ def test_refund_that_fails_forgives_nothing(
     services.refund_payment(payment, amount=GOODWILL)
     stripe.settle_refund(Refund.objects.get().stripe_refund_id or "", status="failed")
     api.deliver(stripe)
-    balance = booking.payments.get_balance()
+    balance = booking.payments.get_dues()
     assert (balance.forgiven, balance.received - balance.refunded, balance.due) == (0, PRICE, 0)
     Booking.objects.update(price=PRICE + 100)
     assert get_due(api, booking) == 100
@@ -119,7 +119,7 @@ def test_refund_that_stripe_refuses_forgives_nothing(
     payment = pay(api, stripe, booking)
     stripe.add_fault(Fault(path="/v1/refunds", status=400))
     assert api.refund(payment.pk, {"amount": GOODWILL}).status_code >= 400
-    assert booking.payments.get_balance().forgiven == 0
+    assert booking.payments.get_dues().forgiven == 0
 
 
 def test_two_refunds_forgive_no_more_than_the_price(

@@ -12,7 +12,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import GatewayError, OperationInProgressError, PaymentRejectedError
 from octo_stripe_gateway.models import Concern, Payment
 from octo_stripe_gateway.services import Caller
-from octo_stripe_gateway.services.balance import quote_payment
+from octo_stripe_gateway.services.dues import quote_payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking
@@ -70,7 +70,7 @@ def test_test_money_pays_nothing_for_real(configure: Any, livemode: bool) -> Non
     assert quote.open_payment == (None if livemode else test)
     if livemode:
         configure(STRIPE_API_KEY="sk_live_gateway", STRIPE_PUBLISHABLE_KEY=None)
-    assert services.get_balance(paid).due == (2000 if livemode else 0)
+    assert services.get_dues(paid).due == (2000 if livemode else 0)
 
 
 def test_open_payment_whose_account_is_gone_gets_a_concern(stripe: StripeEmulator, configure: Any) -> None:

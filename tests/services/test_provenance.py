@@ -230,10 +230,10 @@ def test_adopted_money_counts_once_it_is_confirmed(stripe: StripeEmulator) -> No
         services.reconcile_payment(adopted)
         adopted.refresh_from_db()
         assert (adopted.awaits_operator, adopted.accepted_at, adopted.status) == (True, None, "pending")
-    assert services.get_balance(booking).due == 2000
+    assert services.get_dues(booking).due == 2000
     assert list(Concern.objects.open().values_list("code", flat=True)) == ["adopted"]
     confirmed = services.confirm_adoption(adopted)
-    assert (confirmed.status, services.get_balance(booking).due) == ("paid", 0)
+    assert (confirmed.status, services.get_dues(booking).due) == ("paid", 0)
     assert not Concern.objects.open().exists()
 
 

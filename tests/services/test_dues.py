@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from octo_stripe_gateway import inbox, services, signals, upkeep
 from octo_stripe_gateway.exceptions import (
-    BalanceSettledError,
     ConfigurationError,
     GatewayError,
+    NothingDueError,
     UnprocessableError,
 )
 from octo_stripe_gateway.models import Concern, PayableLock, Payment, StripeRequest
@@ -378,7 +378,7 @@ def test_deposit_and_balance(
     api: GatewayApi, stripe: StripeEmulator, booking: Booking, in_parts: None
 ) -> None:
     settled: list[Payment] = []
-    with listening(signals.balance_settled, lambda payment, **_: settled.append(payment)):
+    with listening(signals.payable_paid, lambda payment, **_: settled.append(payment)):
         deposit = pay(api, stripe, booking)
         assert (deposit["purpose"], deposit["amount"]) == ("deposit", 3000)
         assert deposit["balance"]["due"] == 6000
@@ -418,7 +418,7 @@ def test_a_part_is_not_paid_twice(
     api: GatewayApi, stripe: StripeEmulator, booking: Booking, in_parts: None
 ) -> None:
     pay(api, stripe, booking, purpose="deposit")
-    with pytest.raises(BalanceSettledError):
+    with pytest.raises(NothingDueError):
         services.create_payment(payable=booking, purpose="deposit")
 
 
@@ -440,8 +440,8 @@ def test_the_host_learns_whether_that_was_all(
     heard: list[tuple[str, int]] = []
 
     def hear(self: Booking, payment: Payment) -> None:
-        assert payment.balance
-        heard.append((payment.purpose, payment.balance.due))
+        assert payment.dues
+        heard.append((payment.purpose, payment.dues.due))
 
     monkeypatch.setattr(Booking, "on_payment_completed", hear, raising=False)
     pay(api, stripe, booking)
@@ -717,5 +717,5 @@ def test_held_never_exceeds_the_price_and_each_excess_goes_back_once(
             sum(refund.amount for refund in payment.refunds.all() if refund.is_live)
             == payment.amount_received
         )
-    balance = services.get_balance(story.booking)
+    balance = services.get_dues(story.booking)
     assert balance.received - balance.refunded == get_held(stripe)

@@ -16,7 +16,7 @@ from octo_stripe_gateway.admin.display import NOTHING, show_money, show_payable,
 from octo_stripe_gateway.admin.filters import OverdueFilter
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.models import PayableLock
-from octo_stripe_gateway.services import get_balances
+from octo_stripe_gateway.services import list_dues
 
 
 class PayableChangeList(IndexedChangeList):
@@ -31,12 +31,12 @@ class PayableChangeList(IndexedChangeList):
 
 def update_dues(locks: Sequence[PayableLock]) -> None:
     """Set on locks in memory what their payables owe now; where that can't be told, what was last known."""
-    for lock, balance in get_balances(locks):
-        lock.set_due(balance)
+    for lock, dues in list_dues(locks):
+        lock.set_due(dues)
 
 
 @admin.register(PayableLock)
-class BalanceAdmin(LedgerAdmin[PayableLock]):
+class PayableLockAdmin(LedgerAdmin[PayableLock]):
     """Lists what is due of each payable, worked out anew whenever it is shown."""
 
     list_display = ("payable_link", "due", "next_due")

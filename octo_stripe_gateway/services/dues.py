@@ -16,18 +16,18 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
-    BalanceSettledError,
+    NothingDueError,
     OperationInProgressError,
     UnprocessableError,
 )
 from octo_stripe_gateway.ledger.rejections import Rejection, reject
 from octo_stripe_gateway.models import (
     FULL,
-    Balance,
+    Dues,
     PayableLock,
     Payment,
     Refund,
-    compute_balance,
+    compute_dues,
     find_payables,
     get_deadline,
     is_priced,
@@ -58,35 +58,35 @@ class Quote:
 def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quote:
     """Return what is to be paid now for a new payment's payable; runs in the caller's transaction.
 
-    Holds the payable's lock until that ends. Raises BalanceSettledError if nothing is due,
+    Holds the payable's lock until that ends. Raises NothingDueError if nothing is due,
     OperationInProgressError while what is due is being paid, BadRequestError for an amount that Stripe can't
     take, and UnprocessableError for another amount, an unknown purpose or a deadline that has passed.
     """
     payable: Any = payment.payable
     lock = PayableLock.ledger.hold(payable)
     payments = Payment.ledger.list_of_payable(payable)
-    balance = compute_balance(payable, payments, livemode=payment.livemode)
-    lock.record(balance)
-    if _is_paid_otherwise(payments, currency=balance.currency):
-        raise UnprocessableError(_("It is paid in another currency."), **show_balance(balance))
-    purpose = purpose or (balance.next.name if balance.next else FULL)
+    dues = compute_dues(payable, payments, livemode=payment.livemode)
+    lock.record(dues)
+    if _is_paid_otherwise(payments, currency=dues.currency):
+        raise UnprocessableError(_("It is paid in another currency."), **show_dues(dues))
+    purpose = purpose or (dues.next.name if dues.next else FULL)
     deadline = check_deadline(payable)
-    due = _get_due(balance, purpose=purpose)
-    check_amount(due, currency=balance.currency)
+    due = _get_due(dues, purpose=purpose)
+    check_amount(due, currency=dues.currency)
     if amount not in {None, due}:
-        raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_balance(balance))
+        raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_dues(dues))
     others = [each for each in payments if each.owner == payment.owner and each.is_open]
-    wanted = (purpose, payment.capture_method, balance.currency, payment.origin)
+    wanted = (purpose, payment.capture_method, dues.currency, payment.origin)
     same = (each for each in reversed(others) if _describe(each) == wanted)
-    return Quote(purpose, due, balance.currency, deadline, next(same, None), others)
+    return Quote(purpose, due, dues.currency, deadline, next(same, None), others)
 
 
-def get_balance(payable: Model) -> Balance:
-    """Return a priced payable's balance, as the ledger has it."""
-    return compute_balance(resolve(payable), Payment.ledger.list_of_payable(payable))
+def get_dues(payable: Model) -> Dues:
+    """Return a priced payable's dues, as the ledger has it."""
+    return compute_dues(resolve(payable), Payment.ledger.list_of_payable(payable))
 
 
-def get_balances(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Balance | None]]:
+def list_dues(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Dues | None]]:
     """Yield locks with their payables' balances of this moment, None where nothing is priced any more.
 
     Leaves out payables that can't be asked. Takes two queries for each model.
@@ -104,7 +104,7 @@ def get_balances(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Ba
             payable = payables.get(lock.payable_id)
             with suppress(Exception):
                 is_payable = is_priced(payable)
-                yield lock, compute_balance(payable, payments[lock.payable_id]) if is_payable else None
+                yield lock, compute_dues(payable, payments[lock.payable_id]) if is_payable else None
 
 
 def measure_forgiven(payment: Payment, amount: int, *, is_made: bool = False) -> int:
@@ -124,9 +124,7 @@ def measure_forgiven(payment: Payment, amount: int, *, is_made: bool = False) ->
         before.amount_forgiven -= amount
     after = copy.copy(before)
     after.amount_refunded += amount
-    owed = [
-        compute_balance(payable, [*others, each], livemode=payment.livemode).due for each in (before, after)
-    ]
+    owed = [compute_dues(payable, [*others, each], livemode=payment.livemode).due for each in (before, after)]
     return owed[1] - owed[0]
 
 
@@ -140,17 +138,17 @@ def _as_refunded(payment: Payment) -> Payment:
     return made
 
 
-def show_balance(balance: Balance) -> dict[str, Any]:
-    """Return a balance as the API shows it, under the name `balance`."""
-    due_at = balance.next.due_at if balance.next else None
+def show_dues(dues: Dues) -> dict[str, Any]:
+    """Return a dues as the API shows it, under the name `dues`."""
+    due_at = dues.next.due_at if dues.next else None
     return {
         "balance": {
-            "price": balance.price,
-            "received": balance.received,
-            "refunded": balance.refunded,
-            "forgiven": balance.forgiven,
-            "due": balance.due,
-            "currency": balance.currency,
+            "price": dues.price,
+            "received": dues.received,
+            "refunded": dues.refunded,
+            "forgiven": dues.forgiven,
+            "due": dues.due,
+            "currency": dues.currency,
             "nextDueAt": format_utc(due_at),
         }
     }
@@ -160,12 +158,12 @@ def reject_excess(payment: Payment, payable: Any) -> Rejection | None:
     """Return why a locked payment's money, received or held, is not what is due; None if it is.
 
     Holds the payable's lock until the transaction ends: of two payments that arrive at once, the second sees
-    that the first was accepted. Sets `payment.balance`, for the host, to the balance that includes the
+    that the first was accepted. Sets `payment.dues`, for the host, to the dues that includes the
     payment.
     """
     lock = PayableLock.ledger.hold(payable)
     others = _list_others(payment, payable)
-    before = compute_balance(payable, others, at=payment.paid_at, livemode=payment.livemode)
+    before = compute_dues(payable, others, at=payment.paid_at, livemode=payment.livemode)
     rejection = _compare(payment, before, others=others)
     if rejection:
         return rejection
@@ -174,10 +172,8 @@ def reject_excess(payment: Payment, payable: Any) -> Rejection | None:
         return None if is_left else reject("being_paid")
     accepted = copy.copy(payment)
     accepted.accepted_at = timezone.now()
-    payment.balance = compute_balance(
-        payable, [*others, accepted], at=payment.paid_at, livemode=payment.livemode
-    )
-    lock.record(payment.balance)
+    payment.dues = compute_dues(payable, [*others, accepted], at=payment.paid_at, livemode=payment.livemode)
+    lock.record(payment.dues)
     return None
 
 
@@ -186,7 +182,7 @@ def foresee_rejection(payment: Payment, payable: Any) -> Rejection | None:
     others = _list_others(payment, payable)
     return _compare(
         payment,
-        compute_balance(payable, others, at=payment.paid_at, livemode=payment.livemode),
+        compute_dues(payable, others, at=payment.paid_at, livemode=payment.livemode),
         others=others,
     )
 
@@ -208,7 +204,7 @@ def _list_others(payment: Payment, payable: Any) -> list[Payment]:
     return [each for each in Payment.ledger.list_of_payable(payable) if each.pk != payment.pk]
 
 
-def _compare(payment: Payment, before: Balance, *, others: list[Payment]) -> Rejection | None:
+def _compare(payment: Payment, before: Dues, *, others: list[Payment]) -> Rejection | None:
     """Return why a payment's money is not what the other payments leave due, None if it is."""
     if payment.currency != before.currency:
         return reject("currency_changed")
@@ -226,18 +222,18 @@ def _compare(payment: Payment, before: Balance, *, others: list[Payment]) -> Rej
 
 
 def _is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:
-    """Tell whether money is held in a former currency of the price, which the balance leaves out."""
+    """Tell whether money is held in a former currency of the price, which the dues leaves out."""
     return any(each.accepted_at and each.amount_held and each.currency != currency for each in payments)
 
 
-def _get_due(balance: Balance, *, purpose: str) -> int:
-    if not balance.has_purpose(purpose):
+def _get_due(dues: Dues, *, purpose: str) -> int:
+    if not dues.has_purpose(purpose):
         raise UnprocessableError(_("There is nothing to pay by that name."), purpose=purpose)
-    due = balance.get_due(purpose)
+    due = dues.get_due(purpose)
     if not due:
-        raise BalanceSettledError(_("It is paid already."), **show_balance(balance))
-    if balance.due - balance.in_flight < due:
-        error = OperationInProgressError(_("It is being paid already."), **show_balance(balance))
+        raise NothingDueError(_("It is paid already."), **show_dues(dues))
+    if dues.due - dues.in_flight < due:
+        error = OperationInProgressError(_("It is being paid already."), **show_dues(dues))
         error.retry_after = IN_FLIGHT_RETRY_AFTER
         raise error
     return due

@@ -49,7 +49,7 @@ class Installment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
+class Dues:
     """Amounts in the minor unit; what was received, refunded and forgiven is of payments that are accepted.
 
     What is due is the price less what is forgiven and what is held. `refunded` includes lost disputes;
@@ -107,10 +107,10 @@ def get_deadline(payable: Any) -> dt.datetime | None:
     return payable.get_payment_deadline() if has_deadline(payable) else None
 
 
-def compute_balance(
+def compute_dues(
     payable: Any, payments: Iterable[Counted], *, at: dt.datetime | None = None, livemode: bool | None = None
-) -> Balance:
-    """Return a priced payable's balance at that moment, by default now.
+) -> Dues:
+    """Return a priced payable's dues at that moment, by default now.
 
     Test money pays nothing for real: with `livemode`, by default wherever a key is live, it isn't counted.
     Raises ConfigurationError for a price that can't be one.
@@ -125,7 +125,7 @@ def compute_balance(
     deadline = get_deadline(payable)
     if deadline and deadline <= (at or timezone.now()):
         outstanding = tuple(part._replace(amount=0) for part in outstanding)
-    return Balance(
+    return Dues(
         price=price,
         currency=currency,
         received=sum(each.amount_received for each in accepted),
