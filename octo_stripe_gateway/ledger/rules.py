@@ -25,6 +25,7 @@ from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER, PAID, get_moment
 from octo_stripe_gateway.models.refunds import DEAD_STATUSES, NOT_AT_STRIPE
 from octo_stripe_gateway.snapshots import (
+    PAYABLE_METADATA_KEY,
     CardSnapshot,
     ChargeSnapshot,
     DisputeSnapshot,
@@ -230,7 +231,6 @@ class Adopted:
 
     intent_id: str
     created: int
-    payable_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,6 @@ class Regained:
 
     snapshot: PaymentIntentSnapshot
     waits: bool
-    payable_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +323,8 @@ def _apply_intent(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
         _take_intent(payment, snapshot)
     elif said.stage == known.stage and not payment.stripe_charge_id:
         payment.stripe_charge_id = snapshot.charge_id
+    if payment.awaits_operator and (payment.amount_received or payment.amount_capturable):
+        _call_operator(rows, payable_name=snapshot.metadata.get(PAYABLE_METADATA_KEY, ""))
     if snapshot.status == PROCESSING != payment.intent_status:
         # A debit that was heard of too late has moved money, perhaps both ways.
         rows.has_moved = True
@@ -622,19 +623,19 @@ def _adopt(rows: Rows, fact: Adopted) -> None:
     payment = rows.payment
     payment.created_at = get_moment(fact.created)
     rows.notes["adopted"] = ["", fact.intent_id]
-    _call_operator(rows, payable_name=fact.payable_name)
 
 
 def _regain(rows: Rows, fact: Regained) -> None:
     rows.payment.amount, rows.payment.awaits_operator = fact.snapshot.amount, fact.waits
-    _call_operator(rows, payable_name=fact.payable_name)
     _apply_intent(rows, fact.snapshot)
 
 
 def _call_operator(rows: Rows, *, payable_name: str) -> None:
-    if rows.payment.awaits_operator:
-        is_unknown = payable_name and rows.payment.payable_type_id is None
-        _open(rows, kinds.PAYABLE_UNKNOWN if is_unknown else kinds.ADOPTED, name=payable_name)
+    """Have an operator decide on adopted money, once for each payment."""
+    is_unknown = payable_name and rows.payment.payable_type_id is None
+    kind = kinds.PAYABLE_UNKNOWN if is_unknown else kinds.ADOPTED
+    if find_concern(rows.concerns, kind) is None:
+        _open(rows, kind, name=payable_name)
 
 
 def _confirm_adoption(rows: Rows, _fact: AdoptionConfirmed) -> None:

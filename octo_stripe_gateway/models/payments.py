@@ -503,7 +503,8 @@ class Payment(models.Model):
         """Tell whether the customer may still pay it, and nothing of it is under way."""
         unpaid = self.status in {self.Status.PENDING, self.Status.FAILED} and not self.rejection_code
         unrefused = bool(self.stripe_payment_intent_id) or self.status == self.Status.PENDING
-        return unpaid and unrefused and self.intent_status not in IN_FLIGHT and not self.is_expiring
+        is_paid = self.intent_status == "succeeded" or self.intent_status in IN_FLIGHT
+        return unpaid and unrefused and not is_paid and not self.is_expiring
 
     @property
     def is_refundable(self) -> bool:

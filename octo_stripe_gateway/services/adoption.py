@@ -22,7 +22,7 @@ from octo_stripe_gateway.services.provenance import (
     read_payment,
 )
 from octo_stripe_gateway.services.refunds import reverse_rejected
-from octo_stripe_gateway.snapshots import PAYABLE_METADATA_KEY, PaymentIntentSnapshot
+from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.transactions import outside_transaction, write_transaction
 
@@ -82,7 +82,9 @@ def _insert(
     payment.payable = payable or (read_payable(snapshot) if is_ours else None)
     if payable is None:
         _check_claim(payment, provenance=provenance)
-    payment.awaits_operator = is_ours and payable is None and holds_money(snapshot)
+    is_over = snapshot.status in {"succeeded", "canceled"} and not holds_money(snapshot)
+    # What is paid later waits too: what it pays for may have been sold again.
+    payment.awaits_operator = is_ours and payable is None and not is_over
     if not (is_ours and holds_money(snapshot)):
         # The host has heard of it, or it has gone back.
         payment.accepted_at = timezone.now() if snapshot.status == "succeeded" else None
@@ -95,8 +97,7 @@ def _insert(
         if row is None:
             raise UnprocessableError(_("The payment is there already, and for something else."))
         return row
-    name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
-    record(payment, Adopted(snapshot.id, created=snapshot.created, payable_name=name))
+    record(payment, Adopted(snapshot.id, created=snapshot.created))
     return payment
 
 

@@ -26,7 +26,7 @@ from octo_stripe_gateway.exceptions import (
     UnprocessableError,
 )
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import AmountRequested, OpenElsewhere
+from octo_stripe_gateway.ledger.rules import AdoptionConfirmed, AmountRequested, OpenElsewhere
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     Installation,
@@ -418,6 +418,9 @@ def _obtain_secret(
         snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
         with lock_payment(payment) as locked:
             record(locked, snapshot, ask=ask_host)
+            if locked.awaits_operator and locked.is_open:
+                # Whoever made it asks for it again, before it is paid.
+                record(locked, AdoptionConfirmed())
         payment = locked
     is_other_amount = payment.is_open and payment.intent_amount != payment.amount
     if not isinstance(snapshot, PaymentIntentSnapshot) or (

@@ -77,7 +77,8 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
         raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_dues(dues))
     others = [each for each in payments if each.owner == payment.owner and each.is_open]
     wanted = (purpose, payment.capture_method, dues.currency, payment.origin)
-    same = (each for each in reversed(others) if _describe(each) == wanted)
+    # What was adopted may be an earlier customer's.
+    same = (each for each in reversed(others) if _describe(each) == wanted and not each.awaits_operator)
     return Quote(purpose, due, dues.currency, deadline, next(same, None), others)
 
 

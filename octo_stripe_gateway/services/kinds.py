@@ -22,7 +22,6 @@ from octo_stripe_gateway.ledger.rules import (
 from octo_stripe_gateway.models import Refund, StripeRequest, get_deadline, has_deadline
 from octo_stripe_gateway.services.provenance import holds_money, is_foreign
 from octo_stripe_gateway.snapshots import (
-    PAYABLE_METADATA_KEY,
     REQUEST_METADATA_KEY,
     PaymentIntentSnapshot,
     RefundSnapshot,
@@ -130,8 +129,7 @@ class Creation(RequestKind):
 
     def regain(self, request: StripeRequest, snapshot: Any) -> Any:
         """Let the payment cost what its intent does; its money waits for an operator, as if adopted."""
-        name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
-        return Regained(snapshot, waits=holds_money(snapshot), payable_name=name)
+        return Regained(snapshot, waits=holds_money(snapshot))
 
     def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
         """Show the payment as failed, unless its intent has turned up."""

@@ -24,6 +24,7 @@ from octo_stripe_gateway.services.idempotency import (
     claim_key,
     hash_request,
 )
+from octo_stripe_gateway.services.provenance import is_of_original
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
@@ -88,6 +89,8 @@ def sync_payment(payment: Payment) -> Payment:
     if not payment.stripe_payment_intent_id:
         return payment
     snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
+    if is_of_original(snapshot.metadata):
+        return payment
     with lock_payment(payment) as locked:
         record(locked, snapshot, ask=ask_host)
     return locked

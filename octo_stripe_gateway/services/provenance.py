@@ -59,6 +59,11 @@ def judge(metadata: Mapping[str, str], *, currency: str, origin: Origin) -> Prov
     return Provenance.OURS if is_signed else Provenance.UNPROVEN
 
 
+def is_of_original(metadata: Mapping[str, str]) -> bool:
+    """Tell whether this is a copy of another installation's database, and metadata names that."""
+    return bool(gateway_settings.installation_id) and is_foreign(metadata)
+
+
 def judge_intent(snapshot: PaymentIntentSnapshot, *, origin: Origin) -> Provenance:
     """Tell who made an intent."""
     return judge(snapshot.metadata, currency=snapshot.currency, origin=origin)

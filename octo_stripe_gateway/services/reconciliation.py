@@ -15,6 +15,7 @@ from octo_stripe_gateway.ledger.rules import CheckPostponed, tells_news
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.services.acceptance import ask_host
+from octo_stripe_gateway.services.provenance import is_of_original
 from octo_stripe_gateway.services.refunds import reverse_rejected, void_or_refund
 from octo_stripe_gateway.services.requests import resume_request
 from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
@@ -117,6 +118,8 @@ def _sync(payment: Payment, *, dry_run: bool) -> Payment:
 
 
 def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) -> Payment:
+    if is_of_original(snapshot.metadata):
+        return payment
     with suppress(DryRunError), lock_payment(payment) as locked:
         record(locked, snapshot, ask=None if dry_run else ask_host)
         if dry_run:

@@ -105,6 +105,8 @@ def test_copy_of_a_database_leaves_the_originals_payments_alone(
     payment = pay(stripe, amount=2000, currency="eur")
     configure(INSTALLATION_ID="staging")
     assert hear(stripe, payment.intent_id).status == "ignored"
+    services.complete_payment(payment)
+    audit()
     payment.refresh_from_db()
     assert payment.status == "pending"
 

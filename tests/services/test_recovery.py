@@ -111,3 +111,38 @@ def test_uuid_of_a_host_finds_its_payment_again(stripe: StripeEmulator) -> None:
     recover()
     assert Payment.objects.get().uuid == own
     assert services.create_payment(2000, currency="eur", uuid=own).payment == Payment.objects.get()
+
+
+def adopt_unpaid(booking: Booking) -> Payment:
+    lost = services.create_payment(payable=booking, caller=Caller("", "sale")).payment
+    lose_payment(lost)
+    recover()
+    return Payment.objects.get(uuid=lost.uuid)
+
+
+def test_what_is_paid_only_after_the_recovery_waits_too(stripe: StripeEmulator) -> None:
+    adopted = adopt_unpaid(Booking.objects.create())
+    assert not Concern.objects.exists()
+    stripe.confirm(adopted.intent_id)
+    adopted = services.complete_payment(adopted)
+    assert (adopted.status, adopted.accepted_at) == ("pending", None)
+    assert Concern.objects.get().code == "adopted"
+    assert services.confirm_adoption(adopted).status == "paid"
+
+
+def test_intent_of_an_earlier_customer_is_not_given_to_the_next(stripe: StripeEmulator) -> None:
+    booking = Booking.objects.create()
+    adopted = adopt_unpaid(booking)
+    new = services.create_payment(payable=booking).payment
+    assert new != adopted
+    assert stripe.payment_intents[adopted.intent_id]["status"] == "canceled"
+
+
+def test_create_that_is_repeated_after_the_recovery_needs_no_operator(stripe: StripeEmulator) -> None:
+    booking = Booking.objects.create()
+    adopted = adopt_unpaid(booking)
+    again = services.create_payment(payable=booking, caller=Caller("", "sale")).payment
+    assert again == adopted
+    stripe.confirm(again.intent_id)
+    assert services.complete_payment(again).status == "paid"
+    assert not Concern.objects.exists()
