@@ -728,7 +728,9 @@ def _derive(rows: Rows) -> None:
     _watch_refunds(rows)
     _watch_money(rows)
     # While it is open what came last, what came next may be missed.
-    is_next = payment.intent_as_of != rows.get_before(payment, "intent_as_of")
+    is_next = any(
+        rows.get_before(payment, name) != getattr(payment, name) for name in ("intent_status", "intent_as_of")
+    )
     was_tied = is_next and rows.get_before(payment, "tied_as_of")
     payment.has_concerns = bool(rows.concerns)
     if rows.is_tied:
@@ -868,7 +870,8 @@ def _has_moved(rows: Rows) -> bool:
     if has_changed(payment, "amount_received", "refunds_total", "losses_total"):
         return True
     statuses = {rows.get_before(payment, "intent_status"), payment.intent_status}
-    if PROCESSING in statuses and len(statuses) > 1:
+    if PROCESSING in statuses and has_changed(payment, "intent_status", "intent_as_of"):
+        # One that is under way again, as before, may have failed in between.
         return True
     refunds = [each for each in rows.refunds or () if each.stripe_refund_id]
     if any(has_changed(each, "status") for each in refunds):

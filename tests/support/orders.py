@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from octo_stripe_gateway.models import Payment
@@ -271,7 +271,10 @@ def _get_status(stripe: StripeModel, payment: Payment) -> str:
 
 
 def _list_parts(fact: Any) -> list[Any]:
-    return [fact, *getattr(fact, "disputes", ())]
+    """Return what a fact says of each object."""
+    if isinstance(fact, PaymentIntentSnapshot):
+        return [replace(fact, charge=None, disputes=()), *fact.disputes]
+    return [fact]
 
 
 def _name_moves(fact: Any) -> str:
