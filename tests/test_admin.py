@@ -109,7 +109,7 @@ def make_dispute(payment: Payment, **columns: Any) -> Dispute:
 def get_story(page: Any) -> list[str]:
     """Return the timeline's main entries, each with the balance after it."""
     told = [entry for entry in page.context["timeline"] if not entry.is_detail]
-    return [f"{entry.title} = {entry.balance}" if entry.balance else entry.title for entry in told]
+    return [f"{entry.title} = {entry.held}" if entry.held else entry.title for entry in told]
 
 
 def get_details(page: Any) -> list[str]:
@@ -697,7 +697,7 @@ class TestTimeline:
     ) -> None:
         payment = find_payment(api.paid_at_stripe(stripe))
         api.deliver(stripe, "payment_intent.succeeded")
-        (received,) = [entry for entry in office.get(get_page(payment)).context["timeline"] if entry.balance]
+        (received,) = [entry for entry in office.get(get_page(payment)).context["timeline"] if entry.held]
         assert received.url == get_page(WebhookEvent.objects.get())
         assert received.causes == ["webhook", "payment_intent.succeeded"]
 

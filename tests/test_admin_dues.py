@@ -24,7 +24,7 @@ from tests.support.api import GatewayApi
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls")]
 
-BALANCES = "admin:octo_stripe_gateway_payablelock_changelist"
+PAYABLES = "admin:octo_stripe_gateway_payablelock_changelist"
 LAST_YEAR = dt.datetime(2025, 5, 1, 12, tzinfo=dt.UTC)
 IN_2099 = dt.datetime(2099, 5, 1, 12, tzinfo=dt.UTC)
 
@@ -114,7 +114,7 @@ class TestInline:
     ) -> None:
         monkeypatch.setattr(Booking, "get_installments", lambda _self: [("deposit", 1, None)], raising=False)
         shown = get_balance(office.get(get_url(Booking.objects.create())))
-        assert "add up to the price" in shown["Balance"]
+        assert "add up to the price" in shown["Due"]
 
     def test_of_a_new_booking_shows_no_balance(self, office: Client) -> None:
         page = office.get(reverse("admin:shop_booking_add"))
@@ -238,14 +238,14 @@ class TestList:
                 next_due_at=due_at,
             )
         assert str(lock.payable_id) == str(undated.pk)
-        content = office.get(reverse(BALANCES)).content.decode()
+        content = office.get(reverse(PAYABLES)).content.decode()
         for booking in (late, early, undated):
             assert f'<a href="{get_url(booking)}">Booking {booking.pk}</a>' in content
         assert "60.00 EUR" in content
-        overdue = office.get(reverse(BALANCES), {"attention": "overdue"}).context["cl"].result_list
+        overdue = office.get(reverse(PAYABLES), {"attention": "overdue"}).context["cl"].result_list
         assert [each.payable_id for each in overdue] == [str(late.pk)]
         index = office.get("/admin/").content.decode()
-        assert "Balances: Overdue" in index
+        assert "Payables: Overdue" in index
 
     def test_of_many_takes_as_many_queries_as_of_one(self, office: Client) -> None:
         def fill(times: int) -> None:
@@ -254,9 +254,9 @@ class TestList:
                 PayableLock.objects.create(payable_type=payable_type, payable_id=booking.pk)
 
         def count() -> int:
-            office.get(reverse(BALANCES))
+            office.get(reverse(PAYABLES))
             with CaptureQueriesContext(connection) as queries:
-                assert office.get(reverse(BALANCES)).status_code == 200
+                assert office.get(reverse(PAYABLES)).status_code == 200
             return len(queries)
 
         fill(1)

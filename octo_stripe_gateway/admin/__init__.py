@@ -1,8 +1,8 @@
 """The ledger in Django's admin: read-only, but for operations that go through the services.
 
 Django imports it where `django.contrib.admin` is installed; nothing else here does. A host adds to it with
-the classes named below, `PaymentInline` above all, which shows a payable's payments and balance on its own
-page, and `RefundPayableMixin`, which has them refunded from there.
+the classes named below: `PaymentInline` above all, which shows what is due and the payments on a payable's
+own page, and `RefundPayableMixin`, which has them refunded from there.
 """
 
 from octo_stripe_gateway.admin.concerns import ConcernAdmin

@@ -25,24 +25,24 @@ from octo_stripe_gateway.models import Payment, compute_dues, is_priced
 
 
 class PaymentFormSet(BaseGenericInlineFormSet):  # type: ignore[type-arg] # it takes none at run time
-    """Knows a payable's balance from the payments that are shown, and what can be done with them all."""
+    """Knows what a payable owes from the payments that are shown, and what can be done with them all."""
 
     operations: list[dict[str, Any]] = []  # each page has a class of its own
 
     @property
-    def balance(self) -> list[tuple[Any, Any]]:
-        """Return the balance of a priced payable, by label; nothing for others."""
+    def dues(self) -> list[tuple[Any, Any]]:
+        """Return what a priced payable owes, by label; nothing for others."""
         payable: Any = self.instance
         if payable.pk is None or not is_priced(payable):
             return []
         try:
             return show_dues(compute_dues(payable, self.get_queryset()))
         except ConfigurationError as error:
-            return [(_("balance"), error.message)]
+            return [(_("due"), error.message)]
 
 
 class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
-    """Shows an object's balance and payments, each with a link to its page; nothing can be changed here.
+    """Shows what is due of an object and its payments, each with its page; nothing can be changed here.
 
     ::
 

@@ -29,7 +29,7 @@ class Entry:
     kind: str
     title: str
     is_detail: bool = False
-    balance: str = ""
+    held: str = ""
     state: str = ""
     state_kind: str = ""
     causes: list[str] = field(default_factory=list)
@@ -37,15 +37,15 @@ class Entry:
     url: str = ""
 
 
-class Balance:
+class Held:
     """What is held of a payment, reckoned back from now: the journal may begin late."""
 
     def __init__(self, payment: Payment) -> None:
         self.currency = payment.currency
-        self.held = payment.amount_received - payment.amount_refunded - payment.amount_lost
+        self.amount = payment.amount_received - payment.amount_refunded - payment.amount_lost
 
     def __str__(self) -> str:
-        return format_money(self.held, currency=self.currency)
+        return format_money(self.amount, currency=self.currency)
 
     def undo(self, change: PaymentChange) -> str:
         """Go back before a change, and return what was held after it, empty where no money moved."""
@@ -54,7 +54,7 @@ class Balance:
         for name, sign in MOVES.items():
             was, is_now = change.changes.get(name, (0, 0))
             moved += sign * (is_now - was)
-        self.held -= moved
+        self.amount -= moved
         return after if moved else ""
 
 
@@ -77,19 +77,19 @@ def get_timeline(payment: Payment, *, site: AdminSite, with_events: bool) -> lis
 def _get_changes(payment: Payment, *, site: AdminSite, with_events: bool) -> list[Entry]:
     with_causes = PaymentChange.objects.select_related("event", "request")
     journal = with_causes.defer("event__payload", "request__parameters")
-    balance, entries = Balance(payment), []
+    held, entries = Held(payment), []
     for change in filter_by_index(journal, column="payment_id", value=payment.pk)[:LONGEST]:
         change.payment = payment
-        entry = _tell(change, balance=balance, site=site, with_events=with_events)
+        entry = _tell(change, held=held, site=site, with_events=with_events)
         entries += [entry] if entry else []
-    if balance.held:
+    if held.amount:
         title = gettext("What happened before is not on the journal")
-        entries.append(Entry(at=payment.created_at, kind="event", title=title, balance=str(balance)))
+        entries.append(Entry(at=payment.created_at, kind="event", title=title, held=str(held)))
     return entries[::-1]
 
 
-def _tell(change: PaymentChange, *, balance: Balance, site: AdminSite, with_events: bool) -> Entry | None:
-    held = balance.undo(change)
+def _tell(change: PaymentChange, *, held: Held, site: AdminSite, with_events: bool) -> Entry | None:
+    after = held.undo(change)
     lines = describe_changes(change.changes, payment=change.payment)
     told = [line for line in lines if not line.is_detail]
     texts = [line.text for line in told or lines]
@@ -102,7 +102,7 @@ def _tell(change: PaymentChange, *, balance: Balance, site: AdminSite, with_even
         kind=told[0].kind if told else "event",
         title="; ".join(texts),
         is_detail=not told,
-        balance=held,
+        held=after,
         causes=list(_describe_cause(change, with_events=with_events)),
         more="; ".join(line.text for line in lines if told and line.is_detail),
         url=get_change_url(WebhookEvent, event.pk, site=site) if event else "",

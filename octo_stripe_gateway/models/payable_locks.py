@@ -71,8 +71,8 @@ class PayableLock(models.Model):
     ledger = PayableLockManager()
 
     class Meta:
-        verbose_name = _("dues")
-        verbose_name_plural = _("balances")
+        verbose_name = _("payable")
+        verbose_name_plural = _("payables")
         default_manager_name = "objects"
         constraints = [
             models.UniqueConstraint(fields=["payable_type", "payable_id"], name="octo_payable_lock"),
