@@ -6,6 +6,7 @@ That row is the outbox as well: it names the signals that are sent once the chan
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -102,9 +103,9 @@ def _protected(rows: Rows, *, announces: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for field in Payment._meta.concrete_fields:
-            if field.attname not in HOST_COLUMNS:
-                setattr(rows.payment, field.attname, before[field.attname])
+        for name in _list_columns(Payment):
+            if name not in HOST_COLUMNS:
+                setattr(rows.payment, name, before[name])
 
 
 def write(rows: Rows, *, announces: bool = True) -> None:
@@ -138,9 +139,14 @@ def _save_parts(rows: Rows) -> dict[str, list[Any]]:
     return changes
 
 
+@functools.cache
+def _list_columns(model: Any) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]
+
+
 def _save(model: Any, row: Any, *, rows: Rows) -> list[str]:
     """Insert a new row, or write the columns that changed; return their names."""
-    before, names = rows.before.get(id(row)), [field.attname for field in model._meta.concrete_fields]
+    before, names = rows.before.get(id(row)), _list_columns(model)
     if row.pk is None:
         model.ledger.insert(row)
         return names

@@ -59,11 +59,12 @@ class Story:
         Two that are equal, such as a dispute opened twice in a second, can't be told apart.
         """
         known = self.get_moves(mask)
+        if event.moves <= known or not event.after <= known:
+            return False
         delivered = (each.fact for place, each in enumerate(self.events) if mask >> place & 1)
         heard = {part for fact in delivered for part in _list_parts(fact)}
         names = tuple(_name_moves(part) for part in _list_parts(event.fact) if part in heard)
-        moves = {move for move in event.moves - known if not move.startswith(names)}
-        return bool(moves) and event.after <= known
+        return any(not move.startswith(names) for move in event.moves - known)
 
 
 @dataclass
@@ -127,8 +128,7 @@ class Checker:
                 bit = 1 << place
                 if mask & bit and after != state and not self._is_same(after, state):
                     raise self._fail(story, mask, "an event that was applied changes something when repeated")
-                is_shown = story.shows_movement(event, mask)
-                if not mask & bit and not has_noticed and is_shown:
+                if not (mask & bit or has_noticed) and story.shows_movement(event, mask):
                     raise self._fail(story, mask | bit, "a movement of money goes unnoticed")
                 reached = found.setdefault(mask | bit, set())
                 if after not in reached:
