@@ -128,9 +128,10 @@ def show_time(moment: dt.datetime) -> SafeString:
     )
 
 
-def show_badge(text: Any, *, kind: str) -> SafeString:
-    """Return a word in the colour of its kind."""
-    return format_html('<span class="octo-badge octo-{}">{}</span>', kind, text)
+def show_badge(text: Any, *, kind: str, title: str = "") -> SafeString:
+    """Return a word in the colour of its kind; the title is shown to whoever points at it."""
+    titled = format_html(' title="{}"', title) if title else ""
+    return format_html('<span class="octo-badge octo-{}"{}>{}</span>', kind, titled, text)
 
 
 def show_state(payment: Payment) -> SafeString:
@@ -138,10 +139,12 @@ def show_state(payment: Payment) -> SafeString:
     alerts = {
         gettext("money held"): payment.needs_reversal,
         gettext("disputed"): payment.disputed,
-        **{get_kind_label(concern.code): True for concern in payment.open_concerns},
     }
     badges = [show_badge(payment.get_status_display(), kind=payment.status)]
     badges += [show_badge(text, kind="alert") for text, is_shown in alerts.items() if is_shown]
+    if payment.open_concerns:
+        labels = "; ".join(get_kind_label(concern.code) for concern in payment.open_concerns)
+        badges.append(show_badge(gettext("attention"), kind="alert", title=labels))
     return SafeString(" ".join(badges))
 
 

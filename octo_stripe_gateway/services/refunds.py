@@ -174,8 +174,10 @@ def refund_payable(
                 refunded.append(_refund(payment, asked_here, caller=keyed, fingerprint=fingerprint))
             except (StripeRefusedError, UnprocessableError) as error:
                 refused.append(error)
+                # Not our own words, which are in the caller's language.
+                words = error.stripe_message if isinstance(error, StripeRefusedError) else ""
                 with lock_payment(payment) as locked:
-                    record(locked, PartRefused(part, message=str(error.message)))
+                    record(locked, PartRefused(part, message=words or error.code))
         elif amount is None and payment.amount_reserved:
             # A refund that another caller asked for is theirs to repeat.
             with suppress(UnprocessableError):
