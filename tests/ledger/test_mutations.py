@@ -15,7 +15,7 @@ import octo_stripe_gateway
 pytestmark = pytest.mark.slow
 
 ROOT = Path(octo_stripe_gateway.__file__).parents[1]
-RULES, BALANCE = "ledger/rules.py", "services/balance.py"
+RULES, DUE = "ledger/rules.py", "services/dues.py"
 
 # By what it does: the file, what stands there, what is put in its place, and the families that must fail.
 MUTATIONS = {
@@ -56,7 +56,7 @@ MUTATIONS = {
         "elsewhere",
     ),
     "a second payment of one payable is accepted": (
-        BALANCE,
+        DUE,
         '    if not due:\n        return reject("paid_already")\n',
         "    if not due:\n        return None\n",
         "payments",
