@@ -176,9 +176,9 @@ def test_operator_finds_a_payment_and_refunds_it(
 def test_operator_sees_what_is_wrong(office: Office, payments: list[Payment]) -> None:
     office.log_in()
     office.picture("5-index")
-    office.follow("Payments: Differs from Stripe")
+    office.follow("Concerns: The payment intent differs")
     office.follow(payments[1].uuid.hex[:8])
-    office.reads("amount is 1900, not 2000")
+    office.reads("amount is 19.00 USD, not 20.00 USD")
     office.reads("13.00 USD · needs response")
     office.picture("5-disputed")
     office.open(EVENTS)
