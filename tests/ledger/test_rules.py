@@ -155,6 +155,36 @@ def test_two_words_of_one_second_have_the_payment_synced_once_more(declines: tup
     assert (rows.payment.failure_code, rows.payment.tied_as_of) == ("a", 0)
 
 
+@pytest.mark.parametrize(
+    ("facts", "is_open"),
+    [
+        ([snap_refund(status="pending"), snap_refund()], True),
+        ([snap_refund(), snap_refund()], False),
+        ([snap_refund(status="pending"), snap_refund(second=1)], False),
+        ([snap_dispute(), snap_dispute(status="won")], True),
+        ([snap_dispute(), snap_dispute(status="won", second=1)], False),
+    ],
+)
+def test_refund_or_dispute_that_changes_within_a_second_is_synced_once_more(
+    facts: list[Any], is_open: bool
+) -> None:
+    assert bool(make_rows(paid(), *facts).payment.tied_as_of) is is_open
+
+
+def test_receipt_is_kept_as_it_was_first_and_card_as_it_is_now() -> None:
+    def charge(last4: str, receipt: str, second: int) -> Any:
+        details = {"type": "card", "card": {"brand": "visa", "last4": last4}}
+        return snap_charge(
+            second=second,
+            paid=True,
+            payment_method_details=details,
+            receipt_url=f"https://stripe.test/{receipt}",
+        )
+
+    payment = make_rows(paid(), charge("4242", "a", 0), charge("1111", "b", 1)).payment
+    assert (payment.card_last4, payment.receipt_url) == ("1111", "https://stripe.test/a")
+
+
 def test_requested_amount_is_taken_only_from_a_snapshot_later_than_its_request() -> None:
     rows = make_rows(snap_intent(make_intent()))
     apply(rows, AmountRequested(2500), now=MOMENT + dt.timedelta(seconds=10))
