@@ -236,6 +236,15 @@ def test_payment_of_one_part_forgiven_is_not_owed_by_another(
     assert booking.payments.get_amount_due() == 0
 
 
+def test_payment_of_all_parts_forgives_too(
+    api: GatewayApi, stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [("deposit", 3000, None), ("balance", 6000, None)]
+    monkeypatch.setattr(Booking, "get_installments", lambda _self: parts, raising=False)
+    services.refund_payment(pay(api, stripe, booking, purpose="full"), amount=GOODWILL)
+    assert booking.payments.get_amount_due() == 0
+
+
 def test_price_that_cannot_be_told_does_not_hold_up_a_refund(
     api: GatewayApi, stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
