@@ -1,30 +1,48 @@
-"""The shape of OCTO's `octo/cardPayments` capability."""
+"""OCTO's `octo/cardPayments`: the object, its confirmation, and both for a host's own bookings and orders."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.db import connections, transaction
+from django.db.models import Model
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.exceptions import ParseError
 
+from octo_stripe_gateway import environments, services
+from octo_stripe_gateway.api.names import underscoreize
+from octo_stripe_gateway.authentication import get_owner
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.exceptions import (
+    BadRequestError,
     GatewayCurrencyMismatchError,
+    GatewayInvalidSourceError,
     GatewayMismatchError,
+    PaymentPendingError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models import Payment, is_priced
+from octo_stripe_gateway.models.dues import get_price
+from octo_stripe_gateway.parsers import read_object
+from octo_stripe_gateway.responses import get_error_response, handle_exception
 from octo_stripe_gateway.serializers import AmountField, RequestSerializer, TextField
-from octo_stripe_gateway.services import CreatedPayment
 from octo_stripe_gateway.stripe_client import get_publishable_key
 
 GATEWAY = "stripe"
+# The customer pays in a browser; a point of sale (POS) and orders by telephone (MOTO) are other gateways'.
+SOURCE = "ECOM"
 
 
 def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, Any]:
     """Return the object for a payment, its secret null unless it is given.
 
     In camelCase, since a host's own booking may be rendered by something that leaves names as they are.
+    Amounts are in minor units.
     """
     intent = {
         "id": payment.stripe_payment_intent_id,
@@ -34,9 +52,23 @@ def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, 
         "amount": payment.amount,
         "currency": payment.currency,
     }
+    received, refunded = payment.amount_received, payment.amount_refunded
     return {
+        "id": str(payment.uuid),
         "gateway": GATEWAY,
+        "source": SOURCE,
         "merchantName": gateway_settings.merchant_name or None,
+        "amount": payment.amount,
+        "currency": payment.currency.upper(),
+        "currencyPrecision": get_precision(payment.currency),
+        "paid": received,
+        "totalPaid": received,
+        "totalRefunded": refunded,
+        "balance": received - refunded,
+        "outstandingBalance": payment.amount if payment.is_open else 0,
+        "surcharge": 0,
+        "paidSurcharge": 0,
+        "reusableCards": [],
         "stripe": {"version": "latest", "paymentIntent": intent},
     }
 
@@ -44,36 +76,177 @@ def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, 
 class CardPaymentField(serializers.Field[Any, Any, Any, Any]):
     """Adds `cardPayment` to a host's own booking or order, made of its latest payment.
 
-    The object needs a `PaymentRelation` named `payments`. Null without a payment. The client secret is in
-    it only where the serializer's context has the `created_payment` that `create_payment` returned.
+    `payable` names the attribute that has the payments, such as a booking's `order`; by default it is the
+    object itself. It needs a `PaymentRelation` named `payments`. Null without a payment. The client secret is
+    in it only where the serializer's context has the `created_payment` that `create_payment` returned.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, payable: str = "", **kwargs: Any) -> None:
+        self.payable = payable
         super().__init__(source="*", read_only=True, **kwargs)
 
     def to_representation(self, value: Any) -> dict[str, Any] | None:
         """Return the object for the payable's latest payment."""
-        created: CreatedPayment | None = self.context.get("created_payment")
-        payment = max(value.payments.all(), key=lambda each: each.pk, default=None)
+        payable = getattr(value, self.payable) if self.payable else value
+        created: services.CreatedPayment | None = self.context.get("created_payment")
+        payment = _get_latest(payable) if payable is not None else None
         if payment is None:
             return None
         secret = created.client_secret if created and created.payment == payment else ""
         return get_card_payment(payment, client_secret=secret)
 
 
-class StripeConfirmationSerializer(RequestSerializer):
+def build_card_payment(
+    payable: Model, *, caller: services.Caller = services.ANYONE, livemode: bool | None = None, **create: Any
+) -> dict[str, Any]:
+    """Create the payable's payment, and return its `cardPayment` with the client secret.
+
+    Repeat it to get the secret again: while that payment is open, it is returned. `create` goes to
+    `services.create_payment`. Raises what that raises, and UnprocessableError if there is nothing to pay for.
+    """
+    if is_priced(payable) and not get_price(payable)[0]:
+        raise UnprocessableError(_("There is nothing to pay for."))
+    created = services.create_payment(payable=payable, caller=caller, livemode=livemode, **create)
+    return get_card_payment(created.payment, client_secret=created.client_secret)
+
+
+def confirm_card_payment(payable: Model, body: object) -> Payment:
+    """Check what an OCTO confirmation says of the payable's payment, and return it once it is paid.
+
+    `body` is the request's: its raw bytes, or what a parser made of them, with names in camelCase or
+    snake_case. Only `cardPayment` is read. Raises BadRequestError (GatewayMismatchError and others of its
+    kind), PaymentPendingError while the payment isn't settled, UnprocessableError, StripeError, and
+    PaymentRejectedError where the host rejected what was paid.
+    """
+    confirmation = _read_confirmation(body)
+    payment = _find_confirmed(payable, confirmation)
+    check_confirmation(payment, confirmation)
+    payment = services.complete_payment(payment)
+    check_settled(payment)
+    return payment
+
+
+def check_settled(payment: Payment) -> None:
+    """Raise PaymentPendingError or BadRequestError where OCTO wants an error of what isn't paid."""
+    if payment.status == Payment.Status.PENDING:
+        raise PaymentPendingError(_("The payment is not settled yet; repeat this until it is."))
+    if payment.status == Payment.Status.FAILED:
+        raise BadRequestError(payment.failure_message or _("The payment failed."))
+
+
+class CardPaymentMixin:
+    """Lets a host's own REST framework view answer with `cardPayment`, and with OCTO's errors.
+
+    The view is left out of ATOMIC_REQUESTS, since no transaction may span a call to Stripe.
+    """
+
+    request: Any
+
+    @classmethod
+    def as_view(cls, *args: Any, **kwargs: Any) -> Any:
+        """Exempt the view from ATOMIC_REQUESTS."""
+        return _exempt_from_transactions(super().as_view(*args, **kwargs))  # type: ignore[misc]
+
+    def get_exception_handler(self) -> Any:
+        """Return what turns every error into OCTO's body."""
+        return handle_exception
+
+    def get_owner(self) -> str:
+        """Return whose payments the caller makes, as `PaymentViewSet.get_owner` does."""
+        return get_owner(self.request.user)
+
+    def get_caller(self) -> services.Caller:
+        """Return who asks, and under which idempotency key."""
+        return services.Caller(self.get_owner(), self.request.headers.get("Idempotency-Key", ""))
+
+    def build_card_payment(self, payable: Model, **create: Any) -> dict[str, Any]:
+        """Create the payable's payment for the caller, and return its `cardPayment` with the secret."""
+        wanted = environments.read_livemode(self.request.headers.get(environments.HEADER, ""))
+        return build_card_payment(payable, caller=self.get_caller(), livemode=wanted, **create)
+
+    def confirm_card_payment(self, payable: Model, body: object) -> Payment:
+        """Return the payable's payment once it is paid; see the function of this name."""
+        return confirm_card_payment(payable, body)
+
+
+def answers_octo_errors(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer every error of a function view with OCTO's body, and leave it out of ATOMIC_REQUESTS.
+
+    For plain views, and under `@api_view` for those of REST framework.
+    """
+
+    @functools.wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return view(request, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - told as a 500, and logged
+            return get_error_response(error)
+
+    return _exempt_from_transactions(answer)
+
+
+def _exempt_from_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
+    for alias in connections:
+        view = transaction.non_atomic_requests(alias)(view)
+    return view
+
+
+def _get_latest(payable: Any) -> Payment | None:
+    latest: Payment | None = max(payable.payments.all(), key=lambda each: each.pk, default=None)
+    return latest
+
+
+def _read_confirmation(body: object) -> dict[str, Any]:
+    if isinstance(body, bytes):
+        body = read_object(body)
+    if not isinstance(body, Mapping):
+        raise ParseError(_("The body is not a JSON object."))
+    given = underscoreize(dict(body)).get("card_payment")
+    serializer = CompletePaymentSerializer(data={} if given is None else {"card_payment": given})
+    serializer.is_valid(raise_exception=True)
+    confirmation: dict[str, Any] = serializer.validated_data.get("card_payment", {})
+    return confirmation
+
+
+def _find_confirmed(payable: Any, confirmation: dict[str, Any]) -> Payment:
+    """Return the payment that a confirmation names, or the payable's latest."""
+    named = confirmation.get("stripe", {}).get("payment_intent")
+    payments = [each for each in payable.payments.all() if named in (None, each.stripe_payment_intent_id)]
+    if not payments:
+        message = _("This payment has another payment intent.") if named else _("There is no payment yet.")
+        raise UnprocessableError(message)
+    latest: Payment = max(payments, key=lambda each: each.pk)
+    return latest
+
+
+class ConfirmationSerializer(RequestSerializer):
+    """A part of a confirmation, in which null means absent, as in OCTO's types of 2026."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the checked fields; what is null is left out before an unknown name is an error."""
+        if isinstance(data, Mapping):
+            data = {name: value for name, value in data.items() if value is not None}
+        return super().to_internal_value(data)
+
+
+class StripeConfirmationSerializer(ConfirmationSerializer):
     """The gateway's own part of a confirmation."""
 
-    payment_intent = TextField(required=False, max_length=255)
+    payment_intent = TextField(required=False, allow_null=True, max_length=255)
 
 
-class CardPaymentConfirmationSerializer(RequestSerializer):
-    """What a client may say of the payment that it confirms; OCTO's other fields would change it."""
+class CardPaymentConfirmationSerializer(ConfirmationSerializer):
+    """What a client may say of the payment that it confirms; OCTO's other fields would change it.
 
-    gateway = TextField(required=False, max_length=64)
-    amount = AmountField(required=False)
-    currency = TextField(required=False, max_length=3)
-    stripe = StripeConfirmationSerializer(required=False)
+    `notes` are for a till's clerk, and are not kept.
+    """
+
+    gateway = TextField(required=False, allow_null=True, max_length=64)
+    source: Any = TextField(required=False, allow_null=True, max_length=16)
+    notes = TextField(required=False, allow_null=True, max_length=1000, allow_blank=True)
+    amount = AmountField(required=False, allow_null=True)
+    currency = TextField(required=False, allow_null=True, max_length=3)
+    stripe = StripeConfirmationSerializer(required=False, allow_null=True)
 
 
 class CompletePaymentSerializer(RequestSerializer):
@@ -85,10 +258,12 @@ class CompletePaymentSerializer(RequestSerializer):
 def check_confirmation(payment: Payment, confirmation: dict[str, Any]) -> None:
     """Refuse a confirmation of anything but this payment.
 
-    Raises GatewayMismatchError, GatewayCurrencyMismatchError, UnprocessableError.
+    Raises GatewayMismatchError, GatewayInvalidSourceError, GatewayCurrencyMismatchError, UnprocessableError.
     """
     if confirmation.get("gateway", GATEWAY) != GATEWAY:
         raise GatewayMismatchError(_("This payment is not made through that gateway."))
+    if confirmation.get("source", SOURCE) != SOURCE:
+        raise GatewayInvalidSourceError(_("This gateway takes payments made online only: source ECOM."))
     if confirmation.get("currency", payment.currency).lower() != payment.currency:
         raise GatewayCurrencyMismatchError(_("This payment is in another currency."))
     if confirmation.get("amount", payment.amount) != payment.amount:

@@ -48,6 +48,12 @@ class GatewayCurrencyMismatchError(BadRequestError):
     code = "GATEWAY_CURRENCY_MISMATCH"
 
 
+class GatewayInvalidSourceError(BadRequestError):
+    """A confirmation says that the customer paid elsewhere than online."""
+
+    code = "GATEWAY_INVALID_SOURCE"
+
+
 class PaymentPendingError(GatewayError):
     """Stripe has not settled yet; OCTO has the client repeat the confirmation until it has."""
 

@@ -29,10 +29,7 @@ class OctoJSONParser(BaseParser):
         parser_context: Any = None,
     ) -> dict[str, Any]:
         """Return the object; raises ParseError, or RequestDataTooBig past `MAX_BODY_SIZE`."""
-        try:
-            return self._load(self._read(stream).decode())
-        except (ValueError, RecursionError) as error:
-            raise ParseError(_("The body is not valid JSON.")) from error
+        return read_object(self._read(stream))
 
     def _read(self, stream: IO[Any]) -> bytes:
         body: bytes = stream.read(gateway_settings.max_body_size + 1)
@@ -40,19 +37,25 @@ class OctoJSONParser(BaseParser):
             raise RequestDataTooBig
         return body
 
-    def _load(self, text: str) -> dict[str, Any]:
-        value = json.loads(text, object_pairs_hook=self._make_object)
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body, its names in snake_case; raises ParseError."""
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_make_object)
         if not isinstance(value, dict):
             raise ParseError(_("The body is not a JSON object."))
         # Python reads NaN, 1e999 and lone surrogates, which no one else could read back.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         return underscoreize(value)  # type: ignore[no-any-return]
+    except (ValueError, RecursionError) as error:
+        raise ParseError(_("The body is not valid JSON.")) from error
 
-    def _make_object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(pairs)
-        if len(value) < len(pairs):
-            raise ParseError(_("A name comes twice in one object."))
-        return value
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ParseError(_("A name comes twice in one object."))
+    return value
 
 
 class KeptStream:

@@ -56,8 +56,9 @@ ERRORS = {
 ERRORS_OF_ALL = (400, 401, 403, 429, 500)
 ERRORS_OF_CHANGES = (409, 413, 415, 422, 502, 503)
 CODES = (
-    "BAD_REQUEST FORBIDDEN GATEWAY_CURRENCY_MISMATCH GATEWAY_MISMATCH INTERNAL_SERVER_ERROR"
-    " INVALID_PAYMENT_ID NOT_FOUND PAYMENT_PENDING TOO_MANY_REQUESTS UNAUTHORIZED UNPROCESSABLE_ENTITY"
+    "BAD_REQUEST FORBIDDEN GATEWAY_CURRENCY_MISMATCH GATEWAY_INVALID_SOURCE GATEWAY_MISMATCH"
+    " INTERNAL_SERVER_ERROR INVALID_PAYMENT_ID NOT_FOUND PAYMENT_PENDING TOO_MANY_REQUESTS UNAUTHORIZED"
+    " UNPROCESSABLE_ENTITY"
 ).split()
 
 SUMMARIES = {
@@ -97,7 +98,24 @@ PaymentIntent = _define(
 StripeCard = _define("GatewayStripeCard", {"version": Text(), "paymentIntent": PaymentIntent()})
 CardPayment = _define(
     "GatewayCardPayment",
-    {"gateway": Text(), "merchantName": Text(allow_null=True), "stripe": StripeCard()},
+    {
+        "id": serializers.UUIDField(),
+        "gateway": Text(),
+        "source": Text(),
+        "merchantName": Text(allow_null=True),
+        "amount": _money(),
+        "currency": Text(),
+        "currencyPrecision": Whole(min_value=0, max_value=3),
+        "paid": _money(),
+        "totalPaid": _money(),
+        "totalRefunded": _money(),
+        "balance": _money(help_text="Paid, less what was refunded."),
+        "outstandingBalance": _money(help_text="What this payment still asks for."),
+        "surcharge": _money(),
+        "paidSurcharge": _money(),
+        "reusableCards": serializers.ListField(child=serializers.JSONField(), max_length=0),
+        "stripe": StripeCard(),
+    },
 )
 # Of a payment that was just created, what is null elsewhere is there.
 CreatedIntent = _define(

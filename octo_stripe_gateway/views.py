@@ -33,15 +33,14 @@ from octo_stripe_gateway.authentication import GatewayAuthentication, check_owne
 from octo_stripe_gateway.card_payments import (
     CompletePaymentSerializer,
     check_confirmation,
+    check_settled,
     get_card_payment,
 )
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.environments import check_livemode, get_livemode, read_livemode, show_environment
 from octo_stripe_gateway.exceptions import (
-    BadRequestError,
     ConfigurationError,
     IdempotencyError,
-    PaymentPendingError,
 )
 from octo_stripe_gateway.filters import (
     CursorField,
@@ -378,10 +377,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def check_settled(self, payment: Payment) -> None:
         """Raise PaymentPendingError or BadRequestError where OCTO wants an error of what isn't paid."""
-        if payment.status == Payment.Status.PENDING:
-            raise PaymentPendingError(_("The payment is not settled yet; repeat this until it is."))
-        if payment.status == Payment.Status.FAILED:
-            raise BadRequestError(payment.failure_message or _("The payment failed."))
+        check_settled(payment)
 
     def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for `services.create_payment`, made from the checked body."""

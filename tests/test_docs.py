@@ -487,6 +487,23 @@ def test_every_block_of_python_is_executed_here() -> None:
     assert [block for block in get_blocks("python") if not any(each in block for each in markers)] == []
 
 
+def test_the_booking_views_shown_pay_and_confirm(stripe: StripeEmulator, rf: RequestFactory) -> None:
+    booking = Booking.objects.create()
+    shown = run(
+        get_block("python", "class CreateView(CardPaymentMixin"),
+        make_booking=lambda _body: booking,
+        get_booking=lambda _uuid: booking,
+    )
+    for view in (shown["CreateView"], shown["ConfirmView"]):
+        view.permission_classes = view.authentication_classes = ()
+        view.get_owner = lambda _self: ""
+    created = shown["CreateView"].as_view()(rf.post("/", {}, "application/json")).data["cardPayment"]
+    stripe.confirm(created["stripe"]["paymentIntent"]["id"])
+    body = {"cardPayment": {"gateway": "stripe"}}
+    answer = shown["ConfirmView"].as_view()(rf.post("/", body, "application/json"), uuid="1")
+    assert (answer.status_code, answer.data["cardPayment"]["paid"]) == (200, 2000)
+
+
 def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
     stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:

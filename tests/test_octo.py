@@ -362,8 +362,21 @@ class TestCardPayment:
         configure(MERCHANT_NAME="Old Town Tours")
         body = api.create({"amount": 9130, "currency": "EUR"}, **CAPABLE).json()
         assert body["cardPayment"] == {
+            "id": body["uuid"],
             "gateway": "stripe",
+            "source": "ECOM",
             "merchantName": "Old Town Tours",
+            "amount": 9130,
+            "currency": "EUR",
+            "currencyPrecision": 2,
+            "paid": 0,
+            "totalPaid": 0,
+            "totalRefunded": 0,
+            "balance": 0,
+            "outstandingBalance": 9130,
+            "surcharge": 0,
+            "paidSurcharge": 0,
+            "reusableCards": [],
             "stripe": {
                 "version": "latest",
                 "paymentIntent": {
@@ -399,6 +412,12 @@ class TestCardPayment:
             {"gateway": "stripe", "stripe": {"paymentIntent": "THIS"}},
             {"currency": "usd", "stripe": {"paymentIntent": "THIS"}},
             {"currency": "USD"},
+            {"source": "ECOM", "notes": "The window seat, please."},
+            dict.fromkeys(
+                ("amount", "cardId", "currency", "external", "paypal", "notes", "source", "gateway")
+            ),
+            {"stripe": {"paymentIntent": "THIS", "setupIntent": None, "paymentMethod": None}},
+            {"stripe": None},
             {"gateway": "stripe", "amount": 2000, "currency": "USD", "stripe": {"paymentIntent": "THIS"}},
         ],
     )
@@ -406,8 +425,9 @@ class TestCardPayment:
         self, replayed: dict[str, Any], api: GatewayApi, stripe: StripeEmulator
     ) -> None:
         payment = api.paid_at_stripe(stripe)
-        if replayed.get("stripe", {}).get("paymentIntent"):
-            replayed = {**replayed, "stripe": {"paymentIntent": payment["stripePaymentIntentId"]}}
+        if (replayed.get("stripe") or {}).get("paymentIntent"):
+            stripe_s = {**replayed["stripe"], "paymentIntent": payment["stripePaymentIntentId"]}
+            replayed = {**replayed, "stripe": stripe_s}
         answer = api.complete(payment, {"cardPayment": replayed})
         assert (answer.status_code, answer.json()["status"]) == (200, "CONFIRMED")
 
@@ -423,9 +443,11 @@ class TestCardPayment:
             ({"amount": "2000"}, 400, "BAD_REQUEST"),
             ({"stripe": {"paymentIntent": "THIS", "setupIntent": "seti_1"}}, 400, "BAD_REQUEST"),
             ({"stripe": {"paymentMethod": "pm_1"}}, 400, "BAD_REQUEST"),
-            ({"notes": "x"}, 400, "BAD_REQUEST"),
+            ({"notes": 1}, 400, "BAD_REQUEST"),
+            ({"source": "POS"}, 400, "GATEWAY_INVALID_SOURCE"),
+            ({"source": "MOTO", "currency": "usd"}, 400, "GATEWAY_INVALID_SOURCE"),
+            ({"cardId": "card_1"}, 400, "BAD_REQUEST"),
             ({"gateway": 1}, 400, "BAD_REQUEST"),
-            ({"gateway": None}, 400, "BAD_REQUEST"),
             ({"gateway": "x" * 65}, 400, "BAD_REQUEST"),
             ({"stripe": "pi_1"}, 400, "BAD_REQUEST"),
             ({"stripe": {"paymentIntent": {"id": "pi_1"}}}, 400, "BAD_REQUEST"),

@@ -140,6 +140,7 @@ def provoke_errors(api: GatewayApi, stripe: StripeEmulator, configure: Callable[
         api.create({**reference, "currency": "usd"}),
         api.complete(payment, {"cardPayment": {"gateway": "adyen"}}),
         api.complete(payment, {"cardPayment": {"currency": "eur"}}),
+        api.complete(payment, {"cardPayment": {"source": "POS"}}),
     ]
     configure(STRICT_OCTO=True)
     answers.append(api.complete(api.create().json()))

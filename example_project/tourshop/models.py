@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.exceptions import PaymentRejectedError, UnprocessableError
 from octo_stripe_gateway.models import Payment, PaymentRelation
 
 REFERENCE_LENGTH = 8
@@ -49,6 +49,39 @@ def get_hold() -> dt.timedelta:
     return hold
 
 
+class Cart(models.Model):
+    """Some bookings that one payment is for, such as a reseller's."""
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    payments = PaymentRelation(related_query_name="cart")
+
+    objects: ClassVar[models.Manager[Cart]] = models.Manager()
+
+    def __str__(self) -> str:
+        return f"Cart {self.pk}"
+
+    @property
+    def status(self) -> str:
+        """Return CONFIRMED once every booking is."""
+        statuses = set(Booking.objects.filter(cart=self).values_list("status", flat=True))
+        return "CONFIRMED" if statuses == {"CONFIRMED"} else "PENDING"
+
+    def get_payment_amount(self) -> tuple[int, str]:
+        """Tell the payment API the sum; an empty cart costs nothing."""
+        bookings = list(Booking.objects.filter(cart=self))
+        currencies = {booking.currency for booking in bookings} or {"eur"}
+        if len(currencies) > 1:
+            raise UnprocessableError(_("The bookings of a cart are in one currency."))
+        return sum(booking.amount for booking in bookings), currencies.pop()
+
+    def on_payment_completed(self, payment: Payment) -> None:
+        """Confirm every booking, or refuse money for one that was given up or paid otherwise."""
+        bookings = Booking.objects.filter(cart=self)
+        waiting = bookings.filter(status=Booking.Status.PENDING)
+        if waiting.update(status=Booking.Status.CONFIRMED) != bookings.count():
+            raise PaymentRejectedError(_("A booking of this cart is not waiting for a payment."))
+
+
 class BookingManager(models.Manager["Booking"]):
     """Queries for bookings by state."""
 
@@ -75,6 +108,7 @@ class Booking(models.Model):
     amount = models.PositiveIntegerField()
     currency = models.CharField(max_length=3)
     created_at = models.DateTimeField(auto_now_add=True)
+    cart = models.ForeignKey(Cart, models.SET_NULL, null=True, blank=True, related_name="bookings")
     payments = PaymentRelation(related_query_name="booking")
 
     objects: ClassVar[BookingManager] = BookingManager()

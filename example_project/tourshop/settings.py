@@ -60,7 +60,7 @@ HOLD = dt.timedelta(seconds=int(os.environ.get("DEMO_HOLD_SECONDS") or 900))
 # Everything that the payment API is told. STRIPE_API_KEY, STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET
 # come from the environment; the well-known API key is only for the emulator's play money.
 OCTO_STRIPE_GATEWAY = {
-    "PAYABLES": {"booking": "tourshop.Booking"},
+    "PAYABLES": {"booking": "tourshop.Booking", "cart": "tourshop.Cart"},
     "AUTHENTICATE": "tourshop.auth.authenticate",
     "API_GATEWAY_KEY": os.environ.get("OSG_API_GATEWAY_KEY")
     or ("" if os.environ.get("STRIPE_API_KEY") else "demo-key"),

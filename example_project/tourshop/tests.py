@@ -183,3 +183,78 @@ def test_cancelled_booking_leaves_nothing_to_pay(
     assert (refunded["totalRefunded"], refunded["status"]) == (980, "CANCELLED")
     assert stripe.payment_intents[balance["stripePaymentIntentId"]]["status"] == "canceled"
     assert start_payment(client, booking, {"Authorization": "Bearer demo-key"}).status_code == 422
+
+
+RESELLER = {"Authorization": "Bearer demo-key"}
+
+
+def call_octo(client: Client, path: str, **body: Any) -> Any:
+    return client.post(f"/octo/{path}", body, content_type="application/json", headers=RESELLER)
+
+
+def make_tour(**given: Any) -> Tour:
+    return Tour.objects.create(**{"name": "Old town on foot", "price": 2450, "currency": "eur"} | given)
+
+
+def book(client: Client, tour: Tour, *, people: int = 2) -> Any:
+    return call_octo(client, "bookings", tour=tour.pk, people=people, date=str(timezone.localdate())).json()
+
+
+def test_reseller_pays_for_a_booking(client: Client, stripe: StripeEmulator) -> None:
+    booking = book(client, make_tour())
+    intent = booking["cardPayment"]["stripe"]["paymentIntent"]
+    confirm = {"gateway": "stripe", "stripe": {"paymentIntent": intent["id"]}}
+    pending = call_octo(client, f"bookings/{booking['uuid']}/confirm", cardPayment=confirm)
+    assert (pending.status_code, pending.json()["error"]) == (400, "PAYMENT_PENDING")
+    stripe.confirm(intent["id"])
+    confirmed = call_octo(client, f"bookings/{booking['uuid']}/confirm", cardPayment=confirm).json()
+    assert (confirmed["status"], confirmed["cardPayment"]["totalPaid"]) == ("CONFIRMED", 4900)
+    shown = client.get(f"/octo/bookings/{booking['uuid']}", headers=RESELLER).json()["cardPayment"]
+    assert shown["stripe"]["paymentIntent"]["clientSecret"] is None
+
+
+def test_reseller_pays_for_a_cart(client: Client, stripe: StripeEmulator) -> None:
+    tour = make_tour()
+    references = [book(client, tour, people=people)["uuid"] for people in (1, 2)]
+    cart = call_octo(client, "orders", bookings=references).json()
+    assert cart["cardPayment"]["amount"] == 3 * 2450
+    intent = cart["cardPayment"]["stripe"]["paymentIntent"]
+    assert intent["clientSecret"]
+    pending = call_octo(client, f"orders/{cart['id']}/confirm")
+    assert pending.json()["error"] == "PAYMENT_PENDING"
+    stripe.confirm(intent["id"])
+    confirmed = call_octo(client, f"orders/{cart['id']}/confirm", cardPayment={"gateway": "stripe"}).json()
+    assert confirmed["status"] == "CONFIRMED"
+    assert [each["status"] for each in confirmed["bookings"]] == ["CONFIRMED", "CONFIRMED"]
+    other = call_octo(client, f"orders/{cart['id']}/confirm", cardPayment={"gateway": "adyen"})
+    assert (other.status_code, other.json()["error"]) == (400, "GATEWAY_MISMATCH")
+
+
+def test_empty_cart_is_not_paid_already(client: Client, stripe: StripeEmulator) -> None:
+    empty = call_octo(client, "orders", bookings=[])
+    assert (empty.status_code, empty.json()["errorMessage"]) == (422, "There is nothing to pay for.")
+    assert not stripe.payment_intents
+
+
+def test_strangers_book_nothing(client: Client) -> None:
+    answer = client.post("/octo/orders", {}, content_type="application/json")
+    assert answer.status_code in (401, 403)
+
+
+@pytest.mark.parametrize(
+    ("currency", "price"), [("cop", 100_000_000), ("krw", 150_000), ("isk", 1_500_000), ("kwd", 12_340)]
+)
+def test_tour_is_sold_in_any_currency(
+    client: Client, stripe: StripeEmulator, currency: str, price: int
+) -> None:
+    booking = book(client, make_tour(currency=currency, price=price), people=1)
+    intent = booking["cardPayment"]["stripe"]["paymentIntent"]
+    assert (intent["amount"], intent["currency"]) == (price, currency)
+    stripe.confirm(intent["id"])
+    confirmed = call_octo(client, f"bookings/{booking['uuid']}/confirm").json()
+    assert (confirmed["status"], confirmed["cardPayment"]["paid"]) == ("CONFIRMED", price)
+    payment = Payment.objects.get()
+    refunded = client.post(
+        f"/bookings/payments/{payment.uuid}/refund", {}, content_type="application/json", headers=RESELLER
+    )
+    assert refunded.json()["status"] == "REFUNDED"

@@ -181,16 +181,38 @@ export interface components {
             amount?: number;
         };
         GatewayCardPayment: {
+            /** Format: uuid */
+            id: string;
             gateway: string;
+            source: string;
             merchantName: string | null;
+            amount: number;
+            currency: string;
+            currencyPrecision: number;
+            paid: number;
+            totalPaid: number;
+            totalRefunded: number;
+            /** @description Paid, less what was refunded. */
+            balance: number;
+            /** @description What this payment still asks for. */
+            outstandingBalance: number;
+            surcharge: number;
+            paidSurcharge: number;
+            reusableCards: unknown[];
             stripe: components["schemas"]["GatewayStripeCard"];
         };
-        /** @description What a client may say of the payment that it confirms; OCTO's other fields would change it. */
+        /**
+         * @description What a client may say of the payment that it confirms; OCTO's other fields would change it.
+         *
+         *     `notes` are for a till's clerk, and are not kept.
+         */
         GatewayCardPaymentConfirmation: {
-            gateway?: string;
-            amount?: number;
-            currency?: string;
-            stripe?: components["schemas"]["GatewayStripeConfirmation"];
+            gateway?: string | null;
+            source?: string | null;
+            notes?: string | null;
+            amount?: number | null;
+            currency?: string | null;
+            stripe?: components["schemas"]["GatewayStripeConfirmation"] | null;
         };
         /** @description The body of `PATCH /payments/:id/complete`, all of it optional. */
         GatewayCompletePayment: {
@@ -218,8 +240,24 @@ export interface components {
             statementDescriptorSuffix?: string;
         };
         GatewayCreatedCardPayment: {
+            /** Format: uuid */
+            id: string;
             gateway: string;
+            source: string;
             merchantName: string | null;
+            amount: number;
+            currency: string;
+            currencyPrecision: number;
+            paid: number;
+            totalPaid: number;
+            totalRefunded: number;
+            /** @description Paid, less what was refunded. */
+            balance: number;
+            /** @description What this payment still asks for. */
+            outstandingBalance: number;
+            surcharge: number;
+            paidSurcharge: number;
+            reusableCards: unknown[];
             stripe: components["schemas"]["GatewayCreatedStripeCard"];
         };
         GatewayCreatedIntent: {
@@ -280,7 +318,7 @@ export interface components {
             version: string;
             paymentIntent: components["schemas"]["GatewayCreatedIntent"];
         };
-        GatewayError: components["schemas"]["GatewayErrorBadRequest"] | components["schemas"]["GatewayErrorForbidden"] | components["schemas"]["GatewayErrorGatewayCurrencyMismatch"] | components["schemas"]["GatewayErrorGatewayMismatch"] | components["schemas"]["GatewayErrorInternalServerError"] | components["schemas"]["GatewayErrorInvalidPaymentId"] | components["schemas"]["GatewayErrorNotFound"] | components["schemas"]["GatewayErrorPaymentPending"] | components["schemas"]["GatewayErrorTooManyRequests"] | components["schemas"]["GatewayErrorUnauthorized"] | components["schemas"]["GatewayErrorUnprocessableEntity"];
+        GatewayError: components["schemas"]["GatewayErrorBadRequest"] | components["schemas"]["GatewayErrorForbidden"] | components["schemas"]["GatewayErrorGatewayCurrencyMismatch"] | components["schemas"]["GatewayErrorGatewayInvalidSource"] | components["schemas"]["GatewayErrorGatewayMismatch"] | components["schemas"]["GatewayErrorInternalServerError"] | components["schemas"]["GatewayErrorInvalidPaymentId"] | components["schemas"]["GatewayErrorNotFound"] | components["schemas"]["GatewayErrorPaymentPending"] | components["schemas"]["GatewayErrorTooManyRequests"] | components["schemas"]["GatewayErrorUnauthorized"] | components["schemas"]["GatewayErrorUnprocessableEntity"];
         GatewayErrorBadRequest: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
@@ -307,6 +345,15 @@ export interface components {
              * @enum {string}
              */
             error: "GATEWAY_CURRENCY_MISMATCH";
+        };
+        GatewayErrorGatewayInvalidSource: {
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            error: "GATEWAY_INVALID_SOURCE";
         };
         GatewayErrorGatewayMismatch: {
             /** @description For people, in the language that Accept-Language asks for. */
@@ -577,7 +624,7 @@ export interface components {
         };
         /** @description The gateway's own part of a confirmation. */
         GatewayStripeConfirmation: {
-            paymentIntent?: string;
+            paymentIntent?: string | null;
         };
     };
     responses: {
