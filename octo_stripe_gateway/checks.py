@@ -338,7 +338,7 @@ def counts_exactly() -> bool:
 def gives_up() -> bool:
     """Tell whether a cache that is reached over a network has a time-out."""
     cache = settings.CACHES["default"]
-    is_remote = any(each in cache["BACKEND"].lower() for each in ("redis", "valkey", "memcache"))
+    is_remote = any(each in cache["BACKEND"].lower() for each in ("redis", "valkey", "memcached"))
     return not is_remote or "timeout" in f"{cache.get('OPTIONS')} {cache.get('LOCATION')}".lower()
 
 

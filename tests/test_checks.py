@@ -186,6 +186,7 @@ def test_rates_need_a_cache_that_all_processes_share(
         ),
         ({"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": "cache:1"}, True),
         ({"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "rates"}, False),
+        ({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, False),
     ],
 )
 def test_rates_need_a_cache_that_gives_up(
