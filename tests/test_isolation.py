@@ -11,11 +11,11 @@ from django.db import connection, transaction
 from django.test import Client
 
 from octo_stripe_gateway import inbox, services, transactions, upkeep
-from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest, WebhookEvent
+from octo_stripe_gateway.models import Concern, Payment, PaymentChange, Refund, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
+from octo_stripe_gateway.testing.factories import ConcernFactory, PaymentFactory, WebhookEventFactory
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals, settle_all
+from tests.support.ledger import assert_ledger_equals
 from tests.support.objects import make_event, make_paid_intent, read_rows
 from tests.support.threads import needs_row_locks, run_together
 
@@ -147,7 +147,7 @@ OPERATIONS: dict[str, Callable[[Payment], object]] = {
     "reconcile": services.reconcile_payment,
     "void or refund": services.void_or_refund,
     "postpone": services.postpone_check,
-    "settle": lambda payment: settle_all(payment, reason="Seen."),
+    "settle": lambda _: services.settle_concern(Concern.objects.get(), reason="Seen."),
     "erase": services.erase_personal_data,
     "deliver": lambda _: upkeep.work_off(upkeep.DELIVERIES, limit=1),
     "receive": lambda _: inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent())),
@@ -187,6 +187,7 @@ def test_operation_is_refused_where_autocommit_is_off(
 ) -> None:
     payment = PaymentFactory.create(paid=True, stripe_payment_intent_id="pi_1")
     WebhookEventFactory.create(payment=payment)
+    ConcernFactory.create(payment=payment)
     before = [read_rows(model) for model in MODELS]
     autocommit_off()
     with pytest.raises(RuntimeError, match="needs autocommit"):

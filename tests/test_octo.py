@@ -195,6 +195,7 @@ class TestEnvironment:
         configure(
             STRIPE_ACCOUNTS={"tokyo": {"STRIPE_API_KEY": "sk_live_1"}},
             STRIPE_ACCOUNT=lambda payment: names[payment.currency],
+            SIGNING_KEY="what signs real money's metadata",
         )
         answer = api.create({"amount": 2000, "currency": currency}, **{"Octo-Env": said})
         assert answer.status_code == status

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.models import Concern, Payment, Refund, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, StripeRequestFactory
 from tests.support.objects import read_rows
@@ -167,16 +167,13 @@ def test_capture_without_an_answer_is_finished(stripe: StripeEmulator) -> None:
     assert (row.status, row.amount_received) == ("paid", 1500)
 
 
-def test_intent_that_does_not_match_confirms_nothing_and_is_reported(stripe: StripeEmulator) -> None:
+def test_money_of_another_amount_is_recorded_and_reported(stripe: StripeEmulator) -> None:
     payment = create(stripe, card=CARD)
     Payment.objects.update(amount=1000)
     differences = services.reconcile_payment(reload(payment))
-    assert set(differences) == {"mismatch"}
-    assert "amount is 2000, not 1000" in differences["mismatch"][1]
-    assert reload(payment).status == "pending"
-    Payment.objects.update(amount=2000)
-    services.reconcile_payment(reload(payment))
-    assert reload(payment).status == "paid"
+    assert differences["amount_received"] == (0, 2000)
+    concern = Concern.objects.get()
+    assert (concern.code, concern.parameters) == ("money_beyond_row", {"amount": 1000, "seen": 2000})
 
 
 def test_dry_run_takes_no_statement_that_lasts(stripe: StripeEmulator) -> None:

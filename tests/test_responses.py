@@ -247,10 +247,15 @@ def test_log_has_stripe_s_request_id(
     assert request_id in message
 
 
-@pytest.mark.parametrize("call", ["complete", "refund"])
-def test_trouble_leaves_a_paid_payment_as_it_was(call: str, api: GatewayApi, stripe: StripeEmulator) -> None:
-    payment = api.paid(stripe)
+@pytest.mark.parametrize(
+    ("call", "prepare", "status"),
+    [("complete", "paid_at_stripe", "PENDING"), ("refund", "paid", "CONFIRMED")],
+)
+def test_trouble_leaves_a_payment_as_it_was(
+    call: str, prepare: str, status: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = getattr(api, prepare)(stripe)
     stripe.add_fault(Fault(method="*", status=503))
     assert getattr(api, call)(payment).status_code == 503
-    assert api.retrieve(payment).json()["status"] == "CONFIRMED"
+    assert api.retrieve(payment).json()["status"] == status
     assert getattr(api, call)(payment).status_code == 200

@@ -144,11 +144,10 @@ def provoke_errors(api: GatewayApi, stripe: StripeEmulator, configure: Callable[
     ]
     configure(STRICT_OCTO=True)
     answers.append(api.complete(api.create().json()))
-    configure(STRICT_OCTO=False, THROTTLE_RATES={"retrieve": "1/minute"})
-    answers += [api.retrieve(payment) for _each in range(2)][1:]
-    configure(STRIPE_API_KEY="")
+    configure(STRICT_OCTO=False, STRIPE_API_KEY="", THROTTLE_RATES={"authentication": "1/minute"})
     answers.append(api.create())
-    for api.key in ("", "wrong"):
+    # The integrator has no rate; a second wrong key is one too many.
+    for api.key in ("", "wrong", "wrong"):
         answers.append(api.create())
     return [answer.json() for answer in answers]
 

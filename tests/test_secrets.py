@@ -207,7 +207,7 @@ def create(api: GatewayApi, _stripe: StripeEmulator) -> Callable[[], Any]:
 
 
 def complete(api: GatewayApi, stripe: StripeEmulator) -> Callable[[], Any]:
-    payment = api.paid(stripe)
+    payment = api.paid_at_stripe(stripe)
     return lambda: api.complete(payment)
 
 
@@ -288,11 +288,14 @@ def list_contexts(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__context__
 
 
-@pytest.mark.parametrize("operation", [services.complete_payment, services.refund_payment])
+@pytest.mark.parametrize(
+    ("operation", "prepare"),
+    [(services.complete_payment, "paid_at_stripe"), (services.refund_payment, "paid")],
+)
 def test_an_error_of_ours_holds_none_of_the_sdk_s(
-    operation: Callable[..., Any], api: GatewayApi, stripe: StripeEmulator
+    operation: Callable[..., Any], prepare: str, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
-    payment = Payment.objects.get(pk=api.paid(stripe)["id"])
+    payment = Payment.objects.get(pk=getattr(api, prepare)(stripe)["id"])
     intent = dict(stripe.payment_intents[str(payment.stripe_payment_intent_id)])
     assert intent["client_secret"]
     answer = json.dumps({"error": {"type": "card_error", "message": "No.", "payment_intent": intent}})
@@ -317,7 +320,7 @@ def test_an_error_of_ours_holds_none_of_the_sdk_s(
 def test_an_interrupted_call_holds_nothing_of_the_sdk_s(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payment = Payment.objects.get(pk=api.paid(stripe)["id"])
+    payment = Payment.objects.get(pk=api.paid_at_stripe(stripe)["id"])
 
     def interrupt(*_args: Any, **_options: Any) -> None:
         interruption = KeyboardInterrupt()

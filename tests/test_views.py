@@ -131,6 +131,7 @@ def test_payment_is_read_with_its_refunds(api: GatewayApi, stripe: StripeEmulato
             "uuid": str(row.uuid),
             "amount": row.amount,
             "status": "succeeded",
+            "amountForgiven": row.amount_forgiven,
             "reason": reason,
             "failureReason": None,
             "stripeRefundId": row.stripe_refund_id,
