@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -153,7 +152,7 @@ def test_client_secret_leaves_the_address_at_once(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("named", ["..", ".", "%2e%2e", "x", "1", str(uuid.uuid4()), ""])
+@pytest.mark.parametrize("named", ["..", ".", "%2e%2e", "x", "1", "9f6c1c9e-5f0d-4e0f-8a55-2f7a3b9d7c11", ""])
 def test_address_that_names_no_payment_calls_nothing_else(checkout: Checkout, named: str) -> None:
     checkout.open()
     booking = checkout.element.get_attribute("payable")
