@@ -17,7 +17,7 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.services.due import Step
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from octo_stripe_gateway.upkeep import run_upkeep, syncs, threads
+from octo_stripe_gateway.upkeep import run_upkeep, threads
 from octo_stripe_gateway.upkeep.threads import THREADS, count_threads
 from tests.support.threads import needs_row_locks
 
@@ -93,7 +93,7 @@ def test_thread_that_gets_no_connection_leaves_the_work_to_the_others(
     pytest.importorskip("psycopg_pool")
     make_due(65)
     monkeypatch.setattr("octo_stripe_gateway.upkeep.threads._count_spare", lambda _connection: 9)
-    refused, warn, sync = threading.Event(), threads.logger.warning, syncs.reconcile_payment
+    refused, warn, sync = threading.Event(), threads.logger.warning, services.reconcile_payment
 
     def tell(*told: Any) -> None:
         refused.set()
@@ -105,7 +105,7 @@ def test_thread_that_gets_no_connection_leaves_the_work_to_the_others(
         return sync(payment)
 
     monkeypatch.setattr(threads.logger, "warning", tell)
-    monkeypatch.setattr(syncs, "reconcile_payment", hold_until_refused)
+    monkeypatch.setattr("octo_stripe_gateway.upkeep.syncs.reconcile_payment", hold_until_refused)
     with disconnected(pool=POOL | {"min_size": 2, "max_size": 2}):
         assert run_upkeep(limit=1000)["payments"] == {"unchanged": 65}
     assert len(seen) == 2
