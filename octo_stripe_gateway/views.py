@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
-from django.db.models import Model
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import translation
@@ -352,7 +351,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
         return self.payment
 
-    def check_payable(self, payable: Model) -> None:
+    def check_payable(self, payable: Any) -> None:
         """Raise PermissionDenied where the caller may not pay for this; every caller may, by default.
 
         The caller is told that there is no such object.

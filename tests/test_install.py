@@ -20,6 +20,44 @@ import requests
 from tests.support.demo import get_free_ports
 from tests.support.docs import PAGES, ROOT, get_block, get_blocks
 
+TYPED_MODELS = """
+from django.db import models
+from django.db.models import Exists
+
+from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.models import Payment, PaymentRelation, payments_of_each
+
+
+class BookingQuerySet(models.QuerySet["Booking"]):
+    def unpaid(self) -> "BookingQuerySet":
+        return self.exclude(Exists(payments_of_each(self.model).filter(status="paid")))
+
+
+class Booking(models.Model):
+    name = models.CharField(max_length=100)
+    price = models.PositiveIntegerField()
+    is_expired = models.BooleanField(default=False)
+    payments = PaymentRelation()
+
+    objects = BookingQuerySet.as_manager()
+
+    def get_payment_amount(self) -> tuple[int, str]:
+        return self.price, "usd"
+
+    def on_payment_completed(self, payment: Payment) -> None:
+        if self.is_expired:
+            raise PaymentRejectedError("Your hold on these places has expired.")
+
+    def get_paid(self) -> Payment | None:
+        return self.payments.filter(status="paid").first()
+
+    def get_due(self) -> int:
+        return self.payments.get_amount_due()
+
+    def get_next_part(self) -> str:
+        part = self.payments.get_dues().next
+        return part.name if part else ""
+"""
 TYPED_HOST = """
 from typing import Any
 
@@ -27,13 +65,14 @@ from django.dispatch import receiver
 from rest_framework.permissions import IsAdminUser
 
 from octo_stripe_gateway import services
-
+from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.inbox import register
 from octo_stripe_gateway.models import Payment, PaymentQuerySet, WebhookEvent
-from octo_stripe_gateway.signals import payment_succeeded
+from octo_stripe_gateway.signals import payable_paid, payment_succeeded
 from octo_stripe_gateway.urls import get_urls
 from octo_stripe_gateway.views import PaymentViewSet
 from octo_stripe_gateway.webhooks import WebhookView
+from shop.models import Booking
 
 
 class HostViewSet(PaymentViewSet):
@@ -44,6 +83,10 @@ class HostViewSet(PaymentViewSet):
 
     def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         return super().get_create_parameters({**parameters, "metadata": {"user": "1"}})
+
+    def check_payable(self, payable: Booking) -> None:
+        if payable.is_expired:
+            raise UnprocessableError("That booking has expired.")
 
 
 class HostWebhooks(WebhookView):
@@ -61,6 +104,12 @@ def confirm(payment: Payment, **kwargs: Any) -> None:
     print(payment.amount_refundable)
 
 
+@receiver(payable_paid)
+async def thank(payment: Payment, change_id: str, **kwargs: Any) -> None:
+    if isinstance(payment.payable, Booking):
+        print(payment.payable.name, change_id)
+
+
 def choose(payment: Payment) -> str:
     return "tokyo"
 
@@ -71,8 +120,32 @@ def pay() -> str:
     return created.client_secret
 
 
+def sell(booking: Booking) -> services.CreatedPayment:
+    return services.create_payment(payable=booking, purpose="full", metadata={"channel": "desk"})
+
+
+def take_back(booking: Booking) -> int:
+    for payment in booking.payments.filter(status="pending"):
+        services.cancel_payment(payment)
+    refunds = services.refund_payable(booking, due_again=True)
+    return sum(refund.amount for refund in refunds) + services.get_dues(booking).due
+
+
 urlpatterns = get_urls(viewset=HostViewSet, webhook_view=HostWebhooks)
 """
+WRONG_HOST = """
+from octo_stripe_gateway import services
+from octo_stripe_gateway.models import Payment
+from shop.models import Booking
+
+
+def sum_up(booking: Booking, payment: Payment) -> int:
+    services.create_payment("20.00", currency="usd")  # wrong
+    services.cancel_payment(payment, amount=1)  # wrong
+    booking.payments.get_price()  # wrong
+    return booking.payments.get()  # wrong to mypy: pyright doesn't follow Django's `from_queryset`
+"""
+TYPED_FILES = "shop/models.py shop/payments.py"
 MYPY = """
 [mypy]
 strict = True
@@ -210,10 +283,40 @@ def test_the_first_payment_takes_five_commands(project: Project) -> None:
         project.stop()
 
 
-def test_a_typed_host_passes_mypy_in_strict_mode(project: Project) -> None:
-    packages = ["mypy", "django-stubs", "djangorestframework-stubs"]
-    venv = project.folder / "venv/bin"
-    run([str(venv / "pip"), "install", "-q", *packages])
+@pytest.fixture(scope="module")
+def typed_project(project: Project) -> Project:
+    packages = ["mypy", "pyright", "django-stubs", "djangorestframework-stubs"]
+    project.run_script(f"pip install -q {' '.join(packages)}")
+    project.folder.joinpath("shop/models.py").write_text(TYPED_MODELS)
     project.folder.joinpath("shop/payments.py").write_text(TYPED_HOST)
     project.folder.joinpath("mypy.ini").write_text(MYPY)
-    run([str(venv / "mypy"), "shop/payments.py"], cwd=project.folder)
+    return project
+
+
+def test_a_typed_host_passes_mypy_in_strict_mode(typed_project: Project) -> None:
+    typed_project.run_script(f"mypy {TYPED_FILES}")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed: pyright needs it")
+def test_a_typed_host_passes_pyright(typed_project: Project) -> None:
+    typed_project.run_script(f"pyright {TYPED_FILES}")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed: pyright needs it")
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_what_a_typed_host_gets_wrong_is_found(checker: str, typed_project: Project) -> None:
+    """A payable's payments aren't Any, of which a checker believes everything."""
+    wrong = typed_project.folder / "shop/wrong.py"
+    wrong.write_text(WRONG_HOST)
+    found = subprocess.run(
+        [typed_project.folder / "venv/bin" / checker, wrong],
+        cwd=typed_project.folder,
+        env=typed_project.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = {int(line) for line in re.findall(r"wrong\.py:(\d+):.*error", found.stdout)}
+    marked = re.compile(rf"# wrong($| to {checker})")
+    wanted = {number for number, line in enumerate(WRONG_HOST.splitlines(), start=1) if marked.search(line)}
+    assert lines == wanted, found.stdout + found.stderr

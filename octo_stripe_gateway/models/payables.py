@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from django.contrib.contenttypes.fields import GenericRelation, ReverseGenericManyToOneDescriptor
 from django.contrib.contenttypes.models import ContentType
@@ -14,7 +14,7 @@ from django.db.models.functions import Cast
 from django.utils.functional import cached_property
 
 from octo_stripe_gateway.models.families import get_payable_type
-from octo_stripe_gateway.models.payments import Payment, PaymentQuerySet
+from octo_stripe_gateway.models.payments import Payment, PaymentObjects, PaymentQuerySet
 
 
 @runtime_checkable
@@ -102,6 +102,10 @@ class PaymentRelation(GenericRelation):
         kwargs.setdefault("object_id_field", "payable_id")
         kwargs.setdefault("content_type_field", "payable_type")
         super().__init__(kwargs.pop("to", Payment), **kwargs)
+
+    if TYPE_CHECKING:
+        # Django's stubs say Any of what a generic relation finds.
+        def __get__(self, instance: Any, owner: Any) -> PaymentObjects: ...  # type: ignore[override]
 
     def contribute_to_class(
         self, cls: type[models.Model], name: str, private_only: bool = True, **kwargs: Any
