@@ -102,6 +102,7 @@ def test_thread_that_gets_no_connection_leaves_the_work_to_the_others(
     def hold_until_refused(payment: Payment) -> Any:
         # Otherwise a quick machine is done before the others have waited for a connection in vain.
         assert refused.wait(60)
+        seen.add(threading.get_ident())
         return sync(payment)
 
     monkeypatch.setattr(threads.logger, "warning", tell)
