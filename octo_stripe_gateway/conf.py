@@ -168,6 +168,8 @@ class GatewaySettings:
     strict_octo = Setting("STRICT_OCTO", types.read_flag, default=False)
     webhook_processing = Setting("WEBHOOK_PROCESSING", types.read_choice("inline", "task"), default="inline")
     webhook_tolerance = Setting("WEBHOOK_TOLERANCE", types.read_positive, default=300)
+    reconcile_days = Setting("RECONCILE_DAYS", types.read_count, default=2)
+    reconcile_adopts = Setting("RECONCILE_ADOPTS", types.read_flag, default=False)
     idempotency_key_days: Setting[int | None] = Setting("IDEMPOTENCY_KEY_DAYS", types.read_days, nothing=None)
 
     @property

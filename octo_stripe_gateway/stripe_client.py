@@ -170,13 +170,6 @@ def get_api_version() -> str:
     return stripe.api_version
 
 
-def list_newest_intents(account: str) -> list[PaymentIntentSnapshot]:
-    """Ask an account for its newest intents, one page of them."""
-    page = _ask(account, "get", "/v1/payment_intents", params={"limit": PAGE_SIZE})
-    objects = page.stripe_object["data"]
-    return [PaymentIntentSnapshot.from_object(each, as_of=page.as_of) for each in objects]
-
-
 def retrieve_object(path: str, *, origin: Origin) -> tuple[dict[str, Any], int]:
     """Ask Stripe for an object by its path, and return it with the second that it was read in."""
     answer = _call(origin, "get", path, params={})

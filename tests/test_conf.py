@@ -202,6 +202,8 @@ WRONG: dict[str, list[Any]] = {
     "STRICT_OCTO": NOT_FLAGS,
     "WEBHOOK_PROCESSING": ["later", "", "Task", 7, True],
     "WEBHOOK_TOLERANCE": [*NOT_NUMBERS, 0],
+    "RECONCILE_DAYS": [*NOT_NUMBERS],
+    "RECONCILE_ADOPTS": NOT_FLAGS,
     "IDEMPOTENCY_KEY_DAYS": [*NOT_NUMBERS, 0, 36_501],
 }
 EACH_WRONG = [(name, wrong) for name, values in WRONG.items() for wrong in values]

@@ -226,13 +226,6 @@ def leave_out_connected_accounts(shop: Shop) -> None:
     PaymentFactory.create(stripe_account="acct_lyon")
 
 
-def lose_a_row(shop: Shop) -> None:
-    services.create_payment(2000, currency="usd")
-    PaymentChange.objects.all().delete()
-    Payment.objects.get().stripe_requests.all().delete()
-    Payment.objects.all().delete()
-
-
 def miss_events(shop: Shop) -> None:
     make_paid(ago=LONG_AGO)
 
@@ -324,7 +317,6 @@ BROKEN: list[tuple[Callable[[Shop], None], str]] = [
     (double_the_endpoint, "endpoint_doubled"),
     (send_thin_events, "endpoint_thin"),
     (leave_out_connected_accounts, "connect_endpoint_missing"),
-    (lose_a_row, "intents_unknown"),
     (miss_events, "events_missing"),
     (miss_events_since, "events_missing"),
     (leave_an_event, "events_waiting"),

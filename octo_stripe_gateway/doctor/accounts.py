@@ -13,10 +13,8 @@ from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import Account, gateway_settings, is_live
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
 from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError, StripeRefusedError
-from octo_stripe_gateway.models import Installation, Payment
+from octo_stripe_gateway.models import Installation
 from octo_stripe_gateway.mounts import find_webhook_paths
-from octo_stripe_gateway.services.provenance import Provenance, judge_intent
-from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.webhook_endpoints import (
     Endpoint,
     WantedEndpoint,
@@ -335,29 +333,6 @@ def find_missing_connect_endpoint(examined: Examined) -> Iterator[Diagnosis]:
         )
 
 
-def find_unknown_intents(examined: Examined) -> Iterator[Diagnosis]:
-    """Find intents among the account's newest that this app made and no row knows."""
-    if not examined.has_ledger or gateway_settings.uses_built_in_keys:
-        return
-    origin = Origin(examined.name, livemode=examined.account.livemode)
-    newest = stripe_client.list_newest_intents(examined.name)
-    intents = [each for each in newest if judge_intent(each, origin=origin) is Provenance.OURS]
-    rows = Payment.ledger.get_queryset()
-    by_id = rows.filter(stripe_payment_intent_id__in=[each.id for each in intents])
-    by_uuid = rows.filter(uuid__in=[each.payment_uuid for each in intents])
-    known = {*by_id.values_list("stripe_payment_intent_id", flat=True)}
-    # The row of one that was made a moment ago may not know its id yet.
-    made = {str(uuid) for uuid in by_uuid.values_list("uuid", flat=True)}
-    unknown = [each.id for each in intents if each.id not in known and each.payment_uuid not in made]
-    if unknown:
-        yield examined.diagnose(
-            "intents_unknown",
-            f"Stripe has payments of ours that are unknown here, the newest {unknown[0]}.",
-            "A backup was restored, or the last commits before a failover are lost: run `recover_ledger`.",
-            count=len(unknown),
-        )
-
-
 def _list_chosen(examined: Examined) -> Iterator[Endpoint]:
     """Yield the endpoints that are meant to send our events: one, with Connect another."""
     for connect in (False, True):
@@ -398,5 +373,4 @@ FINDERS: tuple[Finder, ...] = (
     find_doubled_endpoint,
     find_shared_installation,
     find_missing_connect_endpoint,
-    find_unknown_intents,
 )

@@ -226,6 +226,32 @@ def describe_concern(concern: Concern) -> str:
     return describe(concern.code, concern.parameters, currency=currency)
 
 
+FOUND_LATE = Kind(
+    code="found_late",
+    label=_("Found by reconciliation"),
+    sentence=_("No event told of it, and reconciliation found it at Stripe: %(differences)s."),
+    action=_("See in Stripe's dashboard, Developers, Webhooks, what its deliveries are answered with."),
+)
+MOVED_UNNOTICED = Kind(
+    code="moved_unnoticed",
+    label=_("Money moved unnoticed"),
+    sentence=_("No event told of %(movement)s, which reconciliation found in Stripe's balance."),
+    action=_("See in Stripe's dashboard what it is, and why no event told of it."),
+)
+UNKNOWN_HERE = Kind(
+    code="unknown_here",
+    label=_("At Stripe, and not here"),
+    sentence=_("Stripe has %(object)s of ours, which has no row here."),
+    action=_("Run `reconcile_payments` for the time that it is of, with `--adopt`."),
+)
+UNKNOWN_AT_STRIPE = Kind(
+    code="unknown_at_stripe",
+    label=_("Here, and not at Stripe"),
+    sentence=_("Stripe doesn't know %(object)s of this payment's account."),
+    action=_("See whether the keys are still those of the account that took it."),
+)
+
+
 def find_concern(concerns: Sequence[Concern], kind: Kind, *, object_id: str = "") -> Concern | None:
     """Return the latest of a payment's concerns of a kind about an object, open or settled."""
     about = (kind.code, object_id)

@@ -218,6 +218,15 @@ class EventOfAnother:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundLate:
+    """Reconciliation has found what no event told of, in an object at Stripe or in the payment itself."""
+
+    kind: Kind
+    object_id: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class FraudWarned:
     """The card's bank warns of fraud; `refunds` where the host has such payments refunded."""
 
@@ -514,6 +523,10 @@ def _warn_of_fraud(rows: Rows, fact: FraudWarned) -> None:
 def _refuse_event(rows: Rows, fact: EventOfAnother) -> None:
     _open(rows, kinds.EVENT_OF_ANOTHER, as_of=fact.as_of, event=fact.event_id)
     rows.contradiction = kinds.EVENT_OF_ANOTHER.code
+
+
+def _tell_of_finding(rows: Rows, fact: FoundLate) -> None:
+    _open(rows, fact.kind, object_id=fact.object_id, **fact.parameters)
 
 
 def _accept(rows: Rows, fact: Accepted) -> None:
@@ -962,6 +975,7 @@ RULES: dict[type, Rule] = {
     DisputeSnapshot: Rule(_apply_dispute, DISPUTES),
     FraudWarned: Rule(_warn_of_fraud, WARNINGS),
     EventOfAnother: Rule(_refuse_event),
+    FoundLate: Rule(_tell_of_finding),
     Accepted: Rule(_accept),
     Authorized: Rule(_authorize),
     Rejected: Rule(_reject),

@@ -43,6 +43,8 @@ class Installation(models.Model):
         null=True, help_text=_("From when on the last recovery may have lost what was written.")
     )
     recovered_at = models.DateTimeField(null=True, help_text=_("When the last recovery began."))
+    reconcile_at = models.DateTimeField(null=True, help_text=_("When to compare with Stripe again."))
+    reconciled_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = models.Manager()

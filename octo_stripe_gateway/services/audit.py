@@ -55,6 +55,8 @@ class Finding(NamedTuple):
     name: str
     differences: Differences = {}
     error: str = ""
+    # As it was before.
+    payment: Payment | None = None
 
 
 class Audit:
@@ -109,8 +111,9 @@ class Audit:
                 if snapshot.id not in known:
                     yield from self._find_payment_of(snapshot, origin=origin)
         for refund_id, payment_id in unseen.items():
-            yield Finding(Kind.UNKNOWN_AT_STRIPE, refund_id)
-            yield self._check(Payment.ledger.get(pk=payment_id))
+            payment = Payment.ledger.get(pk=payment_id)
+            yield Finding(Kind.UNKNOWN_AT_STRIPE, refund_id, payment=payment)
+            yield self._check(payment)
 
     def _find_payment_of(self, snapshot: RefundSnapshot, *, origin: Origin) -> Iterator[Finding]:
         payment = Payment.ledger.filter(stripe_payment_intent_id=snapshot.payment_intent_id).first()
@@ -132,7 +135,9 @@ class Audit:
             for payment, snapshots in _group_unbooked(page):
                 if payment.next_booking_at is None:
                     kind = Kind.UNKNOWN_HERE if self.dry_run else Kind.ADOPTED
-                    yield from (Finding(kind, snapshot.id) for snapshot in snapshots)
+                    yield from (Finding(kind, snapshot.id, payment=payment) for snapshot in snapshots)
+                    # A dispute is never listed by itself: its money tells of it.
+                    yield self._check(payment)
                 if not self.dry_run:
                     book_listed(payment, snapshots)
 
@@ -146,10 +151,12 @@ class Audit:
                 found = reconcile_payment(payment, dry_run=self.dry_run)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next payment has its turn
             is_unknown = isinstance(error, StripeRefusedError) and error.http_status == UNKNOWN_AT_STRIPE
-            return Finding(Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED, name, error=str(error))
+            kind = Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED
+            return Finding(kind, name, error=str(error), payment=payment)
         differing = payment.concerns.using(Payment.ledger.database).open().filter(code__endswith="_differs")
         told = "; ".join(describe_concern(each) for each in differing)
-        return Finding(Kind.MISMATCHED if told else Kind.CHECKED, name, found, error=told)
+        kind = Kind.MISMATCHED if told else Kind.CHECKED
+        return Finding(kind, name, found, error=told, payment=payment)
 
     def _judge(self, snapshot: PaymentIntentSnapshot, *, origin: Origin) -> Iterator[Finding]:
         """Find out whether an intent without a row is ours."""

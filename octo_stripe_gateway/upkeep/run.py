@@ -24,6 +24,7 @@ from octo_stripe_gateway.upkeep.deadlines import (
     InstallmentStep,
 )
 from octo_stripe_gateway.upkeep.deliveries import DeliveryStep
+from octo_stripe_gateway.upkeep.reconciliation import ReconciliationStep
 from octo_stripe_gateway.upkeep.syncs import SyncStep
 from octo_stripe_gateway.upkeep.threads import count_threads, run_together
 
@@ -40,6 +41,7 @@ DEADLINES, EXPIRIES, CAPTURES, DUES, INSTALLMENTS = (
     DueStep(),
     InstallmentStep(),
 )
+RECONCILIATION = ReconciliationStep()
 STEPS: tuple[Step[Any], ...] = (
     EVENTS,
     SYNCS,
@@ -50,6 +52,8 @@ STEPS: tuple[Step[Any], ...] = (
     DUES,
     INSTALLMENTS,
     DELIVERIES,
+    # The last, since it takes longest.
+    RECONCILIATION,
 )
 
 

@@ -27,6 +27,7 @@ from tests.support.threads import needs_row_locks, run_together
 pytestmark = pytest.mark.django_db
 
 Counts = dict[str, dict[str, int]]
+KINDS = ("events", "payments", "books", "deadlines", "dues", "changes", "reconciliation")
 LISTS = "/v1/payment_intents"
 BOOKS = "/v1/balance_transactions"
 
@@ -83,7 +84,7 @@ def test_nothing_due_is_nothing_done(stripe: StripeEmulator) -> None:
     asked = len(stripe.requests)
     done = maintain()
     assert done.pop("seconds") is not None
-    assert done == {name: {} for name in ("events", "payments", "books", "deadlines", "dues", "changes")}
+    assert done == {name: {} for name in KINDS}
     assert len(stripe.requests) == asked
 
 
