@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid as uuids
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
