@@ -103,9 +103,11 @@ def report_finding(finding: Finding) -> None:
         tell_of(payment, UNKNOWN_AT_STRIPE, object_id=finding.name, object=finding.name)
     elif finding.kind == Found.ADOPTED and finding.name.startswith("txn_"):
         tell_of(payment, MOVED_UNNOTICED, object_id=finding.name, movement=finding.name)
-    elif payment and payment.next_check_at is None and finding.differences:
-        differences = {name: list(values) for name, values in finding.differences.items()}
-        tell_of(payment, FOUND_LATE, object_id=finding.name, differences=differences)
+    elif payment and payment.next_check_at is None:
+        # Concerns tell of themselves, and reconciliation itself may have just opened one.
+        told = {name: list(found) for name, found in finding.differences.items() if name != "has_concerns"}
+        if told:
+            tell_of(payment, FOUND_LATE, object_id=finding.name, differences=told)
 
 
 def tell_of(payment: Payment | None, kind: Kind, *, object_id: str, **parameters: Any) -> None:

@@ -60,6 +60,15 @@ def test_movement_that_nobody_announced_is_booked_and_reported(stripe: StripeEmu
     assert list_open() == [("moved_unnoticed", payment.pk, movement.stripe_balance_transaction_id)]
 
 
+def test_what_differs_and_is_not_applied_is_told_once(stripe: StripeEmulator) -> None:
+    payment = pay(stripe)
+    Payment.objects.update(currency="eur")
+    assert run_night() == {"reconciled": 1}
+    payment.refresh_from_db()
+    assert payment.has_concerns
+    assert [(code, about) for code, about, _object_id in list_open()] == [("intent_differs", payment.pk)]
+
+
 def test_lost_dispute_of_an_old_payment_is_found_by_its_money(stripe: StripeEmulator) -> None:
     payment = pay(stripe)
     Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=90))
