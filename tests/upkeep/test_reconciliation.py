@@ -70,11 +70,12 @@ def test_what_differs_and_is_not_applied_is_told_once(stripe: StripeEmulator) ->
 
 
 def test_lost_dispute_of_an_old_payment_is_found_by_its_money(stripe: StripeEmulator) -> None:
+    clock = stripe.clock
+    stripe.clock = lambda: clock() - 90 * 86_400
     payment = pay(stripe)
+    stripe.clock = clock
     Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=90))
-    intent = stripe.payment_intents[payment.stripe_payment_intent_id or ""]
-    intent["created"] -= 90 * 86_400
-    stripe.open_dispute(intent["id"])
+    stripe.open_dispute(payment.stripe_payment_intent_id or "")
     assert run_night() == {"reconciled": 1}
     payment.refresh_from_db()
     assert payment.disputed
@@ -135,10 +136,12 @@ def test_hour_is_the_hosts(settings: Any) -> None:
 
 
 def test_nights_that_were_missed_are_made_up_for(stripe: StripeEmulator) -> None:
-    payment = pay(stripe)
     ago = timezone.now() - dt.timedelta(days=5)
+    clock = stripe.clock
+    stripe.clock = lambda: clock() - 5 * 86_400
+    pay(stripe)
+    stripe.clock = clock
     Payment.objects.update(created_at=ago)
-    stripe.payment_intents[payment.stripe_payment_intent_id or ""]["created"] = int(ago.timestamp())
     Payment.objects.update(intent_status="processing", status="pending", next_check_at=None)
     Installation.objects.update(reconciled_until=ago - dt.timedelta(hours=1))
     run_night()
