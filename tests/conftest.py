@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
+from django.utils import translation
 
 from octo_stripe_gateway.conf import ENVIRONMENT
 from octo_stripe_gateway.models import Payment
@@ -22,6 +23,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ENVIRONMENT.values():
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
+
+
+@pytest.fixture(autouse=True)
+def restore_language() -> Iterator[None]:
+    """Leave a test's language to no other: Django's LocaleMiddleware activates one for good."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
@@ -265,7 +265,6 @@ def test_every_page_of_the_admin_says_what_the_api_says(
     Booking.objects.update(price=PRICE + 2000)
     services.refund_payment(payment, amount=GOODWILL)
     assert api.retrieve(payment.pk).json()["balance"]["due"] == 2000
-    translation.activate("en")
     own = admin_client.get(reverse("admin:shop_booking_change", args=[booking.pk])).content.decode()
     listed = admin_client.get(reverse("admin:octo_stripe_gateway_payablelock_changelist")).content.decode()
     assert "20.00" in own
