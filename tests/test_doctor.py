@@ -18,6 +18,7 @@ from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.urls import include, path
 from django.utils import timezone
+from django.utils.translation import get_language, override
 
 from octo_stripe_gateway import doctor, inbox, services, stripe_client
 from octo_stripe_gateway.doctor import accounts
@@ -340,6 +341,19 @@ def test_broken_set_up_is_named_rightly(shop: Shop, break_it: Callable[[Shop], N
     assert list(found) == [code]
     assert found[code]["message"].endswith((".", ")"))
     assert found[code]["action"].endswith(".")
+
+
+def test_what_is_found_is_said_in_english_whoever_asks(shop: Shop) -> None:
+    leave_an_event(shop)
+    have_an_old_concern(shop)
+    ConcernFactory.create(payment=None, code="event_failed", object_id="evt_1")
+    english = diagnose()
+    with override("de"):
+        german = diagnose()
+        assert get_language() == "de"
+    assert len(german) == 3
+    for code, found in german.items():
+        assert (found["message"], found["action"]) == (english[code]["message"], english[code]["action"])
 
 
 def find_codes() -> set[str]:

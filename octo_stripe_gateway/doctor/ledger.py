@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.timesince import timesince
-from django.utils.translation import override
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
@@ -114,14 +113,13 @@ def find_overdue_bookings(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
 def find_concerns(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find what waits for an operator, by the code of each concern."""
     rows = Concern.ledger.get_queryset().open()
-    with override(None):
-        for code in sorted({*rows.values_list("code", flat=True)}):
-            kind = KINDS.get(code)
-            yield from _measure(rows.filter(code=code), "opened_at").diagnose(
-                code,
-                f"concerns are open: {get_kind_label(code)}",
-                f"{kind.action if kind else ''} Settle each in the admin.".strip(),
-            )
+    for code in sorted({*rows.values_list("code", flat=True)}):
+        kind = KINDS.get(code)
+        yield from _measure(rows.filter(code=code), "opened_at").diagnose(
+            code,
+            f"concerns are open: {get_kind_label(code)}",
+            f"{kind.action if kind else ''} Settle each in the admin.".strip(),
+        )
 
 
 def get_last_event() -> dt.datetime | None:
