@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -72,7 +71,7 @@ def test_is_refused_by_the_permission_that_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    "signature", ["", "t=1,v1=a", "v1=a", "t=x,v1=a", f"t={int(time.time()) - 4000},v1=a", "t=9999999999"]
+    "signature", ["", "t=1,v1=a", "v1=a", "t=x,v1=a", "t=1700000000,v1=a", "t=9999999999"]
 )
 def test_an_event_is_refused_by_its_signature(signature: str) -> None:
     assert send("/bookings/webhooks", **{"Stripe-Signature": signature}).status_code == 400
