@@ -326,6 +326,9 @@ def _give_way(payment: Payment) -> None:
             return
         if payment.is_open:
             payment = cancel_payment(payment, may_void=False)
+        elif request := get_open_request(payment, StripeRequest.Kind.CANCEL):
+            # It was canceled by a request whose answer was lost.
+            payment = perform_request(request).payment
     except UnprocessableError as error:
         raise OperationInProgressError(_("It is being paid already.")) from error
     except (ConfigurationError, StripeAuthenticationError):

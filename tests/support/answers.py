@@ -40,7 +40,9 @@ class Recorder:
             headers={"Authorization": "Bearer sk_test_x"},
             timeout=60,
         ).json()
-        answer = answer["error"]["payment_intent"] if "error" in answer else answer
+        if "error" in answer:
+            assert "payment_intent" in answer["error"], (path, params, answer)
+            answer = answer["error"]["payment_intent"]
         self.answers.append((as_type or TYPES[answer["object"]], answer))
         return answer
 
@@ -101,7 +103,8 @@ def record_intents(recorder: Recorder) -> None:
 
 
 def record_cards(recorder: Recorder) -> None:
-    for card in CARDS:
+    # Vouchers and debits of other currencies have their own parameters: see the emulator's tests.
+    for card in (each for each in CARDS if each.kind in {"card", "us_bank_account"}):
         recorder.ask("POST", "payment_methods", **_typed_in(card))
         recorder.pay(card.payment_method)
 

@@ -165,7 +165,7 @@ def _blank_charge(intent: JsonObject) -> JsonObject:
     more = ("statement_descriptor", "statement_descriptor_suffix", "transfer_group", "on_behalf_of")
     empty = (
         "application_fee balance_transaction failure_code failure_balance_transaction failure_message "
-        "receipt_number receipt_url review source source_transfer transfer"
+        "receipt_number receipt_url review source source_transfer"
     )
     return {
         **dict.fromkeys(empty.split()),

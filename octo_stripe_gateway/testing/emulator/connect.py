@@ -91,7 +91,7 @@ class Connect:
                 fee=self._balance.convert(fee, currency=charge["currency"]),
                 fields={"source_transaction": charge["id"], "transfer_group": _group(charge)},
             )
-            charge |= {"transfer": charge["transfer"] or transfer["id"], "transfer_group": _group(charge)}
+            charge |= {"transfer": charge.get("transfer") or transfer["id"], "transfer_group": _group(charge)}
         elif fee:
             platform = self._accounts.platform_of(self._store.account_of(charge))
             self._collect(charge, charge=charge, fee=fee, platform=platform)
@@ -211,7 +211,7 @@ class Connect:
             )
         if not params.get("reverse_transfer"):
             return
-        if not charge["transfer"]:
+        if not charge.get("transfer"):
             raise StripeApiError(
                 f"Cannot reverse transfer on charge {charge['id']} because it does not have an associated "
                 "transfer.",
@@ -235,7 +235,7 @@ class Connect:
         amount = refund["amount"]
         if params.get("refund_application_fee") and (part := self.fee_part(charge, amount=amount)):
             fee = self._store.get(charge["application_fee"])
-            self.refund_fee(fee, {"amount": part}, with_refund=not charge["transfer"])
+            self.refund_fee(fee, {"amount": part}, with_refund=not charge.get("transfer"))
         if params.get("reverse_transfer"):
             transfer = self._store.get(charge["transfer"])
             if part := _part(transfer, of=charge, amount=amount, done="amount_reversed"):

@@ -152,7 +152,7 @@ class Refunds:
     def _book(self, refund: JsonObject, params: Parameters) -> None:
         charge = self._store.get(refund["charge"])
         kind: Kind = "refund" if refund["destination_details"]["type"] == "card" else "payment_refund"
-        direct = params.get("refund_application_fee") and not charge["transfer"]
+        direct = params.get("refund_application_fee") and not charge.get("transfer")
         returned = self._connect.fee_part(charge, amount=refund["amount"]) if direct else 0
         booked = self._balance.book(
             refund,
