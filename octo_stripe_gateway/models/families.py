@@ -113,28 +113,46 @@ def find_payables(payable_type_id: int, ids: Iterable[str], *, using: str | None
 class PayableKey(GenericForeignKey):
     """What a payment is for: found again whatever class of its family it was given as."""
 
+    def contribute_to_class(self, cls: type[Model], name: str, **kwargs: Any) -> None:
+        """Read and write the attribute by our rules."""
+        super().contribute_to_class(cls, name, **kwargs)
+        # Before Django 6.1 the field was its own descriptor.
+        setattr(cls, name, PayableAccess(self, usual=cls.__dict__[name]))
+
+
+class PayableAccess:
+    """The attribute of a `PayableKey`; what isn't ours, such as prefetching, is Django's."""
+
+    def __init__(self, key: PayableKey, *, usual: Any) -> None:
+        self.key = key
+        self.usual = usual
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.usual, name)
+
     def __get__(self, instance: Any, cls: Any = None) -> Any:
         """Return the object, None where there is none; raises PayableUnavailableError."""
         if instance is None:
             return self
-        type_id, key = getattr(instance, f"{self.ct_field}_id"), getattr(instance, self.fk_field)
-        known = self.get_cached_value(instance, default=None)
-        if type_id is None or key is None:
+        key = self.key
+        type_id, text = getattr(instance, f"{key.ct_field}_id"), getattr(instance, key.fk_field)
+        known = key.get_cached_value(instance, default=None)
+        if type_id is None or text is None:
             return None
-        if known is None or not _is_filed_by(known, type_id=type_id, key=key):
+        if known is None or not _is_filed_by(known, type_id=type_id, key=text):
             # A replica's row reads from the replica.
             primary = router.db_for_write(type(instance))
             using = None if instance._state.db in {None, primary} else instance._state.db
-            known = find_payable(type_id, key, using=using)
-            self.set_cached_value(instance, known)
+            known = find_payable(type_id, text, using=using)
+            key.set_cached_value(instance, known)
         return known
 
     def __set__(self, instance: Any, value: Any) -> None:
         """File the row under the object; raises ConfigurationError."""
-        payable_type, key = identify(value) if value is not None else (None, None)
-        setattr(instance, self.ct_field, payable_type)
-        setattr(instance, self.fk_field, key)
-        self.set_cached_value(instance, value)
+        payable_type, text = identify(value) if value is not None else (None, None)
+        setattr(instance, self.key.ct_field, payable_type)
+        setattr(instance, self.key.fk_field, text)
+        self.key.set_cached_value(instance, value)
 
 
 def _is_filed_by(payable: Model, *, type_id: int, key: str) -> bool:
