@@ -45,6 +45,7 @@ from octo_stripe_gateway.testing.factories import (
 )
 from tests.shop.models import Booking, Ticket, Voucher
 from tests.support.api import GatewayApi
+from tests.support.ledger import later
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls")]
 
@@ -719,8 +720,9 @@ class TestTimeline:
         payment = find_payment(api.paid(stripe))
         operate(office, payment, "refund", amount="5")
         (refund,) = stripe.refunds
-        stripe.settle_refund(refund, status="failed", reason="expired_or_canceled_card")
-        operate(office, payment, "sync")
+        with later(stripe):
+            stripe.settle_refund(refund, status="failed", reason="expired_or_canceled_card")
+            operate(office, payment, "sync")
         story = get_story(office.get(get_page(payment)))
         assert story[2] == "Refunded 5.00 USD = 15.00 USD"
         assert story[3].startswith("A refund of 5.00 USD failed: the money is held again")
