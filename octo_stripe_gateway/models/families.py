@@ -113,9 +113,11 @@ def find_payables(payable_type_id: int, ids: Iterable[str], *, using: str | None
 class PayableKey(GenericForeignKey):
     """What a payment is for: found again whatever class of its family it was given as."""
 
-    def contribute_to_class(self, cls: type[Model], name: str, private_only: bool = False) -> None:
-        """Read and write the attribute by our rules."""
-        super().contribute_to_class(cls, name, private_only=private_only)
+    def contribute_to_class(
+        self, cls: type[Model], name: str, private_only: bool = True, **kwargs: Any
+    ) -> None:
+        """Read and write the attribute by our rules; the key is private to its model in any case."""
+        super().contribute_to_class(cls, name, **kwargs)
         # Before Django 6.1 the field was its own descriptor.
         setattr(cls, name, PayableAccess(self, usual=cls.__dict__[name]))
 
