@@ -58,10 +58,13 @@ def page(browser: Browser, stripe: StripeEmulator) -> Iterator[Page]:
 @pytest.fixture
 def mount(page: Page, api: Any) -> Callable[..., str]:
     def mount(kind: str = "payment", *, amount: int = 2000, currency: str = "eur", **options: Any) -> str:
+        is_deferred = "mode" in options
         automatic = {"enabled": True}
-        params = {"amount": amount, "currency": currency, "automatic_payment_methods": automatic}
+        # Elements made before the intent may be of another amount.
+        params: dict[str, Any] = {"amount": 2000 if is_deferred else amount, "currency": currency}
+        params |= {"automatic_payment_methods": automatic}
         intent = api.payment_intents.create(params=params)
-        deferred = {"currency": currency} if "mode" in options else {}
+        deferred = {"currency": currency, "amount": amount} if is_deferred else {}
         page.evaluate(SETUP, [intent.client_secret, kind, deferred | options])
         page.wait_for_function("seen.some(([event]) => event === 'ready')")
         return str(intent.id)
