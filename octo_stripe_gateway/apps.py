@@ -13,11 +13,11 @@ class OctoStripeGatewayConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks, and the API's description where something can use it."""
-        from octo_stripe_gateway import checks  # noqa: F401
+        from octo_stripe_gateway.doctor import checks  # noqa: F401
 
         post_migrate.connect(make_installation, sender=self)
         if apps.is_installed("drf_spectacular"):
-            from octo_stripe_gateway import schema  # noqa: F401
+            from octo_stripe_gateway.api import schema  # noqa: F401
 
 
 def make_installation(*, using: str, **_signal: Any) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from django.urls import URLPattern, re_path
 
-from octo_stripe_gateway.views import CapabilitiesView, NotFoundView, PaymentViewSet
-from octo_stripe_gateway.webhooks import WebhookView
+from octo_stripe_gateway.api.views import CapabilitiesView, NotFoundView, PaymentViewSet
+from octo_stripe_gateway.webhooks.views import WebhookView
 
 app_name = "octo_stripe_gateway"
 

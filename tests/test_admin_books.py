@@ -16,13 +16,14 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway import services
 from octo_stripe_gateway.admin import books, pagination
 from octo_stripe_gateway.admin.payments import PaymentAdmin
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.upkeep import run_upkeep
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.ledger import read_export
 from tests.support.objects import make_event, make_fraud_warning
 

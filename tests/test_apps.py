@@ -21,7 +21,8 @@ settings.configure(
 import django
 django.setup()
 print(sorted({"stripe", "requests", "rest_framework"} & sys.modules.keys()))
-from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway import services
+from octo_stripe_gateway.webhooks import inbox
 print(sorted({"stripe", "requests"} & sys.modules.keys()))
 """
 

@@ -8,8 +8,8 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from octo_stripe_gateway.batches import iterate_batches, iterate_keys
 from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models.batches import iterate_batches, iterate_keys
 from octo_stripe_gateway.testing.factories import PaymentFactory
 
 pytestmark = pytest.mark.django_db

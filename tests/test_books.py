@@ -12,11 +12,13 @@ import stripe as sdk
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import services, stripe_client, upkeep
+from octo_stripe_gateway import services, upkeep
+from octo_stripe_gateway.books import booking as books
+from octo_stripe_gateway.ledger import claims as due
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Payment, PaymentChange
-from octo_stripe_gateway.services import books, due
-from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot, RefundSnapshot
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot, RefundSnapshot
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.upkeep import run_upkeep
 from tests.support.api import GatewayApi

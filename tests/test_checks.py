@@ -11,7 +11,8 @@ from django.db import connections
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.settings import api_settings
 
-from octo_stripe_gateway import checks, conf
+from octo_stripe_gateway import conf
+from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 
 NOTHING = dict.fromkeys(
@@ -132,8 +133,8 @@ def test_events_for_a_worker_need_a_task_framework(
 ) -> None:
     configure(WEBHOOK_PROCESSING="task")
     assert get_ids(checks.check_settings()) == ["W010"]
-    monkeypatch.delitem(sys.modules, "octo_stripe_gateway.tasks", raising=False)
-    monkeypatch.delattr("octo_stripe_gateway.tasks", raising=False)
+    monkeypatch.delitem(sys.modules, "octo_stripe_gateway.webhooks.tasks", raising=False)
+    monkeypatch.delattr("octo_stripe_gateway.webhooks.tasks", raising=False)
     for each in ("django.tasks", "django_tasks"):
         monkeypatch.setitem(sys.modules, each, None)
     assert get_ids(checks.check_settings()) == ["E019"]

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.core.checks import ERROR
 
-from octo_stripe_gateway import checks, conf
+from octo_stripe_gateway import conf
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event

@@ -14,11 +14,12 @@ from django.db.models import QuerySet
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
 from octo_stripe_gateway.models import Payment, Refund
-from octo_stripe_gateway.snapshots import CLOSED_DISPUTES
+from octo_stripe_gateway.stripe.snapshots import CLOSED_DISPUTES
 from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.properties import try_property
 
 pytestmark = pytest.mark.django_db

@@ -16,9 +16,10 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from octo_stripe_gateway import inbox, signals, upkeep
+from octo_stripe_gateway import signals, upkeep
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.objects import make_event, make_paid_intent, make_refund
 from tests.support.receivers import listening
 from tests.support.threads import needs_row_locks, run_and_disconnect, run_together
@@ -299,7 +300,8 @@ database, payload, death = sys.argv[1:]
 settings.DATABASES["default"]["NAME"] = database
 django.setup()
 from django.db import connection
-from octo_stripe_gateway import inbox, signals
+from octo_stripe_gateway import signals
+from octo_stripe_gateway.webhooks import inbox
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -34,14 +34,17 @@ from django.urls import include, path
 from django.utils import timezone
 from rest_framework.exceptions import PermissionDenied
 
-from octo_stripe_gateway import checks, conf, exceptions, inbox, responses, services, signals
+from octo_stripe_gateway import conf, exceptions, services, signals
+from octo_stripe_gateway.api import responses
+from octo_stripe_gateway.api.serializers import STATUSES
+from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.exceptions import PaymentRejectedError
-from octo_stripe_gateway.inbox import HANDLERS, OLDER_EVENT_TYPES
 from octo_stripe_gateway.models import Payment, WebhookEvent, compute_dues
-from octo_stripe_gateway.serializers import STATUSES
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
+from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks.inbox import HANDLERS, OLDER_EVENT_TYPES
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.docs import FOLDER, PAGES, ROOT, get_block, get_blocks, get_names, run

@@ -20,9 +20,10 @@ from django.urls import include, path
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
-from octo_stripe_gateway import doctor, inbox, services, stripe_client
+from octo_stripe_gateway import doctor, services
 from octo_stripe_gateway.doctor import accounts
 from octo_stripe_gateway.models import Installation, Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import (
     ConcernFactory,
@@ -31,6 +32,7 @@ from octo_stripe_gateway.testing.factories import (
     WebhookEventFactory,
 )
 from octo_stripe_gateway.upkeep import run_upkeep
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.docs import get_names, get_section
 from tests.support.objects import read_rows
 

@@ -13,7 +13,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import exports, services
+from octo_stripe_gateway import services
+from octo_stripe_gateway.books import exports
 from octo_stripe_gateway.models import BalanceTransaction, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from octo_stripe_gateway import inbox
 from octo_stripe_gateway.ledger.rules import ExpiryDropped
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
+from octo_stripe_gateway.webhooks import inbox
 
 pytestmark = pytest.mark.django_db
 

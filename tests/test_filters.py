@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from django.utils import timezone
 
-from octo_stripe_gateway.filters import CursorField
-from octo_stripe_gateway.lists import Place
+from octo_stripe_gateway.api.filters import CursorField
+from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.times import format_utc

@@ -9,11 +9,11 @@ import pytest
 from django.contrib import admin
 from django.core.management import call_command
 
-from octo_stripe_gateway import inbox
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.services import fraud
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.api import GatewayApi
 from tests.support.ledger import assert_ledger_equals, list_concerns, settle_all
 from tests.support.objects import make_event, make_fraud_warning

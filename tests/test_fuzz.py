@@ -18,8 +18,8 @@ from django.utils import timezone
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis.config import GenerationConfig, SchemathesisConfig
 
-from octo_stripe_gateway.filters import CursorField
-from octo_stripe_gateway.lists import Place
+from octo_stripe_gateway.api.filters import CursorField
+from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.openapi import close_document, make_document

@@ -9,13 +9,14 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from octo_stripe_gateway import inbox, services, signals
+from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Concern, Payment, WebhookEvent
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.ledger import list_concerns
 from tests.support.objects import (
     make_charge,

@@ -10,10 +10,12 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 
-from octo_stripe_gateway import inbox, services, transactions, upkeep
+from octo_stripe_gateway import services, upkeep
+from octo_stripe_gateway.ledger import transactions
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange, Refund, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import ConcernFactory, PaymentFactory, WebhookEventFactory
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.api import GatewayApi
 from tests.support.ledger import assert_ledger_equals
 from tests.support.objects import make_event, make_paid_intent, read_rows

@@ -15,8 +15,8 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from octo_stripe_gateway import lists
-from octo_stripe_gateway.lists import Place, filter_by_index, index_order, read_payments
+from octo_stripe_gateway.api import lists
+from octo_stripe_gateway.api.lists import Place, filter_by_index, index_order, read_payments
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Ticket, Voucher

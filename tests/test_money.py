@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import inbox, services, signals
+from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     OperationInProgressError,
@@ -26,6 +26,7 @@ from octo_stripe_gateway.models import (
 )
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.ledger import assert_ledger_equals, later, list_concerns, settle_all

@@ -14,11 +14,11 @@ from django.test import Client
 from rest_framework import serializers
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.capabilities import get_honoured
-from octo_stripe_gateway.card_payments import CardPaymentField
-from octo_stripe_gateway.currencies import MAX_AMOUNT, get_precision, get_step
-from octo_stripe_gateway.filters import STORED_STATUSES
+from octo_stripe_gateway.api.capabilities import get_honoured
+from octo_stripe_gateway.api.card_payments import CardPaymentField
+from octo_stripe_gateway.api.filters import STORED_STATUSES
 from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.stripe.currencies import MAX_AMOUNT, get_precision, get_step
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator import currencies as independent
 from octo_stripe_gateway.testing.factories import PaymentFactory

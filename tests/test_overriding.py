@@ -9,11 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from octo_stripe_gateway import inbox
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.api import GatewayApi
 from tests.support.objects import make_event, make_intent, make_paid_intent, sign
 

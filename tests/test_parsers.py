@@ -11,11 +11,11 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
 
-from octo_stripe_gateway.authentication import check_csrf
+from octo_stripe_gateway.api.authentication import check_csrf
+from octo_stripe_gateway.api.views import PaymentViewSet
 from octo_stripe_gateway.models import Payment, Refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from octo_stripe_gateway.views import PaymentViewSet
 from tests.shop.models import Ticket
 from tests.support.api import GatewayApi
 

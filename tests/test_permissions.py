@@ -15,13 +15,13 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied as RequestDenied
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.authentication import ApiClient, get_owner
+from octo_stripe_gateway.api.authentication import ApiClient, get_owner
+from octo_stripe_gateway.api.views import PaymentViewSet
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.urls import get_urls
-from octo_stripe_gateway.views import PaymentViewSet
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.callers import KEYS, CallerApi, authenticate, make_user

@@ -13,9 +13,10 @@ from django.core.management import call_command, get_commands
 from django.db import connection, connections
 from django.utils import timezone
 
-from octo_stripe_gateway import batches, exports, services
-from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.services.due import Step
+from octo_stripe_gateway import services
+from octo_stripe_gateway.books import exports
+from octo_stripe_gateway.ledger.claims import Step
+from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent, batches
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 

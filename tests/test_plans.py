@@ -28,11 +28,12 @@ from django.utils import timezone
 
 from octo_stripe_gateway import upkeep
 from octo_stripe_gateway.admin import alerts, pagination, search
-from octo_stripe_gateway.batches import BATCH_SIZE, iterate_keys
+from octo_stripe_gateway.api.filters import CursorField
+from octo_stripe_gateway.api.lists import Place
+from octo_stripe_gateway.books.exports import export_movements, export_payments
 from octo_stripe_gateway.doctor import examine, ledger
-from octo_stripe_gateway.exports import export_movements, export_payments
-from octo_stripe_gateway.filters import CursorField
-from octo_stripe_gateway.lists import Place
+from octo_stripe_gateway.ledger import claims as due_work
+from octo_stripe_gateway.ledger.claims import Step, Work
 from octo_stripe_gateway.management.commands import reconcile_payments
 from octo_stripe_gateway.models import (
     BalanceTransaction,
@@ -41,8 +42,7 @@ from octo_stripe_gateway.models import (
     PaymentChange,
     WebhookEvent,
 )
-from octo_stripe_gateway.services import due as due_work
-from octo_stripe_gateway.services.due import Step, Work
+from octo_stripe_gateway.models.batches import BATCH_SIZE, iterate_keys
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import (

@@ -12,9 +12,10 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import inbox, services, signals, upkeep
+from octo_stripe_gateway import services, signals, upkeep
 from octo_stripe_gateway.models import Payment, PaymentChange, Refund, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.objects import make_event, make_paid_intent

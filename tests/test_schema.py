@@ -22,14 +22,15 @@ from drf_spectacular.validation import validate_schema
 from rest_framework import serializers
 from rest_framework.generics import RetrieveAPIView
 
-from octo_stripe_gateway import exceptions, responses, schema
-from octo_stripe_gateway.card_payments import CardPaymentField
-from octo_stripe_gateway.currencies import MAX_AMOUNT
-from octo_stripe_gateway.serializers import CreatePaymentSerializer
+from octo_stripe_gateway import exceptions
+from octo_stripe_gateway.api import responses, schema
+from octo_stripe_gateway.api.card_payments import CardPaymentField
+from octo_stripe_gateway.api.serializers import CreatePaymentSerializer
+from octo_stripe_gateway.api.views import PaymentViewSet
+from octo_stripe_gateway.stripe.currencies import MAX_AMOUNT
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.urls import get_urls, urlpatterns
-from octo_stripe_gateway.views import PaymentViewSet
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.openapi import close_document, make_document
@@ -326,13 +327,13 @@ class TestHost:
 def test_app_does_without_drf_spectacular() -> None:
     script = (
         "import sys, django; sys.modules['drf_spectacular'] = None; django.setup();"
-        " import octo_stripe_gateway.urls; assert 'octo_stripe_gateway.schema' not in sys.modules"
+        " import octo_stripe_gateway.urls; assert 'octo_stripe_gateway.api.schema' not in sys.modules"
     )
     environment = {"DJANGO_SETTINGS_MODULE": "tests.settings"}
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
 
 
 def test_description_is_registered_where_drf_spectacular_is_installed() -> None:
-    script = "import sys, django; django.setup(); assert 'octo_stripe_gateway.schema' in sys.modules"
+    script = "import sys, django; django.setup(); assert 'octo_stripe_gateway.api.schema' in sys.modules"
     environment = {"DJANGO_SETTINGS_MODULE": "tests.support.openapi_settings"}
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)

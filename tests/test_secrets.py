@@ -15,13 +15,14 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils.log import AdminEmailHandler
 
-from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway import services
+from octo_stripe_gateway.api.serializers import PaymentSerializer
 from octo_stripe_gateway.exceptions import BadRequestError, StripeError
 from octo_stripe_gateway.models import Payment, WebhookEvent
-from octo_stripe_gateway.serializers import PaymentSerializer
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
-from octo_stripe_gateway.webhooks import WebhookView, read_event
+from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks.views import WebhookView, read_event
 from tests.support.api import GatewayApi
 from tests.support.frames import InjectedError, Reporter, fail_at, list_steps, watching
 
@@ -176,7 +177,7 @@ def test_no_secret_is_at_rest_while_an_event_fails(
 
 def test_no_secret_is_in_any_log(run: Callable[[], RecordingClient], log: Lines) -> None:
     run()
-    talkers = {"stripe", "urllib3.connectionpool", "django.db.backends", "octo_stripe_gateway.inbox"}
+    talkers = {"stripe", "urllib3.connectionpool", "django.db.backends", "octo_stripe_gateway.webhooks.inbox"}
     assert talkers <= log.names
     assert any("_secret_[redacted]" in line for line in log.lines)
     assert {line[:120] for line in log.lines if CLIENT_SECRET.search(line)} == set()

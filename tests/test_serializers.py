@@ -6,8 +6,8 @@ import datetime as dt
 
 import pytest
 
-from octo_stripe_gateway.currencies import get_precision
-from octo_stripe_gateway.serializers import PaymentSerializer
+from octo_stripe_gateway.api.serializers import PaymentSerializer
+from octo_stripe_gateway.stripe.currencies import get_precision
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.times import format_utc
 

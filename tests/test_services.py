@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from octo_stripe_gateway import services, stripe_client
+from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     ConfigurationError,
@@ -20,6 +20,7 @@ from octo_stripe_gateway.exceptions import (
 )
 from octo_stripe_gateway.models import Installation, Payment, Refund
 from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Voucher
 from tests.support.ledger import later

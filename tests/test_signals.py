@@ -8,9 +8,10 @@ import pytest
 from django.db import DatabaseError
 from django.dispatch import Signal
 
-from octo_stripe_gateway import inbox, services, signals
+from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.objects import (
     make_charge,
     make_declined_intent,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from octo_stripe_gateway.exceptions import BadRequestError
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,
     PaymentIntentSnapshot,

@@ -12,11 +12,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from octo_stripe_gateway import signals
-from octo_stripe_gateway.inbox import process_event
 from octo_stripe_gateway.models import Installation
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
+from octo_stripe_gateway.webhooks.inbox import process_event
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.objects import make_paid_intent

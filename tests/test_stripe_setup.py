@@ -12,10 +12,12 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import include, path
 
-from octo_stripe_gateway import inbox, services, stripe_client
+from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Installation, Payment
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.webhooks import inbox
 
 pytestmark = pytest.mark.django_db
 

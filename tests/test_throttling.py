@@ -16,9 +16,9 @@ from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.api.counters import PARTS
+from octo_stripe_gateway.api.throttling import get_network
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from octo_stripe_gateway.throttling import get_network
 from tests.shop.models import Ticket
 from tests.support.api import GatewayApi
 from tests.support.callers import KEYS, CallerApi, authenticate, make_user

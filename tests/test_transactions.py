@@ -214,7 +214,7 @@ def test_change_that_is_rolled_back_is_not_announced(
         raise ZeroDivisionError
 
     with listening(signals.payment_succeeded, lambda **_: heard.append(True)):
-        monkeypatch.setattr("octo_stripe_gateway.inbox._handle", fail)
+        monkeypatch.setattr("octo_stripe_gateway.webhooks.inbox._handle", fail)
         api.client.raise_request_exception = False
         api.deliver(stripe, "payment_intent.succeeded")
         assert Payment.objects.get(pk=payment["id"]).status == "pending"

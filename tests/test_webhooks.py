@@ -13,10 +13,11 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from octo_stripe_gateway import conf, inbox
+from octo_stripe_gateway import conf
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from octo_stripe_gateway.authentication import GatewayAuthentication, check_csrf
+from octo_stripe_gateway.api.authentication import GatewayAuthentication, check_csrf
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from django.utils import formats
 from django.utils.translation import get_language
 
-from octo_stripe_gateway.currencies import get_precision
+from octo_stripe_gateway.stripe.currencies import get_precision
 
 SYMBOLS = {"eur": "€", "usd": "$", "jpy": "¥"}
 

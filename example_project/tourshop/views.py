@@ -16,11 +16,11 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from rest_framework.exceptions import ValidationError
 
 from octo_stripe_gateway import services
+from octo_stripe_gateway.api.views import PaymentViewSet
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.exceptions import GatewayError, UnprocessableError
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
-from octo_stripe_gateway.views import PaymentViewSet
+from octo_stripe_gateway.stripe.currencies import get_precision
 from tourshop.auth import Visitor, find_visitor
 from tourshop.forms import BookingForm
 from tourshop.models import Booking, Tour

@@ -25,7 +25,7 @@ from octo_stripe_gateway.admin import pagination
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.display import NOTHING, show_money
 from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
-from octo_stripe_gateway.exports import export_movements_of, export_payments
+from octo_stripe_gateway.books.exports import export_movements_of, export_payments
 from octo_stripe_gateway.models import Concern, Payment
 
 LINES_AT_A_TIME = 200

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.lists import filter_by_index
+from octo_stripe_gateway.api.lists import filter_by_index
 
 
 class IndexedChangeList(ChangeList):

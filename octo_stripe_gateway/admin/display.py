@@ -20,7 +20,6 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.ledger.concerns import get_kind_label
 from octo_stripe_gateway.models import (
     BalanceTransaction,
@@ -30,6 +29,7 @@ from octo_stripe_gateway.models import (
     Payment,
     WebhookEvent,
 )
+from octo_stripe_gateway.stripe.currencies import format_money
 
 DASHBOARD = "https://dashboard.stripe.com"
 NOTHING = "-"

@@ -15,9 +15,9 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin.search import get_paid_types, is_row_id
-from octo_stripe_gateway.inbox import HANDLERS
-from octo_stripe_gateway.lists import filter_by_index
+from octo_stripe_gateway.api.lists import filter_by_index
 from octo_stripe_gateway.models import Concern, WebhookEvent
+from octo_stripe_gateway.webhooks.inbox import HANDLERS
 
 # Choices come from the latest payments: collecting those of all payments would read every row.
 LATEST = 1000

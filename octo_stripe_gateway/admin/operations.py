@@ -13,14 +13,15 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway import services
 from octo_stripe_gateway.admin.display import format_value, get_label
-from octo_stripe_gateway.currencies import check_amount, format_money, get_precision
 from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
 from octo_stripe_gateway.ledger.concerns import KINDS
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Concern, Dispute, Payment, Refund, WebhookEvent
 from octo_stripe_gateway.redaction import redact_text
+from octo_stripe_gateway.stripe.currencies import check_amount, format_money, get_precision
+from octo_stripe_gateway.webhooks import inbox
 
 Row = TypeVar("Row", bound=Model)
 Values = Mapping[str, Any]

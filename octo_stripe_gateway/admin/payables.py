@@ -14,9 +14,9 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.admin.display import show_dues
 from octo_stripe_gateway.admin.operations import AmountForm, Operation, RefundForm, Values
 from octo_stripe_gateway.admin.pages import OperationAdmin
-from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.models import Payment, is_priced
+from octo_stripe_gateway.stripe.currencies import format_money
 
 # Its page shows what was paid.
 PERMISSIONS = ("octo_stripe_gateway.view_payment", "octo_stripe_gateway.refund_payment")

@@ -51,10 +51,10 @@ from octo_stripe_gateway.admin.operations import (
 )
 from octo_stripe_gateway.admin.search import MOST_FOUND, find_payments
 from octo_stripe_gateway.admin.timeline import get_timeline
-from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.ledger.concerns import KINDS, describe_concern, get_kind_label
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Concern, Payment, StripeRequest
+from octo_stripe_gateway.stripe.currencies import format_money
 
 MOST_SHOWN = 100
 # Fields that are shown only where their column holds something.

@@ -19,7 +19,7 @@ from django.http import HttpRequest
 
 from octo_stripe_gateway.admin.pagination import MOST_MILLISECONDS, time_limit
 from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
-from octo_stripe_gateway.snapshots import LARGEST_INTEGER
+from octo_stripe_gateway.stripe.snapshots import LARGEST_INTEGER
 
 # A term finds at most so many payments, so many payables, and the events of so many payments.
 MOST_FOUND = 1000

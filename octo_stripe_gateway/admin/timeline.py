@@ -11,10 +11,10 @@ from django.utils.translation import gettext
 
 from octo_stripe_gateway.admin.display import get_change_url
 from octo_stripe_gateway.admin.wording import describe_changes
-from octo_stripe_gateway.currencies import format_money
+from octo_stripe_gateway.api.lists import filter_by_index
 from octo_stripe_gateway.ledger.concerns import describe
-from octo_stripe_gateway.lists import filter_by_index
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.stripe.currencies import format_money
 
 LONGEST = 200
 MOVES = {"amount_received": 1, "amount_refunded": -1, "amount_lost": -1}

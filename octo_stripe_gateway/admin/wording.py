@@ -16,11 +16,11 @@ from octo_stripe_gateway.admin.display import (
     get_status_label,
     spell,
 )
-from octo_stripe_gateway.currencies import format_money
 from octo_stripe_gateway.ledger.concerns import describe, get_kind_label
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
+from octo_stripe_gateway.stripe.currencies import format_money
 
 # By column, what it was and what it became.
 Changes = dict[str, list[Any]]

@@ -9,7 +9,7 @@ from django.core.cache import DEFAULT_CACHE_ALIAS, cache, caches
 from django.core.cache.backends.db import DatabaseCache
 from django.db import connections, router, transaction
 
-from octo_stripe_gateway.transactions import read_committed
+from octo_stripe_gateway.ledger.transactions import read_committed
 
 # A period is counted in so many parts. A call counts until the last part that it may share a period with has
 # ended: for a minute's rate at most five seconds too long, and never too short.

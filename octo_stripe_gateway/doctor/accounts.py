@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import Account, gateway_settings, is_live
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError, StripeRefusedError
-from octo_stripe_gateway.models import Installation
-from octo_stripe_gateway.mounts import find_webhook_paths
-from octo_stripe_gateway.webhook_endpoints import (
+from octo_stripe_gateway.doctor.mounts import find_webhook_paths
+from octo_stripe_gateway.doctor.webhook_endpoints import (
     Endpoint,
     WantedEndpoint,
     get_installation,
     has_connected_accounts,
     is_enabled,
 )
+from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError, StripeRefusedError
+from octo_stripe_gateway.models import Installation
+from octo_stripe_gateway.stripe import client as stripe_client
 
 # Stripe's clock has whole seconds, and a call takes some.
 LARGEST_SKEW = 30

@@ -10,11 +10,11 @@ from django.core.checks import ERROR
 from django.db import DatabaseError
 from django.db.migrations.executor import MigrationExecutor
 
-from octo_stripe_gateway import checks
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.mounts import find_webhook_paths
-from octo_stripe_gateway.transactions import get_connection
+from octo_stripe_gateway.doctor.mounts import find_webhook_paths
+from octo_stripe_gateway.ledger.transactions import get_connection
 
 APP = "octo_stripe_gateway"
 # The keys' modes are a diagnosis of the accounts.

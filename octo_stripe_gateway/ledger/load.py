@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from octo_stripe_gateway.ledger.rules import RULES, FraudWarned, RefundRefused, Rows
+from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import Concern, Dispute, Payment, PaymentChange, Refund, is_uuid
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
-from octo_stripe_gateway.snapshots import ChargeSnapshot, PaymentIntentSnapshot, RefundSnapshot
-from octo_stripe_gateway.transactions import write_transaction
+from octo_stripe_gateway.stripe.snapshots import ChargeSnapshot, PaymentIntentSnapshot, RefundSnapshot
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from octo_stripe_gateway.models import BalanceTransaction, Concern, Dispute, Pay
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
 from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER, PAID, get_moment
 from octo_stripe_gateway.models.refunds import DEAD_STATUSES, NOT_AT_STRIPE
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe.snapshots import (
     PAYABLE_METADATA_KEY,
     CardSnapshot,
     ChargeSnapshot,

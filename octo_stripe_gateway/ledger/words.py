@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.currencies import format_money
+from octo_stripe_gateway.stripe.currencies import format_money
 
 # What a parameter is shown as that was erased since.
 UNKNOWN = "…"

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment, get_moment
-from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot
+from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot
 
 # By Stripe's reporting category: https://docs.stripe.com/reports/reporting-categories
 KINDS = {

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.currencies import read_amount
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
+from octo_stripe_gateway.stripe.currencies import read_amount
 
 # The purpose of a payment for all that is left.
 FULL = "full"

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from django.contrib.contenttypes import fields
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
@@ -118,15 +119,18 @@ class PayableKey(GenericForeignKey):
     ) -> None:
         """Read and write the attribute by our rules; the key is private to its model in any case."""
         super().contribute_to_class(cls, name, **kwargs)
-        # Before Django 6.1 the field was its own descriptor.
         setattr(cls, name, PayableAccess(self, usual=cls.__dict__[name]))
 
 
-class PayableAccess:
+# django-stubs lets `prefetch_related()` take what is of Django's class. Before Django 6.1 that was the field's own.
+_Access: Any = getattr(fields, "GenericForeignKeyDescriptor", GenericForeignKey)
+
+
+class PayableAccess(_Access):  # type: ignore[misc]
     """The attribute of a `PayableKey`; what isn't ours, such as prefetching, is Django's."""
 
     def __init__(self, key: PayableKey, *, usual: Any) -> None:
-        self.key = key
+        self.field = key
         self.usual = usual
 
     def __getattr__(self, name: str) -> Any:
@@ -136,7 +140,7 @@ class PayableAccess:
         """Return the object, None where there is none; raises PayableUnavailableError."""
         if instance is None:
             return self
-        key = self.key
+        key = self.field
         type_id, text = getattr(instance, f"{key.ct_field}_id"), getattr(instance, key.fk_field)
         known = key.get_cached_value(instance, default=None)
         if type_id is None or text is None:
@@ -152,9 +156,9 @@ class PayableAccess:
     def __set__(self, instance: Any, value: Any) -> None:
         """File the row under the object; raises ConfigurationError."""
         payable_type, text = identify(value) if value is not None else (None, None)
-        setattr(instance, self.key.ct_field, payable_type)
-        setattr(instance, self.key.fk_field, text)
-        self.key.set_cached_value(instance, value)
+        setattr(instance, self.field.ct_field, payable_type)
+        setattr(instance, self.field.fk_field, text)
+        self.field.set_cached_value(instance, value)
 
 
 def _is_filed_by(payable: Model, *, type_id: int, key: str) -> bool:

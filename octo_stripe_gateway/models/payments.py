@@ -19,10 +19,10 @@ from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.models.dues import IN_FLIGHT, Dues, compute_dues
 from octo_stripe_gateway.models.families import PayableKey, identify, resolve
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.stripe.snapshots import (
     LARGEST_INTEGER,
 )
-from octo_stripe_gateway.stripe.origin import Origin
 
 STRIPE_ID_LENGTH = 255
 PURPOSE_LENGTH = 64
@@ -330,7 +330,7 @@ class Payment(models.Model):
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
         indexes = [
-            # Each ends with what lists are ordered by, moment, id or both: see `octo_stripe_gateway.lists`.
+            # Each ends with what lists are ordered by, moment, id or both: see `api.lists`.
             models.Index(
                 fields=["payable_type", "payable_id", "created_at", "id"], name="octo_payment_payable"
             ),

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
-from octo_stripe_gateway.snapshots import FINGERPRINT_LENGTH
+from octo_stripe_gateway.stripe.snapshots import FINGERPRINT_LENGTH
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.models.balance_transactions import BalanceTransaction

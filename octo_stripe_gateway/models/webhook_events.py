@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy as _
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.stripe.snapshots import (
     read_all_metadata,
     read_id,
     read_time,
 )
-from octo_stripe_gateway.stripe.origin import Origin
 
 RETAINED_EVENT_FIELDS = frozenset(
     "id object type created livemode account api_version data status amount amount_received"
@@ -107,7 +107,7 @@ class WebhookEvent(models.Model):
         default_manager_name = "objects"
         permissions = [("reprocess_webhookevent", "Can reprocess webhook event")]
         indexes = [
-            # With the id, which lists are ordered by: see `octo_stripe_gateway.lists`.
+            # With the id, which lists are ordered by: see `octo_stripe_gateway.api.lists`.
             models.Index(fields=["received_at", "id"], name="octo_webhook_event_received"),
             models.Index(
                 fields=["status", "id"],

@@ -6,10 +6,10 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import choose_account
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.ledger.rules import Adopted, AdoptionConfirmed
+from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, has_deadline
 from octo_stripe_gateway.services.acceptance import ask_host
@@ -22,9 +22,9 @@ from octo_stripe_gateway.services.provenance import (
     read_payment,
 )
 from octo_stripe_gateway.services.refunds import reverse_rejected
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
-from octo_stripe_gateway.transactions import outside_transaction, write_transaction
+from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
 
 
 @outside_transaction

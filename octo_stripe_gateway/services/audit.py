@@ -9,14 +9,14 @@ from enum import StrEnum
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-from octo_stripe_gateway import stripe_client
-from octo_stripe_gateway.batches import iterate_keys
+from octo_stripe_gateway.books.booking import book_listed
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.concerns import describe_concern
+from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import BalanceTransaction, Payment, Refund, StripeRequest, is_uuid
+from octo_stripe_gateway.models.batches import iterate_keys
 from octo_stripe_gateway.services.adoption import adopt_payment
-from octo_stripe_gateway.services.books import book_listed
 from octo_stripe_gateway.services.provenance import (
     Provenance,
     is_foreign,
@@ -28,9 +28,13 @@ from octo_stripe_gateway.services.reconciliation import (
     reconcile_listed,
     reconcile_payment,
 )
-from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot, PaymentIntentSnapshot, RefundSnapshot
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
-from octo_stripe_gateway.transactions import write_transaction
+from octo_stripe_gateway.stripe.snapshots import (
+    BalanceTransactionSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+)
 
 T = TypeVar("T")
 UNKNOWN_AT_STRIPE = 404

@@ -13,10 +13,7 @@ from django.db import IntegrityError
 from django.db.models import Model
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import choose_account, gateway_settings
-from octo_stripe_gateway.currencies import check_amount, read_amount
-from octo_stripe_gateway.environments import check_livemode
 from octo_stripe_gateway.exceptions import (
     ConfigurationError,
     OperationInProgressError,
@@ -27,6 +24,7 @@ from octo_stripe_gateway.exceptions import (
 )
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import AdoptionConfirmed, AmountRequested, OpenElsewhere
+from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     Installation,
@@ -63,8 +61,10 @@ from octo_stripe_gateway.services.requests import (
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.snapshots import CONNECT, PaymentIntentSnapshot
-from octo_stripe_gateway.transactions import outside_transaction, write_transaction
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
+from octo_stripe_gateway.stripe.environments import check_livemode
+from octo_stripe_gateway.stripe.snapshots import CONNECT, PaymentIntentSnapshot
 
 UNKNOWN_AT_STRIPE = 404
 

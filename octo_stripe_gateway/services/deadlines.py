@@ -7,12 +7,13 @@ from typing import Any
 
 from django.utils import timezone
 
-from octo_stripe_gateway import signals, stripe_client
+from octo_stripe_gateway import signals
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.concerns import PAYABLE_OVERPAID, end_reported, report_concern
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.rules import CanceledUnasked, CaptureReminded, DeadlineKept, Forgiven
+from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     Dues,
@@ -34,7 +35,7 @@ from octo_stripe_gateway.services.requests import (
     open_request,
     perform_request,
 )
-from octo_stripe_gateway.transactions import outside_transaction, write_transaction
+from octo_stripe_gateway.stripe import client as stripe_client
 
 UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
 

@@ -14,7 +14,6 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.currencies import check_amount
 from octo_stripe_gateway.exceptions import (
     NothingDueError,
     OperationInProgressError,
@@ -33,6 +32,7 @@ from octo_stripe_gateway.models import (
     is_priced,
     resolve,
 )
+from octo_stripe_gateway.stripe.currencies import check_amount
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.times import format_utc
 

@@ -10,7 +10,7 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.reconciliation import resume_requests
 from octo_stripe_gateway.services.refunds import open_reversal
-from octo_stripe_gateway.snapshots import FraudWarningSnapshot
+from octo_stripe_gateway.stripe.snapshots import FraudWarningSnapshot
 
 logger = get_logger(__name__)
 

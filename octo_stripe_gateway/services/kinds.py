@@ -8,7 +8,6 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.rules import (
     MADE_ELSEWHERE,
@@ -21,12 +20,13 @@ from octo_stripe_gateway.ledger.rules import (
 )
 from octo_stripe_gateway.models import Refund, StripeRequest, get_deadline, has_deadline
 from octo_stripe_gateway.services.provenance import holds_money, is_foreign
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.client import Answer
+from octo_stripe_gateway.stripe.snapshots import (
     REQUEST_METADATA_KEY,
     PaymentIntentSnapshot,
     RefundSnapshot,
 )
-from octo_stripe_gateway.stripe_client import Answer
 
 Snapshot = PaymentIntentSnapshot | RefundSnapshot
 # Stripe's word for why an expired payment is canceled.

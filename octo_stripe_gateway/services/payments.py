@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway import stripe_client
-from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.exceptions import (
     OperationInProgressError,
     PaymentRejectedError,
@@ -14,6 +12,7 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.ledger.rules import CanceledUnasked
+from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
 from octo_stripe_gateway.services.acceptance import ask_host
@@ -32,7 +31,8 @@ from octo_stripe_gateway.services.requests import (
     open_keyed_request,
     perform_request,
 )
-from octo_stripe_gateway.transactions import outside_transaction
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
 
 
 @outside_transaction

@@ -20,7 +20,8 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
 from octo_stripe_gateway.ledger.concerns import INTENT_UNPROVEN, report_concern
 from octo_stripe_gateway.models import Installation, Payment, find_payable
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.stripe.snapshots import (
     INSTALLATION_METADATA_KEY,
     OWNER_METADATA_KEY,
     PAYABLE_METADATA_KEY,
@@ -31,7 +32,6 @@ from octo_stripe_gateway.snapshots import (
     SIGNATURE_METADATA_KEY,
     PaymentIntentSnapshot,
 )
-from octo_stripe_gateway.stripe.origin import Origin
 
 SIGNED = tuple(key for key in PAYMENT_METADATA_KEYS if key != SIGNATURE_METADATA_KEY)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from octo_stripe_gateway.batches import BATCH_SIZE
 from octo_stripe_gateway.models import (
     Concern,
     IdempotencyKey,
@@ -17,6 +16,7 @@ from octo_stripe_gateway.models import (
     StripeRequest,
     WebhookEvent,
 )
+from octo_stripe_gateway.models.batches import BATCH_SIZE
 
 
 def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:

@@ -8,18 +8,18 @@ from typing import Any
 
 from django.utils import timezone
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import CheckPostponed, tells_news
+from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.provenance import is_of_original
 from octo_stripe_gateway.services.refunds import reverse_rejected, void_or_refund
 from octo_stripe_gateway.services.requests import resume_request
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
-from octo_stripe_gateway.transactions import outside_transaction
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
 
 RECONCILED_FIELDS = (
     "stripe_payment_intent_id",

@@ -8,8 +8,8 @@ from django.db import connections
 from django.utils import timezone
 
 from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import Installation, Payment
-from octo_stripe_gateway.transactions import write_transaction
 
 
 def begin_recovery(*, since: dt.datetime, leap: int) -> int:

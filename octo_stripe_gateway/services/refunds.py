@@ -9,9 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.currencies import check_amount, read_amount
 from octo_stripe_gateway.exceptions import (
     GatewayError,
     IdempotencyError,
@@ -27,6 +25,7 @@ from octo_stripe_gateway.ledger.rules import (
     ReversalFailed,
     may_reverse,
 )
+from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     Dispute,
@@ -48,8 +47,13 @@ from octo_stripe_gateway.services.idempotency import (
     hash_request,
 )
 from octo_stripe_gateway.services.requests import Performed, get_open_request, open_request, perform_request
-from octo_stripe_gateway.snapshots import INSTALLATION_METADATA_KEY, REFUND_METADATA_KEY, REQUEST_METADATA_KEY
-from octo_stripe_gateway.transactions import outside_transaction
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
+from octo_stripe_gateway.stripe.snapshots import (
+    INSTALLATION_METADATA_KEY,
+    REFUND_METADATA_KEY,
+    REQUEST_METADATA_KEY,
+)
 
 logger = get_logger(__name__)
 

@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 from django.db.models import F
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import (
     IdempotencyError,
     StripeError,
@@ -38,8 +37,9 @@ from octo_stripe_gateway.services.kinds import (
     get_kind,
     retrieve_intent,
 )
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot, RefundSnapshot
-from octo_stripe_gateway.stripe_client import Answer
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.client import Answer
+from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot, RefundSnapshot
 
 # For so long Stripe may know a key, at least a day.
 KEY_MEMORY = dt.timedelta(days=2)

@@ -7,10 +7,10 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway.exceptions import OperationInProgressError
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import Erased
+from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS, REFUND_METADATA_KEY
-from octo_stripe_gateway.transactions import write_transaction
+from octo_stripe_gateway.stripe.snapshots import PAYMENT_METADATA_KEYS, REFUND_METADATA_KEY
 
 PERSONAL_PARAMETERS = ("description", "metadata", "receipt_email", "shipping", "statement_descriptor_suffix")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.currencies import read_amount
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.ledger.concerns import KINDS
 from octo_stripe_gateway.ledger.journal import get_cause
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import Settled
+from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Concern
-from octo_stripe_gateway.transactions import write_transaction
+from octo_stripe_gateway.stripe.currencies import read_amount
 
 
 def settle_concern(concern: Concern, *, reason: str, amount: int | None = None) -> Concern:

@@ -1,6 +1,6 @@
 """The work that nobody calls for: what was left behind, and what has its time."""
 
-from octo_stripe_gateway.services.due import work_off
+from octo_stripe_gateway.ledger.claims import work_off
 from octo_stripe_gateway.upkeep.run import (
     BOOKS,
     CAPTURES,

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from django.db.models import QuerySet
 
+from octo_stripe_gateway.books.booking import plan_bookings
+from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.services.books import plan_bookings
-from octo_stripe_gateway.services.due import Job, Step
 
 
 class BookStep(Step[Payment]):

@@ -12,6 +12,7 @@ from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
+from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.models import ASK_PAUSE, PayableLock, Payment, find_payables, get_deadline
 from octo_stripe_gateway.services.deadlines import (
     expire_payment,
@@ -19,7 +20,6 @@ from octo_stripe_gateway.services.deadlines import (
     remind_of_installment,
     update_due,
 )
-from octo_stripe_gateway.services.due import Job, Step
 
 # A deadline can't be moved to keep others off it, so these claims have a column of their own. The lease is
 # also the pause until the next try: whoever pays after a deadline has to get the money back.

@@ -6,9 +6,9 @@ import datetime as dt
 
 from django.db.models import QuerySet
 
+from octo_stripe_gateway.ledger.claims import Outcome, Step
 from octo_stripe_gateway.ledger.outbox import deliver_change, schedule_delivery
 from octo_stripe_gateway.models import Payment, PaymentChange
-from octo_stripe_gateway.services.due import Outcome, Step
 
 
 class DeliveryStep(Step[PaymentChange]):

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.ledger.claims import Outcome, Step
 from octo_stripe_gateway.ledger.concerns import (
     FOUND_LATE,
     MOVED_UNNOTICED,
@@ -22,13 +23,12 @@ from octo_stripe_gateway.ledger.concerns import (
 )
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rules import FoundLate
+from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Installation, Payment, Refund
 from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.audit import Audit, Finding
 from octo_stripe_gateway.services.audit import Kind as Found
-from octo_stripe_gateway.services.due import Outcome, Step
-from octo_stripe_gateway.transactions import write_transaction
 
 logger = get_logger(__name__)
 

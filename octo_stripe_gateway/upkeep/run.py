@@ -11,10 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from octo_stripe_gateway.inbox import EventStep
+from octo_stripe_gateway.ledger.claims import Outcome, Pace, Step, Work
+from octo_stripe_gateway.ledger.transactions import get_connection
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.services.due import Outcome, Pace, Step, Work
-from octo_stripe_gateway.transactions import get_connection
 from octo_stripe_gateway.upkeep.bookings import BookStep
 from octo_stripe_gateway.upkeep.deadlines import (
     CaptureStep,
@@ -27,6 +26,7 @@ from octo_stripe_gateway.upkeep.deliveries import DeliveryStep
 from octo_stripe_gateway.upkeep.reconciliation import ReconciliationStep
 from octo_stripe_gateway.upkeep.syncs import SyncStep
 from octo_stripe_gateway.upkeep.threads import count_threads, run_together
+from octo_stripe_gateway.webhooks.inbox import EventStep
 
 logger = get_logger(__name__)
 

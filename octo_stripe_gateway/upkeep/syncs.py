@@ -10,18 +10,18 @@ from functools import partial
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import GatewayError, StripeRateLimitedError
+from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.services.due import Job, Step
 from octo_stripe_gateway.services.reconciliation import (
     Differences,
     get_pause,
     reconcile_listed,
     reconcile_payment,
 )
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
 
 logger = get_logger(__name__)
 

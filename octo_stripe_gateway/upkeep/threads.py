@@ -10,8 +10,8 @@ from typing import Any
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from octo_stripe_gateway.ledger.transactions import get_connection
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.transactions import get_connection
 
 logger = get_logger(__name__)
 

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from octo_stripe_gateway.card_payments import (
+from octo_stripe_gateway.api.card_payments import (
     CardPaymentField,
     CardPaymentMixin,
     answers_octo_errors,

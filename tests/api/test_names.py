@@ -10,9 +10,9 @@ import pytest
 from rest_framework.serializers import Serializer
 
 import octo_stripe_gateway
+from octo_stripe_gateway.api.filters import PaymentFilterSerializer
 from octo_stripe_gateway.api.names import to_camel, to_snake
-from octo_stripe_gateway.filters import PaymentFilterSerializer
-from octo_stripe_gateway.views import PaymentViewSet
+from octo_stripe_gateway.api.views import PaymentViewSet
 
 PACKAGE = Path(octo_stripe_gateway.__file__).parent
 

@@ -13,10 +13,10 @@ from django.template import Context, Template
 from django.test import Client
 from django.urls import include, path, re_path
 
-from octo_stripe_gateway import checks
+from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.webhooks import WebhookView
+from octo_stripe_gateway.webhooks.views import WebhookView
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.docs import get_block

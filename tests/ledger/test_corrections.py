@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from octo_stripe_gateway import inbox, services, signals, upkeep
+from octo_stripe_gateway import services, signals, upkeep
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.api import GatewayApi
 from tests.support.ledger import later, list_concerns
 from tests.support.objects import make_dispute, make_event

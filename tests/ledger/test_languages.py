@@ -11,11 +11,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.translation import gettext, override
 
-from octo_stripe_gateway import inbox, services, stripe_client
+from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import WebhookEventFactory
+from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.objects import read_rows

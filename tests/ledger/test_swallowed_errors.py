@@ -15,11 +15,12 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 from django.db.models.signals import post_save
 
-from octo_stripe_gateway import inbox, services, signals
+from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.ledger.transactions import BrokenTransactionError, write_transaction
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.transactions import BrokenTransactionError, write_transaction
+from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.objects import make_event

@@ -14,7 +14,7 @@ from django.db import connection, models
 from django.test.utils import isolate_apps
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.checks import check_settings
+from octo_stripe_gateway.doctor.checks import check_settings
 from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
 from octo_stripe_gateway.models import Concern, Payment, WebhookEvent, get_payable_class
 from octo_stripe_gateway.testing.emulator import StripeEmulator

@@ -18,7 +18,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octo_stripe_gateway import inbox, services, signals, upkeep
+from octo_stripe_gateway import services, signals, upkeep
 from octo_stripe_gateway.exceptions import (
     ConfigurationError,
     GatewayError,
@@ -29,6 +29,7 @@ from octo_stripe_gateway.models import Concern, PayableLock, Payment, StripeRequ
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
 from octo_stripe_gateway.upkeep.deadlines import OVERDUE_REVIEW
+from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.properties import try_property

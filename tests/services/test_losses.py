@@ -14,11 +14,12 @@ from django.core.management import call_command
 from django.utils import timezone
 from stripe import StripeClient
 
-from octo_stripe_gateway import inbox, services
+from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import GatewayError, UnknownPaymentError
 from octo_stripe_gateway.models import Concern, Installation, Payment
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.ledger import lose_payment, lose_refunds
 

@@ -10,12 +10,13 @@ import pytest
 from django.utils import timezone
 from stripe import StripeClient
 
-from octo_stripe_gateway import inbox, services, signals
+from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError, UnknownPaymentError, UnprocessableError
 from octo_stripe_gateway.models import Concern, Payment, WebhookEvent
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.events import is_about
 from tests.support.ledger import lose_payment

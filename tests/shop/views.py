@@ -9,9 +9,9 @@ from django.http import Http404
 from rest_framework.exceptions import APIException
 from rest_framework.throttling import SimpleRateThrottle
 
+from octo_stripe_gateway.api.views import PaymentViewSet
 from octo_stripe_gateway.models import PaymentQuerySet
-from octo_stripe_gateway.views import PaymentViewSet
-from octo_stripe_gateway.webhooks import WebhookView
+from octo_stripe_gateway.webhooks.views import WebhookView
 
 
 class OwnPayments(PaymentViewSet):

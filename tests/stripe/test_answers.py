@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from octo_stripe_gateway import services, stripe_client
+from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import (
     StripeAuthenticationError,
     StripeRefusedError,
     StripeUnavailableError,
 )
 from octo_stripe_gateway.models import Payment, Refund, StripeRequest
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking

@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from octo_stripe_gateway import services, upkeep
+from octo_stripe_gateway.ledger import claims as due
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.services import due
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
@@ -77,7 +77,7 @@ def test_upkeep_asks_by_lists(stripe: StripeEmulator, calls: Calls) -> None:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that upkeep makes, which take no time here."""
     pauses: list[float] = []
-    monkeypatch.setattr("octo_stripe_gateway.services.due.time.sleep", pauses.append)
+    monkeypatch.setattr("octo_stripe_gateway.ledger.claims.time.sleep", pauses.append)
     return pauses
 
 

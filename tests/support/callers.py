@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.test import Client
 from rest_framework.request import Request
 
-from octo_stripe_gateway.authentication import GatewayAuthentication
+from octo_stripe_gateway.api.authentication import GatewayAuthentication
 from tests.support.api import GatewayApi
 
 KEYS = {"": "gateway-key", "viator": "viator-key", "klook": ["klook-key", "klook-key-old"]}

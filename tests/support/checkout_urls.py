@@ -14,7 +14,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from rest_framework.request import Request
 
 import octo_stripe_gateway
-from octo_stripe_gateway.authentication import GatewayAuthentication, check_csrf
+from octo_stripe_gateway.api.authentication import GatewayAuthentication, check_csrf
 from octo_stripe_gateway.conf import gateway_settings
 from tests.shop.models import Booking
 

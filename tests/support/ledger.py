@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.exports import export_movements
+from octo_stripe_gateway.books.exports import export_movements
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Dispute, Payment, Refund, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 

@@ -18,7 +18,7 @@ from octo_stripe_gateway.ledger.rules import AmountRequested, DeadlineKept, Rows
 from octo_stripe_gateway.models import Concern, Dispute, PayableLock, Payment, Refund
 from octo_stripe_gateway.services import acceptance
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
 
 NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 

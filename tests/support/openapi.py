@@ -12,7 +12,7 @@ from django.test import override_settings
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
 
-from octo_stripe_gateway import schema as _extensions  # noqa: F401 - registered when it is imported
+from octo_stripe_gateway.api import schema as _extensions  # noqa: F401 - registered when it is imported
 from octo_stripe_gateway.urls import urlpatterns
 from tests.support.openapi_settings import SPECTACULAR_SETTINGS
 

@@ -12,7 +12,7 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.1",
-    "PREPROCESSING_HOOKS": ["octo_stripe_gateway.schema.drop_trailing_slashes"],
+    "PREPROCESSING_HOOKS": ["octo_stripe_gateway.api.schema.drop_trailing_slashes"],
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
     "CONTACT": {"name": "The OctoStripeGateway developers"},
     "SERVERS": [{"url": "/bookings", "description": "Where the host has mounted it."}],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.snapshots import CLOSED_DISPUTES, PaymentIntentSnapshot
+from octo_stripe_gateway.stripe.snapshots import CLOSED_DISPUTES, PaymentIntentSnapshot
 from tests.support.ledger_model import (
     PAYMENT_COLUMNS,
     Frozen,

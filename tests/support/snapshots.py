@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,
     PaymentIntentSnapshot,

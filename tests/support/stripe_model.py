@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from octo_stripe_gateway.ledger.rules import AmountTaken
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,
     PaymentIntentSnapshot,

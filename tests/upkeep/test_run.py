@@ -12,12 +12,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import services, stripe_client, upkeep
+from octo_stripe_gateway import services, upkeep
 from octo_stripe_gateway.exceptions import StripeError
+from octo_stripe_gateway.ledger import claims as due
+from octo_stripe_gateway.ledger.claims import Step, Work
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.services import due
-from octo_stripe_gateway.services.due import Step, Work
 from octo_stripe_gateway.signals import payment_succeeded
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import WebhookEventFactory
 from octo_stripe_gateway.upkeep import run_upkeep, syncs

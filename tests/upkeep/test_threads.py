@@ -13,8 +13,8 @@ from django.db import connections
 from django.utils import timezone
 
 from octo_stripe_gateway import services
+from octo_stripe_gateway.ledger.claims import Step
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.services.due import Step
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.upkeep import run_upkeep, threads

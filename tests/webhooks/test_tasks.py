@@ -16,11 +16,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import inbox
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
+from octo_stripe_gateway.ledger import claims as due
 from octo_stripe_gateway.models import Payment, WebhookEvent
-from octo_stripe_gateway.services import due
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.api import GatewayApi
 from tests.support.objects import make_event, make_paid_intent
 
@@ -29,7 +29,7 @@ WORKER = ("db_worker", "--batch", "--no-startup-delay", "--verbosity=0")
 
 
 def defer(payload: dict[str, Any]) -> WebhookEvent:
-    from octo_stripe_gateway import tasks
+    from octo_stripe_gateway.webhooks import tasks
 
     return tasks.defer_event(payload)
 
@@ -44,7 +44,7 @@ settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "octo_stripe_g
 django.setup()
 from octo_stripe_gateway.exceptions import ConfigurationError
 try:
-    from octo_stripe_gateway import tasks
+    from octo_stripe_gateway.webhooks import tasks
 except ConfigurationError as error:
     print(error)
 """
@@ -183,7 +183,7 @@ def test_event_is_kept_and_answered_when_the_queue_is_down(
     use: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from octo_stripe_gateway import tasks
+    from octo_stripe_gateway.webhooks import tasks
 
     use("Dummy")
     over = threading.Event()
@@ -218,7 +218,7 @@ def test_event_is_kept_and_answered_when_the_queue_is_down(
 def test_queue_that_fails_once_is_called_again_for_the_next_event(
     payment: Payment, queue: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from octo_stripe_gateway import tasks
+    from octo_stripe_gateway.webhooks import tasks
 
     with monkeypatch.context() as patch:
         patch.setattr(type(tasks.process_due_events), "enqueue", lambda _self: 1 / 0)

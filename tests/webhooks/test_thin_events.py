@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from octo_stripe_gateway import inbox, services, stripe_client
+from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import BadRequestError, StripeUnavailableError
 from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.ledger import assert_ledger_equals
@@ -111,7 +113,7 @@ def test_event_that_is_done_asks_stripe_no_more(api: GatewayApi, stripe: StripeE
 def test_event_that_waits_for_a_worker_is_fetched_by_it(
     api: GatewayApi, stripe: StripeEmulator, configure: Any, settings: Any
 ) -> None:
-    tasks = pytest.importorskip("octo_stripe_gateway.tasks")
+    tasks = pytest.importorskip("octo_stripe_gateway.webhooks.tasks")
     framework = tasks.task.__module__.partition(".tasks")[0]
     name = "django.tasks" if framework == "django" else "django_tasks"
     settings.TASKS = {"default": {"BACKEND": f"{name}.backends.immediate.ImmediateBackend"}}

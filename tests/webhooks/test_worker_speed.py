@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from octo_stripe_gateway import inbox
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.factories import PaymentFactory
+from octo_stripe_gateway.webhooks import inbox
 from tests.support.objects import make_event, make_paid_intent
 from tests.support.threads import needs_row_locks
 
@@ -38,7 +38,7 @@ def measure(work: Callable[[], object]) -> float:
 
 
 def test_worker_is_at_least_half_as_fast(settings: Any, configure: Callable[..., None]) -> None:
-    from octo_stripe_gateway import tasks
+    from octo_stripe_gateway.webhooks import tasks
 
     settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
     configure(WEBHOOK_PROCESSING="task")

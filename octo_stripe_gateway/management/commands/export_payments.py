@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from octo_stripe_gateway.exports import export_movements, export_payments
+from octo_stripe_gateway.books.exports import export_movements, export_payments
 from octo_stripe_gateway.management.times import parse_moment
 from octo_stripe_gateway.models import BalanceTransaction, Payment
 

@@ -9,9 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from octo_stripe_gateway.batches import iterate_keys
-from octo_stripe_gateway.inbox import process_event
 from octo_stripe_gateway.models import WebhookEvent
+from octo_stripe_gateway.models.batches import iterate_keys
+from octo_stripe_gateway.webhooks.inbox import process_event
 
 
 class Command(BaseCommand):

@@ -10,9 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from octo_stripe_gateway.batches import iterate_batches, iterate_keys
 from octo_stripe_gateway.management.times import make_aware, parse_moment
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest
+from octo_stripe_gateway.models.batches import iterate_batches, iterate_keys
 from octo_stripe_gateway.services import Audit, acting, postpone_check, reconcile_payment
 from octo_stripe_gateway.services.audit import Finding, Kind
 

@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
 
 from octo_stripe_gateway.doctor import Diagnosis, Report, examine
+from octo_stripe_gateway.doctor.mounts import find_webhook_paths
 from octo_stripe_gateway.management.addresses import get_webhook_url
-from octo_stripe_gateway.mounts import find_webhook_paths
 
 
 class Command(BaseCommand):

@@ -9,12 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from octo_stripe_gateway import inbox, stripe_client
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError
-from octo_stripe_gateway.management.addresses import get_webhook_url
-from octo_stripe_gateway.models import Installation
-from octo_stripe_gateway.webhook_endpoints import (
+from octo_stripe_gateway.doctor.webhook_endpoints import (
     Endpoint,
     Plan,
     WantedEndpoint,
@@ -23,6 +19,11 @@ from octo_stripe_gateway.webhook_endpoints import (
     list_usable_accounts,
     make_plan,
 )
+from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError
+from octo_stripe_gateway.management.addresses import get_webhook_url
+from octo_stripe_gateway.models import Installation
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.webhooks import inbox
 
 DASHBOARD = "https://dashboard.stripe.com"
 LAPTOP = "http://127.0.0.1:8000"

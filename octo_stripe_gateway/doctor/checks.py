@@ -23,8 +23,8 @@ from django.urls import is_valid_path
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.ledger.transactions import get_connection
 from octo_stripe_gateway.models import get_payable_class, is_keyed, is_priced
-from octo_stripe_gateway.transactions import get_connection
 
 API_KEY_PREFIXES = ("sk_test_", "sk_live_", "rk_test_", "rk_live_")
 PUBLISHABLE_KEY_PREFIXES = ("pk_test_", "pk_live_")
@@ -228,7 +228,7 @@ def _check_tasks() -> Iterator[CheckMessage]:
     if gateway_settings.webhook_processing != "task":
         return
     try:
-        from octo_stripe_gateway import tasks
+        from octo_stripe_gateway.webhooks import tasks
     except Exception as error:  # noqa: BLE001 - whatever it is, events would meet it
         hint = "Use Django 6, or `pip install 'octo-stripe-gateway[tasks]'`, and configure TASKS."
         yield _error("E019", f"WEBHOOK_PROCESSING is 'task', and there is no task framework: {error}", hint)
@@ -313,7 +313,7 @@ def _check_throttling() -> Iterator[CheckMessage]:
 def _check_webhooks() -> Iterator[CheckMessage]:
     """Warn of what answers Stripe's events before they reach the view: an event isn't sent anywhere else."""
     # Imported here: a command that answers no request needs no routes.
-    from octo_stripe_gateway.mounts import find_webhook_paths
+    from octo_stripe_gateway.doctor.mounts import find_webhook_paths
 
     exempt = [re.compile(each) for each in settings.SECURE_REDIRECT_EXEMPT]
     redirects = "django.middleware.security.SecurityMiddleware" in settings.MIDDLEWARE

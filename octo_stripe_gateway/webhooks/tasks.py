@@ -8,12 +8,12 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
-from octo_stripe_gateway import inbox
-from octo_stripe_gateway.bounded import Bound
 from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway.ledger.claims import work_off
 from octo_stripe_gateway.models import WebhookEvent
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.services.due import work_off
+from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks.bounded import Bound
 
 try:
     from django.tasks import task

@@ -20,7 +20,6 @@ from rest_framework.exceptions import NotFound
 from rest_framework.exceptions import PermissionDenied as RequestDenied
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.currencies import MAX_AMOUNT, get_precision
 from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import (
@@ -35,7 +34,8 @@ from octo_stripe_gateway.models import (
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET, get_logger
 from octo_stripe_gateway.services.dues import get_dues, show_dues
 from octo_stripe_gateway.services.intent_parameters import METADATA_VALUE_LENGTH, check_metadata
-from octo_stripe_gateway.stripe_client import get_publishable_key
+from octo_stripe_gateway.stripe.client import get_publishable_key
+from octo_stripe_gateway.stripe.currencies import MAX_AMOUNT, get_precision
 from octo_stripe_gateway.times import format_utc
 
 logger = get_logger(__name__)

@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
+from octo_stripe_gateway.api.authentication import is_guest
 from octo_stripe_gateway.api.counters import Counter
-from octo_stripe_gateway.authentication import is_guest
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.redaction import get_logger
 

@@ -37,13 +37,13 @@ from octo_stripe_gateway.redaction import (
     redact_prints,
     redact_text,
 )
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.stripe.snapshots import (
     BalanceTransactionSnapshot,
     DisputeSnapshot,
     PaymentIntentSnapshot,
     RefundSnapshot,
 )
-from octo_stripe_gateway.stripe.origin import Origin
 
 if TYPE_CHECKING:
     import stripe

@@ -27,34 +27,27 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from octo_stripe_gateway import capabilities, environments, services
-from octo_stripe_gateway.authentication import GatewayAuthentication, check_owner, get_owner
-from octo_stripe_gateway.card_payments import (
+from octo_stripe_gateway import services
+from octo_stripe_gateway.api import capabilities
+from octo_stripe_gateway.api.authentication import GatewayAuthentication, check_owner, get_owner
+from octo_stripe_gateway.api.card_payments import (
     CompletePaymentSerializer,
     check_confirmation,
     check_settled,
     get_card_payment,
 )
-from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.environments import check_livemode, get_livemode, read_livemode, show_environment
-from octo_stripe_gateway.exceptions import (
-    ConfigurationError,
-    IdempotencyError,
-)
-from octo_stripe_gateway.filters import (
+from octo_stripe_gateway.api.filters import (
     CursorField,
     PaymentFilterSerializer,
     get_equal_columns,
     read_filters,
 )
-from octo_stripe_gateway.lists import Place, read_payments
-from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, is_priced
-from octo_stripe_gateway.parsers import OctoJSONParser, check_body, check_headers
-from octo_stripe_gateway.permissions import PaymentPermission, has_permission
-from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
-from octo_stripe_gateway.renderers import AlwaysJSON, OctoJSONRenderer
-from octo_stripe_gateway.responses import adapt_status, get_error_response, handle_exception
-from octo_stripe_gateway.serializers import (
+from octo_stripe_gateway.api.lists import Place, read_payments
+from octo_stripe_gateway.api.parsers import OctoJSONParser, check_body, check_headers
+from octo_stripe_gateway.api.permissions import PaymentPermission, has_permission
+from octo_stripe_gateway.api.renderers import AlwaysJSON, OctoJSONRenderer
+from octo_stripe_gateway.api.responses import adapt_status, get_error_response, handle_exception
+from octo_stripe_gateway.api.serializers import (
     CapturePaymentSerializer,
     CreatePaymentSerializer,
     PaymentSerializer,
@@ -63,7 +56,21 @@ from octo_stripe_gateway.serializers import (
     RequestSerializer,
     get_payable_dues,
 )
-from octo_stripe_gateway.throttling import ActionThrottle, AuthenticationThrottle
+from octo_stripe_gateway.api.throttling import ActionThrottle, AuthenticationThrottle
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.exceptions import (
+    ConfigurationError,
+    IdempotencyError,
+)
+from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, is_priced
+from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
+from octo_stripe_gateway.stripe import environments
+from octo_stripe_gateway.stripe.environments import (
+    check_livemode,
+    get_livemode,
+    read_livemode,
+    show_environment,
+)
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}

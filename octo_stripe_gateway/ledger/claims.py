@@ -25,8 +25,8 @@ from octo_stripe_gateway.exceptions import (
     StripeRateLimitedError,
     StripeUnavailableError,
 )
+from octo_stripe_gateway.ledger.transactions import outside_transaction, skip_locked, write_transaction
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.transactions import outside_transaction, skip_locked, write_transaction
 
 logger = get_logger(__name__)
 

@@ -15,11 +15,11 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.api.names import underscoreize
+from octo_stripe_gateway.api.serializers import STATUSES, PayableField, RequestSerializer, TextField
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.lists import Place
 from octo_stripe_gateway.models import get_payable_type
-from octo_stripe_gateway.serializers import STATUSES, PayableField, RequestSerializer, TextField
 
 STORED_STATUSES = {sent: stored.value for stored, sent in STATUSES.items()}
 # RFC 3339; Python alone would accept more.

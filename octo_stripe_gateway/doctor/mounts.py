@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
-from octo_stripe_gateway.webhooks import WebhookView
+from octo_stripe_gateway.webhooks.views import WebhookView
 
 
 def find_webhook_paths() -> list[str]:

@@ -18,7 +18,6 @@ from functools import cached_property, partial
 from django.db.models import F
 from django.utils import timezone
 
-from octo_stripe_gateway import stripe_client
 from octo_stripe_gateway.exceptions import (
     GatewayError,
     StripeAuthenticationError,
@@ -30,7 +29,8 @@ from octo_stripe_gateway.ledger.rules import PROCESSING, Booked
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.snapshots import BalanceTransactionSnapshot
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot
 
 logger = get_logger(__name__)
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from octo_stripe_gateway import inbox, stripe_client
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.snapshots import INSTALLATION_METADATA_KEY, read_metadata
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.snapshots import INSTALLATION_METADATA_KEY, read_metadata
+from octo_stripe_gateway.webhooks import inbox
 
 # Stripe doesn't show which endpoints are for connected accounts, so the metadata of ours says so.
 METADATA_KEY = "octo_stripe_gateway"

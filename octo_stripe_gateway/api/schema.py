@@ -27,16 +27,16 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 
-from octo_stripe_gateway import environments
 from octo_stripe_gateway.api.names import to_camel
+from octo_stripe_gateway.api.responses import adapt_status
+from octo_stripe_gateway.api.serializers import STATUSES, RequestSerializer
+from octo_stripe_gateway.api.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.currencies import MAX_AMOUNT
-from octo_stripe_gateway.responses import adapt_status
-from octo_stripe_gateway.serializers import STATUSES, RequestSerializer
 from octo_stripe_gateway.services.intent_parameters import METADATA_KEY_LENGTH, METADATA_KEYS
-from octo_stripe_gateway.snapshots import PAYMENT_METADATA_KEYS
+from octo_stripe_gateway.stripe import environments
+from octo_stripe_gateway.stripe.currencies import MAX_AMOUNT
+from octo_stripe_gateway.stripe.snapshots import PAYMENT_METADATA_KEYS
 from octo_stripe_gateway.urls import ACTIONS
-from octo_stripe_gateway.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 
 PREFIX = "Gateway"
 ERRORS = {
@@ -437,7 +437,7 @@ OctoMixin.schema = OctoSchema()
 class PaymentExtension(OpenApiSerializerExtension):
     """Describes the payment, which is mapped by hand."""
 
-    target_class = "octo_stripe_gateway.serializers.PaymentSerializer"
+    target_class = "octo_stripe_gateway.api.serializers.PaymentSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
@@ -448,7 +448,7 @@ class PaymentExtension(OpenApiSerializerExtension):
 class CardPaymentExtension(OpenApiSerializerFieldExtension):
     """Describes `cardPayment` in a host's own booking or order."""
 
-    target_class = "octo_stripe_gateway.card_payments.CardPaymentField"
+    target_class = "octo_stripe_gateway.api.card_payments.CardPaymentField"
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
@@ -459,7 +459,7 @@ class CardPaymentExtension(OpenApiSerializerFieldExtension):
 class MetadataExtension(OpenApiSerializerFieldExtension):
     """Describes what Stripe lets metadata be."""
 
-    target_class = "octo_stripe_gateway.serializers.MetadataField"
+    target_class = "octo_stripe_gateway.api.serializers.MetadataField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
         """Return the schema with the limits."""
@@ -474,7 +474,7 @@ class MetadataExtension(OpenApiSerializerFieldExtension):
 class PayableExtension(OpenApiSerializerFieldExtension):
     """Describes how a client names what is paid for."""
 
-    target_class = "octo_stripe_gateway.serializers.PayableField"
+    target_class = "octo_stripe_gateway.api.serializers.PayableField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
         """Return the schema."""
@@ -487,7 +487,7 @@ class PayableExtension(OpenApiSerializerFieldExtension):
 class TextExtension(OpenApiSerializerFieldExtension):
     """Says which texts may not be blank."""
 
-    target_class = "octo_stripe_gateway.serializers.TextField"
+    target_class = "octo_stripe_gateway.api.serializers.TextField"
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
@@ -502,7 +502,7 @@ class TextExtension(OpenApiSerializerFieldExtension):
 class AuthenticationExtension(OpenApiAuthenticationExtension):
     """Describes the API key; how a host's own `AUTHENTICATE` works, only the host can say."""
 
-    target_class = "octo_stripe_gateway.authentication.GatewayAuthentication"
+    target_class = "octo_stripe_gateway.api.authentication.GatewayAuthentication"
     match_subclasses = True
     name = "gatewayKey"
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from octo_stripe_gateway import services, signals, stripe_client
+from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
@@ -32,6 +32,7 @@ from octo_stripe_gateway.exceptions import (
     UnknownPaymentError,
 )
 from octo_stripe_gateway.ledger import journal
+from octo_stripe_gateway.ledger.claims import Outcome, Step
 from octo_stripe_gateway.ledger.concerns import (
     ENDPOINT_OUTDATED,
     EVENT_FAILED,
@@ -45,11 +46,11 @@ from octo_stripe_gateway.ledger.concerns import (
 )
 from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.rules import EventOfAnother, SyncNeeded
+from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import Redacted, clean_text, get_logger, redact
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.due import Outcome, Step
 from octo_stripe_gateway.services.provenance import (
     Provenance,
     is_foreign,
@@ -57,7 +58,8 @@ from octo_stripe_gateway.services.provenance import (
     judge_intent,
     report_unproven,
 )
-from octo_stripe_gateway.snapshots import (
+from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.snapshots import (
     PAYMENT_METADATA_KEY,
     ChargeSnapshot,
     DisputeSnapshot,
@@ -66,7 +68,6 @@ from octo_stripe_gateway.snapshots import (
     RefundSnapshot,
     read_text,
 )
-from octo_stripe_gateway.transactions import write_transaction
 
 logger = get_logger(__name__)
 

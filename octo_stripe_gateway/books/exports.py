@@ -15,9 +15,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 
-from octo_stripe_gateway.batches import iterate_batches
-from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.models import BalanceTransaction, Payment
+from octo_stripe_gateway.models.batches import iterate_batches
+from octo_stripe_gateway.stripe.currencies import get_precision
 from octo_stripe_gateway.times import format_utc
 
 # What spreadsheets take for the beginning of a formula, the wide forms of Asian keyboards included.

@@ -16,11 +16,11 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
 from rest_framework.exceptions import MethodNotAllowed
 
-from octo_stripe_gateway import inbox, signatures
+from octo_stripe_gateway.api.responses import get_error_response
 from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET, gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.redaction import Secret, SecretBytes, get_logger, read_json
-from octo_stripe_gateway.responses import get_error_response
+from octo_stripe_gateway.webhooks import inbox, signatures
 
 logger = get_logger(__name__)
 
@@ -59,7 +59,7 @@ class WebhookView(View):
         """Verify the raw body, take the event in, and tell Stripe how it ended."""
         account = self.verify(request)
         if gateway_settings.webhook_processing == "task":
-            from octo_stripe_gateway import tasks
+            from octo_stripe_gateway.webhooks import tasks
 
             event = tasks.defer_event(read_event(request), account=account)
         else:

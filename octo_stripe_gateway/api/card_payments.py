@@ -13,11 +13,13 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 
-from octo_stripe_gateway import environments, services
+from octo_stripe_gateway import services
+from octo_stripe_gateway.api.authentication import get_owner
 from octo_stripe_gateway.api.names import underscoreize
-from octo_stripe_gateway.authentication import get_owner
+from octo_stripe_gateway.api.parsers import read_object
+from octo_stripe_gateway.api.responses import get_error_response, handle_exception
+from octo_stripe_gateway.api.serializers import AmountField, RequestSerializer, TextField
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.currencies import get_precision
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     GatewayCurrencyMismatchError,
@@ -28,10 +30,9 @@ from octo_stripe_gateway.exceptions import (
 )
 from octo_stripe_gateway.models import Payment, is_priced
 from octo_stripe_gateway.models.dues import get_price
-from octo_stripe_gateway.parsers import read_object
-from octo_stripe_gateway.responses import get_error_response, handle_exception
-from octo_stripe_gateway.serializers import AmountField, RequestSerializer, TextField
-from octo_stripe_gateway.stripe_client import get_publishable_key
+from octo_stripe_gateway.stripe import environments
+from octo_stripe_gateway.stripe.client import get_publishable_key
+from octo_stripe_gateway.stripe.currencies import get_precision
 
 GATEWAY = "stripe"
 # The customer pays in a browser; a point of sale (POS) and orders by telephone (MOTO) are other gateways'.
