@@ -122,7 +122,7 @@ class PayableKey(GenericForeignKey):
         setattr(cls, name, PayableAccess(self, usual=cls.__dict__[name]))
 
 
-# django-stubs lets `prefetch_related()` take what is of Django's class. Before Django 6.1 that was the field's own.
+# django-stubs lets `prefetch_related()` take what is of this class: the field itself, before Django 6.1.
 _Access: Any = getattr(fields, "GenericForeignKeyDescriptor", GenericForeignKey)
 
 
