@@ -3,8 +3,3 @@
 Each diagnosis is a function that yields what it finds. What makes others pointless comes first: no Stripe
 account is examined whose key is refused, and no table that isn't migrated.
 """
-
-from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.doctor.examination import Report, examine
-
-__all__ = ["Diagnosis", "Report", "examine"]

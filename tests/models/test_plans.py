@@ -31,7 +31,8 @@ from octo_stripe_gateway.admin import alerts, pagination, search
 from octo_stripe_gateway.api.filters import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.books.exports import export_movements, export_payments
-from octo_stripe_gateway.doctor import examine, ledger
+from octo_stripe_gateway.doctor import ledger
+from octo_stripe_gateway.doctor.examination import examine
 from octo_stripe_gateway.ledger import claims as due_work
 from octo_stripe_gateway.ledger.claims import Step, Work
 from octo_stripe_gateway.management.commands import reconcile_payments

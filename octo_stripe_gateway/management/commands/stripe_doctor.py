@@ -8,7 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
 
-from octo_stripe_gateway.doctor import Diagnosis, Report, examine
+from octo_stripe_gateway.doctor.diagnosis import Diagnosis
+from octo_stripe_gateway.doctor.examination import Report, examine
 from octo_stripe_gateway.doctor.mounts import find_webhook_paths
 from octo_stripe_gateway.management.addresses import get_webhook_url
 
