@@ -163,6 +163,18 @@ CARDS = (
         does="Is declined: processing error",
     ),
     Card(
+        payment_method="pm_card_visa_chargeDeclinedVelocityLimitExceeded",
+        number="4000000000006975",
+        decline=Decline(decline_code="card_velocity_exceeded"),
+        does="Is declined: too many payments",
+    ),
+    Card(
+        payment_method="pm_card_chargeCustomerFail",
+        number="4000000000000341",
+        decline=GENERIC_DECLINE,
+        does="Is declined",
+    ),
+    Card(
         payment_method="pm_card_authenticationRequired",
         number="4000002760003184",
         challenge=True,

@@ -27,6 +27,8 @@ _LIMITS = {
     "statement_descriptor_suffix": 22,
     "receipt_email": 800,
 }
+# Texts that name something, and so can't be empty.
+REFERENCES = frozenset("charge customer ending_before payment_intent payment_method starting_after".split())
 BOOLEANS: dict[Any, bool] = {"true": True, "false": False}
 METADATA_KEYS, METADATA_KEY_LENGTH, METADATA_VALUE_LENGTH = 50, 40, 500
 
@@ -82,8 +84,10 @@ def _checked(
     hints = fields_of(description) | dict(also or {})
     names = {key: f"{prefix}[{key}]" if prefix else key for key in (*raw, *hints)}
     for key in description.__required_keys__:
-        if raw.get(key) in (None, ""):
+        if key not in raw:
             raise missing_parameter(names[key])
+        if raw[key] == "":
+            raise _empty(names[key])
     return {key: _field(value, name=names[key], hints=hints) for key, value in raw.items()}
 
 
@@ -95,7 +99,7 @@ def _field(value: Any, *, name: str, hints: Mapping[str, Any]) -> Any:
         )
     checked = _typed(value, name=name, hint=hints[key])
     _check_length(checked, name=name)
-    _check_email(checked, name=name)
+    _check_email(checked, name=name, key=key)
     return checked
 
 
@@ -105,6 +109,8 @@ def _typed(value: Any, *, name: str, hint: Any) -> Any:
     structured = [option for option in options if not _literals(option)]
     if value == "" and "" in literals:
         return ""
+    if value == "" and (any(literals) or str not in structured or name in REFERENCES):
+        raise _empty(name)
     if bool in structured and value in BOOLEANS:
         return BOOLEANS[value]
     if isinstance(value, dict | list):
@@ -175,6 +181,16 @@ def _integer(value: str, *, name: str) -> int:
     return number
 
 
+def _empty(name: str) -> InvalidParameterError:
+    return InvalidParameterError(
+        f"You passed an empty string for '{name}'. We assume empty values are an attempt to unset a "
+        f"parameter; however '{name}' cannot be unset. You should remove '{name}' from your request or "
+        "supply a non-empty value.",
+        param=name,
+        code="parameter_invalid_empty",
+    )
+
+
 def too_small(name: str, *, value: int) -> InvalidParameterError:
     """Return the refusal of a number below 1."""
     return InvalidParameterError(
@@ -184,8 +200,8 @@ def too_small(name: str, *, value: int) -> InvalidParameterError:
     )
 
 
-def _check_email(value: Any, *, name: str) -> None:
-    if name == "receipt_email" and value and not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value):
+def _check_email(value: Any, *, name: str, key: str) -> None:
+    if key in ("email", "receipt_email") and value and not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value):
         raise InvalidParameterError(f"Invalid email address: {value}", param=name, code="email_invalid")
 
 

@@ -93,7 +93,7 @@ def test_an_unknown_url_is_told(stripe: StripeEmulator) -> None:
             "automatic_payment_methods[enabled]",
             "Missing required param: automatic_payment_methods[enabled].",
         ),
-        ({"amount": ""}, "parameter_missing", "amount", "Missing required param: amount."),
+        ({"amount": ""}, "parameter_invalid_empty", "amount", "You passed an empty string for 'amount'."),
         ({"confirm": "maybe"}, None, "confirm", "Invalid boolean: maybe"),
         (
             {"capture_method": "later"},
