@@ -442,7 +442,7 @@ def test_the_choice_of_accounts_shown_is_used(
     currency: str, account: str, stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
     stripe.connect_account("acct_lyon")
-    shown = run(get_block("python", '"STRIPE_ACCOUNTS"'))["OCTO_STRIPE_GATEWAY"]
+    shown = run(get_block("python", '"sk_test_tokyo"'))["OCTO_STRIPE_GATEWAY"]
     choose = run(get_block("python", "def choose_account"))["choose_account"]
     configure(**shown | {"STRIPE_ACCOUNT": choose})
     assert services.create_payment(2000, currency=currency).payment.stripe_account == account

@@ -37,7 +37,9 @@ REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_code="") & (
 )
 # Payables of open payments are asked so often for their deadline.
 ASK_PAUSE = dt.timedelta(minutes=5)
-FIRST_CHECK_AFTER = dt.timedelta(minutes=10)
+# A payment is checked at Stripe so long after its creation, then after twice as long each time.
+# A call to Stripe has ended by then, whatever came of it.
+FIRST_CHECK_AFTER = dt.timedelta(minutes=2)
 
 
 def get_first_check() -> dt.datetime:

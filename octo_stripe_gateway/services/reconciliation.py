@@ -14,6 +14,7 @@ from octo_stripe_gateway.ledger.rules import CheckPostponed, tells_news
 from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.provenance import is_of_original
 from octo_stripe_gateway.services.refunds import reverse_rejected, void_or_refund
@@ -32,7 +33,6 @@ RECONCILED_FIELDS = (
     "has_concerns",
 )
 
-FIRST_PAUSE = dt.timedelta(minutes=10)
 # A payment whose money may still move by itself is checked at least once a day.
 LONGEST_PAUSE = dt.timedelta(days=1)
 
@@ -104,7 +104,7 @@ def postpone_check(payment: Payment) -> None:
 
 def get_pause(payment: Payment) -> dt.timedelta:
     """Return how long to wait between an unsettled payment's check and the next one."""
-    pause: dt.timedelta = FIRST_PAUSE * 2 ** min(payment.checks, 20)
+    pause: dt.timedelta = FIRST_CHECK_AFTER * 2 ** min(payment.checks, 20)
     unpaid = {"requires_payment_method", "requires_confirmation", "requires_action"}
     return pause if payment.intent_status in unpaid else min(pause, LONGEST_PAUSE)
 

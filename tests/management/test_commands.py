@@ -14,6 +14,7 @@ from django.utils import timezone
 from octo_stripe_gateway import services
 from octo_stripe_gateway.management.commands import reconcile_payments
 from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import WebhookEventFactory
 
@@ -79,7 +80,7 @@ def test_unpaid_payments_are_asked_about_ever_more_rarely(stripe: StripeEmulator
         assert run("reconcile_payments").startswith("0 payments checked")
         next_check_at = Payment.objects.get().next_check_at
         assert next_check_at
-        pauses.append(round((next_check_at - now) / dt.timedelta(minutes=10)))
+        pauses.append(round((next_check_at - now) / FIRST_CHECK_AFTER))
     assert pauses == [1, 2, 4, 8]
 
 

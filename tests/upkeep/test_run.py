@@ -17,6 +17,7 @@ from octo_stripe_gateway.exceptions import StripeError
 from octo_stripe_gateway.ledger import claims as due
 from octo_stripe_gateway.ledger.claims import Step, Work
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
+from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
 from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
@@ -74,9 +75,9 @@ def get_statuses() -> set[str]:
 
 
 def get_pauses() -> list[int]:
-    """Return when each payment is checked next, in units of ten minutes from now."""
+    """Return when each payment is checked next, in units of the first pause from now."""
     moments = Payment.objects.order_by("pk").values_list("next_check_at", flat=True)
-    return [round((moment - timezone.now()) / dt.timedelta(minutes=10)) for moment in moments if moment]
+    return [round((moment - timezone.now()) / FIRST_CHECK_AFTER) for moment in moments if moment]
 
 
 def test_nothing_due_is_nothing_done(stripe: StripeEmulator) -> None:
@@ -109,6 +110,17 @@ def test_due_payments_come_to_how_their_intents_stand(
     assert sum(done["payments"].values()) == count
     assert get_statuses() == {status}
     assert maintain()["payments"] == {}
+
+
+def test_a_lost_event_is_made_up_for_within_minutes(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = services.create_payment(2000, currency="usd").payment
+    stripe.confirm(payment.stripe_payment_intent_id or "", "pm_card_visa")
+    later = timezone.now() + dt.timedelta(minutes=3)
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    assert maintain()["payments"] == {"changed": 1}
+    assert get_statuses() == {"paid"}
 
 
 def test_many_are_asked_about_in_one_call(stripe: StripeEmulator) -> None:
@@ -248,7 +260,7 @@ def test_request_without_an_answer_is_repeated(stripe: StripeEmulator) -> None:
     assert maintain()["payments"] == {}
     StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(minutes=11))
     maintain()
-    assert get_pauses() == [6]
+    assert get_pauses() == [30]
     make_due()
     assert maintain()["payments"] == {"changed": 1}
     assert (Payment.objects.get().status, Payment.objects.get().amount_received) == ("paid", 1500)
