@@ -73,7 +73,6 @@ from octo_stripe_gateway.stripe.environments import (
 )
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
-STRIPE_PARAMS = {"description", "receipt_email", "statement_descriptor_suffix"}
 PROBE_MESSAGE = "No such payment."
 # What authentication raises of a wrong credential; a host's own check may deny in Django's way.
 DENIALS = (AuthenticationFailed, PermissionDenied, RequestDenied)
@@ -387,9 +386,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for `services.create_payment`, made from the checked body."""
-        stripe_params = {name: parameters.pop(name) for name in STRIPE_PARAMS & parameters.keys()}
-        own = {"caller": self.get_caller(), "livemode": self.get_wanted_livemode()}
-        return {**parameters, "stripe_params": stripe_params, **own}
+        return {**parameters, "caller": self.get_caller(), "livemode": self.get_wanted_livemode()}
 
     def get_caller(self) -> services.Caller:
         """Return who asks, and under which idempotency key."""

@@ -106,6 +106,9 @@ def create_payment(
     uuid: uuids.UUID | None = None,
     metadata: Mapping[str, str] | None = None,
     reseller_reference: str = "",
+    description: str = "",
+    receipt_email: str = "",
+    statement_descriptor_suffix: str = "",
     stripe_params: Mapping[str, Any] | None = None,
     stripe_account: str = "",
     livemode: bool | None = None,
@@ -116,9 +119,10 @@ def create_payment(
 
     A priced payable sets amount and currency: `purpose` is the installment to pay, or `full`; by default the
     next that is due. If the owner has an open payment for it, that is returned or, with a new `uuid`,
-    replaced. `stripe_params` go to Stripe as they are; those that the ledger decides are refused. `livemode`
-    insists on real money, or on none. Raises BadRequestError, EnvironmentMismatchError, UnprocessableError,
-    IdempotencyError, StripeError, and ValueError if the payable is not saved.
+    replaced. `stripe_params` go to Stripe as they are, and so do the three that have names here; those that
+    the ledger decides are refused. `livemode` insists on real money, or on none. Raises BadRequestError,
+    EnvironmentMismatchError, UnprocessableError, IdempotencyError, StripeError, and ValueError if the payable
+    is not saved.
     """
     amount = None if amount is None else read_amount(amount, source="create_payment")
     installation = Installation.ledger.get_own()
@@ -138,7 +142,13 @@ def create_payment(
         stripe_account=stripe_account,
         owner=caller.owner,
     )
-    extra = check_parameters(stripe_params or {}, metadata=payment.metadata)
+    named = {
+        "description": description,
+        "receipt_email": receipt_email,
+        "statement_descriptor_suffix": statement_descriptor_suffix,
+    }
+    given = {**(stripe_params or {}), **{name: value for name, value in named.items() if value}}
+    extra = check_parameters(given, metadata=payment.metadata)
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=extra)
     _choose_account(payment, livemode=livemode)
     draft = Draft(

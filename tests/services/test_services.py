@@ -90,6 +90,33 @@ def test_creating_reserves_a_row_and_asks_for_its_intent(stripe: StripeEmulator)
     assert secret not in str(read_rows(Payment))
 
 
+GUESSED: dict[str, Any] = {
+    "description": "Tour 7",
+    "receipt_email": "ada@example.com",
+    "statement_descriptor_suffix": "TOUR 7",
+}
+
+
+@pytest.mark.parametrize("name", GUESSED)
+def test_what_people_guess_goes_to_stripe(stripe: StripeEmulator, name: str) -> None:
+    services.create_payment(
+        2000, stripe_params={name: "of old", "metadata": {"a": "b"}}, **{name: GUESSED[name]}
+    )
+    (intent,) = stripe.payment_intents.values()
+    assert {each: intent[each] for each in GUESSED} == {**dict.fromkeys(GUESSED), name: GUESSED[name]}
+    assert intent["metadata"]["a"] == "b"
+
+
+def test_what_people_guess_is_part_of_the_request(stripe: StripeEmulator) -> None:
+    caller = Caller(idempotency_key="one")
+    for _each in range(2):
+        services.create_payment(2000, **GUESSED, caller=caller)
+    services.create_payment(2000, stripe_params=GUESSED, caller=caller)
+    with pytest.raises(IdempotencyError):
+        services.create_payment(2000, **{**GUESSED, "description": "Tour 8"}, caller=caller)
+    assert len(stripe.payment_intents) == 1
+
+
 def test_price_comes_from_the_payable(stripe: StripeEmulator) -> None:
     payment = services.create_payment(payable=Booking.objects.create(price=1234)).payment
     assert (payment.amount, payment.currency) == (1234, "eur")
