@@ -29,12 +29,13 @@ class Caller(NamedTuple):
     def derive_uuid(self, operation: str, *, installation: Installation | None = None) -> uuids.UUID | None:
         """Return the uuid that the key leads to in this installation, None without a key.
 
-        It depends on nothing else that a database may lose.
+        It depends on nothing else that a database may lose, and follows from what is kept of the key, so that
+        what finds its row without the key can be told when keys are deleted.
         """
         if not self.idempotency_key:
             return None
         installation = installation or Installation.ledger.get_own()
-        return installation.derive(self.owner, operation, self.idempotency_key)
+        return installation.derive(self.owner, operation, self.kept_key)
 
 
 ANYONE = Caller()

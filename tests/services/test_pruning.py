@@ -11,21 +11,24 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from octo_stripe_gateway.exceptions import ConfigurationError
+from octo_stripe_gateway import services
+from octo_stripe_gateway.exceptions import ConfigurationError, IdempotencyError
 from octo_stripe_gateway.models import (
     Concern,
     IdempotencyKey,
-    Installation,
     Payment,
     PaymentChange,
     WebhookEvent,
 )
+from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import (
     ConcernFactory,
     PaymentFactory,
     StripeRequestFactory,
     WebhookEventFactory,
 )
+from tests.shop.models import Booking
 
 pytestmark = pytest.mark.django_db
 
@@ -42,10 +45,9 @@ def prune(*options: str) -> list[str]:
 def make_key(*, days: int, payment: Payment | None = None) -> IdempotencyKey:
     """Make a caller's key of that age, of a payment that is paid."""
     payment = payment or PaymentFactory.create(paid=True)
-    name = str(payment.uuid)
-    payment.uuid = Installation.ledger.get_own().derive("", "create", name)
-    Payment.objects.filter(pk=payment.pk).update(uuid=payment.uuid)
-    key = IdempotencyKey.objects.create(key=name, payment=payment)
+    caller = Caller("", f"sale {payment.pk}")
+    Payment.objects.filter(pk=payment.pk).update(uuid=caller.derive_uuid("create"))
+    key = IdempotencyKey.objects.create(key=caller.kept_key, payment=payment)
     IdempotencyKey.objects.filter(pk=key.pk).update(created_at=NOW - days * DAY)
     return key
 
@@ -66,6 +68,28 @@ def test_pruning_keeps_keys_and_changes_unless_told() -> None:
     make_change(days=10_000, paid=True)
     assert prune() == ["0 events deleted", "0 concerns deleted"]
     assert (IdempotencyKey.objects.count(), PaymentChange.objects.count()) == (1, 1)
+
+
+def test_keys_that_services_kept_are_pruned_and_keep_their_meaning(stripe: StripeEmulator) -> None:
+    sale, back, parts = (Caller("key:viator", name) for name in ("sale", "back", "parts"))
+    booking = Booking.objects.create()
+    payment = services.create_payment(payable=booking, caller=sale).payment
+    stripe.confirm(payment.intent_id)
+    services.complete_payment(payment)
+
+    def repeat() -> None:
+        assert services.create_payment(payable=booking, caller=sale).payment == payment
+        services.refund_payment(payment, amount=500, caller=back)
+        services.refund_payable(booking, amount=300, caller=parts)
+
+    repeat()
+    assert prune("--key-days", "0")[-1] == "3 idempotency keys deleted"
+    repeat()
+    assert sum(refund["amount"] for refund in stripe.refunds.values()) == 800
+    for ask in (services.refund_payment, services.refund_payable):
+        subject = payment if ask is services.refund_payment else booking
+        with pytest.raises(IdempotencyError):
+            ask(subject, amount=700, caller=back if subject is payment else parts)
 
 
 def test_pruning_keeps_a_key_that_nothing_else_tells_the_meaning_of() -> None:
