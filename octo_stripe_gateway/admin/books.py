@@ -21,10 +21,10 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin import pagination
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.display import NOTHING, show_money
 from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
+from octo_stripe_gateway.admin.pagination import MOST_COUNTED, MOST_MILLISECONDS, time_limit
 from octo_stripe_gateway.books.exports import export_movements_of, export_payments
 from octo_stripe_gateway.models import Concern, Payment
 
@@ -61,7 +61,7 @@ class Sums:
     """The sums of a list's payments, as far as the list is counted; live and test money apart."""
 
     def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        self.is_capped = len(rows) >= pagination.MOST_COUNTED
+        self.is_capped = len(rows) >= MOST_COUNTED
         self.number = len(rows)
         self.received, self.refunded = Counter[Purse](), Counter[Purse]()
         self.fees, self.nets = Counter[Purse](), Counter[Purse]()
@@ -93,9 +93,9 @@ def _show(amount: int | None, *, currency: str) -> Any:
 def sum_up(payments: QuerySet[Payment]) -> Sums | None:
     """Add up a list's payments, as far as it is counted; None if that takes too long."""
     # In the list's order, which is read from the index of the filtered column.
-    rows = payments.values_list(*SUMMED)[: pagination.MOST_COUNTED]
+    rows = payments.values_list(*SUMMED)[:MOST_COUNTED]
     try:
-        with pagination.time_limit(payments.db, milliseconds=pagination.MOST_MILLISECONDS):
+        with time_limit(payments.db, milliseconds=MOST_MILLISECONDS):
             return Sums(list(rows))
     except OperationalError:
         return None
@@ -114,7 +114,7 @@ class PaymentChangeList(IndexedChangeList):
         column = self.sorted_by[0].removeprefix("-")
         if column not in self.model_admin.sorted_among_latest:  # type: ignore[attr-defined]
             return rows
-        latest = rows.order_by(*(self.by_filter or ["-pk"]))[: pagination.MOST_COUNTED]
+        latest = rows.order_by(*(self.by_filter or ["-pk"]))[:MOST_COUNTED]
         is_ascending = self.sorted_by == [column]
         order = F(column).asc(nulls_last=True) if is_ascending else F(column).desc(nulls_last=True)
         return self.root_queryset.filter(pk__in=latest.values("pk")).order_by(order, "-pk")

@@ -27,7 +27,7 @@ from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway import upkeep
-from octo_stripe_gateway.admin import alerts, pagination, search
+from octo_stripe_gateway.admin import alerts, books, pagination, search
 from octo_stripe_gateway.api.filters import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.books.exports import export_movements, export_payments
@@ -177,6 +177,7 @@ def statistics(rows: None, request: pytest.FixtureRequest, django_db_blocker: An
 def cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "MOST_COUNTED", COUNTED)
     monkeypatch.setattr(alerts, "MOST_COUNTED", COUNTED)
+    monkeypatch.setattr(books, "MOST_COUNTED", COUNTED)
     monkeypatch.setattr(search, "MOST_FOUND", COUNTED)
 
 
