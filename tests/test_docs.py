@@ -12,7 +12,7 @@ import unittest
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from inspect import getmembers, isclass, signature
+from inspect import getmembers, isclass, isgeneratorfunction, signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +48,7 @@ from octo_stripe_gateway.webhooks.inbox import HANDLERS, OLDER_EVENT_TYPES
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.docs import FOLDER, PAGES, ROOT, get_block, get_blocks, get_names, run
+from tests.support.reference import render as render_reference
 
 APP = "octo_stripe_gateway"
 VOLATILE = re.compile(r"\A((pi|re)_\w+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|[0-9a-f-]{36})\Z")
@@ -199,6 +200,24 @@ def test_a_table_names_all_that_there_is_once(page: str, heading: str, column: i
     assert sorted(get_names(page, heading, column=column)) == names
 
 
+def test_the_reference_is_as_the_docstrings_are() -> None:
+    pytest.importorskip("griffe", reason="griffelib, of the extra `docs`, isn't installed")
+    assert PAGES["services.md"] == render_reference(), "run `python -m tests.support.reference`"
+
+
+def list_operations() -> list[str]:
+    """Return the services that call Stripe: they refuse to run inside a transaction."""
+    public = {name: getattr(getattr(services, name), "__wrapped__", None) for name in services.__all__}
+    return [name for name, inner in public.items() if inner and not isgeneratorfunction(inner)]
+
+
+@pytest.mark.parametrize("name", list_operations())
+def test_an_operation_names_its_errors_and_the_rule_it_follows(name: str) -> None:
+    told = str(getattr(services, name).__doc__)
+    assert re.search(r"\bRaises\s", told)
+    assert "https://docs." in told
+
+
 def test_every_error_code_is_in_the_table() -> None:
     assert set(get_names("api.md", "## Errors", column=1)) == {"error", *get_codes()}
 
@@ -268,7 +287,7 @@ def test_the_readme_supports_what_the_package_does() -> None:
 def test_no_sentence_is_there_twice() -> None:
     seen: dict[str, str] = {}
     for page, text in PAGES.items():
-        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        prose = re.sub(r"```.*?```|<https://[^>]+>", "", text, flags=re.DOTALL)
         for sentence in re.split(r"(?<=[.:])\s+|\n\n|\|", " ".join(prose.split("\n"))):
             words = sentence.strip()
             if len(words) > 50:

@@ -39,7 +39,8 @@ def adopt_payment(
     counts as accepted, and no signal is sent for it.
 
     Raises StripeError, and UnprocessableError if the intent is of another installation or not provably ours,
-    or the existing payment is for something else.
+    or the existing payment is for something else. What is asked of Stripe:
+    https://docs.stripe.com/api/payment_intents/retrieve.
     """
     livemode = stripe_client.get_account(account).livemode
     origin = Origin(account, stripe_account, livemode)
@@ -62,7 +63,8 @@ def adopt_payment(
 def confirm_adoption(payment: Payment) -> Payment:
     """Let adopted money count: its payable has the last word, as if it had just been paid.
 
-    Raises StripeError.
+    Stripe is asked first how it stands: https://docs.stripe.com/api/payment_intents/retrieve. Raises
+    StripeError, and PayableUnavailableError where the payable can't be asked.
     """
     snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
     with write_transaction():

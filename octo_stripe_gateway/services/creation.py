@@ -120,9 +120,10 @@ def create_payment(
     A priced payable sets amount and currency: `purpose` is the installment to pay, or `full`; by default the
     next that is due. If the owner has an open payment for it, that is returned or, with a new `uuid`,
     replaced. `stripe_params` go to Stripe as they are, and so do the three that have names here; those that
-    the ledger decides are refused. `livemode` insists on real money, or on none. Raises BadRequestError,
-    EnvironmentMismatchError, UnprocessableError, IdempotencyError, StripeError, and ValueError if the payable
-    is not saved.
+    the ledger decides are refused. `livemode` insists on real money, or on none. What Stripe takes:
+    https://docs.stripe.com/api/payment_intents/create. Raises BadRequestError, ConfigurationError,
+    EnvironmentMismatchError, UnprocessableError, IdempotencyError, PaymentMismatchError, StripeError, and
+    ValueError if the payable is not saved.
     """
     amount = None if amount is None else read_amount(amount, source="create_payment")
     installation = Installation.ledger.get_own()

@@ -45,7 +45,8 @@ def expire_payment(payment: Payment) -> Payment:
     """Cancel at Stripe a payment whose deadline has passed, unless the host has moved the deadline.
 
     Stripe decides races: one that was paid first is completed, and the host has its last word; money that
-    came too late goes back. One that is being processed is left until it settles. Raises StripeError.
+    came too late goes back. One that is being processed is left until it settles, since Stripe can't cancel
+    it: https://docs.stripe.com/api/payment_intents/cancel. Raises StripeError.
     """
     stripe_client.get_account(payment.account)
     with suppress(StripeRefusedError):

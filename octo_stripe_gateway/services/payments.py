@@ -39,7 +39,9 @@ from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
 def complete_payment(payment: Payment) -> Payment:
     """Ask Stripe how the payment stands, unless that is settled already, and update the record.
 
-    Raises StripeError, and PaymentRejectedError where the host rejected what was paid for.
+    What each of an intent's states means: https://docs.stripe.com/payments/paymentintents/lifecycle. Raises
+    StripeError, PaymentMismatchError, PayableUnavailableError, and PaymentRejectedError where the host
+    rejected what was paid for.
     """
     is_settled = payment.stripe_payment_intent_id and payment.next_check_at is None
     payment = Payment.ledger.get_by_pk(payment.pk) if is_settled else sync_payment(payment)
@@ -54,6 +56,7 @@ def complete_payment(payment: Payment) -> Payment:
 def capture_payment(payment: Payment, *, amount: int | None = None, caller: Caller = ANYONE) -> Payment:
     """Take an authorized payment's money: the amount in minor units, or all of it.
 
+    The rest of what is held is released: https://docs.stripe.com/payments/place-a-hold-on-a-payment-method.
     Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError, and PaymentRejectedError where
     the host rejects what was captured.
     """
@@ -75,7 +78,8 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
 def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = ANYONE) -> Payment:
     """Cancel a payment that isn't paid; `may_void` where that may release money that is held.
 
-    Raises UnprocessableError, IdempotencyError, StripeError.
+    Stripe cancels none that is paid: https://docs.stripe.com/api/payment_intents/cancel. Raises
+    UnprocessableError, IdempotencyError, StripeError.
     """
     stripe_client.get_account(payment.account)
     finish_creation(payment)

@@ -47,8 +47,8 @@ class DryRunError(Exception):
 def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences:
     """Bring a payment to what Stripe says, and return the old and the new value of each changed field.
 
-    Unanswered requests are performed again. A dry run only reads at Stripe, and writes nothing. Raises
-    StripeError.
+    Unanswered requests are performed again. A dry run only reads at Stripe, and writes nothing. What is
+    asked: https://docs.stripe.com/api/payment_intents/retrieve. Raises StripeError.
     """
     before = _describe(payment)
     if not dry_run:
@@ -68,8 +68,8 @@ def reconcile_listed(
 ) -> Differences:
     """Bring a payment without open requests to its intent as one of Stripe's lists has it.
 
-    The intent is retrieved only if the list leaves something out. `thorough` compares each refund even if the
-    totals agree. Raises StripeError.
+    The intent is retrieved only if the list leaves something out: https://docs.stripe.com/expand. `thorough`
+    compares each refund even if the totals agree. Raises StripeError.
     """
     if not thorough and not _tells_news(payment, snapshot):
         return {}

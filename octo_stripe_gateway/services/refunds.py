@@ -88,7 +88,8 @@ def refund_payment(
 
     What its payable would owe because of that is forgiven, unless `due_again`. With Stripe Connect the
     seller's transfer is reversed and the application fee returned in proportion, unless the settings or these
-    arguments say otherwise. Raises BadRequestError, UnprocessableError, IdempotencyError, StripeError.
+    arguments say otherwise. Stripe's rules: https://docs.stripe.com/refunds. Raises BadRequestError,
+    UnprocessableError, IdempotencyError, PaymentMismatchError, StripeError.
     """
     if amount is not None:
         amount = read_amount(amount, source="refund_payment")
@@ -139,7 +140,8 @@ def refund_payable(
 
     May be repeated: without an amount, unanswered refunds are asked for again; with one, the same idempotency
     key counts what was refunded before. Returns the payments that were refunded. Raises UnprocessableError if
-    less is held, and what `refund_payment` raises: a refusal once the rest is refunded.
+    less is held, and what `refund_payment` raises: a refusal once the rest is refunded. Stripe refunds no
+    more than a payment received: https://docs.stripe.com/refunds.
     """
     payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
     # Disputed payments come last: their refund is refused, and the rest must go back before that.
@@ -233,7 +235,8 @@ def _get_refunded_by(caller: Caller, payment: Payment, *, fingerprint: str) -> R
 def void_or_refund(payment: Payment) -> Payment:
     """Return a rejected payment's money: void what is authorized, refund what is held.
 
-    May be repeated until nothing is held. Raises StripeError.
+    May be repeated until nothing is held. Stripe's rules: https://docs.stripe.com/refunds. Raises
+    StripeError.
     """
     stripe_client.get_account(payment.account)
     request = _reserve_reversal(payment)

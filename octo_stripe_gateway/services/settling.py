@@ -20,7 +20,8 @@ def settle_concern(concern: Concern, *, reason: str, amount: int | None = None) 
     """Close a concern for good, with the operator's reason; of a loss, with the amount that was lost.
 
     Nothing automatic starts again for what a person has settled. One that is closed already stays as it is.
-    Raises BadRequestError without a reason, and without the amount of a loss.
+    Raises BadRequestError without a reason, and without the amount of a loss. What a lost dispute takes:
+    https://docs.stripe.com/disputes/how-disputes-work.
     """
     is_loss = concern.code in KINDS and KINDS[concern.code].is_loss
     if not reason.strip():
