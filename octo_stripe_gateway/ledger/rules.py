@@ -342,7 +342,7 @@ def _apply_intent(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
     if snapshot.is_whole and snapshot.as_of > payment.tied_as_of:
         payment.tied_as_of = 0
     # Events name their charge, and only answers hold it.
-    rows.is_answer = snapshot.charge is not None
+    rows.is_answer |= snapshot.charge is not None
     if snapshot.charge:
         _apply_charge(rows, snapshot.charge)
     for dispute in snapshot.disputes:

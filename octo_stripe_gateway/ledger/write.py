@@ -73,14 +73,17 @@ def record(
     ask: Ask | None = None,
     announces: bool = True,
     refunds: list[Refund] | None = None,
+    is_answer: bool = False,
 ) -> Rows:
     """Bring a locked payment to a fact, give its host the last word where that is due, and write both.
 
-    `announces` where signals tell of it, `refunds` where they are loaded already. The rows that are returned
-    say what contradicted them, if anything.
+    `announces` where signals tell of it, `refunds` where they are loaded already; `is_answer` where the fact
+    was asked for, so that it may be later than it is dated. The rows that are returned say what contradicted
+    them, if anything.
     """
     now = timezone.now()
     rows = load(payment, fact, refunds=refunds)
+    rows.is_answer = is_answer
     apply(rows, fact, now=now)
     if ask and (payment.needs_acceptance or payment.needs_authorization):
         word = ask(payment, protected=lambda: _protected(rows, announces=announces))

@@ -24,6 +24,8 @@ RETAINED_EVENT_FIELDS = frozenset(
     " amount_capturable amount_refunded currency payment_intent charge latest_charge refunded reason".split()
 )
 
+# What thin events are: https://docs.stripe.com/event-destinations#thin-events.
+THIN = "v2.core.event"
 # How long an event may wait for its first processing, before maintenance sees to it.
 FIRST_RETRY_AFTER = dt.timedelta(minutes=5)
 SHORTEST_PAUSE = dt.timedelta(minutes=1)
@@ -161,6 +163,11 @@ class WebhookEvent(models.Model):
     def minimize(self) -> None:
         """Reduce the payload to what the books need, which says nothing about a person."""
         self.payload = _minimize(self.payload)
+
+    @property
+    def is_thin(self) -> bool:
+        """Tell whether it came without its object, which was asked for since."""
+        return bool(self.payload.get("object") == THIN)
 
     @property
     def has_object(self) -> bool:

@@ -58,6 +58,7 @@ EXPAND_LISTED_SOURCES = "data.source"
 PAGE_SIZE = 100
 UNAUTHORIZED, FORBIDDEN = 401, 403
 # An intent that isn't there, and a secret for it that isn't one.
+CHARGES = "/v1/charges/"
 NO_INTENT = "pi_octo_stripe_gateway"
 NO_SECRET = f"{NO_INTENT}_none"
 
@@ -171,8 +172,12 @@ def get_api_version() -> str:
 
 
 def retrieve_object(path: str, *, origin: Origin) -> tuple[dict[str, Any], int]:
-    """Ask Stripe for an object by its path, and return it with the second that it was read in."""
-    answer = _call(origin, "get", path, params={})
+    """Ask Stripe for an object by its path, and return it with the second that it was read in.
+
+    A charge comes with its refunds, which tell when its total is of.
+    """
+    params = {"expand": ["refunds"]} if path.startswith(CHARGES) else {}
+    answer = _call(origin, "get", path, params=params)
     return answer.stripe_object, answer.as_of
 
 

@@ -79,8 +79,6 @@ FollowUp = Callable[[], object]
 # Whoever takes up an event that is being processed waits for its lock and finds it done, so that the claim of
 # a worker that was killed may run out soon.
 LEASE = dt.timedelta(seconds=15)
-# What thin events are: https://docs.stripe.com/event-destinations#thin-events.
-THIN = "v2.core.event"
 # How long an event may wait for a payment that isn't in the database yet.
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older API versions report released authorizations as refunds.
@@ -172,19 +170,19 @@ def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
 def handle_charge(event: WebhookEvent, payment: Payment) -> str:
     """Apply `charge.refunded`, which carries the charge with its refunded total."""
     snapshot = ChargeSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return record(payment, snapshot).contradiction
+    return record(payment, snapshot, is_answer=event.is_thin).contradiction
 
 
 def handle_refund(event: WebhookEvent, payment: Payment) -> str:
     """Apply an event of the family `refund.*`, refunds made in Stripe's dashboard included."""
     snapshot = RefundSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return record(payment, snapshot).contradiction
+    return record(payment, snapshot, is_answer=event.is_thin).contradiction
 
 
 def handle_dispute(event: WebhookEvent, payment: Payment) -> str:
     """Apply an event of the family `charge.dispute.*`."""
     snapshot = DisputeSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return record(payment, snapshot).contradiction
+    return record(payment, snapshot, is_answer=event.is_thin).contradiction
 
 
 def handle_fraud_warning(event: WebhookEvent, payment: Payment) -> str:
@@ -242,7 +240,7 @@ def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
     except (BadRequestError, RecursionError) as error:
         logger.error("[OctoStripeGateway] A signed event can't be taken in: %s", error)  # noqa: TRY400
         raise BadRequestError(_("The event is not one of Stripe's.")) from error
-    if kept.get("object") == THIN and not _is_handled(event):
+    if event.is_thin and not _is_handled(event):
         event.type = _read_type_of_thin(event)
     with suppress(BadRequestError):
         event.payment_intent_id = event.read_payment_intent_id()
@@ -280,7 +278,7 @@ def _get_object_path(event: WebhookEvent) -> str:
 
 def _fetch_object(event: WebhookEvent) -> WebhookEvent:
     """Give a thin event its object as it is now, and the second that it was read in; raises StripeError."""
-    if event.has_object or event.payload.get("object") != THIN or event.type == event.payload["type"]:
+    if event.has_object or not event.is_thin or event.type == event.payload["type"]:
         return event
     if event.pk is None and (known := _find(event)) and known.is_finished:
         return known

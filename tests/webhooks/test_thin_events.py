@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import BadRequestError, StripeUnavailableError
+from octo_stripe_gateway.ledger.rules import TIE_PAUSE
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals
+from tests.support.ledger import assert_ledger_equals, later
 
 pytestmark = pytest.mark.django_db
 
@@ -192,3 +194,31 @@ def test_error_of_the_call_is_the_one_that_is_raised(api: GatewayApi, stripe: St
     stripe.add_fault(Fault(kind="reset", method="GET"))
     with pytest.raises(StripeUnavailableError):
         inbox.receive_event(json.loads(body))
+
+
+def test_refund_that_its_charge_tells_of_first_counts_once(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = api.paid(stripe)
+    with later(stripe):
+        # What is asked for is dated a second early, so that the refund seems later than its charge's total.
+        stripe.refund(payment["stripePaymentIntentId"], amount=500)
+        deliver(api, stripe, "charge.refunded")
+        api.post_event(*stripe.signed("refund.created"))
+    assert Payment.objects.get().amount_refunded == 500
+
+
+def test_payment_is_synced_where_a_thin_event_may_be_later_than_it_says(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = api.create().json()
+    stripe.confirm(payment["stripePaymentIntentId"], payment_method="pm_card_pendingRefund")
+    api.complete(payment)
+    refund = stripe.refund(payment["stripePaymentIntentId"], amount=500)
+    now = stripe.clock()
+    stripe.clock = lambda: now + 5
+    stripe.settle_refund(refund["id"], status="succeeded")
+    api.post_event(*stripe.signed("refund.updated"))
+    stripe.settle_refund(refund["id"], status="failed")
+    deliver(api, stripe, "refund.failed")
+    stripe.clock = lambda: now + 10
+    services.reconcile_payment(Payment.objects.due_for_check(now=timezone.now() + TIE_PAUSE).get())
+    assert_ledger_equals(stripe)
