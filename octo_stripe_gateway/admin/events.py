@@ -45,7 +45,7 @@ from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import redact
 from octo_stripe_gateway.services import ANYONE, acting
 
-# What one request can do in time; `process_webhook_events` does any number.
+# What one request can do in time; `maintain_payments --now` does any number.
 MOST_AT_ONCE = 200
 
 

@@ -198,13 +198,6 @@ class CaptureReminded:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckPostponed:
-    """The payment was checked, and is checked again later."""
-
-    until: dt.datetime
-
-
-@dataclass(frozen=True, slots=True)
 class SyncNeeded:
     """Something was heard that can't be trusted; Stripe has to be asked."""
 
@@ -620,12 +613,6 @@ def _remind_of_capture(rows: Rows, _fact: CaptureReminded) -> None:
     rows.payment.capture_reminded_at = rows.payment.capture_reminded_at or rows.now
 
 
-def _postpone_check(rows: Rows, fact: CheckPostponed) -> None:
-    if rows.payment.next_check_at is not None:
-        rows.payment.next_check_at = fact.until
-        rows.payment.checks += 1
-
-
 def _need_sync(rows: Rows, _fact: SyncNeeded) -> None:
     # Any answer of Stripe's will do.
     rows.payment.tied_as_of = max(rows.payment.tied_as_of, 1)
@@ -990,7 +977,6 @@ RULES: dict[type, Rule] = {
     AmountTaken: Rule(_take_amount, REFUNDS | DISPUTES),
     AmountRefused: Rule(_refuse_amount),
     CaptureReminded: Rule(_remind_of_capture),
-    CheckPostponed: Rule(_postpone_check),
     SyncNeeded: Rule(_need_sync),
     Adopted: Rule(_adopt),
     Regained: Rule(_regain, REFUNDS | DISPUTES),

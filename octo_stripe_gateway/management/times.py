@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+
+
+def add_period(parser: CommandParser, *, what: str) -> None:
+    """Add `--from` and `--to`."""
+    parser.add_argument("--from", dest="since", help=f"{what} from this date or time on")
+    parser.add_argument("--to", dest="until", help=f"{what} before this date or time")
+
+
+def parse_period(since: str | None, until: str | None) -> tuple[dt.datetime | None, dt.datetime | None]:
+    """Return a period's begin and end, None where it is open; raises CommandError unless in that order."""
+    start, end = (parse_moment(text) if text else None for text in (since, until))
+    if start and end and start >= end:
+        raise CommandError(f"--from {since} isn't before --to {until}.")
+    return start, end
 
 
 def parse_moment(text: str) -> dt.datetime:

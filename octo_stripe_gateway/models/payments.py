@@ -93,9 +93,10 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         """Return payments that the host rejected and whose money has not gone back, holds included."""
         return self.filter(REJECTED_WITH_MONEY_HELD)
 
-    def created_between(self, since: dt.datetime, until: dt.datetime) -> Self:
-        """Return those created from `since` on and before `until`."""
-        return self.filter(created_at__gte=since, created_at__lt=until)
+    def created_between(self, since: dt.datetime | None, until: dt.datetime | None) -> Self:
+        """Return those created from `since` on and before `until`; None is no bound."""
+        rows = self if since is None else self.filter(created_at__gte=since)
+        return rows if until is None else rows.filter(created_at__lt=until)
 
 
 _PaymentObjects = models.Manager.from_queryset(PaymentQuerySet)

@@ -40,12 +40,9 @@ def get_first_retry() -> dt.datetime:
 class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
     """Events by what is to be done with them."""
 
-    def unprocessed(self, *, until: dt.datetime) -> Self:
-        """Return events that failed, or came before that moment and are still to be processed."""
-        young = models.Q(status=WebhookEvent.Status.RECEIVED, received_at__gte=until)
-        # In the words of the index.
-        waiting = [WebhookEvent.Status.RECEIVED, WebhookEvent.Status.FAILED]
-        return self.filter(~young, status__in=waiting)
+    def unprocessed(self) -> Self:
+        """Return events that failed or are still to be processed."""
+        return self.filter(status__in=[WebhookEvent.Status.RECEIVED, WebhookEvent.Status.FAILED])
 
     def finished(self, *, until: dt.datetime) -> Self:
         """Return events that came before that moment and have nothing left to do."""

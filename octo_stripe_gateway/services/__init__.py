@@ -27,7 +27,6 @@ from octo_stripe_gateway.services.pruning import (
     prune_idempotency_keys,
 )
 from octo_stripe_gateway.services.reconciliation import (
-    postpone_check,
     reconcile_listed,
     reconcile_payment,
 )
@@ -63,7 +62,6 @@ __all__ = [
     "get_dues",
     "list_dues",
     "lock_payment",
-    "postpone_check",
     "prune_changes",
     "prune_concerns",
     "prune_events",

@@ -16,6 +16,7 @@ from octo_stripe_gateway.ledger.concerns import describe_concern
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import BalanceTransaction, Payment, Refund, StripeRequest, is_uuid
 from octo_stripe_gateway.models.batches import iterate_keys
+from octo_stripe_gateway.models.refunds import NOT_AT_STRIPE
 from octo_stripe_gateway.services.adoption import adopt_payment
 from octo_stripe_gateway.services.provenance import (
     Provenance,
@@ -46,6 +47,7 @@ class Kind(StrEnum):
     CHECKED = "checked"
     MISMATCHED = "mismatched"
     UNKNOWN_HERE = "unknown here"
+    ADDED = "added"
     ADOPTED = "adopted"
     UNPROVEN = "not provably ours"
     UNKNOWN_AT_STRIPE = "unknown at Stripe"
@@ -122,7 +124,7 @@ class Audit:
     def _find_payment_of(self, snapshot: RefundSnapshot, *, origin: Origin) -> Iterator[Finding]:
         payment = Payment.ledger.filter(stripe_payment_intent_id=snapshot.payment_intent_id).first()
         if payment:
-            yield Finding(Kind.UNKNOWN_HERE if self.dry_run else Kind.ADOPTED, snapshot.id)
+            yield Finding(Kind.UNKNOWN_HERE if self.dry_run else Kind.ADDED, snapshot.id)
             yield self._check(payment)
         elif (
             snapshot.refund_uuid
@@ -138,7 +140,7 @@ class Audit:
         for page in _split(listed):
             for payment, snapshots in _group_unbooked(page):
                 if payment.next_booking_at is None:
-                    kind = Kind.UNKNOWN_HERE if self.dry_run else Kind.ADOPTED
+                    kind = Kind.UNKNOWN_HERE if self.dry_run else Kind.ADDED
                     yield from (Finding(kind, snapshot.id, payment=payment) for snapshot in snapshots)
                     # A dispute is never listed by itself: its money tells of it.
                     yield self._check(payment)
@@ -255,5 +257,5 @@ def _get_refund_ids(origin: Origin, *, since: int, until: int) -> dict[str, int]
         stripe_created__gte=since,
         stripe_created__lt=until,
         stripe_refund_id__isnull=False,
-    ).exclude(failure_reason="not_at_stripe")
+    ).exclude(failure_reason=NOT_AT_STRIPE)
     return {str(refund_id): key for refund_id, key in refunds.values_list("stripe_refund_id", "payment")}

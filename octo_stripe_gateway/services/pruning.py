@@ -20,12 +20,16 @@ from octo_stripe_gateway.models.batches import BATCH_SIZE
 
 
 def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
-    """Delete events from before that moment that have nothing left to do, and return how many."""
+    """Delete events from before that moment that have nothing left to do, and return how many.
+
+    The newest stays, by which the doctor knows that events come.
+    """
 
     def pick(old: QuerySet[Any]) -> QuerySet[Any]:
         return old.filter(status__in=[WebhookEvent.Status.PROCESSED, WebhookEvent.Status.IGNORED])
 
-    events = WebhookEvent.ledger.get_queryset()
+    newest = [*WebhookEvent.ledger.order_by("-pk").values_list("pk", flat=True)[:1]]
+    events = WebhookEvent.ledger.get_queryset().exclude(pk__in=newest)
     return _prune_oldest(events, until=until, size=size, pick=pick, by="received_at")
 
 

@@ -6,11 +6,9 @@ import datetime as dt
 from contextlib import suppress
 from typing import Any
 
-from django.utils import timezone
-
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import CheckPostponed, tells_news
+from octo_stripe_gateway.ledger.rules import tells_news
 from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest
@@ -89,17 +87,6 @@ def resume_requests(payment: Payment) -> Payment:
         with suppress(StripeRefusedError):
             resume_request(request)
     return Payment.ledger.get(pk=payment.pk)
-
-
-def postpone_check(payment: Payment) -> None:
-    """Put off an unsettled payment's next check, longer each time.
-
-    An unpaid cart is checked ever more rarely; money that may move, at least once a day.
-    """
-    with lock_payment(payment) as locked:
-        if locked.next_check_at is None:
-            return
-        record(locked, CheckPostponed(timezone.now() + get_pause(locked)))
 
 
 def get_pause(payment: Payment) -> dt.timedelta:

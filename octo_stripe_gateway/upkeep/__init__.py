@@ -13,6 +13,7 @@ from octo_stripe_gateway.upkeep.run import (
     STEPS,
     SYNCS,
     Counts,
+    make_due,
     run_upkeep,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "STEPS",
     "SYNCS",
     "Counts",
+    "make_due",
     "run_upkeep",
     "work_off",
 ]

@@ -101,7 +101,7 @@ def report_finding(finding: Finding) -> None:
             report_concern(UNKNOWN_HERE, object_id=finding.name, object=finding.name)
     elif finding.kind == Found.UNKNOWN_AT_STRIPE:
         tell_of(payment, UNKNOWN_AT_STRIPE, object_id=finding.name, object=finding.name)
-    elif finding.kind == Found.ADOPTED and finding.name.startswith("txn_"):
+    elif finding.kind == Found.ADDED and finding.name.startswith("txn_"):
         tell_of(payment, MOVED_UNNOTICED, object_id=finding.name, movement=finding.name)
     elif payment and payment.next_check_at is None:
         # Concerns tell of themselves, and reconciliation itself may have just opened one.

@@ -368,7 +368,7 @@ def test_what_is_yet_to_be_booked_is_nothing_that_an_audit_finds(
 ) -> None:
     pay(stripe)
     call_command("reconcile_payments", "--from", "2020-01-01", "--dry-run")
-    assert capsys.readouterr().out == "1 payments checked, 0 would change, 0 failed\n"
+    assert capsys.readouterr().out == "1 payment checked, 0 would change, 0 failed\n"
 
 
 def test_money_of_another_system_is_not_booked(stripe: StripeEmulator) -> None:

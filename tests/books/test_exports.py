@@ -140,7 +140,7 @@ def test_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     path = tmp_path / "payments.csv"
     call_command("export_payments", "--output", str(path))
     assert path.read_bytes().count(b"\r\n") == 2
-    assert "1 lines written" in capsys.readouterr().err
+    assert "1 line written" in capsys.readouterr().err
     with pytest.raises(CommandError, match="can't be written"):
         call_command("export_payments", "--output", str(tmp_path / "missing" / "payments.csv"))
 

@@ -148,7 +148,6 @@ OPERATIONS: dict[str, Callable[[Payment], object]] = {
     "cancel": services.cancel_payment,
     "reconcile": services.reconcile_payment,
     "void or refund": services.void_or_refund,
-    "postpone": services.postpone_check,
     "settle": lambda _: services.settle_concern(Concern.objects.get(), reason="Seen."),
     "erase": services.erase_personal_data,
     "deliver": lambda _: upkeep.work_off(upkeep.DELIVERIES, limit=1),

@@ -151,7 +151,7 @@ def test_admin_puts_changes_down_to_its_user(api: GatewayApi, stripe: StripeEmul
 def test_command_and_code_of_the_hosts_are_told_apart(api: GatewayApi, stripe: StripeEmulator) -> None:
     first, second = api.paid_at_stripe(stripe), api.paid_at_stripe(stripe)
     services.complete_payment(Payment.objects.get(pk=first["id"]))
-    call_command("reconcile_payments", older_than=0)
+    call_command("maintain_payments", "--now")
     assert get_story(first)[-1].source == "python"
     assert get_story(second)[-1].source == "command"
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import OutputWrapper
 from django.utils import timezone
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.management.commands import reconcile_payments
+from octo_stripe_gateway.doctor.ledger import find_missing_events, get_last_event
+from octo_stripe_gateway.exceptions import StripeError
+from octo_stripe_gateway.management.output import Progress
 from octo_stripe_gateway.models import Payment, WebhookEvent
-from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
+from octo_stripe_gateway.services import audit
+from octo_stripe_gateway.services.reconciliation import reconcile_listed
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import WebhookEventFactory
+from tests.shop.models import Booking
 
 pytestmark = pytest.mark.django_db
 
@@ -56,67 +65,68 @@ def get_statuses() -> list[str]:
     return list(Payment.objects.order_by("pk").values_list("status", flat=True))
 
 
-def test_reconciling_finds_unsettled_payments_and_nothing_the_second_time(
-    stripe: StripeEmulator, run: Run
-) -> None:
+def test_maintenance_has_its_pauses_and_now_does_without(stripe: StripeEmulator, run: Run) -> None:
     (payment,) = create_paid(stripe, 1)
-    assert run("reconcile_payments").strip() == "0 payments checked, 0 changed, 0 failed"
-    assert run("reconcile_payments", "--older-than", "0").splitlines() == [
-        f"{payment.uuid}: status pending -> paid",
-        f"{payment.uuid}: amount_received 0 -> 2000",
-        "1 payments checked, 1 changed, 0 failed",
-    ]
-    assert get_statuses() == ["paid"]
-    assert run("reconcile_payments", "--older-than", "0").strip() == "0 payments checked, 0 changed, 0 failed"
+    failed, received = WebhookEventFactory.create(failed=True, payment=payment), WebhookEventFactory.create()
+    WebhookEvent.objects.update(retry_at=timezone.now() + dt.timedelta(hours=1))
+    done = json.loads(run("maintain_payments"))
+    assert (done["payments"], done["events"], payment.status) == ({}, {}, "pending")
+    done = json.loads(run("maintain_payments", "--now"))
+    assert done["payments"]["changed"] == 1
+    assert done["events"] == {"processed": 2}
+    assert Payment.objects.get(pk=payment.pk).status == "paid"
+    assert {*WebhookEvent.objects.values_list("pk", "status")} == {
+        (failed.pk, "processed"),
+        (received.pk, "processed"),
+    }
 
 
-def test_unpaid_payments_are_asked_about_ever_more_rarely(stripe: StripeEmulator, run: Run) -> None:
-    services.create_payment(2000, currency="usd")
-    pauses = []
-    for _each in range(4):
-        now = timezone.now()
-        Payment.objects.update(next_check_at=now)
-        assert run("reconcile_payments").startswith("1 payments checked")
-        assert run("reconcile_payments").startswith("0 payments checked")
-        next_check_at = Payment.objects.get().next_check_at
-        assert next_check_at
-        pauses.append(round((next_check_at - now) / FIRST_CHECK_AFTER))
-    assert pauses == [1, 2, 4, 8]
-
-
-def test_held_money_is_asked_about_once_a_day_at_least(stripe: StripeEmulator, run: Run) -> None:
-    payment = services.create_payment(2000, currency="usd", capture_method="manual").payment
-    stripe.confirm(payment.stripe_payment_intent_id or "")
+def test_now_performs_requests_that_no_payment_waits_for(stripe: StripeEmulator, run: Run) -> None:
+    (payment,) = create_paid(stripe, 1)
     services.complete_payment(payment)
-    now = timezone.now()
-    old = now - dt.timedelta(days=100)
-    Payment.objects.update(created_at=old, next_check_at=old, checks=15)
-    assert run("reconcile_payments").startswith("1 payments checked")
-    next_check_at = Payment.objects.get().next_check_at
-    assert next_check_at
-    assert now < next_check_at < now + dt.timedelta(days=2)
+    stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
+    with pytest.raises(StripeError):
+        services.refund_payment(payment, amount=500)
+    Payment.objects.update(next_check_at=None)
+    run("maintain_payments", "--now")
+    assert Payment.objects.get().amount_refunded == 500
 
 
 def test_dry_run_prints_the_difference_and_only_asks(stripe: StripeEmulator, run: Run) -> None:
     create_paid(stripe, 2)
     asked = len(stripe.requests)
-    output = run("reconcile_payments", "--older-than", "0", "--dry-run")
-    assert "2 payments checked, 2 would change, 0 failed" in output
-    assert output.count("amount_received 0 -> 2000") == 2
+    out = Output()
+    with pytest.raises(CommandError, match="Not everything here is as it is at Stripe"):
+        call_command("reconcile_payments", "--from", "2020-01-01", "--dry-run", stdout=out)
+    assert out.getvalue().splitlines()[-1] == "2 payments checked, 2 would change, 2 unknown here"
+    assert out.getvalue().count("amount_received 0 -> 2000") == 2
     assert get_statuses() == ["pending"] * 2
     assert {request.method for request in stripe.requests[asked:]} == {"GET"}
 
 
-def test_range_finds_what_a_settled_payment_missed(stripe: StripeEmulator, run: Run) -> None:
+def test_period_finds_what_a_settled_payment_missed(stripe: StripeEmulator, run: Run) -> None:
     (payment,) = create_paid(stripe, 1)
     services.complete_payment(payment)
     stripe.refund(payment.stripe_payment_intent_id or "", amount=700)
-    assert "0 payments checked" in run("reconcile_payments", "--older-than", "0")
-    assert "0 payments checked" in run("reconcile_payments", "--to", "2020-01-01")
+    assert run("reconcile_payments", "--to", "2020-01-01").strip() == "0 payments checked, 0 changed"
     assert "0 payments checked" in run("reconcile_payments", "--from", "2100-01-01T00:00:00Z")
     output = run("reconcile_payments", "--from", "2020-01-01")
     assert "amount_refunded 0 -> 700" in output
-    assert "1 payments checked, 0 changed" in run("reconcile_payments", "--to", "2100-01-01")
+    # The refund is no second payment, and nothing is adopted that nobody asked for.
+    assert output.splitlines()[-1] == "1 payment checked, 1 changed, 1 added"
+    assert "1 payment checked, 0 changed" in run("reconcile_payments", "--to", "2100-01-01")
+
+
+@pytest.mark.parametrize("command", ["reconcile_payments", "export_payments"])
+@pytest.mark.parametrize("since", ["2026-02-01", "2026-03-01"])
+def test_period_that_ends_before_it_begins_is_refused(run: Run, command: str, since: str) -> None:
+    with pytest.raises(CommandError, match=f"--from {since} isn't before --to 2026-02-01"):
+        run(command, "--from", since, "--to", "2026-02-01")
+
+
+def test_period_has_to_be_said(run: Run) -> None:
+    with pytest.raises(CommandError, match="which period"):
+        run("reconcile_payments")
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "2026-13-01", "12:00"])
@@ -125,32 +135,23 @@ def test_time_that_is_none_is_refused(run: Run, moment: str) -> None:
         run("reconcile_payments", "--from", moment)
 
 
-def test_trouble_with_one_payment_stops_no_other(stripe: StripeEmulator, run: Run) -> None:
-    payments = create_paid(stripe, 3)
-    path = f"/v1/payment_intents/{payments[1].stripe_payment_intent_id}"
-    stripe.add_fault(Fault("status", method="GET", path=path, status=500))
-    with pytest.raises(CommandError, match="1 payments could not be reconciled"):
-        run("reconcile_payments", "--older-than", "0")
-    assert get_statuses() == ["paid", "pending", "paid"]
-    assert str(payments[1].uuid) in run.errors.getvalue()  # type: ignore[attr-defined]
-    assert "1 changed" in run("reconcile_payments", "--older-than", "0")
-
-
-def test_fault_of_ours_with_one_payment_stops_no_other(
+def test_trouble_with_one_payment_stops_no_other(
     stripe: StripeEmulator, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payments = create_paid(stripe, 2)
-    reconcile = services.reconcile_payment
+    payments = create_paid(stripe, 3)
 
-    def fail_with_first(payment: Payment, **options: Any) -> Any:
-        if payment == payments[0]:
+    def fail_with_second(payment: Payment, *args: Any, **options: Any) -> Any:
+        if payment == payments[1]:
             raise KeyError("a bug")
-        return reconcile(payment, **options)
+        return reconcile_listed(payment, *args, **options)
 
-    monkeypatch.setattr(reconcile_payments, "reconcile_payment", fail_with_first)
-    with pytest.raises(CommandError):
-        run("reconcile_payments", "--older-than", "0")
-    assert get_statuses() == ["pending", "paid"]
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "reconcile_listed", fail_with_second)
+        with pytest.raises(CommandError, match="Not everything here is as it is at Stripe"):
+            run("reconcile_payments", "--from", "2020-01-01")
+    assert get_statuses() == ["paid"] * 3, "what moved in the balance tells of it too"
+    assert str(payments[1].uuid) in run.errors.getvalue()  # type: ignore[attr-defined]
+    assert "3 payments checked, 0 changed" in run("reconcile_payments", "--from", "2020-01-01")
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -159,50 +160,27 @@ def test_progress_is_shown_to_who_watches(
 ) -> None:
     create_paid(stripe, 2)
     monkeypatch.setattr(Output, "is_terminal", is_terminal)
-    run("reconcile_payments", "--older-than", "0")
-    progress = ["1 checked", "2 checked"] if is_terminal else []
-    assert run.errors.getvalue().split("\r")[:-1] == progress  # type: ignore[attr-defined]
+    run("reconcile_payments", "--from", "2020-01-01")
+    shown = run.errors.getvalue()  # type: ignore[attr-defined]
+    last = shown.splitlines()[-1] if is_terminal else shown
+    assert last.startswith("payments: 2 of 2, " if is_terminal else "")
+    assert bool(shown) == is_terminal
+    assert "\x1b" not in shown
 
 
-def test_failed_and_stuck_events_are_processed(run: Run) -> None:
-    failed, stuck, fresh = (
-        WebhookEventFactory.create(failed=True),
-        WebhookEventFactory.create(),
-        WebhookEventFactory.create(),
-    )
-    WebhookEvent.objects.filter(pk=stuck.pk).update(received_at=timezone.now() - dt.timedelta(minutes=6))
-    assert run("process_webhook_events").strip() == "2 processed"
-    statuses = dict(WebhookEvent.objects.values_list("pk", "status"))
-    assert statuses == {failed.pk: "processed", stuck.pk: "processed", fresh.pk: "received"}
-    assert run("process_webhook_events", "--older-than", "0").strip() == "1 processed"
-    assert run("process_webhook_events", "--older-than", "0").strip() == "nothing to do"
-
-
-def test_event_that_fails_again_stops_no_other_and_is_told_by_the_exit_code(run: Run) -> None:
-    bad = WebhookEventFactory.create(failed=True, payload={"id": "evt_bad"})
-    good = WebhookEventFactory.create(failed=True)
-    with pytest.raises(CommandError, match="failed again"):
-        run("process_webhook_events")
-    bad.refresh_from_db()
-    good.refresh_from_db()
-    assert (bad.status, bad.attempts) == ("failed", 2)
-    assert bad.error_parameters["message"] == "The event has no object."
-    assert good.status == "processed"
-    assert f"event {bad.pk}: " in run.errors.getvalue()  # type: ignore[attr-defined]
-
-
-def test_event_that_is_gone_meanwhile_is_passed_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from octo_stripe_gateway.management.commands import process_webhook_events as command
-
-    WebhookEventFactory.create_batch(2, failed=True)
-
-    def delete_all(event: WebhookEvent) -> WebhookEvent:
-        WebhookEvent.objects.all().delete()
-        event.status = WebhookEvent.Status.PROCESSED
-        return event
-
-    monkeypatch.setattr(command, "process_event", delete_all)
-    assert run("process_webhook_events").strip() == "1 deleted, 1 processed"
+def test_progress_says_how_fast_and_how_long_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Output, "is_terminal", True)
+    stream = Output()
+    moments = iter([0.0, 0.05, 10.0, 20.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    progress = Progress(OutputWrapper(stream))
+    for done in (1, 2, 100, 200):
+        progress.show("events", done, 200)
+    first, second, last = stream.getvalue().splitlines()
+    assert first == "events: 1 of 200, 10 a second, 0:00:20 left"
+    assert second == "events: 100 of 200, 10 a second, 0:00:10 left"
+    assert last.rstrip() == "events: 200 of 200, 10 a second"
+    assert len(last) == len(second), "nothing of the line before is left"
 
 
 @pytest.mark.parametrize("batch_size", ["2", "1000"])
@@ -213,8 +191,61 @@ def test_pruning_deletes_old_finished_events_only(run: Run, batch_size: str) -> 
     kept = [WebhookEventFactory.create(failed=True), WebhookEventFactory.create()]
     WebhookEvent.objects.update(received_at=old)
     kept.append(WebhookEventFactory.create(processed=True))
-    assert run("prune_webhook_events", "--batch-size", batch_size).strip() == "5 events deleted"
+    assert "5 events deleted" in run("prune_records", "--batch-size", batch_size)
     assert set(WebhookEvent.objects.all()) == set(kept)
-    assert run("prune_webhook_events").strip() == "0 events deleted"
-    assert run("prune_webhook_events", "--days", "0").strip() == "1 events deleted"
-    assert Payment.objects.count() == 8
+    assert "0 events deleted" in run("prune_records")
+
+
+def test_the_newest_event_stays_to_tell_that_events_come(run: Run) -> None:
+    for event in WebhookEventFactory.create_batch(2, processed=True):
+        Payment.objects.filter(pk=event.pk).update(accepted_at=timezone.now() - dt.timedelta(hours=1))
+    assert "1 event deleted" in run("prune_records", "--event-days", "0")
+    assert get_last_event()
+    assert not list(find_missing_events(timezone.now() - dt.timedelta(minutes=15)))
+
+
+@pytest.fixture
+def payments(stripe: StripeEmulator) -> list[Payment]:
+    """Payments of Ann's and of nobody, of which one is for a booking."""
+    booking = Booking.objects.create(pk=7, price=2000, currency="usd")
+    owners = (services.Caller("auth.user:1"), services.Caller("auth.user:2"), services.ANYONE)
+    create = partial(services.create_payment, 2000, currency="usd", metadata={"guest": "Ann"})
+    return [
+        *(create(caller=caller).payment for caller in owners),
+        create(payable=booking, caller=owners[0]).payment,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "erased"),
+    [
+        (["--owner", "auth.user:1"], {0, 3}),
+        (["--payable", "booking:7"], {3}),
+        (["--payable", "shop.booking:7", "--owner", "auth.user:2"], {1, 3}),
+        (["--owner", "auth.user:9"], set()),
+    ],
+)
+def test_data_is_erased_by_owner_and_payable(
+    args: list[str], erased: set[int], payments: list[Payment], run: Run
+) -> None:
+    dry = run("erase_payment_data", *args, "--dry-run")
+    assert Payment.objects.filter(metadata={}).count() == 0
+    assert all((str(payment.uuid) in dry) == (number in erased) for number, payment in enumerate(payments))
+    run("erase_payment_data", *args, "--no-input")
+    assert {*Payment.objects.filter(metadata={})} == {payments[number] for number in erased}
+
+
+@pytest.mark.parametrize(("answer", "left"), [("yes", 3), ("y", 4), ("", 4)])
+def test_erasing_asks_first(
+    answer: str, left: int, payments: list[Payment], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _question: answer)
+    with suppress(CommandError):
+        run("erase_payment_data", str(payments[0].uuid))
+    assert Payment.objects.exclude(metadata={}).count() == left
+
+
+@pytest.mark.parametrize("args", [[], ["--payable", "tour:7"], ["--payable", "shop.Nothing:7"]])
+def test_erasing_says_what_it_needs(args: list[str], run: Run) -> None:
+    with pytest.raises(CommandError):
+        run("erase_payment_data", "--no-input", *args)

@@ -35,7 +35,6 @@ from octo_stripe_gateway.doctor import ledger
 from octo_stripe_gateway.doctor.examination import examine
 from octo_stripe_gateway.ledger import claims as due_work
 from octo_stripe_gateway.ledger.claims import Step, Work
-from octo_stripe_gateway.management.commands import reconcile_payments
 from octo_stripe_gateway.models import (
     BalanceTransaction,
     IdempotencyKey,
@@ -494,10 +493,9 @@ def test_payments_of_a_payable(admin_client: Client) -> None:
         assert admin_client.get(f"/admin/shop/booking/{booking.pk}/change/").status_code == 200
 
 
-def test_reconciling_what_is_unsettled() -> None:
-    for older_than in (None, 10):
-        with planned("reconcile, unsettled"):
-            assert len(list(reconcile_payments.iterate_unsettled(older_than))) >= ROWS // 200
+def test_making_due() -> None:
+    with planned("make due", most=ROWS // 20):
+        upkeep.make_due()
 
 
 @pytest.mark.parametrize("days", [2, YEARS * 365])
@@ -549,12 +547,6 @@ def test_claiming_what_is_due() -> None:
     for step in steps:
         with planned(f"claim, {type(step).__name__}"):
             due_work._claim(step, limit=200)
-
-
-def test_processing_events() -> None:
-    unprocessed = WebhookEvent.objects.unprocessed(until=timezone.now())
-    with planned("process, find"):
-        assert len(list(iterate_keys(unprocessed))) >= ROWS // 600
 
 
 def skip_unless_sampled(statistics: str) -> None:

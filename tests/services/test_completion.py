@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 
 from octo_stripe_gateway import services
@@ -16,6 +15,7 @@ from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
+from tests.support.ledger import sync_unsettled
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,7 +105,7 @@ def test_reconciliation_returns_what_stripe_could_not_take_back_at_once(
     stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
     assert {answer.status_code for answer in api.deliver(stripe)} == {200}
     assert api.retrieve(payment).json()["status"] == "FAILED"
-    call_command("reconcile_payments", older_than=0)
+    sync_unsettled()
     assert api.retrieve(payment).json()["status"] == "REFUNDED"
     assert len(stripe.refunds) == 1
 

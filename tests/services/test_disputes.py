@@ -6,14 +6,13 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.utils import timezone
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.models import Dispute, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
-from tests.support.ledger import later
+from tests.support.ledger import later, sync_unsettled
 
 pytestmark = pytest.mark.django_db
 
@@ -136,6 +135,6 @@ def test_decision_that_no_event_told_of_is_found(api: GatewayApi, stripe: Stripe
     tomorrow = timezone.now() + dt.timedelta(days=1)
     assert Payment.objects.due_for_check(now=tomorrow).exists()
     with later(stripe):
-        call_command("reconcile_payments", older_than=0)
+        sync_unsettled()
     assert get_columns() == (False, 0, 2000)
     assert not Payment.objects.unsettled().exists()

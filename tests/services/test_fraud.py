@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.core.management import call_command
 
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
@@ -15,7 +14,7 @@ from octo_stripe_gateway.services import fraud
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.webhooks import inbox
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals, list_concerns, settle_all
+from tests.support.ledger import assert_ledger_equals, list_concerns, settle_all, sync_unsettled
 from tests.support.objects import make_event, make_fraud_warning
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -97,7 +96,7 @@ def test_refund_that_gets_no_answer_is_made_up_for(api: GatewayApi, stripe: Stri
     stripe.add_fault(Fault(kind="reset", path="/v1/refunds", when="after"))
     assert {answer.status_code for answer in api.deliver(stripe, WARNING)} == {200}
     assert get_payment().amount_reserved == 2000
-    call_command("reconcile_payments", older_than=0)
+    sync_unsettled()
     assert get_payment().status == "refunded"
     assert len(stripe.refunds) == 1
     assert_ledger_equals(stripe)
@@ -120,7 +119,7 @@ def test_process_that_dies_after_the_commit_leaves_the_refund_on_record(
         patch.setattr(fraud, "resume_requests", die)
         with pytest.raises(KeyboardInterrupt):
             api.deliver(stripe, WARNING)
-    call_command("reconcile_payments", older_than=0)
+    sync_unsettled()
     assert get_payment().status == "refunded"
 
 

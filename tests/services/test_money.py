@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.utils import timezone
 
-from octo_stripe_gateway import services, signals
+from octo_stripe_gateway import services, signals, upkeep
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     OperationInProgressError,
@@ -29,7 +28,14 @@ from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
-from tests.support.ledger import assert_ledger_equals, later, list_concerns, settle_all
+from tests.support.ledger import (
+    assert_ledger_equals,
+    later,
+    list_concerns,
+    settle_all,
+    sync_due,
+    sync_unsettled,
+)
 from tests.support.objects import make_charge, make_event, make_intent, make_paid_intent, sign
 from tests.support.receivers import listening
 
@@ -87,14 +93,14 @@ def test_rejected_money_that_stripe_cannot_return_yet_is_returned_later(
     assert alarms == ["money_held"]
 
     asked = len(stripe.requests)
-    call_command("reconcile_payments")
+    sync_due()
     assert len(stripe.requests) == asked, "its pause is not over"
     let_pauses_pass()
-    call_command("reconcile_payments")
+    sync_due()
     assert get_payment().amount_held == 2000
     stripe.top_up_balance()
     let_pauses_pass()
-    call_command("reconcile_payments")
+    sync_due()
     assert get_payment().status == "refunded"
     assert get_payment().next_check_at is None
     assert [refund["amount"] for refund in stripe.refunds.values()] == [2000]
@@ -110,7 +116,7 @@ def test_pauses_between_attempts_to_return_money_grow_up_to_a_day(
     pauses = []
     for _each in range(12):
         let_pauses_pass()
-        call_command("reconcile_payments")
+        sync_due()
         pauses.append(get_payment().next_check_at - timezone.now())  # type: ignore[operator]
     assert pauses[0] < pauses[1] < pauses[5] <= pauses[-1] <= dt.timedelta(days=1)
     assert dt.timedelta(hours=23) < pauses[-1]
@@ -186,7 +192,7 @@ def test_an_event_that_comes_before_a_dashboard_refund_returns_what_is_left(
     stripe.refund(payment["stripePaymentIntentId"], amount=500)
     assert api.post_event(*succeeded).status_code == 200
     let_pauses_pass()
-    call_command("reconcile_payments")
+    sync_due()
     assert sorted(refund["amount"] for refund in stripe.refunds.values()) == [500, 1500]
     assert get_payment().status == "refunded"
 
@@ -380,8 +386,9 @@ def test_a_released_rest_told_by_an_old_endpoint_is_no_refund(
 
     clock = stripe.clock
     monkeypatch.setattr(stripe, "clock", lambda: clock() + 2)
-    call_command("reconcile_payments")
-    call_command("process_webhook_events", older_than=0)
+    sync_due()
+    upkeep.make_due()
+    upkeep.work_off(upkeep.EVENTS, limit=100)
     assert not WebhookEvent.objects.filter(status="received").exists()
     assert get_payment().amount_refunded == 0
     assert_ledger_equals(stripe)
@@ -439,7 +446,7 @@ def test_money_on_its_way_is_looked_at_however_old(
     else:
         stripe.settle(payment["stripePaymentIntentId"])
     with later(stripe):
-        call_command("reconcile_payments")
+        sync_due()
     assert (get_payment().status, get_payment().open_refunds) == ("paid", 0)
 
 
@@ -449,8 +456,8 @@ def test_an_abandoned_cart_is_asked_about_ever_more_rarely(api: GatewayApi, stri
     for _each in range(10):
         let_pauses_pass()
         asked = len(stripe.requests)
-        call_command("reconcile_payments")
-        call_command("reconcile_payments")
+        sync_due()
+        sync_due()
         assert len(stripe.requests) == asked + 1
         pauses.append(get_payment().next_check_at - timezone.now())  # type: ignore[operator]
     assert pauses == sorted(pauses)
@@ -470,7 +477,7 @@ def test_a_refund_that_was_made_by_hand_meanwhile_is_not_repeated(
 ) -> None:
     payment = api.unanswered_refund(stripe, {"amount": 500})
     stripe.refund(payment["stripePaymentIntentId"], amount=500)
-    call_command("reconcile_payments", older_than=0)
+    sync_unsettled()
     assert [refund["amount"] for refund in stripe.refunds.values()] == [500]
     row = get_payment()
     assert (row.amount_refunded, row.amount_reserved) == (500, 0)
@@ -498,7 +505,7 @@ def test_a_host_without_time_zones_is_served(settings: Any, api: GatewayApi, str
     payment = api.paid(stripe)
     assert payment["status"] == "CONFIRMED"
     assert api.refund(payment).json()["utcRefundedAt"].endswith("Z")
-    call_command("reconcile_payments", older_than=0)
+    sync_unsettled()
 
 
 # 11. Erasure.

@@ -96,7 +96,7 @@ def test_pruning_keeps_a_key_that_nothing_else_tells_the_meaning_of() -> None:
     key = make_key(days=31)
     again = IdempotencyKey.objects.create(key="a reload", payment=key.payment)
     IdempotencyKey.objects.update(created_at=NOW - 31 * DAY)
-    assert prune("--key-days", "30")[-1] == "1 idempotency keys deleted"
+    assert prune("--key-days", "30")[-1] == "1 idempotency key deleted"
     assert IdempotencyKey.objects.get() == again
 
 
@@ -110,7 +110,7 @@ def test_pruning_deletes_old_keys(batch_size: str, configure: Callable[..., None
     assert prune("--batch-size", batch_size)[2:] == ["3 idempotency keys deleted"]
     assert [*IdempotencyKey.objects.order_by("pk")] == kept
     assert Payment.objects.filter(pk=old[0].payment_id).exists()
-    assert prune("--key-days", "28")[2] == "1 idempotency keys deleted"
+    assert prune("--key-days", "28")[2] == "1 idempotency key deleted"
     assert [*IdempotencyKey.objects.all()] == [unanswered]
 
 
@@ -132,12 +132,12 @@ def test_pruning_deletes_the_journal_of_settled_payments(batch_size: str) -> Non
     assert [*PaymentChange.objects.order_by("pk")] == kept
 
 
-def test_pruning_deletes_old_events_as_the_command_for_events_does() -> None:
+def test_pruning_deletes_old_events() -> None:
     WebhookEventFactory.create(processed=True)
     waiting = WebhookEventFactory.create(failed=True)
     WebhookEvent.objects.update(received_at=NOW - 91 * DAY)
     assert prune("--event-days", "92") == ["0 events deleted", "0 concerns deleted"]
-    assert prune() == ["1 events deleted", "0 concerns deleted"]
+    assert prune() == ["1 event deleted", "0 concerns deleted"]
     assert [*WebhookEvent.objects.all()] == [waiting]
 
 
@@ -164,5 +164,5 @@ def test_concerns_that_ended_by_themselves_are_deleted_with_their_events() -> No
         ConcernFactory.create(opened_at=NOW - 91 * DAY, settled_at=NOW),
         ConcernFactory.create(payment=None, opened_at=NOW - 89 * DAY, settled_at=NOW, object_id="re_2"),
     ]
-    assert prune() == ["0 events deleted", "1 concerns deleted"]
+    assert prune() == ["0 events deleted", "1 concern deleted"]
     assert [*Concern.objects.order_by("pk")] == kept

@@ -53,7 +53,7 @@ def test_nothing_of_the_person_is_left(paid: Payment) -> None:
     settle_all(paid, reason=f"{PERSON} has called.")
     PaymentChange.objects.update(delivery_errors={"shop.on": ["ValueError", PERSON]})
     assert describe().count(PERSON) > 8
-    call_command("erase_payment_data", str(paid.uuid))
+    call_command("erase_payment_data", "--no-input", str(paid.uuid))
     assert PERSON not in describe()
     assert "ada@example.com" not in describe()
 
@@ -75,13 +75,13 @@ def test_request_without_an_answer_has_to_be_answered_first(
     assert api.create(body).status_code == 503
     before = describe()
     with pytest.raises(CommandError, match=payment_uuid):
-        call_command("erase_payment_data", payment_uuid)
+        call_command("erase_payment_data", "--no-input", payment_uuid)
     assert describe() == before
 
     # A repeat must send the same parameters, and these would be gone.
     assert api.create(body).status_code == 201
     assert len(stripe.payment_intents) == 1
-    call_command("erase_payment_data", payment_uuid)
+    call_command("erase_payment_data", "--no-input", payment_uuid)
     assert PERSON not in describe()
 
 
@@ -91,8 +91,8 @@ def test_others_are_erased_where_one_has_to_wait(
     stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents$"))
     body = {"uuid": str(uuid.uuid4()), "amount": 2000, "description": "Charles Babbage"}
     assert api.create(body).status_code == 503
-    with pytest.raises(CommandError, match="1 payments erased"):
-        call_command("erase_payment_data", str(body["uuid"]), str(paid.uuid))
+    with pytest.raises(CommandError, match="1 payment erased"):
+        call_command("erase_payment_data", "--no-input", str(body["uuid"]), str(paid.uuid))
     assert PERSON not in describe()
     assert "Babbage" in describe()
 
@@ -112,7 +112,7 @@ def test_what_is_none_of_our_business_is_not_kept_at_all(paid: Payment) -> None:
 
 
 def test_the_books_stay(paid: Payment, api: GatewayApi) -> None:
-    call_command("erase_payment_data", str(paid.pk))
+    call_command("erase_payment_data", "--no-input", str(paid.pk))
     answer = api.retrieve({"id": paid.pk}).json()
     assert (answer["amount"], answer["status"]) == (2000, "CONFIRMED")
     event = WebhookEvent.objects.get(type="payment_intent.succeeded")
@@ -122,7 +122,7 @@ def test_the_books_stay(paid: Payment, api: GatewayApi) -> None:
 
 def test_nothing_is_changed_where_one_of_them_is_unknown(paid: Payment) -> None:
     with pytest.raises(CommandError, match="999"):
-        call_command("erase_payment_data", str(paid.pk), "999")
+        call_command("erase_payment_data", "--no-input", str(paid.pk), "999")
     assert PERSON in describe()
 
 

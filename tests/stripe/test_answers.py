@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import (
@@ -20,7 +19,7 @@ from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi, When
-from tests.support.ledger import assert_ledger_equals
+from tests.support.ledger import assert_ledger_equals, sync_unsettled
 
 pytestmark = pytest.mark.django_db
 
@@ -207,6 +206,6 @@ def test_refusal_is_not_final_before_stripe_has_said_how_it_stands(
     stripe.add_fault(Fault(kind="reset", method="GET"))
     assert api.refund(payment, {"amount": 500}).status_code == 503
     assert (Refund.objects.get().status, Payment.objects.get().amount_reserved) == ("pending", 500)
-    call_command("reconcile_payments", "--older-than", "0")
+    sync_unsettled()
     assert Refund.objects.get().status == "succeeded"
     assert_ledger_equals(stripe)

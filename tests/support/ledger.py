@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from octo_stripe_gateway import services
+from octo_stripe_gateway import services, upkeep
 from octo_stripe_gateway.books.exports import export_movements
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Dispute, Payment, Refund, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -125,3 +125,14 @@ def assert_export_equals(stripe: StripeEmulator) -> None:
 def read_export(lines: Iterable[str]) -> list[dict[str, str]]:
     """Return the lines of an export, by column."""
     return list(csv.DictReader(io.StringIO("".join(lines), newline="")))
+
+
+def sync_due() -> None:
+    """Sync the payments that are due for it, as `maintain_payments` does."""
+    upkeep.work_off(upkeep.SYNCS, limit=1000)
+
+
+def sync_unsettled() -> None:
+    """Sync all unsettled payments, as `maintain_payments --now` does."""
+    upkeep.make_due()
+    sync_due()

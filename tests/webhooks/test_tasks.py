@@ -16,6 +16,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from octo_stripe_gateway import upkeep
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.ledger import claims as due
 from octo_stripe_gateway.models import Payment, WebhookEvent
@@ -161,7 +162,8 @@ def test_event_waits_where_nothing_works_the_queue(payment: Payment, use: Callab
     use("Dummy")
     defer(make_event("payment_intent.succeeded", make_paid_intent()))
     assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("received", "pending")
-    call_command("process_webhook_events", older_than=0)
+    upkeep.make_due()
+    upkeep.work_off(upkeep.EVENTS, limit=100)
     assert (WebhookEvent.objects.get().status, Payment.objects.get().status) == ("processed", "paid")
 
 

@@ -26,7 +26,7 @@ from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.crash_child import POINTS, call_service, send
-from tests.support.ledger import assert_ledger_equals
+from tests.support.ledger import assert_ledger_equals, sync_unsettled
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -56,7 +56,7 @@ class Operation:
     resumes_from: str = "reserved"
     """The first point after which reconciliation ends what the client began."""
 
-    reconcile: tuple[str, ...] = ("--older-than", "0")
+    reconcile: Callable[[], object] = sync_unsettled
     repeated_status: int = 200
     """What a repeat is answered after the operation was done, and only its answer was lost."""
 
@@ -154,7 +154,7 @@ OPERATIONS = {
     # A paid payment is settled: only a check of everything since a date asks about it.
     "event of a refund": Operation(
         start="refunded at Stripe",
-        reconcile=("--from", "2026-01-01", "--older-than", "0"),
+        reconcile=lambda: call_command("reconcile_payments", "--from", "2026-01-01"),
         path="/webhooks",
         call="",
         refunds=(800,),
@@ -242,7 +242,7 @@ def test_crash_is_healed(
     if healer == "retry":
         assert_retry_ends(operation, request=request, point=point, api=api)
     else:
-        call_command("reconcile_payments", *operation.reconcile)
+        operation.reconcile()
     done = healer == "retry" or POINTS.index(point) >= POINTS.index(operation.resumes_from)
     assert_ended(operation, done=done, stripe=stripe)
 
@@ -259,7 +259,7 @@ def test_client_may_repeat_by_key_after_reconciliation(
     operation = OPERATIONS[name]
     request = prepare(operation, api=api, stripe=stripe)
     crasher.crash(**request, point=point, call=operation.call, stripe=stripe.url)
-    call_command("reconcile_payments", *operation.reconcile)
+    operation.reconcile()
     assert_retry_ends(operation, request=request, point=point, api=api)
     assert_ended(operation, done=True, stripe=stripe)
 
@@ -393,7 +393,7 @@ def test_crash_with_a_booking_is_healed(
         if ended != KILLED:
             break
         if healer == "reconcile":
-            call_command("reconcile_payments", "--older-than", "0")
+            sync_unsettled()
             assert_settled(booking, stripe=stripe)
         do_deed(job, api=api)
         assert_done(deed, booking=booking, stripe=stripe)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import stripe as sdk
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.test import Client
 from django.utils import timezone
 
@@ -23,7 +23,7 @@ from octo_stripe_gateway.services import payments, requests
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator.idempotency import Answer
 from tests.support.api import GatewayApi, When
-from tests.support.ledger import assert_ledger_equals
+from tests.support.ledger import assert_ledger_equals, sync_unsettled
 from tests.support.threads import needs_row_locks, run_and_disconnect
 
 pytestmark = pytest.mark.django_db
@@ -221,7 +221,7 @@ def test_forgotten_key_makes_no_second_refund(
     if heal == "retry":
         assert api.refund(payment, {"amount": 500}).status_code == 200
     else:
-        call_command("reconcile_payments", "--older-than", "0")
+        sync_unsettled()
     assert [refund["amount"] for refund in stripe.refunds.values()] == [500]
     assert_ledger_equals(stripe)
 
@@ -276,7 +276,7 @@ def test_stale_refund_is_given_up_unless_stripe_has_it(
     api.unanswered_refund(stripe, {"amount": 500}, when=when)
     make_requests_stale()
     stripe.forget_idempotency_keys()
-    call_command("reconcile_payments", "--older-than", "0")
+    sync_unsettled()
     assert Refund.objects.get().status == status
     assert Payment.objects.get().amount_refunded == refunded
     assert_ledger_equals(stripe)
@@ -293,7 +293,7 @@ def test_stale_creation_is_given_up_unless_stripe_has_it(
     assert api.create(CREATION).status_code == 503
     make_requests_stale()
     stripe.forget_idempotency_keys()
-    call_command("reconcile_payments", "--older-than", "0")
+    sync_unsettled()
     payment = Payment.objects.get()
     assert (payment.status, payment.failure_code) == (status, code)
     assert StripeRequest.objects.get().state == state
@@ -341,7 +341,7 @@ def test_refused_creation_is_not_asked_for_again_by_reconciliation(
     stripe.add_fault(Fault(path="/v1/payment_intents", status=402))
     assert api.create(CREATION).status_code == 400
     asked = len(stripe.requests)
-    call_command("reconcile_payments", "--older-than", "0")
+    sync_unsettled()
     assert Payment.objects.get().status == "failed"
     assert len(stripe.requests) == asked
     assert api.create(CREATION).status_code == 201
@@ -354,7 +354,7 @@ def test_refusal_does_not_stop_reconciliation(api: GatewayApi, stripe: StripeEmu
         stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
         assert api.refund(payment, {"amount": amount}).status_code == 503
     stripe.open_dispute(payment["stripePaymentIntentId"])
-    call_command("reconcile_payments", "--older-than", "0")
+    sync_unsettled()
     assert [refund.status for refund in Refund.objects.all()] == ["failed", "failed"]
     assert_ledger_equals(stripe)
 
@@ -474,7 +474,7 @@ def count_unanswered(stripe: StripeEmulator) -> int:
 def call_command_in_vain() -> None:
     """Run the reconciliation; it may fail, since Stripe may not answer."""
     with suppress(CommandError):
-        call_command("reconcile_payments", "--older-than", "0")
+        sync_unsettled()
 
 
 def keep_fault(stripe: StripeEmulator, *, key: str, params: dict[str, Any] | None = None) -> None:

@@ -18,17 +18,17 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
+from octo_stripe_gateway import upkeep
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
@@ -39,6 +39,7 @@ from tests.support.ledger import (
     assert_ledger_equals,
     assert_nothing_orphaned,
     lose_payment,
+    sync_unsettled,
 )
 
 pytestmark = [
@@ -184,9 +185,9 @@ class Shop:
         try:
             while self.is_open.is_set():
                 # A later run finishes whatever meets a fault.
-                for command in ("reconcile_payments", "process_webhook_events"):
-                    with suppress(CommandError):
-                        call_command(command, "--older-than", "0", stdout=sys.stderr)
+                upkeep.make_due()
+                for step in (upkeep.SYNCS, upkeep.EVENTS):
+                    upkeep.work_off(step, limit=10_000)
                 time.sleep(min(5, SECONDS / 10))
         finally:
             connections.close_all()
@@ -293,8 +294,8 @@ def test_soak(server: Server, stripe: StripeEmulator) -> None:
     grown, opened = server.count_memory() - memory, server.count_files() - files
     logger.info("%s; memory grew by %d bytes, open files from %d by %d", shop, grown, files, opened)
     assert {request.status for request in stripe.requests} & {None, 429, 500, 503}
-    call_command("reconcile_payments", "--older-than", "0")
-    call_command("process_webhook_events", "--older-than", "0")
+    sync_unsettled()
+    upkeep.work_off(upkeep.EVENTS, limit=10_000)
     assert not WebhookEvent.objects.exclude(status__in=["processed", "ignored"]).exists()
     assert_ledger_equals(stripe)
     assert_charged_once(shop.purchases, stripe=stripe)

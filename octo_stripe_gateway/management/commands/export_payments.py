@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import QuerySet
 
 from octo_stripe_gateway.books.exports import export_movements, export_payments
-from octo_stripe_gateway.management.times import parse_moment
+from octo_stripe_gateway.management.output import Progress, count
+from octo_stripe_gateway.management.times import add_period, parse_period
 from octo_stripe_gateway.models import BalanceTransaction, Payment
 
 
@@ -21,12 +21,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--from", dest="since", help="payments created, or money moved, from this date or time on"
-        )
-        parser.add_argument(
-            "--to", dest="until", help="payments created, or money moved, before this date or time"
-        )
+        add_period(parser, what="payments created, or money moved,")
         parser.add_argument(
             "--movements", action="store_true", help="a line for each movement of money, by when it moved"
         )
@@ -41,31 +36,27 @@ class Command(BaseCommand):
         output: str | None,
         **options: Any,
     ) -> None:
-        """Write line by line, so that the time may be as long as it likes."""
-        start, end = (parse_moment(text) if text else None for text in (since, until))
-        lines = _export(start, end, movements=movements)
-        if output:
-            self.write_file(lines, path=output)
+        """Write line by line, so that the period may be as long as it likes."""
+        period = parse_period(since, until)
+        rows: QuerySet[Any]
+        if movements:
+            rows = BalanceTransaction.objects.moved_between(*period)
+            lines = export_movements(rows)
         else:
+            rows = Payment.objects.created_between(*period)
+            lines = export_payments(rows)
+        if not output:
             for line in lines:
                 self.stdout.write(line, ending="")
-
-    def write_file(self, lines: Iterator[str], *, path: str) -> None:
-        """Write the lines to a file, and say how many there are."""
+            return
+        total = rows.count() if self.stderr.isatty() else 0
+        progress, written = Progress(self.stderr), -1
         try:
-            with open(path, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123
-                count = sum(bool(file.write(line)) for line in lines) - 1
+            with open(output, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123
+                for written, line in enumerate(lines):
+                    file.write(line)
+                    if written:
+                        progress.show("lines", written, max(total, written))
         except OSError as error:
-            raise CommandError(f"{path} can't be written: {error.strerror}") from error
-        self.stderr.write(f"{count} lines written to {path}")
-
-
-def _export(since: dt.datetime | None, until: dt.datetime | None, *, movements: bool) -> Iterator[str]:
-    if movements:
-        return export_movements(BalanceTransaction.objects.moved_between(since, until))
-    payments = Payment.objects.all()
-    if since:
-        payments = payments.filter(created_at__gte=since)
-    if until:
-        payments = payments.filter(created_at__lt=until)
-    return export_payments(payments)
+            raise CommandError(f"{output} can't be written: {error.strerror}") from error
+        self.stderr.write(f"{count(written, 'line')} written to {output}", str)

@@ -8,12 +8,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from octo_stripe_gateway.management.output import Progress
 from octo_stripe_gateway.models import PaymentChange
 from octo_stripe_gateway.services import acting
-from octo_stripe_gateway.upkeep import Counts, run_upkeep
+from octo_stripe_gateway.upkeep import Counts, make_due, run_upkeep
 
-BAR_LENGTH = 30
-SHOWN_EVERY = 0.1
 FAILURES = ("failed", "unanswered", "aborted")
 
 
@@ -24,7 +23,6 @@ class Command(BaseCommand):
         " every minute; it is safe to run twice at once and to kill. Prints a line of JSON, or to a terminal"
         " a sentence."
     )
-    shown_at = 0.0
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -37,25 +35,24 @@ class Command(BaseCommand):
             help="how many calls to make at once (4), if the database can take it",
         )
 
-    def handle(self, *, limit: int, threads: int, **options: Any) -> None:
+        parser.add_argument(
+            "--now",
+            action="store_true",
+            help="do what waits for its time too: failed events, unsettled payments, unanswered requests",
+        )
+
+    def handle(self, *, limit: int, threads: int, now: bool, **options: Any) -> None:
         """Do what is due, and fail at the end if some of it failed."""
         began = time.monotonic()
         with acting(source=PaymentChange.Source.COMMAND):
-            done = run_upkeep(limit=limit, threads=threads, report=self.show_progress)
+            if now:
+                make_due()
+            done = run_upkeep(limit=limit, threads=threads, report=Progress(self.stderr).show)
         self.show(done, seconds=time.monotonic() - began)
         failed = {kind: sum(counts.get(name, 0) for name in FAILURES) for kind, counts in done.items()}
         if any(failed.values()):
             what = ", ".join(f"{count} {kind}" for kind, count in failed.items() if count)
             raise CommandError(f"{what} failed: why is in the log. They are tried again when they are due.")
-
-    def show_progress(self, kind: str, done: int, total: int) -> None:
-        """Draw a bar on a terminal, some times a second."""
-        now = time.monotonic()
-        if not self.stderr.isatty() or (done < total and now < self.shown_at + SHOWN_EVERY):
-            return
-        self.shown_at = now
-        bar = ("#" * (BAR_LENGTH * done // total)).ljust(BAR_LENGTH)
-        self.stderr.write(f"{kind:<8} [{bar}] {done}/{total}", ending="\n" if done == total else "\r")
 
     def show(self, done: dict[str, Counts], *, seconds: float) -> None:
         """Say what was done, to a terminal in words and otherwise as JSON."""

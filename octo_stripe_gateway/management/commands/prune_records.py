@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.management.output import count
 from octo_stripe_gateway.services import (
     prune_changes,
     prune_concerns,
@@ -30,7 +31,8 @@ class Command(BaseCommand):
             type=int,
             default=90,
             metavar="DAYS",
-            help="how long to keep events and their concerns (90); Stripe delivers one for up to three days",
+            help="how long to keep events, except the newest, and their concerns (90); Stripe delivers one"
+            " for up to three days",
         )
         parser.add_argument(
             "--key-days",
@@ -56,13 +58,14 @@ class Command(BaseCommand):
         if key_days is None:
             key_days = gateway_settings.idempotency_key_days
         for name, days, prune in (
-            ("events", event_days, prune_events),
-            ("concerns", event_days, prune_concerns),
-            ("idempotency keys", key_days, prune_idempotency_keys),
-            ("changes", change_days, prune_changes),
+            ("event", event_days, prune_events),
+            ("concern", event_days, prune_concerns),
+            ("idempotency key", key_days, prune_idempotency_keys),
+            ("change", change_days, prune_changes),
         ):
             if days is not None:
-                self.stdout.write(f"{prune(until=_get_cutoff(days), size=batch_size)} {name} deleted")
+                deleted = prune(until=_get_cutoff(days), size=batch_size)
+                self.stdout.write(f"{count(deleted, name)} deleted")
 
 
 def _get_cutoff(days: int) -> dt.datetime:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.ledger.concerns import ADOPTED, INTENT_UNPROVEN, PAYABLE_UNKNOWN
 from octo_stripe_gateway.management.commands.reconcile_payments import Command as ReconcilePayments
+from octo_stripe_gateway.management.output import count
 from octo_stripe_gateway.management.times import parse_moment
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange
 from octo_stripe_gateway.services import Audit, acting, begin_recovery, confirm_adoption
@@ -57,7 +58,7 @@ class Command(BaseCommand):
         audit = Audit(start, timezone.now(), adopts=True, dry_run=False)
         failure = None
         try:
-            reconcile.compare(audit, dry_run=False)
+            reconcile.compare(audit)
         except CommandError as error:
             failure = error
         self.say_what_is_left()
@@ -70,11 +71,11 @@ class Command(BaseCommand):
         unproven = count_open(INTENT_UNPROVEN.code)
         if waiting:
             self.stdout.write(
-                f"{waiting} adopted payments wait. See in the admin's concerns what they are for, then"
-                " confirm them one by one, there or here, or all with --confirm."
+                f"{count(waiting, 'adopted payment')} still to be confirmed. See in the admin's"
+                " concerns what each is for, then confirm it there or here, or all with --confirm."
             )
         if unproven:
-            self.stdout.write(f"{unproven} paid intents aren't provably ours: see the admin's concerns.")
+            self.stdout.write(f"{count(unproven, 'paid intent')} not provably ours: see the concerns.")
         if not (waiting or unproven):
             self.stdout.write("Nothing is left to do.")
 
@@ -88,7 +89,7 @@ class Command(BaseCommand):
             except GatewayError as error:
                 failed += 1
                 self.stderr.write(self.style.ERROR(f"{payment.uuid}: {error}"))
-        self.stdout.write(f"{confirmed} adopted payments confirmed, {failed} failed")
+        self.stdout.write(f"{count(confirmed, 'adopted payment')} confirmed, {failed} failed")
         if failed:
             raise CommandError("Not all are confirmed; run it again.")
 
