@@ -110,6 +110,22 @@ def test_key_means_its_first_request_after_pruning_too(stripe: StripeEmulator) -
         services.refund_payment(payment, amount=800, caller=Caller("key:viator", "refund"))
 
 
+def test_key_that_was_pruned_is_not_taken_for_another_request(stripe: StripeEmulator) -> None:
+    create(stripe, caller=KEYED)
+    IdempotencyKey.objects.all().delete()
+    with pytest.raises(IdempotencyError):
+        services.create_payment(2001, currency="eur", caller=KEYED)
+    assert len(stripe.payment_intents) == 1
+
+
+def test_uuid_of_another_owners_payment_gives_no_secret(stripe: StripeEmulator) -> None:
+    payment = create(stripe, caller=Caller("auth.user:1"))
+    for stranger in (Caller("auth.user:2"), Caller("auth.user:2", "7"), Caller()):
+        with pytest.raises(IdempotencyError):
+            create(stripe, uuid=payment.uuid, caller=stranger)
+    assert not IdempotencyKey.objects.exists()
+
+
 def test_without_key_or_uuid_each_is_one_of_its_own(stripe: StripeEmulator) -> None:
     assert create(stripe) != create(stripe)
     assert len({key for key, _params in list_sent(stripe, "/payment_intents")}) == 2

@@ -9,10 +9,15 @@ import pytest
 from django.db import transaction
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.exceptions import GatewayError, OperationInProgressError, PaymentRejectedError
+from octo_stripe_gateway.exceptions import (
+    GatewayError,
+    NothingDueError,
+    OperationInProgressError,
+    PaymentRejectedError,
+)
 from octo_stripe_gateway.models import Concern, Payment
 from octo_stripe_gateway.services import Caller
-from octo_stripe_gateway.services.dues import quote_payment
+from octo_stripe_gateway.services.dues import quote_payment, reject_excess
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking
@@ -71,6 +76,23 @@ def test_test_money_pays_nothing_for_real(configure: Any, livemode: bool) -> Non
     if livemode:
         configure(STRIPE_API_KEY="sk_live_gateway", STRIPE_PUBLISHABLE_KEY=None)
     assert services.get_dues(paid).due == (2000 if livemode else 0)
+
+
+def test_test_money_pays_a_test_booking_beside_a_live_account(configure: Any) -> None:
+    configure(
+        STRIPE_ACCOUNTS={"live": {"STRIPE_API_KEY": "sk_live_1", "STRIPE_PUBLISHABLE_KEY": "pk_live_1"}}
+    )
+    booking = Booking.objects.create()
+    PaymentFactory.create(payable=booking, currency="eur", paid=True)
+    second = PaymentFactory.create(
+        payable=booking, currency="eur", intent_status="succeeded", amount_received=2000
+    )
+    with transaction.atomic():
+        with pytest.raises(NothingDueError):
+            quote_payment(Payment(payable=booking, amount=2000, currency="eur"), amount=None, purpose="")
+        rejection = reject_excess(second, booking)
+    assert rejection
+    assert rejection.code == "paid_already"
 
 
 def test_open_payment_whose_account_is_gone_gets_a_concern(stripe: StripeEmulator, configure: Any) -> None:

@@ -131,6 +131,16 @@ def test_forged_metadata_confirms_nothing(stripe: StripeEmulator, is_used: bool)
     assert list(concerns) == [("intent_unproven", intent_id)] * is_used
 
 
+def test_refund_in_an_account_never_used_is_ignored_unasked(stripe: StripeEmulator) -> None:
+    intent_id = forge(stripe, account="acct_evil")
+    StripeClient(gateway_settings.stripe_api_key, base_addresses={"api": stripe.url}).v1.refunds.create(
+        {"payment_intent": intent_id, "amount": 500}, {"stripe_account": "acct_evil"}
+    )
+    asked = len(stripe.requests)
+    assert hear(stripe, intent_id, "refund.created").status == "ignored"
+    assert len(stripe.requests) == asked
+
+
 def test_signature_of_another_payment_proves_nothing(stripe: StripeEmulator) -> None:
     booking = Booking.objects.create()
     own = pay(stripe, stripe_account="acct_evil", amount=2000, currency="eur")
