@@ -24,8 +24,9 @@ from octo_stripe_gateway.exceptions import (
     StripeRateLimitedError,
     StripeUnavailableError,
 )
+from octo_stripe_gateway.ledger.facts import Booked
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import PROCESSING, Booked
+from octo_stripe_gateway.ledger.said import PROCESSING
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
 from octo_stripe_gateway.redaction import get_logger

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from octo_stripe_gateway.ledger.rules import RULES, FraudWarned, RefundRefused, Rows
+from octo_stripe_gateway.ledger.facts import FraudWarned, RefundRefused
+from octo_stripe_gateway.ledger.rows import Rows
+from octo_stripe_gateway.ledger.rules import RULES
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import Concern, Dispute, Payment, PaymentChange, Refund, is_uuid
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING

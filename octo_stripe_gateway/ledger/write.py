@@ -14,10 +14,12 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from octo_stripe_gateway.ledger.facts import Accepted, Authorized, Rejected, SyncNeeded
 from octo_stripe_gateway.ledger.journal import get_cause
 from octo_stripe_gateway.ledger.load import load
 from octo_stripe_gateway.ledger.outbox import deliver_change, get_undelivered, schedule_delivery
-from octo_stripe_gateway.ledger.rules import Accepted, Authorized, Rejected, Rows, SyncNeeded, apply
+from octo_stripe_gateway.ledger.rows import Rows
+from octo_stripe_gateway.ledger.rules import apply
 from octo_stripe_gateway.models import Concern, Dispute, PayableLock, Payment, PaymentChange, Refund
 from octo_stripe_gateway.models.payments import HOST_COLUMNS
 from octo_stripe_gateway.redaction import get_logger

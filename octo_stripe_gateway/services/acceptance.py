@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE, find_concern
+from octo_stripe_gateway.ledger.facts import Accepted, Authorized, Rejected
 from octo_stripe_gateway.ledger.rejections import Rejection, reject
-from octo_stripe_gateway.ledger.rules import Accepted, Authorized, Rejected
 from octo_stripe_gateway.ledger.transactions import calling_host
 from octo_stripe_gateway.models import Concern, Payment, get_deadline, is_priced
 from octo_stripe_gateway.services.dues import reject_excess

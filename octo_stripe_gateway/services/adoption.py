@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import choose_account
 from octo_stripe_gateway.exceptions import UnprocessableError
-from octo_stripe_gateway.ledger.rules import Adopted, AdoptionConfirmed
+from octo_stripe_gateway.ledger.facts import Adopted, AdoptionConfirmed
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, has_deadline

@@ -22,8 +22,8 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
+from octo_stripe_gateway.ledger.facts import AdoptionConfirmed, AmountRequested, OpenElsewhere
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import AdoptionConfirmed, AmountRequested, OpenElsewhere
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (

@@ -10,9 +10,9 @@ from django.utils import timezone
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.concerns import PAYABLE_OVERPAID, end_reported, report_concern
+from octo_stripe_gateway.ledger.facts import CanceledUnasked, CaptureReminded, DeadlineKept, Forgiven
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.outbox import send_to_all
-from octo_stripe_gateway.ledger.rules import CanceledUnasked, CaptureReminded, DeadlineKept, Forgiven
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (

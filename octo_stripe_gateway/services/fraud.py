@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import GatewayError
-from octo_stripe_gateway.ledger.rules import FRAUDULENT, FraudWarned
+from octo_stripe_gateway.ledger.facts import FraudWarned
+from octo_stripe_gateway.ledger.rules import FRAUDULENT
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.redaction import get_logger

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import StripeRefusedError
-from octo_stripe_gateway.ledger.rules import (
+from octo_stripe_gateway.ledger.facts import (
     MADE_ELSEWHERE,
     AmountRefused,
     AmountTaken,

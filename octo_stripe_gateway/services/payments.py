@@ -9,9 +9,9 @@ from octo_stripe_gateway.exceptions import (
     PaymentRejectedError,
     UnprocessableError,
 )
+from octo_stripe_gateway.ledger.facts import CanceledUnasked
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rejections import describe_rejection
-from octo_stripe_gateway.ledger.rules import CanceledUnasked
 from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest, is_priced

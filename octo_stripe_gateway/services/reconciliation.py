@@ -8,7 +8,7 @@ from typing import Any
 
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import tells_news
+from octo_stripe_gateway.ledger.said import tells_news
 from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest

@@ -17,14 +17,9 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnprocessableError,
 )
+from octo_stripe_gateway.ledger.facts import Forgiven, PartRefused, RefundReserved, ReversalFailed
 from octo_stripe_gateway.ledger.load import load, lock_payment
-from octo_stripe_gateway.ledger.rules import (
-    Forgiven,
-    PartRefused,
-    RefundReserved,
-    ReversalFailed,
-    may_reverse,
-)
+from octo_stripe_gateway.ledger.rules import may_reverse
 from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (

@@ -23,9 +23,9 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     StripeUnavailableError,
 )
+from octo_stripe_gateway.ledger.facts import ABANDONED, MADE_ELSEWHERE
 from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import ABANDONED, MADE_ELSEWHERE
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, Refund, StripeRequest
 from octo_stripe_gateway.services.acceptance import ask_host

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import OperationInProgressError
+from octo_stripe_gateway.ledger.facts import Erased
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import Erased
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange, StripeRequest, WebhookEvent

@@ -7,9 +7,9 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.ledger.concerns import KINDS
+from octo_stripe_gateway.ledger.facts import Settled
 from octo_stripe_gateway.ledger.journal import get_cause
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import Settled
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Concern

@@ -21,8 +21,8 @@ from octo_stripe_gateway.ledger.concerns import (
     end_reported,
     report_concern,
 )
+from octo_stripe_gateway.ledger.facts import FoundLate
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rules import FoundLate
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Installation, Payment, Refund

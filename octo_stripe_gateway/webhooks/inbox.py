@@ -44,8 +44,8 @@ from octo_stripe_gateway.ledger.concerns import (
     end_reported,
     report_concern,
 )
+from octo_stripe_gateway.ledger.facts import EventOfAnother, SyncNeeded
 from octo_stripe_gateway.ledger.outbox import send_to_all
-from octo_stripe_gateway.ledger.rules import EventOfAnother, SyncNeeded
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent

@@ -15,18 +15,18 @@ import octo_stripe_gateway
 pytestmark = pytest.mark.slow
 
 ROOT = Path(octo_stripe_gateway.__file__).parents[1]
-RULES, DUE = "ledger/rules.py", "services/dues.py"
+RULES, SAID, DUE = "ledger/rules.py", "ledger/said.py", "services/dues.py"
 
 # By what it does: the file, what stands there, what is put in its place, and the families that must fail.
 MUTATIONS = {
     "an older snapshot is applied": (
-        RULES,
+        SAID,
         "    if said > known:\n",
         "    if said.stage >= known.stage:\n",
         "payment or hold",
     ),
     "a reopened dispute is ignored": (
-        RULES,
+        SAID,
         "    if snapshot.precedence > known or not dispute.status:\n",
         "    if dispute.is_open and snapshot.precedence > known or not dispute.status:\n",
         "two_disputes or disputes",
@@ -44,7 +44,7 @@ MUTATIONS = {
         "disputes",
     ),
     "a canceled intent of another amount is never applied": (
-        RULES,
+        SAID,
         "    if said > known:\n",
         "    if said > known and (said.stage != 2 or snapshot.amount == payment.amount):\n",
         "amounts",

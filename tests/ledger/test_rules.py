@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from octo_stripe_gateway.ledger.rules import (
-    TIE_PAUSE,
+from octo_stripe_gateway.ledger.facts import (
     Accepted,
     AmountRequested,
     AmountTaken,
@@ -17,11 +16,10 @@ from octo_stripe_gateway.ledger.rules import (
     RefundRefused,
     RefundReserved,
     Rejected,
-    Rows,
     Settled,
-    apply,
-    may_reverse,
 )
+from octo_stripe_gateway.ledger.rows import Rows
+from octo_stripe_gateway.ledger.rules import TIE_PAUSE, apply, may_reverse
 from octo_stripe_gateway.models import Dispute, Refund
 from tests.support.objects import (
     SECOND,

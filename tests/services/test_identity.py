@@ -119,7 +119,7 @@ def test_key_that_was_pruned_is_not_taken_for_another_request(stripe: StripeEmul
 
 
 def test_uuid_of_another_owners_payment_gives_no_secret(stripe: StripeEmulator) -> None:
-    payment = create(stripe, caller=Caller("auth.user:1"))
+    payment = create(stripe, uuid=uuid.uuid4(), caller=Caller("auth.user:1"))
     for stranger in (Caller("auth.user:2"), Caller("auth.user:2", "7"), Caller()):
         with pytest.raises(IdempotencyError):
             create(stripe, uuid=payment.uuid, caller=stranger)

@@ -9,7 +9,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.ledger.rules import Rejected, ReversalFailed
+from octo_stripe_gateway.ledger.facts import Rejected, ReversalFailed
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator

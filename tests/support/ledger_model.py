@@ -13,8 +13,10 @@ from django.db.models import JSONField, Model
 from django.db.models.base import ModelState
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.ledger.facts import AmountRequested, DeadlineKept
 from octo_stripe_gateway.ledger.load import load
-from octo_stripe_gateway.ledger.rules import AmountRequested, DeadlineKept, Rows, apply
+from octo_stripe_gateway.ledger.rows import Rows
+from octo_stripe_gateway.ledger.rules import apply
 from octo_stripe_gateway.models import Concern, Dispute, PayableLock, Payment, Refund
 from octo_stripe_gateway.services import acceptance
 from octo_stripe_gateway.services.acceptance import ask_host

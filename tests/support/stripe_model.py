@@ -10,7 +10,7 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from octo_stripe_gateway.ledger.rules import AmountTaken
+from octo_stripe_gateway.ledger.facts import AmountTaken
 from octo_stripe_gateway.stripe.snapshots import (
     ChargeSnapshot,
     DisputeSnapshot,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from octo_stripe_gateway.ledger.rules import ExpiryDropped
+from octo_stripe_gateway.ledger.facts import ExpiryDropped
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory

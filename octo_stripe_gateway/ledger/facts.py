@@ -1,0 +1,212 @@
+"""What the ledger hears beside Stripe's snapshots: the host's word, an operator's, and what we do ourselves.
+
+`rules.RULES` says what each changes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from octo_stripe_gateway.ledger.concerns import Kind
+from octo_stripe_gateway.models import BalanceTransaction, Dispute, Refund
+from octo_stripe_gateway.stripe.snapshots import CardSnapshot, FraudWarningSnapshot, PaymentIntentSnapshot
+
+# Why a refund was refused, beside Stripe's own codes: nobody asks for it any more, and
+ABANDONED = "abandoned"
+# somebody has refunded the amount at Stripe by hand meanwhile.
+MADE_ELSEWHERE = "made_elsewhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The host accepted the money; `settled_price` where that pays all that the payable costs."""
+
+    settled_price: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """The host has heard of the hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The host, or a rule about what is due, rejected the payment."""
+
+    code: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RefundReserved:
+    """A refund is about to be asked for."""
+
+    refund: Refund
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRefused:
+    """Stripe refused a refund, or it was given up."""
+
+    refund_pk: int | None
+    code: str
+    message: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CreationRefused:
+    """Stripe refused to create the intent."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CanceledUnasked:
+    """A payment whose intent was never created is canceled."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineKept:
+    """The host was asked for its deadline; a payment that `is_past` it is about to be canceled."""
+
+    deadline: dt.datetime | None
+    is_past: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryDropped:
+    """Stripe refused to cancel the payment."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenElsewhere:
+    """Another payment has replaced this one, which can't be canceled: its account's key is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class AmountRequested:
+    """Stripe is about to be asked to change the intent's amount."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class AmountTaken:
+    """Stripe has answered that the intent's amount is changed."""
+
+    snapshot: PaymentIntentSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class AmountRefused:
+    """Stripe refused to change the amount."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureReminded:
+    """The host is reminded of a hold that runs out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncNeeded:
+    """Something was heard that can't be trusted; Stripe has to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventOfAnother:
+    """An event names the payment's intent, and is of another account or mode."""
+
+    event_id: str
+    as_of: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLate:
+    """Reconciliation has found what no event told of, in an object at Stripe or in the payment itself."""
+
+    kind: Kind
+    object_id: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FraudWarned:
+    """The card's bank warns of fraud; `refunds` where the host has such payments refunded."""
+
+    snapshot: FraudWarningSnapshot
+    refunds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The payment's row was written after its intent, whose moment of creation it takes."""
+
+    intent_id: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Regained:
+    """A repeated create got back the intent from before its row was lost; `waits` where that holds money."""
+
+    snapshot: PaymentIntentSnapshot
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionConfirmed:
+    """An operator lets adopted money count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """Personal data is erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What moved in Stripe's balance because of the payment is recorded: all movements, old and new.
+
+    Where `is_planned`, the books are complete, or are asked again at that time.
+    """
+
+    movements: Sequence[BalanceTransaction]
+    cards: Sequence[CardSnapshot | None] = ()
+    is_planned: bool = False
+    again_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReversalFailed:
+    """Rejected money could not be sent back yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartRefused:
+    """Of a refund of all of a payable's payments, this payment's part was refused, and the rest made."""
+
+    amount: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgiven:
+    """It is known, or a person decides, how much of a refund or of a lost dispute is not owed again."""
+
+    part: Refund | Dispute
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A person closes a concern; of a loss, with the amount that was lost."""
+
+    concern_pk: int
+    by: str
+    reason: str
+    amount: int | None = None
