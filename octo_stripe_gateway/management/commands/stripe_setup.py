@@ -27,7 +27,11 @@ from octo_stripe_gateway.webhooks import inbox
 
 DASHBOARD = "https://dashboard.stripe.com"
 LAPTOP = "http://127.0.0.1:8000"
-BUILT_IN = "The built-in test keys are in use: the emulator sends its events by itself. Nothing is set up."
+BUILT_IN = (
+    "There is nothing to set up: the built-in test keys are in use, and the emulator sends its events by"
+    " itself. For Stripe itself, set STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY. To rehearse that against the"
+    " emulator, see `Rehearsing it` in docs/operations.md."
+)
 CLI_SECRET = "It prints a secret that begins with whsec_: set it as"  # noqa: S105 - a sentence about one
 NOT_PERMITTED = (
     "Stripe doesn't accept the key for this. A restricted one needs the permission to write webhook "

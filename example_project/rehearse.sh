@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Rehearses going live with the project in this folder, against the emulator: from keys to the first event. It uses a
+# database of its own, which it throws away, and changes nothing in the project.
+#     rehearse.sh [PORT [EMULATOR_PORT]]
+set -euo pipefail
+# What commands say and how they fail stay in order.
+exec 2>&1
+port=${1:-8001} emulator_port=${2:-8422}
+site=http://127.0.0.1:$port emulator=http://127.0.0.1:$emulator_port
+folder=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
+
+say() { printf '\n== %s\n' "$*"; }
+manage() {
+    echo "\$ python manage.py $*" >&2
+    python manage.py "$@"
+}
+wait_for() { # URL: until the last job answers there
+    for _ in $(seq 300); do
+        kill -0 $! || break
+        curl --silent --output "$folder/answer" "$1" && return
+        sleep 0.2
+    done
+    cat "$folder"/*.log
+    return 1
+}
+
+say "Settings as in production: DEBUG off, keys from the environment"
+project=${DJANGO_SETTINGS_MODULE:-$(sed -n 's/.*"DJANGO_SETTINGS_MODULE", "\(.*\)".*/\1/p' manage.py)}
+cat >"$folder/rehearsal.py" <<END
+from $project import *
+
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "$folder/db.sqlite3", "OPTIONS": {"timeout": 20}}}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}}
+OCTO_STRIPE_GATEWAY = OCTO_STRIPE_GATEWAY | {"STRIPE_API_BASE": "$emulator"}
+END
+cat "$folder/rehearsal.py"
+export DJANGO_SETTINGS_MODULE=rehearsal DATABASE_URL=sqlite://:memory: PYTHONPATH=$folder:$PWD${PYTHONPATH:+:$PYTHONPATH}
+export STRIPE_API_KEY=sk_test_rehearsal STRIPE_PUBLISHABLE_KEY=pk_test_rehearsal
+unset STRIPE_WEBHOOK_SECRET
+python manage.py stripe_emulator --port "$emulator_port" --webhook-url '' --without-debug >"$folder/emulator.log" 2>&1 &
+wait_for "$emulator/_emulator/events"
+python manage.py migrate --verbosity 0
+python manage.py createcachetable
+
+say "Without a webhook secret, the doctor says what is missing"
+manage stripe_doctor && exit 1
+
+say "Have Stripe send its events"
+manage stripe_setup --url "$site/bookings/webhooks" | tee "$folder/setup"
+STRIPE_WEBHOOK_SECRET=$(grep -o 'whsec_[A-Za-z0-9]*' "$folder/setup")
+export STRIPE_WEBHOOK_SECRET
+python manage.py runserver --noreload "$port" >"$folder/site.log" 2>&1 &
+wait_for "$site/"
+
+say "What production lacks"
+manage check --deploy || echo "(Mend the errors before you go live.)"
+manage stripe_doctor --url "$site/bookings/webhooks"
+
+say "The first payment: created, paid by the customer, confirmed by Stripe's event alone"
+python manage.py shell --no-imports --command "
+from octo_stripe_gateway import services
+print(services.create_payment(2000, currency='usd').payment.intent_id)" >"$folder/intent"
+curl --silent --show-error --fail --output "$folder/answer" \
+    -X POST "$emulator/_emulator/payment_intents/$(tail -n 1 "$folder/intent")/confirm"
+python manage.py shell --no-imports --command "
+import time
+from octo_stripe_gateway.models import Payment
+for _ in range(100):
+    status = Payment.objects.get().status
+    if status == 'paid':
+        break
+    time.sleep(0.1)
+print(Payment.objects.get().uuid, 'is', status)
+raise SystemExit(status != 'paid')"
+manage stripe_doctor --url "$site/bookings/webhooks"
+
+say "Rehearsed. With Stripe itself, the same commands take your own keys and --host."
