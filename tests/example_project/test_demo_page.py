@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from octo_stripe_gateway.stripe.currencies import get_precision
 from tests.support.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser, sync_api
-from tests.support.demo import Demo, run_demo
+from tests.support.demo import Demo, run_command, run_demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
@@ -372,6 +375,108 @@ def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
     shop.sees("Your booking is cancelled")
     refunded = shop.page.locator("#cancelled .summary div", has_text="Refunded")
     sync_api.expect(refunded).to_contain_text("€1,280.00")
+
+
+# Each tour's price in Stripe's minor unit, and how the page writes what two people pay.
+PRICED = [
+    ("cop", 100_000_000, "COP\xa02,000,000.00"),
+    ("krw", 150_000, "₩300,000"),
+    ("isk", 1_500_000, "ISK\xa030,000.00"),
+    ("kwd", 12_340, "KWD\xa024.680"),
+]
+ADD_TOURS = """
+from django.contrib.auth.models import User
+from tourshop.models import Tour
+for currency, price, _shown in {priced!r}:
+    Tour.objects.create(name="In " + currency, description=currency, price=price, currency=currency)
+User.objects.create_superuser("operator", password="secret")
+"""
+
+
+@pytest.fixture(scope="module")
+def worldwide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A shop with tours in currencies of two, no, seemingly two and three decimals, and an operator."""
+    with tempfile.TemporaryDirectory() as directory, run_demo(Path(directory)) as demo:
+        added = run_command("shell", "-c", ADD_TOURS.format(priced=PRICED), DEMO_DIRECTORY=directory)
+        assert added.returncode == 0, added.stderr
+        yield demo
+        demo.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("currency", "price", "shown"), PRICED, ids=[priced[0] for priced in PRICED])
+def test_shop_sells_in_any_currency(
+    browser: Browser, worldwide: Demo, currency: str, price: int, shown: str
+) -> None:
+    page = browser.new_page(locale="en-GB")
+    shop = Shop(page, worldwide)
+    whole = 2 * price
+    page.get_by_role("radio", name=f"In {currency}").check()
+    sync_api.expect(page.locator("#total")).to_have_text(shown)
+    shop.book(f"In {currency}")
+    page.get_by_role("button", name=f"Pay {shown}").wait_for()
+    shop.pay(ASKS)
+    asked = page.get_by_role("dialog").get_by_text("who pays")
+    sync_api.expect(asked).to_contain_text(shown)
+    shop.press("Complete")
+    shop.sees("Your booking is confirmed")
+    shop.reads(shown)
+    (booking,) = shop.bookings()
+    assert (booking["amount"], booking["paid"]) == (whole, shown)
+    # An operator gives half of it back, in major units.
+    half, asked_back = write(price, currency), f"{Decimal(price).scaleb(-get_precision(currency))}"
+    page.goto(f"{worldwide.url}/admin/octo_stripe_gateway/payment/")
+    page.get_by_label("Username").fill("operator")
+    page.get_by_label("Password").fill("secret")
+    shop.press("Log in")
+    page.get_by_role("link", name=booking["payment"][:8]).first.click()
+    shop.reads(write(whole, currency))
+    page.get_by_role("link", name="Refund", exact=True).click()
+    sync_api.expect(page.get_by_label("Amount")).to_have_value(
+        f"{Decimal(whole).scaleb(-get_precision(currency))}"
+    )
+    page.get_by_label("Amount").fill(asked_back)
+    page.get_by_role("button", name="Refund").click()
+    shop.reads(f"Refunded {half}.")
+    page.goto(f"{worldwide.url}/?booking={booking['reference']}")
+    (booking,) = shop.bookings()
+    assert (booking["totalRefunded"], booking["paid"]) == (price, booking["refunded"])
+    page.close()
+
+
+@pytest.mark.parametrize(("currency", "price", "shown"), PRICED, ids=[priced[0] for priced in PRICED])
+@pytest.mark.slow
+def test_money_of_any_currency_is_held_at_the_bank_and_captured_in_part(
+    browser: Browser, worldwide: Demo, currency: str, price: int, shown: str
+) -> None:
+    page = browser.new_page(locale="en-GB")
+    key = {"Authorization": "Bearer demo-key"}
+
+    def ask(method: str, path: str, body: Any) -> Any:
+        url = f"{worldwide.url}/bookings/payments{path}"
+        return page.request.fetch(url, method=method, data=body, headers=key).json()
+
+    payment = ask("POST", "", {"amount": 2 * price, "currency": currency, "captureMethod": "manual"})
+    confirm = f"{worldwide.emulator_url}/_emulator/payment_intents/{payment['stripePaymentIntentId']}/confirm"
+    card = {"payment_method": "pm_card_authenticationRequired", "return_url": worldwide.url}
+    bank = page.request.post(confirm, data=card).json()["next_action"]["redirect_to_url"]["url"]
+    page.goto(bank)
+    told = page.get_by_text("Your bank wants to know")
+    number = shown.partition("\xa0")[2]
+    sync_api.expect(told).to_contain_text(f"{number} {currency.upper()}" if number else shown)
+    page.get_by_role("button", name="Complete").click()
+    page.wait_for_url(f"{worldwide.url}/**")
+    held = ask("PATCH", f"/{payment['uuid']}/complete", {})
+    assert (held["status"], held["amount"], held["amountReceived"]) == ("ON_HOLD", 2 * price, 0)
+    taken = ask("POST", f"/{payment['uuid']}/capture", {"amount": price})
+    assert (taken["status"], taken["amountReceived"]) == ("CONFIRMED", price)
+    page.close()
+
+
+def write(amount: int, currency: str) -> str:
+    """Return an amount as the admin writes it."""
+    precision = get_precision(currency)
+    return f"{amount / 10**precision:,.{precision}f} {currency.upper()}"
 
 
 @pytest.mark.slow
