@@ -321,7 +321,7 @@ def test_services_and_signals_are_used_as_shown(
 
     receiver = run(get_block("python", "@receiver"))["confirm_booking"]
     payment_created.connect(pay)
-    create, _newline, rest = get_block("python", "create_payment(payable").partition("services.complete")
+    create, _newline, rest = get_block("python", "created = services.create_payment(payable").partition("services.complete")
     with django_capture_on_commit_callbacks(execute=True):
         names = run(create, booking=booking)
     with django_capture_on_commit_callbacks(execute=True):
@@ -474,6 +474,27 @@ def test_the_tests_shown_pass(client: Client, stripe: StripeEmulator) -> None:
     for test in tests:
         test(*(fixtures[name] for name in signature(test).parameters))
     assert len(tests) == 4
+
+
+def test_the_tests_shown_of_what_goes_wrong_pass(
+    client: Client, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expired: set[int] = set()
+
+    def complete(booking: Booking, _payment: Payment) -> None:
+        if booking.pk in expired:
+            raise PaymentRejectedError("Your hold on these places has expired.")
+
+    # As the README's booking has it.
+    kept = property(lambda booking: booking.pk in expired, lambda booking, _value: expired.add(booking.pk))
+    monkeypatch.setattr(Booking, "is_expired", kept, raising=False)
+    monkeypatch.setattr(Booking, "on_payment_completed", complete, raising=False)
+    shown = run(get_block("python", "def test_a_lost_event_is_made_up_for"))
+    tests = [test for name, test in shown.items() if name.startswith("test_")]
+    for test in tests:
+        stripe.reset()
+        test(client=client, db=None, stripe=stripe, booking=Booking.objects.create())
+    assert len(tests) == 3
 
 
 def test_the_test_case_shown_passes() -> None:

@@ -20,7 +20,7 @@ pytestmark = [
 def test_the_rehearsal_goes_from_keys_to_the_first_event() -> None:
     folder = ROOT / "example_project"
     ports = [str(port) for port in get_free_ports()]
-    command = [folder / "rehearse.sh", *ports]
+    command = [str(folder / "rehearse.sh"), *ports]
     environment = get_environment()
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     done = subprocess.run(
