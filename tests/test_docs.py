@@ -321,7 +321,9 @@ def test_services_and_signals_are_used_as_shown(
 
     receiver = run(get_block("python", "@receiver"))["confirm_booking"]
     payment_created.connect(pay)
-    create, _newline, rest = get_block("python", "created = services.create_payment(payable").partition("services.complete")
+    create, _newline, rest = get_block("python", "created = services.create_payment(payable").partition(
+        "services.complete"
+    )
     with django_capture_on_commit_callbacks(execute=True):
         names = run(create, booking=booking)
     with django_capture_on_commit_callbacks(execute=True):
