@@ -436,6 +436,12 @@ def _obtain_secret(
                 # Whoever made it asks for it again, before it is paid.
                 record(locked, AdoptionConfirmed())
         payment = locked
+        if payment.is_open and payment.intent_amount != payment.amount:
+            other = get_open_request(payment, StripeRequest.Kind.UPDATE)
+            if other:
+                # Another tab follows the price: Stripe has changed the amount, and the row doesn't say so yet.
+                _change_amount(payment, other.parameters["amount"])
+                payment = Payment.ledger.get(pk=payment.pk)
     is_other_amount = payment.is_open and payment.intent_amount != payment.amount
     if not isinstance(snapshot, PaymentIntentSnapshot) or (
         payment.stripe_payment_intent_id != snapshot.id or is_other_amount

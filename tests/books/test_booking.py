@@ -22,7 +22,7 @@ from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot, Ref
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.upkeep import run_upkeep
 from tests.support.api import GatewayApi
-from tests.support.ledger import lose_payment
+from tests.support.ledger import later, lose_payment
 from tests.support.threads import needs_row_locks, run_together
 
 pytestmark = pytest.mark.django_db
@@ -122,8 +122,9 @@ def test_refund_and_its_failure_are_booked(stripe: StripeEmulator) -> None:
     keep_books()
     refund = payment.refunds.get()
     assert [row.net for row in refund.balance_transactions] == [-500]
-    stripe.settle_refund(refund.stripe_refund_id or "", status="failed")
-    sync(payment)
+    with later(stripe):
+        stripe.settle_refund(refund.stripe_refund_id or "", status="failed")
+        sync(payment)
     keep_books()
     assert sorted(row.net for row in refund.balance_transactions) == [-500, 500]
     payment.refresh_from_db()
@@ -141,8 +142,9 @@ def test_dispute_is_booked_whichever_way_it_ends(
     keep_books()
     row = payment.disputes.get()
     assert [(each.amount, each.fee, each.net) for each in row.balance_transactions] == [(-2000, 1500, -3500)]
-    stripe.close_dispute(dispute["id"], won=won)
-    sync(payment)
+    with later(stripe):
+        stripe.close_dispute(dispute["id"], won=won)
+        sync(payment)
     keep_books()
     payment.refresh_from_db()
     assert (payment.fee, payment.net, payment.next_booking_at) == (fee, net, None)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
@@ -75,6 +76,32 @@ def test_another_amount_than_the_rows_is_accepted_if_it_is_what_is_due(
     stripe.confirm(first["stripePaymentIntentId"])
     shown = api.complete(first).json()
     assert (shown["status"], shown["amount"]) == ("CONFIRMED", 2500)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_tab_that_loads_while_another_follows_the_price_gets_the_new_one(
+    api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, is_answered: bool
+) -> None:
+    booking = Booking.objects.create()
+    first = create(api, booking, price=2000).json()
+    ask = stripe_client.retrieve_payment_intent
+
+    def change_before(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.undo()
+        if is_answered:
+            create(api, booking, price=2500)
+        else:
+            lose_an_update(api, stripe, booking)
+        return ask(*args, **kwargs)
+
+    monkeypatch.setattr(stripe_client, "retrieve_payment_intent", change_before)
+    # What Stripe says of the second of a request isn't taken for its answer.
+    now = stripe.clock()
+    stripe.clock = lambda: now
+    again = create(api, booking, price=2000)
+    assert again.status_code == 201, again.json()
+    assert (again.json()["amount"], again.json()["id"]) == (2500, first["id"])
+    assert get_amounts(stripe) == [2500]
 
 
 @pytest.mark.parametrize("by", ["cancel", "expire"])
