@@ -439,7 +439,7 @@ def _obtain_secret(
         if payment.is_open and payment.intent_amount != payment.amount:
             other = get_open_request(payment, StripeRequest.Kind.UPDATE)
             if other:
-                # Another tab follows the price: Stripe has changed the amount, and the row doesn't say so yet.
+                # Another tab follows the price: Stripe has changed the amount, the row has not.
                 _change_amount(payment, other.parameters["amount"])
                 payment = Payment.ledger.get(pk=payment.pk)
     is_other_amount = payment.is_open and payment.intent_amount != payment.amount
