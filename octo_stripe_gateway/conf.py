@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -100,19 +101,33 @@ class Setting(Generic[T]):
         nothing: Any = "",
         secret: bool = False,
     ) -> None:
-        self.name, self.default, self.nothing = name, default, nothing
+        self.name, self.default = name, default
+        self.nothing: T = nothing
         self.reader, self.secret = read, secret
+        self.known: tuple[Any, T] | None = None
         SETTINGS[name] = self
 
     def __get__(self, instance: object, owner: object = None) -> T:
-        """Return the value in its one form, read anew; raises ConfigurationError."""
+        """Return the value in its one form; raises ConfigurationError.
+
+        It is read anew where it isn't what it was: a request asks for settings some twenty times.
+        """
         # Hidden at once: what follows may raise, and error reports send every variable.
         value = self._hide(get_configured().get(self.name))
         if value is None and self.name in ENVIRONMENT:
             value = self._hide(os.environ.get(ENVIRONMENT[self.name]))
         if value is None:
             value = self.default
-        return self.nothing if value is None else self.reader(self.name, value)
+        if value is None:
+            return self.nothing
+        known = self.known
+        if known and type(known[0]) is type(value) and known[0] == value:
+            return known[1]
+        read = self.reader(self.name, value)
+        if isinstance(value, (str, int, dict, tuple)) and self.reader not in types.IMPORTING:
+            # A copy, since the host may change its own in place.
+            self.known = copy.deepcopy(value), read
+        return read
 
     @property
     def _hide(self) -> Callable[[Any], Any]:
@@ -126,6 +141,7 @@ class GatewaySettings:
     """Reads a setting anew at every access, so that `override_settings` works."""
 
     _checked: Mapping[str, Any] | None = None
+    _accounts: tuple[Any, Mapping[str, Account]] | None = None
 
     own_api_key = Setting("STRIPE_API_KEY", types.read_text, secret=True)
     own_publishable_key = Setting("STRIPE_PUBLISHABLE_KEY", types.read_publishable_key, secret=True)
@@ -205,12 +221,14 @@ class GatewaySettings:
     @property
     def accounts(self) -> Mapping[str, Account]:
         """Return the Stripe accounts by name, that of the top-level settings under an empty one."""
-        own = Account(
-            self.stripe_api_key, self.stripe_publishable_key, webhook_secrets=self.stripe_webhook_secrets
-        )
-        accounts = {"": own, **self.named_accounts}
+        keys = self.stripe_api_key, self.stripe_publishable_key, self.stripe_webhook_secrets
+        told = (*keys, self.named_accounts)
+        if self._accounts and self._accounts[0] == told:
+            return self._accounts[1]
+        accounts = {"": Account(keys[0], keys[1], webhook_secrets=keys[2]), **self.named_accounts}
         secrets = {name: account.webhook_secrets for name, account in accounts.items()}
         types.check_unshared("STRIPE_WEBHOOK_SECRET", secrets)
+        self._accounts = told, accounts
         return accounts
 
     @property

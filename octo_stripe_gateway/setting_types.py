@@ -182,6 +182,10 @@ def read_classes(name: str, value: Any) -> tuple[type[Any], ...]:
     return classes
 
 
+# What a dotted path names may be replaced while the path stays the same.
+IMPORTING = (read_callable, read_classes)
+
+
 def import_named(name: str, value: Any) -> Any:
     """Return what a dotted path names, and anything but text as it is."""
     if not isinstance(value, str):

@@ -9,4 +9,4 @@ def format_utc(moment: dt.datetime | None) -> str | None:
     """Return a time in UTC with a Z and no fraction."""
     if moment is None:
         return None
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"

@@ -11,6 +11,7 @@ from django.core.checks import ERROR
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor import checks
+from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -300,6 +301,52 @@ def test_settings_are_read_anew_each_time(settings: Any) -> None:
     assert gateway_settings.currency == "gbp"
     del settings.OCTO_STRIPE_GATEWAY
     assert gateway_settings.currency == "usd"
+
+
+def test_setting_that_the_host_changes_in_place_is_read_anew(settings: Any) -> None:
+    keys: Any = {"viator": ["one"]}
+    rates: dict[str, Any] = {"create": "1/minute"}
+    settings.OCTO_STRIPE_GATEWAY = {"API_GATEWAY_KEY": keys, "THROTTLE_RATES": rates, "PAGE_SIZE": 1}
+    assert gateway_settings.api_gateway_keys == {"viator": ("one",)}
+    assert gateway_settings.throttle_rates == {"create": "1/minute"}
+    assert gateway_settings.page_size == 1
+    keys["viator"].append("two")
+    rates["create"] = "2/minute"
+    assert gateway_settings.api_gateway_keys == {"viator": ("one", "two")}
+    assert gateway_settings.throttle_rates == {"create": "2/minute"}
+    rates["create"] = 2
+    # Equal to 1, and no number.
+    settings.OCTO_STRIPE_GATEWAY["PAGE_SIZE"] = True
+    for name in ("throttle_rates", "page_size"):
+        with pytest.raises(ConfigurationError):
+            getattr(gateway_settings, name)
+
+
+def test_function_that_a_path_names_is_looked_up_anew(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.OCTO_STRIPE_GATEWAY = {"AUTHENTICATE": f"{__name__}.make_account"}
+    found: Any = gateway_settings.authenticate
+    assert found is make_account
+    monkeypatch.setitem(globals(), "make_account", len)
+    found = gateway_settings.authenticate
+    assert found is len
+
+
+def make_account() -> dict[str, str]:
+    return {"STRIPE_API_KEY": "sk_test_one", "STRIPE_WEBHOOK_SECRET": "whsec_one"}
+
+
+def test_accounts_are_those_of_this_moment(settings: Any) -> None:
+    accounts = {"tokyo": make_account()}
+    settings.OCTO_STRIPE_GATEWAY = {"STRIPE_ACCOUNTS": accounts, "STRIPE_API_KEY": "sk_test_own"}
+    assert gateway_settings.accounts["tokyo"].api_key == "sk_test_one"
+    assert gateway_settings.accounts is gateway_settings.accounts
+    accounts["tokyo"]["STRIPE_API_KEY"] = "sk_test_two"
+    assert gateway_settings.accounts["tokyo"].api_key == "sk_test_two"
+    settings.OCTO_STRIPE_GATEWAY["STRIPE_API_KEY"] = "sk_live_own"
+    assert gateway_settings.accounts[""].livemode
+    accounts["oslo"] = make_account()
+    with pytest.raises(ConfigurationError):
+        assert gateway_settings.accounts
 
 
 @pytest.mark.parametrize("configured", [{}, dict.fromkeys(conf.DEFAULTS)])

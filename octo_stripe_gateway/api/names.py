@@ -14,6 +14,7 @@ from rest_framework.exceptions import ParseError
 
 # A caller's own keys are passed on as they are.
 VERBATIM = {"metadata"}
+SCALARS = {str, int, bool, type(None)}
 
 
 # Cached, since the names of answers are few.
@@ -32,7 +33,9 @@ def camelize(value: Any) -> Any:
     """Copy JSON with its names in camelCase, as the package's function does in ten times the time."""
     if isinstance(value, dict):
         return {
-            to_camel(name) if isinstance(name, str) else name: each if name in VERBATIM else camelize(each)
+            to_camel(name) if isinstance(name, str) else name: each
+            if type(each) in SCALARS or name in VERBATIM
+            else camelize(each)
             for name, each in value.items()
         }
     return [camelize(each) for each in value] if isinstance(value, (list, tuple)) else value

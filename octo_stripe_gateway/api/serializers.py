@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from django.apps import apps
@@ -19,7 +20,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.exceptions import PermissionDenied as RequestDenied
 
-from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import (
@@ -34,7 +35,6 @@ from octo_stripe_gateway.models import (
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET, get_logger
 from octo_stripe_gateway.services.dues import get_dues, show_dues
 from octo_stripe_gateway.services.intent_parameters import METADATA_VALUE_LENGTH, check_metadata
-from octo_stripe_gateway.stripe.client import get_publishable_key
 from octo_stripe_gateway.stripe.currencies import MAX_AMOUNT, get_precision
 from octo_stripe_gateway.times import format_utc
 
@@ -49,6 +49,15 @@ STATUSES = {
     Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
+# What an answer is made of, with `cardPayment` and the permission to see it.
+SHOWN_COLUMNS = tuple(
+    "id uuid owner amount currency status stripe_payment_intent_id account stripe_account livemode"
+    " intent_status"
+    " amount_received amount_refunded amount_lost amount_reserved refunds_blocked is_expiring metadata"
+    " reseller_reference purpose payable_type_id payable_id failure_code failure_message rejection_code"
+    " rejection_parameters created_at updated_at expires_at confirmed_at failed_at refunded_at"
+    " canceled_at".split()
+)
 # What a host's `check_payable` may raise.
 DENIALS = (PermissionDenied, RequestDenied, Http404, NotFound)
 LONGEST_NAME_SHOWN = 64
@@ -252,8 +261,14 @@ class CapturePaymentSerializer(RequestSerializer):
 class PaymentSerializer(serializers.BaseSerializer[Payment]):
     """A payment as OCTO would say it. Mapped by hand, since every request pays for this."""
 
+    @cached_property
+    def accounts(self) -> Mapping[str, Account]:
+        """Return the Stripe accounts, read once for all rows of a list."""
+        return gateway_settings.accounts
+
     def to_representation(self, instance: Payment) -> dict[str, Any]:
         """Return every field, null where nothing is known."""
+        account = self.accounts.get(instance.account)
         return {
             "id": instance.pk,
             "uuid": str(instance.uuid),
@@ -263,7 +278,7 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
             "status": STATUSES[Payment.Status(instance.status)],
             "gateway": "stripe",
             "stripe_payment_intent_id": instance.stripe_payment_intent_id,
-            "publishable_key": get_publishable_key(instance.account) or None,
+            "publishable_key": (account and account.publishable_key) or None,
             "stripe_account": instance.stripe_account or None,
             "amount_received": instance.amount_received,
             "total_refunded": instance.amount_refunded,

@@ -62,13 +62,9 @@ class LedgerManager(models.Manager[M]):
 
     def list_by(self, *, lock: bool = False, **values: Any) -> list[M]:
         """Return the rows with these values, locked where asked."""
-        database = self.database
-        connection = connections[database]
-        if lock and connection.get_autocommit():
+        if lock and connections[self.database].get_autocommit():
             raise TransactionManagementError("A row is locked in a transaction only.")
-        lookup = _write_select(self.model, database, lock, tuple(values))
-        rows = _read(lookup, connection=connection, model=self.model, values=values)
-        return [self.model.from_db(database, lookup.attributes, row) for row in rows]
+        return read_rows(self.model, self.database, lock=lock, **values)
 
     def get_by(self, *, lock: bool = False, **values: Any) -> M | None:
         """Return the one row with these values, locked where asked, or None."""
@@ -124,6 +120,15 @@ class LedgerManager(models.Manager[M]):
         return True
 
 
+def read_rows(
+    model: type[M], using: str, *, lock: bool = False, columns: tuple[str, ...] = (), **values: Any
+) -> list[M]:
+    """Return the rows with these values, with those columns or all, from one of the databases."""
+    lookup = _write_select(model, using, lock, columns, tuple(values))
+    rows = _read(lookup, connection=connections[using], model=model, values=values)
+    return [model.from_db(using, lookup.attributes, row) for row in rows]
+
+
 class _Announcement:
     needed = True
 
@@ -176,8 +181,11 @@ def _prepare(
 
 
 @functools.cache
-def _write_select(model: type[Model], using: str, lock: bool, names: tuple[str, ...]) -> Lookup:
+def _write_select(
+    model: type[Model], using: str, lock: bool, only: tuple[str, ...], names: tuple[str, ...]
+) -> Lookup:
     rows = model._base_manager.using(using).filter(**{name: RawSQL("%s", (name,)) for name in names})
+    rows = rows.only(*only) if only else rows
     compiler = (rows.select_for_update() if lock else rows).query.get_compiler(using)
     sql, parameters = compiler.as_sql()
     columns = [column for column, _sql, _alias in compiler.select]

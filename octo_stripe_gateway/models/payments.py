@@ -5,20 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.models import QuerySet
+from django.db.models.base import ModelState
+from django.db.models.query import ModelIterable
+from django.db.models.signals import post_init, pre_init
+from django.db.models.sql import Query
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.models.dues import IN_FLIGHT, Dues, compute_dues
 from octo_stripe_gateway.models.families import PayableKey, identify, resolve
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.ledger_manager import LedgerManager, read_rows
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
     LARGEST_INTEGER,
@@ -50,11 +54,18 @@ def get_first_check() -> dt.datetime:
 class PaymentQuerySet(models.QuerySet["Payment"]):
     """Payments by what callers and operators ask for."""
 
-    def get_by_public_id(self, public_id: str) -> Payment:
-        """Return the payment with this integer id or uuid; raises PaymentNotFoundError."""
+    def get_by_public_id(self, public_id: str, *, columns: tuple[str, ...] = ()) -> Payment:
+        """Return the payment with this integer id or uuid; raises PaymentNotFoundError.
+
+        With `columns`, the others are loaded when they are asked for.
+        """
         named = _get_lookup(public_id)
-        # A host's joins may repeat the row. Not `first()`: its order takes a tenth of the query's time.
-        found = self.filter(**named).order_by()[:1] if named else ()
+        if named and is_plain(self):
+            found: Iterable[Payment] = read_rows(self.model, self.db, columns=columns, **named)
+        else:
+            rows = self.only(*columns) if columns else self
+            # A host's joins may repeat the row. Not `first()`: its order takes a tenth of the query's time.
+            found = rows.filter(**named).order_by()[:1] if named else ()
         payment = next(iter(found), None)
         if payment is None:
             raise PaymentNotFoundError(_("No such payment."), paymentId=public_id)
@@ -461,6 +472,19 @@ class Payment(models.Model):
             update_fields = sorted({*wanted, "updated_at"}) if wanted else []
         super().save(update_fields=update_fields, **kwargs)
 
+    @classmethod
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any
+    ) -> Self:
+        """Build a row as Django does, in a fraction of its time where only some of the columns are read."""
+        if options or pre_init.has_listeners(cls) or post_init.has_listeners(cls):
+            return super().from_db(db, field_names, values, **options)
+        row = cls.__new__(cls)
+        row.__dict__.update(zip(field_names, values, strict=True))
+        row._state = ModelState()
+        row._state.adding, row._state.db = False, db
+        return row
+
     @property
     def origin(self) -> Origin:
         """Return whose Stripe objects the payment's are."""
@@ -542,6 +566,12 @@ class Payment(models.Model):
         """Tell whether the host rejected the payment and its money has not gone back."""
         held = self.intent_status == "requires_capture" or self.amount_held > 0
         return bool(self.rejection_code) and held
+
+
+def is_plain(rows: Any) -> bool:
+    """Tell whether nobody has added anything to a queryset of all rows of its table."""
+    is_query = type(rows.query) is Query and rows.query.__dict__ == Query(rows.model).__dict__
+    return is_query and rows._iterable_class is ModelIterable and not rows._prefetch_related_lookups
 
 
 def is_narrowed(payments: QuerySet[Any]) -> bool:
