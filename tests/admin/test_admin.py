@@ -45,6 +45,7 @@ from octo_stripe_gateway.testing.factories import (
 from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking, Ticket, Voucher
 from tests.support.api import GatewayApi
+from tests.support.cases import one_in
 from tests.support.ledger import later
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls")]
@@ -327,7 +328,9 @@ class TestList:
         assert not re.search(r"\?payable_type=\d", content)
 
 
-@pytest.mark.parametrize("value", ["%00", "a%00b", "%ED%A0%80", "%FF", "9" * 30, "-1", "%27;--", "x" * 2000])
+@pytest.mark.parametrize(
+    "value", one_in(4, ["%00", "a%00b", "%ED%A0%80", "%FF", "9" * 30, "-1", "%27;--", "x" * 2000])
+)
 @pytest.mark.parametrize(
     ("page", "name"),
     [

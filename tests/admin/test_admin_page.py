@@ -140,6 +140,7 @@ def office(payments: list[Payment], live_server: Any) -> Iterator[Office]:
     assert problems == []
 
 
+@pytest.mark.slow
 def test_operator_finds_a_payment_and_refunds_it(
     office: Office, payments: list[Payment], stripe: StripeEmulator
 ) -> None:

@@ -117,7 +117,9 @@ def shop(browser: Browser, demo: Demo, viewport: Any, language: str, scheme: Any
     assert [problem for problem in problems if "Failed to load resource" not in problem] == []
 
 
-@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(
+    "viewport", [pytest.param(DESK, id="desk"), pytest.param(PHONE, id="phone", marks=pytest.mark.slow)]
+)
 def test_visitor_pays_and_is_refunded(shop: Shop, viewport: Any) -> None:
     name = "desk" if viewport == DESK else "phone"
     shop.reads("Test mode: local Stripe emulator")

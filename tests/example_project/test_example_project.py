@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.demo import ROOT, get_environment
 from tests.support.processes import ALONE
 
@@ -14,6 +16,7 @@ SHOP = ROOT / "example_project/tourshop"
 CATALOGUE = SHOP / "locale/de/LC_MESSAGES/django.mo"
 
 
+@pytest.mark.slow
 def test_the_example_s_own_tests_pass() -> None:
     command = [sys.executable, "-m", "pytest", "example_project", *ALONE]
     done = subprocess.run(command, cwd=ROOT, env=get_environment(), capture_output=True, text=True)

@@ -309,7 +309,7 @@ def shuffled(logged: list[Any], *, seed: int) -> list[Any]:
     return deliveries
 
 
-@try_property(few=25, many=150)
+@try_property(few=6, many=150)
 @example(steps=TWO_DECLINES, manual=False, seeds=(0, 3))
 @example(steps=DECLINE_WITHOUT_CHARGE, manual=False, seeds=(0, 3))
 @given(steps=HISTORIES, manual=st.booleans(), seeds=st.tuples(st.integers(0, 999), st.integers(0, 999)))
@@ -330,7 +330,7 @@ def test_any_order_of_all_events_ends_at_the_same_row_and_at_stripes_record(
         history.assert_row_equals_stripe()
 
 
-@try_property(few=25, many=150)
+@try_property(few=6, many=150)
 @given(steps=HISTORIES, manual=st.booleans(), seed=st.integers(0, 999))
 def test_reconciling_makes_good_for_any_lost_event(
     stripe_at: Callable[..., History], steps: list[Any], manual: bool, seed: int

@@ -49,6 +49,7 @@ def test_payment_is_created_paid_and_completed(checkout: Checkout) -> None:
 # Declines, challenges, wallets.
 
 
+@pytest.mark.slow
 def test_declined_card_is_followed_by_one_that_pays_the_same_intent(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay(IS_DECLINED)
@@ -72,6 +73,7 @@ def test_mistyped_card_is_told_at_its_field_only(checkout: Checkout) -> None:
     assert checkout.names() == ["ready"]
 
 
+@pytest.mark.slow
 def test_challenge_is_completed(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay(ASKS)
@@ -221,6 +223,7 @@ def test_double_click_pays_once(checkout: Checkout) -> None:
     assert len(checkout.calls("/confirm")) == 1
 
 
+@pytest.mark.slow
 def test_reload_finds_the_same_payment(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay(ASKS)
@@ -289,6 +292,7 @@ def test_shop_that_is_out_of_reach_is_tried_again(checkout: Checkout) -> None:
     assert len(checkout.intents()) == 1
 
 
+@pytest.mark.slow
 def test_answer_that_is_lost_once_is_not_noticed(checkout: Checkout) -> None:
     checkout.page.route("**/bookings/payments", lambda route: route.abort(), times=1)
     checkout.page.route("**/complete", lambda route: route.abort(), times=1)
@@ -399,6 +403,7 @@ def test_customer_s_clock_may_be_wrong(checkout: Checkout) -> None:
     checkout.becomes("expired")
 
 
+@pytest.mark.slow
 def test_hold_that_has_run_out_is_told(checkout: Checkout) -> None:
     refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "No.", "utcExpiresAt": "2020-01-01T00:00:00Z"}
     answer_create(checkout, (422, refusal, {}))
@@ -406,6 +411,7 @@ def test_hold_that_has_run_out_is_told(checkout: Checkout) -> None:
     checkout.becomes("expired")
 
 
+@pytest.mark.slow
 def test_balance_that_is_paid_is_told(checkout: Checkout) -> None:
     balance = {"price": 2000, "received": 2000, "refunded": 0, "due": 0, "currency": "eur", "nextDueAt": None}
     refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "Nothing is due.", "balance": balance}
@@ -684,6 +690,7 @@ def test_every_message_is_in_every_language(checkout: Checkout) -> None:
     assert [language for language in holes if holes[language] != holes["en"]] == []
 
 
+@pytest.mark.slow
 def test_german_page_has_no_english_on_it(checkout: Checkout) -> None:
     checkout.open_form(lang="de")
     for label, value in {"Kartennummer": IS_DECLINED, "Ablaufdatum": "1234", "Prüfziffer": "123"}.items():

@@ -19,6 +19,7 @@ from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi, When
+from tests.support.cases import one_in
 from tests.support.ledger import assert_ledger_equals, sync_unsettled
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +69,7 @@ ANSWERS = {
 }
 
 
-@pytest.fixture(params=ANSWERS)
+@pytest.fixture(params=one_in(4, ANSWERS))
 def answer(request: Any) -> Fault:
     return ANSWERS[request.param]
 

@@ -230,6 +230,7 @@ def test_queue_that_fails_once_is_called_again_for_the_next_event(
     assert len(queue()) == 1
 
 
+@pytest.mark.slow
 def test_missing_framework_is_named_with_what_to_install() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WITHOUT_TASKS], capture_output=True, text=True, check=True

@@ -121,8 +121,8 @@ def shop(api: GatewayApi, stripe: StripeEmulator, settings: Any) -> Iterator[Sho
 
 
 patient = hypothesis.settings(deadline=None, suppress_health_check=[*hypothesis.HealthCheck])
-usual = load(max_examples=5, deterministic=True)
-strict = load(max_examples=5, deterministic=True, coverage=False, STRICT_OCTO=True)
+usual = load(max_examples=2, deterministic=True)
+strict = load(max_examples=2, deterministic=True, coverage=False, STRICT_OCTO=True)
 usual_at_length = load(max_examples=80)
 strict_at_length = load(max_examples=80, STRICT_OCTO=True)
 
