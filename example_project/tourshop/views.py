@@ -195,7 +195,12 @@ def describe_dues(booking: Booking) -> dict[str, str]:
     return {
         "deposit": format_price(deposit, currency=booking.currency) if deposit else "",
         "due": format_price(due, currency=booking.currency) if due else "",
-        "dueDay": describe_day(timezone.localtime(due_at)) if due_at and is_later else "",
+        "dueDay": describe_day(timezone.localtime(due_at))
+        if due_at and is_later
+        else _("now")
+        if due
+        else "",
+        "pill": _("Deposit paid") if due else _("Paid"),
     }
 
 

@@ -513,6 +513,16 @@ def test_refusal_is_told_in_the_host_s_words(checkout: Checkout) -> None:
     assert len(set(keys)) == len(keys) == 2
 
 
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_what_is_denied_is_not_offered_again(checkout: Checkout, status: int) -> None:
+    denial = {"error": "BAD_REQUEST", "errorMessage": "A booking of yours is required."}
+    answer_create(checkout, (status, denial, {}))
+    checkout.open()
+    checkout.becomes("failed")
+    sync_api.expect(checkout.error).to_have_text("A booking of yours is required.")
+    sync_api.expect(checkout.button).to_be_hidden()
+
+
 @pytest.mark.slow
 def test_money_that_the_host_sends_back_is_told(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     def reject(*_args: Any) -> None:

@@ -7,7 +7,9 @@ from django.utils.translation import gettext_noop as _
 def add_tour(apps: Any, schema_editor: Any) -> None:
     apps.get_model("tourshop", "Tour").objects.create(
         name=_("Fjords by ship"),
-        description=_("Four days along the fjords. A fifth is paid now, the rest until a month ahead."),
+        description=_(
+            "Four days along the fjords. A fifth is paid now, and the rest a month ahead: at once for a trip that is sooner."
+        ),
         price=64000,
         currency="eur",
         deposit=20,

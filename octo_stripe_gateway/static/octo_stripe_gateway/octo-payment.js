@@ -17,7 +17,7 @@
  *     │       └── paid
  *     ├── paid         nothing is due
  *     ├── expired      the time to pay is over
- *     └── failed       it can't be paid as things are; the button tries again
+ *     └── failed       it can't be paid as things are; the button tries again, unless it was denied
  *
  * Attributes, properties, events and colours are in octo-payment.d.ts.
  */
@@ -228,7 +228,7 @@ const STYLE = `
     display: block;
     color: var(--_text);
   }
-  :host([hidden]), [hidden] { display: none; }
+  :host([hidden]), [hidden] { display: none !important; }
   *, *::before, *::after { box-sizing: border-box; }
   [part="probe"] {
     position: absolute; visibility: hidden; border: 0 solid var(--_border); border-radius: var(--_radius);
@@ -972,6 +972,7 @@ export class OctoPayment extends HTMLElement {
     const unsure = this.#state === "paying" && (problem instanceof LostError || isOutage(problem));
     const failure = this.#explain(problem, unsure);
     this.#enter(unsure ? "ready" : "failed", failure.message);
+    this.#parts.button.hidden = isDenied(problem);
     this.#tell("failed", {payment: run.payment ?? null, error: failure});
     const expected = [GatewayError, LostError, FormError].some((kind) => problem instanceof kind);
     if (!expected) reportError(problem);
@@ -1028,6 +1029,7 @@ export class OctoPayment extends HTMLElement {
     const focused = this.#hasFocus();
     this.#state = state;
     this.setAttribute("state", state);
+    this.#parts.button.hidden = false;
     this.#render();
     this.#parts.error.textContent = error;
     const formStays = state === "ready" || state === "paying";
@@ -1136,6 +1138,11 @@ function mountElement(element, parent) {
 /** Tell whether the server is only away for a while. @param {unknown} problem */
 function isOutage(problem) {
   return problem instanceof GatewayError && (problem.status >= 500 || problem.status === 429);
+}
+
+/** Tell whether the same request will never be allowed. @param {unknown} problem */
+function isDenied(problem) {
+  return problem instanceof GatewayError && [400, 401, 403, 404].includes(problem.status);
 }
 
 /** Ignore an outage, for calls that are repeated anyway. @param {unknown} problem @returns {null} */

@@ -4,7 +4,7 @@
  * Nothing to read is here: the server wrote the page, and says the rest, in the visitor's language.
  *
  * @typedef {{reference: string, tour: string, people: number, day: string, total: string, refunded: string,
- *            arrival: string, due: string, status: "PENDING"|"CONFIRMED"|"CANCELLED", statusText: string, payment: ?string}} Booking
+ *            arrival: string, due: string, pill: string, status: "PENDING"|"CONFIRMED"|"CANCELLED", statusText: string, payment: ?string}} Booking
  */
 
 const SECTIONS = {PENDING: "pay", CONFIRMED: "confirmed", CANCELLED: "cancelled"};
