@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.db.transaction import TransactionManagementError
 
 from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.models.ledger_manager import one_cursor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,12 +43,12 @@ def write_transaction() -> Iterator[None]:
     """
     connection = get_connection()
     check_outside_transaction(connection)
-    with read_committed(connection), transaction.atomic(using=connection.alias, durable=True):
+    atomic = transaction.atomic(using=connection.alias, durable=True)
+    with read_committed(connection), atomic, one_cursor(connection) as cursor:
         if not connection.features.has_select_for_update:
             # SQLite has no row locks, and a transaction that reads before it writes fails where another
             # wrote in between. A write that changes nothing makes it wait for its turn.
-            with connection.cursor() as cursor:
-                cursor.execute(f"UPDATE {Payment._meta.db_table} SET id = id WHERE 0")  # noqa: S608
+            cursor.execute(f"UPDATE {Payment._meta.db_table} SET id = id WHERE 0")  # noqa: S608
         yield
         _check_intact(connection)
 

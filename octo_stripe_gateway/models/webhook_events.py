@@ -26,6 +26,7 @@ RETAINED_EVENT_FIELDS = frozenset(
 
 # What thin events are: https://docs.stripe.com/event-destinations#thin-events.
 THIN = "v2.core.event"
+FINISHED = frozenset({"processed", "ignored"})
 # How long an event may wait for its first processing, before maintenance sees to it.
 FIRST_RETRY_AFTER = dt.timedelta(minutes=5)
 SHORTEST_PAUSE = dt.timedelta(minutes=1)
@@ -155,7 +156,7 @@ class WebhookEvent(models.Model):
     @property
     def is_finished(self) -> bool:
         """Tell whether nothing is left to do with it."""
-        return self.status in {self.Status.PROCESSED, self.Status.IGNORED}
+        return self.status in FINISHED
 
     def minimize(self) -> None:
         """Reduce the payload to what the books need, which says nothing about a person."""

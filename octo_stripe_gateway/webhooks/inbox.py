@@ -323,6 +323,10 @@ def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
             _ignore(new)
         if WebhookEvent.ledger.insert(new, or_ignore=True):
             return new, True
+        # Most are duplicates of what is finished, and need neither the lock nor the payload.
+        known = _find(event, columns=("id", "stripe_event_id", "type", "status"))
+        if known and known.is_finished:
+            return known, False
     return _get(event, lock=True), False
 
 
@@ -536,9 +540,9 @@ def _get(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent:
     return row
 
 
-def _find(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent | None:
+def _find(event: WebhookEvent, **how: Any) -> WebhookEvent | None:
     return WebhookEvent.ledger.get_by(
-        lock=lock,
+        **how,
         stripe_event_id=event.stripe_event_id,
         account=event.account,
         stripe_account=event.stripe_account,

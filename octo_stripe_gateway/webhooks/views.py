@@ -19,7 +19,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from octo_stripe_gateway.api.responses import get_error_response
 from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET, gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
-from octo_stripe_gateway.redaction import Secret, SecretBytes, get_logger, read_json
+from octo_stripe_gateway.redaction import Secret, SecretBytes, get_logger, read_json, redact_text
 from octo_stripe_gateway.webhooks import inbox, signatures
 
 logger = get_logger(__name__)
@@ -106,7 +106,8 @@ def read_event(request: HttpRequest) -> dict[str, Any]:
     if not isinstance(event, dict) or not _is_loggable(event.get("id"), event.get("type", "none")):
         raise BadRequestError(_("The event is not one of Stripe's."))
     # Error reporters send the request's body as well.
-    request._body = json.dumps(event).encode()
+    has_escapes = b"\\u" in request.body
+    request._body = (json.dumps(event) if has_escapes else redact_text(request.body.decode())).encode()
     return event
 
 

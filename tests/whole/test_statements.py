@@ -142,7 +142,8 @@ def test_duplicate_is_not_inserted_and_looked_at(api: GatewayApi) -> None:
     api.post_event(*event)
     with statements() as made:
         assert api.post_event(*event).json()["status"] == "processed"
-    assert (made.kinds, made.transactions) == (["INSERT", "LOCK"], 1)
+    assert (made.kinds, made.transactions) == (["INSERT", "SELECT"], 1)
+    assert "payload" not in made.texts[1]
 
 
 def test_foreign_event_is_looked_for_and_kept(api: GatewayApi) -> None:
