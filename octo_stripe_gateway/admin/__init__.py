@@ -9,6 +9,7 @@ from octo_stripe_gateway.admin.concerns import ConcernAdmin
 from octo_stripe_gateway.admin.dues import PayableLockAdmin
 from octo_stripe_gateway.admin.events import WebhookEventAdmin
 from octo_stripe_gateway.admin.inlines import PaymentInline
+from octo_stripe_gateway.admin.movements import BalanceTransactionAdmin
 from octo_stripe_gateway.admin.operations import (
     CancelOperation,
     CaptureOperation,
@@ -22,6 +23,7 @@ from octo_stripe_gateway.admin.payables import RefundPayableMixin, RefundPayable
 from octo_stripe_gateway.admin.payments import PaymentAdmin
 
 __all__ = [
+    "BalanceTransactionAdmin",
     "CancelOperation",
     "CaptureOperation",
     "ConcernAdmin",

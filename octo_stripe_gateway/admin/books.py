@@ -21,8 +21,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
-from octo_stripe_gateway.admin.display import NOTHING, show_money
 from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
 from octo_stripe_gateway.admin.pagination import MOST_COUNTED, MOST_MILLISECONDS, time_limit
 from octo_stripe_gateway.books.exports import export_movements_of, export_payments
@@ -87,7 +87,7 @@ class Sums:
 
 
 def _show(amount: int | None, *, currency: str) -> Any:
-    return NOTHING if amount is None else show_money(amount, currency=currency)
+    return display.NOTHING if amount is None else display.show_money(amount, currency=currency)
 
 
 def sum_up(payments: QuerySet[Payment]) -> Sums | None:

@@ -13,21 +13,11 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.display import (
-    NOTHING,
-    get_change_url,
-    get_number,
-    show_badge,
-    show_json,
-    show_link,
-    show_money,
-    show_time,
-    zone_note,
-)
+from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.admin.operations import SettleOperation
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.ledger.concerns import KINDS, describe_concern, get_kind_label
-from octo_stripe_gateway.models import Concern, Payment, is_narrowed
+from octo_stripe_gateway.models import Concern, Payment
 
 
 class StateFilter(SimpleListFilter):
@@ -64,6 +54,15 @@ class KindFilter(SimpleListFilter):
         return queryset.filter(code=self.value()) if self.value() else queryset
 
 
+def show_concern_state(concern: Concern) -> SafeString:
+    """Return whether an operator still has to look at it, and otherwise who or what ended it."""
+    if concern.is_open:
+        return display.show_badge(_("open"), kind="alert")
+    return display.show_badge(
+        _("settled") if concern.was_settled_by_person else _("ended by itself"), kind="operator"
+    )
+
+
 @admin.register(Concern)
 class ConcernAdmin(LedgerAdmin[Concern]):
     """Lists what operators have to look at, and settles one at a time.
@@ -81,17 +80,25 @@ class ConcernAdmin(LedgerAdmin[Concern]):
     fieldsets = (
         (None, {"fields": ("what", "words", "action", "about", "object_id", "state")}),
         (_("Settled"), {"fields": ("settled_by", "reason", "lost")}),
-        (_("Times"), {"description": zone_note(), "fields": ("opened_at", "settled_at")}),
+        (_("Times"), {"description": display.zone_note(), "fields": ("opened_at", "settled_at")}),
         (_("Technical details"), {"classes": ("collapse",), "fields": ("code", "known")}),
     )
 
+    what = display.column(_("concern"), lambda row: get_kind_label(row.code))
+    words = display.column(_("what is known"), describe_concern)
+    action = display.column(_("what to do"), lambda row: row.code in KINDS and str(KINDS[row.code].action))
+    # The ids are in its order.
+    opened = display.time_column(_("opened at"), "opened_at", ordering="pk")
+    state = display.column(_("state"), show_concern_state)
+    lost = display.column(
+        _("lost"),
+        lambda row: row.amount is not None and display.show_money(row.amount, currency=row.payment.currency),
+    )
+    known = display.column(_("parameters"), lambda row: display.show_json(row.parameters))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Concern]:
         """Return the concerns of payments that the user may see."""
-        concerns, payments = super().get_queryset(request), self.admin_site._registry.get(Payment)
-        seen: Any = payments.get_queryset(request) if payments else None
-        if seen is None or not is_narrowed(seen):
-            return concerns
-        return concerns.filter(payment__in=seen.order_by())
+        return self.narrow_to_payments(request, super().get_queryset(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Concern | None = None) -> Any:
         """Tell of the settling only once there was one."""
@@ -114,52 +121,10 @@ class ConcernAdmin(LedgerAdmin[Concern]):
         """Tell whether it is about real money."""
         return bool(obj.payment and obj.payment.livemode)
 
-    @admin.display(description=_("concern"))
-    def what(self, obj: Concern) -> str:
-        """Return what kind it is."""
-        return get_kind_label(obj.code)
-
-    @admin.display(description=_("what is known"))
-    def words(self, obj: Concern) -> str:
-        """Return what happened."""
-        return describe_concern(obj)
-
-    @admin.display(description=_("what to do"))
-    def action(self, obj: Concern) -> str:
-        """Return what the operator may do about it."""
-        return str(KINDS[obj.code].action) if obj.code in KINDS else NOTHING
-
     @admin.display(description=_("payment"))
     def about(self, obj: Concern) -> SafeString | str:
         """Return the payment, and what it is about at Stripe where it belongs to none."""
         if obj.payment is None:
-            return obj.object_id or NOTHING
-        url = get_change_url(Payment, obj.payment.pk, site=self.admin_site)
-        return show_link(url, text=get_number(obj.payment))
-
-    # The ids are in its order.
-    @admin.display(description=_("opened at"), ordering="pk")
-    def opened(self, obj: Concern) -> SafeString:
-        """Return when it was opened."""
-        return show_time(obj.opened_at)
-
-    @admin.display(description=_("state"))
-    def state(self, obj: Concern) -> SafeString:
-        """Return whether an operator still has to look at it, and otherwise who or what ended it."""
-        if obj.is_open:
-            return show_badge(_("open"), kind="alert")
-        return show_badge(
-            _("settled") if obj.was_settled_by_person else _("ended by itself"), kind="operator"
-        )
-
-    @admin.display(description=_("lost"))
-    def lost(self, obj: Concern) -> SafeString | str:
-        """Return what a settled loss took."""
-        if obj.amount is None or obj.payment is None:
-            return NOTHING
-        return show_money(obj.amount, currency=obj.payment.currency)
-
-    @admin.display(description=_("parameters"))
-    def known(self, obj: Concern) -> SafeString:
-        """Return what its words are made of."""
-        return show_json(obj.parameters)
+            return obj.object_id or display.NOTHING
+        url = display.get_change_url(Payment, obj.payment.pk, site=self.admin_site)
+        return display.show_link(url, text=display.get_number(obj.payment))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -20,6 +21,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.conf import STRIPE_API_BASE, gateway_settings
 from octo_stripe_gateway.ledger.concerns import get_kind_label
 from octo_stripe_gateway.models import (
     BalanceTransaction,
@@ -34,6 +36,14 @@ from octo_stripe_gateway.stripe.currencies import format_money
 DASHBOARD = "https://dashboard.stripe.com"
 NOTHING = "-"
 NUMBER_LENGTH = 8
+# Stripe's words for cards whose names are no such words: https://docs.stripe.com/api/charges/object.
+BRANDS = {
+    "amex": "American Express",
+    "diners": "Diners Club",
+    "eftpos_au": "eftpos Australia",
+    "jcb": "JCB",
+    "unionpay": "UnionPay",
+}
 # Columns whose own names are not an operator's words.
 LABELS = {
     "amount_capturable": _("authorized"),
@@ -148,14 +158,16 @@ def show_state(payment: Payment) -> SafeString:
     return SafeString(" ".join(badges))
 
 
-def show_dispute(dispute: Dispute) -> str:
-    """Return a dispute's amount, its state, and until when Stripe takes evidence."""
+def show_dispute(dispute: Dispute) -> SafeString:
+    """Return a dispute's amount, its state, until when Stripe takes evidence, and its page there."""
     parts = [format_money(dispute.amount, currency=dispute.currency), spell(dispute.status)]
     if dispute.reason:
         parts.append(spell(dispute.reason))
     if dispute.is_open and dispute.evidence_due_at:
         parts.append(gettext("evidence is due by %s") % format_time(dispute.evidence_due_at))
-    return " · ".join([*parts, dispute.stripe_dispute_id])
+    page = f"disputes/{dispute.stripe_dispute_id}"
+    link = show_dashboard_link(dispute.payment, text=dispute.stripe_dispute_id, page=page)
+    return format_html_join(" · ", "{}", ((part,) for part in (*parts, link)))
 
 
 def show_movement(movement: BalanceTransaction) -> str:
@@ -199,9 +211,17 @@ def show_link(url: str, *, text: Any) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, text) if url else format_html("{}", text)
 
 
-def show_dashboard_link(row: Payment | WebhookEvent, *, text: Any) -> SafeString | str:
-    """Return a link to the row's page in Stripe's dashboard, which opens beside the admin."""
-    return show_outside_link(get_dashboard_url(row), text=text)
+def show_card(payment: Payment) -> str:
+    """Return what it was paid with."""
+    brand = BRANDS.get(payment.card_brand) or capfirst(spell(payment.card_brand))
+    return f"{brand} •••• {payment.card_last4}".strip()
+
+
+def show_dashboard_link(row: Payment | WebhookEvent, *, text: Any = "", page: str = "") -> SafeString | str:
+    """Return a link to a page of Stripe's dashboard, by default the row's, or just the text."""
+    url = get_dashboard_url(row, page=page)
+    text = text or (row.stripe_payment_intent_id if isinstance(row, Payment) else row.stripe_event_id)
+    return show_outside_link(url, text=text) if url else text or NOTHING
 
 
 def show_outside_link(url: str, *, text: Any) -> SafeString | str:
@@ -213,22 +233,24 @@ def show_outside_link(url: str, *, text: Any) -> SafeString | str:
 
 def show_at_stripe(row: Payment | WebhookEvent) -> SafeString:
     """Return the mode, linked to the row's page in Stripe's dashboard, and the account where it is named."""
-    mode = show_mode(row)
-    link = show_dashboard_link(row, text=mode) if get_dashboard_url(row) else mode
+    link = show_dashboard_link(row, text=show_mode(row))
     account = format_html('<div class="octo-detail">{}</div>', row.account) if row.account else ""
     return format_html("{}{}", link, account)
 
 
-def get_dashboard_url(row: Payment | WebhookEvent) -> str:
-    """Return a row's address in Stripe's dashboard, of its account and mode; empty before it is known."""
+def get_dashboard_url(row: Payment | WebhookEvent, *, page: str = "") -> str:
+    """Return a page of Stripe's dashboard, in the account and mode of a row, by default the row's own.
+
+    Empty before Stripe has it, and where something stands in for Stripe, whose dashboard knows nothing of it.
+    """
     if isinstance(row, Payment):
-        folder, stripe_id = "payments", row.stripe_payment_intent_id
+        page = page or (f"payments/{row.stripe_payment_intent_id}" if row.stripe_payment_intent_id else "")
     else:
-        folder, stripe_id = "events", row.stripe_event_id
-    if not stripe_id:
+        page = page or f"events/{row.stripe_event_id}"
+    if not page or gateway_settings.stripe_api_base != STRIPE_API_BASE:
         return ""
     mode = "" if row.livemode else "test"
-    return "/".join(part for part in (DASHBOARD, row.stripe_account, mode, folder, stripe_id) if part)
+    return "/".join(part for part in (DASHBOARD, row.stripe_account, mode, page) if part)
 
 
 def get_change_url(model: type[Model], pk: Any, *, site: AdminSite) -> str:
@@ -252,36 +274,51 @@ def show_payable(row: Payment | PayableLock, *, site: AdminSite) -> SafeString |
     return show_link(get_change_url(model, row.payable_id, site=site) if model else "", text=text)
 
 
-class PaymentColumns:
+def column(label: Any, show: Callable[[Any], Any], *, ordering: str | None = None) -> Any:
+    """Return what shows of each row what a function makes of it, and a dash where that is nothing."""
+
+    def show_row(_admin: Any, row: Any) -> Any:
+        return show(row) or NOTHING
+
+    return admin.display(show_row, description=label, ordering=ordering)
+
+
+def money_column(label: Any, name: str, *, currency: str = "currency", ordering: str | None = None) -> Any:
+    """Return what shows an amount that is in the currency of another column."""
+
+    def show(row: Any) -> SafeString:
+        return show_money(getattr(row, name) or 0, currency=getattr(row, currency))
+
+    return column(label, show, ordering=ordering)
+
+
+def time_column(label: Any, name: str, *, ordering: str | None = None) -> Any:
+    """Return what shows a moment, where there is one."""
+
+    def show(row: Any) -> SafeString | str:
+        moment = getattr(row, name)
+        return show_time(moment) if moment else NOTHING
+
+    return column(label, show, ordering=ordering)
+
+
+class StripeColumns:
+    """What payments and events show of where they are at Stripe."""
+
+    mode = column(_("mode"), show_mode)
+    at_stripe = column(_("at Stripe"), show_at_stripe)
+    account_name = column(_("account"), show_account)
+
+
+class PaymentColumns(StripeColumns):
     """What every list of payments shows."""
 
-    @admin.display(description=_("payment"), ordering="pk")
-    def number(self, obj: Payment) -> str:
-        """Return the digits that people call it by."""
-        return get_number(obj)
-
-    @admin.display(description=_("status"))
-    def state(self, obj: Payment) -> SafeString:
-        """Return the status, and what an operator must not overlook."""
-        return show_state(obj)
-
-    @admin.display(description=_("amount"))
-    def money(self, obj: Payment) -> SafeString:
-        """Return the amount with its currency."""
-        return show_money(obj.amount, currency=obj.currency)
-
-    @admin.display(description=_("refunded"))
-    def refunded(self, obj: Payment) -> SafeString | str:
-        """Return how much is refunded."""
-        return show_money(obj.amount_refunded, currency=obj.currency) if obj.amount_refunded else NOTHING
-
+    number = column(_("payment"), get_number, ordering="pk")
+    state = column(_("status"), show_state)
+    money = money_column(_("amount"), "amount")
+    refunded = column(
+        _("refunded"),
+        lambda row: row.amount_refunded and show_money(row.amount_refunded, currency=row.currency),
+    )
     # The ids are in its order, and have an index together with what a list is filtered by.
-    @admin.display(description=_("created"), ordering="pk")
-    def created(self, obj: Payment) -> SafeString:
-        """Return when it was created."""
-        return show_time(obj.created_at)
-
-    @admin.display(description=_("mode"))
-    def mode(self, obj: Payment) -> SafeString:
-        """Return whether real money moves."""
-        return show_mode(obj)
+    created = time_column(_("created"), "created_at", ordering="pk")

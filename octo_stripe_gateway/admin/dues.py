@@ -11,8 +11,8 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
-from octo_stripe_gateway.admin.display import NOTHING, show_money, show_payable, show_time, zone_note
 from octo_stripe_gateway.admin.filters import OverdueFilter
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.models import PayableLock
@@ -44,22 +44,17 @@ class PayableLockAdmin(LedgerAdmin[PayableLock]):
     list_display_links = None
     ordering = ("-pk",)
     sortable_by = ("next_due",)
-    fieldsets = ((None, {"description": zone_note(), "fields": ("payable_link", "due", "next_due")}),)
+    fieldsets = ((None, {"description": display.zone_note(), "fields": ("payable_link", "due", "next_due")}),)
+
+    due = display.column(
+        _("due"), lambda row: row.currency and display.show_money(row.amount_due, currency=row.currency)
+    )
+    next_due = display.time_column(_("next due"), "next_due_at", ordering="next_due_at")
 
     @admin.display(description=_("for"))
     def payable_link(self, obj: PayableLock) -> SafeString | str:
         """Return what is paid for."""
-        return show_payable(obj, site=self.admin_site)
-
-    @admin.display(description=_("due"))
-    def due(self, obj: PayableLock) -> SafeString | str:
-        """Return what was owed when that was last worked out."""
-        return show_money(obj.amount_due, currency=obj.currency) if obj.currency else NOTHING
-
-    @admin.display(description=_("next due"), ordering="next_due_at")
-    def next_due(self, obj: PayableLock) -> SafeString | str:
-        """Return when the next part is due."""
-        return show_time(obj.next_due_at) if obj.next_due_at else NOTHING
+        return display.show_payable(obj, site=self.admin_site)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PayableChangeList

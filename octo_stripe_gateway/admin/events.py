@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,21 +17,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.admin.change_lists import DateFilter, IndexedChangeList
-from octo_stripe_gateway.admin.display import (
-    NOTHING,
-    get_change_url,
-    get_number,
-    show_account,
-    show_at_stripe,
-    show_badge,
-    show_dashboard_link,
-    show_json,
-    show_link,
-    show_mode,
-    show_time,
-    zone_note,
-)
 from octo_stripe_gateway.admin.filters import (
     EventStatusFilter,
     EventTypeFilter,
@@ -59,7 +47,7 @@ class EventChangeList(IndexedChangeList):
 
 
 @admin.register(WebhookEvent)
-class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
+class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     """Shows the events, and processes again those that failed or wait."""
 
     reprocess = ReprocessOperation()
@@ -74,9 +62,20 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
     fieldsets = (
         (None, {"fields": ("type", "state", "attempts", "error", "payment_link", "mode")}),
         (_("At Stripe"), {"fields": ("dashboard", "payment_intent_id", "account_name", "version")}),
-        (_("Times"), {"description": zone_note(), "fields": ("received_at", "processed_at")}),
+        (_("Times"), {"description": display.zone_note(), "fields": ("received_at", "processed_at")}),
         (_("Payload, without client secrets"), {"fields": ("content",)}),
     )
+
+    state = display.column(
+        _("status"), lambda row: display.show_badge(row.get_status_display(), kind=row.status)
+    )
+    error = display.column(_("error"), lambda row: describe(row.error_code, row.error_parameters))
+    # The ids are in its order, and have an index together with what the list is filtered by.
+    received = display.time_column(_("received at"), "received_at", ordering="pk")
+    version = display.column(_("API version"), attrgetter("api_version"))
+    dashboard = display.column(_("event"), display.show_dashboard_link)
+    # Redacted once more, should a row ever hold a secret.
+    content = display.column(_("payload"), lambda row: display.show_json(redact(row.payload)))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the route that reprocesses several events."""
@@ -159,59 +158,16 @@ class WebhookEventAdmin(LedgerAdmin[WebhookEvent]):
             (_("Payment"), self.payment_link(obj)),
         ]
 
-    @admin.display(description=_("status"))
-    def state(self, obj: WebhookEvent) -> SafeString:
-        """Return the status."""
-        return show_badge(obj.get_status_display(), kind=obj.status)
-
     @admin.display(description=_("payment"))
     def payment_link(self, obj: WebhookEvent) -> SafeString | str:
         """Return the payment that the event is about."""
         payment = getattr(obj, "known_payment", None)
         if payment is None:
-            return NOTHING
-        return show_link(get_change_url(Payment, payment.pk, site=self.admin_site), text=get_number(payment))
-
-    @admin.display(description=_("error"))
-    def error(self, obj: WebhookEvent) -> str:
-        """Return what went wrong."""
-        return describe(obj.error_code, obj.error_parameters) or NOTHING
-
-    # The ids are in its order, and have an index together with what the list is filtered by.
-    @admin.display(description=_("received at"), ordering="pk")
-    def received(self, obj: WebhookEvent) -> SafeString:
-        """Return when it was taken in."""
-        return show_time(obj.received_at)
-
-    @admin.display(description=_("mode"))
-    def mode(self, obj: WebhookEvent) -> SafeString:
-        """Return whether real money moves."""
-        return show_mode(obj)
-
-    @admin.display(description=_("at Stripe"))
-    def at_stripe(self, obj: WebhookEvent) -> SafeString:
-        """Return the mode and the account, and the event's page in Stripe's dashboard."""
-        return show_at_stripe(obj)
-
-    @admin.display(description=_("account"))
-    def account_name(self, obj: WebhookEvent) -> str:
-        """Return whose secret signed it."""
-        return show_account(obj)
-
-    @admin.display(description=_("API version"))
-    def version(self, obj: WebhookEvent) -> str:
-        """Return the API version of the endpoint that it was sent to."""
-        return obj.api_version or NOTHING
-
-    @admin.display(description=_("event"))
-    def dashboard(self, obj: WebhookEvent) -> SafeString | str:
-        """Return the event's page in Stripe's dashboard."""
-        return show_dashboard_link(obj, text=obj.stripe_event_id)
-
-    @admin.display(description=_("payload"))
-    def content(self, obj: WebhookEvent) -> SafeString:
-        """Return the payload; redacted once more, should a row ever hold a secret."""
-        return show_json(redact(obj.payload))
+            return display.NOTHING
+        return display.show_link(
+            display.get_change_url(Payment, payment.pk, site=self.admin_site),
+            text=display.get_number(payment),
+        )
 
     def _reprocess(self, request: HttpRequest, event: WebhookEvent) -> bool:
         try:

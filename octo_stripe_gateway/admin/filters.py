@@ -59,7 +59,7 @@ class OwnerFilter(SimpleListFilter):
         latest = get_latest(request, model_admin).values_list("owner", flat=True)[:LATEST]
         most = Counter(owner for owner in latest if owner).most_common(MOST_OWNERS)
         owners = {*(owner for owner, _count in most), *request.GET.getlist(self.parameter_name)}
-        return [(owner, owner) for owner in sorted(owners)]
+        return [(owner, model_admin.get_owner_name(owner)) for owner in sorted(owners)]  # type: ignore[attr-defined] # PaymentAdmin's
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():

@@ -12,13 +12,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.display import (
-    PaymentColumns,
-    get_change_url,
-    get_number,
-    show_dues,
-    show_link,
-)
+from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.admin.pages import OperationAdmin, ReadOnly
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import Payment, compute_dues, is_priced
@@ -36,12 +30,12 @@ class PaymentFormSet(BaseGenericInlineFormSet):  # type: ignore[type-arg] # it t
         if payable.pk is None or not is_priced(payable):
             return []
         try:
-            return show_dues(compute_dues(payable, self.get_queryset()))
+            return display.show_dues(compute_dues(payable, self.get_queryset()))
         except ConfigurationError as error:
             return [(_("due"), error.message)]
 
 
-class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
+class PaymentInline(display.PaymentColumns, ReadOnly, GenericTabularInline):
     """Shows what is due of an object and its payments, each with its page; nothing can be changed here.
 
     ::
@@ -79,4 +73,6 @@ class PaymentInline(PaymentColumns, ReadOnly, GenericTabularInline):
     @admin.display(description=_("payment"))
     def page(self, obj: Payment) -> SafeString:
         """Return the payment's page."""
-        return show_link(get_change_url(Payment, obj.pk, site=self.admin_site), text=get_number(obj))
+        return display.show_link(
+            display.get_change_url(Payment, obj.pk, site=self.admin_site), text=display.get_number(obj)
+        )

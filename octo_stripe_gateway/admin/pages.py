@@ -14,7 +14,7 @@ from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -29,7 +29,7 @@ from octo_stripe_gateway.exceptions import (
     OperationInProgressError,
     UnprocessableError,
 )
-from octo_stripe_gateway.models import PaymentChange
+from octo_stripe_gateway.models import Payment, PaymentChange, is_narrowed
 from octo_stripe_gateway.services import Caller, acting
 
 if TYPE_CHECKING:
@@ -223,6 +223,12 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return IndexedChangeList
+
+    def narrow_to_payments(self, request: HttpRequest, rows: QuerySet[Row]) -> QuerySet[Row]:
+        """Return those of the payments that this site's admin of payments shows the user."""
+        payments = self.admin_site._registry.get(Payment)
+        seen: Any = payments.get_queryset(request) if payments else None
+        return rows if seen is None or not is_narrowed(seen) else rows.filter(payment__in=seen.order_by())
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
@@ -13,27 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.admin.books import BooksAdmin, join_concerns
 from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
-from octo_stripe_gateway.admin.display import (
-    NOTHING,
-    PaymentColumns,
-    get_number,
-    show_account,
-    show_at_stripe,
-    show_dashboard_link,
-    show_dispute,
-    show_json,
-    show_lines,
-    show_money,
-    show_movement,
-    show_outside_link,
-    show_payable,
-    show_state,
-    show_time,
-    spell,
-    zone_note,
-)
 from octo_stripe_gateway.admin.filters import (
     ConcernFilter,
     CurrencyFilter,
@@ -57,6 +40,7 @@ from octo_stripe_gateway.models import Concern, Payment, StripeRequest
 from octo_stripe_gateway.stripe.currencies import format_money
 
 MOST_SHOWN = 100
+LONGEST_OWNER = 24
 # Fields that are shown only where their column holds something.
 SHOWN_IF_FILLED = {
     "authorized": "amount_capturable",
@@ -85,7 +69,7 @@ class Alert(NamedTuple):
 
 
 @admin.register(Payment)
-class PaymentAdmin(PaymentColumns, BooksAdmin):
+class PaymentAdmin(display.PaymentColumns, BooksAdmin):
     """Shows payments; each operation is done on one at a time, with a permission of its own.
 
     A host that wants it otherwise unregisters it and registers a subclass: `operations` are the buttons, and
@@ -105,7 +89,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         "state",
         "amounts",
         "paid_for",
-        "whose",
+        "owner_name",
         "created",
         "paid",
         "at_stripe",
@@ -171,7 +155,7 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
             _("Times"),
             {
                 "classes": ("collapse",),
-                "description": zone_note(),
+                "description": display.zone_note(),
                 "fields": (
                     "created_at",
                     "confirmed_at",
@@ -189,6 +173,28 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
             {"classes": ("collapse",), "fields": ("uuid", "id", "sent_metadata", "asked_for")},
         ),
     )
+
+    left = display.money_column(_("left to refund"), "amount_refundable")
+    authorized = display.money_column(_("authorized"), "amount_capturable")
+    received = display.money_column(_("received"), "amount_received")
+    reserved = display.money_column(_("refunds without an answer"), "amount_reserved")
+    fees = display.money_column(_("fees"), "fee", currency="settlement_currency")
+    brought = display.money_column(_("net"), "net", currency="settlement_currency")
+    card = display.column(_("card"), display.show_card)
+    rate = display.column(_("exchange rate"), lambda row: f"{row.exchange_rate.normalize():f}")
+    receipt = display.column(
+        _("receipt"), lambda row: display.show_outside_link(row.receipt_url, text=gettext("Receipt"))
+    )
+    paid = display.time_column(_("paid"), "confirmed_at", ordering="confirmed_at")
+    failure = display.column(
+        _("failure"), lambda row: ": ".join(filter(None, (row.failure_code, row.failure_message)))
+    )
+    whose = display.column(_("owner"), attrgetter("owner"))
+    rejection = display.column(_("rejected"), describe_rejection)
+    dashboard = display.column(_("payment intent"), display.show_dashboard_link)
+    charge = display.column(_("charge"), attrgetter("stripe_charge_id"))
+    intent_state = display.column(_("status at Stripe"), lambda row: display.spell(row.intent_status))
+    sent_metadata = display.column(_("metadata"), lambda row: display.show_json(row.metadata))
 
     def get_fieldsets(self, request: HttpRequest, obj: Payment | None = None) -> Any:
         """Leave out what most payments don't have, where this one doesn't."""
@@ -219,9 +225,19 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
             join_concerns([payment])
         return payment
 
+    def get_owner_name(self, owner: str) -> str:
+        """Return what a list calls an owner: a long one in short, such as `visitor e65c21f4…`.
+
+        A host that knows better names overrides it.
+        """
+        if len(owner) <= LONGEST_OWNER:
+            return owner
+        kind, _colon, key = owner.rpartition(":")
+        return f"{kind.rpartition('.')[2]} {key[: display.NUMBER_LENGTH]}…".strip()
+
     def get_subtitle(self, obj: Payment) -> str:
         """Return the number and the amount, which people know a payment by."""
-        return f"{get_number(obj)} · {format_money(obj.amount, currency=obj.currency)}"
+        return f"{display.get_number(obj)} · {format_money(obj.amount, currency=obj.currency)}"
 
     def get_page(self, request: HttpRequest, obj: Payment) -> dict[str, Any]:
         """Add the timeline, and what must not be overlooked."""
@@ -254,12 +270,12 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         )
         inquired = _("The customer's bank asks about this payment: to refund all of it avoids a dispute.")
         alerts += [
-            Alert(disputed if dispute.blocks_refunds else inquired, show_dispute(dispute))
+            Alert(disputed if dispute.blocks_refunds else inquired, display.show_dispute(dispute))
             for dispute in obj.disputes.all()
             if dispute.is_open
         ]
         if obj.amount_reserved:
-            amount = show_money(obj.amount_reserved, currency=obj.currency)
+            amount = display.show_money(obj.amount_reserved, currency=obj.currency)
             alerts.append(Alert(_("A refund has no answer from Stripe yet: sync to finish it."), amount))
         return alerts
 
@@ -270,85 +286,42 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
     def get_summary(self, obj: Payment) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the payment."""
         return [
-            (_("Payment"), get_number(obj)),
-            (_("Status"), show_state(obj)),
+            (_("Payment"), display.get_number(obj)),
+            (_("Status"), display.show_state(obj)),
             (_("Amount"), self.money(obj)),
             (_("Refunded"), self.refunded(obj)),
             (_("For"), self.payable_link(obj)),
-            (_("Reseller reference"), obj.reseller_reference or NOTHING),
-            (_("Owner"), self.whose(obj)),
+            (_("Reseller reference"), obj.reseller_reference or display.NOTHING),
+            (_("Owner"), obj.owner or display.NOTHING),
             *((get_kind_label(each.code), describe_concern(each)) for each in obj.open_concerns),
         ]
 
     @admin.display(description=_("amount"), ordering="amount")
     def amounts(self, obj: Payment) -> SafeString:
         """Return the amount, and below it what is refunded."""
-        amount = self.money(obj)
+        amount: SafeString = self.money(obj)
         if not obj.amount_refunded:
             return amount
         refunded = format_html(gettext("{} refunded"), self.refunded(obj))
         return format_html('{}<div class="octo-detail">{}</div>', amount, refunded)
 
-    @admin.display(description=_("left to refund"))
-    def left(self, obj: Payment) -> SafeString:
-        """Return how much may still be refunded."""
-        return show_money(obj.amount_refundable, currency=obj.currency)
-
-    @admin.display(description=_("authorized"))
-    def authorized(self, obj: Payment) -> SafeString:
-        """Return how much may still be captured."""
-        return show_money(obj.amount_capturable, currency=obj.currency)
-
-    @admin.display(description=_("received"))
-    def received(self, obj: Payment) -> SafeString:
-        """Return how much was received."""
-        return show_money(obj.amount_received, currency=obj.currency)
-
-    @admin.display(description=_("refunds without an answer"))
-    def reserved(self, obj: Payment) -> SafeString:
-        """Return how much Stripe was asked to refund without an answer yet."""
-        return show_money(obj.amount_reserved, currency=obj.currency)
-
-    @admin.display(description=_("fees"))
-    def fees(self, obj: Payment) -> SafeString:
-        """Return all that Stripe kept."""
-        return show_money(obj.fee or 0, currency=obj.settlement_currency)
-
-    @admin.display(description=_("net"))
-    def brought(self, obj: Payment) -> SafeString:
-        """Return what is left after fees, refunds and disputes."""
-        return show_money(obj.net or 0, currency=obj.settlement_currency)
-
-    @admin.display(description=_("card"))
-    def card(self, obj: Payment) -> str:
-        """Return what it was paid with."""
-        return f"{spell(obj.card_brand)} •••• {obj.card_last4}".strip()
-
-    @admin.display(description=_("exchange rate"))
-    def rate(self, obj: Payment) -> str:
-        """Return how much of the settlement currency one of the payment's was."""
-        return f"{obj.exchange_rate.normalize():f}" if obj.exchange_rate else NOTHING
-
-    @admin.display(description=_("receipt"))
-    def receipt(self, obj: Payment) -> SafeString | str:
-        """Return the customer's receipt at Stripe."""
-        return show_outside_link(obj.receipt_url, text=gettext("Receipt"))
+    @admin.display(description=_("owner"))
+    def owner_name(self, obj: Payment) -> SafeString | str:
+        """Return whose payment it is, in short; its title has the whole name."""
+        if not obj.owner:
+            return display.NOTHING
+        return format_html('<span title="{}">{}</span>', obj.owner, self.get_owner_name(obj.owner))
 
     @admin.display(description=_("movements of money"))
     def movements(self, obj: Payment) -> SafeString | str:
         """Return what moved in Stripe's balance, the oldest first."""
         rows = obj.balance_transactions.order_by("moved_at", "pk")[:MOST_SHOWN]
-        return show_lines([show_movement(row) for row in rows])
-
-    @admin.display(description=_("paid"), ordering="confirmed_at")
-    def paid(self, obj: Payment) -> SafeString | str:
-        """Return when it was paid."""
-        return show_time(obj.confirmed_at) if obj.confirmed_at else NOTHING
+        return display.show_lines([display.show_movement(row) for row in rows])
 
     @admin.display(description=_("for"))
     def payable_link(self, obj: Payment) -> SafeString | str:
         """Return what is paid for."""
-        return show_payable(obj, site=self.admin_site)
+        return display.show_payable(obj, site=self.admin_site)
 
     @admin.display(description=_("for"))
     def paid_for(self, obj: Payment) -> SafeString | str:
@@ -357,61 +330,16 @@ class PaymentAdmin(PaymentColumns, BooksAdmin):
         if not obj.reseller_reference:
             return payable
         reference = format_html('<div class="octo-detail">{}</div>', obj.reseller_reference)
-        return reference if payable == NOTHING else format_html("{}{}", payable, reference)
-
-    @admin.display(description=_("owner"))
-    def whose(self, obj: Payment) -> str:
-        """Return whose payment it is."""
-        return obj.owner or NOTHING
-
-    @admin.display(description=_("failure"))
-    def failure(self, obj: Payment) -> str:
-        """Return why the last attempt failed."""
-        return ": ".join(text for text in (obj.failure_code, obj.failure_message) if text) or NOTHING
-
-    @admin.display(description=_("rejected"))
-    def rejection(self, obj: Payment) -> str:
-        """Return why it was rejected."""
-        return describe_rejection(obj)
-
-    @admin.display(description=_("at Stripe"))
-    def at_stripe(self, obj: Payment) -> SafeString:
-        """Return the mode and the account, and the payment's page in Stripe's dashboard."""
-        return show_at_stripe(obj)
-
-    @admin.display(description=_("account"))
-    def account_name(self, obj: Payment) -> str:
-        """Return the Stripe account."""
-        return show_account(obj)
-
-    @admin.display(description=_("payment intent"))
-    def dashboard(self, obj: Payment) -> SafeString | str:
-        """Return the payment's page in Stripe's dashboard."""
-        return show_dashboard_link(obj, text=obj.stripe_payment_intent_id)
-
-    @admin.display(description=_("charge"))
-    def charge(self, obj: Payment) -> str:
-        """Return Stripe's id of the charge."""
-        return obj.stripe_charge_id or NOTHING
-
-    @admin.display(description=_("status at Stripe"))
-    def intent_state(self, obj: Payment) -> str:
-        """Return the intent's status."""
-        return spell(obj.intent_status) or NOTHING
+        return reference if payable == display.NOTHING else format_html("{}{}", payable, reference)
 
     @admin.display(description=_("disputes"))
     def disputes(self, obj: Payment) -> SafeString | str:
         """Return the disputes, the latest first."""
         latest_first = obj.disputes.order_by("-stripe_created", "-pk")
-        return show_lines([show_dispute(dispute) for dispute in latest_first])
-
-    @admin.display(description=_("metadata"))
-    def sent_metadata(self, obj: Payment) -> SafeString:
-        """Return what the host keeps with the payment."""
-        return show_json(obj.metadata)
+        return display.show_lines([display.show_dispute(dispute) for dispute in latest_first])
 
     @admin.display(description=_("asked of Stripe"))
     def asked_for(self, obj: Payment) -> SafeString:
         """Return what the intent was made from."""
         creation = obj.stripe_requests.filter(kind=StripeRequest.Kind.CREATE).order_by("-pk").first()
-        return show_json(creation.parameters if creation else {})
+        return display.show_json(creation.parameters if creation else {})

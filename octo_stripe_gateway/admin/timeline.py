@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from django.contrib.admin import AdminSite
 from django.utils.translation import gettext
 
-from octo_stripe_gateway.admin.display import get_change_url
+from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.admin.wording import describe_changes
 from octo_stripe_gateway.api.lists import filter_by_index
 from octo_stripe_gateway.ledger.concerns import describe
@@ -105,7 +105,7 @@ def _tell(change: PaymentChange, *, held: Held, site: AdminSite, with_events: bo
         held=after,
         causes=list(_describe_cause(change, with_events=with_events)),
         more="; ".join(line.text for line in lines if told and line.is_detail),
-        url=get_change_url(WebhookEvent, event.pk, site=site) if event else "",
+        url=display.get_change_url(WebhookEvent, event.pk, site=site) if event else "",
     )
 
 
@@ -165,7 +165,7 @@ def _get_events(payment: Payment, *, site: AdminSite) -> Iterator[Entry]:
             state=event.get_status_display(),
             state_kind=event.status,
             causes=_list(event.stripe_event_id, describe(event.error_code, event.error_parameters)),
-            url=get_change_url(WebhookEvent, event.pk, site=site),
+            url=display.get_change_url(WebhookEvent, event.pk, site=site),
         )
 
 

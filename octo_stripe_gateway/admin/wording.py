@@ -9,13 +9,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.display import (
-    NUMBER_LENGTH,
-    format_value,
-    get_label,
-    get_status_label,
-    spell,
-)
+from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.ledger.concerns import describe, get_kind_label
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Payment
@@ -73,7 +67,7 @@ def describe_changes(changes: Changes, *, payment: Payment) -> list[Line]:
     ]
     if not lines and "status" in changes:
         status = changes["status"][1]
-        lines.append(Line(gettext("Status: %s") % get_status_label(status), status))
+        lines.append(Line(gettext("Status: %s") % display.get_status_label(status), status))
     return [*lines, *_describe_rest(changes, currency=currency)]
 
 
@@ -99,7 +93,7 @@ def _describe_holds(moved: dict[str, int], *, currency: str) -> Iterator[Line]:
 def _describe_disputes(changes: Changes) -> Iterator[Line]:
     for name, (_was, status) in changes.items():
         if name.startswith(DISPUTE):
-            named = {"dispute": name.removeprefix(DISPUTE), "status": spell(status)}
+            named = {"dispute": name.removeprefix(DISPUTE), "status": display.spell(status)}
             yield Line(
                 gettext("Dispute %(dispute)s: %(status)s") % named, "paid" if status == "won" else "failed"
             )
@@ -109,7 +103,7 @@ def _describe_disputes(changes: Changes) -> Iterator[Line]:
 
 def _describe_fraud(changes: Changes) -> Iterator[Line]:
     if told := changes.get(FRAUD_WARNING, [None, None])[1]:
-        named = {"warning": told["warning"], "type": spell(told["type"])}
+        named = {"warning": told["warning"], "type": display.spell(told["type"])}
         yield Line(gettext("The card's bank warns of fraud: %(type)s (%(warning)s)") % named, "alert")
 
 
@@ -121,9 +115,9 @@ def _describe_outcome(changes: Changes, *, payment: Payment) -> Iterator[Line]:
         # It is the host's last word, so it is still the payment's.
         yield Line(gettext("Rejected: %s") % describe_rejection(payment), "failed")
     elif code:
-        yield Line(gettext("Failed: %s") % spell(code), "failed")
+        yield Line(gettext("Failed: %s") % display.spell(code), "failed")
     elif status in {Payment.Status.FAILED, Payment.Status.CANCELED, Payment.Status.EXPIRED}:
-        yield Line(gettext("Status: %s") % get_status_label(status), status)
+        yield Line(gettext("Status: %s") % display.get_status_label(status), status)
 
 
 def _describe_concerns(changes: Changes, *, currency: str) -> Iterator[Line]:
@@ -141,8 +135,8 @@ def _describe_concerns(changes: Changes, *, currency: str) -> Iterator[Line]:
 def _describe_refunds(changes: Changes) -> Iterator[Line]:
     for name, (was, status) in changes.items():
         if name.startswith(REFUND):
-            number = name.removeprefix(REFUND)[:NUMBER_LENGTH]
-            named = {"refund": number, "was": spell(was) or "-", "status": spell(status)}
+            number = name.removeprefix(REFUND)[: display.NUMBER_LENGTH]
+            named = {"refund": number, "was": display.spell(was) or "-", "status": display.spell(status)}
             yield Line(gettext("Refund %(refund)s: %(was)s → %(status)s") % named, is_detail=True)
 
 
@@ -155,5 +149,5 @@ def _describe_rest(changes: Changes, *, currency: str) -> Iterator[Line]:
             yield Line(gettext("The price of %s is paid in full") % price, is_detail=True)
         elif name not in SAID_OTHERWISE and not name.startswith((REFUND, DISPUTE, CONCERN)):
             values = (was, is_now) if was else (is_now,)
-            texts = [format_value(value, name=name, currency=currency) for value in values]
-            yield Line(capfirst(f"{get_label(name)}: {' → '.join(texts)}"), is_detail=True)
+            texts = [display.format_value(value, name=name, currency=currency) for value in values]
+            yield Line(capfirst(f"{display.get_label(name)}: {' → '.join(texts)}"), is_detail=True)

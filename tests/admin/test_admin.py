@@ -154,6 +154,12 @@ class TestMoney:
         assert format_money(amount, currency=currency) == text
 
 
+@pytest.fixture
+def real_stripe(configure: Callable[..., None]) -> None:
+    """Have Stripe itself behind the ledger."""
+    configure(STRIPE_API_BASE=None, STRIPE_API_KEY="sk_test_1")
+
+
 class TestDashboardLink:
     @pytest.mark.parametrize(
         ("livemode", "account", "url"),
@@ -164,6 +170,7 @@ class TestDashboardLink:
             (True, "acct_1", "https://dashboard.stripe.com/acct_1/payments/pi_1"),
         ],
     )
+    @pytest.mark.usefixtures("real_stripe")
     def test_leads_to_mode_and_account(self, office: Client, livemode: bool, account: str, url: str) -> None:
         payment = make_payment(stripe_payment_intent_id="pi_1", livemode=livemode, stripe_account=account)
         assert get_dashboard_url(payment) == url
@@ -174,6 +181,20 @@ class TestDashboardLink:
         payment = make_payment(stripe_payment_intent_id=None)
         assert "dashboard.stripe.com" not in office.get(get_page(payment)).content.decode()
 
+    @pytest.mark.usefixtures("real_stripe")
+    def test_of_a_dispute(self, office: Client) -> None:
+        dispute = make_dispute(make_payment(paid=True), stripe_dispute_id="du_1")
+        url = "https://dashboard.stripe.com/test/disputes/du_1"
+        assert office.get(get_page(dispute.payment)).content.decode().count(f'href="{url}"') == 2
+
+    def test_leads_nowhere_where_an_emulator_stands_in_for_stripe(self, office: Client) -> None:
+        payment = make_dispute(make_payment(paid=True)).payment
+        for page in (reverse(LIST), get_page(payment), get_page(make_event())):
+            content = office.get(page).content.decode()
+            assert "dashboard.stripe.com" not in content
+        assert payment.stripe_payment_intent_id in office.get(get_page(payment)).content.decode()
+
+    @pytest.mark.usefixtures("real_stripe")
     def test_of_an_event(self, office: Client) -> None:
         event = make_event(stripe_event_id="evt_1", stripe_account="acct_1")
         url = "https://dashboard.stripe.com/acct_1/test/events/evt_1"
@@ -226,8 +247,28 @@ class TestList:
         payment = make_payment(owner="key:viator", account="emea", uuid=UUID)
         content = office.get(reverse(LIST)).content.decode()
         assert f'href="{get_page(payment)}">1ad5a3cb</a>' in content
-        assert '<td class="field-whose">key:viator</td>' in content
+        assert '<td class="field-owner_name"><span title="key:viator">key:viator</span></td>' in content
         assert "emea" in content
+
+    @pytest.mark.parametrize(
+        ("owner", "name"),
+        [
+            ("auth.user:42", "auth.user:42"),
+            ("tourshop.auth.visitor:e65c21f49d3b4d0c", "visitor e65c21f4…"),
+            ("name:somebody.with.a.long.name@example.com", "name somebody…"),
+            ("a-host-s-own-names-without-a-colon", "a-host-s…"),
+        ],
+    )
+    def test_shows_long_owners_in_short(self, office: Client, owner: str, name: str) -> None:
+        make_payment(owner=owner)
+        content = office.get(reverse(LIST)).content.decode()
+        assert f'<span title="{owner}">{name}</span>' in content
+        assert f"{name}</a>" in content, "the filter says it in the same way"
+
+    def test_shows_owners_as_a_host_names_them(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(PaymentAdmin, "get_owner_name", lambda _self, owner: f"Ann ({owner})")
+        make_payment(owner="auth.user:42")
+        assert ">Ann (auth.user:42)</span>" in office.get(reverse(LIST)).content.decode()
 
     def test_takes_as_many_queries_for_many_as_for_one(self, office: Client) -> None:
         def fill(times: int) -> None:
@@ -487,6 +528,26 @@ class TestSearch:
         assert page.context["cl"].result_count == 3
         assert "More than 3 payments match" in get_messages(page)[0]
 
+    @pytest.mark.parametrize(
+        ("owner", "name"),
+        [
+            ("auth.user:42", "auth.user:42"),
+            ("tourshop.auth.visitor:e65c21f49d3b4d0c", "visitor e65c21f4…"),
+            ("name:somebody.with.a.long.name@example.com", "name somebody…"),
+            ("a-host-s-own-names-without-a-colon", "a-host-s…"),
+        ],
+    )
+    def test_shows_long_owners_in_short(self, office: Client, owner: str, name: str) -> None:
+        make_payment(owner=owner)
+        content = office.get(reverse(LIST)).content.decode()
+        assert f'<span title="{owner}">{name}</span>' in content
+        assert f"{name}</a>" in content, "the filter says it in the same way"
+
+    def test_shows_owners_as_a_host_names_them(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(PaymentAdmin, "get_owner_name", lambda _self, owner: f"Ann ({owner})")
+        make_payment(owner="auth.user:42")
+        assert ">Ann (auth.user:42)</span>" in office.get(reverse(LIST)).content.decode()
+
     def test_takes_as_many_queries_for_many_as_for_one(self, office: Client) -> None:
         def count(name: str) -> int:
             with CaptureQueriesContext(connection) as queries:
@@ -543,6 +604,26 @@ class TestPage:
         assert office.get(get_page(payment, "delete")).status_code == 403
         assert office.get(reverse("admin:octo_stripe_gateway_payment_add")).status_code == 403
         assert "delete_selected" not in office.get(reverse(LIST)).content.decode()
+
+    @pytest.mark.parametrize(
+        ("owner", "name"),
+        [
+            ("auth.user:42", "auth.user:42"),
+            ("tourshop.auth.visitor:e65c21f49d3b4d0c", "visitor e65c21f4…"),
+            ("name:somebody.with.a.long.name@example.com", "name somebody…"),
+            ("a-host-s-own-names-without-a-colon", "a-host-s…"),
+        ],
+    )
+    def test_shows_long_owners_in_short(self, office: Client, owner: str, name: str) -> None:
+        make_payment(owner=owner)
+        content = office.get(reverse(LIST)).content.decode()
+        assert f'<span title="{owner}">{name}</span>' in content
+        assert f"{name}</a>" in content, "the filter says it in the same way"
+
+    def test_shows_owners_as_a_host_names_them(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(PaymentAdmin, "get_owner_name", lambda _self, owner: f"Ann ({owner})")
+        make_payment(owner="auth.user:42")
+        assert ">Ann (auth.user:42)</span>" in office.get(reverse(LIST)).content.decode()
 
     def test_takes_as_many_queries_for_many_as_for_one(self, office: Client) -> None:
         def count(payment: Payment) -> int:

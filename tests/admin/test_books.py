@@ -266,6 +266,54 @@ class TestExport:
         assert [line["payment"] for line in export(office)] == [str(mine.uuid)]
 
 
+MOVEMENTS = "admin:octo_stripe_gateway_balancetransaction_changelist"
+
+
+class TestMovements:
+    @pytest.fixture
+    def payments(self, stripe: StripeEmulator) -> list[Payment]:
+        """A payment with a refund, and another's."""
+        refunded, other = pay(stripe), pay(stripe)
+        services.refund_payment(refunded, amount=500)
+        run_upkeep(limit=10, threads=1)
+        return [refunded, other]
+
+    def test_are_listed_the_latest_first(self, office: Client, payments: list[Payment]) -> None:
+        page = office.get(reverse(MOVEMENTS))
+        moved = [row.moved_at for row in page.context["cl"].result_list]
+        assert (len(moved), moved) == (3, sorted(moved, reverse=True))
+        content = page.content.decode()
+        for text in ("refund", "-5.00 USD", "0.88 USD", "19.12 USD", payments[0].uuid.hex[:8]):
+            assert text in content
+
+    def test_are_found_by_day_and_id(self, office: Client, payments: list[Payment]) -> None:
+        row = payments[1].balance_transactions.get()
+        for query, found in (
+            ({"q": row.stripe_balance_transaction_id}, [row]),
+            ({"moved_at__from": "2100-01-01"}, []),
+        ):
+            page = office.get(reverse(MOVEMENTS), query)
+            assert [*page.context["cl"].result_list] == found
+        page = office.get(reverse("admin:octo_stripe_gateway_balancetransaction_change", args=[row.pk]))
+        assert row.source_id in page.content.decode()
+
+    @pytest.mark.usefixtures("payments")
+    def test_take_as_many_queries_for_many_as_for_one(
+        self, office: Client, stripe: StripeEmulator, django_assert_max_num_queries: Any
+    ) -> None:
+        with django_assert_max_num_queries(9):
+            office.get(reverse(MOVEMENTS))
+
+    def test_are_for_those_who_may_see_their_payments(
+        self, office: Client, payments: list[Payment], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert log_in("view_payment").get(reverse(MOVEMENTS)).status_code == 403
+        others = Payment.objects.filter(pk=payments[1].pk)
+        monkeypatch.setattr(PaymentAdmin, "get_queryset", lambda *_args: others)
+        page = office.get(reverse(MOVEMENTS))
+        assert [row.payment for row in page.context["cl"].result_list] == [payments[1]]
+
+
 class TestPage:
     def test_shows_what_a_payment_brought(self, office: Client, stripe: StripeEmulator) -> None:
         payment = pay(stripe)
@@ -273,7 +321,7 @@ class TestPage:
         run_upkeep(limit=10, threads=1)
         url = reverse("admin:octo_stripe_gateway_payment_change", args=[payment.pk])
         content = office.get(url).content.decode()
-        for text in ("0.88 USD", "14.12 USD", "visa •••• 4242", "charge · 20.00 USD · fee 0.88 USD · txn_"):
+        for text in ("0.88 USD", "14.12 USD", "Visa •••• 4242", "charge · 20.00 USD · fee 0.88 USD · txn_"):
             assert text in content
         assert "refund · -5.00 USD · txn_" in content
         assert 'href="https://pay.stripe.com/receipts/' in content

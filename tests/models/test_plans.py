@@ -425,11 +425,12 @@ def test_admin_page_of_a_payment_and_an_event(admin_client: Client) -> None:
 TYPED_IN: dict[str, list[dict[str, Any]]] = {
     "payment": [{"currency": "xxx"}, {"created_at__gte": MONTH_START, "created_at__lt": MONTH_END}],
     "concern": [{"code": "gone"}, {"state": "all", "code": "refund_failed"}],
+    "balancetransaction": [{"moved_at__gte": MONTH_START, "moved_at__lt": MONTH_END}, {"q": "txn_fill7"}],
     "webhookevent": [{"type": "x.y"}, {"received_at__gte": MONTH_START, "received_at__lt": MONTH_END}],
 }
 
 
-@pytest.mark.parametrize("name", ["payment", "webhookevent", "concern"])
+@pytest.mark.parametrize("name", ["payment", "webhookevent", "concern", "balancetransaction"])
 def test_admin_list_and_its_filters(name: str, admin_client: Client, subtests: pytest.Subtests) -> None:
     with planned(f"{name} list"):
         page = admin_client.get(f"{LISTS}{name}/")
