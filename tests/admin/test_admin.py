@@ -192,7 +192,7 @@ class TestDashboardLink:
         for page in (reverse(LIST), get_page(payment), get_page(make_event())):
             content = office.get(page).content.decode()
             assert "dashboard.stripe.com" not in content
-        assert payment.stripe_payment_intent_id in office.get(get_page(payment)).content.decode()
+        assert payment.intent_id in office.get(get_page(payment)).content.decode()
 
     @pytest.mark.usefixtures("real_stripe")
     def test_of_an_event(self, office: Client) -> None:
