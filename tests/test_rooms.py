@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import octo_stripe_gateway
+from octo_stripe_gateway.ledger.write import PLANNED
+from octo_stripe_gateway.models import Payment
 
 PACKAGE = octo_stripe_gateway.__name__
 FOLDER = Path(octo_stripe_gateway.__file__).parent
@@ -40,6 +42,8 @@ ROOMS = {
     "templatetags": "admin",
     "times": "doors",
 }
+# What claims save of payments: when it is asked for them again, and how often it was.
+CLAIMED = PLANNED | {"claimed_until"}
 # They go against the arrows today. A line that is no longer needed fails a test.
 KNOWN: set[tuple[str, str]] = {
     ("webhooks.views", "api"),
@@ -104,6 +108,25 @@ def list_upward(imports: Imports) -> set[tuple[str, str]]:
     }
 
 
+def find_ledger_writes() -> Iterator[tuple[str, str]]:
+    """Yield where columns of payments, and any of refunds and disputes, are saved by name."""
+    columns = {field.attname for field in Payment._meta.concrete_fields}
+    for path in FOLDER.rglob("*.py"):
+        if {"migrations", "testing"} & {*path.parts}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            owner, named = ast.unparse(node.func.value), {each.arg or "" for each in node.keywords}
+            saves = node.func.attr in {"save_changed", "bulk_update"}
+            if (saves and owner.startswith(("Payment.", "model."))) or (
+                (saves or node.func.attr == "update") and owner.startswith(("Refund.", "Dispute."))
+            ):
+                yield get_name(path), "any"
+            elif node.func.attr == "update":
+                yield from ((get_name(path), name) for name in named & columns)
+
+
 @pytest.fixture(scope="module")
 def imports() -> Imports:
     return read_imports()
@@ -126,6 +149,11 @@ def test_what_goes_up_is_listed_no_longer_than_it_does(imports: Imports) -> None
 
 def test_table_of_rooms_names_only_what_is_there(imports: Imports) -> None:
     assert ROOMS.keys() - imports.keys() == set()
+
+
+def test_only_the_writer_saves_what_the_ledger_says_and_claims_only_when_to_ask() -> None:
+    writes = {(module, name) for module, name in find_ledger_writes() if name not in CLAIMED}
+    assert writes == {("ledger.write", "any")}
 
 
 def test_circle_and_upward_import_would_be_found() -> None:

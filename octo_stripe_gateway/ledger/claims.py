@@ -1,7 +1,9 @@
 """Due work: one claim and one loop for every kind of it.
 
 A claim keeps rows for one process until it runs out. Others skip them, and if that process dies they are due
-again by then.
+again by then. Claims write when a payment is asked for again, and how often it was, beside the ledger's one
+writer: for many rows at once, which nothing locks while they are worked on. They never say anything of money,
+are not journaled, and give way to what a fact has planned meanwhile (`column=until`).
 """
 
 from __future__ import annotations

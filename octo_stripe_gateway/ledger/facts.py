@@ -12,7 +12,12 @@ from typing import Any
 
 from octo_stripe_gateway.ledger.concerns import Kind
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Refund
-from octo_stripe_gateway.stripe.snapshots import CardSnapshot, FraudWarningSnapshot, PaymentIntentSnapshot
+from octo_stripe_gateway.stripe.snapshots import (
+    CardSnapshot,
+    FraudWarningSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
+)
 
 # Why a refund was refused, beside Stripe's own codes: nobody asks for it any more, and
 ABANDONED = "abandoned"
@@ -156,6 +161,13 @@ class Regained:
 
     snapshot: PaymentIntentSnapshot
     waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRegained:
+    """A repeated refund got back Stripe's from before its row was lost, when all that is left was more."""
+
+    snapshot: RefundSnapshot
 
 
 @dataclass(frozen=True, slots=True)

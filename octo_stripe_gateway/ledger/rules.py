@@ -429,6 +429,7 @@ RULES: dict[type, Rule] = {
     facts.SyncNeeded: Rule(_need_sync),
     facts.Adopted: Rule(_adopt),
     facts.Regained: Rule(said.regain, REFUNDS | DISPUTES),
+    facts.RefundRegained: Rule(said.regain_refund, REFUNDS),
     facts.AdoptionConfirmed: Rule(_confirm_adoption),
     facts.Erased: Rule(_erase),
     facts.Booked: Rule(_book),

@@ -14,7 +14,7 @@ from typing import Any
 
 from octo_stripe_gateway.ledger import concerns as kinds
 from octo_stripe_gateway.ledger.concerns import Kind
-from octo_stripe_gateway.ledger.facts import AmountTaken, FraudWarned, Regained
+from octo_stripe_gateway.ledger.facts import AmountTaken, FraudWarned, RefundRegained, Regained
 from octo_stripe_gateway.ledger.rows import Rows
 from octo_stripe_gateway.models import Dispute, Payment, Refund, is_uuid
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
@@ -206,6 +206,14 @@ def apply_refund(rows: Rows, snapshot: RefundSnapshot) -> None:
         refund.status, refund.status_as_of = snapshot.status, snapshot.as_of
         refund.reason = snapshot.reason or refund.reason
         refund.failure_reason = snapshot.failure_reason
+
+
+def regain_refund(rows: Rows, fact: RefundRegained) -> None:
+    """Take a refund whose row was lost, with its amount."""
+    refund = _pick_refund(rows.refunds or (), fact.snapshot)
+    if refund:
+        refund.amount = fact.snapshot.amount
+    apply_refund(rows, fact.snapshot)
 
 
 def _pick_refund(refunds: Sequence[Refund], snapshot: RefundSnapshot) -> Refund | None:

@@ -16,9 +16,10 @@ from octo_stripe_gateway.ledger.facts import (
     CreationRefused,
     ExpiryDropped,
     RefundRefused,
+    RefundRegained,
     Regained,
 )
-from octo_stripe_gateway.models import Refund, StripeRequest, get_deadline, has_deadline
+from octo_stripe_gateway.models import StripeRequest, get_deadline, has_deadline
 from octo_stripe_gateway.services.provenance import holds_money, is_foreign
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.client import Answer
@@ -233,12 +234,8 @@ class RefundCreation(RequestKind):
         return request.refund is None or snapshot.request_fingerprint == request.refund.request_fingerprint
 
     def regain(self, request: StripeRequest, snapshot: Any) -> Any:
-        """Reserve what was refunded: all that is left was another amount before the row was lost."""
-        refund = request.refund
-        if refund and refund.amount != snapshot.amount:
-            refund.amount = snapshot.amount
-            Refund.ledger.save_changed(refund, names=["amount"])
-        return self.get_fact(snapshot)
+        """Take what was refunded: all that is left was another amount before the row was lost."""
+        return RefundRegained(snapshot)
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether a refund has our uuid."""

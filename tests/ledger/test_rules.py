@@ -520,3 +520,170 @@ def test_books_are_asked_about_each_movement(facts: list[Any]) -> None:
     rows.remember()
     rows.payment.next_booking_at = None
     assert hear(rows, facts[-1]).payment.next_booking_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_asked"),
+    [
+        ([snap_charge(amount_refunded=500)], True),
+        ([snap_dispute(status="warning_needs_response", second=5)], True),
+        ([snap_dispute(status="warning_needs_response")], False),
+        ([Accepted()], False),
+        ([Settled(9, by="anna", reason="Known.")], False),
+    ],
+)
+def test_books_are_asked_only_where_money_may_have_moved(facts: list[Any], is_asked: bool) -> None:
+    rows = make_rows(paid(), snap_dispute(status="warning_needs_response"))
+    rows.remember()
+    rows.payment.next_booking_at, rows.payment.bookings = None, 7
+    hear(rows, *facts)
+    expected = (NOW, 0) if is_asked else (None, 7)
+    assert (rows.payment.next_booking_at, rows.payment.bookings) == expected
+
+
+def test_books_are_asked_once_a_person_says_how_much_was_lost() -> None:
+    rows = make_rows(paid(), snap_dispute(amount=700, currency="eur", status="lost"))
+    rows.remember()
+    rows.payment.next_booking_at = None
+    assert hear(rows, Settled(1, by="anna", reason="Known.", amount=800)).payment.next_booking_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_asked"),
+    [
+        (make_intent(), make_declined_intent(), False),
+        (make_intent(status="processing"), make_declined_intent(), True),
+        (make_intent(status="processing"), make_intent(status="processing"), True),
+        (make_intent(), make_intent(status="processing"), True),
+    ],
+)
+def test_books_are_asked_about_a_bank_debit_whenever_it_may_have_failed(
+    first: Any, second: Any, is_asked: bool
+) -> None:
+    rows = make_rows(snap_intent(first))
+    rows.remember()
+    rows.payment.next_booking_at = None
+    assert bool(hear(rows, snap_intent(second, second=5)).payment.next_booking_at) is is_asked
+
+
+@pytest.mark.parametrize(("tied_as_of", "is_asked"), [(SECOND, True), (0, False)])
+def test_books_are_asked_about_what_comes_after_a_tie(tied_as_of: int, is_asked: bool) -> None:
+    rows = make_rows(snap_intent(make_declined_intent()))
+    rows.payment.tied_as_of = tied_as_of
+    rows.remember()
+    rows.payment.next_booking_at = None
+    assert hear(rows, Rejected("host", {})).payment.next_booking_at is None
+    hear(rows, snap_intent(make_intent(status="requires_action"), second=3))
+    assert bool(rows.payment.next_booking_at) is is_asked
+
+
+@pytest.mark.parametrize(
+    ("facts", "second"),
+    [
+        ([snap_refund(status="pending", second=7), snap_refund(second=7)], 7),
+        ([snap_dispute(second=8), snap_dispute(status="won", second=8)], 8),
+        ([paid(), snap_refund(status="pending"), snap_refund()], 0),
+    ],
+)
+def test_tie_is_as_late_as_the_latest_word(facts: list[Any], second: int) -> None:
+    assert make_rows(paid(), *facts).payment.tied_as_of == SECOND + second
+
+
+# Totals and concerns about them.
+
+
+def test_losses_of_several_disputes_add_up() -> None:
+    lost = [snap_dispute(id=f"dp_{number}", amount=300, status="lost") for number in (1, 2)]
+    assert make_rows(paid(), *lost).payment.amount_lost == 600
+
+
+def test_losses_in_another_currency_add_up_once_all_are_known() -> None:
+    lost = [
+        snap_dispute(id=f"dp_{number}", amount=100 * number, currency="eur", status="lost")
+        for number in (1, 2)
+    ]
+    rows = make_rows(paid(), *lost)
+    assert [(each.object_id, each.parameters["amount"]) for each in rows.concerns] == [
+        ("dp_1", 100),
+        ("dp_2", 200),
+    ]
+    hear(rows, Settled(2, by="anna", reason="Known.", amount=220))
+    assert (rows.payment.amount_lost, rows.payment.refunds_blocked) == (220, True)
+    hear(rows, Settled(1, by="anna", reason="Known.", amount=110))
+    assert (rows.payment.amount_lost, rows.payment.refunds_blocked) == (330, False)
+
+
+def test_loss_in_another_currency_that_is_won_after_all_needs_nobody() -> None:
+    rows = make_rows(paid(), snap_dispute(currency="eur", status="lost"))
+    hear(rows, snap_dispute(currency="eur", status="won", second=1))
+    assert list_codes(rows) == []
+
+
+@pytest.mark.parametrize(("received", "refunded", "status"), [(0, 0, "paid"), (1, 1, "refunded")])
+def test_payment_is_refunded_once_all_that_was_received_is(received: int, refunded: int, status: str) -> None:
+    facts = [paid(amount_received=received), *([snap_refund(amount=refunded)] if refunded else [])]
+    assert make_rows(*facts, capture_method="manual").payment.status == status
+
+
+def test_payment_has_concerns_for_ever_once_it_had_one() -> None:
+    rows = make_rows(paid())
+    assert rows.payment.has_concerns is False
+    hear(rows, paid(currency="eur"), snap_intent(make_paid_intent(), second=1))
+    assert (rows.payment.has_concerns, list_codes(rows)) == (True, [])
+
+
+def test_each_refund_that_failed_is_told_with_its_moment() -> None:
+    rows = make_rows(paid(), REJECTED)
+    hear(
+        rows,
+        snap_refund(status="failed", failure_reason="insufficient_funds"),
+        snap_refund(id="re_2", status="failed", failure_reason="lost_or_stolen_card", second=4),
+    )
+    assert [(each.code, each.object_id, each.as_of) for each in rows.concerns] == [
+        ("refund_failed", "re_2", SECOND + 4)
+    ]
+
+
+def test_refused_refund_that_stripe_never_had_did_not_fail_later() -> None:
+    rows = make_rows(paid(), RefundReserved(Refund(id=1, amount=5)), RefundRefused(1, "refused", "No."))
+    assert list_codes(rows) == []
+
+
+def test_refund_that_only_an_old_event_reported_needs_nobody() -> None:
+    listed = {"data": [], "has_more": False}
+    rows = make_rows(paid(), snap_refund(), snap_charge(refunds=listed, second=9))
+    assert (get_refund(rows).failure_reason, list_codes(rows)) == ("not_at_stripe", [])
+
+
+@pytest.mark.parametrize(
+    ("stripe_object", "columns", "parameters"),
+    [
+        (make_paid_intent(amount=2500, amount_received=2500), {}, {"amount": 2000, "seen": 2500}),
+        (make_paid_intent(amount_received=1500), {}, {"amount": 2000, "seen": 1500}),
+        (make_paid_intent(amount_received=1500), {"capture_method": "manual"}, None),
+        (
+            make_paid_intent(amount=2500),
+            {"capture_method": "manual"},
+            {"amount": 2000, "seen": 2500},
+        ),
+        (make_paid_intent(amount=2500, amount_received=2500), {"payable_type_id": 1}, None),
+        (make_paid_intent(amount=2500, amount_received=2500), {"amount_requested": 2500}, None),
+        (make_intent(amount=2500), {}, None),
+    ],
+)
+def test_money_that_nobody_asked_for_is_told(stripe_object: Any, columns: Any, parameters: Any) -> None:
+    rows = make_rows(snap_intent(stripe_object), amount_as_of=SECOND + 5, **columns)
+    told = [(each.code, each.object_id, each.parameters) for each in rows.concerns]
+    assert told == ([("money_beyond_row", "pi_1", parameters)] if parameters else [])
+
+
+def test_money_that_nobody_asked_for_is_told_until_stripe_says_otherwise() -> None:
+    rows = make_rows(paid(amount=2500, amount_received=2500), snap_intent(make_paid_intent(), second=1))
+    assert (len(rows.concerns), list_codes(rows)) == (1, [])
+
+
+def test_amount_of_the_very_second_of_its_request_is_not_taken() -> None:
+    rows = make_rows(snap_intent(make_intent()))
+    apply(rows, AmountRequested(2500), now=MOMENT + dt.timedelta(seconds=10))
+    hear(rows, snap_intent(make_intent(amount=2500), second=10))
+    assert (rows.payment.amount, rows.payment.amount_requested) == (2000, 2500)
