@@ -302,7 +302,7 @@ def test_books_sum_up_in_the_currency_of_the_payment_itself() -> None:
         move(50, minute=8, currency="eur"),
     ]
     payment = make_rows(PAID, Booked(moved)).payment
-    assert (payment.settlement_currency, payment.exchange_rate) == ("usd", 7)
+    assert (payment.settlement_currency, payment.exchange_rate) == ("usd", Decimal(7))
     assert (payment.fee, payment.net) == (190, 1900)
 
 

@@ -42,7 +42,7 @@ def test_one_command_brings_back_what_was_lost(stripe: StripeEmulator) -> None:
         lose_payment(each)
     lines = recover()
     assert "3 adopted" in lines[-2]
-    assert lines[-1].startswith("3 adopted payments wait.")
+    assert lines[-1].startswith("3 adopted payments still to be confirmed.")
     assert_nothing_orphaned(stripe)
     assert {each.uuid for each in lost} == {each.uuid for each in Payment.objects.all()}
     assert recover("--confirm", str(lost[0].uuid)) == ["1 adopted payments confirmed, 0 failed"]
@@ -88,7 +88,7 @@ def test_account_that_does_not_answer_has_it_run_again(stripe: StripeEmulator, c
     with pytest.raises(CommandError, match="run it again"):
         recover()
     configure(STRIPE_API_BASE=stripe.url)
-    assert recover()[-1].startswith("1 adopted payments wait.")
+    assert recover()[-1].startswith("1 adopted payment still to be confirmed.")
 
 
 def test_refund_with_a_key_does_not_pay_twice_after_a_restored_backup(stripe: StripeEmulator) -> None:
