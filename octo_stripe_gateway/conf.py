@@ -37,7 +37,8 @@ ENVIRONMENT = {
     "INSTALLATION_ID": "OSG_INSTALLATION_ID",
 }
 # What has a rate: the API's actions, and failed authentication.
-RATES = ("create", "list", "retrieve", "complete", "refund", "capture", "cancel", "authentication")
+RATES_OF_CHANGES = ("create", "complete", "refund", "capture", "cancel", "cancel_payable")
+RATES = (*RATES_OF_CHANGES, "list", "retrieve", "authentication")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class GatewaySettings:
         "THROTTLE_RATES",
         types.read_rates(*RATES),
         default={
-            **dict.fromkeys(("create", "complete", "refund", "capture", "cancel"), "120/minute"),
+            **dict.fromkeys(RATES_OF_CHANGES, "120/minute"),
             "authentication": "60/minute",
         },
     )

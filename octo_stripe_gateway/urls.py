@@ -30,6 +30,11 @@ def get_urls(
     ]
     return [
         re_path(r"^payments/?\Z", viewset.as_view({"get": "list", "post": "create"}), name="payment-list"),
+        re_path(
+            r"^payments/cancellations/?\Z",
+            viewset.as_view({"post": "cancel_payable"}),
+            name="payment-cancellations",
+        ),
         re_path(rf"{one}/?\Z", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
         *actions,
         re_path(r"^capabilities/?\Z", CapabilitiesView.as_view(), name="capabilities"),

@@ -334,6 +334,21 @@ def test_services_and_signals_are_used_as_shown(
 
 
 @isolate_apps("tests.shop")
+def test_a_booking_is_cancelled_by_its_terms(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    safari = run(get_block("python", "class Safari(models.Model)"))["Safari"]
+    departs_at = timezone.now() + dt.timedelta(days=10)
+    monkeypatch.setattr(Booking, "departs_at", departs_at, raising=False)
+    monkeypatch.setattr(Booking, "get_refund_terms", safari.get_refund_terms, raising=False)
+    booking = Booking.objects.create(price=9000)
+    created = services.create_payment(payable=booking)
+    stripe.confirm(created.payment.intent_id)
+    services.complete_payment(created.payment)
+    preview = run(get_block("python", "preview=True"), booking=booking)["preview"]
+    assert (preview.amount, preview.kept) == (4500, 4500)
+    assert [refund["amount"] for refund in stripe.refunds.values()] == [4500, 4500]
+
+
+@isolate_apps("tests.shop")
 def test_a_model_says_its_installments_and_its_deadline() -> None:
     now = timezone.now()
     cruise = run(get_block("python", "class Cruise(models.Model)"))["Cruise"](
@@ -366,7 +381,7 @@ def test_the_balance_shown_is_read_and_given_back(
 
 def test_the_admin_shown_refunds_payables() -> None:
     shown = run(get_block("python", "class CruiseAdmin"))["CruiseAdmin"](Booking, AdminSite())
-    assert [operation.name for operation in shown.operations] == ["refund_payments"]
+    assert [operation.name for operation in shown.operations] == ["refund_payments", "cancel_payable"]
     assert shown.check() == []
 
 
@@ -561,7 +576,8 @@ def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
             request = RequestFactory().post("/", {"amount": 2000}, content_type="application/json")
             payment = routes[0].callback(request).data
             assert Payment.objects.get().owner == "company:1"
-        answer = routes[1].callback(RequestFactory().get("/"), id=str(payment["id"]))
+        detail = next(each for each in routes if each.name == "payment-detail")
+        answer = detail.callback(RequestFactory().get("/"), id=str(payment["id"]))
         assert answer.status_code == {1: 200, 2: 404, None: 403}[company]
 
 

@@ -117,6 +117,8 @@ def show_dues(dues: Dues) -> list[tuple[Any, Any]]:
         _("received"): dues.received,
         _("refunded"): dues.refunded,
         **({_("forgiven"): dues.forgiven} if dues.forgiven else {}),
+        **({_("kept"): dues.kept} if dues.kept is not None else {}),
+        **({_("surplus"): dues.surplus} if dues.surplus else {}),
         **({_("under way"): dues.in_flight} if dues.in_flight else {}),
         _("due"): dues.due,
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -12,14 +13,26 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.admin.display import show_dues
-from octo_stripe_gateway.admin.operations import AmountForm, Operation, RefundForm, Values
+from octo_stripe_gateway.admin.operations import (
+    AmountForm,
+    ConfirmationForm,
+    Operation,
+    RefundForm,
+    Values,
+)
 from octo_stripe_gateway.admin.pages import OperationAdmin
-from octo_stripe_gateway.exceptions import UnprocessableError
-from octo_stripe_gateway.models import Payment, is_priced
+from octo_stripe_gateway.exceptions import GatewayError, UnprocessableError
+from octo_stripe_gateway.models import PayableLock, Payment, is_priced
 from octo_stripe_gateway.stripe.currencies import format_money
 
 # Its page shows what was paid.
-PERMISSIONS = ("octo_stripe_gateway.view_payment", "octo_stripe_gateway.refund_payment")
+VIEW = "octo_stripe_gateway.view_payment"
+
+
+class PayableOperation(Operation[Model]):
+    """What can be done with a payable, by whoever has this permission and may view payments."""
+
+    permission: ClassVar[str]
 
 
 class RefundPayableForm(RefundForm):
@@ -37,10 +50,11 @@ class RefundPayableForm(RefundForm):
             del self.fields["amount"]
 
 
-class RefundPayableOperation(Operation[Model]):
+class RefundPayableOperation(PayableOperation):
     """Refunds a payable's payments through Stripe, the latest first."""
 
     name = "refund_payments"
+    permission = "octo_stripe_gateway.refund_payment"
     label = _("Refund payments")
     question = _("The money goes back to the customer, of the latest payment first. It can't be undone.")
     unavailable = _("Nothing can be refunded now: none of the money is held, or the payments are disputed.")
@@ -62,8 +76,53 @@ class RefundPayableOperation(Operation[Model]):
         return gettext("Refunded %s.") % format_money(amount, currency=refunded[0].currency)
 
 
+class CancelPayableForm(ConfirmationForm):
+    """Says what the terms give, and asks whether they are waived."""
+
+    waive = forms.BooleanField(label=_("Waive the terms"), required=False)
+
+    def __init__(self, row: Model, **kwargs: Any) -> None:
+        super().__init__(row, **kwargs)
+        try:
+            self.fields["waive"].help_text = _describe_cancellation(
+                services.cancel_payable(row, preview=True)
+            )
+        except GatewayError as error:
+            self.fields["waive"].help_text = str(error.message)
+
+
+class CancelPayableOperation(PayableOperation):
+    """Cancels a payable by its terms."""
+
+    name = "cancel_payable"
+    permission = "octo_stripe_gateway.cancel_payable"
+    label = _("Cancel by the terms")
+    question = _(
+        "Nothing is due any more, and what the terms give goes back to the customer; all of it where you "
+        "waive them. It can't be undone."
+    )
+    unavailable = _("It is canceled already, and nothing is left to refund.")
+    form_class = CancelPayableForm
+
+    def is_possible(self, row: Model) -> bool:
+        """Tell whether it isn't canceled, or something is kept that could go back."""
+        return is_priced(row) and PayableLock.ledger.get_kept(row) != 0
+
+    def run(self, row: Model, *, values: Values, caller: services.Caller) -> str:
+        """Cancel it, and return what goes back."""
+        return _describe_cancellation(services.cancel_payable(row, waive=values["waive"]))
+
+
+def _describe_cancellation(cancellation: services.Cancellation) -> str:
+    named = {
+        "amount": format_money(cancellation.amount, currency=cancellation.currency),
+        "kept": format_money(cancellation.kept, currency=cancellation.currency),
+    }
+    return gettext("%(amount)s goes back, %(kept)s is kept.") % named
+
+
 class RefundPayableMixin(OperationAdmin[Model]):
-    """Refunds a payable's payments from its own admin, by a list action or a button of `PaymentInline`.
+    """Refunds or cancels a payable from its own admin, by buttons of `PaymentInline` or a list action.
 
     ::
 
@@ -73,18 +132,20 @@ class RefundPayableMixin(OperationAdmin[Model]):
         class BookingAdmin(RefundPayableMixin, admin.ModelAdmin):
             inlines = [PaymentInline]
 
-    Users need the permissions `view_payment` and `refund_payment`, and must be able to see the payable.
+    Users need the permission `view_payment`, and `refund_payment` or `cancel_payable`; they must be able to
+    see the payable.
     """
 
-    operations = (RefundPayableOperation(),)
+    operations = (RefundPayableOperation(), CancelPayableOperation())
 
     def has_operation_permission(
         self, request: HttpRequest, operation: Operation[Any], obj: Model | None = None
     ) -> bool:
-        """Tell whether the user may refund payments, and see this row."""
-        if not isinstance(operation, RefundPayableOperation):
+        """Tell whether the user may do this with payables, and see this row."""
+        if not isinstance(operation, PayableOperation):
             return super().has_operation_permission(request, operation, obj)
-        return self.has_view_permission(request, obj) and request.user.has_perms(PERMISSIONS)
+        wanted = (VIEW, operation.permission)
+        return self.has_view_permission(request, obj) and request.user.has_perms(wanted)
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Add the action to the host's own, for those who may refund."""

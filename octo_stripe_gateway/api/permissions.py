@@ -17,10 +17,11 @@ PERMISSIONS = {
     "cancel": "octo_stripe_gateway.cancel_payment",
     "refund": "octo_stripe_gateway.refund_payment",
     "capture": "octo_stripe_gateway.capture_payment",
+    "cancel_payable": "octo_stripe_gateway.cancel_payable",
 }
 OTHER = "octo_stripe_gateway.change_payment"
 # These move money that the host has or holds, so they need the permission even for one's own payment.
-OF_MONEY = {"refund", "capture"}
+OF_MONEY = {"refund", "capture", "cancel_payable"}
 
 
 class PaymentPermission(BasePermission):

@@ -69,7 +69,11 @@ SUMMARIES = {
     "refund": "Refund a payment",
     "capture": "Capture a payment",
     "cancel": "Cancel a payment",
+    "cancel_payable": "Cancel what was paid for",
 }
+
+# Without a key of the caller's.
+SAFE_TO_REPEAT = {"complete", "cancel_payable"}
 
 Text = serializers.CharField
 Whole = serializers.IntegerField
@@ -133,9 +137,25 @@ Balance = _define(
         "received": Whole(min_value=0),
         "refunded": Whole(min_value=0),
         "forgiven": Whole(min_value=0, help_text="What of `refunded` is not owed again."),
+        "kept": Whole(
+            min_value=0, allow_null=True, help_text="What the terms keep; null where it isn't canceled."
+        ),
+        "surplus": Whole(min_value=0, help_text="What is held beyond the price, or beyond `kept`."),
         "due": Whole(min_value=0),
         "currency": Text(),
         "nextDueAt": Time(allow_null=True),
+    },
+)
+Cancellation = _define(
+    "GatewayCancellation",
+    {
+        "payable": Payable(),
+        "preview": serializers.BooleanField(),
+        "amount": _money(help_text="What goes back now."),
+        "kept": _money(),
+        "currency": Text(),
+        "currencyPrecision": Whole(min_value=0, max_value=3),
+        "balance": Balance(),
     },
 )
 Failure = _define("GatewayFailure", {"code": Text(), "message": Text()})
@@ -329,7 +349,7 @@ class OctoSchema(AutoSchema):
         if "{id}" in self.path:
             known = "The payment's `id` or `uuid`."
             parameters.append(OpenApiParameter("id", str, OpenApiParameter.PATH, description=known))
-        if self.method == "POST" and self._action != "complete":
+        if self.method == "POST" and self._action not in SAFE_TO_REPEAT:
             key = "Makes a repeat safe: the same again has the same effect and answer."
             parameters.append(
                 _header("Idempotency-Key", key, pattern=IDEMPOTENCY_KEY.pattern.replace(r"\Z", "$"))
@@ -369,6 +389,8 @@ class OctoSchema(AutoSchema):
             return {adapt_status(201): answer}
         if self._action == "list":
             return {200: OpenApiResponse(ListedPayment(many=True), description="A page of payments.")}
+        if self._action == "cancel_payable":
+            return {200: OpenApiResponse(Cancellation, description="What goes back, and what is kept.")}
         if self._action == "retrieve":
             return {200: OpenApiResponse(RetrievedPayment, description="The payment, and its refunds.")}
         return {200: OpenApiResponse(self._get_serializer(), description="The payment.")}

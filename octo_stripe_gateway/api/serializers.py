@@ -24,6 +24,7 @@ from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import (
+    PayableLock,
     Payment,
     Refund,
     get_payable_class,
@@ -52,7 +53,7 @@ STATUSES = {
 # What an answer is made of, with `cardPayment` and the permission to see it.
 SHOWN_COLUMNS = tuple(
     "id uuid owner amount currency status stripe_payment_intent_id account stripe_account livemode"
-    " intent_status"
+    " intent_status amount_kept"
     " amount_received amount_refunded amount_lost amount_reserved refunds_blocked is_expiring metadata"
     " reseller_reference purpose payable_type_id payable_id failure_code failure_message rejection_code"
     " rejection_parameters created_at updated_at expires_at confirmed_at failed_at refunded_at"
@@ -252,6 +253,14 @@ class RefundPaymentSerializer(RequestSerializer):
     due_again = FlagField(required=False)
 
 
+class CancelPayableSerializer(RequestSerializer):
+    """The body of `POST /payments/cancellations`."""
+
+    payable = PayableField()
+    waive = FlagField(required=False)
+    preview = FlagField(required=False)
+
+
 class CapturePaymentSerializer(RequestSerializer):
     """The body of `POST /payments/:id/capture`; without an amount all of it is captured."""
 
@@ -360,7 +369,13 @@ def get_payable_dues(payment: Payment) -> dict[str, Any]:
         # The payment itself can be told.
         logger.exception("[OctoStripeGateway] The balance of payment %s can't be told", payment)
         return {}
-    return show_dues(get_dues(payable)) if payable else {}
+    if not payable:
+        return {}
+    dues = get_dues(payable)
+    if dues.surplus:
+        # The host doesn't tell of a price that fell: upkeep opens a concern, or ends it.
+        PayableLock.ledger.recall(payment)
+    return show_dues(dues)
 
 
 def get_payable_name(payable_type_id: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError
+from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError, ValidationError
 from rest_framework.exceptions import PermissionDenied as RequestDenied
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
@@ -49,8 +50,10 @@ from octo_stripe_gateway.api.renderers import AlwaysJSON, OctoJSONRenderer
 from octo_stripe_gateway.api.responses import adapt_status, get_error_response, handle_exception
 from octo_stripe_gateway.api.serializers import (
     SHOWN_COLUMNS,
+    CancelPayableSerializer,
     CapturePaymentSerializer,
     CreatePaymentSerializer,
+    PayableField,
     PaymentSerializer,
     RefundPaymentSerializer,
     RefundSerializer,
@@ -65,7 +68,9 @@ from octo_stripe_gateway.exceptions import (
 )
 from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, is_priced
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
+from octo_stripe_gateway.services.dues import show_dues
 from octo_stripe_gateway.stripe import environments
+from octo_stripe_gateway.stripe.currencies import get_precision
 from octo_stripe_gateway.stripe.environments import (
     check_livemode,
     get_livemode,
@@ -237,6 +242,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         "complete": CompletePaymentSerializer,
         "refund": RefundPaymentSerializer,
         "capture": CapturePaymentSerializer,
+        "cancel_payable": CancelPayableSerializer,
     }
 
     filter_serializer = PaymentFilterSerializer
@@ -312,6 +318,21 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         may_void = has_permission(self.request.user, "cancel")
         return self.run_operation(partial(services.cancel_payment, may_void=may_void))
 
+    def cancel_payable(self, request: Request, **kwargs: Any) -> Response:
+        """Cancel what was paid for, and refund what its terms give; with `preview` only say what that is."""
+        parameters = self.get_parameters()
+        payable = parameters.pop("payable")
+        self.check_cancellation(payable)
+        with self.acting():
+            cancellation = services.cancel_payable(payable, **parameters)
+        body = {
+            **asdict(cancellation),
+            "currency_precision": get_precision(cancellation.currency),
+            "payable": PayableField().to_representation(payable),
+            "preview": parameters.get("preview", False),
+        }
+        return Response({**body, **show_dues(services.get_dues(payable))})
+
     def check_permissions(self, request: Request) -> None:
         """Check what the caller may do, and keep for the log who that is."""
         super().check_permissions(request)
@@ -370,6 +391,16 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
         The caller is told that there is no such object.
         """
+
+    def check_cancellation(self, payable: Any) -> None:
+        """Raise ValidationError unless the caller sees all of the payable's payments.
+
+        Of a payable without payments nobody can tell whose it is, but who sees all payments.
+        """
+        payments = Payment.ledger.list_of_payable(payable)
+        is_known = payments or has_permission(self.request.user, "list")
+        if not is_known or not all(map(self.get_primary_queryset().includes, payments)):
+            raise ValidationError({"payable": PayableField.default_error_messages["unknown_id"]})
 
     def check_repeat(self, payment: Payment) -> None:
         """Raise IdempotencyError where an earlier payment is answered that the caller doesn't see.

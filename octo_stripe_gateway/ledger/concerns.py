@@ -165,11 +165,9 @@ REFUND_REFUSED = Kind(
 )
 PAYABLE_OVERPAID = Kind(
     code="payable_overpaid",
-    label=_("A failed refund left more than the price"),
-    sentence=_(
-        "%(amount)s more than the price is held for %(name)s: a refund failed after it was paid again."
-    ),
-    action=_("Refund one of its payments again, or pay the customer another way and settle this."),
+    label=_("More is held than the price"),
+    sentence=_("%(amount)s more is held for %(name)s than it costs, or than its cancellation terms keep."),
+    action=_("See why on its payments, and refund it, or pay the customer another way and settle this."),
 )
 PAYABLE_UNAVAILABLE = Kind(
     code="payable_unavailable",

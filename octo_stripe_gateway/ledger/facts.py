@@ -27,9 +27,13 @@ MADE_ELSEWHERE = "made_elsewhere"
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The host accepted the money; `settled_price` where that pays all that the payable costs."""
+    """The host accepted the money; `settled_price` where that pays all that the payable costs.
+
+    `refund_terms` are what the payable's cancellation terms are at the sale, with its price.
+    """
 
     settled_price: int | None = None
+    refund_terms: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,14 @@ class DeadlineKept:
 
     deadline: dt.datetime | None
     is_past: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PayableCanceled:
+    """What was paid for is canceled since `at`, and its terms keep this much of the payment."""
+
+    kept: int
+    at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ HOST = "host"
 SENTENCES = {
     HOST: _("The payment was rejected."),
     "being_paid": _("It is being paid already."),
+    "canceled": _("It was canceled."),
     "currency_changed": _("The price has changed."),
     "gone_back": _("The money has gone back already."),
     "paid_already": _("It is paid already."),

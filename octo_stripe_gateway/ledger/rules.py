@@ -67,7 +67,7 @@ def _tell_of_finding(rows: Rows, fact: facts.FoundLate) -> None:
 
 def _accept(rows: Rows, fact: facts.Accepted) -> None:
     payment = rows.payment
-    payment.accepted_at = rows.now
+    payment.accepted_at, payment.refund_terms = rows.now, fact.refund_terms
     if payment.payable_type_id and payment.capture_method == Payment.CaptureMethod.AUTOMATIC:
         # Another amount than asked for was what is due now.
         payment.amount = payment.amount_received
@@ -120,6 +120,13 @@ def _cancel_unasked(rows: Rows, _fact: facts.CanceledUnasked) -> None:
 
 def _keep_deadline(rows: Rows, fact: facts.DeadlineKept) -> None:
     rows.payment.expires_at, rows.payment.is_expiring = fact.deadline, fact.is_past
+
+
+def _cancel_payable(rows: Rows, fact: facts.PayableCanceled) -> None:
+    """Keep what the terms keep. The deadline of one that isn't paid has passed, so upkeep cancels it."""
+    rows.payment.amount_kept = fact.kept
+    if rows.payment.intent_status not in {"succeeded", "canceled"}:
+        rows.payment.expires_at = fact.at
 
 
 def _drop_expiry(rows: Rows, _fact: facts.ExpiryDropped) -> None:
@@ -306,7 +313,8 @@ def _get_status(payment: Payment) -> Payment.Status:
     if payment.intent_status == "requires_capture":
         return status.FAILED if payment.rejection_code else status.AUTHORIZED
     if payment.intent_status == "canceled":
-        is_expired = payment.is_expiring or payment.cancellation_reason in EXPIRED_REASONS
+        ran_out = payment.is_expiring and payment.amount_kept is None
+        is_expired = ran_out or payment.cancellation_reason in EXPIRED_REASONS
         return status.EXPIRED if is_expired else status.CANCELED
     return status.FAILED if payment.failure_code else status.PENDING
 
@@ -420,6 +428,7 @@ RULES: dict[type, Rule] = {
     facts.CreationRefused: Rule(_refuse_creation),
     facts.CanceledUnasked: Rule(_cancel_unasked),
     facts.DeadlineKept: Rule(_keep_deadline),
+    facts.PayableCanceled: Rule(_cancel_payable),
     facts.ExpiryDropped: Rule(_drop_expiry),
     facts.OpenElsewhere: Rule(_leave_open),
     facts.AmountRequested: Rule(_request_amount),

@@ -38,6 +38,7 @@ JOURNALED = (
     "amount_reserved",
     "amount_lost",
     "amount_forgiven",
+    "amount_kept",
     "disputed",
     "failure_code",
     "accepted_at",

@@ -7,11 +7,14 @@ from octo_stripe_gateway.models.dues import (
     FULL,
     Dues,
     Installment,
+    RefundTerm,
     compute_dues,
     get_deadline,
     get_price,
+    get_refund_terms,
     has_deadline,
     is_priced,
+    list_counted,
 )
 from octo_stripe_gateway.models.families import (
     find_payable,
@@ -27,6 +30,7 @@ from octo_stripe_gateway.models.installations import Installation
 from octo_stripe_gateway.models.payable_locks import PayableLock, PayableLockQuerySet
 from octo_stripe_gateway.models.payables import (
     AuthorizedPayable,
+    CancelablePayable,
     CompletedPayable,
     HoldablePayable,
     LimitedPayable,
@@ -53,6 +57,7 @@ __all__ = [
     "AuthorizedPayable",
     "BalanceTransaction",
     "BalanceTransactionQuerySet",
+    "CancelablePayable",
     "CompletedPayable",
     "Concern",
     "ConcernQuerySet",
@@ -72,6 +77,7 @@ __all__ = [
     "PaymentRelation",
     "PricedPayable",
     "Refund",
+    "RefundTerm",
     "StripeRequest",
     "WebhookEvent",
     "WebhookEventQuerySet",
@@ -82,12 +88,14 @@ __all__ = [
     "get_payable_class",
     "get_payable_type",
     "get_price",
+    "get_refund_terms",
     "has_deadline",
     "identify",
     "is_keyed",
     "is_narrowed",
     "is_priced",
     "is_uuid",
+    "list_counted",
     "payments_of_each",
     "resolve",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from itertools import starmap
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from django.conf import settings
 from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
@@ -26,6 +28,7 @@ class Counted(Protocol):
     accepted_at: Any
     amount: Any
     amount_forgiven: Any
+    amount_kept: Any
     amount_lost: Any
     amount_received: Any
     amount_refunded: Any
@@ -48,13 +51,21 @@ class Installment(NamedTuple):
     due_at: dt.datetime | None = None
 
 
+class RefundTerm(NamedTuple):
+    """Until when a payable can be cancelled with this share of its price going back, from 0 to 1."""
+
+    until: dt.datetime
+    share: Decimal
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dues:
     """Amounts in the minor unit; what was received, refunded and forgiven is of payments that are accepted.
 
     What is due is the price less what is forgiven and what is held. `refunded` includes lost disputes;
-    `forgiven` is what of it is not owed again. `in_flight` is authorized or under way at a bank.
-    `outstanding` has each installment with what it still lacks: nothing once the deadline has passed.
+    `forgiven` is what of it is not owed again. `in_flight` is authorized or under way at a bank. `kept` is
+    what the terms keep of a payable that is canceled, and None of one that isn't. `outstanding` has each
+    installment with what it still lacks: nothing once the deadline has passed, or it is canceled.
     """
 
     price: int
@@ -63,12 +74,19 @@ class Dues:
     refunded: int
     forgiven: int
     in_flight: int
+    kept: int | None
     outstanding: tuple[Installment, ...]
 
     @property
     def due(self) -> int:
         """Return what is still owed."""
         return sum(part.amount for part in self.outstanding)
+
+    @property
+    def surplus(self) -> int:
+        """Return what is held beyond the price, or beyond what the terms keep."""
+        wanted = self.price if self.kept is None else self.kept
+        return max(0, self.received - self.refunded - wanted)
 
     @property
     def next(self) -> Installment | None:
@@ -107,23 +125,59 @@ def get_deadline(payable: Any) -> dt.datetime | None:
     return payable.get_payment_deadline() if has_deadline(payable) else None
 
 
+def get_refund_terms(payable: Any) -> list[RefundTerm] | None:
+    """Return a payable's cancellation terms, None where it has none to tell; raises ConfigurationError."""
+    if not hasattr(payable, "get_refund_terms"):
+        return None
+    terms = list(starmap(RefundTerm, payable.get_refund_terms()))
+    if not all(map(_is_term, terms)) or terms != sorted(terms, key=lambda term: term.until):
+        wanted = "pairs of a time and a Decimal from 0 to 1 are needed, in the order of time."
+        raise ConfigurationError(f"{type(payable).__name__}.get_refund_terms: {wanted}")
+    return terms
+
+
+def _is_term(term: RefundTerm) -> bool:
+    share = term.share
+    is_share = type(share) is int or (isinstance(share, Decimal) and share.is_finite())
+    is_time = isinstance(term.until, dt.datetime) and timezone.is_aware(term.until) == settings.USE_TZ
+    return is_time and is_share and 0 <= share <= 1
+
+
+Countable = TypeVar("Countable", bound=Counted)
+
+
+def list_counted(
+    payments: Iterable[Countable], *, currency: str, livemode: bool | None = None
+) -> list[Countable]:
+    """Return the payments that count for a payable with a price in that currency, accepted or not yet."""
+    is_live = gateway_settings.moves_real_money if livemode is None else livemode
+    real = (each for each in payments if each.livemode or not is_live)
+    return [each for each in real if each.currency == currency and not each.rejection_code]
+
+
 def compute_dues(
-    payable: Any, payments: Iterable[Counted], *, at: dt.datetime | None = None, livemode: bool | None = None
+    payable: Any,
+    payments: Collection[Counted],
+    *,
+    at: dt.datetime | None = None,
+    livemode: bool | None = None,
+    kept: int | None = None,
 ) -> Dues:
     """Return a priced payable's dues at that moment, by default now.
 
     Test money pays nothing for real: with `livemode`, by default wherever a key is live, it isn't counted.
-    Raises ConfigurationError for a price that can't be one.
+    `kept` where the payable's lock says so; its payments do as well, soon after. Raises ConfigurationError
+    for a price that can't be one.
     """
     price, currency = get_price(payable)
     parts = _get_installments(payable, price=price)
-    is_live = gateway_settings.moves_real_money if livemode is None else livemode
-    real = (each for each in payments if each.livemode or not is_live)
-    counted = [each for each in real if each.currency == currency and not each.rejection_code]
+    counted = list_counted(payments, currency=currency, livemode=livemode)
     accepted = [each for each in counted if each.accepted_at]
+    if kept is None and any(each.amount_kept is not None for each in payments):
+        kept = sum(each.amount_kept or 0 for each in accepted)
     outstanding = _subtract(parts, accepted)
     deadline = get_deadline(payable)
-    if deadline and deadline <= (at or timezone.now()):
+    if kept is not None or (deadline and deadline <= (at or timezone.now())):
         outstanding = tuple(part._replace(amount=0) for part in outstanding)
     return Dues(
         price=price,
@@ -132,6 +186,7 @@ def compute_dues(
         refunded=sum(each.amount_refunded + each.amount_lost for each in accepted),
         forgiven=sum(each.amount_forgiven for each in accepted),
         in_flight=sum(each.amount for each in counted if each.intent_status in IN_FLIGHT),
+        kept=kept,
         outstanding=outstanding,
     )
 

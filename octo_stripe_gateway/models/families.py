@@ -28,6 +28,7 @@ SAID = (
     PRICE,
     "get_installments",
     "get_payment_deadline",
+    "get_refund_terms",
     "allows_manual_capture",
     "on_payment_completed",
     "on_payment_authorized",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
@@ -14,8 +14,8 @@ from octo_stripe_gateway.models.dues import Dues
 from octo_stripe_gateway.models.families import find_payable, identify
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 
-if TYPE_CHECKING:
-    from octo_stripe_gateway.models.payments import Payment
+# So long a cancellation may take before an operator is called for what has not gone back.
+UNWATCHED = dt.timedelta(minutes=2)
 
 
 class PayableLockQuerySet(models.QuerySet["PayableLock"]):
@@ -47,7 +47,13 @@ class PayableLockManager(LedgerManager["PayableLock"]):
             raise PayableLock.DoesNotExist
         return lock
 
-    def recall(self, payment: Payment) -> None:
+    def get_kept(self, payable: Any) -> int | None:
+        """Return what the terms keep of a payable that is canceled, None of one that isn't."""
+        payable_type, key = identify(payable, using=self.database)
+        lock = self.get_by(payable_type_id=payable_type.pk, payable_id=key)
+        return lock.amount_kept if lock else None
+
+    def recall(self, payment: Any) -> None:
         """Have maintenance work out anew what a payment's payable owes, where it is priced."""
         named = {"payable_type": payment.payable_type_id, "payable_id": payment.payable_id}
         self.filter(**named).update(next_update_at=timezone.now())
@@ -67,12 +73,18 @@ class PayableLock(models.Model):
         null=True, help_text=_("When to work out anew what it owes; empty while nothing has changed.")
     )
 
+    canceled_at = models.DateTimeField(_("canceled at"), null=True)
+    amount_kept = models.BigIntegerField(
+        null=True, help_text=_("What the cancellation terms keep; empty where it isn't canceled.")
+    )
+
     objects = models.Manager.from_queryset(PayableLockQuerySet)()
     ledger = PayableLockManager()
 
     class Meta:
         verbose_name = _("payable")
         verbose_name_plural = _("payables")
+        permissions = [("cancel_payable", "Can cancel payable")]
         default_manager_name = "objects"
         constraints = [
             models.UniqueConstraint(fields=["payable_type", "payable_id"], name="octo_payable_lock"),
@@ -97,6 +109,13 @@ class PayableLock(models.Model):
     def payable(self) -> Any:
         """Return the host's object, None where it is gone; raises PayableUnavailableError."""
         return find_payable(self.payable_type_id, self.payable_id)
+
+    def cancel(self, *, kept: int, at: dt.datetime) -> None:
+        """Mark a locked payable as canceled for good, and have upkeep see later that the rest went back."""
+        self.canceled_at, self.amount_kept = self.canceled_at or at, kept
+        self.amount_due, self.next_due_at, self.next_update_at = 0, None, at + UNWATCHED
+        names = ["canceled_at", "amount_kept", "amount_due", "next_due_at", "next_update_at"]
+        PayableLock.ledger.save_changed(self, names=names)
 
     def record(self, dues: Dues | None) -> None:
         """Keep what the payable owes, for lists of what is overdue; without a dues it owes nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from django.contrib.contenttypes.fields import GenericRelation, ReverseGenericManyToOneDescriptor
@@ -39,6 +40,14 @@ class LimitedPayable(Protocol):
 
     def get_payment_deadline(self) -> dt.datetime | None:
         """Return until when it can be paid, None where there is no such time."""
+
+
+@runtime_checkable
+class CancelablePayable(Protocol):
+    """A priced payable that says how much of its price goes back when it is canceled."""
+
+    def get_refund_terms(self) -> Sequence[tuple[dt.datetime, Decimal]]:
+        """Return pairs of a time and a share in the order of time: the first that lies ahead counts."""
 
 
 @runtime_checkable

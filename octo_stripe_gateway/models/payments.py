@@ -23,6 +23,7 @@ from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.models.dues import IN_FLIGHT, Dues, compute_dues
 from octo_stripe_gateway.models.families import PayableKey, identify, resolve
 from octo_stripe_gateway.models.ledger_manager import LedgerManager, read_rows
+from octo_stripe_gateway.models.payable_locks import PayableLock
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
     LARGEST_INTEGER,
@@ -123,7 +124,12 @@ class PaymentObjects(_PaymentObjects["Payment"]):
 
     def get_dues(self) -> Dues:
         """Return the payable's price, what was paid of it and what is due."""
-        return compute_dues(resolve(self.instance), self.all())
+        payable, payments = resolve(self.instance), self.all()
+        prefetched = getattr(self.instance, "_prefetched_objects_cache", {})
+        # Payments know that what they are for is canceled; a list of payables takes no query for each.
+        knows = payments or getattr(self, "prefetch_cache_name", "") in prefetched
+        kept = None if knows else PayableLock.ledger.get_kept(payable)
+        return compute_dues(payable, payments, kept=kept)
 
     def get_amount_due(self) -> int:
         """Return what the payable still owes, in the minor unit."""
@@ -272,6 +278,13 @@ class Payment(models.Model):
     amount_lost = models.BigIntegerField(default=0, help_text=_("What lost disputes took."))
     amount_forgiven = models.BigIntegerField(
         default=0, help_text=_("What of the money that went back is not owed again.")
+    )
+    amount_kept = models.BigIntegerField(
+        null=True,
+        help_text=_("What of it the cancellation terms keep; empty where what was paid for isn't canceled."),
+    )
+    refund_terms = models.JSONField(
+        null=True, help_text=_("The cancellation terms and the price when the money was accepted.")
     )
     losses_total = models.BigIntegerField(
         default=0, help_text=_("All losses known, also before the payment itself is.")
@@ -522,8 +535,8 @@ class Payment(models.Model):
 
     @property
     def amount_refundable(self) -> int:
-        """Return what is left to refund, with refunds under way counted as gone."""
-        return max(0, self.amount_held - self.amount_reserved)
+        """Return what is left to refund: nothing that is under way, or that the cancellation terms keep."""
+        return max(0, self.amount_held - self.amount_reserved - (self.amount_kept or 0))
 
     @property
     def is_open(self) -> bool:
@@ -546,7 +559,7 @@ class Payment(models.Model):
     @property
     def is_reversed(self) -> bool:
         """Tell whether no money is left to give back, or what is left is on its way or in dispute."""
-        gone = self.amount_received > 0 and not self.amount_refundable
+        gone = self.amount_received > 0 and self.amount_held <= self.amount_reserved
         return gone or self.refunds_blocked or self.needs_reversal or self.intent_status == "canceled"
 
     @property

@@ -14,6 +14,7 @@ from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.adoption import adopt_payment, confirm_adoption
 from octo_stripe_gateway.services.audit import Audit
+from octo_stripe_gateway.services.cancellation import Cancellation, cancel_payable
 from octo_stripe_gateway.services.creation import CreatedPayment, create_payment
 from octo_stripe_gateway.services.deadlines import expire_payment, update_due
 from octo_stripe_gateway.services.dues import get_dues, list_dues
@@ -45,12 +46,14 @@ __all__ = [
     "ANYONE",
     "Audit",
     "Caller",
+    "Cancellation",
     "CreatedPayment",
     "acting",
     "adopt_payment",
     "apply_fraud_warning",
     "ask_host",
     "begin_recovery",
+    "cancel_payable",
     "cancel_payment",
     "capture_payment",
     "complete_payment",

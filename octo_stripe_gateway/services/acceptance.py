@@ -10,7 +10,7 @@ from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE, find_concern
 from octo_stripe_gateway.ledger.facts import Accepted, Authorized, Rejected
 from octo_stripe_gateway.ledger.rejections import Rejection, reject
 from octo_stripe_gateway.ledger.transactions import calling_host
-from octo_stripe_gateway.models import Concern, Payment, get_deadline, is_priced
+from octo_stripe_gateway.models import Concern, Payment, get_deadline, get_refund_terms, is_priced
 from octo_stripe_gateway.services.dues import reject_excess
 
 HOST = "host"
@@ -34,7 +34,14 @@ def ask_host(
     if payment.needs_authorization:
         return Authorized()
     dues = payment.dues
-    return Accepted(settled_price=dues.price if dues and not dues.due else None)
+    if dues is None:
+        return Accepted()
+    terms = get_refund_terms(payment.payable)
+    told = [[term.until.isoformat(), str(term.share)] for term in terms or ()]
+    return Accepted(
+        settled_price=None if dues.due else dues.price,
+        refund_terms=None if terms is None else {"price": dues.price, "terms": told},
+    )
 
 
 def _find_rejection(

@@ -21,12 +21,12 @@ from octo_stripe_gateway.models import (
     Payment,
     Refund,
     StripeRequest,
+    compute_dues,
     get_deadline,
     has_deadline,
     is_priced,
 )
-from octo_stripe_gateway.models.refunds import DEAD_STATUSES
-from octo_stripe_gateway.services.dues import get_dues, measure_forgiven
+from octo_stripe_gateway.services.dues import measure_forgiven
 from octo_stripe_gateway.services.kinds import EXPIRY
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
@@ -98,20 +98,21 @@ def update_due(lock: PayableLock) -> PayableLock:
         _measure_refunds(payment)
     with write_transaction():
         held = PayableLock.ledger.get_by(lock=True, id=lock.pk) or lock
-        dues = get_dues(payable) if is_priced(payable) else None
+        payments = Payment.ledger.list_of_payable(payable) if is_priced(payable) else None
+        dues = None if payments is None else compute_dues(payable, payments, kept=held.amount_kept)
         held.record(dues)
         _watch_overpaid(held, dues)
     return held
 
 
 def _watch_overpaid(lock: PayableLock, dues: Dues | None) -> None:
-    """Call an operator where a failed refund gave back money that was paid again meanwhile."""
+    """Call an operator where more is held than should be.
+
+    The price fell, a cancellation came to no end, or a refund failed after the same was paid again.
+    """
     name = f"{lock.payable_type.app_label}.{lock.payable_type.model}:{lock.payable_id}"
-    excess = dues.received - dues.refunded - dues.price if dues else 0
-    named = {"payment__payable_type": lock.payable_type_id, "payment__payable_id": lock.payable_id}
-    failed = Refund.ledger.filter(**named, status__in=DEAD_STATUSES).exclude(stripe_refund_id=None)
-    if dues and excess > 0 and failed.exists():
-        about = {"amount": excess, "currency": dues.currency, "name": name}
+    if dues and dues.surplus:
+        about = {"amount": dues.surplus, "currency": dues.currency, "name": name}
         report_concern(PAYABLE_OVERPAID, object_id=name, **about)
     else:
         end_reported(PAYABLE_OVERPAID, object_id=name)
@@ -129,7 +130,8 @@ def _measure_refunds(payment: Payment) -> None:
 def _reserve_expiry(payment: Payment) -> StripeRequest | None:
     with lock_payment(payment) as locked:
         payable = locked.payable
-        deadline = get_deadline(payable) if has_deadline(payable) else locked.expires_at
+        asks = has_deadline(payable) and locked.amount_kept is None
+        deadline = get_deadline(payable) if asks else locked.expires_at
         if locked.status not in UNPAID or locked.rejection_code or locked.intent_status == "processing":
             return None
         creation = get_open_request(locked, StripeRequest.Kind.CREATE)

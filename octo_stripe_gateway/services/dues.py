@@ -29,6 +29,7 @@ from octo_stripe_gateway.models import (
     compute_dues,
     find_payables,
     get_deadline,
+    get_refund_terms,
     is_priced,
     resolve,
 )
@@ -65,9 +66,12 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     payable: Any = payment.payable
     lock = PayableLock.ledger.hold(payable)
     payments = Payment.ledger.list_of_payable(payable)
-    dues = compute_dues(payable, payments, livemode=payment.livemode)
+    dues = compute_dues(payable, payments, livemode=payment.livemode, kept=lock.amount_kept)
     lock.record(dues)
-    if _is_paid_otherwise(payments, currency=dues.currency):
+    if dues.kept is not None:
+        raise UnprocessableError(_("It was canceled."))
+    get_refund_terms(payable)
+    if is_paid_otherwise(payments, currency=dues.currency):
         raise UnprocessableError(_("It is paid in another currency."), **show_dues(dues))
     purpose = purpose or (dues.next.name if dues.next else FULL)
     deadline = check_deadline(payable)
@@ -84,7 +88,9 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
 
 def get_dues(payable: Model) -> Dues:
     """Return a priced payable's dues, as the ledger has it."""
-    return compute_dues(resolve(payable), Payment.ledger.list_of_payable(payable))
+    payments = Payment.ledger.list_of_payable(payable)
+    kept = None if payments else PayableLock.ledger.get_kept(payable)
+    return compute_dues(resolve(payable), payments, kept=kept)
 
 
 def list_dues(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Dues | None]]:
@@ -104,8 +110,11 @@ def list_dues(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Dues 
         for lock in group:
             payable = payables.get(lock.payable_id)
             with suppress(Exception):
-                is_payable = is_priced(payable)
-                yield lock, compute_dues(payable, payments[lock.payable_id]) if is_payable else None
+                of_payable = payments[lock.payable_id]
+                dues = (
+                    compute_dues(payable, of_payable, kept=lock.amount_kept) if is_priced(payable) else None
+                )
+                yield lock, dues
 
 
 def measure_forgiven(payment: Payment, amount: int, *, is_made: bool = False) -> int:
@@ -148,6 +157,8 @@ def show_dues(dues: Dues) -> dict[str, Any]:
             "received": dues.received,
             "refunded": dues.refunded,
             "forgiven": dues.forgiven,
+            "kept": dues.kept,
+            "surplus": dues.surplus,
             "due": dues.due,
             "currency": dues.currency,
             "nextDueAt": format_utc(due_at),
@@ -163,6 +174,8 @@ def reject_excess(payment: Payment, payable: Any) -> Rejection | None:
     payment.
     """
     lock = PayableLock.ledger.hold(payable)
+    if lock.amount_kept is not None:
+        return reject("canceled")
     others = _list_others(payment, payable)
     before = compute_dues(payable, others, at=payment.paid_at, livemode=payment.livemode)
     rejection = _compare(payment, before, others=others)
@@ -180,6 +193,8 @@ def reject_excess(payment: Payment, payable: Any) -> Rejection | None:
 
 def foresee_rejection(payment: Payment, payable: Any) -> Rejection | None:
     """Return why a hold would be rejected if all of it were captured now, None if it would not."""
+    if payment.amount_kept is not None:
+        return reject("canceled")
     others = _list_others(payment, payable)
     return _compare(
         payment,
@@ -209,7 +224,7 @@ def _compare(payment: Payment, before: Dues, *, others: list[Payment]) -> Reject
     """Return why a payment's money is not what the other payments leave due, None if it is."""
     if payment.currency != before.currency:
         return reject("currency_changed")
-    if _is_paid_otherwise(others, currency=before.currency):
+    if is_paid_otherwise(others, currency=before.currency):
         return reject("paid_in_another_currency")
     due = before.get_due(payment.purpose or FULL)
     if not due:
@@ -222,7 +237,7 @@ def _compare(payment: Payment, before: Dues, *, others: list[Payment]) -> Reject
     return reject("price_changed", asked=paid, due=due)
 
 
-def _is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:
+def is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:
     """Tell whether money is held in a former currency of the price, which the dues leaves out."""
     return any(each.accepted_at and each.amount_held and each.currency != currency for each in payments)
 

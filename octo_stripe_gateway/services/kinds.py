@@ -186,7 +186,8 @@ class Cancellation(RequestKind):
 
     def is_wanted(self, request: StripeRequest) -> bool:
         """Tell whether an expiry still is one: the host may have moved the deadline."""
-        payable = request.payment.payable
+        payment = request.payment
+        payable = payment.payable if payment.amount_kept is None else None
         if request.parameters.get("cancellation_reason") != EXPIRY or not has_deadline(payable):
             return True
         deadline = get_deadline(payable)

@@ -376,6 +376,8 @@ def _get_refund_amount(payment: Payment, amount: int | None) -> int:
         raise UnprocessableError(_("The payment is not paid, so there is nothing to refund."))
     if payment.amount_lost and not payment.amount_refundable:
         raise UnprocessableError(_("Nothing is left to refund: a dispute was lost."))
+    if payment.amount_kept and not payment.amount_refundable:
+        raise UnprocessableError(_("The cancellation terms keep what is left: waive them to refund it."))
     if not payment.amount_refundable:
         raise UnprocessableError(_("All of the payment is refunded, or being refunded, already."))
     wanted = payment.amount_refundable if amount is None else amount

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -224,6 +225,48 @@ class TestRefund:
         assert (url in staff.get(get_url(booking)).content.decode()) is allowed
         listed = staff.get(reverse("admin:shop_booking_changelist"))
         assert ("refund_payments" in listed.content.decode()) is allowed
+
+
+class TestCancellation:
+    @pytest.fixture
+    def booking(self, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> Booking:
+        """A paid booking of 80, of which a quarter goes back."""
+        terms = [(IN_2099, Decimal("0.25"))]
+        monkeypatch.setattr(Booking, "get_refund_terms", lambda _self: terms, raising=False)
+        booking = Booking.objects.create(price=8000)
+        pay(api, stripe, booking)
+        return booking
+
+    def test_says_first_what_goes_back(
+        self, office: Client, stripe: StripeEmulator, booking: Booking
+    ) -> None:
+        url = get_url(booking, "cancel_payable")
+        assert f'href="{url}"' in office.get(get_url(booking)).content.decode()
+        asked, outcome = office.get(url), "20.00 EUR goes back, 60.00 EUR is kept."
+        assert outcome in asked.content.decode()
+        assert (stripe.refunds, PayableLock.objects.get().canceled_at) == ({}, None)
+        page = office.post(url, {"key": get_key(asked)}, follow=True)
+        assert get_messages(page) == [outcome]
+        assert [refund["amount"] for refund in stripe.refunds.values()] == [2000]
+        assert {"Kept": "60.00 EUR", "Due": "0.00 EUR"}.items() <= get_balance(page).items()
+        page = office.post(url, {"key": get_key(office.get(url)), "waive": "on"}, follow=True)
+        assert get_messages(page) == ["60.00 EUR goes back, 0.00 EUR is kept."]
+        assert url not in page.content.decode()
+
+    @pytest.mark.parametrize(
+        ("codenames", "allowed"),
+        [
+            (["view_booking", "view_payment", "cancel_payable"], True),
+            (["view_booking", "view_payment", "refund_payment"], False),
+            (["view_payment", "cancel_payable"], False),
+        ],
+    )
+    def test_takes_a_permission_of_its_own(
+        self, make_staff: Callable[..., Client], booking: Booking, codenames: list[str], allowed: bool
+    ) -> None:
+        staff, url = make_staff(*codenames), get_url(booking, "cancel_payable")
+        assert staff.get(url).status_code == (200 if allowed else 403)
+        assert (url in staff.get(get_url(booking)).content.decode()) is allowed
 
 
 class TestList:

@@ -186,6 +186,7 @@ def test_creation_leads_to_all_that_is_done_with_a_payment(strict: bool) -> None
     linked = {each["operationId"] for each in created["links"].values()}
     # One operation has two spellings, and the rest of these is about no payment.
     rest = {"a_payments_create", "a_payments_list", "a_capabilities_list", "a_payments_complete_by_post"}
+    rest |= {"a_payments_cancellations_cancel_payable"}
     names = {each["operationId"] for each in list_operations(document)}
     assert linked == {name for name in names if name.startswith("a_")} - rest
     assert {json.dumps(each["parameters"]) for each in created["links"].values()} == {
@@ -297,7 +298,7 @@ class TestHost:
         mounts = [path("a/", include(urlpatterns)), path("b/c/", include(urlpatterns))]
         operations = [each for one in make_document(mounts)["paths"].values() for each in one.values()]
         names = {each["operationId"] for each in operations}
-        assert len(names) == len(operations) == 18
+        assert len(names) == len(operations) == 20
         assert {"a_payments_create", "b_c_payments_complete_by_post"} <= names
 
     def test_host_s_additions_are_described(self, settings: Any) -> None:

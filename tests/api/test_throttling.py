@@ -181,7 +181,7 @@ def test_the_cache_holds_no_credential(api: GatewayApi, stripe: StripeEmulator) 
 
 
 def test_all_that_asks_stripe_is_limited_by_default() -> None:
-    asking = {"create", "complete", "refund", "capture", "cancel"}
+    asking = {"create", "complete", "refund", "capture", "cancel", "cancel_payable"}
     assert set(conf.DEFAULTS["THROTTLE_RATES"]) == asking | {"authentication"}
 
 

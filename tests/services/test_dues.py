@@ -133,6 +133,8 @@ def test_what_is_paid_is_not_asked_for_again(
         "received": PRICE,
         "refunded": 0,
         "forgiven": 0,
+        "kept": None,
+        "surplus": 0,
         "due": 0,
         "currency": "usd",
         "nextDueAt": None,

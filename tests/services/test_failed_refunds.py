@@ -37,12 +37,13 @@ def test_booking_that_holds_twice_its_price_says_so(api: GatewayApi, stripe: Str
     assert not Concern.objects.open().filter(code="payable_overpaid").exists()
 
 
-def test_price_that_falls_is_no_concern(api: GatewayApi, stripe: StripeEmulator) -> None:
+def test_price_that_falls_is_a_concern(api: GatewayApi, stripe: StripeEmulator) -> None:
     booking = Booking.objects.create(price=9000, currency="usd")
     services.refund_payment(pay(api, stripe, booking), amount=100)
     Booking.objects.update(price=5000)
     upkeep.work_off(upkeep.DUES, limit=10)
-    assert not Concern.objects.open().exists()
+    concern = Concern.objects.open().get()
+    assert (concern.code, concern.parameters["amount"]) == ("payable_overpaid", 3900)
 
 
 @pytest.mark.parametrize("rejects", [True, False])

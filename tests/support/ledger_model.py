@@ -148,6 +148,8 @@ class LedgerModel:
 
 
 class _Lock:
+    amount_kept = None
+
     def record(self, balance: Any) -> None:
         pass
 

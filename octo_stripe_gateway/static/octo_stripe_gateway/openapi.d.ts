@@ -152,6 +152,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/payments/cancellations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel what was paid for
+         * @description Cancel what was paid for, and refund what its terms give; with `preview` only say what that is.
+         */
+        post: operations["payments_cancellations_cancel_payable"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -162,10 +182,33 @@ export interface components {
             refunded: number;
             /** @description What of `refunded` is not owed again. */
             forgiven: number;
+            /** @description What the terms keep; null where it isn't canceled. */
+            kept: number | null;
+            /** @description What is held beyond the price, or beyond `kept`. */
+            surplus: number;
             due: number;
             currency: string;
             /** Format: date-time */
             nextDueAt: string | null;
+        };
+        /** @description The body of `POST /payments/cancellations`. */
+        GatewayCancelPayable: {
+            payable: {
+                type: string;
+                id: number | string;
+            };
+            waive?: boolean;
+            preview?: boolean;
+        };
+        GatewayCancellation: {
+            payable: components["schemas"]["GatewayPayable"];
+            preview: boolean;
+            /** @description What goes back now. */
+            amount: number;
+            kept: number;
+            currency: string;
+            currencyPrecision: number;
+            balance: components["schemas"]["GatewayBalance"];
         };
         GatewayCapability: {
             id: string;
@@ -1261,6 +1304,54 @@ export interface operations {
             401: components["responses"]["Gateway401"];
             403: components["responses"]["Gateway403"];
             404: components["responses"]["Gateway404"];
+            409: components["responses"]["Gateway409"];
+            413: components["responses"]["Gateway413"];
+            415: components["responses"]["Gateway415"];
+            422: components["responses"]["Gateway422"];
+            429: components["responses"]["Gateway429"];
+            500: components["responses"]["Gateway500"];
+            502: components["responses"]["Gateway502"];
+            503: components["responses"]["Gateway503"];
+        };
+    };
+    payments_cancellations_cancel_payable: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The language of `errorMessage`. */
+                "Accept-Language"?: string;
+                /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
+                "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "" | "live" | "test";
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["GatewayCancelPayable"];
+            };
+        };
+        responses: {
+            /** @description What goes back, and what is kept. */
+            200: {
+                headers: {
+                    /** @description The capabilities that were honoured. */
+                    "Octo-Capabilities": string;
+                    /** @description The mode of the payment's account. */
+                    "Octo-Env": "" | "live" | "test";
+                    /** @description The language of `errorMessage`. */
+                    "Content-Language": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayCancellation"];
+                };
+            };
+            400: components["responses"]["Gateway400"];
+            401: components["responses"]["Gateway401"];
+            403: components["responses"]["Gateway403"];
             409: components["responses"]["Gateway409"];
             413: components["responses"]["Gateway413"];
             415: components["responses"]["Gateway415"];

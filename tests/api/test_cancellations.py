@@ -1,0 +1,123 @@
+"""Cancelling what was paid for, by the API."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from octo_stripe_gateway.models import PayableLock, Payment
+from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.shop.models import Booking, Voucher
+from tests.support.api import GatewayApi
+from tests.support.callers import KEYS, CallerApi, authenticate, make_user
+
+pytestmark = pytest.mark.django_db
+
+PRICE = 9000
+
+
+@pytest.fixture
+def booking(monkeypatch: pytest.MonkeyPatch) -> Booking:
+    terms = [(timezone.now() + dt.timedelta(days=1), Decimal("0.5"))]
+    monkeypatch.setattr(Booking, "get_refund_terms", lambda _self: terms, raising=False)
+    return Booking.objects.create(price=PRICE, currency="usd")
+
+
+@pytest.fixture
+def callers(configure: Callable[..., None]) -> None:
+    configure(AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS)
+
+
+def name(payable: Any, **fields: Any) -> dict[str, Any]:
+    return {"payable": {"type": payable._meta.model_name, "id": str(payable.pk)}, **fields}
+
+
+def cancel(api: GatewayApi, to_cancel: Any, **fields: Any) -> Any:
+    return api.request("POST", "/payments/cancellations", {**name(to_cancel), **fields})
+
+
+def test_preview_tells_what_the_cancellation_gives(
+    api: GatewayApi, stripe: StripeEmulator, booking: Booking
+) -> None:
+    api.paid(stripe, name(booking))
+    wanted = {
+        "amount": 4500,
+        "kept": 4500,
+        "currency": "usd",
+        "currencyPrecision": 2,
+        "payable": {"type": "booking", "id": str(booking.pk)},
+    }
+    answer = cancel(api, booking, preview=True).json()
+    assert answer["balance"]["kept"] is None
+    assert answer == {**wanted, "preview": True, "balance": answer["balance"]}
+    assert not stripe.refunds
+    answer = cancel(api, booking).json()
+    assert (answer["balance"]["kept"], answer["balance"]["refunded"]) == (4500, 4500)
+    assert answer == {**wanted, "preview": False, "balance": answer["balance"]}
+    assert cancel(api, booking).json()["amount"] == 0
+    assert cancel(api, booking, waive=True).json()["amount"] == 4500
+
+
+def test_preview_writes_nothing(api: GatewayApi, stripe: StripeEmulator, booking: Booking) -> None:
+    assert cancel(api, booking, preview=True).status_code == 200
+    assert not PayableLock.objects.exists()
+
+
+@pytest.mark.parametrize("fields", [{"waive": 1}, {"preview": "yes"}, {"amount": 1}, {"payable": None}])
+def test_body_is_checked(api: GatewayApi, booking: Booking, fields: dict[str, Any]) -> None:
+    assert cancel(api, booking, **fields).status_code == 400
+    assert not PayableLock.objects.exists()
+
+
+def test_what_has_no_price_is_not_cancelled(api: GatewayApi) -> None:
+    answer = cancel(api, Voucher.objects.create())
+    assert (answer.status_code, "no price" in answer.json()["errorMessage"]) == (422, True)
+
+
+@pytest.mark.usefixtures("callers")
+@pytest.mark.parametrize(
+    ("caller", "payer", "status"),
+    [
+        ("key:gateway-key", "key:viator-key", 200),
+        ("key:gateway-key", "", 200),
+        ("key:viator-key", "key:viator-key", 200),
+        ("key:klook-key", "key:viator-key", 400),
+        ("key:klook-key", "", 400),
+        ("user:agent", "key:viator-key", 400),
+        ("user:agent", "user:agent", 200),
+        ("user:office", "key:viator-key", 200),
+        ("user:ann", "user:ann", 403),
+        ("name:guest", "name:guest", 403),
+        ("", "", 401),
+    ],
+)
+def test_who_sees_all_payments_and_has_the_permission_cancels(
+    stripe: StripeEmulator, booking: Booking, caller: str, payer: str, status: int
+) -> None:
+    make_user("ann"), make_user("agent", "cancel_payable")
+    make_user("office", "cancel_payable", "view_payment")
+    if payer:
+        CallerApi(payer).paid(stripe, name(booking))
+    answer = cancel(CallerApi(caller), booking)
+    assert answer.status_code == status, answer.content
+    assert (Booking.objects.get().payments.get_dues().kept is not None) is (status == 200)
+    assert sum(each.amount_refunded for each in Payment.objects.all()) == (
+        4500 if status == 200 and payer else 0
+    )
+
+
+def test_answer_for_what_is_anothers_is_as_for_what_is_not_there(
+    stripe: StripeEmulator, booking: Booking, callers: None
+) -> None:
+    CallerApi("key:viator-key").paid(stripe, name(booking))
+    klook = CallerApi("key:klook-key")
+    others = cancel(klook, booking)
+    missing = klook.request(
+        "POST", "/payments/cancellations", {"payable": {"type": "booking", "id": "999999"}}
+    )
+    assert (others.status_code, others.json()) == (missing.status_code, missing.json())
