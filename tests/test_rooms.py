@@ -76,9 +76,7 @@ def find_imports(tree: ast.Module, *, known: Iterator[str] | object) -> Iterator
             if module.split(".")[0] == PACKAGE:
                 own = module.removeprefix(PACKAGE).removeprefix(".")
                 inner = f"{own}.{name}".strip(".")
-                yield own
-                if inner in known:  # type: ignore[operator]
-                    yield inner
+                yield inner if inner in known else own  # type: ignore[operator]
 
 
 def find_packages(module: str, others: set[str]) -> Iterator[str]:
