@@ -22,7 +22,7 @@ from octo_stripe_gateway.admin.operations import (
 )
 from octo_stripe_gateway.admin.pages import OperationAdmin
 from octo_stripe_gateway.exceptions import GatewayError, UnprocessableError
-from octo_stripe_gateway.models import PayableLock, Payment, is_priced
+from octo_stripe_gateway.models import PayableLock, Payment, identify, is_priced
 from octo_stripe_gateway.stripe.currencies import format_money
 
 # Its page shows what was paid.
@@ -168,7 +168,9 @@ class RefundPayableMixin(OperationAdmin[Model]):
 
     def is_live(self, obj: Model) -> bool:
         """Tell whether real money moves."""
-        return any(payment.livemode for payment in Payment.ledger.list_of_payable(obj))
+        payable_type, key = identify(obj)
+        payments = Payment.ledger.filter(payable_type=payable_type, payable_id=key)
+        return payments.filter(livemode=True).exists()
 
     def get_summary(self, obj: Model) -> list[tuple[Any, Any]]:
         """Return what is paid for and, where it is priced, what is due."""

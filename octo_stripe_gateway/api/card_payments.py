@@ -90,7 +90,7 @@ class CardPaymentField(serializers.Field[Any, Any, Any, Any]):
         """Return the object for the payable's latest payment."""
         payable = getattr(value, self.payable) if self.payable else value
         created: services.CreatedPayment | None = self.context.get("created_payment")
-        payment = _get_latest(payable) if payable is not None else None
+        payment = _find_latest(payable) if payable is not None else None
         if payment is None:
             return None
         secret = created.client_secret if created and created.payment == payment else ""
@@ -192,8 +192,14 @@ def _exempt_from_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
     return view
 
 
-def _get_latest(payable: Any) -> Payment | None:
-    latest: Payment | None = max(payable.payments.all(), key=lambda each: each.pk, default=None)
+def _find_latest(payable: Any, *, intent_id: str | None = None) -> Payment | None:
+    """Return the payable's latest payment, or its latest of an intent; without a query if they are loaded."""
+    payments = payable.payments.all()
+    if payments._result_cache is None:
+        named = {"stripe_payment_intent_id": intent_id} if intent_id else {}
+        payments = payments.filter(**named).order_by("-pk")[:1]
+    found = [each for each in payments if intent_id in (None, each.stripe_payment_intent_id)]
+    latest: Payment | None = max(found, key=lambda each: each.pk, default=None)
     return latest
 
 
@@ -212,12 +218,11 @@ def _read_confirmation(body: object) -> dict[str, Any]:
 def _find_confirmed(payable: Any, confirmation: dict[str, Any]) -> Payment:
     """Return the payment that a confirmation names, or the payable's latest."""
     named = confirmation.get("stripe", {}).get("payment_intent")
-    payments = [each for each in payable.payments.all() if named in (None, each.stripe_payment_intent_id)]
-    if not payments:
+    payment = _find_latest(payable, intent_id=named)
+    if payment is None:
         message = _("This payment has another payment intent.") if named else _("There is no payment yet.")
         raise UnprocessableError(message)
-    latest: Payment = max(payments, key=lambda each: each.pk)
-    return latest
+    return payment
 
 
 class ConfirmationSerializer(RequestSerializer):

@@ -59,6 +59,9 @@ SHOWN_COLUMNS = tuple(
     " rejection_parameters created_at updated_at expires_at confirmed_at failed_at refunded_at"
     " canceled_at".split()
 )
+SHOWN_OF_REFUND = tuple(
+    "id uuid amount status amount_forgiven reason failure_reason stripe_refund_id created_at".split()
+)
 # What a host's `check_payable` may raise.
 DENIALS = (PermissionDenied, RequestDenied, Http404, NotFound)
 LONGEST_NAME_SHOWN = 64

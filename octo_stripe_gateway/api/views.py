@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cache, lru_cache, partial
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -50,6 +51,7 @@ from octo_stripe_gateway.api.renderers import AlwaysJSON, OctoJSONRenderer
 from octo_stripe_gateway.api.responses import adapt_status, get_error_response, handle_exception
 from octo_stripe_gateway.api.serializers import (
     SHOWN_COLUMNS,
+    SHOWN_OF_REFUND,
     CancelPayableSerializer,
     CapturePaymentSerializer,
     CreatePaymentSerializer,
@@ -66,7 +68,8 @@ from octo_stripe_gateway.exceptions import (
     ConfigurationError,
     IdempotencyError,
 )
-from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, is_priced
+from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, Refund, is_priced
+from octo_stripe_gateway.models.ledger_manager import read_rows
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.dues import show_dues
 from octo_stripe_gateway.stripe import environments
@@ -288,8 +291,9 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         response = self.build_response(payment)
         # Pages read a payment until it is paid: what has no money has no refunds to ask for.
         has_money = payment.amount_received or payment.amount_refunded
-        refunds = sorted(payment.refunds.all(), key=lambda refund: refund.pk) if has_money else []
-        response.data["refunds"] = [RefundSerializer(refund).data for refund in refunds]
+        refunds = self.list_refunds(payment) if has_money else []
+        show = RefundSerializer().to_representation
+        response.data["refunds"] = [show(each) for each in sorted(refunds, key=attrgetter("pk"))]
         return response
 
     def complete(self, request: Request, **kwargs: Any) -> Response:
@@ -372,6 +376,12 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Return the columns that a read needs, none named where the host's code may look at any."""
         is_own = _reads_as_we_do(type(self)) and READERS.isdisjoint(vars(self))
         return SHOWN_COLUMNS if is_own else ()
+
+    def list_refunds(self, payment: Payment) -> Iterable[Refund]:
+        """Return a payment's refunds as they are shown."""
+        if not self.columns:
+            return payment.refunds.all()
+        return read_rows(Refund, str(payment._state.db), columns=SHOWN_OF_REFUND, payment_id=payment.pk)
 
     def get_primary_queryset(self) -> PaymentQuerySet:
         """Return the same payments from the database that is written to, where a read decides on a change."""
@@ -466,8 +476,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 # A host that overrides one of these may look at any column of a payment.
 READERS = frozenset(
     "build_response check_object_permissions finalize_response get_object get_permissions get_queryset"
-    " get_serializer get_serializer_class get_serializer_context is_own list livemode permission_classes"
-    " read_page retrieve serializer_class".split()
+    " get_serializer get_serializer_class get_serializer_context is_own list list_refunds livemode"
+    " permission_classes read_page retrieve serializer_class".split()
 )
 
 

@@ -8,16 +8,17 @@ the rows of one payment; everything else is plain Django. Fields, converters and
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from django.db import DatabaseError, IntegrityError, connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
+from django.db.models.base import ModelState
 from django.db.models.expressions import RawSQL
-from django.db.models.signals import post_save, pre_save
+from django.db.models.signals import post_init, post_save, pre_init, pre_save
 from django.db.transaction import TransactionManagementError
 
 M = TypeVar("M", bound=Model)
@@ -31,6 +32,8 @@ BLANKS: dict[type[models.Field[Any, Any]], tuple[Any, str]] = {
     models.JSONField: ({}, "'{}'"),
 }
 KEPT_STATEMENTS = 1000
+# Any row at all.
+ANY = Q()
 
 
 class Column(NamedTuple):
@@ -45,11 +48,17 @@ class Column(NamedTuple):
     blank_sql: str
 
 
+class Given(str):
+    """The name of a column whose value a SELECT is given."""
+
+    __slots__ = ()
+
+
 class Lookup(NamedTuple):
     """A SELECT, and what goes into it and comes out of it."""
 
     sql: str
-    parameters: tuple[str, ...]
+    parameters: tuple[Any, ...]
     attributes: list[str]
     converted: dict[int, Any]
 
@@ -66,11 +75,13 @@ class LedgerManager(models.Manager[M]):
         """Return the alias of the database that is written to."""
         return router.db_for_write(self.model)
 
-    def list_by(self, *, lock: bool = False, columns: tuple[str, ...] = (), **values: Any) -> list[M]:
+    def list_by(
+        self, *, lock: bool = False, columns: tuple[str, ...] = (), where: Q = ANY, **values: Any
+    ) -> list[M]:
         """Return the rows with these values, locked where asked, with those columns or all."""
         if lock and connections[self.database].get_autocommit():
             raise TransactionManagementError("A row is locked in a transaction only.")
-        return read_rows(self.model, self.database, lock=lock, columns=columns, **values)
+        return read_rows(self.model, self.database, lock=lock, columns=columns, where=where, **values)
 
     def get_by(self, **values: Any) -> M | None:
         """Return the one row with these values, as `list_by` does, or None."""
@@ -127,10 +138,16 @@ class LedgerManager(models.Manager[M]):
 
 
 def read_rows(
-    model: type[M], using: str, *, lock: bool = False, columns: tuple[str, ...] = (), **values: Any
+    model: type[M],
+    using: str,
+    *,
+    lock: bool = False,
+    columns: tuple[str, ...] = (),
+    where: Q = ANY,
+    **values: Any,
 ) -> list[M]:
     """Return the rows with these values, with those columns or all, from one of the databases."""
-    lookup = _write_select(model, using, lock, columns, tuple(values))
+    lookup = _write_select(model, using, lock, columns, where, tuple(values))
     rows = _read(lookup, connection=connections[using], model=model, values=values)
     return [model.from_db(using, lookup.attributes, row) for row in rows]
 
@@ -152,6 +169,26 @@ def one_cursor(connection: BaseDatabaseWrapper) -> Iterator[Any]:
 def _get_cursor(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
     kept = _kept_cursor.get()
     return nullcontext(kept) if kept is not None and kept.db is connection else connection.cursor()
+
+
+class LedgerRow(models.Model):
+    """A model whose rows are built from a query as Django does it, in a fraction of the time."""
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any
+    ) -> Self:
+        """Build a row without going through all columns, some of which may be left out."""
+        if options or pre_init.has_listeners(cls) or post_init.has_listeners(cls):
+            return super().from_db(db, field_names, values, **options)
+        row = cls.__new__(cls)
+        row.__dict__.update(zip(field_names, values, strict=True))
+        row._state = ModelState()
+        row._state.adding, row._state.db = False, db
+        return row
 
 
 class _Announcement:
@@ -213,9 +250,10 @@ def _prepare(
 
 @functools.cache
 def _write_select(
-    model: type[Model], using: str, lock: bool, only: tuple[str, ...], names: tuple[str, ...]
+    model: type[Model], using: str, lock: bool, only: tuple[str, ...], where: Q, names: tuple[str, ...]
 ) -> Lookup:
-    rows = model._base_manager.using(using).filter(**{name: RawSQL("%s", (name,)) for name in names})
+    given = {name: RawSQL("%s", (Given(name),)) for name in names}
+    rows = model._base_manager.using(using).filter(where, **given)
     rows = rows.only(*only) if only else rows
     compiler = (rows.select_for_update() if lock else rows).query.get_compiler(using)
     sql, parameters = compiler.as_sql()
@@ -246,8 +284,12 @@ def _write_update(model: type[Model], using: str, names: tuple[str, ...], marks:
 def _read(
     lookup: Lookup, *, connection: BaseDatabaseWrapper, model: type[Model], values: dict[str, Any]
 ) -> list[list[Any]]:
-    fields: Any = [(name, model._meta.get_field(name)) for name in lookup.parameters]
-    parameters = [field.get_db_prep_value(values[name], connection) for name, field in fields]
+    parameters = [
+        model._meta.get_field(each).get_db_prep_value(values[each], connection)  # type: ignore[union-attr]
+        if isinstance(each, Given)
+        else each
+        for each in lookup.parameters
+    ]
     with _get_cursor(connection) as cursor:
         cursor.execute(lookup.sql, parameters)
         rows = [list(row) for row in cursor.fetchall()]

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.stripe.snapshots import FINGERPRINT_LENGTH
 
@@ -32,7 +32,7 @@ class RefundManager(LedgerManager["Refund"]):
         return refunds
 
 
-class Refund(models.Model):
+class Refund(LedgerRow):
     """One refund, on record here before Stripe is asked for it, or found at Stripe."""
 
     class Reason(models.TextChoices):

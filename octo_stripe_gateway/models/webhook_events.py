@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
@@ -68,7 +68,7 @@ class WebhookEventManager(LedgerManager["WebhookEvent"]):
         return self.get_queryset().about(payment)
 
 
-class WebhookEvent(models.Model):
+class WebhookEvent(LedgerRow):
     """One event that Stripe signed, taken in once however often it is delivered."""
 
     class Status(models.TextChoices):

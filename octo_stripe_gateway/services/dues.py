@@ -33,6 +33,7 @@ from octo_stripe_gateway.models import (
     is_priced,
     resolve,
 )
+from octo_stripe_gateway.models.payments import COUNTS
 from octo_stripe_gateway.stripe.currencies import check_amount
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.times import format_utc
@@ -104,7 +105,8 @@ def list_dues(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Dues 
     for payable_type_id, group in by_type.items():
         ids = [lock.payable_id for lock in group]
         payments: defaultdict[str | None, list[Payment]] = defaultdict(list)
-        for payment in Payment.ledger.filter(payable_type=payable_type_id, payable_id__in=ids).order_by("pk"):
+        rows = Payment.ledger.filter(COUNTS, payable_type=payable_type_id, payable_id__in=ids)
+        for payment in rows.order_by("pk"):
             payments[payment.payable_id].append(payment)
         payables = find_payables(payable_type_id, ids)
         for lock in group:

@@ -12,7 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from octo_stripe_gateway import signals
-from octo_stripe_gateway.models import Installation
+from octo_stripe_gateway.api.card_payments import CardPaymentField
+from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
@@ -297,3 +298,78 @@ def test_delivery_does_not_grow_with_the_events_of_its_payment(api: GatewayApi) 
         counts.append(len(made))
     # The first writes the payment, and the others change nothing of it.
     assert counts == [4] + [2] * 19
+
+
+@contextmanager
+def counted_rows(table: str) -> Iterator[list[int]]:
+    """Count the rows of a table that PostgreSQL reads for each SELECT, those that it passes over included."""
+    counts: list[int] = []
+
+    def count(node: dict[str, Any]) -> int:
+        own = node["Actual Rows"] + node.get("Rows Removed by Filter", 0) if "Relation Name" in node else 0
+        return int(own * node["Actual Loops"]) + sum(map(count, node.get("Plans", [])))
+
+    def explain(execute: Callable[..., Any], sql: str, params: Any, *rest: Any) -> Any:
+        if sql.startswith("SELECT") and f'FROM "{table}"' in sql:
+            # Bypass Django's cursors, which would explain this statement too.
+            with connection.connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+                (plans,) = cursor.fetchone()
+                counts.append(count(plans[0]["Plan"]))
+        return execute(sql, params, *rest)
+
+    with connection.cursor() as cursor:
+        # The planner would rather read a small table whole.
+        cursor.execute(f'ANALYZE "{table}"; SET enable_seqscan = off; SET enable_bitmapscan = off')
+    try:
+        with connection.execute_wrapper(explain):
+            yield counts
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET enable_seqscan; RESET enable_bitmapscan")
+
+
+def pay_by_event(api: GatewayApi, payment: Payment) -> Any:
+    paid = make_paid_intent(id=payment.stripe_payment_intent_id, currency="eur")
+    return api.post_event(*signed_event("payment_intent.succeeded", paid))
+
+
+OF_PAYABLE: dict[str, Callable[[GatewayApi, Payment], Any]] = {
+    "retrieve": lambda api, payment: api.retrieve(payment.pk),
+    "event": pay_by_event,
+    "refund": lambda api, payment: api.refund(payment.pk),
+    "host's dues": lambda _api, payment: Booking.objects.get(pk=payment.payable_id).payments.get_dues(),
+    "cardPayment": lambda _api, payment: CardPaymentField().to_representation(payment.payable),
+}
+
+
+@pytest.mark.parametrize("call", OF_PAYABLE)
+def test_nothing_grows_with_the_payments_that_were_given_up(
+    call: str, api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    made: list[tuple[list[str], list[int]]] = []
+    for given_up in (0, 9, 99):
+        booking = Booking.objects.create()
+        for number in range(given_up):
+            end = "expired" if number % 2 else "canceled"
+            PaymentFactory.create(payable=booking, currency="eur", **{end: True})
+        state = {"paid": True} if call == "refund" else {}
+        payment = PaymentFactory.create(payable=booking, currency="eur", **state)
+        with statements() as few, counted_rows("octo_stripe_gateway_payment") as rows:
+            OF_PAYABLE[call](api, payment)
+        # A process asks for the payable's content type once.
+        kinds = [kind for kind, text in zip(few.kinds, few.texts, strict=True) if "content_type" not in text]
+        made.append((kinds, rows))
+    assert made[0] == made[1] == made[2]
+    assert max(made[2][1]) <= 2
+
+
+@pytest.mark.parametrize("refunds", [1, 200])
+def test_read_takes_one_short_statement_for_any_number_of_refunds(refunds: int, api: GatewayApi) -> None:
+    payment = PaymentFactory.create(paid=True, amount_refunded=refunds)
+    RefundFactory.create_batch(refunds, payment=payment, amount=1)
+    with statements() as made:
+        answer = api.retrieve(payment.pk)
+    assert [each["amount"] for each in answer.json()["refunds"]] == [1] * refunds
+    assert made.kinds == ["SELECT"] * 2
+    assert "request_fingerprint" not in made.texts[1]
