@@ -150,6 +150,7 @@ def create_payment(
     }
     given = {**(stripe_params or {}), **{name: value for name, value in named.items() if value}}
     extra = check_parameters(given, metadata=payment.metadata)
+    payment.connect = {name: extra[name] for name in CONNECT if extra.get(name)}
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=extra)
     _choose_account(payment, livemode=livemode)
     draft = Draft(
@@ -275,7 +276,6 @@ def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
     payment = draft.payment
     if has_deadline(payment.payable):
         payment.plan_deadline()
-    payment.connect = {name: draft.extra[name] for name in CONNECT if draft.extra.get(name)}
     Payment.ledger.insert(payment)
     request = open_request(
         payment,

@@ -81,7 +81,7 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     if amount not in {None, due}:
         raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_dues(dues))
     others = [each for each in payments if each.owner == payment.owner and each.is_open]
-    wanted = (purpose, payment.capture_method, dues.currency, payment.origin)
+    wanted = (purpose, payment.capture_method, dues.currency, payment.origin, payment.connect)
     # What was adopted may be an earlier customer's.
     same = (each for each in reversed(others) if _describe(each) == wanted and not each.awaits_operator)
     return Quote(purpose, due, dues.currency, deadline, next(same, None), others)
@@ -257,6 +257,6 @@ def _get_due(dues: Dues, *, purpose: str) -> int:
     return due
 
 
-def _describe(payment: Payment) -> tuple[str, str, str, Origin]:
+def _describe(payment: Payment) -> tuple[str, str, str, Origin, dict[str, Any]]:
     """Return what two payments of one owner must have in common for one to do for the other."""
-    return payment.purpose, payment.capture_method, payment.currency, payment.origin
+    return payment.purpose, payment.capture_method, payment.currency, payment.origin, payment.connect

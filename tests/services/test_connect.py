@@ -121,3 +121,28 @@ def test_adopted_payment_remembers_it_too(stripe: StripeEmulator, seller: str) -
     assert adopted.connect == payment.connect
     services.refund_payment(services.confirm_adoption(adopted))
     assert get_taken_back(stripe) == (2000, FEE)
+
+
+@pytest.mark.parametrize(
+    ("terms", "is_reused"),
+    [
+        ({"application_fee_amount": FEE, "transfer_data": {"destination": "acct_1Seller"}}, True),
+        ({"application_fee_amount": 300, "transfer_data": {"destination": "acct_1Seller"}}, False),
+        ({"transfer_data": {"destination": "acct_1Seller"}}, False),
+        ({}, False),
+    ],
+)
+def test_open_payment_is_taken_again_on_the_same_terms_only(
+    terms: dict[str, Any], is_reused: bool, stripe: StripeEmulator, seller: str
+) -> None:
+    booking = Booking.objects.create()
+    agreed = {"application_fee_amount": FEE, "transfer_data": {"destination": seller}}
+    first = services.create_payment(payable=booking, stripe_params=agreed).payment
+    booking.price = 3000
+    booking.save()
+    second = services.create_payment(payable=booking, stripe_params=terms).payment
+    assert (second == first) is is_reused
+    assert (Payment.objects.get(pk=first.pk).status == "canceled") is not is_reused
+    intent = stripe.payment_intents[second.stripe_payment_intent_id or ""]
+    assert intent["application_fee_amount"] == terms.get("application_fee_amount")
+    assert intent["amount"] == 3000
