@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,27 @@ def redis_url() -> Iterator[str]:
         try:
             _wait_for(path)
             yield f"unix://{path}"
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[str]:
+    """The address of a memcached of the test's own, a socket in a folder."""
+    program = shutil.which("memcached")
+    if not program:
+        pytest.skip("needs memcached: apt install memcached")
+    with tempfile.TemporaryDirectory() as folder:
+        # Started by root, it becomes another user, who has to get into the folder.
+        Path(folder).chmod(0o777)
+        server = subprocess.Popen([program, "-s", f"{folder}/socket", "-a", "777", "-u", "nobody"])
+        try:
+            for _attempt in range(200):
+                if Path(folder, "socket").exists():
+                    break
+                time.sleep(0.05)
+            yield f"unix:{folder}/socket"
         finally:
             server.kill()
             server.wait()

@@ -30,13 +30,16 @@ VIATOR = {"Authorization": "Bearer viator-key"}
 BACKENDS = "django.core.cache.backends"
 
 
-@pytest.fixture(params=["redis", "django-redis", "database", "locmem"])
+@pytest.fixture(params=["redis", "django-redis", "memcached", "database", "locmem"])
 def cache(request: pytest.FixtureRequest, settings: Any) -> dict[str, Any]:
     """The host's cache, shared by all of its processes but for the last one."""
     if request.param == "database":
         settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.db.DatabaseCache", "LOCATION": "rates"}}
         call_command("createcachetable")
         caches["default"].clear()
+    elif request.param == "memcached":
+        backend, url = f"{BACKENDS}.memcached.PyMemcacheCache", request.getfixturevalue("memcached")
+        settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url}}
     elif request.param == "locmem":
         settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.locmem.LocMemCache"}}
     else:

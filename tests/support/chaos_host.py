@@ -1,4 +1,6 @@
-"""A host that rejects at random and whose receiver fails at random, served by a process to be killed.
+"""A host that does everything wrong now and then, served by a process to be killed.
+
+It rejects, swallows errors of the database, changes its prices and deadlines, and its receivers fail.
 
 Run as a program, it forks a server for each seed on its input and prints the server's pid and port. Forking
 replaces a killed server at once, without starting Python and Django again.
@@ -6,17 +8,23 @@ replaces a killed server at once, without starting Python and Django again.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import django
 from django.conf import settings
 
 REJECTED = 0.25
+SWALLOWED = 0.1
 FAILED = 0.2
+# A connected account that takes a part of the payments.
+CONNECTED = "acct_lyon"
 
 
 def decide(_payable: object, payment: Any) -> None:
@@ -25,8 +33,49 @@ def decide(_payable: object, payment: Any) -> None:
     from tests.shop.models import Ticket
 
     Ticket.objects.create(code=f"accepted {payment.pk}")
+    if random.random() < SWALLOWED:
+        swallow(f"accepted {payment.pk}")
     if random.random() < REJECTED:
         raise PaymentRejectedError("The tour is full.")
+
+
+def swallow(code: str) -> None:
+    """Have the database refuse a second ticket of this code, and go on as if nothing had happened."""
+    from django.db import IntegrityError, connection
+
+    from tests.shop.models import Ticket
+
+    ways: list[Callable[[], object]] = [
+        lambda: Ticket.objects.create(code=code),
+        lambda: Ticket.objects.bulk_create([Ticket(code=code)]),
+        lambda: connection.cursor().execute("INSERT INTO shop_ticket (code) VALUES (%s)", [code]),
+    ]
+    with suppress(IntegrityError):
+        random.choice(ways)()
+
+
+def stumble(_event: object, payment: Any) -> None:
+    """Handle an event, now and then with an error that is swallowed."""
+    from tests.shop.models import Ticket
+
+    if payment and random.random() < SWALLOWED:
+        code = f"handled {payment.pk} {random.getrandbits(64)}"
+        Ticket.objects.create(code=code)
+        swallow(code)
+
+
+def get_deadline(booking: Any) -> dt.datetime | None:
+    """Return the deadline that a buyer has set for a booking."""
+    from tests.shop.models import Ticket
+
+    codes = Ticket.objects.filter(code__startswith=f"d{booking.pk} ").values_list("code", flat=True)
+    return min((dt.datetime.fromtimestamp(int(code.split()[1]), tz=dt.UTC) for code in codes), default=None)
+
+
+def choose_account(payment: Any) -> tuple[str, str]:
+    """Take a part of the payments for a connected account, by a price that may change."""
+    amount = getattr(payment.payable, "price", payment.amount)
+    return "", "" if amount % 3 else CONNECTED
 
 
 def hear(payment: Any, **_: object) -> None:
@@ -59,12 +108,14 @@ def load(*, database: str, stripe_url: str) -> Any:
         "STRIPE_API_BASE": stripe_url,
         "STRIPE_TIMEOUT": (2, 1),
         "STRIPE_MAX_NETWORK_RETRIES": 1,
+        "STRIPE_ACCOUNT": choose_account,
     }
     django.setup()
     import stripe
     from django.core.wsgi import get_wsgi_application
 
     from octo_stripe_gateway import signals
+    from octo_stripe_gateway.webhooks import inbox
     from tests.shop.models import Booking, Voucher
 
     sdk: Any = stripe._http_client.HTTPClient
@@ -72,6 +123,8 @@ def load(*, database: str, stripe_url: str) -> Any:
     payables: list[Any] = [Booking, Voucher]
     for model in payables:
         model.on_payment_completed = decide
+    payables[0].get_payment_deadline = get_deadline
+    inbox.register("payment_intent.succeeded", "charge.refunded")(stumble)
     signals.payment_succeeded.connect(hear)
     return get_wsgi_application()
 

@@ -16,11 +16,15 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from django.utils import timezone
 from hypothesis.stateful import run_state_machine_as_test
+from schemathesis.checks import not_a_server_error
 from schemathesis.config import GenerationConfig, SchemathesisConfig
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from octo_stripe_gateway import services
 from octo_stripe_gateway.api.filters import CursorField
 from octo_stripe_gateway.api.lists import Place
-from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.openapi import close_document, make_document
 
@@ -67,7 +71,17 @@ class Shop:
             api.complete(declined).json(),
             api.create(PAID).json(),
             api.cancel(api.create(PAID).json()).json(),
+            *(self._make_corrected(api, stripe, correct) for correct in (reopen_dispute, cancel_refund)),
         ]
+
+    def _make_corrected(
+        self, api: GatewayApi, stripe: StripeEmulator, correct: Callable[[StripeEmulator, str], object]
+    ) -> Any:
+        """Return a payment of which Stripe has said more after what looked like the end."""
+        payment = api.paid(stripe, PAID)
+        correct(stripe, payment["stripePaymentIntentId"])
+        services.reconcile_payment(Payment.objects.get(pk=payment["id"]))
+        return api.retrieve(payment).json()
 
     def prepare(self, case: Any) -> None:
         """Point most requests at a payment that exists, and make well-formed ones acceptable to Stripe."""
@@ -91,7 +105,7 @@ class Shop:
         body = {name: value for name, value in case.body.items() if name not in {"payable", "cardPayment"}}
         if case.operation.label == "POST /payments":
             body["amount"] = 1000 * (20 + int(body.get("amount", 0)) % 50_000)
-            body["currency"] = "eur" if body["amount"] % 2000 else "JPY"
+            body["currency"] = ("eur", "JPY", "isk", "BHD")[body["amount"] // 1000 % 4]
             if "statementDescriptorSuffix" in body:
                 # Its maximum length depends on the account's own prefix.
                 body["statementDescriptorSuffix"] = "TOUR"
@@ -106,6 +120,16 @@ class Shop:
         if {"payableType", "payableId"} & asked.keys():
             asked |= {"payableType": "booking", "payableId": asked.get("payableId", "1")}
         return asked
+
+
+def reopen_dispute(stripe: StripeEmulator, intent_id: str) -> None:
+    dispute = stripe.open_dispute(intent_id)
+    stripe.close_dispute(dispute["id"], won=False)
+    stripe.reopen_dispute(dispute["id"])
+
+
+def cancel_refund(stripe: StripeEmulator, intent_id: str) -> None:
+    stripe.settle_refund(stripe.refund(intent_id, amount=1000)["id"], status="canceled")
 
 
 @pytest.fixture
@@ -123,6 +147,7 @@ def shop(api: GatewayApi, stripe: StripeEmulator, settings: Any) -> Iterator[Sho
 patient = hypothesis.settings(deadline=None, suppress_health_check=[*hypothesis.HealthCheck])
 usual = load(max_examples=2, deterministic=True)
 strict = load(max_examples=2, deterministic=True, coverage=False, STRICT_OCTO=True)
+brief = load(max_examples=2, deterministic=True, coverage=False)
 usual_at_length = load(max_examples=80)
 strict_at_length = load(max_examples=80, STRICT_OCTO=True)
 
@@ -142,6 +167,51 @@ def test_any_request_gets_a_documented_answer_where_octo_is_strict(
     configure(STRICT_OCTO=True)
     shop.prepare(case)
     case.call_and_validate(headers=AUTHORIZED)
+
+
+# What may answer in Stripe's place, or keep it from answering.
+FAULTS = [
+    Fault(method="*", times=None, status=500),
+    Fault(method="*", times=None, status=429),
+    Fault(kind="reset", method="*", times=None),
+    *(
+        Fault(kind="proxy", method="*", times=None, status=status)
+        for status in (200, 302, 401, 404, 408, 413)
+    ),
+    *(
+        Fault(kind="proxy", method="*", times=None, status=404, content_type="application/json", body=body)
+        for body in ("null", "[]", "{}", '{"error": null}', '{"error": {"message": "No route."}}')
+    ),
+]
+
+
+@brief.parametrize()
+@patient
+def test_any_request_gets_a_documented_answer_whatever_answers_for_stripe(
+    case: Any, shop: Shop, stripe: StripeEmulator
+) -> None:
+    call_while_stripe_fails(case, shop, stripe)
+
+
+@pytest.mark.slow
+@usual_at_length.parametrize()
+@patient
+def test_many_more_requests_get_a_documented_answer_whatever_answers_for_stripe(
+    case: Any, shop: Shop, stripe: StripeEmulator
+) -> None:
+    call_while_stripe_fails(case, shop, stripe)
+
+
+def call_while_stripe_fails(case: Any, shop: Shop, stripe: StripeEmulator) -> None:
+    shop.prepare(case)
+    stripe.add_fault(FAULTS[zlib.crc32(repr(case.body).encode()) % len(FAULTS)])
+    try:
+        # What is right may be answered by 503 then.
+        case.call_and_validate(
+            headers=AUTHORIZED, excluded_checks=[not_a_server_error, positive_data_acceptance]
+        )
+    finally:
+        stripe.clear_faults()
 
 
 @pytest.mark.slow
