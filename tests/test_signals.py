@@ -183,7 +183,7 @@ def test_creation_and_the_whole_life_are_announced_in_order(heard: list[str], st
     assert heard == expected
     for event in stripe.events:
         inbox.receive_event(event.payload)
-    services.reconcile_payment(payment)
+    services.sync_payment(payment)
     assert heard == expected
 
 

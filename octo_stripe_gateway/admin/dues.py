@@ -16,7 +16,7 @@ from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.filters import OverdueFilter
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.models import PayableLock
-from octo_stripe_gateway.services import list_dues
+from octo_stripe_gateway.services.dues import list_dues
 
 
 class PayableChangeList(IndexedChangeList):

@@ -29,9 +29,10 @@ from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.admin.search import find_events, is_row_id
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.ledger.concerns import describe
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import redact
-from octo_stripe_gateway.services import ANYONE, acting
+from octo_stripe_gateway.services.idempotency import ANYONE
 
 # What one request can do in time; `maintain_payments --now` does any number.
 MOST_AT_ONCE = 200

@@ -308,7 +308,7 @@ class SyncOperation(Operation[Payment]):
         changes = [
             f"{get_label(name)}: {format_value(was, name=name, currency=row.currency)} → "
             f"{format_value(is_now, name=name, currency=row.currency)}"
-            for name, (was, is_now) in services.reconcile_payment(row).items()
+            for name, (was, is_now) in services.sync_payment(row).items()
         ]
         return (
             gettext("Synced: %s.") % "; ".join(changes)

@@ -29,8 +29,9 @@ from octo_stripe_gateway.exceptions import (
     OperationInProgressError,
     UnprocessableError,
 )
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, is_narrowed
-from octo_stripe_gateway.services import Caller, acting
+from octo_stripe_gateway.services import Caller
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin

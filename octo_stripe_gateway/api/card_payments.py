@@ -30,6 +30,7 @@ from octo_stripe_gateway.exceptions import (
 )
 from octo_stripe_gateway.models import Payment, is_priced
 from octo_stripe_gateway.models.dues import get_price
+from octo_stripe_gateway.services.idempotency import ANYONE
 from octo_stripe_gateway.stripe import environments
 from octo_stripe_gateway.stripe.client import get_publishable_key
 from octo_stripe_gateway.stripe.currencies import get_precision
@@ -98,7 +99,7 @@ class CardPaymentField(serializers.Field[Any, Any, Any, Any]):
 
 
 def build_card_payment(
-    payable: Model, *, caller: services.Caller = services.ANYONE, livemode: bool | None = None, **create: Any
+    payable: Model, *, caller: services.Caller = ANYONE, livemode: bool | None = None, **create: Any
 ) -> dict[str, Any]:
     """Create the payable's payment, and return its `cardPayment` with the client secret.
 

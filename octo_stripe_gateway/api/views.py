@@ -68,6 +68,7 @@ from octo_stripe_gateway.exceptions import (
     ConfigurationError,
     IdempotencyError,
 )
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, Refund, is_priced
 from octo_stripe_gateway.models.ledger_manager import read_rows
 from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
@@ -448,7 +449,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def acting(self) -> AbstractContextManager[None]:
         """Put what a service changes down to the caller, on the journal."""
-        return services.acting(source=PaymentChange.Source.API, actor=self.get_owner())
+        return acting(source=PaymentChange.Source.API, actor=self.get_owner())
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the checked body; raises ValidationError."""

@@ -52,7 +52,7 @@ from octo_stripe_gateway.services.intent_parameters import (
     check_parameters,
     get_intent_parameters,
 )
-from octo_stripe_gateway.services.payments import cancel_payment, sync_payment
+from octo_stripe_gateway.services.payments import cancel_payment
 from octo_stripe_gateway.services.provenance import name_payable
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
@@ -61,6 +61,7 @@ from octo_stripe_gateway.services.requests import (
     open_request,
     perform_request,
 )
+from octo_stripe_gateway.services.syncing import sync_intent
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
 from octo_stripe_gateway.stripe.environments import check_livemode
@@ -331,7 +332,7 @@ def _give_way(payment: Payment) -> None:
     if not payment.stripe_payment_intent_id:
         return
     try:
-        payment = sync_payment(payment)
+        payment = sync_intent(payment)
         if payment.needs_reversal:
             reverse_rejected(payment)
             return

@@ -15,7 +15,6 @@ from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
-from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.dues import foresee_rejection
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -23,7 +22,6 @@ from octo_stripe_gateway.services.idempotency import (
     claim_key,
     hash_request,
 )
-from octo_stripe_gateway.services.provenance import is_of_original
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
@@ -31,6 +29,7 @@ from octo_stripe_gateway.services.requests import (
     open_keyed_request,
     perform_request,
 )
+from octo_stripe_gateway.services.syncing import sync_intent
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
 
@@ -44,7 +43,7 @@ def complete_payment(payment: Payment) -> Payment:
     rejected what was paid for.
     """
     is_settled = payment.stripe_payment_intent_id and payment.next_check_at is None
-    payment = Payment.ledger.get_by_pk(payment.pk) if is_settled else sync_payment(payment)
+    payment = Payment.ledger.get_by_pk(payment.pk) if is_settled else sync_intent(finish_creation(payment))
     if payment.needs_reversal:
         payment = reverse_rejected(payment)
     if payment.rejection_code:
@@ -85,19 +84,6 @@ def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = 
     finish_creation(payment)
     payment, request = _reserve_cancellation(payment, may_void=may_void, caller=caller)
     return perform_request(request).payment if request else payment
-
-
-def sync_payment(payment: Payment) -> Payment:
-    """Ask Stripe how the payment stands and apply it; one whose creation Stripe refused stays as it is."""
-    payment = finish_creation(payment)
-    if not payment.stripe_payment_intent_id:
-        return payment
-    snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
-    if is_of_original(snapshot.metadata):
-        return payment
-    with lock_payment(payment) as locked:
-        record(locked, snapshot, ask=ask_host)
-    return locked
 
 
 def _reserve_capture(

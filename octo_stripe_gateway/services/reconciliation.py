@@ -1,136 +1,261 @@
-"""Finding what events and answers missed, by asking Stripe."""
+"""Comparing our record of a period with Stripe's, both ways: nothing may be on one side only."""
 
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import suppress
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
+from octo_stripe_gateway.books.booking import book_listed
+from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError
-from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.said import tells_news
-from octo_stripe_gateway.ledger.transactions import outside_transaction
-from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import Payment, StripeRequest
-from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
-from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.provenance import is_of_original
-from octo_stripe_gateway.services.refunds import reverse_rejected, void_or_refund
-from octo_stripe_gateway.services.requests import resume_request
+from octo_stripe_gateway.ledger.concerns import describe_concern
+from octo_stripe_gateway.ledger.transactions import write_transaction
+from octo_stripe_gateway.models import BalanceTransaction, Payment, Refund, StripeRequest, is_uuid
+from octo_stripe_gateway.models.batches import iterate_keys
+from octo_stripe_gateway.models.refunds import NOT_AT_STRIPE
+from octo_stripe_gateway.services.adoption import adopt_payment
+from octo_stripe_gateway.services.provenance import (
+    Provenance,
+    is_foreign,
+    judge_intent,
+    report_unproven,
+)
+from octo_stripe_gateway.services.syncing import (
+    Differences,
+    sync_listed,
+    sync_payment,
+)
 from octo_stripe_gateway.stripe import client as stripe_client
-from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
-
-RECONCILED_FIELDS = (
-    "stripe_payment_intent_id",
-    "status",
-    "amount_capturable",
-    "amount_received",
-    "amount_refunded",
-    "amount_reserved",
-    "disputed",
-    "has_concerns",
+from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.stripe.snapshots import (
+    BalanceTransactionSnapshot,
+    PaymentIntentSnapshot,
+    RefundSnapshot,
 )
 
-# A payment whose money may still move by itself is checked at least once a day.
-LONGEST_PAUSE = dt.timedelta(days=1)
-
-Differences = dict[str, tuple[Any, Any]]
+T = TypeVar("T")
+UNKNOWN_AT_STRIPE = 404
 
 
-class DryRunError(Exception):
-    """Takes back what a dry run has written."""
+class Kind(StrEnum):
+    """What was found."""
+
+    CHECKED = "checked"
+    MISMATCHED = "mismatched"
+    UNKNOWN_HERE = "unknown here"
+    ADDED = "added"
+    ADOPTED = "adopted"
+    UNPROVEN = "not provably ours"
+    UNKNOWN_AT_STRIPE = "unknown at Stripe"
+    FAILED = "failed"
 
 
-@outside_transaction
-def reconcile_payment(payment: Payment, *, dry_run: bool = False) -> Differences:
-    """Bring a payment to what Stripe says, and return the old and the new value of each changed field.
+class Finding(NamedTuple):
+    """What was found about a payment, or about an object of Stripe's by its id."""
 
-    Unanswered requests are performed again. A dry run only reads at Stripe, and writes nothing. What is
-    asked: https://docs.stripe.com/api/payment_intents/retrieve. Raises StripeError.
+    kind: Kind
+    name: str
+    differences: Differences = {}
+    error: str = ""
+    # As it was before.
+    payment: Payment | None = None
+
+
+class Reconciliation:
+    """One comparison of a period. `adopts` writes rows that are missing here, `dry_run` writes nothing."""
+
+    def __init__(self, since: dt.datetime, until: dt.datetime, *, adopts: bool, dry_run: bool) -> None:
+        self.since, self.until = since, until
+        self.adopts, self.dry_run = adopts and not dry_run, dry_run
+        self.seen: set[int] = set()
+        self.unknown: set[str] = set()
+
+    def run(self) -> Iterator[Finding]:
+        """Yield what is found; trouble with one account or payment stops no other."""
+        for origin in list_origins(self.since, self.until):
+            try:
+                yield from self._compare_refunds(origin)
+                yield from self._compare_intents(origin)
+                yield from self._compare_movements(origin)
+            except Exception as error:  # noqa: BLE001 - it is reported, and the next account has its turn
+                yield Finding(Kind.FAILED, origin.account or "Stripe's list", error=str(error))
+        payments = Payment.objects.using(Payment.ledger.database).created_between(self.since, self.until)
+        for key in iterate_keys(payments, by="created_at"):
+            if key not in self.seen:
+                yield self._check(Payment.ledger.get(pk=key))
+
+    def _compare_intents(self, origin: Origin) -> Iterator[Finding]:
+        listed = stripe_client.list_payment_intents(origin, since=self._start, until=self._end)
+        for page in _split(listed):
+            rows = _get_rows(page, origin=origin)
+            asked = _get_asked(rows.values())
+            for snapshot in page:
+                row = rows.get(snapshot.id)
+                if row is None and not is_foreign(snapshot.metadata):
+                    row = rows.get(snapshot.payment_uuid.lower())
+                if row:
+                    yield self._check(row, snapshot=None if row.pk in asked else snapshot)
+                elif snapshot.id not in self.unknown:
+                    yield from self._judge(snapshot, origin=origin)
+
+    def _compare_refunds(self, origin: Origin) -> Iterator[Finding]:
+        """Find refunds that are on one side only; their payments may be older."""
+        unseen = _get_refund_ids(origin, since=self._start, until=self._end)
+        listed = stripe_client.list_refunds_between(origin, since=self._start, until=self._end)
+        for page in _split(listed):
+            known = set(
+                Refund.ledger.filter(stripe_refund_id__in=[each.id for each in page]).values_list(
+                    "stripe_refund_id", flat=True
+                )
+            )
+            for snapshot in page:
+                unseen.pop(snapshot.id, None)
+                if snapshot.id not in known:
+                    yield from self._find_payment_of(snapshot, origin=origin)
+        for refund_id, payment_id in unseen.items():
+            payment = Payment.ledger.get(pk=payment_id)
+            yield Finding(Kind.UNKNOWN_AT_STRIPE, refund_id, payment=payment)
+            yield self._check(payment)
+
+    def _find_payment_of(self, snapshot: RefundSnapshot, *, origin: Origin) -> Iterator[Finding]:
+        payment = Payment.ledger.filter(stripe_payment_intent_id=snapshot.payment_intent_id).first()
+        if payment:
+            yield Finding(Kind.UNKNOWN_HERE if self.dry_run else Kind.ADDED, snapshot.id)
+            yield self._check(payment)
+        elif (
+            snapshot.refund_uuid
+            and snapshot.payment_intent_id not in self.unknown
+            and not is_foreign(snapshot.metadata)
+        ):
+            intent = stripe_client.retrieve_payment_intent(snapshot.payment_intent_id, origin=origin)
+            yield from self._judge(intent, origin=origin)
+
+    def _compare_movements(self, origin: Origin) -> Iterator[Finding]:
+        """Find movements in Stripe's balance that are not booked and not due for booking either."""
+        listed = stripe_client.list_balance_transactions(origin, since=self._start, until=self._end)
+        for page in _split(listed):
+            for payment, snapshots in _group_unbooked(page):
+                if payment.next_booking_at is None:
+                    kind = Kind.UNKNOWN_HERE if self.dry_run else Kind.ADDED
+                    yield from (Finding(kind, snapshot.id, payment=payment) for snapshot in snapshots)
+                    # A dispute is never listed by itself: its money tells of it.
+                    yield self._check(payment)
+                if not self.dry_run:
+                    book_listed(payment, snapshots)
+
+    def _check(self, payment: Payment, *, snapshot: PaymentIntentSnapshot | None = None) -> Finding:
+        self.seen.add(payment.pk)
+        name = str(payment.uuid)
+        try:
+            if snapshot:
+                found = sync_listed(payment, snapshot, dry_run=self.dry_run, thorough=True)
+            else:
+                found = sync_payment(payment, dry_run=self.dry_run)
+        except Exception as error:  # noqa: BLE001 - it is reported, and the next payment has its turn
+            is_unknown = isinstance(error, StripeRefusedError) and error.http_status == UNKNOWN_AT_STRIPE
+            kind = Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED
+            return Finding(kind, name, error=str(error), payment=payment)
+        differing = payment.concerns.using(Payment.ledger.database).open().filter(code__endswith="_differs")
+        told = "; ".join(describe_concern(each) for each in differing)
+        kind = Kind.MISMATCHED if told else Kind.CHECKED
+        return Finding(kind, name, found, error=told, payment=payment)
+
+    def _judge(self, snapshot: PaymentIntentSnapshot, *, origin: Origin) -> Iterator[Finding]:
+        """Find out whether an intent without a row is ours."""
+        provenance = judge_intent(snapshot, origin=origin)
+        if provenance is Provenance.OURS:
+            yield self._adopt(snapshot.id, origin=origin)
+        elif provenance is Provenance.UNPROVEN and snapshot.amount_received:
+            self.unknown.add(snapshot.id)
+            if not self.dry_run:
+                with write_transaction():
+                    report_unproven(snapshot.id, origin=origin)
+            yield Finding(Kind.UNPROVEN, snapshot.id)
+
+    def _adopt(self, intent_id: str, *, origin: Origin) -> Finding:
+        if not self.adopts:
+            self.unknown.add(intent_id)
+            return Finding(Kind.UNKNOWN_HERE, intent_id)
+        try:
+            payment = adopt_payment(intent_id, account=origin.account, stripe_account=origin.stripe_account)
+        except Exception as error:  # noqa: BLE001 - it is reported, and the next intent has its turn
+            return Finding(Kind.FAILED, intent_id, error=str(error))
+        self.seen.add(payment.pk)
+        return Finding(Kind.ADOPTED, intent_id)
+
+    @property
+    def _start(self) -> int:
+        return max(0, int(self.since.timestamp()))
+
+    @property
+    def _end(self) -> int:
+        return max(0, int(self.until.timestamp()) + 1)
+
+
+def list_origins(since: dt.datetime, until: dt.datetime) -> list[Origin]:
+    """Return the origins to ask: those with a key, and those used in that period, in their key's mode."""
+    rows = Payment.objects.using(Payment.ledger.database).created_between(since, until)
+    used = set(rows.values_list("account", "stripe_account").distinct())
+    accounts = gateway_settings.accounts
+    configured = {(name, "") for name, account in accounts.items() if account.api_key}
+    live = {name for name, account in accounts.items() if account.livemode}
+    return [Origin(name, connected, livemode=name in live) for name, connected in sorted(configured | used)]
+
+
+def _split(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while page := list(islice(iterator, stripe_client.PAGE_SIZE)):
+        yield page
+
+
+def _group_unbooked(
+    page: Sequence[BalanceTransactionSnapshot],
+) -> Iterator[tuple[Payment, list[BalanceTransactionSnapshot]]]:
+    """Yield payments of ours, each with the movements of a page that are not booked."""
+    booked = BalanceTransaction.ledger.filter(stripe_balance_transaction_id__in=[each.id for each in page])
+    known = set(booked.values_list("stripe_balance_transaction_id", flat=True))
+    groups = defaultdict(list)
+    for snapshot in page:
+        if snapshot.payment_intent_id and snapshot.id not in known:
+            groups[snapshot.payment_intent_id].append(snapshot)
+    for payment in Payment.ledger.filter(stripe_payment_intent_id__in=groups):
+        yield payment, groups[payment.stripe_payment_intent_id or ""]
+
+
+def _get_rows(page: Sequence[PaymentIntentSnapshot], *, origin: Origin) -> dict[str, Payment]:
+    """Return the payments of intents by the intent's id or, if they don't know it yet, by their uuid.
+
+    A uuid counts only within its account: an intent of another one may name any.
     """
-    before = _describe(payment)
-    if not dry_run:
-        payment = resume_requests(payment)
-    if payment.stripe_payment_intent_id:
-        payment = _sync(payment, dry_run=dry_run)
-    if payment.needs_reversal and not dry_run:
-        with suppress(StripeRefusedError):
-            void_or_refund(payment)
-        payment = Payment.ledger.get(pk=payment.pk)
-    return _compare(before, _describe(payment))
-
-
-@outside_transaction
-def reconcile_listed(
-    payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool = False, thorough: bool = False
-) -> Differences:
-    """Bring a payment without open requests to its intent as one of Stripe's lists has it.
-
-    The intent is retrieved only if the list leaves something out: https://docs.stripe.com/expand. `thorough`
-    compares each refund even if the totals agree. Raises StripeError.
-    """
-    if not thorough and not _tells_news(payment, snapshot):
-        return {}
-    if not _is_complete(snapshot):
-        return reconcile_payment(payment, dry_run=dry_run)
-    before = _describe(payment)
-    payment = _apply(payment, snapshot, dry_run=dry_run)
-    if payment.needs_reversal and not dry_run:
-        payment = reverse_rejected(payment)
-    return _compare(before, _describe(payment))
-
-
-def resume_requests(payment: Payment) -> Payment:
-    """Perform a payment's open requests again, and return the payment as it is then; raises StripeError."""
-    for request in StripeRequest.ledger.open_of(payment).select_related("payment", "refund"):
-        # A refusal is an answer too, and whoever got it has recorded it.
-        with suppress(StripeRefusedError):
-            resume_request(request)
-    return Payment.ledger.get(pk=payment.pk)
-
-
-def get_pause(payment: Payment) -> dt.timedelta:
-    """Return how long to wait between an unsettled payment's check and the next one."""
-    pause: dt.timedelta = FIRST_CHECK_AFTER * 2 ** min(payment.checks, 20)
-    unpaid = {"requires_payment_method", "requires_confirmation", "requires_action"}
-    return pause if payment.intent_status in unpaid else min(pause, LONGEST_PAUSE)
-
-
-def _sync(payment: Payment, *, dry_run: bool) -> Payment:
-    return _apply(
-        payment,
-        stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin),
-        dry_run=dry_run,
+    by_id = Payment.ledger.filter(stripe_payment_intent_id__in=[each.id for each in page])
+    uuids = [each.payment_uuid for each in page if is_uuid(each.payment_uuid)]
+    by_uuid = Payment.ledger.filter(
+        uuid__in=uuids,
+        stripe_payment_intent_id=None,
+        account=origin.account,
+        stripe_account=origin.stripe_account,
     )
+    found = {str(row.uuid): row for row in by_uuid}
+    return found | {row.stripe_payment_intent_id or "": row for row in by_id}
 
 
-def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) -> Payment:
-    if is_of_original(snapshot.metadata):
-        return payment
-    with suppress(DryRunError), lock_payment(payment) as locked:
-        record(locked, snapshot, ask=None if dry_run else ask_host)
-        if dry_run:
-            raise DryRunError
-    return locked
+def _get_asked(payments: Iterable[Payment]) -> set[int]:
+    keys = [payment.pk for payment in payments]
+    requests = StripeRequest.ledger.get_queryset().open().filter(payment__in=keys)
+    return set(requests.values_list("payment", flat=True))
 
 
-def _tells_news(payment: Payment, snapshot: PaymentIntentSnapshot) -> bool:
-    """Tell whether a snapshot says anything that the row doesn't."""
-    if tells_news(payment, snapshot):
-        return True
-    charge = snapshot.charge
-    refunded = (charge.amount_refunded, charge.disputed) if charge else (0, False)
-    return refunded != (payment.amount_refunded, payment.disputed)
-
-
-def _is_complete(snapshot: PaymentIntentSnapshot) -> bool:
-    charge = snapshot.charge
-    return not snapshot.charge_id or bool(charge and charge.has_all_refunds and not charge.disputed)
-
-
-def _describe(payment: Payment) -> dict[str, Any]:
-    return {name: getattr(payment, name) for name in RECONCILED_FIELDS}
-
-
-def _compare(before: dict[str, Any], after: dict[str, Any]) -> Differences:
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+def _get_refund_ids(origin: Origin, *, since: int, until: int) -> dict[str, int]:
+    """Return Stripe's ids of our refunds of that period, each with its payment's key."""
+    refunds = Refund.ledger.filter(
+        payment__account=origin.account,
+        payment__stripe_account=origin.stripe_account,
+        stripe_created__gte=since,
+        stripe_created__lt=until,
+        stripe_refund_id__isnull=False,
+    ).exclude(failure_reason=NOT_AT_STRIPE)
+    return {str(refund_id): key for refund_id, key in refunds.values_list("stripe_refund_id", "payment")}

@@ -27,8 +27,8 @@ from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Installation, Payment, Refund
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.services.audit import Audit, Finding
-from octo_stripe_gateway.services.audit import Kind as Found
+from octo_stripe_gateway.services.syncing import Finding, Reconciliation
+from octo_stripe_gateway.services.syncing import Kind as Found
 
 logger = get_logger(__name__)
 
@@ -62,7 +62,7 @@ class ReconciliationStep(Step[Installation]):
         """Compare what was made since the last time, and in any case in the last days."""
         now = timezone.now()
         window = now - dt.timedelta(days=gateway_settings.reconcile_days)
-        audit = Audit(
+        audit = Reconciliation(
             min(window, row.reconciled_until or window),
             now,
             adopts=gateway_settings.reconcile_adopts,

@@ -14,11 +14,11 @@ from octo_stripe_gateway.exceptions import GatewayError, StripeRateLimitedError
 from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.redaction import get_logger
-from octo_stripe_gateway.services.reconciliation import (
+from octo_stripe_gateway.services.syncing import (
     Differences,
     get_pause,
-    reconcile_listed,
-    reconcile_payment,
+    sync_listed,
+    sync_payment,
 )
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
@@ -68,11 +68,11 @@ class SyncStep(Step[Payment]):
 
     def do(self, row: Payment) -> str:
         """Sync a payment."""
-        return _describe(reconcile_payment(row))
+        return _describe(sync_payment(row))
 
     def sync_listed(self, payment: Payment, snapshot: PaymentIntentSnapshot) -> str:
         """Sync a payment with what a list says."""
-        return _describe(reconcile_listed(payment, snapshot))
+        return _describe(sync_listed(payment, snapshot))
 
     def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
         """Lengthen the pauses until the next syncs, except where a payment was rescheduled meanwhile."""

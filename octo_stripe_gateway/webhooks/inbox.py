@@ -51,6 +51,7 @@ from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.redaction import Redacted, clean_text, get_logger, redact
 from octo_stripe_gateway.services.acceptance import ask_host
+from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.provenance import (
     Provenance,
     is_foreign,
@@ -58,6 +59,7 @@ from octo_stripe_gateway.services.provenance import (
     judge_intent,
     report_unproven,
 )
+from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.snapshots import (
     PAYMENT_METADATA_KEY,
@@ -188,7 +190,7 @@ def handle_dispute(event: WebhookEvent, payment: Payment) -> str:
 def handle_fraud_warning(event: WebhookEvent, payment: Payment) -> str:
     """Apply `radar.early_fraud_warning.created`."""
     snapshot = FraudWarningSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return services.apply_fraud_warning(payment, snapshot)
+    return apply_fraud_warning(payment, snapshot)
 
 
 HANDLERS: dict[str, Handler] = {
@@ -363,11 +365,11 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
 
 def _get_follow_up(payment: Payment, *, handler: Handler | None, was_rejected: bool) -> FollowUp | None:
     if payment.needs_reversal and not was_rejected:
-        return partial(services.reverse_rejected, payment)
+        return partial(reverse_rejected, payment)
     if payment.needs_acceptance or payment.needs_authorization:
         return partial(_sync, payment)
     if handler is handle_fraud_warning and gateway_settings.refund_fraud_warnings:
-        return partial(services.reverse_warned, payment)
+        return partial(reverse_warned, payment)
     return None
 
 

@@ -123,7 +123,7 @@ def test_payment_is_read_with_its_refunds(api: GatewayApi, stripe: StripeEmulato
     assert api.retrieve(payment).json()["refunds"] == []
     api.refund(payment, {"amount": 500, "reason": "duplicate"})
     stripe.refund(payment["stripePaymentIntentId"], amount=300)
-    services.reconcile_payment(Payment.objects.get())
+    services.sync_payment(Payment.objects.get())
     refunds = api.retrieve(payment).json()["refunds"]
     ours, other = Payment.objects.get().refunds.order_by("pk")
     assert refunds == [

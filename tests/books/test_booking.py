@@ -15,6 +15,7 @@ from django.utils import timezone
 from octo_stripe_gateway import services, upkeep
 from octo_stripe_gateway.books import booking as books
 from octo_stripe_gateway.ledger import claims as due
+from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Payment, PaymentChange
 from octo_stripe_gateway.stripe import client as stripe_client
@@ -50,7 +51,7 @@ def make_due() -> None:
 
 
 def sync(payment: Payment) -> Payment:
-    services.reconcile_payment(payment)
+    services.sync_payment(payment)
     payment.refresh_from_db()
     return payment
 
@@ -182,7 +183,7 @@ def test_refund_that_is_told_before_its_charge_is_booked_with_it(stripe: StripeE
     intent_id = payment.stripe_payment_intent_id or ""
     stripe.confirm(intent_id)
     refund = stripe.refund(intent_id, amount=700)
-    with services.lock_payment(payment) as locked:
+    with lock_payment(payment) as locked:
         record(locked, RefundSnapshot.from_object(refund, as_of=refund["created"]))
     keep_books()
     assert [row.net for row in payment.refunds.get().balance_transactions] == [-700]

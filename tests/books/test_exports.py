@@ -41,7 +41,7 @@ def pay(stripe: StripeEmulator, *, amount: int = 2000, **options: Any) -> Paymen
 
 def sync_all() -> None:
     for payment in Payment.objects.all():
-        services.reconcile_payment(payment)
+        services.sync_payment(payment)
     run_upkeep(limit=1000, threads=1)
 
 

@@ -218,7 +218,7 @@ class History:
         services.complete_payment(self.row)
 
     def reconcile(self, number: int) -> None:
-        services.reconcile_payment(self.row)
+        services.sync_payment(self.row)
 
     def deliver(self, number: int) -> None:
         log = self.stripe.events

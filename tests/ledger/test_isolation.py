@@ -13,6 +13,7 @@ from django.test import Client
 from octo_stripe_gateway import services, upkeep
 from octo_stripe_gateway.ledger import transactions
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange, Refund, StripeRequest, WebhookEvent
+from octo_stripe_gateway.services.refunds import void_or_refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import ConcernFactory, PaymentFactory, WebhookEventFactory
 from octo_stripe_gateway.webhooks import inbox
@@ -146,8 +147,8 @@ OPERATIONS: dict[str, Callable[[Payment], object]] = {
     "refund": services.refund_payment,
     "capture": services.capture_payment,
     "cancel": services.cancel_payment,
-    "reconcile": services.reconcile_payment,
-    "void or refund": services.void_or_refund,
+    "reconcile": services.sync_payment,
+    "void or refund": void_or_refund,
     "settle": lambda _: services.settle_concern(Concern.objects.get(), reason="Seen."),
     "erase": services.erase_personal_data,
     "deliver": lambda _: upkeep.work_off(upkeep.DELIVERIES, limit=1),

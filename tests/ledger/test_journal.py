@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.ledger import journal
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
@@ -103,7 +104,7 @@ def test_what_changes_nothing_is_not_in_the_story(api: GatewayApi, stripe: Strip
     for _each in range(2):
         api.complete(payment)
         api.deliver(stripe)
-        services.reconcile_payment(Payment.objects.get())
+        services.sync_payment(Payment.objects.get())
     assert len(get_story(payment)) == before
 
 
@@ -158,7 +159,7 @@ def test_command_and_code_of_the_hosts_are_told_apart(api: GatewayApi, stripe: S
 
 def test_host_names_who_acts(api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = api.paid_at_stripe(stripe)
-    with services.acting(actor="night batch"):
+    with acting(actor="night batch"):
         services.complete_payment(Payment.objects.get())
     change = get_story(payment)[-1]
     assert (change.source, change.actor) == ("python", "night batch")
@@ -166,8 +167,8 @@ def test_host_names_who_acts(api: GatewayApi, stripe: StripeEmulator) -> None:
 
 
 def test_inner_cause_keeps_what_it_does_not_name() -> None:
-    with services.acting(source="admin", actor="operator"):
-        with suppress(ZeroDivisionError), services.acting(request_id=5):
+    with acting(source="admin", actor="operator"):
+        with suppress(ZeroDivisionError), acting(request_id=5):
             assert journal.get_cause() == ("admin", "operator", None, 5)
             raise ZeroDivisionError
         assert journal.get_cause() == ("admin", "operator", None, None)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from octo_stripe_gateway import services
+from octo_stripe_gateway.ledger.journal import acting
+from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange
 from octo_stripe_gateway.services.acceptance import ask_host
@@ -149,7 +151,7 @@ def test_contradiction_of_another_object_is_told_however_much_later_the_intent_i
 def test_operator_settles_a_concern_with_a_reason_that_is_on_the_journal(payment: Payment) -> None:
     apply_intent(payment, make_paid_intent(currency="eur"))
     told = {"differences": {"currency": ["usd", "eur"]}}
-    with services.acting(actor="anna"):
+    with acting(actor="anna"):
         settled = services.settle_concern(get_concern(payment), reason="Refunded by hand.")
     assert (settled.settled_by, settled.reason) == ("anna", "Refunded by hand.")
     changes = PaymentChange.objects.latest("pk").changes
@@ -207,5 +209,5 @@ def test_intent_of_another_id_is_never_applied(payment: Payment) -> None:
 
 def test_lock_gives_the_row_as_it_is_now(payment: Payment) -> None:
     Payment.objects.update(failure_message="changed meanwhile")
-    with services.lock_payment(payment) as locked:
+    with lock_payment(payment) as locked:
         assert locked.failure_message == "changed meanwhile"

@@ -82,13 +82,13 @@ HELD: dict[str, tuple[Prepare, Request, str, str]] = {
     ),
     "reconcile": (
         GatewayApi.paid_at_stripe,
-        lambda _, one: services.reconcile_payment(Payment.objects.get(pk=one["id"])),
+        lambda _, one: services.sync_payment(Payment.objects.get(pk=one["id"])),
         "GET",
         "/v1/payment_intents/",
     ),
     "reconcile a refund": (
         GatewayApi.unanswered_refund,
-        lambda _, one: services.reconcile_payment(Payment.objects.get(pk=one["id"])),
+        lambda _, one: services.sync_payment(Payment.objects.get(pk=one["id"])),
         "POST",
         "/v1/refunds",
     ),
@@ -135,7 +135,7 @@ OPERATIONS: dict[str, Callable[[Payment], object]] = {
     "refund": services.refund_payment,
     "capture": services.capture_payment,
     "cancel": services.cancel_payment,
-    "reconcile": services.reconcile_payment,
+    "reconcile": services.sync_payment,
 }
 
 
@@ -185,7 +185,7 @@ def test_change_is_announced_once_and_when_it_is_committed(
         change(api, stripe)
         api.deliver(stripe)
         for payment in Payment.objects.all():
-            services.reconcile_payment(payment)
+            services.sync_payment(payment)
     expected = {"create": "pending", "success": "paid", "refund": "refunded", "cancel": "canceled"}
     assert heard == [(False, expected[name])]
 

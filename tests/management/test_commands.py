@@ -21,8 +21,9 @@ from octo_stripe_gateway.doctor.ledger import find_missing_events, get_last_even
 from octo_stripe_gateway.exceptions import StripeError
 from octo_stripe_gateway.management.output import Progress
 from octo_stripe_gateway.models import Payment, WebhookEvent
-from octo_stripe_gateway.services import audit
-from octo_stripe_gateway.services.reconciliation import reconcile_listed
+from octo_stripe_gateway.services import reconciliation
+from octo_stripe_gateway.services.idempotency import ANYONE
+from octo_stripe_gateway.services.syncing import sync_listed
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import WebhookEventFactory
 from tests.shop.models import Booking
@@ -143,10 +144,10 @@ def test_trouble_with_one_payment_stops_no_other(
     def fail_with_second(payment: Payment, *args: Any, **options: Any) -> Any:
         if payment == payments[1]:
             raise KeyError("a bug")
-        return reconcile_listed(payment, *args, **options)
+        return sync_listed(payment, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(audit, "reconcile_listed", fail_with_second)
+        patch.setattr(reconciliation, "sync_listed", fail_with_second)
         with pytest.raises(CommandError, match="Not everything here is as it is at Stripe"):
             run("reconcile_payments", "--from", "2020-01-01")
     assert get_statuses() == ["paid"] * 3, "what moved in the balance tells of it too"
@@ -208,7 +209,7 @@ def test_the_newest_event_stays_to_tell_that_events_come(run: Run) -> None:
 def payments(stripe: StripeEmulator) -> list[Payment]:
     """Payments of Ann's and of nobody, of which one is for a booking."""
     booking = Booking.objects.create(pk=7, price=2000, currency="usd")
-    owners = (services.Caller("auth.user:1"), services.Caller("auth.user:2"), services.ANYONE)
+    owners = (services.Caller("auth.user:1"), services.Caller("auth.user:2"), ANYONE)
     create = partial(services.create_payment, 2000, currency="usd", metadata={"guest": "Ann"})
     return [
         *(create(caller=caller).payment for caller in owners),

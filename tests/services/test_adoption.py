@@ -18,6 +18,7 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange, Refund, StripeRequest
 from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.services.syncing import Reconciliation
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking, Ticket
@@ -133,7 +134,7 @@ def test_intent_of_another_account_is_not_attached_by_its_uuid(stripe: StripeEmu
     now = timezone.now()
     for adopts in (False, True):
         hour = dt.timedelta(hours=1)
-        list(services.Audit(now - hour, now + hour, adopts=adopts, dry_run=False).run())
+        list(Reconciliation(now - hour, now + hour, adopts=adopts, dry_run=False).run())
     row.refresh_from_db()
     assert (row.stripe_payment_intent_id, row.status) == (None, "pending")
 

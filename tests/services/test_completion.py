@@ -115,7 +115,7 @@ def test_a_dry_run_asks_no_host(
 ) -> None:
     hook(reject)
     payment = Payment.objects.get(pk=create(api, stripe)["id"])
-    assert services.reconcile_payment(payment, dry_run=True)["status"] == ("pending", "paid")
+    assert services.sync_payment(payment, dry_run=True)["status"] == ("pending", "paid")
     assert stripe.refunds == {}
 
 

@@ -49,7 +49,7 @@ def test_payment_is_disputed_until_each_of_its_disputes_is_over(
         if hears == "events":
             api.deliver(stripe, OPENED, CLOSED)
         else:
-            services.reconcile_payment(Payment.objects.get())
+            services.sync_payment(Payment.objects.get())
         return get_columns()
 
     first, second = (open_dispute(stripe, payment, amount=amount) for amount in (300, 500))
@@ -88,7 +88,7 @@ def test_inquiry_is_seen_and_keeps_no_money_from_going_back(
     if hears == "event":
         api.deliver(stripe, OPENED)
     else:
-        services.reconcile_payment(Payment.objects.get(pk=payment["id"]))
+        services.sync_payment(Payment.objects.get(pk=payment["id"]))
     row = Payment.objects.get()
     assert (row.disputed, row.refunds_blocked, row.next_check_at is None) == (True, False, False)
     assert api.retrieve(payment).json()["refundable"] is True

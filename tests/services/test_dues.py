@@ -216,7 +216,7 @@ def test_an_unanswered_change_of_the_amount_is_finished(
     path = f"/v1/payment_intents/{first['stripePaymentIntentId']}$"
     stripe.add_fault(Fault(kind="reset", path=path, when=when))
     assert api.create(body(booking)).status_code == 503
-    services.reconcile_payment(Payment.objects.get())
+    services.sync_payment(Payment.objects.get())
     row = Payment.objects.get()
     assert (row.amount, row.amount_requested, row.has_concerns) == (PRICE + 500, None, False)
     assert not StripeRequest.objects.open().exists()
@@ -694,7 +694,7 @@ class Story:
         for event in random.Random(7).sample(self.stripe.events, len(self.stripe.events)):
             inbox.receive_event(event.payload)
         for payment in Payment.objects.all():
-            services.reconcile_payment(payment)
+            services.sync_payment(payment)
 
 
 @try_property(few=15, many=80)

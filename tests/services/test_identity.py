@@ -13,6 +13,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import IdempotencyError
 from octo_stripe_gateway.models import Concern, IdempotencyKey, Installation, Payment, Refund
 from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.services.recovery import begin_recovery
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Ticket
 from tests.support.ledger import lose_payment, lose_refunds
@@ -165,7 +166,7 @@ def test_refund_of_a_payable_with_a_key_of_another_amount_is_an_error(stripe: St
     with pytest.raises(IdempotencyError):
         services.refund_payable(booking, amount=800, caller=KEYED)
     lose_refunds(payment)
-    services.reconcile_payment(payment)
+    services.sync_payment(payment)
     with pytest.raises(IdempotencyError):
         services.refund_payable(booking, amount=800, caller=KEYED)
     assert sum(each["amount"] for each in stripe.refunds.values()) == 700
@@ -194,7 +195,7 @@ def test_refund_of_all_that_was_more_meanwhile_is_found(stripe: StripeEmulator) 
     lose_refunds(payment)
     services.refund_payment(payment, caller=Caller("", "rest"))
     assert sorted(refund["amount"] for refund in stripe.refunds.values()) == [500, 1500]
-    services.reconcile_payment(payment)
+    services.sync_payment(payment)
     payment.refresh_from_db()
     assert (payment.amount_refunded, payment.refunds.count()) == (2000, 2)
 
@@ -208,7 +209,7 @@ def test_lost_key_used_for_another_request_is_an_error(stripe: StripeEmulator) -
         with pytest.raises(IdempotencyError):
             services.refund_payment(lost, amount=700, caller=refund)
     assert not Refund.objects.exists()
-    services.reconcile_payment(lost)
+    services.sync_payment(lost)
     assert Refund.objects.get().amount == 500
     lose_payment(lost)
     for _ in range(2):
@@ -230,7 +231,7 @@ def test_lost_payment_that_is_paid_waits_when_its_create_is_repeated(
     if forgets:
         # As after a day.
         stripe.forget_idempotency_keys()
-        services.begin_recovery(since=timezone.now() - dt.timedelta(hours=1), leap=1)
+        begin_recovery(since=timezone.now() - dt.timedelta(hours=1), leap=1)
     again = services.create_payment(payable=booking, caller=KEYED).payment
     again = services.complete_payment(again)
     assert (again.intent_id, again.awaits_operator, again.status) == (lost.intent_id, True, "pending")
@@ -243,6 +244,6 @@ def test_refund_is_looked_for_after_a_recovery(stripe: StripeEmulator) -> None:
     services.refund_payment(payment, amount=500, caller=KEYED)
     lose_refunds(payment)
     stripe.forget_idempotency_keys()
-    services.begin_recovery(since=timezone.now() - dt.timedelta(hours=1), leap=1)
+    begin_recovery(since=timezone.now() - dt.timedelta(hours=1), leap=1)
     services.refund_payment(payment, amount=500, caller=KEYED)
     assert (len(stripe.refunds), Refund.objects.count()) == (1, 1)

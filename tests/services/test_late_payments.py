@@ -126,5 +126,5 @@ def test_event_that_says_too_little_waits_for_stripe(
     assert (row.rejection_code, row.accepted_at) == ("", None)
     assert Payment.objects.due_for_check(now=timezone.now()).exists()
     stripe.clear_faults()
-    services.reconcile_payment(row)
+    services.sync_payment(row)
     assert Payment.objects.get().rejection_code == TOO_LATE

@@ -126,7 +126,7 @@ def test_money_ends_at_its_booking_or_with_an_operator(
     for step in town.chance.sample([town.deliver, town.repeat], 2):
         step()
     for payment in Payment.objects.all():
-        services.reconcile_payment(payment)
+        services.sync_payment(payment)
     assert_nobody_pays_for_another(town)
     assert_keys_never_change(stripe)
 

@@ -149,7 +149,7 @@ def test_a_rejected_payments_refund_that_fails_later_is_a_persons_to_decide(
         if settle:
             settle_all(get_payment(), reason="Paid by bank.")
         let_pauses_pass()
-        services.reconcile_payment(get_payment())
+        services.sync_payment(get_payment())
         assert [each["status"] for each in stripe.refunds.values()] == ["failed"]
     # Whoever asks for it still gets it.
     assert api.refund(payment).json()["status"] == "REFUNDED"
@@ -403,7 +403,7 @@ def test_a_sync_puts_right_what_an_old_event_had_spoilt(api: GatewayApi, stripe:
     Refund.objects.create(
         payment=row, amount=500, status="succeeded", stripe_refund_id="re_released", stripe_created=1
     )
-    services.reconcile_payment(get_payment())
+    services.sync_payment(get_payment())
     assert get_payment().amount_refunded == 0
     assert Refund.objects.get().status == "canceled"
 

@@ -15,6 +15,7 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError, UnknownPaymentError, UnprocessableError
 from octo_stripe_gateway.models import Concern, Payment, WebhookEvent
 from octo_stripe_gateway.services import Caller
+from octo_stripe_gateway.services.reconciliation import Reconciliation
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.webhooks import inbox
 from tests.shop.models import Booking
@@ -67,7 +68,7 @@ def hear(stripe: StripeEmulator, intent_id: str, type_: str = SUCCESS) -> Webhoo
 
 def audit() -> list[str]:
     now, hour = timezone.now(), dt.timedelta(hours=1)
-    found = services.Audit(now - hour, now + hour, adopts=True, dry_run=False).run()
+    found = Reconciliation(now - hour, now + hour, adopts=True, dry_run=False).run()
     return [each.kind.value for each in found]
 
 
@@ -240,7 +241,7 @@ def test_adopted_money_counts_once_it_is_confirmed(stripe: StripeEmulator) -> No
     assert adopted.pk != payment.pk
     for _ in range(2):
         hear(stripe, payment.intent_id)
-        services.reconcile_payment(adopted)
+        services.sync_payment(adopted)
         adopted.refresh_from_db()
         assert (adopted.awaits_operator, adopted.accepted_at, adopted.status) == (True, None, "pending")
     assert services.get_dues(booking).due == 2000

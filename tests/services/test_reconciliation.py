@@ -49,18 +49,18 @@ def get_writes(stripe: StripeEmulator) -> list[str]:
 )
 def test_payment_comes_to_how_its_intent_stands(stripe: StripeEmulator, card: str, status: str) -> None:
     payment = create(stripe, card=card)
-    differences = services.reconcile_payment(payment)
+    differences = services.sync_payment(payment)
     assert reload(payment).status == status
     assert differences.get("status", ("pending", "pending")) == ("pending", status)
 
 
 def test_second_time_finds_nothing(stripe: StripeEmulator) -> None:
     payment = create(stripe, card=CARD)
-    assert services.reconcile_payment(payment) == {
+    assert services.sync_payment(payment) == {
         "status": ("pending", "paid"),
         "amount_received": (0, 2000),
     }
-    assert services.reconcile_payment(reload(payment)) == {}
+    assert services.sync_payment(reload(payment)) == {}
 
 
 def test_refunds_made_elsewhere_become_rows(stripe: StripeEmulator) -> None:
@@ -69,7 +69,7 @@ def test_refunds_made_elsewhere_become_rows(stripe: StripeEmulator) -> None:
     kept = stripe.refund(intent_id, amount=500)
     failed = stripe.refund(intent_id, amount=300)
     stripe.settle_refund(failed["id"], status="failed")
-    services.reconcile_payment(payment)
+    services.sync_payment(payment)
     assert reload(payment).amount_refunded == 500
     assert dict(payment.refunds.values_list("stripe_refund_id", "status")) == {
         kept["id"]: "pending",
@@ -81,7 +81,7 @@ def test_more_refunds_than_a_page_are_all_found(stripe: StripeEmulator) -> None:
     payment = create(stripe, card=CARD)
     for _ in range(15):
         stripe.refund(payment.stripe_payment_intent_id or "", amount=100)
-    services.reconcile_payment(payment)
+    services.sync_payment(payment)
     assert payment.refunds.count() == 15
     assert reload(payment).amount_refunded == 1500
 
@@ -89,7 +89,7 @@ def test_more_refunds_than_a_page_are_all_found(stripe: StripeEmulator) -> None:
 def test_dispute_is_seen_on_the_charge(stripe: StripeEmulator) -> None:
     payment = create(stripe, card=CARD)
     stripe.open_dispute(payment.stripe_payment_intent_id or "")
-    services.reconcile_payment(payment)
+    services.sync_payment(payment)
     assert reload(payment).disputed
 
 
@@ -99,7 +99,7 @@ def test_dry_run_tells_and_changes_nothing(stripe: StripeEmulator) -> None:
     RefundFactory.create(payment=payment, status="pending", stripe_refund_id=None, amount=100)
     rows = read_rows(Payment), read_rows(Refund)
     before = len(get_writes(stripe))
-    differences = services.reconcile_payment(reload(payment), dry_run=True)
+    differences = services.sync_payment(reload(payment), dry_run=True)
     assert differences["status"] == ("pending", "paid")
     assert differences["amount_refunded"] == (0, 500)
     assert len(get_writes(stripe)) == before
@@ -110,7 +110,7 @@ def test_intent_that_was_never_asked_for_is_asked_for_now(stripe: StripeEmulator
     payment = create(stripe)
     Payment.objects.update(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
     StripeRequest.objects.update(state="open")
-    differences = services.reconcile_payment(reload(payment))
+    differences = services.sync_payment(reload(payment))
     # The same key gives the same intent.
     assert differences == {"stripe_payment_intent_id": (None, payment.stripe_payment_intent_id)}
     assert len(stripe.payment_intents) == 1
@@ -120,7 +120,7 @@ def test_intent_without_an_answer_is_given_up_once_its_key_is_forgotten(stripe: 
     payment = PaymentFactory.create(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
     request = StripeRequestFactory.create(payment=payment, kind="create")
     StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(days=1))
-    assert services.reconcile_payment(reload(payment))["status"] == ("pending", "failed")
+    assert services.sync_payment(reload(payment))["status"] == ("pending", "failed")
     assert reload(payment).failure_code == "abandoned"
     assert StripeRequest.objects.get(pk=request.pk).state == "abandoned"
     assert get_writes(stripe) == []
@@ -150,7 +150,7 @@ def test_refund_without_an_answer_is_finished_once(
         )
     Payment.objects.update(amount_refunded=0, amount_reserved=500)
     StripeRequest.objects.update(created_at=timezone.now() - dt.timedelta(hours=hours))
-    services.reconcile_payment(reload(payment))
+    services.sync_payment(reload(payment))
 
     refunded = 500 if reached_stripe or not hours else 0
     row = reload(payment)
@@ -162,7 +162,7 @@ def test_refund_without_an_answer_is_finished_once(
 def test_capture_without_an_answer_is_finished(stripe: StripeEmulator) -> None:
     payment = services.complete_payment(create(stripe, card=CARD, capture_method="manual"))
     StripeRequestFactory.create(payment=payment, kind="capture", parameters={"amount_to_capture": 1500})
-    services.reconcile_payment(reload(payment))
+    services.sync_payment(reload(payment))
     row = reload(payment)
     assert (row.status, row.amount_received) == ("paid", 1500)
 
@@ -170,7 +170,7 @@ def test_capture_without_an_answer_is_finished(stripe: StripeEmulator) -> None:
 def test_money_of_another_amount_is_recorded_and_reported(stripe: StripeEmulator) -> None:
     payment = create(stripe, card=CARD)
     Payment.objects.update(amount=1000)
-    differences = services.reconcile_payment(reload(payment))
+    differences = services.sync_payment(reload(payment))
     assert differences["amount_received"] == (0, 2000)
     concern = Concern.objects.get()
     assert (concern.code, concern.parameters) == ("money_beyond_row", {"amount": 1000, "seen": 2000})
@@ -181,7 +181,7 @@ def test_dry_run_takes_no_statement_that_lasts(stripe: StripeEmulator) -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        services.reconcile_payment(payment, dry_run=True)
+        services.sync_payment(payment, dry_run=True)
     statements = [query["sql"] for query in queries]
     last = max(index for index, sql in enumerate(statements) if "UPDATE" in sql)
     assert any(sql.startswith("ROLLBACK TO SAVEPOINT") for sql in statements[last:])

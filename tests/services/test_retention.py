@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.ledger.facts import Rejected, ReversalFailed
+from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
@@ -39,7 +40,7 @@ def paid(api: GatewayApi, stripe: StripeEmulator) -> Payment:
 
 
 def reject_for(payment: Payment, *, words: str) -> None:
-    with services.lock_payment(payment) as locked:
+    with lock_payment(payment) as locked:
         record(locked, Rejected("host", {"words": words}))
         record(locked, ReversalFailed())
 

@@ -379,7 +379,7 @@ def test_dashboards_refund_in_between_is_found_when_stripe_refuses(
     stripe.refund(paid.stripe_payment_intent_id or "", amount=1800)
     with pytest.raises(StripeRefusedError):
         services.refund_payment(paid, amount=500)
-    services.reconcile_payment(paid)
+    services.sync_payment(paid)
     paid.refresh_from_db()
     assert (paid.amount_refunded, paid.amount_refundable) == (1800, 200)
 
@@ -407,7 +407,7 @@ def test_pending_refund_counts_and_gives_back_when_it_fails(created: Payment, st
         services.capture_payment,
         services.cancel_payment,
         services.refund_payment,
-        services.reconcile_payment,
+        services.sync_payment,
     ],
 )
 def test_no_operation_runs_inside_the_callers_transaction(created: Payment, operate: Any) -> None:

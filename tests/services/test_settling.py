@@ -6,6 +6,7 @@ import pytest
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import BadRequestError
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Concern, PaymentChange
 from octo_stripe_gateway.testing.factories import ConcernFactory
 
@@ -15,7 +16,7 @@ make_concern: Any = ConcernFactory
 
 
 def settle(concern: Concern, **values: Any) -> Concern:
-    with services.acting(source=PaymentChange.Source.PYTHON, actor="ann"):
+    with acting(source=PaymentChange.Source.PYTHON, actor="ann"):
         return services.settle_concern(concern, **values)
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from octo_stripe_gateway import services, signals, upkeep
 from octo_stripe_gateway.exceptions import GatewayError, PaymentRejectedError
 from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway.services.deadlines import expire_payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
@@ -295,7 +296,7 @@ def test_expiries_race_customers_and_events(
 
     def try_to_expire(payment: Any) -> None:
         with suppress(GatewayError):
-            services.expire_payment(Payment.objects.get(pk=payment["id"]))
+            expire_payment(Payment.objects.get(pk=payment["id"]))
 
     def deliver(payment: Any) -> None:
         # Wait until paying or expiring has ended the intent.
@@ -308,7 +309,7 @@ def test_expiries_race_customers_and_events(
     works = [partial(work, payment) for payment in payments for work in (pay, try_to_expire, deliver)]
     run_together(works)
     for payment in payments:
-        services.reconcile_payment(Payment.objects.get(pk=payment["id"]))
+        services.sync_payment(Payment.objects.get(pk=payment["id"]))
     assert_decided(stripe, asked=asked)
 
 

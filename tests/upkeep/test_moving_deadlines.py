@@ -109,7 +109,7 @@ def test_expiry_under_way_stops_when_the_deadline_moves_later(
     upkeep.work_off(upkeep.DEADLINES, limit=10)
     assert StripeRequest.objects.open().get().kind == "cancel"
     deadlines[booking.pk] = timezone.now() + HOUR
-    services.reconcile_payment(Payment.objects.get())
+    services.sync_payment(Payment.objects.get())
     assert get_status(payment, stripe) == ("requires_payment_method" if when == "before" else "canceled")
     row = Payment.objects.get()
     assert not StripeRequest.objects.open().exists()

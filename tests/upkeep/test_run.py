@@ -229,7 +229,7 @@ def test_run_that_is_interrupted_leaves_the_rest_to_the_next(
 ) -> None:
     payments = create_due(stripe, 3)
     with monkeypatch.context() as patch:
-        patch.setattr(syncs, "reconcile_payment", lambda payment: kill() if payment == payments[1] else {})
+        patch.setattr(syncs, "sync_payment", lambda payment: kill() if payment == payments[1] else {})
         with pytest.raises(Killed):
             upkeep.work_off(upkeep.SYNCS, limit=10)
     assert maintain()["payments"] == {"unchanged": 2}
@@ -243,7 +243,7 @@ def test_event_meanwhile_is_not_undone_by_the_pause(
     def hear_of_it(_payment: Payment) -> bool:
         return bool(Payment.objects.update(next_check_at=timezone.now()))
 
-    monkeypatch.setattr(syncs, "reconcile_payment", hear_of_it)
+    monkeypatch.setattr(syncs, "sync_payment", hear_of_it)
     upkeep.work_off(upkeep.SYNCS, limit=1)
     assert Payment.objects.get().checks == 0
     assert get_pauses() == [0]
@@ -388,14 +388,14 @@ def test_trouble_with_one_payment_stops_no_other(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payments = create_due(stripe, 3, card="pm_card_visa")
-    reconcile = services.reconcile_payment
+    reconcile = services.sync_payment
 
     def fail_with_second(payment: Payment) -> Any:
         if payment == payments[1]:
             raise KeyError("a bug")
         return reconcile(payment)
 
-    monkeypatch.setattr(syncs, "reconcile_payment", fail_with_second)
+    monkeypatch.setattr(syncs, "sync_payment", fail_with_second)
     with pytest.raises(CommandError, match="1 payments failed"):
         maintain()
     assert Payment.objects.get(status="pending") == payments[1]

@@ -40,7 +40,7 @@ def test_failed_refund_of_a_rejected_payment_is_not_made_again(rejected: Payment
     settle_all(rejected, reason="Paid by bank.")
     for _ in range(2):
         keep_up()
-        services.reconcile_payment(rejected)
+        services.sync_payment(rejected)
     assert rejected.refunds.count() == 1
     assert list_concerns(rejected) == []
 

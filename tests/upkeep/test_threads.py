@@ -47,14 +47,14 @@ def disconnected(**options: Any) -> Iterator[None]:
 def seen(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The threads that have synced a payment, once all of them have had a chance to."""
     seen: set[int] = set()
-    sync = services.reconcile_payment
+    sync = services.sync_payment
 
     def watch(payment: Payment) -> Any:
         seen.add(threading.get_ident())
         threading.Event().wait(0.01)
         return sync(payment)
 
-    monkeypatch.setattr("octo_stripe_gateway.upkeep.syncs.reconcile_payment", watch)
+    monkeypatch.setattr("octo_stripe_gateway.upkeep.syncs.sync_payment", watch)
     monkeypatch.setattr(Step, "size", 10)
     return seen
 
@@ -93,7 +93,7 @@ def test_thread_that_gets_no_connection_leaves_the_work_to_the_others(
     pytest.importorskip("psycopg_pool")
     make_due(65)
     monkeypatch.setattr("octo_stripe_gateway.upkeep.threads._count_spare", lambda _connection: 9)
-    refused, warn, sync = threading.Event(), threads.logger.warning, services.reconcile_payment
+    refused, warn, sync = threading.Event(), threads.logger.warning, services.sync_payment
 
     def tell(*told: Any) -> None:
         refused.set()
@@ -106,7 +106,7 @@ def test_thread_that_gets_no_connection_leaves_the_work_to_the_others(
         return sync(payment)
 
     monkeypatch.setattr(threads.logger, "warning", tell)
-    monkeypatch.setattr("octo_stripe_gateway.upkeep.syncs.reconcile_payment", hold_until_refused)
+    monkeypatch.setattr("octo_stripe_gateway.upkeep.syncs.sync_payment", hold_until_refused)
     with disconnected(pool=POOL | {"min_size": 2, "max_size": 2}):
         assert run_upkeep(limit=1000)["payments"] == {"unchanged": 65}
     assert len(seen) == 2

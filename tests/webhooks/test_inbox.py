@@ -9,8 +9,9 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from octo_stripe_gateway import services, signals
+from octo_stripe_gateway import signals
 from octo_stripe_gateway.exceptions import BadRequestError, UnknownPaymentError
+from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Concern, Payment, WebhookEvent
 from octo_stripe_gateway.services.acceptance import ask_host
@@ -422,7 +423,7 @@ def test_refund_told_by_an_old_endpoint_waits_until_the_payment_is_synced(
 
     assert inbox.process_event(event).status == "received"
     synced = snap_intent(make_paid_intent(latest_charge=make_charge()), second=1)
-    with services.lock_payment(payment) as locked:
+    with lock_payment(payment) as locked:
         record(locked, synced, ask=ask_host)
     event = inbox.process_event(event)
     assert (event.status, event.error_code) == ("processed", "")

@@ -220,5 +220,5 @@ def test_payment_is_synced_where_a_thin_event_may_be_later_than_it_says(
     stripe.settle_refund(refund["id"], status="failed")
     deliver(api, stripe, "refund.failed")
     stripe.clock = lambda: now + 10
-    services.reconcile_payment(Payment.objects.due_for_check(now=timezone.now() + TIE_PAUSE).get())
+    services.sync_payment(Payment.objects.due_for_check(now=timezone.now() + TIE_PAUSE).get())
     assert_ledger_equals(stripe)

@@ -332,7 +332,7 @@ def settle(payments: Sequence[Any]) -> None:
 
 def reconcile(payment: Any) -> int:
     try:
-        services.reconcile_payment(Payment.objects.get(pk=payment["id"]))
+        services.sync_payment(Payment.objects.get(pk=payment["id"]))
     except GatewayError as error:
         return 409 if error.code == "UNPROCESSABLE_ENTITY" else 500
     return 200

@@ -21,6 +21,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import BadRequestError, OperationInProgressError
 from octo_stripe_gateway.models import Payment, Refund, StripeRequest
 from octo_stripe_gateway.services import payments, requests
+from octo_stripe_gateway.services.idempotency import ANYONE
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.emulator.idempotency import Answer
 from tests.support.api import GatewayApi, When
@@ -329,7 +330,7 @@ def test_cancellation_waits_for_a_creation_that_is_asked_for_anew(
         hold.wait_until_reached()
         payment = Payment.objects.get()
         with pytest.raises(OperationInProgressError):
-            payments._reserve_cancellation(payment, may_void=True, caller=services.ANYONE)
+            payments._reserve_cancellation(payment, may_void=True, caller=ANYONE)
         hold.release()
         assert creation.result() == 201
     assert services.cancel_payment(payment).status == "canceled"
@@ -399,7 +400,7 @@ def test_reconciliation_captures_nothing_that_was_refused_meanwhile(
     read_earlier = Payment.objects.get()
     stripe.add_fault(Fault(path="/v1/payment_intents/.*/capture", status=400))
     assert api.capture(payment, {"amount": 700}).status_code == 400
-    services.reconcile_payment(read_earlier)
+    services.sync_payment(read_earlier)
     assert Payment.objects.get().status == "authorized"
     assert_ledger_equals(stripe)
 

@@ -80,7 +80,7 @@ class Shop:
         """Return a payment of which Stripe has said more after what looked like the end."""
         payment = api.paid(stripe, PAID)
         correct(stripe, payment["stripePaymentIntentId"])
-        services.reconcile_payment(Payment.objects.get(pk=payment["id"]))
+        services.sync_payment(Payment.objects.get(pk=payment["id"]))
         return api.retrieve(payment).json()
 
     def prepare(self, case: Any) -> None:

@@ -9,9 +9,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import OperationInProgressError, PaymentNotFoundError
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.management.output import count
 from octo_stripe_gateway.models import Payment, PaymentChange, get_payable_type
-from octo_stripe_gateway.services import acting, erase_personal_data
+from octo_stripe_gateway.services import erase_personal_data
 
 
 class Command(BaseCommand):

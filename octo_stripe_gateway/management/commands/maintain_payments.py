@@ -8,9 +8,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.management.output import Progress
 from octo_stripe_gateway.models import PaymentChange
-from octo_stripe_gateway.services import acting
 from octo_stripe_gateway.upkeep import Counts, make_due, run_upkeep
 
 FAILURES = ("failed", "unanswered", "aborted")

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.management.output import count
-from octo_stripe_gateway.services import (
+from octo_stripe_gateway.services.pruning import (
     prune_changes,
     prune_concerns,
     prune_events,

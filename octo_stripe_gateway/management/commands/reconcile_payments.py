@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.management.output import Progress, count
 from octo_stripe_gateway.management.times import add_period, make_aware, parse_period
 from octo_stripe_gateway.models import Payment, PaymentChange
-from octo_stripe_gateway.services import Audit, acting
-from octo_stripe_gateway.services.audit import Finding, Kind
+from octo_stripe_gateway.services.reconciliation import Finding, Kind, Reconciliation
 
 
 class Command(BaseCommand):
@@ -41,9 +41,9 @@ class Command(BaseCommand):
         start, end = parse_period(since, until)
         first = start or make_aware(dt.datetime(1970, 1, 2))  # noqa: DTZ001
         with acting(source=PaymentChange.Source.COMMAND):
-            self.compare(Audit(first, end or timezone.now(), adopts=adopt, dry_run=dry_run))
+            self.compare(Reconciliation(first, end or timezone.now(), adopts=adopt, dry_run=dry_run))
 
-    def compare(self, audit: Audit) -> None:
+    def compare(self, audit: Reconciliation) -> None:
         """Print what an audit finds, and fail at the end if something differs or is on one side only."""
         kinds: Counter[str] = Counter()
         checked: set[str] = set()

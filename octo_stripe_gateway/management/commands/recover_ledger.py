@@ -10,11 +10,14 @@ from django.utils import timezone
 
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.ledger.concerns import ADOPTED, INTENT_UNPROVEN, PAYABLE_UNKNOWN
+from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.management.commands.reconcile_payments import Command as ReconcilePayments
 from octo_stripe_gateway.management.output import count
 from octo_stripe_gateway.management.times import parse_moment
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange
-from octo_stripe_gateway.services import Audit, acting, begin_recovery, confirm_adoption
+from octo_stripe_gateway.services import confirm_adoption
+from octo_stripe_gateway.services.recovery import begin_recovery
+from octo_stripe_gateway.services.syncing import Reconciliation
 
 LEAP = 1_000_000
 
@@ -55,7 +58,7 @@ class Command(BaseCommand):
         self.stdout.write(f"New payments' ids begin at {first}. An older id that is gone answers 404.")
         reconcile = ReconcilePayments()
         reconcile.stdout, reconcile.stderr = self.stdout, self.stderr
-        audit = Audit(start, timezone.now(), adopts=True, dry_run=False)
+        audit = Reconciliation(start, timezone.now(), adopts=True, dry_run=False)
         failure = None
         try:
             reconcile.compare(audit)
