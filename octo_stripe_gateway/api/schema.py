@@ -518,6 +518,9 @@ class TextExtension(OpenApiSerializerFieldExtension):
         own = getattr(self.target, "pattern", None)
         is_free = self.target.allow_blank or "format" in schema
         pattern = own.pattern if own else None if is_free else r"\S"
+        if self.target.allow_null:
+            # The caller says so once more.
+            schema = {**schema, "type": "string"}
         return {**schema, "pattern": pattern} if pattern else schema
 
 
