@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 import stripe as sdk
+from hypothesis import given
+from hypothesis import strategies as st
 
 from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
 from octo_stripe_gateway.testing.emulator.balance import fee_for
 from octo_stripe_gateway.testing.emulator.disputes import HARMLESS
+from tests.support.properties import try_property
 from tests.testing.emulator.conftest import AMOUNT, PAID
 
 STRIPES_FEE = fee_for(2000)
@@ -299,12 +302,23 @@ def test_what_is_connected_outlasts_the_process(tmp_path: Any) -> None:
             stripe.refund(intent.id, reverse_transfer=True)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_every_account_balances_after_any_history(api: Any, stripe: StripeEmulator, seed: int) -> None:
-    chance = random.Random(seed)
+@try_property(few=25, many=500)
+@given(chance=st.randoms(use_true_random=False), steps=st.integers(0, 40))
+def test_every_account_balances_after_any_history(
+    api: Any, stripe: StripeEmulator, chance: random.Random, steps: int
+) -> None:
+    stripe.reset()
     seller = stripe.connect_account("acct_1Seller")
-    intents = [direct(api, seller), destination(api, seller, application_fee_amount=133, amount=1999)]
-    for _step in range(40):
+    amounts = [chance.randint(100, 3000) for _ in range(3)]
+    fees_of = [chance.randint(1, amount) for amount in amounts]
+    intents = [
+        direct(api, seller, amount=amounts[0], application_fee_amount=fees_of[0]),
+        destination(api, seller, amount=amounts[1], application_fee_amount=fees_of[1]),
+        destination(
+            api, seller, amount=amounts[2], transfer_data={"destination": seller, "amount": fees_of[2]}
+        ),
+    ]
+    for _step in range(steps):
         with contextlib.suppress(StripeApiError):
             take_a_step(stripe, chance.choice(intents).id, chance)
     paid_in = sum(one["amount_captured"] for one in stripe.charges.values() if one["payment_intent"])
@@ -337,7 +351,7 @@ def test_every_account_balances_after_any_history(api: Any, stripe: StripeEmulat
         for one in stripe.balance_transactions.values()
         if one["source"] in stripe.disputes and stripe.disputes[one["source"]]["charge"] in of_direct.values()
     )
-    assert stripe.balances(seller)["usd"] == 2000 - STRIPES_FEE - sold + lost + passed_on - fees
+    assert stripe.balances(seller)["usd"] == amounts[0] - fee_for(amounts[0]) - sold + lost + passed_on - fees
 
 
 def take_a_step(stripe: StripeEmulator, intent_id: str, chance: random.Random) -> None:
