@@ -8,10 +8,12 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import unittest
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from importlib import import_module
 from inspect import getmembers, isclass, isgeneratorfunction, signature
 from pathlib import Path
 from types import ModuleType
@@ -615,6 +617,21 @@ def test_cache_and_database_of_many_nodes_can_be_used() -> None:
     assert cache._options["socket_timeout"] == 1
     databases = run(get_block("python", "DISABLE_SERVER_SIDE_CURSORS"))["DATABASES"]
     assert ConnectionHandler(databases)["default"].get_connection_params()["connect_timeout"] == 2
+
+
+def test_settings_behind_a_balancer_are_read(settings: Any, rf: RequestFactory) -> None:
+    for name, value in run(get_block("python", "SECURE_PROXY_SSL_HEADER")).items():
+        if name.isupper():
+            setattr(settings, name, value)
+    request = rf.get("/", headers={"X-Forwarded-Proto": "https"})
+    assert request.is_secure()
+    assert settings.REST_FRAMEWORK["NUM_PROXIES"] == 1
+
+
+def test_celery_is_told_where_the_task_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "celery", Mock())
+    (place,) = run(get_block("python", "from celery"))["app"].conf.imports
+    assert import_module(place).process_due_events.module_path.startswith(place)
 
 
 def test_a_refund_leaves_the_application_fee_as_shown(stripe: StripeEmulator) -> None:

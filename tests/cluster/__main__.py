@@ -1,4 +1,4 @@
-"""`python -m tests.cluster [--times N] [--purchases N] [SCENARIO …]`."""
+"""`python -m tests.cluster [--times N] [--purchases N] [--queue NAME] [SCENARIO …]`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 
 from tests.cluster.parts import list_missing, run_cluster
+from tests.cluster.queues import QUEUES
 
 
 def main() -> int:
@@ -15,11 +16,12 @@ def main() -> int:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="which (all)")
     parser.add_argument("--times", type=int, default=1, help="how often each (1)")
     parser.add_argument("--purchases", type=int, default=60, help="how many purchases each time (60)")
+    parser.add_argument("--queue", choices=QUEUES, default="rq", help="how a worker is called (rq)")
     options = parser.parse_args()
-    if missing := list_missing():
+    if missing := list_missing(options.queue):
         sys.stdout.write(f"left out: {', '.join(missing)} not installed\n")
         return 0
-    with run_cluster() as cluster:
+    with run_cluster(queue=options.queue) as cluster:
         os.environ |= cluster.get_environment() | {"CLUSTER_DATABASE": "POOL"}
         from tests.cluster import host
 

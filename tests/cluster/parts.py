@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.queues import QUEUES
 from tests.support.embedded import load_postgres
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,9 @@ server_connect_timeout = 2
 query_wait_timeout = 5
 """
 BALANCER = """
+global
+    # By which a node is taken out before it is stopped.
+    stats socket {folder}/balancer.sock level admin
 defaults
     mode http
     timeout connect 2s
@@ -58,9 +62,9 @@ backend nodes
 """
 
 
-def list_missing() -> list[str]:
+def list_missing(queue: str = "rq") -> list[str]:
     """Return which parts are not installed."""
-    packages = {"gunicorn": "gunicorn", "django_tasks_rq": "django-tasks-rq", "redis": "redis"}
+    packages = {"gunicorn": "gunicorn", "redis": "redis", **QUEUES[queue].packages}
     missing = [name for name in PROGRAMS if not shutil.which(name, path=SEARCHED)]
     for module, package in packages.items():
         try:
@@ -216,8 +220,8 @@ def wait_for(condition: Callable[[], bool], *, what: str, seconds: float = START
 class Cluster:
     """All parts, and what can be done to them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, queue: str) -> None:
+        self.folder, self.queue = folder, queue
         ports = {name: find_port() for name in ("POOL", "REDIS", "STRIPE", "BALANCER", "ONE", "TWO")}
         self.ports = ports
         self.primary, self.standby = (Database(name, folder=folder) for name in ("primary", "replica"))
@@ -231,7 +235,9 @@ class Cluster:
         pool = [find("pgbouncer"), str(folder / "pool.ini")]
         self.pool = Part("pool", pool, folder=folder, port=ports["POOL"], **owner)
         configuration = folder / "balancer.cfg"
-        configuration.write_text(BALANCER.format(port=ports["BALANCER"], one=ports["ONE"], two=ports["TWO"]))
+        configuration.write_text(
+            BALANCER.format(folder=folder, port=ports["BALANCER"], one=ports["ONE"], two=ports["TWO"])
+        )
         self.balancer = Part(
             "balancer",
             [find("haproxy"), "-db", "-f", str(configuration)],
@@ -250,8 +256,7 @@ class Cluster:
             )
             for port in (ports["ONE"], ports["TWO"])
         ]
-        worker = [sys.executable, "-m", "django", "rqworker", "default", "--job-class", "django_tasks_rq.Job"]
-        self.worker = Part("worker", worker, folder=folder, env=environment)
+        self.worker = Part("worker", [*QUEUES[queue].worker], folder=folder, env=environment)
         upkeep = [sys.executable, "-m", "tests.cluster.host"]
         self.upkeep = [Part(f"upkeep {n}", upkeep, folder=folder, env=environment) for n in (1, 2)]
 
@@ -266,7 +271,7 @@ class Cluster:
 
     def get_environment(self) -> dict[str, str]:
         ports = {f"CLUSTER_{name}": str(port) for name, port in self.ports.items()}
-        ports["CLUSTER_PRIMARY"] = str(self.primary.port)
+        ports |= {"CLUSTER_PRIMARY": str(self.primary.port), "CLUSTER_QUEUE": self.queue}
         module = "tests.cluster.settings"
         return os.environ | ports | {"DJANGO_SETTINGS_MODULE": module, "PYTHONPATH": str(ROOT)}
 
@@ -301,6 +306,26 @@ class Cluster:
         self.point_pool()
         self.standby.follow(self.primary)
 
+    def restart(self, node: Part) -> None:
+        """Restart a node in good order: the balancer leaves it out until it is seen to be back."""
+        server = "one" if node is self.nodes[0] else "two"
+        self._tell_balancer(f"set server nodes/{server} state drain")
+        wait_for(lambda: self._ask_balancer(server, 4) == "0", what=f"the end of {node.name}'s requests")
+        node.stop()
+        node.start()
+        self._tell_balancer(f"set server nodes/{server} state ready")
+        wait_for(lambda: self._ask_balancer(server, 17) == "UP", what=f"{node.name} behind the balancer")
+
+    def _ask_balancer(self, server: str, column: int) -> str:
+        lines = self._tell_balancer("show stat").splitlines()
+        return next(line.split(",")[column] for line in lines if line.startswith(f"nodes,{server},"))
+
+    def _tell_balancer(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(self.folder / "balancer.sock"))
+            admin.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: admin.recv(4096), b"")).decode()
+
     def stop(self) -> None:
         for part in reversed(self.parts):
             part.send(signal.SIGCONT)
@@ -317,11 +342,11 @@ def find(program: str) -> str:
 
 
 @contextmanager
-def run_cluster() -> Iterator[Cluster]:
+def run_cluster(*, queue: str = "rq") -> Iterator[Cluster]:
     """Run a cluster for the block, in a folder that is removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="octo-cluster-", dir="/var/tmp"))
     folder.chmod(0o777)
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, queue=queue)
     try:
         cluster.start()
         yield cluster

@@ -2,12 +2,14 @@
 
 import os
 
+from tests.cluster.queues import QUEUES
 from tests.settings import *  # noqa: F403
 from tests.settings import INSTALLED_APPS, OCTO_STRIPE_GATEWAY
 
 PORTS = {name: int(os.environ[f"CLUSTER_{name}"]) for name in ("POOL", "PRIMARY", "REDIS", "STRIPE")}
 ALLOWED_HOSTS = ["127.0.0.1"]
-INSTALLED_APPS = [*INSTALLED_APPS, "django_rq", "tests.cluster.apps.HostConfig"]
+QUEUE = QUEUES[os.environ.get("CLUSTER_QUEUE", "rq")]
+INSTALLED_APPS = [*INSTALLED_APPS, *filter(None, [QUEUE.app]), "tests.cluster.apps.HostConfig"]
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -29,8 +31,13 @@ CACHES = {
         "OPTIONS": REDIS,
     }
 }
-RQ_QUEUES = {"default": {"URL": f"redis://127.0.0.1:{PORTS['REDIS']}/1", "REDIS_CLIENT_KWARGS": REDIS}}
-TASKS = {"default": {"BACKEND": "django_tasks_rq.RQBackend"}}
+BROKER = f"redis://127.0.0.1:{PORTS['REDIS']}/1"
+RQ_QUEUES = {"default": {"URL": BROKER, "REDIS_CLIENT_KWARGS": REDIS}}
+CELERY_BROKER_URL = BROKER
+CELERY_BROKER_TRANSPORT_OPTIONS = REDIS
+TASKS = {"default": {"BACKEND": QUEUE.backend, "OPTIONS": QUEUE.options}}
+if QUEUE.app == "django_tasks_redis":
+    TASKS["default"]["OPTIONS"] = {"REDIS_URL": BROKER}
 OCTO_STRIPE_GATEWAY = OCTO_STRIPE_GATEWAY | {
     "STRIPE_API_BASE": f"http://127.0.0.1:{PORTS['STRIPE']}",
     "STRIPE_TIMEOUT": (2, 5),

@@ -52,6 +52,8 @@ def test_an_account_exists_or_is_refused(api: Any, stripe: StripeEmulator, selle
         "transfer_data[destination]",
         "No such destination: 'acct_1Nobody'",
     )
+    others = stripe.connect_account("acct_1Others", platform=stripe.add_account().id)
+    assert refuse(lambda: destination(api, others))[:2] == (400, "resource_missing")
     for name, value in (("customer", "cus_x"), ("on_behalf_of", "acct_1Nobody")):
         refused = refuse(lambda: api.payment_intents.create(params={**AMOUNT, name: value}))  # noqa: B023
         assert refused[:3] == (400, "resource_missing", name)

@@ -8,7 +8,7 @@ import pytest
 import stripe as sdk
 
 from octo_stripe_gateway.testing.emulator import StripeApiError, StripeEmulator
-from octo_stripe_gateway.testing.emulator.currencies import format_amount
+from octo_stripe_gateway.testing.emulator.currencies import check_method_maximum, format_amount
 from tests.testing.emulator.conftest import PAID
 
 if TYPE_CHECKING:
@@ -86,6 +86,16 @@ def test_a_payment_method_has_a_largest_amount(api: Any, currency: str, method: 
     pay = {**PAID, "currency": currency, "payment_method": method}
     assert create(params={**pay, "amount": largest}).amount == largest
     assert refuse(lambda: create(params={**pay, "amount": largest + 1})) == ("amount_too_large", "amount")
+
+
+@pytest.mark.parametrize(
+    ("currency", "largest"),
+    [("idr", 999_999_999_999), ("cop", 9_999_999_999), ("inr", 999_999_999), ("eur", 99_999_999)],
+)
+def test_methods_other_than_cards_have_a_largest_amount_by_currency(currency: str, largest: int) -> None:
+    check_method_maximum(largest, currency=currency, kind="transfer", brand="")
+    with pytest.raises(StripeApiError, match="no more than"):
+        check_method_maximum(largest + 1, currency=currency, kind="transfer", brand="")
 
 
 @pytest.mark.parametrize(
