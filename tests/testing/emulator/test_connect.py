@@ -242,6 +242,15 @@ def test_a_fee_is_never_more_than_is_captured(api: Any, stripe: StripeEmulator, 
     assert stripe.balances() == {"usd": 120}
 
 
+def test_the_smallest_fee_goes_back_once(api: Any, stripe: StripeEmulator, seller: str) -> None:
+    charged = direct(api, seller, amount=100, application_fee_amount=1)
+    for _half in range(2):
+        stripe.refund(charged.id, amount=50, refund_application_fee=True)
+        # Half a cent is rounded up, and nothing is left for the second half.
+        (fee,) = stripe.application_fees.values()
+        assert fee["amount_refunded"] == 1
+
+
 def test_several_captures_share_one_fee(api: Any, stripe: StripeEmulator, seller: str) -> None:
     options: Any = {"payment_method_options": {"card": {"request_multicapture": "if_available"}}}
     held = destination(api, seller, application_fee_amount=200, capture_method="manual", **options)
