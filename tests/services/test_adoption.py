@@ -18,7 +18,7 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError, UnprocessableError
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange, Refund, StripeRequest
 from octo_stripe_gateway.services import Caller
-from octo_stripe_gateway.services.syncing import Reconciliation
+from octo_stripe_gateway.services.reconciliation import Reconciliation
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking, Ticket
