@@ -47,15 +47,18 @@ def load(language: str) -> gettext.GNUTranslations:
         return gettext.GNUTranslations(file)
 
 
-def write_catalogue(path: Path, message: str, translated: str) -> None:
-    """Compile a catalogue of one message, as `msgfmt` would."""
-    header = "Content-Type: text/plain; charset=UTF-8\n"
-    texts = [text.encode() + b"\0" for text in ("", message, header, translated)]
+def write_catalogue(path: Path, messages: dict[str, str]) -> None:
+    """Compile a catalogue, as `msgfmt` would."""
+    entries = sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **messages}.items())
+    texts = [text.encode() + b"\0" for text in itertools.chain(*zip(*entries, strict=True))]
     start = 28 + 8 * len(texts)
     places = [(len(text) - 1, start + sum(map(len, texts[:number]))) for number, text in enumerate(texts)]
-    table = struct.pack("<8I", *itertools.chain.from_iterable(places))
+    table = struct.pack(f"<{len(texts) * 2}I", *itertools.chain.from_iterable(places))
     path.parent.mkdir(parents=True)
-    path.write_bytes(struct.pack("<7I", 0x950412DE, 0, 2, 28, 44, 0, 0) + table + b"".join(texts))
+    half = len(entries)
+    path.write_bytes(
+        struct.pack("<7I", 0x950412DE, 0, half, 28, 28 + 8 * half, 0, 0) + table + b"".join(texts)
+    )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -74,7 +77,8 @@ def test_compiled_catalogue_is_that_of_the_source(language: str) -> None:
     catalogue = load(language)
     assert len(entries) > 100
     for message, translated in ((ast.literal_eval(a), ast.literal_eval(b)) for a, b in entries):
-        assert catalogue.gettext(message) == translated
+        assert catalogue.gettext(message) == translated or message == "en"
+    assert catalogue.pgettext("language of these messages", "en") == language
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -192,7 +196,8 @@ class TestAnswers:
     def test_host_s_own_catalogue_is_named(
         self, catalogue: str, accepted: str, api: GatewayApi, settings: Any, tmp_path: Path
     ) -> None:
-        write_catalogue(tmp_path / catalogue / "LC_MESSAGES" / "django.mo", "No such payment.", "Nada!")
+        messages = {"No such payment.": "Nada!", "language of these messages\4en": accepted}
+        write_catalogue(tmp_path / catalogue / "LC_MESSAGES" / "django.mo", messages)
         settings.LOCALE_PATHS = [tmp_path]
         answer = api.request("GET", "/payments/0", **{"Accept-Language": accepted})
         assert (answer.json()["errorMessage"], answer["Content-Language"]) == ("Nada!", accepted)

@@ -213,6 +213,11 @@ def show_link(url: str, *, text: Any) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, text) if url else format_html("{}", text)
 
 
+def show_rate(row: Payment | BalanceTransaction) -> str:
+    """Return how much of the settlement currency one of the payment's was."""
+    return f"{row.exchange_rate.normalize():f}" if row.exchange_rate else ""
+
+
 def show_card(payment: Payment) -> str:
     """Return what it was paid with."""
     brand = BRANDS.get(payment.card_brand) or capfirst(spell(payment.card_brand))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -26,13 +28,17 @@ class BalanceTransactionAdmin(LedgerAdmin[BalanceTransaction]):
     search_fields = ("stripe_balance_transaction_id__exact",)
     search_help_text = _("Stripe's id of the balance transaction")
     fieldsets = (
-        (None, {"fields": ("category", "about", "money", "kept", "left", "exchange_rate")}),
-        (_("At Stripe"), {"fields": ("stripe_balance_transaction_id", "source_id", "type")}),
-        (_("Times"), {"description": display.zone_note(), "fields": ("moved_at", "available_at")}),
+        (None, {"fields": ("category", "about", "money", "kept", "left", "rate")}),
+        (_("At Stripe"), {"fields": ("movement", "source")}),
+        (_("Times"), {"description": display.zone_note(), "fields": ("moved", "available")}),
     )
 
     moved = display.time_column(_("moved"), "moved_at", ordering="moved_at")
     category = display.column(_("category"), lambda row: display.spell(row.reporting_category))
+    rate = display.column(_("exchange rate"), display.show_rate)
+    movement = display.column(_("balance transaction"), attrgetter("stripe_balance_transaction_id"))
+    source = display.column(_("object at Stripe"), attrgetter("source_id"))
+    available = display.time_column(_("paid out from"), "available_at")
     money = display.money_column(_("amount"), "amount")
     kept = display.money_column(_("fee"), "fee")
     left = display.money_column(_("net"), "net")

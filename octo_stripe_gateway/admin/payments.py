@@ -181,7 +181,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
     fees = display.money_column(_("fees"), "fee", currency="settlement_currency")
     brought = display.money_column(_("net"), "net", currency="settlement_currency")
     card = display.column(_("card"), display.show_card)
-    rate = display.column(_("exchange rate"), lambda row: f"{row.exchange_rate.normalize():f}")
+    rate = display.column(_("exchange rate"), display.show_rate)
     receipt = display.column(
         _("receipt"), lambda row: display.show_outside_link(row.receipt_url, text=gettext("Receipt"))
     )

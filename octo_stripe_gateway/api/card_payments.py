@@ -18,7 +18,18 @@ from octo_stripe_gateway.api.authentication import get_owner
 from octo_stripe_gateway.api.names import underscoreize
 from octo_stripe_gateway.api.parsers import read_object
 from octo_stripe_gateway.api.responses import get_error_response, handle_exception
-from octo_stripe_gateway.api.serializers import AmountField, RequestSerializer, TextField
+from octo_stripe_gateway.api.serializers import (
+    AmountField,
+    Answer,
+    Answers,
+    RequestSerializer,
+    Text,
+    TextField,
+    column,
+    money,
+    precision,
+    read_answers,
+)
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
@@ -40,39 +51,52 @@ GATEWAY = "stripe"
 SOURCE = "ECOM"
 
 
-def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, Any]:
-    """Return the object for a payment, its secret null unless it is given.
+# In camelCase, since a host's own booking may be rendered by something that leaves names as they are.
+INTENT: Answers = {
+    "id": column(Text(allow_null=True), "stripe_payment_intent_id"),
+    "publishableKey": Answer(Text(allow_null=True), lambda row: get_publishable_key(row.account) or None),
+    "stripeAccount": column(
+        Text(required=False, help_text="The connected account, where there is one."), "stripe_account"
+    ),
+    "clientSecret": Answer(
+        Text(allow_null=True, help_text="Null but in the answer to a create."), lambda _row: None
+    ),
+    "amount": column(money(), "amount"),
+    "currency": column(Text(), "currency"),
+}
+CARD_PAYMENT: Answers = {
+    "id": Answer(serializers.UUIDField(), lambda row: str(row.uuid)),
+    "gateway": Answer(Text(), lambda _row: GATEWAY),
+    "source": Answer(Text(), lambda _row: SOURCE),
+    "merchantName": Answer(Text(allow_null=True), lambda _row: gateway_settings.merchant_name or None),
+    "amount": column(money(), "amount"),
+    "currency": Answer(Text(), lambda row: row.currency.upper()),
+    "currencyPrecision": Answer(precision(), lambda row: get_precision(row.currency)),
+    "paid": column(money(), "amount_received"),
+    "totalPaid": column(money(), "amount_received"),
+    "totalRefunded": column(money(), "amount_refunded"),
+    "balance": Answer(
+        money(help_text="Paid, less what was refunded."),
+        lambda row: row.amount_received - row.amount_refunded,
+    ),
+    "outstandingBalance": Answer(
+        money(help_text="What this payment still asks for."), lambda row: row.amount if row.is_open else 0
+    ),
+    "surcharge": Answer(money(), lambda _row: 0),
+    "paidSurcharge": Answer(money(), lambda _row: 0),
+    "reusableCards": Answer(
+        serializers.ListField(child=serializers.JSONField(), max_length=0), lambda _row: []
+    ),
+}
 
-    In camelCase, since a host's own booking may be rendered by something that leaves names as they are.
-    Amounts are in minor units.
-    """
-    intent = {
-        "id": payment.stripe_payment_intent_id,
-        "publishableKey": get_publishable_key(payment.account) or None,
-        **({"stripeAccount": payment.stripe_account} if payment.stripe_account else {}),
-        "clientSecret": client_secret or None,
-        "amount": payment.amount,
-        "currency": payment.currency,
-    }
-    received, refunded = payment.amount_received, payment.amount_refunded
-    return {
-        "id": str(payment.uuid),
-        "gateway": GATEWAY,
-        "source": SOURCE,
-        "merchantName": gateway_settings.merchant_name or None,
-        "amount": payment.amount,
-        "currency": payment.currency.upper(),
-        "currencyPrecision": get_precision(payment.currency),
-        "paid": received,
-        "totalPaid": received,
-        "totalRefunded": refunded,
-        "balance": received - refunded,
-        "outstandingBalance": payment.amount if payment.is_open else 0,
-        "surcharge": 0,
-        "paidSurcharge": 0,
-        "reusableCards": [],
-        "stripe": {"version": "latest", "paymentIntent": intent},
-    }
+
+def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, Any]:
+    """Return the object for a payment, its secret null unless it is given. Amounts are in minor units."""
+    intent = read_answers(payment, INTENT) | {"clientSecret": client_secret or None}
+    if not payment.stripe_account:
+        del intent["stripeAccount"]
+    stripe = {"version": "latest", "paymentIntent": intent}
+    return read_answers(payment, CARD_PAYMENT) | {"stripe": stripe}
 
 
 class CardPaymentField(serializers.Field[Any, Any, Any, Any]):

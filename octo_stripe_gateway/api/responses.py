@@ -138,7 +138,7 @@ def get_error_response(error: Exception) -> HttpResponse:
 
 def adapt_status(status: int) -> int:
     """Return the status to send: with `STRICT_OCTO` 200, 400 or 500, as OCTO's own rule has it."""
-    # A setting that can't be read is answered by 500, and is not to be read for that.
+    # An unreadable setting already gives 500; don't read it again.
     if status == 500 or not gateway_settings.strict_octo:
         return status
     return 200 if status < 400 else 400 if status < 500 else 500

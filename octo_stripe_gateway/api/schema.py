@@ -8,7 +8,6 @@ Everything is named for this app and in camelCase, whatever the host's own schem
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.extensions import (
@@ -27,14 +26,26 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 
+from octo_stripe_gateway.api.card_payments import CARD_PAYMENT, INTENT
 from octo_stripe_gateway.api.names import to_camel
 from octo_stripe_gateway.api.responses import adapt_status
-from octo_stripe_gateway.api.serializers import STATUSES, RequestSerializer
+from octo_stripe_gateway.api.serializers import (
+    PAYMENT,
+    REFUND,
+    STATUSES,
+    Payable,
+    RequestSerializer,
+    Text,
+    Time,
+    Whole,
+    define,
+    money,
+    precision,
+)
 from octo_stripe_gateway.api.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.services.intent_parameters import METADATA_KEY_LENGTH, METADATA_KEYS
 from octo_stripe_gateway.stripe import environments
-from octo_stripe_gateway.stripe.currencies import MAX_AMOUNT
 from octo_stripe_gateway.stripe.snapshots import PAYMENT_METADATA_KEYS
 from octo_stripe_gateway.urls import ACTIONS
 
@@ -75,62 +86,18 @@ SUMMARIES = {
 # Without a key of the caller's.
 SAFE_TO_REPEAT = {"complete", "cancel_payable"}
 
-Text = serializers.CharField
-Whole = serializers.IntegerField
-Time = serializers.DateTimeField
-
-
-def _money(**options: Any) -> serializers.IntegerField:
-    return Whole(min_value=0, max_value=MAX_AMOUNT, **options)
-
-
-def _define(name: str, fields: Mapping[str, Any], *, base: type[Any] = serializers.Serializer) -> type[Any]:
-    return type(name, (base,), dict(fields))
-
-
-PaymentIntent = _define(
-    "GatewayPaymentIntent",
-    {
-        "id": Text(allow_null=True),
-        "publishableKey": Text(allow_null=True),
-        "stripeAccount": Text(required=False, help_text="The connected account, where there is one."),
-        "clientSecret": Text(allow_null=True, help_text="Null but in the answer to a create."),
-        "amount": _money(),
-        "currency": Text(),
-    },
-)
-StripeCard = _define("GatewayStripeCard", {"version": Text(), "paymentIntent": PaymentIntent()})
-CardPayment = _define(
-    "GatewayCardPayment",
-    {
-        "id": serializers.UUIDField(),
-        "gateway": Text(),
-        "source": Text(),
-        "merchantName": Text(allow_null=True),
-        "amount": _money(),
-        "currency": Text(),
-        "currencyPrecision": Whole(min_value=0, max_value=3),
-        "paid": _money(),
-        "totalPaid": _money(),
-        "totalRefunded": _money(),
-        "balance": _money(help_text="Paid, less what was refunded."),
-        "outstandingBalance": _money(help_text="What this payment still asks for."),
-        "surcharge": _money(),
-        "paidSurcharge": _money(),
-        "reusableCards": serializers.ListField(child=serializers.JSONField(), max_length=0),
-        "stripe": StripeCard(),
-    },
-)
+PaymentIntent = define("GatewayPaymentIntent", INTENT)
+StripeCard = define("GatewayStripeCard", {"version": Text(), "paymentIntent": PaymentIntent()})
+CardPayment = define("GatewayCardPayment", {**CARD_PAYMENT, "stripe": StripeCard()})
 # Of a payment that was just created, what is null elsewhere is there.
-CreatedIntent = _define(
+CreatedIntent = define(
     "GatewayCreatedIntent",
     {"id": Text(), "publishableKey": Text(), "clientSecret": Text()},
     base=PaymentIntent,
 )
-CreatedStripeCard = _define("GatewayCreatedStripeCard", {"paymentIntent": CreatedIntent()}, base=StripeCard)
-CreatedCardPayment = _define("GatewayCreatedCardPayment", {"stripe": CreatedStripeCard()}, base=CardPayment)
-Payable = _define("GatewayPayable", {"type": Text(), "id": Text()})
-Balance = _define(
+CreatedStripeCard = define("GatewayCreatedStripeCard", {"paymentIntent": CreatedIntent()}, base=StripeCard)
+CreatedCardPayment = define("GatewayCreatedCardPayment", {"stripe": CreatedStripeCard()}, base=CardPayment)
+Balance = define(
     "GatewayBalance",
     {
         "price": Whole(min_value=0),
@@ -146,67 +113,21 @@ Balance = _define(
         "nextDueAt": Time(allow_null=True),
     },
 )
-Cancellation = _define(
+Cancellation = define(
     "GatewayCancellation",
     {
         "payable": Payable(),
         "preview": serializers.BooleanField(),
-        "amount": _money(help_text="What goes back now."),
-        "kept": _money(),
+        "amount": money(help_text="What goes back now."),
+        "kept": money(),
         "currency": Text(),
-        "currencyPrecision": Whole(min_value=0, max_value=3),
+        "currencyPrecision": precision(),
         "balance": Balance(),
     },
 )
-Failure = _define("GatewayFailure", {"code": Text(), "message": Text()})
-Refund = _define(
-    "GatewayRefund",
-    {
-        "uuid": serializers.UUIDField(),
-        "amount": _money(),
-        "amountForgiven": Whole(
-            min_value=0, allow_null=True, help_text="What of it is not owed again; null until that is known."
-        ),
-        "status": Text(help_text="Stripe's word."),
-        "reason": Text(allow_null=True),
-        "failureReason": Text(allow_null=True),
-        "stripeRefundId": Text(allow_null=True, help_text="Null until Stripe has answered."),
-        "utcCreatedAt": Time(),
-    },
-)
-ListedPayment = _define(
-    "GatewayListedPayment",
-    {
-        "id": Whole(),
-        "uuid": serializers.UUIDField(),
-        "amount": _money(help_text="In Stripe's minor unit."),
-        "currency": Text(help_text="ISO 4217 in lower case."),
-        "currencyPrecision": Whole(min_value=0, max_value=3),
-        "status": serializers.ChoiceField([*STATUSES.values()]),
-        "gateway": Text(),
-        "stripePaymentIntentId": Text(allow_null=True),
-        "publishableKey": Text(allow_null=True),
-        "stripeAccount": Text(allow_null=True),
-        "amountReceived": _money(),
-        "totalRefunded": _money(),
-        "refund": serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]),
-        "refundable": serializers.BooleanField(),
-        "testMode": serializers.BooleanField(),
-        "metadata": serializers.DictField(child=Text()),
-        "resellerReference": Text(allow_null=True),
-        "purpose": Text(allow_null=True),
-        "payable": Payable(allow_null=True),
-        "failure": Failure(allow_null=True),
-        "utcCreatedAt": Time(),
-        "utcUpdatedAt": Time(),
-        "utcExpiresAt": Time(allow_null=True),
-        "utcConfirmedAt": Time(allow_null=True),
-        "utcFailedAt": Time(allow_null=True),
-        "utcRefundedAt": Time(allow_null=True),
-        "utcCancelledAt": Time(allow_null=True),
-    },
-)
-Payment = _define(
+Refund = define("GatewayRefund", REFUND)
+ListedPayment = define("GatewayListedPayment", PAYMENT)
+Payment = define(
     "GatewayPayment",
     {
         "balance": Balance(required=False, help_text="Of a payable that says its price."),
@@ -214,18 +135,18 @@ Payment = _define(
     },
     base=ListedPayment,
 )
-RetrievedPayment = _define("GatewayRetrievedPayment", {"refunds": Refund(many=True)}, base=Payment)
-CreatedPayment = _define(
+RetrievedPayment = define("GatewayRetrievedPayment", {"refunds": Refund(many=True)}, base=Payment)
+CreatedPayment = define(
     "GatewayCreatedPayment",
     {
-        "stripePaymentIntentId": Text(),
-        "publishableKey": Text(),
-        "stripeClientSecret": Text(),
+        "stripe_payment_intent_id": Text(),
+        "publishable_key": Text(),
+        "stripe_client_secret": Text(),
         "cardPayment": CreatedCardPayment(required=False),
     },
     base=Payment,
 )
-Capability = _define(
+Capability = define(
     "GatewayCapability",
     {
         "id": Text(),
@@ -254,7 +175,7 @@ VALUES: dict[str, dict[str, Any]] = {
 def _define_error(code: str) -> type[Any]:
     message = Text(help_text="For people, in the language that Accept-Language asks for.")
     fields = {"error": serializers.ChoiceField([code]), "errorMessage": message, **VALUES.get(code, {})}
-    return _define(f"GatewayError{code.title().replace('_', '')}", fields)
+    return define(f"GatewayError{code.title().replace('_', '')}", fields)
 
 
 OctoError = PolymorphicProxySerializer(

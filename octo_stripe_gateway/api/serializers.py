@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
@@ -50,18 +51,6 @@ STATUSES = {
     Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
-# What an answer is made of, with `cardPayment` and the permission to see it.
-SHOWN_COLUMNS = tuple(
-    "id uuid owner amount currency status stripe_payment_intent_id account stripe_account livemode"
-    " intent_status amount_kept"
-    " amount_received amount_refunded amount_lost amount_reserved refunds_blocked is_expiring metadata"
-    " reseller_reference purpose payable_type_id payable_id failure_code failure_message rejection_code"
-    " rejection_parameters created_at updated_at expires_at confirmed_at failed_at refunded_at"
-    " canceled_at".split()
-)
-SHOWN_OF_REFUND = tuple(
-    "id uuid amount status amount_forgiven reason failure_reason stripe_refund_id created_at".split()
-)
 # What a host's `check_payable` may raise.
 DENIALS = (PermissionDenied, RequestDenied, Http404, NotFound)
 LONGEST_NAME_SHOWN = 64
@@ -270,8 +259,155 @@ class CapturePaymentSerializer(RequestSerializer):
     amount = AmountField(required=False)
 
 
+class Answer(NamedTuple):
+    """A field of an answer: its kind, for the schema, what reads it, and the columns that this takes."""
+
+    kind: serializers.Field[Any, Any, Any, Any]
+    read: Callable[[Any], Any]
+    columns: str = ""
+
+
+Answers = Mapping[str, Answer]
+Text, Whole, Time = serializers.CharField, serializers.IntegerField, serializers.DateTimeField
+
+
+def money(**options: Any) -> serializers.IntegerField:
+    """Return the kind of an amount in minor units."""
+    return Whole(min_value=0, max_value=MAX_AMOUNT, **options)
+
+
+def precision() -> serializers.IntegerField:
+    """Return the kind of a number of decimals."""
+    return Whole(min_value=0, max_value=3)
+
+
+def define(name: str, fields: Mapping[str, Any], *, base: type[Any] = serializers.Serializer) -> type[Any]:
+    """Return a serializer for the schema, made of fields or of answers."""
+    return type(name, (base,), {key: getattr(each, "kind", each) for key, each in fields.items()})
+
+
+Payable = define("GatewayPayable", {"type": Text(), "id": Text()})
+
+
+def read_answers(row: Any, answers: Answers) -> dict[str, Any]:
+    """Return what an answer says of a row, null where nothing is known."""
+    return {name: answer.read(row) for name, answer in answers.items()}
+
+
+def list_columns(answers: Answers) -> list[str]:
+    """Return the columns that answers are made of, each once."""
+    return [*dict.fromkeys(" ".join(each.columns for each in answers.values()).split())]
+
+
+def column(kind: serializers.Field[Any, Any, Any, Any], name: str) -> Answer:
+    """Return an answer that is a column as it is."""
+    return Answer(kind, attrgetter(name), name)
+
+
+def _text(name: str, **options: Any) -> Answer:
+    return Answer(Text(allow_null=True, **options), lambda row: getattr(row, name) or None, name)
+
+
+def _time(name: str, *, allow_null: bool = True) -> Answer:
+    return Answer(Time(allow_null=allow_null), lambda row: format_utc(getattr(row, name)), name)
+
+
+def get_refund(payment: Payment) -> str:
+    """Tell whether none, part or all of the money went back."""
+    if payment.status == Payment.Status.REFUNDED:
+        return "FULL"
+    return "PARTIAL" if payment.amount_refunded else "NONE"
+
+
+def get_payable(payment: Payment) -> dict[str, str] | None:
+    """Return the name and id of what is paid for, without loading it."""
+    if payment.payable_type_id is None or payment.payable_id is None:
+        return None
+    return {"type": get_payable_name(payment.payable_type_id), "id": payment.payable_id}
+
+
+def get_failure(payment: Payment) -> dict[str, str] | None:
+    """Return why the last attempt to pay failed."""
+    if payment.rejection_code:
+        return {"code": "rejected", "message": describe_rejection(payment)}
+    if not payment.failure_code:
+        return None
+    return {
+        "code": payment.failure_code,
+        "message": payment.failure_message or str(_("The payment failed.")),
+    }
+
+
+PAYMENT: Answers = {
+    "id": column(Whole(), "id"),
+    "uuid": Answer(serializers.UUIDField(), lambda row: str(row.uuid), "uuid"),
+    "amount": column(money(help_text="In Stripe's minor unit."), "amount"),
+    "currency": column(Text(help_text="ISO 4217 in lower case."), "currency"),
+    "currency_precision": Answer(precision(), lambda row: get_precision(row.currency)),
+    "status": Answer(
+        serializers.ChoiceField([*STATUSES.values()]),
+        lambda row: STATUSES[Payment.Status(row.status)],
+        "status intent_status",
+    ),
+    "gateway": Answer(Text(), lambda _row: "stripe"),
+    "stripe_payment_intent_id": column(Text(allow_null=True), "stripe_payment_intent_id"),
+    # The serializer knows the accounts.
+    "publishable_key": Answer(Text(allow_null=True), lambda _row: None, "account"),
+    "stripe_account": _text("stripe_account"),
+    "amount_received": column(money(), "amount_received"),
+    "total_refunded": column(money(), "amount_refunded"),
+    "refund": Answer(serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]), get_refund),
+    "refundable": Answer(
+        serializers.BooleanField(),
+        attrgetter("is_refundable"),
+        "amount_kept amount_lost amount_reserved refunds_blocked is_expiring",
+    ),
+    "test_mode": Answer(serializers.BooleanField(), lambda row: not row.livemode, "livemode"),
+    "metadata": column(serializers.DictField(child=Text()), "metadata"),
+    "reseller_reference": _text("reseller_reference"),
+    "purpose": _text("purpose"),
+    "payable": Answer(
+        Payable(allow_null=True),
+        get_payable,
+        "payable_type_id payable_id",
+    ),
+    "failure": Answer(
+        define("GatewayFailure", {"code": Text(), "message": Text()})(allow_null=True),
+        get_failure,
+        "failure_code failure_message rejection_code rejection_parameters",
+    ),
+    "utc_created_at": _time("created_at", allow_null=False),
+    "utc_updated_at": _time("updated_at", allow_null=False),
+    "utc_expires_at": _time("expires_at"),
+    "utc_confirmed_at": _time("confirmed_at"),
+    "utc_failed_at": _time("failed_at"),
+    "utc_refunded_at": _time("refunded_at"),
+    "utc_cancelled_at": _time("canceled_at"),
+}
+REFUND: Answers = {
+    "uuid": Answer(serializers.UUIDField(), lambda row: str(row.uuid), "uuid"),
+    "amount": column(money(), "amount"),
+    "amount_forgiven": column(
+        Whole(
+            min_value=0, allow_null=True, help_text="What of it is not owed again; null until that is known."
+        ),
+        "amount_forgiven",
+    ),
+    "status": column(Text(help_text="Stripe's word."), "status"),
+    "reason": _text("reason"),
+    "failure_reason": _text("failure_reason"),
+    "stripe_refund_id": column(
+        Text(allow_null=True, help_text="Null until Stripe has answered."), "stripe_refund_id"
+    ),
+    "utc_created_at": _time("created_at", allow_null=False),
+}
+# The columns that an answer takes, and the owner, by whom it may be seen.
+SHOWN_COLUMNS = ("owner", *list_columns(PAYMENT))
+SHOWN_OF_REFUND = ("id", *list_columns(REFUND))
+
+
 class PaymentSerializer(serializers.BaseSerializer[Payment]):
-    """A payment as OCTO would say it. Mapped by hand, since every request pays for this."""
+    """A payment as OCTO would say it; without REST framework's fields, since every request pays for it."""
 
     @cached_property
     def accounts(self) -> Mapping[str, Account]:
@@ -281,67 +417,8 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
     def to_representation(self, instance: Payment) -> dict[str, Any]:
         """Return every field, null where nothing is known."""
         account = self.accounts.get(instance.account)
-        return {
-            "id": instance.pk,
-            "uuid": str(instance.uuid),
-            "amount": instance.amount,
-            "currency": instance.currency,
-            "currency_precision": get_precision(instance.currency),
-            "status": STATUSES[Payment.Status(instance.status)],
-            "gateway": "stripe",
-            "stripe_payment_intent_id": instance.stripe_payment_intent_id,
-            "publishable_key": (account and account.publishable_key) or None,
-            "stripe_account": instance.stripe_account or None,
-            "amount_received": instance.amount_received,
-            "total_refunded": instance.amount_refunded,
-            "refund": self.get_refund(instance),
-            "refundable": instance.is_refundable,
-            "test_mode": not instance.livemode,
-            "metadata": instance.metadata,
-            "reseller_reference": instance.reseller_reference or None,
-            "purpose": instance.purpose or None,
-            "payable": self.get_payable(instance),
-            "failure": self.get_failure(instance),
-            **self.get_times(instance),
-        }
-
-    def get_refund(self, payment: Payment) -> str:
-        """Tell whether none, part or all of the money went back."""
-        if payment.status == Payment.Status.REFUNDED:
-            return "FULL"
-        return "PARTIAL" if payment.amount_refunded else "NONE"
-
-    def get_payable(self, payment: Payment) -> dict[str, str] | None:
-        """Return the name and id of what is paid for, without loading it."""
-        if payment.payable_type_id is None or payment.payable_id is None:
-            return None
-        return {
-            "type": get_payable_name(payment.payable_type_id),
-            "id": payment.payable_id,
-        }
-
-    def get_failure(self, payment: Payment) -> dict[str, str] | None:
-        """Return why the last attempt to pay failed."""
-        if payment.rejection_code:
-            return {"code": "rejected", "message": describe_rejection(payment)}
-        if not payment.failure_code:
-            return None
-        return {
-            "code": payment.failure_code,
-            "message": payment.failure_message or str(_("The payment failed.")),
-        }
-
-    def get_times(self, payment: Payment) -> dict[str, str | None]:
-        """Return when what happened."""
-        return {
-            "utc_created_at": format_utc(payment.created_at),
-            "utc_updated_at": format_utc(payment.updated_at),
-            "utc_expires_at": format_utc(payment.expires_at),
-            "utc_confirmed_at": format_utc(payment.confirmed_at),
-            "utc_failed_at": format_utc(payment.failed_at),
-            "utc_refunded_at": format_utc(payment.refunded_at),
-            "utc_cancelled_at": format_utc(payment.canceled_at),
-        }
+        publishable_key = (account and account.publishable_key) or None
+        return read_answers(instance, PAYMENT) | {"publishable_key": publishable_key}
 
 
 class RefundSerializer(serializers.BaseSerializer[Refund]):
@@ -349,16 +426,7 @@ class RefundSerializer(serializers.BaseSerializer[Refund]):
 
     def to_representation(self, instance: Refund) -> dict[str, Any]:
         """Return every field, null where nothing is known."""
-        return {
-            "uuid": str(instance.uuid),
-            "amount": instance.amount,
-            "status": instance.status,
-            "amount_forgiven": instance.amount_forgiven,
-            "reason": instance.reason or None,
-            "failure_reason": instance.failure_reason or None,
-            "stripe_refund_id": instance.stripe_refund_id,
-            "utc_created_at": format_utc(instance.created_at),
-        }
+        return read_answers(instance, REFUND)
 
 
 def get_payable_dues(payment: Payment) -> dict[str, Any]:

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from operator import attrgetter
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
 from django.http import HttpRequest
@@ -18,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError, ValidationError
 from rest_framework.exceptions import PermissionDenied as RequestDenied
@@ -83,31 +83,8 @@ from octo_stripe_gateway.stripe.environments import (
 )
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
-PROBE_MESSAGE = "No such payment."
 # What authentication raises of a wrong credential; a host's own check may deny in Django's way.
 DENIALS = (AuthenticationFailed, PermissionDenied, RequestDenied)
-
-
-def get_language_of_messages() -> str:
-    """Return the language that our messages are in now; the active one may have no catalogue of ours."""
-    active = translation.get_language() or "en"
-    return _find_language(translation.gettext(PROBE_MESSAGE), active=active, own=settings.LANGUAGE_CODE)
-
-
-# Cached, since activating a few languages for each request is felt.
-@lru_cache(maxsize=256)
-def _find_language(words: str, *, active: str, own: str) -> str:
-    # The plainest that has these words: English, the host's own, which Django falls back on, or the active
-    # one without its country.
-    for language in ("en", _drop_country(own), own, _drop_country(active)):
-        with translation.override(language):
-            if translation.gettext(PROBE_MESSAGE) == words:
-                return language
-    return active
-
-
-def _drop_country(language: str) -> str:
-    return language.partition("-")[0]
 
 
 class OctoMixin(APIView):
@@ -150,7 +127,8 @@ class OctoMixin(APIView):
                 response = super().dispatch(request, *args, **kwargs)
             except ConfigurationError as error:
                 response = get_error_response(error)
-            response.headers["Content-Language"] = get_language_of_messages()
+            # The active language may have no catalogue of ours: each names its own.
+            response.headers["Content-Language"] = pgettext("language of these messages", "en")
             if response.status_code == 404:
                 # LocaleMiddleware would redirect it to the same path with a language in front.
                 request.urlconf = "octo_stripe_gateway.urls"
@@ -282,7 +260,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
             cursor = CursorField().to_representation(following)
             address = replace_query_param(request.build_absolute_uri(), "cursor", cursor)
             response.headers["Link"] = f'<{address}>; rel="next"'
-            # A browser keeps it from a page of another origin else.
+            # Cross-origin pages can't read Link unless it is exposed.
             response.headers["Access-Control-Expose-Headers"] = "Link"
         return response
 
