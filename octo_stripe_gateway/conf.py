@@ -148,8 +148,8 @@ class GatewaySettings:
     own_publishable_key = Setting("STRIPE_PUBLISHABLE_KEY", types.read_publishable_key, secret=True)
     own_webhook_secrets = Setting("STRIPE_WEBHOOK_SECRET", types.read_texts, nothing=(), secret=True)
     named_accounts = Setting("STRIPE_ACCOUNTS", read_accounts, default={}, secret=True)
-    stripe_account: Setting[Callable[[Any], Any] | None] = Setting(
-        "STRIPE_ACCOUNT", types.read_callable, nothing=None
+    choose_account: Setting[Callable[[Any], Any] | None] = Setting(
+        "CHOOSE_ACCOUNT", types.read_callable, nothing=None
     )
     installation_id = Setting("INSTALLATION_ID", types.read_name)
     # The first signs; the others are still believed.
@@ -159,8 +159,8 @@ class GatewaySettings:
     stripe_max_network_retries = Setting("STRIPE_MAX_NETWORK_RETRIES", types.read_count, default=2)
     # By their holder's name; the integrator's own have the empty one.
     api_gateway_keys = Setting("API_GATEWAY_KEY", types.read_named_texts, nothing={}, secret=True)
-    authenticate: Setting[Callable[[HttpRequest], Any] | None] = Setting(
-        "AUTHENTICATE", types.read_callable, nothing=None
+    identify_caller: Setting[Callable[[HttpRequest], Any] | None] = Setting(
+        "IDENTIFY_CALLER", types.read_callable, nothing=None
     )
     authentication_classes: Setting[tuple[type[BaseAuthentication], ...]] = Setting(
         "AUTHENTICATION_CLASSES", types.read_classes, default=()
@@ -270,17 +270,17 @@ def get_configured() -> Mapping[str, Any]:
 def choose_account(payment: Any) -> tuple[str, str]:
     """Return the name of the account that takes a new payment, and the connected account, empty if none.
 
-    Raises ConfigurationError unless `STRIPE_ACCOUNT` returns an account's name, alone or with the id of a
+    Raises ConfigurationError unless `CHOOSE_ACCOUNT` returns an account's name, alone or with the id of a
     connected account.
     """
-    choose = gateway_settings.stripe_account
+    choose = gateway_settings.choose_account
     if choose is None:
         return "", payment.stripe_account
     choice = choose(payment)
     name, connected = choice if _is_pair(choice) else (choice, payment.stripe_account)
     if not isinstance(name, str) or not isinstance(connected, str):
         wanted = "an account's name, or the name and the id of a connected account"
-        raise ConfigurationError(f"STRIPE_ACCOUNT must return {wanted}, not {type(choice).__name__}.")
+        raise ConfigurationError(f"CHOOSE_ACCOUNT must return {wanted}, not {type(choice).__name__}.")
     return gateway_settings.get_account(name).name, connected
 
 

@@ -113,7 +113,7 @@ WRONG: dict[str, list[Any]] = {
         {"tokyo": {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": ["whsec_1", None]}},
         {name: {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"} for name in "ab"},
     ],
-    "STRIPE_ACCOUNT": NOT_FUNCTIONS,
+    "CHOOSE_ACCOUNT": NOT_FUNCTIONS,
     "INSTALLATION_ID": [*NOT_TEXTS, ["staging"], "a\nb", "x" * 101],
     "SIGNING_KEY": [*NOT_KEYS, {}],
     "STRIPE_API_BASE": [
@@ -156,7 +156,7 @@ WRONG: dict[str, list[Any]] = {
         {"x" * 101: "key"},
         {"viator": "key", "klook": ["klook-key", "key"]},
     ],
-    "AUTHENTICATE": NOT_FUNCTIONS,
+    "IDENTIFY_CALLER": NOT_FUNCTIONS,
     "AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.SessionAuthentication",
         7,
@@ -323,11 +323,11 @@ def test_setting_that_the_host_changes_in_place_is_read_anew(settings: Any) -> N
 
 
 def test_function_that_a_path_names_is_looked_up_anew(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.OCTO_STRIPE_GATEWAY = {"AUTHENTICATE": f"{__name__}.make_account"}
-    found: Any = gateway_settings.authenticate
+    settings.OCTO_STRIPE_GATEWAY = {"IDENTIFY_CALLER": f"{__name__}.make_account"}
+    found: Any = gateway_settings.identify_caller
     assert found is make_account
     monkeypatch.setitem(globals(), "make_account", len)
-    found = gateway_settings.authenticate
+    found = gateway_settings.identify_caller
     assert found is len
 
 
@@ -355,7 +355,7 @@ def test_what_is_left_out_or_none_has_a_default(configured: dict[str, Any], sett
     assert gateway_settings.stripe_api_base == "https://api.stripe.com"
     assert gateway_settings.stripe_timeout == (3.0, 10.0)
     assert gateway_settings.stripe_max_network_retries == 2
-    assert gateway_settings.authenticate is None
+    assert gateway_settings.identify_caller is None
     assert gateway_settings.currency == "usd"
     assert gateway_settings.payables == {}
     assert gateway_settings.require_payable is False

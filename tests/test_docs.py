@@ -393,8 +393,8 @@ def shown(stripe: StripeEmulator, configure: Callable[..., None], settings: Any)
     module = ModuleType("payments")
     vars(module).update(run(get_block("python", "check_csrf")))
     configured = run(get_block("python", '"REQUIRE_PAYABLE"'))["OCTO_STRIPE_GATEWAY"]
-    assert configured["AUTHENTICATE"] == "shop.payments.authenticate"
-    configure(**configured | {"AUTHENTICATE": module.authenticate})
+    assert configured["IDENTIFY_CALLER"] == "shop.payments.authenticate"
+    configure(**configured | {"IDENTIFY_CALLER": module.authenticate})
     host = ModuleType("urls")
     vars(host)["urlpatterns"] = [path("bookings/", include(module))]
     settings.ROOT_URLCONF = host
@@ -482,7 +482,7 @@ def test_the_choice_of_accounts_shown_is_used(
     stripe.connect_account("acct_lyon")
     shown = run(get_block("python", '"sk_test_tokyo"'))["OCTO_STRIPE_GATEWAY"]
     choose = run(get_block("python", "def choose_account"))["choose_account"]
-    configure(**shown | {"STRIPE_ACCOUNT": choose})
+    configure(**shown | {"CHOOSE_ACCOUNT": choose})
     assert services.create_payment(2000, currency=currency).payment.stripe_account == account
 
 
@@ -573,7 +573,7 @@ def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
     for number, company in enumerate((1, 1, 2, None)):
         user: Any = User(pk=number, username=str(number))
         user.company_id = company
-        configure(AUTHENTICATE=lambda _request, caller=user: caller)
+        configure(IDENTIFY_CALLER=lambda _request, caller=user: caller)
         if number == 0:
             request = RequestFactory().post("/", {"amount": 2000}, content_type="application/json")
             payment = routes[0].callback(request).data

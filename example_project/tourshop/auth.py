@@ -24,7 +24,7 @@ class Visitor:
 
 
 def authenticate(request: HttpRequest) -> Any:
-    """Return the caller, for the setting AUTHENTICATE; None denies access.
+    """Return the caller, for the setting IDENTIFY_CALLER; None denies access.
 
     A program sends the API key. A browser never has it: it sends the session's cookie, and the CSRF token
     that only a page of this shop can read.

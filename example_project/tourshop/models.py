@@ -127,7 +127,7 @@ class Booking(models.Model):
         """Ask for a deposit now and the rest a month ahead, where the tour has one."""
         deposit = self.amount * self.tour.deposit // 100
         if not deposit:
-            return [("price", self.amount, None)]
+            return []
         start = timezone.make_aware(dt.datetime.combine(self.date, dt.time()))
         return [("deposit", deposit, None), ("balance", self.amount - deposit, start - BALANCE_DUE)]
 

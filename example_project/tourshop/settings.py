@@ -61,9 +61,9 @@ HOLD = dt.timedelta(seconds=int(os.environ.get("DEMO_HOLD_SECONDS") or 900))
 # come from the environment; the well-known API key is only for the emulator's play money.
 OCTO_STRIPE_GATEWAY = {
     "PAYABLES": {"booking": "tourshop.Booking", "cart": "tourshop.Cart"},
-    "AUTHENTICATE": "tourshop.auth.authenticate",
+    "IDENTIFY_CALLER": "tourshop.auth.authenticate",
     "API_GATEWAY_KEY": os.environ.get("OSG_API_GATEWAY_KEY")
     or ("" if os.environ.get("STRIPE_API_KEY") else "demo-key"),
 }
-# AUTHENTICATE decides alone: here it compares the API key itself.
+# IDENTIFY_CALLER decides alone: here it compares the API key itself.
 SILENCED_SYSTEM_CHECKS = ["octo_stripe_gateway.W001"]

@@ -27,7 +27,7 @@ class ApiClient:
     """A caller that is let in without being a user of the host.
 
     `owner` is empty for the integrator, `key:viator` for the holder of a named key, and `name:ann` for
-    someone that `AUTHENTICATE` names.
+    someone that `IDENTIFY_CALLER` names.
     """
 
     pk = None
@@ -88,7 +88,7 @@ def is_guest(caller: Any) -> bool:
 
 
 def check_csrf(request: HttpRequest) -> None:
-    """Apply Django's CSRF check, for an `AUTHENTICATE` that trusts a cookie; raises PermissionDenied.
+    """Apply Django's CSRF check, for an `IDENTIFY_CALLER` that trusts a cookie; raises PermissionDenied.
 
     The gateway's views are exempt from the host's middleware, as all API views are.
     """
@@ -100,13 +100,13 @@ def check_csrf(request: HttpRequest) -> None:
 
 
 class GatewayAuthentication(BaseAuthentication):
-    """Lets in whoever the `AUTHENTICATE` callable accepts or, without one, whoever sends an API key."""
+    """Lets in whoever the `IDENTIFY_CALLER` callable accepts or, without one, whoever sends an API key."""
 
     keyword = b"bearer "
 
     def authenticate(self, request: Request) -> tuple[Any, Any]:
         """Return the caller; raises NotAuthenticated without a credential, else AuthenticationFailed."""
-        if gateway_settings.authenticate:
+        if gateway_settings.identify_caller:
             return self.authenticate_by_host(request)
         return self.authenticate_by_key(request)
 
@@ -115,7 +115,7 @@ class GatewayAuthentication(BaseAuthentication):
 
         An object that has a `pk` and isn't a user becomes the request's `auth`.
         """
-        check = gateway_settings.authenticate
+        check = gateway_settings.identify_caller
         caller = check(request._request) if check else None
         if not caller or not _is_active(caller):
             has_credential = bool(get_authorization_header(request))
@@ -133,7 +133,7 @@ class GatewayAuthentication(BaseAuthentication):
         keys = gateway_settings.api_gateway_keys
         if not any(keys.values()):
             logger.error(
-                "[OctoStripeGateway] Every call is denied: neither API_GATEWAY_KEY nor AUTHENTICATE"
+                "[OctoStripeGateway] Every call is denied: neither API_GATEWAY_KEY nor IDENTIFY_CALLER"
                 " is configured"
             )
         token = self.get_token(request)

@@ -446,7 +446,7 @@ class TextExtension(OpenApiSerializerFieldExtension):
 
 
 class AuthenticationExtension(OpenApiAuthenticationExtension):
-    """Describes the API key; how a host's own `AUTHENTICATE` works, only the host can say."""
+    """Describes the API key; how a host's own `IDENTIFY_CALLER` works, only the host can say."""
 
     target_class = "octo_stripe_gateway.api.authentication.GatewayAuthentication"
     match_subclasses = True
@@ -454,7 +454,7 @@ class AuthenticationExtension(OpenApiAuthenticationExtension):
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> Any:
         """Return the key's name, nothing where the host authenticates."""
-        return [] if gateway_settings.authenticate else super().get_security_requirement(auto_schema)
+        return [] if gateway_settings.identify_caller else super().get_security_requirement(auto_schema)
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         """Return the scheme."""

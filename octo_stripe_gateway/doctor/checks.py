@@ -34,13 +34,13 @@ BUILT_IN = {conf.BUILT_IN_API_KEY, conf.BUILT_IN_PUBLISHABLE_KEY, conf.BUILT_IN_
 VALUES = {
     "STRIPE_PUBLISHABLE_KEY": "E002",
     "PAYABLES": "E005",
-    "AUTHENTICATE": "E006",
+    "IDENTIFY_CALLER": "E006",
     "WEBHOOK_TOLERANCE": "E007",
     "WEBHOOK_PROCESSING": "E008",
     "AUTHENTICATION_CLASSES": "E014",
     "CURRENCY": "E015",
     "THROTTLE_RATES": "E016",
-    "STRIPE_ACCOUNT": "E017",
+    "CHOOSE_ACCOUNT": "E017",
     "STRIPE_ACCOUNTS": "E018",
 }
 # What 16 random bytes are in base64.
@@ -207,17 +207,17 @@ def _check_payables() -> Iterator[CheckMessage]:
 
 
 def _check_authentication() -> Iterator[CheckMessage]:
-    if gateway_settings.authenticate and any(gateway_settings.api_gateway_keys.values()):
-        hint = "AUTHENTICATE decides alone: leave out API_GATEWAY_KEY, or compare it there."
-        yield _warning("W001", "Both AUTHENTICATE and API_GATEWAY_KEY are set.", hint)
+    if gateway_settings.identify_caller and any(gateway_settings.api_gateway_keys.values()):
+        hint = "IDENTIFY_CALLER decides alone: leave out API_GATEWAY_KEY, or compare it there."
+        yield _warning("W001", "Both IDENTIFY_CALLER and API_GATEWAY_KEY are set.", hint)
     if not _may_anyone_call():
-        hint = "Set API_GATEWAY_KEY, or AUTHENTICATE to a check of your own."
+        hint = "Set API_GATEWAY_KEY, or IDENTIFY_CALLER to a check of your own."
         yield _warning("W004", "Nobody may call the payment API.", hint)
 
 
 def _may_anyone_call() -> bool:
     ways = (
-        gateway_settings.authenticate,
+        gateway_settings.identify_caller,
         any(gateway_settings.api_gateway_keys.values()),
         gateway_settings.authentication_classes,
     )
@@ -257,7 +257,7 @@ def _check_missing() -> Iterator[CheckMessage]:
         "STRIPE_API_KEY": all(account.api_key for account in used),
         "STRIPE_PUBLISHABLE_KEY": all(account.publishable_key for account in used),
         "STRIPE_WEBHOOK_SECRET": all(account.webhook_secrets for account in used),
-        "API_GATEWAY_KEY or AUTHENTICATE": _may_anyone_call(),
+        "API_GATEWAY_KEY or IDENTIFY_CALLER": _may_anyone_call(),
     }
     for number, (name, found) in enumerate(needed.items(), start=9):
         if not found:
@@ -267,7 +267,7 @@ def _check_missing() -> Iterator[CheckMessage]:
 
 def _list_used_accounts() -> list[Account]:
     # A host that chooses the account need not choose that of the top-level settings.
-    chosen = gateway_settings.stripe_account and gateway_settings.named_accounts
+    chosen = gateway_settings.choose_account and gateway_settings.named_accounts
     accounts = gateway_settings.named_accounts if chosen else gateway_settings.accounts
     return list(accounts.values())
 

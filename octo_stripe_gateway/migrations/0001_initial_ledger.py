@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
                 ('stripe_account', models.CharField(blank=True, help_text='The connected account, with Stripe Connect.', max_length=255)),
                 ('connect', models.JSONField(default=dict, help_text='How it was charged with Stripe Connect: the parameters that its refunds follow.')),
                 ('livemode', models.BooleanField(default=False)),
-                ('purpose', models.CharField(blank=True, help_text='The installment that it pays, or `full`.', max_length=64, verbose_name='purpose')),
+                ('purpose', models.CharField(blank=True, help_text='The installment that it pays, or “full”.', max_length=64, verbose_name='purpose')),
                 ('expires_at', models.DateTimeField(blank=True, help_text='Until when it can be paid; then it is canceled at Stripe.', null=True, verbose_name='expires at')),
                 ('is_expiring', models.BooleanField(default=False)),
                 ('paid_as_of', models.BigIntegerField(default=0, help_text="The second of Stripe's clock at which the customer had paid, once that is known.")),

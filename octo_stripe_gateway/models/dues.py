@@ -192,11 +192,11 @@ def compute_dues(
 
 
 def _get_installments(payable: Any, *, price: int) -> Sequence[Installment]:
-    if not hasattr(payable, "get_installments"):
+    told = list(payable.get_installments()) if hasattr(payable, "get_installments") else []
+    if not told:
         return [Installment(FULL, price)]
-    told = starmap(Installment, payable.get_installments())
     read = partial(_read_amount, payable=payable, method="get_installments")
-    parts = [part._replace(amount=read(part.amount)) for part in told]
+    parts = [part._replace(amount=read(part.amount)) for part in starmap(Installment, told)]
     names = {part.name for part in parts} - {FULL}
     if sum(part.amount for part in parts) != price or len(names) < len(parts):
         raise ConfigurationError("The installments must have names of their own and add up to the price.")

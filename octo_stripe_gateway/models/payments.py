@@ -227,7 +227,7 @@ class Payment(LedgerRow):
         _("purpose"),
         max_length=PURPOSE_LENGTH,
         blank=True,
-        help_text=_("The installment that it pays, or `full`."),
+        help_text=_("The installment that it pays, or “full”."),
     )
     expires_at = models.DateTimeField(
         _("expires at"),

@@ -161,7 +161,7 @@ def yes(request: HttpRequest) -> bool:
 
 @pytest.mark.parametrize("check", [yes, "tests.api.test_authentication.yes"])
 def test_host_s_own_check_replaces_the_key(check: Any, api: GatewayApi, configure: Configure) -> None:
-    configure(AUTHENTICATE=check)
+    configure(IDENTIFY_CALLER=check)
     payment = PaymentFactory.create()
     with_key = api.retrieve(payment.pk)
     api.key = ""
@@ -172,7 +172,7 @@ def test_host_s_own_check_replaces_the_key(check: Any, api: GatewayApi, configur
 
 @pytest.mark.parametrize("nothing", [False, None, 0, "", AnonymousUser(), User(pk=1, is_active=False)])
 def test_falsy_or_anonymous_caller_is_refused(nothing: Any, api: GatewayApi, configure: Configure) -> None:
-    configure(AUTHENTICATE=lambda _request: nothing)
+    configure(IDENTIFY_CALLER=lambda _request: nothing)
     answer = call(api, None)
     assert answered(answer) == UNAUTHORIZED
     assert answer.json()["errorMessage"] == "You are not signed in."
@@ -204,7 +204,7 @@ def denied(request: HttpRequest) -> bool:
 def test_check_that_fails_lets_nobody_in(
     check: Any, expected: tuple[int, str], api: GatewayApi, configure: Configure
 ) -> None:
-    configure(AUTHENTICATE=check)
+    configure(IDENTIFY_CALLER=check)
     assert answered(call(api, "Bearer gateway-key")) == expected
 
 
@@ -212,13 +212,13 @@ def test_host_s_user_is_the_request_s_user(
     api: GatewayApi, configure: Configure, django_user_model: Any
 ) -> None:
     user = django_user_model.objects.create(username="ann")
-    configure(AUTHENTICATE=lambda _request: user)
+    configure(IDENTIFY_CALLER=lambda _request: user)
     assert call(api, None).wsgi_request.user == user
 
 
 def test_object_that_is_no_user_is_the_request_s_auth(configure: Configure) -> None:
     booking = Booking.objects.create()
-    configure(AUTHENTICATE=lambda _request: booking)
+    configure(IDENTIFY_CALLER=lambda _request: booking)
     user, auth = GatewayAuthentication().authenticate(Request(HttpRequest()))
     assert (user.owner, auth) == (f"shop.booking:{booking.pk}", booking)
     assert not user.has_perm("octo_stripe_gateway.refund_payment")
@@ -228,13 +228,13 @@ def test_object_that_is_no_user_is_the_request_s_auth(configure: Configure) -> N
 def test_check_that_returns_something_else_lets_nobody_in(
     odd: Any, api: GatewayApi, configure: Configure, stripe: StripeEmulator
 ) -> None:
-    configure(AUTHENTICATE=lambda _request: odd)
+    configure(IDENTIFY_CALLER=lambda _request: odd)
     assert answered(api.create()) == (500, "INTERNAL_SERVER_ERROR")
     assert stripe.requests == []
 
 
 def test_check_sees_the_host_s_session(api: GatewayApi, configure: Configure, django_user_model: Any) -> None:
-    configure(AUTHENTICATE=lambda request: request.user.is_authenticated)
+    configure(IDENTIFY_CALLER=lambda request: request.user.is_authenticated)
     assert answered(call(api, None)) == UNAUTHORIZED
     api.client.force_login(django_user_model.objects.create(username="ann"))
     assert answered(call(api, None)) == LET_IN

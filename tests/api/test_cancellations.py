@@ -30,7 +30,7 @@ def booking(monkeypatch: pytest.MonkeyPatch) -> Booking:
 
 @pytest.fixture
 def callers(configure: Callable[..., None]) -> None:
-    configure(AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS)
+    configure(IDENTIFY_CALLER=authenticate, API_GATEWAY_KEY=KEYS)
 
 
 def name(payable: Any, **fields: Any) -> dict[str, Any]:

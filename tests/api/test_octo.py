@@ -194,7 +194,7 @@ class TestEnvironment:
         names = {"usd": "", "jpy": "tokyo"}
         configure(
             STRIPE_ACCOUNTS={"tokyo": {"STRIPE_API_KEY": "sk_live_1"}},
-            STRIPE_ACCOUNT=lambda payment: names[payment.currency],
+            CHOOSE_ACCOUNT=lambda payment: names[payment.currency],
             SIGNING_KEY="what signs real money's metadata",
         )
         answer = api.create({"amount": 2000, "currency": currency}, **{"Octo-Env": said})

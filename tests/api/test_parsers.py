@@ -195,8 +195,8 @@ def check_session(request: HttpRequest) -> Any:
 
 WAYS: dict[str, dict[str, Any]] = {
     "key": {},
-    "host's check of the form's token": {"AUTHENTICATE": check_session},
-    "host's look at the form": {"AUTHENTICATE": lambda request: request.POST is not None},
+    "host's check of the form's token": {"IDENTIFY_CALLER": check_session},
+    "host's look at the form": {"IDENTIFY_CALLER": lambda request: request.POST is not None},
     "session": {"AUTHENTICATION_CLASSES": [SESSION]},
 }
 
@@ -229,7 +229,7 @@ def test_body_that_the_host_s_check_reads_is_still_there(
     reader: str, api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
     payment = api.paid(stripe)
-    configure(AUTHENTICATE=lambda request: READERS[reader](request) is not None)
+    configure(IDENTIFY_CALLER=lambda request: READERS[reader](request) is not None)
     assert api.refund(payment, {"amount": 100}).json()["totalRefunded"] == 100
 
 

@@ -87,7 +87,7 @@ def read_table() -> list[tuple[str, str, str, int]]:
 
 @pytest.fixture(autouse=True)
 def _callers(configure: Configure) -> None:
-    configure(AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS)
+    configure(IDENTIFY_CALLER=authenticate, API_GATEWAY_KEY=KEYS)
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ class TestRepeats:
         self, by: str, stripe: StripeEmulator, settings: Any, configure: Configure
     ) -> None:
         """The host's tenants all count as the integrator."""
-        configure(AUTHENTICATE=lambda _request: True)
+        configure(IDENTIFY_CALLER=lambda _request: True)
         settings.ROOT_URLCONF = __name__
         booking = Booking.objects.create(price=2000, currency="usd")
         bodies: dict[str, Any] = {
@@ -414,7 +414,7 @@ def test_a_caller_whose_name_fits_nowhere_is_refused(
     pk: str, stripe: StripeEmulator, configure: Configure
 ) -> None:
     for returned in (Seller(pk), pk, Ticket(pk=pk)):
-        configure(AUTHENTICATE=lambda _request, caller=returned: caller)
+        configure(IDENTIFY_CALLER=lambda _request, caller=returned: caller)
         answer = CallerApi("").create()
         assert (answer.status_code, answer.json()["error"]) == (400, "BAD_REQUEST")
     with pytest.raises(BadRequestError):
@@ -426,7 +426,7 @@ def test_a_caller_whose_name_fits_nowhere_is_refused(
 def test_a_caller_without_a_name_is_a_fault_of_the_hosts(
     pk: Any, stripe: StripeEmulator, configure: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(AUTHENTICATE=lambda _request: Seller(pk))
+    configure(IDENTIFY_CALLER=lambda _request: Seller(pk))
     assert CallerApi("").create().status_code == 500
     assert "A caller must be True, a name or have a pk" in caplog.text
     with pytest.raises(ConfigurationError):
@@ -444,7 +444,7 @@ class Nobody(BaseAuthentication):
 def test_an_unnamed_visitor_owns_nothing_where_a_host_lets_all_in(
     settings: Any, configure: Configure, monkeypatch: pytest.MonkeyPatch, stripe: StripeEmulator
 ) -> None:
-    configure(AUTHENTICATE=None, AUTHENTICATION_CLASSES=[Nobody])
+    configure(IDENTIFY_CALLER=None, AUTHENTICATION_CLASSES=[Nobody])
     monkeypatch.setattr(PaymentViewSet, "permission_classes", ())
     payment = make_payment(stripe, "")
     api = CallerApi("")

@@ -320,7 +320,7 @@ class TestHost:
         assert "422" in refund["responses"]
 
     def test_api_key_is_not_asked_for_where_the_host_authenticates(self) -> None:
-        document = make_document(AUTHENTICATE=lambda _request: None)
+        document = make_document(IDENTIFY_CALLER=lambda _request: None)
         assert "security" not in document["paths"]["/payments"]["post"]
         assert make_document()["paths"]["/payments"]["post"]["security"] == [{"gatewayKey": []}]
 

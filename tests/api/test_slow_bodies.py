@@ -39,7 +39,7 @@ def send(path: str = "/bookings/payments", **headers: str) -> Any:
 @pytest.fixture(autouse=True)
 def _callers(configure: Callable[..., None]) -> None:
     cache.clear()
-    configure(AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS)
+    configure(IDENTIFY_CALLER=authenticate, API_GATEWAY_KEY=KEYS)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,6 @@ def test_a_check_that_reads_the_body_leaves_it_for_us(
         read(request)
         return True
 
-    configure(AUTHENTICATE=check)
+    configure(IDENTIFY_CALLER=check)
     assert api.refund(payment, {"amount": 100}).json()["totalRefunded"] == 100
     assert Payment.objects.get().amount_refunded == 100

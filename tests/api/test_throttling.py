@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _two_a_minute(configure: Callable[..., None]) -> None:
     cache.clear()
-    configure(THROTTLE_RATES={"create": "2/minute"}, AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS)
+    configure(THROTTLE_RATES={"create": "2/minute"}, IDENTIFY_CALLER=authenticate, API_GATEWAY_KEY=KEYS)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_both_keys_of_an_owner_share_its_rate(stripe: StripeEmulator) -> None:
 def test_the_integrator_has_no_limit(
     check: Callable[..., Any], stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
-    configure(AUTHENTICATE=check)
+    configure(IDENTIFY_CALLER=check)
     assert get_statuses(CallerApi("key:gateway-key"), 4) == [201] * 4
 
 
@@ -105,7 +105,7 @@ def test_an_object_that_stands_for_a_caller_is_counted_by_address_as_well(
     stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
     carts = itertools.count(1)
-    configure(AUTHENTICATE=lambda _request: Ticket(pk=next(carts)))
+    configure(IDENTIFY_CALLER=lambda _request: Ticket(pk=next(carts)))
     assert get_statuses(CallerApi("nobody"), 3) == [201, 201, 429]
 
 
@@ -332,7 +332,7 @@ class TestAuthentication:
         def check(_request: Any) -> None:
             raise error
 
-        configure(AUTHENTICATE=check)
+        configure(IDENTIFY_CALLER=check)
         assert self.guess(api, "a", "b", "c", "d") == [403, 403, 403, 429]
 
     def test_a_guess_at_another_path_counts_as_well(self, api: GatewayApi) -> None:

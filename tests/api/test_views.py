@@ -498,7 +498,7 @@ class TestIdempotency:
         self, by: str, api: GatewayApi, stripe: StripeEmulator, configure: Any, django_user_model: Any
     ) -> None:
         users = {name: django_user_model.objects.create(username=name) for name in ("ann", "bob")}
-        configure(AUTHENTICATE=lambda request: users.get(request.headers["X-User"]))
+        configure(IDENTIFY_CALLER=lambda request: users.get(request.headers["X-User"]))
         same: dict[str, Any] = (
             {"amount": 2000, "uuid": str(uuid.uuid4())} if by == "uuid" else {"amount": 2000}
         )

@@ -263,9 +263,9 @@ def test_one_account_without_the_permission_keeps_no_other_waiting(
     stripe.restrict(RESTRICTED, "rak_payment_intent_write", "rak_charge_write", "rak_dispute_read")
     pay(stripe)
     account = {"STRIPE_API_KEY": RESTRICTED, "STRIPE_WEBHOOK_SECRET": "whsec_viator"}
-    configure(STRIPE_ACCOUNTS={"viator": account}, STRIPE_ACCOUNT=lambda _payment: "viator")
+    configure(STRIPE_ACCOUNTS={"viator": account}, CHOOSE_ACCOUNT=lambda _payment: "viator")
     pay(stripe)
-    configure(STRIPE_ACCOUNT=None)
+    configure(CHOOSE_ACCOUNT=None)
     pay(stripe)
     assert keep_books() == {"booked": 2, "failed": 1}
 

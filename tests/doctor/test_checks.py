@@ -47,21 +47,21 @@ def test_a_good_configuration_is_quiet() -> None:
         ({"STRIPE_API_KEY": "sk_live_1"}, "E004"),
         ({"PAYABLES": {"boat": "shop.Boat"}}, "E005"),
         ({"PAYABLES": {"boat": "Boat"}}, "E005"),
-        ({"AUTHENTICATE": "shop.nowhere", "API_GATEWAY_KEY": None}, "E006"),
-        ({"AUTHENTICATE": 7, "API_GATEWAY_KEY": None}, "E006"),
+        ({"IDENTIFY_CALLER": "shop.nowhere", "API_GATEWAY_KEY": None}, "E006"),
+        ({"IDENTIFY_CALLER": 7, "API_GATEWAY_KEY": None}, "E006"),
         ({"WEBHOOK_TOLERANCE": 0}, "E007"),
         ({"WEBHOOK_PROCESSING": "later"}, "E008"),
         ({"CURRENCY": 7}, "E015"),
         ({"MERCHANT_NAME": 7}, "E013"),
         ({"AUTHENTICATION_CLASSES": ["shop.nowhere"]}, "E014"),
         ({"THROTTLE_RATES": {"create": "often"}}, "E016"),
-        ({"STRIPE_ACCOUNT": "shop.nowhere"}, "E017"),
+        ({"CHOOSE_ACCOUNT": "shop.nowhere"}, "E017"),
         ({"STRIPE_ACCOUNTS": {"tokyo": {}}}, "E018"),
         ({"STRIPE_ACCOUNTS": {"tokyo": {**TOKYO, "STRIPE_WEBHOOK_SECRET": "whsec_gateway"}}}, "E018"),
         ({"STRIPE_ACCOUNTS": {"tokyo": {**TOKYO, "STRIPE_API_KEY": "tokyo"}}}, "E002"),
         ({"STRIPE_ACCOUNTS": {"tokyo": {**TOKYO, "STRIPE_PUBLISHABLE_KEY": "pk_live_1"}}}, "E004"),
         ({"STRIPE_ACCOUNTS": {"tokyo": {**TOKYO, "STRIPE_API_KEY": conf.BUILT_IN_API_KEY}}}, "E003"),
-        ({"AUTHENTICATE": bool}, "W001"),
+        ({"IDENTIFY_CALLER": bool}, "W001"),
         ({"API_GATEWAY_KEY": None}, "W004"),
         ({**LIVE, "STRIPE_API_BASE": "http://10.0.0.9:8421"}, "E022"),
         (
@@ -112,9 +112,9 @@ def test_another_account_without_keys_is_said_before_a_deployment(configure: Cal
 
 
 def test_who_chooses_among_accounts_needs_no_other(configure: Callable[..., None]) -> None:
-    configure(**{**NOTHING, "API_GATEWAY_KEY": "key"}, STRIPE_ACCOUNTS={"tokyo": TOKYO}, STRIPE_ACCOUNT=str)
+    configure(**{**NOTHING, "API_GATEWAY_KEY": "key"}, STRIPE_ACCOUNTS={"tokyo": TOKYO}, CHOOSE_ACCOUNT=str)
     assert {"E009", "E010", "E011"}.isdisjoint(get_ids(checks.check_deployment()))
-    configure(STRIPE_ACCOUNT=None)
+    configure(CHOOSE_ACCOUNT=None)
     assert {"E009", "E010", "E011"} <= {*get_ids(checks.check_deployment())}
 
 

@@ -54,7 +54,7 @@ def callers(cache: dict[str, Any], stripe: StripeEmulator, settings: Any) -> Ite
     """A client for each process of a host that allows 20 creates and 10 wrong keys an hour."""
     gateway = {
         "STRIPE_API_BASE": settings.OCTO_STRIPE_GATEWAY["STRIPE_API_BASE"],
-        "AUTHENTICATE": "tests.support.callers.authenticate",
+        "IDENTIFY_CALLER": "tests.support.callers.authenticate",
         "API_GATEWAY_KEY": KEYS,
         "THROTTLE_RATES": {"create": "20/hour", "authentication": "10/hour"},
     }

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls"
 
 @pytest.fixture
 def callers(configure: Callable[..., None]) -> None:
-    configure(API_GATEWAY_KEY=KEYS, AUTHENTICATE=authenticate)
+    configure(API_GATEWAY_KEY=KEYS, IDENTIFY_CALLER=authenticate)
 
 
 def get_story(payment: Any) -> list[PaymentChange]:

@@ -204,7 +204,7 @@ def test_the_shop_moves_to_another_account(stripe: StripeEmulator, configure: Ca
     incident = Incident("The shop moves to another Stripe account")
     old = pay(stripe)
     stripe.add_account("sk_test_new", "pk_test_new")
-    moved = run(get_block("python", '"STRIPE_ACCOUNT": lambda'))["OCTO_STRIPE_GATEWAY"]
+    moved = run(get_block("python", '"CHOOSE_ACCOUNT": lambda'))["OCTO_STRIPE_GATEWAY"]
     configure(**moved)
     secret = re.findall(r"whsec_\w+", incident.step())[0]
     moved["STRIPE_ACCOUNTS"]["new"]["STRIPE_WEBHOOK_SECRET"] = secret

@@ -356,7 +356,7 @@ def test_list_of_payments(
     configure: Callable[..., None],
     subtests: pytest.Subtests,
 ) -> None:
-    configure(AUTHENTICATE=authenticate, API_GATEWAY_KEY=KEYS, PAYABLES={"ticket": "shop.Ticket"})
+    configure(IDENTIFY_CALLER=authenticate, API_GATEWAY_KEY=KEYS, PAYABLES={"ticket": "shop.Ticket"})
     api = CallerApi(CALLERS[caller])
     for asked in itertools.product(*(ASKED | {"payable": [ASKED["payable"][payable]]}).values()):
         query = urlencode({name: value for each in asked for name, value in each.items()})

@@ -586,7 +586,7 @@ def test_purpose_is_sent(checkout: Checkout) -> None:
 def test_a_connected_accounts_payment_is_paid(checkout: Checkout, configure: Callable[..., None]) -> None:
     """Stripe finds the intent only when it is told the account."""
     checkout.stripe.connect_account("acct_1Lyon")
-    configure(STRIPE_ACCOUNT=lambda _payment: ("", "acct_1Lyon"))
+    configure(CHOOSE_ACCOUNT=lambda _payment: ("", "acct_1Lyon"))
     checkout.open_form()
     checkout.pay(PAYS)
     checkout.becomes("paid")

@@ -34,7 +34,7 @@ def _several_accounts(stripe: StripeEmulator, configure: Callable[..., None]) ->
     secret = {"STRIPE_WEBHOOK_SECRET": stripe.webhook_secret}
     configure(
         STRIPE_ACCOUNTS={"platform": PLATFORM | secret},
-        STRIPE_ACCOUNT="tests.services.test_accounts.choose",
+        CHOOSE_ACCOUNT="tests.services.test_accounts.choose",
         STRIPE_API_KEY=None,
         STRIPE_WEBHOOK_SECRET=None,
     )
@@ -78,7 +78,7 @@ def test_another_accounts_secret_confirms_nothing(
 ) -> None:
     paris = PLATFORM | {"STRIPE_WEBHOOK_SECRET": "whsec_paris"}
     tokyo = PLATFORM | {"STRIPE_WEBHOOK_SECRET": "whsec_tokyo"}
-    configure(STRIPE_ACCOUNTS={"paris": paris, "tokyo": tokyo}, STRIPE_ACCOUNT=lambda _payment: "paris")
+    configure(STRIPE_ACCOUNTS={"paris": paris, "tokyo": tokyo}, CHOOSE_ACCOUNT=lambda _payment: "paris")
     payment = api.paid_at_stripe(stripe)
     forged = stripe.signed("payment_intent.succeeded", secret="whsec_tokyo")
     assert api.post_event(*forged).status_code == 200
@@ -98,7 +98,7 @@ def test_the_choice_is_made_once(
     configure(STRIPE_ACCOUNTS={"platform": PLATFORM | secret, "other": other})
     key = {"Idempotency-Key": "the-client's"}
     first = api.create({"amount": 500}, **key).json()
-    configure(STRIPE_ACCOUNT=lambda _payment: "other")
+    configure(CHOOSE_ACCOUNT=lambda _payment: "other")
     again = api.create({"amount": 500}, **key).json()
     assert again["stripePaymentIntentId"] == first["stripePaymentIntentId"]
     assert api.complete(first).json()["publishableKey"] == "pk_test_two"
@@ -106,7 +106,7 @@ def test_the_choice_is_made_once(
 
 
 def test_a_service_names_a_connected_account(stripe: StripeEmulator, configure: Callable[..., None]) -> None:
-    configure(STRIPE_ACCOUNT=None, STRIPE_API_KEY="sk_test_platform")
+    configure(CHOOSE_ACCOUNT=None, STRIPE_API_KEY="sk_test_platform")
     created = services.create_payment(900, stripe_account="acct_paris")
     assert created.payment.stripe_account == "acct_paris"
     assert stripe.requests[-1].stripe_account == "acct_paris"
@@ -115,7 +115,7 @@ def test_a_service_names_a_connected_account(stripe: StripeEmulator, configure: 
 def test_an_account_without_a_key_is_refused(
     api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
-    configure(STRIPE_ACCOUNT=lambda _payment: "")
+    configure(CHOOSE_ACCOUNT=lambda _payment: "")
     assert api.create().status_code == 500
     assert not Payment.objects.exists()
 
@@ -132,7 +132,7 @@ class TestNamedAccounts:
     def _tokyo(self, configure: Callable[..., None]) -> None:
         configure(
             STRIPE_ACCOUNTS={"tokyo": TOKYO},
-            STRIPE_ACCOUNT=None,
+            CHOOSE_ACCOUNT=None,
             STRIPE_API_KEY="sk_test_own",
             STRIPE_WEBHOOK_SECRET="whsec_gateway",
         )
@@ -179,14 +179,14 @@ class TestNamedAccounts:
     def test_the_host_chooses_by_name(
         self, choice: Any, chosen: tuple[str, str], configure: Callable[..., None]
     ) -> None:
-        configure(STRIPE_ACCOUNT=lambda _payment: choice)
+        configure(CHOOSE_ACCOUNT=lambda _payment: choice)
         assert choose_account(make_payment()) == chosen
 
     def test_the_account_without_a_name_takes_what_nobody_chooses_for(self) -> None:
         assert choose_account(make_payment(stripe_account="acct_1")) == ("", "acct_1")
 
     def test_a_connected_account_that_is_asked_for_is_kept(self, configure: Callable[..., None]) -> None:
-        configure(STRIPE_ACCOUNT=lambda _payment: "tokyo")
+        configure(CHOOSE_ACCOUNT=lambda _payment: "tokyo")
         assert choose_account(make_payment(stripe_account="acct_1")) == ("tokyo", "acct_1")
 
     @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ class TestNamedAccounts:
     def test_a_choice_that_is_no_account_is_an_error(
         self, choice: Any, configure: Callable[..., None]
     ) -> None:
-        configure(STRIPE_ACCOUNT=lambda _payment: choice)
+        configure(CHOOSE_ACCOUNT=lambda _payment: choice)
         with pytest.raises(ConfigurationError) as caught:
             choose_account(make_payment())
         assert "sk_test" not in str(caught.value)

@@ -98,9 +98,9 @@ def test_test_money_pays_a_test_booking_beside_a_live_account(configure: Any) ->
 def test_open_payment_whose_account_is_gone_gets_a_concern(stripe: StripeEmulator, configure: Any) -> None:
     booking = Booking.objects.create()
     other = {"STRIPE_API_KEY": "sk_test_other", "STRIPE_PUBLISHABLE_KEY": "pk_test_other"}
-    configure(STRIPE_ACCOUNTS={"old": other}, STRIPE_ACCOUNT=lambda _payment: "old")
+    configure(STRIPE_ACCOUNTS={"old": other}, CHOOSE_ACCOUNT=lambda _payment: "old")
     old = create(booking)
-    configure(STRIPE_ACCOUNTS=None, STRIPE_ACCOUNT=None)
+    configure(STRIPE_ACCOUNTS=None, CHOOSE_ACCOUNT=None)
     new = create(booking)
     assert new != old
     assert list(Concern.objects.values_list("payment", "code")) == [(old.pk, "open_elsewhere")]

@@ -228,7 +228,7 @@ def test_account_that_the_host_would_not_choose_is_left_to_an_operator(
 ) -> None:
     payment = pay(stripe, amount=2000, currency="eur", stripe_account="acct_1")
     lose_payment(payment)
-    configure(STRIPE_ACCOUNT=lambda _payment: ("", "acct_2"))
+    configure(CHOOSE_ACCOUNT=lambda _payment: ("", "acct_2"))
     with pytest.raises(UnprocessableError, match="would not be sent to"):
         services.adopt_payment(payment.intent_id, stripe_account="acct_1")
 

@@ -1,4 +1,4 @@
-"""Callers of every kind, told apart by one `AUTHENTICATE`."""
+"""Callers of every kind, told apart by one `IDENTIFY_CALLER`."""
 
 from __future__ import annotations
 

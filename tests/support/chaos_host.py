@@ -108,7 +108,7 @@ def load(*, database: str, stripe_url: str) -> Any:
         "STRIPE_API_BASE": stripe_url,
         "STRIPE_TIMEOUT": (2, 1),
         "STRIPE_MAX_NETWORK_RETRIES": 1,
-        "STRIPE_ACCOUNT": choose_account,
+        "CHOOSE_ACCOUNT": choose_account,
     }
     django.setup()
     import stripe

@@ -34,7 +34,7 @@ def checkout(
     browser: Browser,
     context_options: dict[str, Any],
 ) -> Iterator[Checkout]:
-    configure(AUTHENTICATE="tests.support.checkout_urls.authenticate")
+    configure(IDENTIFY_CALLER="tests.support.checkout_urls.authenticate")
     page = browser.new_context(**context_options).new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

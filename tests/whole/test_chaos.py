@@ -164,7 +164,7 @@ def host(monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]) -> Ite
     monkeypatch.setattr(Booking, "get_payment_deadline", chaos_host.get_deadline, raising=False)
     monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
     inbox.register("payment_intent.succeeded", "charge.refunded")(chaos_host.stumble)
-    configure(STRIPE_ACCOUNT=chaos_host.choose_account)
+    configure(CHOOSE_ACCOUNT=chaos_host.choose_account)
     with listening(signals.payment_succeeded, chaos_host.hear):
         yield
 
