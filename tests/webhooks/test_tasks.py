@@ -140,7 +140,8 @@ def test_worker_that_was_killed_is_made_up_for_within_a_minute(
     due._claim(inbox.EventStep(), limit=10)
     moment = WebhookEvent.objects.get().retry_at
     assert moment
-    assert timezone.now() < moment < timezone.now() + dt.timedelta(seconds=20)
+    # Maintenance comes every half minute where there are workers, as the page on deployment has it.
+    assert timezone.now() < moment < timezone.now() + dt.timedelta(seconds=30)
     WebhookEvent.objects.update(retry_at=timezone.now())
     # Whoever comes first: the next event's worker, or upkeep.
     defer(make_event("payment_intent.succeeded", make_paid_intent(), id="evt_next"))
