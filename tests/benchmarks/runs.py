@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from rich.progress import Progress
 
 from tests.benchmarks.cases import CASES
+from tests.benchmarks.growth import check_growth
 from tests.benchmarks.kept_sql import check_kept_sql
 from tests.benchmarks.measure import Burst, Result, measure
 from tests.benchmarks.peer import check_peer
@@ -45,6 +46,8 @@ class Run:
         options = self.options
         with self._step("processor time beside code by hand"):
             self.checks += check_ratios(rounds=options.rounds)
+        with self._step("what must not grow"):
+            self.checks += check_growth(rounds=options.rounds)
         if options.dj_stripe:
             with self._step("an event beside dj-stripe"):
                 self.checks.append(check_peer(rounds=options.rounds))
@@ -99,7 +102,7 @@ class Run:
         slow = 0 if options.no_slow else 2 + len(SLOWNESSES)
         cases = len(options.servers) * len(options.connections) * len(self.cases)
         single = map(bool, (options.dj_stripe, options.against, options.start_up, options.kept_sql))
-        return 1 + sum(single) + (cases + slow if options.http else 0)
+        return 2 + sum(single) + (cases + slow if options.http else 0)
 
     @contextmanager
     def _step(self, title: str) -> Iterator[None]:

@@ -103,6 +103,11 @@ class Site:
         sent = self.prepare(work, who=who, count=count)
         for each in _warm_up(self, work=work, who=who):
             self.ask(each)
+        return self.time(sent)
+
+    def time(self, sent: list[Sent]) -> dict[str, float]:
+        """Return the microseconds of processor time that one of these requests takes."""
+        count = len(sent)
         read_database = _get_database_clock()
         gc.collect()
         database, app = read_database(), time.process_time_ns()

@@ -338,7 +338,7 @@ OF_PAYABLE: dict[str, Callable[[GatewayApi, Payment], Any]] = {
     "retrieve": lambda api, payment: api.retrieve(payment.pk),
     "event": pay_by_event,
     "refund": lambda api, payment: api.refund(payment.pk),
-    "host's dues": lambda _api, payment: Booking.objects.get(pk=payment.payable_id).payments.get_dues(),
+    "host's dues": lambda _api, payment: Booking.objects.get(pk=str(payment.payable_id)).payments.get_dues(),
     "cardPayment": lambda _api, payment: CardPaymentField().to_representation(payment.payable),
 }
 

@@ -31,6 +31,21 @@ class Payment(models.Model):
         return str(self.uuid)
 
 
+class Booking(models.Model):
+    """What our payments are for."""
+
+    objects: ClassVar[models.Manager[Self]] = models.Manager()
+
+    class Meta:
+        app_label = "hand"
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def get_payment_amount(self) -> tuple[int, str]:
+        return 2000, "usd"
+
+
 class Event(models.Model):
     stripe_event_id = models.CharField(max_length=255, unique=True)
     type = models.CharField(max_length=255)
