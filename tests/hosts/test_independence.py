@@ -57,7 +57,7 @@ print({name: getattr(value, "__qualname__", value) for name, value in values.ite
 
 @pytest.mark.slow
 def test_host_s_defaults_change_nothing_of_ours() -> None:
-    modules = [f"tests/{module}.py" for module in MODULES]
+    modules = [f"tests/api/{module}.py" for module in MODULES]
     output = run("-m", "pytest", *modules, "--ds", "tests.shop.wild_settings", *ALONE)
     assert " passed" in output
 
