@@ -60,7 +60,13 @@ def run_task() -> None:
     take_seat.enqueue(TAKEN)
 
 
-FAILING = [create, bulk_create, insert_by_cursor, lock_at_once]
+def fail_before_the_database() -> None:
+    """Fail as saving a child with two tables may: only Django knows, and rolls all of it back."""
+    with transaction.atomic(savepoint=False):
+        raise DatabaseError("A value of Python's has no place in the column.")
+
+
+FAILING = [create, bulk_create, insert_by_cursor, lock_at_once, fail_before_the_database]
 if importlib.util.find_spec("django.tasks") or importlib.util.find_spec("django_tasks"):
     FAILING.append(run_task)
 

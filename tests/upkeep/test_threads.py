@@ -19,6 +19,7 @@ from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.upkeep import run_upkeep, threads
 from octo_stripe_gateway.upkeep.threads import THREADS, count_threads
+from tests.support.api import GatewayApi
 from tests.support.threads import needs_row_locks
 
 pytestmark = [pytest.mark.django_db(transaction=True), needs_row_locks]
@@ -111,6 +112,21 @@ def test_thread_that_gets_no_connection_leaves_the_work_to_the_others(
         assert run_upkeep(limit=1000)["payments"] == {"unchanged": 65}
     assert len(seen) == 2
     assert "There is one thread less" in caplog.text
+
+
+@pytest.mark.slow
+def test_django_s_own_pool_of_four_does_for_601_due_payments(
+    api: GatewayApi, stripe: StripeEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("psycopg_pool")
+    api.paid(stripe)
+    make_due(601)
+    PaymentFactory.create(stripe_payment_intent_id=None, expires_at=timezone.now())
+    with disconnected(pool=True):
+        done = run_upkeep(limit=1000)
+    assert done["payments"] == {"unchanged": 601}
+    assert (done["deadlines"], list(done["books"])) == ({"expired": 1}, ["booked"])
+    assert not [each.message for each in caplog.records if "Upkeep" in each.message]
 
 
 STATES: dict[str, Callable[[], object]] = {
