@@ -177,6 +177,7 @@ class GatewaySettings:
     max_body_size = Setting("MAX_BODY_SIZE", types.read_positive, default=65536)
     currency = Setting("CURRENCY", types.read_currency, default="usd")
     payables = Setting("PAYABLES", types.read_labels, default={})
+    site_url = Setting("SITE_URL", types.read_url)
     merchant_name = Setting("MERCHANT_NAME", types.read_text)
     require_payable = Setting("REQUIRE_PAYABLE", types.read_flag, default=False)
     refund_fraud_warnings = Setting("REFUND_FRAUD_WARNINGS", types.read_flag, default=False)

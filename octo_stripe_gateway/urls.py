@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from django.urls import URLPattern, re_path
 
+from octo_stripe_gateway.api.pay import LinkPaymentViewSet, PayPage
 from octo_stripe_gateway.api.views import CapabilitiesView, NotFoundView, PaymentViewSet
 from octo_stripe_gateway.webhooks.views import WebhookView
 
@@ -35,8 +36,25 @@ def get_urls(
             viewset.as_view({"post": "cancel_payable"}),
             name="payment-cancellations",
         ),
+        re_path(r"^payments/links/?\Z", viewset.as_view({"post": "create_link"}), name="payment-links"),
+        re_path(
+            r"^payments/links/revocations/?\Z",
+            viewset.as_view({"post": "revoke_links"}),
+            name="payment-link-revocations",
+        ),
         re_path(rf"{one}/?\Z", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
         *actions,
+        re_path(r"^pay/(?P<token>[^/]+)/?\Z", PayPage.as_view(), name="pay"),
+        re_path(
+            r"^pay/(?P<token>[^/]+)/payments/?\Z",
+            LinkPaymentViewSet.as_view({"post": "create"}),
+            name="pay-create",
+        ),
+        re_path(
+            r"^pay/(?P<token>[^/]+)/payments/(?P<id>[^/]+)/complete/?\Z",
+            LinkPaymentViewSet.as_view({"patch": "complete", "post": "complete"}),
+            name="pay-complete",
+        ),
         re_path(r"^capabilities/?\Z", CapabilitiesView.as_view(), name="capabilities"),
         re_path(r"^webhooks/?\Z", webhook_view.as_view(), name="webhooks"),
         re_path(r"^payments/", NotFoundView.as_view(), name="not-found"),

@@ -42,6 +42,7 @@ from octo_stripe_gateway.api.serializers import STATUSES
 from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.models import Payment, WebhookEvent, compute_dues
+from octo_stripe_gateway.services.payment_links import get_link_owner
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -333,6 +334,21 @@ def test_services_and_signals_are_used_as_shown(
     assert (payment_created.disconnect(pay), payment_succeeded.disconnect(receiver)) == (True, True)
     assert confirmed == [booking]
     assert booking.payments.get().amount_refunded == 500
+
+
+def test_pay_links_are_made_and_revoked_as_shown(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = run(get_block("python", "class Excursion:"))["Excursion"].get_payment_owner
+    monkeypatch.setattr(Booking, "get_payment_owner", owner, raising=False)
+    monkeypatch.setattr(Booking, "customer_id", 7, raising=False)
+    parts = [("deposit", 500, None), ("balance", 1500, None)]
+    monkeypatch.setattr(Booking, "get_installments", lambda _self: parts, raising=False)
+    booking = Booking.objects.create(price=2000)
+    assert get_link_owner(booking) == "auth.user:7"
+    make, _newline, revoke = get_block("python", "create_payment_link").partition("services.revoke")
+    names = run(make, booking=booking)
+    assert client.get(names["link"]).status_code == 200
+    run("services.revoke" + revoke, **names)
+    assert client.get(names["link"]).status_code == 404
 
 
 @isolate_apps("tests.shop")

@@ -18,10 +18,13 @@ PERMISSIONS = {
     "refund": "octo_stripe_gateway.refund_payment",
     "capture": "octo_stripe_gateway.capture_payment",
     "cancel_payable": "octo_stripe_gateway.cancel_payable",
+    "create_link": "octo_stripe_gateway.add_paymentlink",
+    "revoke_links": "octo_stripe_gateway.delete_paymentlink",
 }
 OTHER = "octo_stripe_gateway.change_payment"
-# These move money that the host has or holds, so they need the permission even for one's own payment.
-OF_MONEY = {"refund", "capture", "cancel_payable"}
+# These move money that the host has or holds, or let others pay, so they need the permission even for one's
+# own payment.
+OF_MONEY = {"refund", "capture", "cancel_payable", "create_link", "revoke_links"}
 
 
 class PaymentPermission(BasePermission):

@@ -81,10 +81,12 @@ SUMMARIES = {
     "capture": "Capture a payment",
     "cancel": "Cancel a payment",
     "cancel_payable": "Cancel what was paid for",
+    "create_link": "Make a pay link",
+    "revoke_links": "Revoke pay links",
 }
 
 # Without a key of the caller's.
-SAFE_TO_REPEAT = {"complete", "cancel_payable"}
+SAFE_TO_REPEAT = {"complete", "cancel_payable", "create_link", "revoke_links"}
 
 PaymentIntent = define("GatewayPaymentIntent", INTENT)
 StripeCard = define("GatewayStripeCard", {"version": Text(), "paymentIntent": PaymentIntent()})
@@ -113,6 +115,16 @@ Balance = define(
         "nextDueAt": Time(allow_null=True),
     },
 )
+Link = define(
+    "GatewayLink",
+    {
+        "url": Text(),
+        "payable": Payable(),
+        "purpose": Text(allow_null=True, help_text="Null for what is due next."),
+        "utcExpiresAt": Time(allow_null=True),
+    },
+)
+Revocation = define("GatewayRevocation", {"revoked": Whole(min_value=0)})
 Cancellation = define(
     "GatewayCancellation",
     {
@@ -310,6 +322,10 @@ class OctoSchema(AutoSchema):
             return {adapt_status(201): answer}
         if self._action == "list":
             return {200: OpenApiResponse(ListedPayment(many=True), description="A page of payments.")}
+        if self._action == "create_link":
+            return {adapt_status(201): OpenApiResponse(Link, description="The link.")}
+        if self._action == "revoke_links":
+            return {200: OpenApiResponse(Revocation, description="How many were revoked.")}
         if self._action == "cancel_payable":
             return {200: OpenApiResponse(Cancellation, description="What goes back, and what is kept.")}
         if self._action == "retrieve":

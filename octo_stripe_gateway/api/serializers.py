@@ -253,6 +253,21 @@ class CancelPayableSerializer(RequestSerializer):
     preview = FlagField(required=False)
 
 
+class CreateLinkSerializer(RequestSerializer):
+    """The body of `POST /payments/links`."""
+
+    payable = PayableField()
+    purpose = TextField(required=False, max_length=64)
+    utc_expires_at = serializers.DateTimeField(required=False, source="expires_at")
+
+
+class RevokeLinksSerializer(RequestSerializer):
+    """The body of `POST /payments/links/revocations`; without a url all of the payable's are revoked."""
+
+    payable = PayableField()
+    url = TextField(required=False, max_length=2000, source="address")
+
+
 class CapturePaymentSerializer(RequestSerializer):
     """The body of `POST /payments/:id/capture`; without an amount all of it is captured."""
 

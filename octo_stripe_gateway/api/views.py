@@ -54,12 +54,14 @@ from octo_stripe_gateway.api.serializers import (
     SHOWN_OF_REFUND,
     CancelPayableSerializer,
     CapturePaymentSerializer,
+    CreateLinkSerializer,
     CreatePaymentSerializer,
     PayableField,
     PaymentSerializer,
     RefundPaymentSerializer,
     RefundSerializer,
     RequestSerializer,
+    RevokeLinksSerializer,
     get_payable_dues,
 )
 from octo_stripe_gateway.api.throttling import ActionThrottle, AuthenticationThrottle
@@ -81,6 +83,7 @@ from octo_stripe_gateway.stripe.environments import (
     read_livemode,
     show_environment,
 )
+from octo_stripe_gateway.times import format_utc
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 # What authentication raises of a wrong credential; a host's own check may deny in Django's way.
@@ -225,6 +228,8 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         "refund": RefundPaymentSerializer,
         "capture": CapturePaymentSerializer,
         "cancel_payable": CancelPayableSerializer,
+        "create_link": CreateLinkSerializer,
+        "revoke_links": RevokeLinksSerializer,
     }
 
     filter_serializer = PaymentFilterSerializer
@@ -305,7 +310,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Cancel what was paid for, and refund what its terms give; with `preview` only say what that is."""
         parameters = self.get_parameters()
         payable = parameters.pop("payable")
-        self.check_cancellation(payable)
+        self.check_whole(payable)
         with self.acting():
             cancellation = services.cancel_payable(payable, **parameters)
         body = {
@@ -315,6 +320,27 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
             "preview": parameters.get("preview", False),
         }
         return Response({**body, **show_dues(services.get_dues(payable))})
+
+    def create_link(self, request: Request, **kwargs: Any) -> Response:
+        """Make a link at which what is due is paid without an account."""
+        parameters = self.get_parameters()
+        payable = parameters.pop("payable")
+        self.check_whole(payable)
+        address = services.create_payment_link(payable, **parameters)
+        body = {
+            "url": request.build_absolute_uri(address),
+            "payable": PayableField().to_representation(payable),
+            "purpose": parameters.get("purpose"),
+            "utc_expires_at": format_utc(parameters.get("expires_at")),
+        }
+        return Response(body, status=201)
+
+    def revoke_links(self, request: Request, **kwargs: Any) -> Response:
+        """Revoke one of a payable's links, or all of them."""
+        parameters = self.get_parameters()
+        payable = parameters.pop("payable")
+        self.check_whole(payable)
+        return Response({"revoked": services.revoke_payment_links(payable, **parameters)})
 
     def check_permissions(self, request: Request) -> None:
         """Check what the caller may do, and keep for the log who that is."""
@@ -381,7 +407,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         The caller is told that there is no such object.
         """
 
-    def check_cancellation(self, payable: Any) -> None:
+    def check_whole(self, payable: Any) -> None:
         """Raise ValidationError unless the caller sees all of the payable's payments.
 
         Of a payable without payments nobody can tell whose it is, but who sees all payments.

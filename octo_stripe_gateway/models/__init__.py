@@ -34,12 +34,14 @@ from octo_stripe_gateway.models.payables import (
     CompletedPayable,
     HoldablePayable,
     LimitedPayable,
+    OwnedPayable,
     PartedPayable,
     PaymentRelation,
     PricedPayable,
     payments_of_each,
 )
 from octo_stripe_gateway.models.payment_changes import PaymentChange
+from octo_stripe_gateway.models.payment_links import PaymentLink, PaymentLinkQuerySet
 from octo_stripe_gateway.models.payments import (
     ASK_PAUSE,
     Payment,
@@ -68,11 +70,14 @@ __all__ = [
     "Installation",
     "Installment",
     "LimitedPayable",
+    "OwnedPayable",
     "PartedPayable",
     "PayableLock",
     "PayableLockQuerySet",
     "Payment",
     "PaymentChange",
+    "PaymentLink",
+    "PaymentLinkQuerySet",
     "PaymentQuerySet",
     "PaymentRelation",
     "PricedPayable",

@@ -137,7 +137,7 @@ def get_refund_terms(payable: Any) -> list[RefundTerm] | None:
 
 
 def _is_term(term: RefundTerm) -> bool:
-    share = term.share
+    share: Any = term.share
     is_share = type(share) is int or (isinstance(share, Decimal) and share.is_finite())
     is_time = isinstance(term.until, dt.datetime) and timezone.is_aware(term.until) == settings.USE_TZ
     return is_time and is_share and 0 <= share <= 1

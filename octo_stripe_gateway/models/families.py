@@ -29,6 +29,7 @@ SAID = (
     "get_installments",
     "get_payment_deadline",
     "get_refund_terms",
+    "get_payment_owner",
     "allows_manual_capture",
     "on_payment_completed",
     "on_payment_authorized",

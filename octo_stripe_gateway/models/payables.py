@@ -43,6 +43,14 @@ class LimitedPayable(Protocol):
 
 
 @runtime_checkable
+class OwnedPayable(Protocol):
+    """A payable that says whose its payments are, where they are made by a pay link."""
+
+    def get_payment_owner(self) -> str:
+        """Return the owner, such as `auth.user:42`: who pays for it while signed in."""
+
+
+@runtime_checkable
 class CancelablePayable(Protocol):
     """A priced payable that says how much of its price goes back when it is canceled."""
 

@@ -13,6 +13,7 @@ from octo_stripe_gateway.services.cancellation import Cancellation, cancel_payab
 from octo_stripe_gateway.services.creation import CreatedPayment, create_payment
 from octo_stripe_gateway.services.dues import get_dues
 from octo_stripe_gateway.services.idempotency import Caller
+from octo_stripe_gateway.services.payment_links import create_payment_link, revoke_payment_links
 from octo_stripe_gateway.services.payments import cancel_payment, capture_payment, complete_payment
 from octo_stripe_gateway.services.refunds import forgive, refund_payable, refund_payment
 from octo_stripe_gateway.services.retention import erase_personal_data
@@ -30,11 +31,13 @@ __all__ = [
     "complete_payment",
     "confirm_adoption",
     "create_payment",
+    "create_payment_link",
     "erase_personal_data",
     "forgive",
     "get_dues",
     "refund_payable",
     "refund_payment",
+    "revoke_payment_links",
     "settle_concern",
     "sync_payment",
 ]

@@ -27,6 +27,7 @@ from octo_stripe_gateway.models import (
 )
 from octo_stripe_gateway.services.deadlines import UNPAID, expire_payment
 from octo_stripe_gateway.services.dues import is_paid_otherwise
+from octo_stripe_gateway.services.payment_links import revoke_payment_links
 from octo_stripe_gateway.services.refunds import refund_payable
 from octo_stripe_gateway.stripe.currencies import get_step
 
@@ -64,7 +65,8 @@ def cancel_payable(payable: Model, *, waive: bool = False, preview: bool = False
     """Cancel a payable, and refund what its terms give across its payments; all of it with `waive`.
 
     The first call decides what is kept, by the terms as they were when the money was accepted; a repeat
-    refunds what of the rest is still held. From then on nothing is due, and open payments are canceled.
+    refunds what of the rest is still held. From then on nothing is due, pay links are revoked, and open
+    payments are canceled.
     `preview` tells the amounts and changes nothing. A disputed payment can't be refunded, by
     https://docs.stripe.com/disputes. Raises UnprocessableError where money is held and no
     terms are on record, for a payable without a price and, without refunding anything, while a dispute is
@@ -82,6 +84,7 @@ def cancel_payable(payable: Model, *, waive: bool = False, preview: bool = False
         lock = PayableLock.ledger.hold(payable)
         sale, kept = _decide(payable, known=lock.amount_kept, waive=waive)
         lock.cancel(kept=kept, at=timezone.now())
+        revoke_payment_links(payable)
     for payment in sale.payments:
         _tell_payment(payment, payable)
     _check_disputes(_load(payable))
@@ -124,7 +127,7 @@ def _apply_terms(sale: Sale, *, at: dt.datetime) -> int:
         raise UnprocessableError(_("There are no cancellation terms: say how much goes back, or waive them."))
     terms = ((dt.datetime.fromisoformat(until), Fraction(share)) for until, share in frozen[0]["terms"])
     share = next((share for until, share in terms if at < until), Fraction(0))
-    price = min(sale.price, frozen[-1]["price"])
+    price = min(sale.price, int(frozen[-1]["price"]))
     given = price * share // get_step(sale.currency) * get_step(sale.currency)
     return price - int(given)
 

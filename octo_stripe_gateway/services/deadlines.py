@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from octo_stripe_gateway import signals
-from octo_stripe_gateway.exceptions import StripeRefusedError
+from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError
 from octo_stripe_gateway.ledger.concerns import PAYABLE_OVERPAID, end_reported, report_concern
 from octo_stripe_gateway.ledger.facts import CanceledUnasked, CaptureReminded, DeadlineKept, Forgiven
 from octo_stripe_gateway.ledger.load import lock_payment
@@ -26,8 +26,9 @@ from octo_stripe_gateway.models import (
     has_deadline,
     is_priced,
 )
-from octo_stripe_gateway.services.dues import measure_forgiven
+from octo_stripe_gateway.services.dues import get_dues, get_next_purpose, measure_forgiven
 from octo_stripe_gateway.services.kinds import EXPIRY
+from octo_stripe_gateway.services.payment_links import create_payment_link
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
@@ -78,7 +79,15 @@ def remind_of_installment(lock: PayableLock) -> bool:
     if lock.next_due_at is None or lock.next_due_at > now:
         return False
     is_new = lock.reminded_at is None
-    sent: dict[str, Any] = {"payable_lock": lock, "change_id": f"{lock.pk}-{lock.next_due_at:%Y%m%dT%H%M%S}"}
+    link = ""
+    with suppress(GatewayError):
+        # A host that mounts no pay page is reminded all the same.
+        link = create_payment_link(lock.payable, purpose=get_next_purpose(get_dues(lock.payable)))
+    sent: dict[str, Any] = {
+        "payable_lock": lock,
+        "payment_link": link,
+        "change_id": f"{lock.pk}-{lock.next_due_at:%Y%m%dT%H%M%S}",
+    }
     if is_new and send_to_all(signals.installment_due, sender=PayableLock, **sent):
         return False
     lock.reminded_at = now

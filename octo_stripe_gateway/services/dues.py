@@ -74,9 +74,9 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     get_refund_terms(payable)
     if is_paid_otherwise(payments, currency=dues.currency):
         raise UnprocessableError(_("It is paid in another currency."), **show_dues(dues))
-    purpose = purpose or (dues.next.name if dues.next else FULL)
+    purpose = purpose or get_next_purpose(dues)
     deadline = check_deadline(payable)
-    due = _get_due(dues, purpose=purpose)
+    due = get_amount_to_pay(dues, purpose=purpose)
     check_amount(due, currency=dues.currency)
     if amount not in {None, due}:
         raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_dues(dues))
@@ -244,7 +244,18 @@ def is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:
     return any(each.accepted_at and each.amount_held and each.currency != currency for each in payments)
 
 
-def _get_due(dues: Dues, *, purpose: str) -> int:
+def get_next_purpose(dues: Dues) -> str:
+    """Return what is paid for where nobody says so."""
+    return dues.next.name if dues.next else FULL
+
+
+def get_amount_to_pay(dues: Dues, *, purpose: str) -> int:
+    """Return what is due for a purpose, by default the next part.
+
+    Raises NothingDueError if nothing is, OperationInProgressError while it is being paid, and
+    UnprocessableError for an unknown purpose.
+    """
+    purpose = purpose or get_next_purpose(dues)
     if not dues.has_purpose(purpose):
         raise UnprocessableError(_("There is nothing to pay by that name."), purpose=purpose)
     due = dues.get_due(purpose)

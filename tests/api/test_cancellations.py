@@ -121,3 +121,50 @@ def test_answer_for_what_is_anothers_is_as_for_what_is_not_there(
         "POST", "/payments/cancellations", {"payable": {"type": "booking", "id": "999999"}}
     )
     assert (others.status_code, others.json()) == (missing.status_code, missing.json())
+
+
+# Pay links, which go by the same rules.
+
+
+@pytest.mark.usefixtures("callers")
+@pytest.mark.parametrize(
+    ("caller", "status"),
+    [
+        ("key:gateway-key", 201),
+        ("key:klook-key", 400),
+        ("user:agent", 400),
+        ("user:office", 201),
+        ("user:ann", 403),
+        ("", 401),
+    ],
+)
+def test_who_sees_all_payments_and_has_the_permission_makes_and_revokes_links(
+    stripe: StripeEmulator, booking: Booking, caller: str, status: int
+) -> None:
+    make_user("ann"), make_user("agent", "add_paymentlink", "delete_paymentlink")
+    make_user("office", "add_paymentlink", "delete_paymentlink", "view_payment")
+    CallerApi("key:viator-key").create(name(booking))
+    office, api = CallerApi("key:gateway-key"), CallerApi(caller)
+    answer = api.request("POST", "/payments/links", name(booking, utcExpiresAt="2099-01-01T00:00:00Z"))
+    assert answer.status_code == status, answer.content
+    link = office.request("POST", "/payments/links", name(booking, purpose="full")).json()["url"]
+    assert link.startswith("http://testserver/bookings/pay/")
+    revoked = api.request("POST", "/payments/links/revocations", name(booking, url=link))
+    assert revoked.status_code == {201: 200}.get(status, status)
+    assert office.client.get(link).status_code == (404 if status == 201 else 200)
+    if status == 201:
+        assert revoked.json() == {"revoked": 1}
+        assert api.request("POST", "/payments/links/revocations", name(booking)).json() == {"revoked": 1}
+        assert answer.json() == {
+            "url": answer.json()["url"],
+            "payable": {"type": "booking", "id": str(booking.pk)},
+            "purpose": None,
+            "utcExpiresAt": "2099-01-01T00:00:00Z",
+        }
+
+
+@pytest.mark.parametrize(
+    "fields", [{"utcExpiresAt": "soon"}, {"purpose": 1}, {"amount": 1}, {"payable": None}]
+)
+def test_body_of_a_link_is_checked(api: GatewayApi, booking: Booking, fields: dict[str, Any]) -> None:
+    assert api.request("POST", "/payments/links", {**name(booking), **fields}).status_code == 400

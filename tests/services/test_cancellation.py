@@ -377,7 +377,9 @@ def test_many_cancellations_at_once_are_one(
     api: GatewayApi, stripe: StripeEmulator, booking: Booking, waives: bool
 ) -> None:
     pay(api, stripe, booking), pay(api, stripe, booking)
-    works = [lambda: services.cancel_payable(Booking.objects.get()) for _each in range(6)]
+    works: list[Callable[[], Any]] = [
+        lambda: services.cancel_payable(Booking.objects.get()) for _each in range(6)
+    ]
     if waives:
         works[0] = lambda: services.cancel_payable(Booking.objects.get(), waive=True)
     run_together(works)
@@ -405,7 +407,8 @@ def test_payment_and_cancellation_at_once_end_in_one_of_two_ways(
         def cancel_it(pk: int = booking.pk) -> Any:
             return services.cancel_payable(Booking.objects.get(pk=pk))
 
-        run_together([complete, cancel_it, complete])
+        works: list[Callable[[], Any]] = [complete, cancel_it, complete]
+        run_together(works)
         run_upkeep(limit=100)
         dues = services.get_dues(booking)
         held = Payment.objects.get(pk=created.payment.pk).amount_held

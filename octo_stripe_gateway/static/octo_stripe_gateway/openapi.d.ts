@@ -172,6 +172,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/payments/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a pay link
+         * @description Make a link at which what is due is paid without an account.
+         */
+        post: operations["payments_links_create_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/payments/links/revocations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke pay links
+         * @description Revoke one of a payable's links, or all of them.
+         */
+        post: operations["payments_links_revocations_revoke_links"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -260,6 +300,16 @@ export interface components {
         /** @description The body of `PATCH /payments/:id/complete`, all of it optional. */
         GatewayCompletePayment: {
             cardPayment?: components["schemas"]["GatewayCardPaymentConfirmation"];
+        };
+        /** @description The body of `POST /payments/links`. */
+        GatewayCreateLink: {
+            payable: {
+                type: string;
+                id: number | string;
+            };
+            purpose?: string;
+            /** Format: date-time */
+            utcExpiresAt?: string;
         };
         /** @description The body of `POST /payments`. */
         GatewayCreatePayment: {
@@ -490,6 +540,14 @@ export interface components {
             code: string;
             message: string;
         };
+        GatewayLink: {
+            url: string;
+            payable: components["schemas"]["GatewayPayable"];
+            /** @description Null for what is due next. */
+            purpose: string | null;
+            /** Format: date-time */
+            utcExpiresAt: string | null;
+        };
         GatewayListedPayment: {
             id: number;
             /** Format: uuid */
@@ -658,6 +716,17 @@ export interface components {
             balance?: components["schemas"]["GatewayBalance"];
             cardPayment?: components["schemas"]["GatewayCardPayment"];
             refunds: components["schemas"]["GatewayRefund"][];
+        };
+        GatewayRevocation: {
+            revoked: number;
+        };
+        /** @description The body of `POST /payments/links/revocations`; without a url all of the payable's are revoked. */
+        GatewayRevokeLinks: {
+            payable: {
+                type: string;
+                id: number | string;
+            };
+            url?: string;
         };
         /** @enum {string} */
         GatewayStatusEnum: "PENDING" | "ON_HOLD" | "CONFIRMED" | "FAILED" | "CANCELLED" | "EXPIRED" | "REFUNDED";
@@ -1347,6 +1416,102 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GatewayCancellation"];
+                };
+            };
+            400: components["responses"]["Gateway400"];
+            401: components["responses"]["Gateway401"];
+            403: components["responses"]["Gateway403"];
+            409: components["responses"]["Gateway409"];
+            413: components["responses"]["Gateway413"];
+            415: components["responses"]["Gateway415"];
+            422: components["responses"]["Gateway422"];
+            429: components["responses"]["Gateway429"];
+            500: components["responses"]["Gateway500"];
+            502: components["responses"]["Gateway502"];
+            503: components["responses"]["Gateway503"];
+        };
+    };
+    payments_links_create_link: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The language of `errorMessage`. */
+                "Accept-Language"?: string;
+                /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
+                "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "" | "live" | "test";
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["GatewayCreateLink"];
+            };
+        };
+        responses: {
+            /** @description The link. */
+            201: {
+                headers: {
+                    /** @description The capabilities that were honoured. */
+                    "Octo-Capabilities": string;
+                    /** @description The mode of the payment's account. */
+                    "Octo-Env": "" | "live" | "test";
+                    /** @description The language of `errorMessage`. */
+                    "Content-Language": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayLink"];
+                };
+            };
+            400: components["responses"]["Gateway400"];
+            401: components["responses"]["Gateway401"];
+            403: components["responses"]["Gateway403"];
+            409: components["responses"]["Gateway409"];
+            413: components["responses"]["Gateway413"];
+            415: components["responses"]["Gateway415"];
+            422: components["responses"]["Gateway422"];
+            429: components["responses"]["Gateway429"];
+            500: components["responses"]["Gateway500"];
+            502: components["responses"]["Gateway502"];
+            503: components["responses"]["Gateway503"];
+        };
+    };
+    payments_links_revocations_revoke_links: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The language of `errorMessage`. */
+                "Accept-Language"?: string;
+                /** @description A comma list of capabilities; `octo/cardPayments` adds `cardPayment`. */
+                "Octo-Capabilities"?: string;
+                /** @description The sale that is meant: refused where the payment's account is in the other mode. */
+                "Octo-Env"?: "" | "live" | "test";
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["GatewayRevokeLinks"];
+            };
+        };
+        responses: {
+            /** @description How many were revoked. */
+            200: {
+                headers: {
+                    /** @description The capabilities that were honoured. */
+                    "Octo-Capabilities": string;
+                    /** @description The mode of the payment's account. */
+                    "Octo-Env": "" | "live" | "test";
+                    /** @description The language of `errorMessage`. */
+                    "Content-Language": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayRevocation"];
                 };
             };
             400: components["responses"]["Gateway400"];
