@@ -77,6 +77,7 @@ def run(options: argparse.Namespace, *, upstream: Upstream, console: Console) ->
 
 
 def report(finished: Run, *, console: Console) -> None:
+    from tests.benchmarks import latency
     from tests.benchmarks import report as reports
 
     options = finished.options
@@ -88,6 +89,7 @@ def report(finished: Run, *, console: Console) -> None:
         reports.write_markdown(options.markdown, rows=rows, check_rows=check_rows)
     if options.plot:
         reports.write_plot(finished.results, path=options.plot)
+        latency.write_plot(finished.latencies, path=options.plot.with_stem(f"{options.plot.stem}-latency"))
     for failure in finished.failures:
         console.print(f"[red]failed[/red] {failure}", highlight=False)
 

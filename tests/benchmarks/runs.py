@@ -13,6 +13,7 @@ from rich.progress import Progress
 from tests.benchmarks.cases import CASES
 from tests.benchmarks.growth import check_growth
 from tests.benchmarks.kept_sql import check_kept_sql
+from tests.benchmarks.latency import Latency, measure_latency
 from tests.benchmarks.measure import Burst, Result, measure
 from tests.benchmarks.peer import check_peer
 from tests.benchmarks.ratios import check_other_checkout, check_ratios
@@ -38,6 +39,7 @@ class Run:
         self.task = progress.add_task("", total=self._count_steps())
         self.results: list[Result] = []
         self.checks: list[Check] = []
+        self.latencies: list[Latency] = []
         self.statements: dict[str, str] = {}
         self.failures: list[str] = []
 
@@ -73,6 +75,9 @@ class Run:
             with self._catch(kind):
                 self._run_cases(kind)
         self.checks += check_connections(self.results)
+        with self._step("latency while creates wait"):
+            self.latencies = measure_latency(self.upstream)
+            self.checks += [each.check() for each in self.latencies]
         if not self.options.no_slow:
             self._run_slow()
         for case in self.cases:
@@ -102,7 +107,7 @@ class Run:
         slow = 0 if options.no_slow else 2 + len(SLOWNESSES)
         cases = len(options.servers) * len(options.connections) * len(self.cases)
         single = map(bool, (options.dj_stripe, options.against, options.start_up, options.kept_sql))
-        return 2 + sum(single) + (cases + slow if options.http else 0)
+        return 2 + sum(single) + (cases + slow + 1 if options.http else 0)
 
     @contextmanager
     def _step(self, title: str) -> Iterator[None]:
