@@ -228,7 +228,7 @@ def _pick_refund(refunds: Sequence[Refund], snapshot: RefundSnapshot) -> Refund 
 
 def _make_refund(rows: Rows, snapshot: RefundSnapshot) -> Refund:
     """Make the row of a refund found at Stripe; one of ours that was lost gets its uuid back."""
-    refund = Refund(payment=rows.payment, amount=snapshot.amount, status="")
+    refund = Refund(payment=rows.payment, amount=snapshot.amount)
     lost = snapshot.refund_uuid.lower()
     taken = rows.taken_uuids | {str(each.uuid) for each in rows.refunds or ()}
     if is_uuid(lost) and lost not in taken:

@@ -92,7 +92,7 @@ def record(
         word = ask(payment, protected=lambda: _protected(rows, announces=announces))
         if isinstance(word, Rejected):
             logger.warning("[OctoStripeGateway] Payment %s is rejected: %s", payment.uuid, word.code)
-            payment.metadata = copy.deepcopy(rows.before[id(payment)]["metadata"])
+            payment.metadata = rows.before[id(payment)]["metadata"]
         # As long as the host can't tell, Stripe is asked for what is missing.
         apply(rows, word or SyncNeeded(), now=now)
     write(rows, announces=announces)
@@ -191,7 +191,7 @@ def _list_signals(rows: Rows, changes: dict[str, list[Any]]) -> Iterator[str]:
         yield "payment_refunded"
     for name, (_was, told) in changes.items():
         # A concern that has ended needs nobody.
-        signal = SIGNALS_OF_NOTES.get(name.split(" ")[0], "")
+        signal = SIGNALS_OF_NOTES.get(name.split()[0])
         if signal and told is not None:
             yield signal
 

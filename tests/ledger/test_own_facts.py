@@ -339,7 +339,9 @@ def test_cards_come_with_the_books() -> None:
 def test_event_of_another_account_is_told_and_changes_nothing() -> None:
     rows = make_rows(EventOfAnother("evt_1", as_of=SECOND))
     assert list_concerns(rows) == [("event_of_another", "", {"event": "evt_1"})]
-    assert (rows.contradiction, rows.concerns[0].as_of) == ("event_of_another", SECOND)
+    (concern,) = rows.concerns
+    assert (rows.contradiction, concern.as_of) == ("event_of_another", SECOND)
+    assert (concern.payment, concern.opened_at) == (rows.payment, NOW)
 
 
 def test_late_finding_is_told_about_its_object() -> None:
@@ -401,6 +403,10 @@ def test_warning_that_is_on_record_says_nothing_new() -> None:
 def test_warning_of_another_payment_is_not_taken(changes: Any) -> None:
     rows = make_rows(PAID, Accepted(), warn(**changes))
     assert (rows.contradiction, rows.is_warned, rows.notes) == ("fraud_warning_differs", False, {})
+
+
+def test_warning_before_the_intent_is_known_is_taken() -> None:
+    assert make_rows(warn(), stripe_payment_intent_id=None).is_warned
 
 
 def test_payment_that_is_new_is_asked_for_soon() -> None:

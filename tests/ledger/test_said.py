@@ -148,9 +148,8 @@ def test_two_snapshots_of_a_second_are_tied_where_the_later_is_not_known(
 )
 def test_only_a_later_and_whole_answer_ends_a_tie(changes: dict[str, Any], is_open: bool) -> None:
     rows = make_rows(paid(latest_charge=None), tied_as_of=SECOND)
-    second = changes.pop("second")
-    answer = paid(**{"latest_charge": None} | changes, second=0)
-    hear(rows, replace(answer, as_of=SECOND + second))
+    answer = paid(**{"latest_charge": None} | changes | {"second": 0})
+    hear(rows, replace(answer, as_of=SECOND + changes["second"]))
     assert bool(rows.payment.tied_as_of) is is_open
 
 
@@ -176,6 +175,13 @@ def test_answer_brings_its_charge_and_disputes() -> None:
 def test_open_intent_of_before_our_change_keeps_our_amount(status: str, second: int, amount: int) -> None:
     rows = make_rows(intent_amount=2000, amount_as_of=SECOND + 10, intent_as_of=SECOND)
     hear(rows, snap_intent(make_intent(status=status, amount=2500), second=second))
+    assert rows.payment.intent_amount == amount
+
+
+@pytest.mark.parametrize(("as_of", "amount"), [(0, 2500), (1, 2000)])
+def test_snapshot_of_no_known_second_is_not_of_before_our_change(as_of: int, amount: int) -> None:
+    rows = make_rows(intent_amount=2000, amount_as_of=SECOND)
+    hear(rows, snap_intent(make_intent(amount=2500), second=as_of - SECOND))
     assert rows.payment.intent_amount == amount
 
 
@@ -351,6 +357,18 @@ def test_first_word_of_a_reserved_refund_counts_whatever_its_second() -> None:
     assert rows.payment.tied_as_of == 0
     hear(rows, snap_refund(id="re_1", status="failed", failure_reason="unknown", second=-1))
     assert (refund.status, refund.failure_reason) == ("pending", "")
+
+
+def test_further_status_of_a_refund_counts_within_a_second() -> None:
+    rows = make_rows(paid(), snap_refund(second=5), snap_refund(status="pending", second=5))
+    assert rows.refunds
+    assert rows.refunds[0].status == "succeeded"
+
+
+@pytest.mark.parametrize("fact", [snap_refund(), snap_dispute()])
+def test_rows_that_are_not_loaded_stay_as_they_are(fact: Any) -> None:
+    rows = hear(Rows(make_payment(id=1)), fact)
+    assert (rows.refunds, rows.disputes, rows.contradiction) == (None, None, "")
 
 
 def test_regained_refund_is_of_the_amount_that_was_asked_for_then() -> None:

@@ -334,10 +334,33 @@ def test_what_a_hook_does_to_the_ledgers_columns_is_undone(ledger: Ledger) -> No
     assert after == ["accepted_at", "metadata", "next_check_at", "reseller_reference", "updated_at"]
 
 
-def test_what_a_hook_noted_is_dropped_where_it_rejects(ledger: Ledger) -> None:
+def test_what_is_saved_before_the_hook_is_announced_as_well(ledger: Ledger) -> None:
+    ledger.rows = Rows(make_payment(id=1, stripe_payment_intent_id=None), refunds=[], disputes=[])
+    ledger.record(PAID, ask=answer(Accepted()))
+    assert [list_signals(each) for each in ledger.changes] == [["payment_created"], ["payment_succeeded"]]
+
+
+def test_writing_announces_unless_told_otherwise(ledger: Ledger) -> None:
+    apply(ledger.rows, PAID, now=NOW)
+    apply(ledger.rows, Accepted(), now=NOW)
+    write.write(ledger.rows)
+    assert list_signals(ledger.changes[0]) == ["payment_succeeded"]
+
+
+@pytest.mark.parametrize("is_answer", [False, True])
+def test_answer_may_be_of_a_second_later_than_it_says(ledger: Ledger, is_answer: bool) -> None:
+    ledger.write(PAID, Accepted(), snap_refund(status="pending", second=5))
+    options = {"is_answer": True} if is_answer else {}
+    assert bool(ledger.record(snap_refund(second=4), **options).payment.tied_as_of) is is_answer
+
+
+def test_what_a_hook_noted_is_dropped_where_it_rejects(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
     ledger.rows.payment.metadata = {"pax": ["2"]}
     payment = ledger.record(PAID, ask=answer(Rejected("host", {"words": "Full."}))).payment
     assert (payment.status, payment.rejection_code, payment.metadata) == ("failed", "host", {"pax": ["2"]})
+    assert caplog.messages == [f"[OctoStripeGateway] Payment {payment.uuid} is rejected: host"]
     last = ledger.changes[-1]
     assert last.changes["rejection_code"] == ["", "host"]
 
