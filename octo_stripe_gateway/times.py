@@ -1,8 +1,11 @@
-"""Times as OCTO writes them."""
+"""Times as OCTO writes them, and as columns hold Stripe's."""
 
 from __future__ import annotations
 
 import datetime as dt
+
+from django.conf import settings
+from django.utils import timezone
 
 
 def format_utc(moment: dt.datetime | None) -> str | None:
@@ -10,3 +13,9 @@ def format_utc(moment: dt.datetime | None) -> str | None:
     if moment is None:
         return None
     return f"{moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+
+
+def get_moment(seconds: int) -> dt.datetime:
+    """Return one of Stripe's moments as a column holds it."""
+    moment = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
+    return moment if settings.USE_TZ else timezone.make_naive(moment)

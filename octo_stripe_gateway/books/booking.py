@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum, auto
 from functools import cached_property, partial
 
 from django.db.models import F
@@ -48,6 +49,14 @@ LEAST_LISTED = 5
 LEAST_A_PAGE = 2
 FEWEST_PAGES_OF_OTHERS = 3
 PAYMENTS_A_PAGE_OF_OTHERS = 20
+
+
+class Flow(Enum):
+    """Which way money moves because of a charge, refund or dispute; `EVEN` is both ways, or not at all."""
+
+    IN = auto()
+    OUT = auto()
+    EVEN = auto()
 
 
 def plan_bookings(
@@ -89,9 +98,9 @@ def _list_missing(
 
     The first time, also of those whose money may have moved.
     """
-    flows: dict[str, set[bool]] = defaultdict(set)
+    flows: dict[str, set[Flow]] = defaultdict(set)
     for row in rows:
-        flows[row.source_id].add(row.amount > 0)
+        flows[row.source_id].add(Flow.IN if row.amount > 0 else Flow.OUT)
     refunds = [each for each in Refund.ledger.list_of(payment) if not each.is_disowned]
     sources = {payment.stripe_charge_id: _expect_of_charge(payment)}
     sources |= {each.stripe_refund_id or "": _expect_of_refund(each) for each in refunds}
@@ -216,22 +225,21 @@ def _get_pause(payment: Payment) -> dt.timedelta:
     return min(pause, LONGEST_OPEN_PAUSE) if is_open else pause
 
 
-def _expect_of_charge(payment: Payment) -> bool | None:
-    """Return what a charge must have moved: True is money in, False money out, None both or nothing."""
-    return True if payment.amount_received or payment.intent_status == PROCESSING else None
+def _expect_of_charge(payment: Payment) -> Flow:
+    return Flow.IN if payment.amount_received or payment.intent_status == PROCESSING else Flow.EVEN
 
 
-def _expect_of_refund(refund: Refund) -> bool | None:
-    return False if refund.is_live else None
+def _expect_of_refund(refund: Refund) -> Flow:
+    return Flow.OUT if refund.is_live else Flow.EVEN
 
 
-def _expect_of_dispute(dispute: Dispute) -> bool | None:
+def _expect_of_dispute(dispute: Dispute) -> Flow:
     # An inquiry takes nothing, but may become a dispute at any time.
-    return False if dispute.is_open or dispute.status == "lost" else None
+    return Flow.OUT if dispute.is_open or dispute.status == "lost" else Flow.EVEN
 
 
-def _is_booked(expected: bool | None, flows: set[bool], *, is_first: bool = False) -> bool:
-    if expected is not None:
+def _is_booked(expected: Flow, flows: set[Flow], *, is_first: bool = False) -> bool:
+    if expected is not Flow.EVEN:
         return expected in flows
     # Without flows nothing has moved, unless this is the first time: then Stripe was not asked yet.
     return len(flows) == 2 or not (flows or is_first)

@@ -24,7 +24,7 @@ from octo_stripe_gateway.ledger import facts, said
 from octo_stripe_gateway.ledger.concerns import block_refunds
 from octo_stripe_gateway.ledger.rows import Rows
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER, get_moment
+from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
 from octo_stripe_gateway.models.refunds import DEAD_STATUSES
 from octo_stripe_gateway.stripe.snapshots import (
     ChargeSnapshot,
@@ -32,6 +32,7 @@ from octo_stripe_gateway.stripe.snapshots import (
     PaymentIntentSnapshot,
     RefundSnapshot,
 )
+from octo_stripe_gateway.times import get_moment
 
 ERASED = "…"
 EXPIRED_REASONS = frozenset({"expired", "automatic"})

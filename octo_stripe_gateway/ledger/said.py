@@ -18,7 +18,6 @@ from octo_stripe_gateway.ledger.facts import AmountTaken, FraudWarned, RefundReg
 from octo_stripe_gateway.ledger.rows import Rows
 from octo_stripe_gateway.models import Dispute, Payment, Refund, is_uuid
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
-from octo_stripe_gateway.models.payments import PAID, get_moment
 from octo_stripe_gateway.models.refunds import NOT_AT_STRIPE
 from octo_stripe_gateway.stripe.snapshots import (
     PAYABLE_METADATA_KEY,
@@ -30,8 +29,11 @@ from octo_stripe_gateway.stripe.snapshots import (
     Precedence,
     RefundSnapshot,
 )
+from octo_stripe_gateway.times import get_moment
 
 PROCESSING = "processing"
+# Statuses of an intent that the customer has done their part for.
+PAID = frozenset({PROCESSING, "requires_capture", "succeeded"})
 # Stripe may have read what it answers up to so many seconds after the moment that its answer is dated.
 ANSWER_LEEWAY = 1
 

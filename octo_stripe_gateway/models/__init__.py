@@ -27,6 +27,7 @@ from octo_stripe_gateway.models.families import (
 )
 from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey
 from octo_stripe_gateway.models.installations import Installation
+from octo_stripe_gateway.models.ledger_manager import is_narrowed
 from octo_stripe_gateway.models.payable_locks import PayableLock, PayableLockQuerySet
 from octo_stripe_gateway.models.payables import (
     AuthorizedPayable,
@@ -42,13 +43,8 @@ from octo_stripe_gateway.models.payables import (
 )
 from octo_stripe_gateway.models.payment_changes import PaymentChange
 from octo_stripe_gateway.models.payment_links import PaymentLink, PaymentLinkQuerySet
-from octo_stripe_gateway.models.payments import (
-    ASK_PAUSE,
-    Payment,
-    PaymentQuerySet,
-    is_narrowed,
-    is_uuid,
-)
+from octo_stripe_gateway.models.payments import ASK_PAUSE, Payment, PaymentQuerySet
+from octo_stripe_gateway.models.public_ids import is_uuid
 from octo_stripe_gateway.models.refunds import Refund
 from octo_stripe_gateway.models.stripe_requests import StripeRequest
 from octo_stripe_gateway.models.webhook_events import WebhookEvent, WebhookEventQuerySet

@@ -18,7 +18,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, Q, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.expressions import RawSQL
+from django.db.models.query import ModelIterable
 from django.db.models.signals import post_init, post_save, pre_init, pre_save
+from django.db.models.sql import Query
 from django.db.transaction import TransactionManagementError
 
 M = TypeVar("M", bound=Model)
@@ -299,3 +301,15 @@ def _read(
             for row in rows:
                 row[place] = convert(row[place], column, connection)
     return rows
+
+
+def is_plain(rows: Any) -> bool:
+    """Tell whether nobody has added anything to a queryset of all rows of its table."""
+    is_query = type(rows.query) is Query and rows.query.__dict__ == Query(rows.model).__dict__
+    return is_query and rows._iterable_class is ModelIterable and not rows._prefetch_related_lookups
+
+
+def is_narrowed(payments: QuerySet[Any]) -> bool:
+    """Tell whether a queryset may leave rows out."""
+    query: Any = payments.query
+    return bool(query.where or query.is_sliced or query.combinator or len(query.alias_map) > 1)

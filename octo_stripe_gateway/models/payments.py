@@ -1,45 +1,37 @@
-"""The payment: one PaymentIntent, and the rules by which a snapshot of it changes the row."""
+"""The payment: one PaymentIntent, as the ledger has it."""
 
 from __future__ import annotations
 
 import datetime as dt
-import re
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
-from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
-from django.db.models import QuerySet
-from django.db.models.query import ModelIterable
-from django.db.models.sql import Query
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError, PaymentNotFoundError
 from octo_stripe_gateway.models.dues import IN_FLIGHT, Dues, compute_dues
 from octo_stripe_gateway.models.families import PayableKey, identify, resolve
-from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow, read_rows
-from octo_stripe_gateway.models.payable_locks import PayableLock
-from octo_stripe_gateway.stripe.origin import Origin
-from octo_stripe_gateway.stripe.snapshots import (
-    LARGEST_INTEGER,
+from octo_stripe_gateway.models.ledger_manager import (
+    LedgerManager,
+    LedgerRow,
+    is_narrowed,
+    is_plain,
+    read_rows,
 )
+from octo_stripe_gateway.models.payable_locks import PayableLock
+from octo_stripe_gateway.models.payment_indexes import CONSTRAINTS, COUNTS, INDEXES, REJECTED_WITH_MONEY_HELD
+from octo_stripe_gateway.models.public_ids import is_uuid, read_public_id
+from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.times import get_moment
 
 STRIPE_ID_LENGTH = 255
 PURPOSE_LENGTH = 64
-# Statuses of an intent that the customer has done their part for.
-PAID = frozenset({"processing", "requires_capture", "succeeded"})
-INTEGER_ID = re.compile(r"[1-9][0-9]{0,18}")
 # What a host may write with `save()`; everything else is the ledger's.
 HOST_COLUMNS = frozenset({"metadata", "reseller_reference", "updated_at"})
-REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_code="") & (
-    models.Q(amount_capturable__gt=0)
-    | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
-)
-# A payable may have any number of payments that were given up; none of them counts for anything.
-COUNTS = models.Q(amount_received__gt=0) | ~models.Q(status__in=["canceled", "expired"])
 # Payables of open payments are asked so often for their deadline.
 ASK_PAUSE = dt.timedelta(minutes=5)
 # A payment is checked at Stripe so long after its creation, then after twice as long each time.
@@ -60,7 +52,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
 
         With `columns`, the others are loaded when they are asked for.
         """
-        named = _get_lookup(public_id)
+        named = read_public_id(public_id)
         if named and is_plain(self):
             found: Iterable[Payment] = read_rows(self.model, self.db, columns=columns, **named)
         else:
@@ -98,8 +90,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
 
     def to_be_captured(self, *, before: dt.datetime) -> Self:
         """Return holds that run out before that moment, and whose host has not been reminded."""
-        due = self.filter(capture_before__lt=before, status="authorized")
-        return due.filter(capture_reminded_at__isnull=True)
+        return self.filter(capture_before__lt=before, status="authorized", capture_reminded_at__isnull=True)
 
     def rejected_with_money_held(self) -> Self:
         """Return payments that the host rejected and whose money has not gone back, holds included."""
@@ -330,8 +321,7 @@ class Payment(LedgerRow):
         null=True, help_text=_("All that Stripe kept of it, in the settlement currency.")
     )
     net = models.BigIntegerField(
-        null=True,
-        help_text=_("What is left after fees, refunds and disputes, in the settlement currency."),
+        null=True, help_text=_("What is left after fees, refunds and disputes, in the settlement currency.")
     )
     next_booking_at = models.DateTimeField(
         null=True, help_text=_("When to ask Stripe what moved in its balance; empty once all is booked.")
@@ -358,121 +348,8 @@ class Payment(LedgerRow):
         verbose_name = _("payment")
         verbose_name_plural = _("payments")
         default_manager_name = "objects"
-        indexes = [
-            # Each ends with what lists are ordered by, moment, id or both: see `api.lists`.
-            models.Index(
-                fields=["payable_type", "payable_id", "created_at", "id"], name="octo_payment_payable"
-            ),
-            models.Index(
-                fields=["payable_type", "payable_id"],
-                condition=models.Q(payable_type__isnull=False) & COUNTS,
-                name="octo_payment_counted",
-            ),
-            models.Index(fields=["created_at", "id"], name="octo_payment_created"),
-            models.Index(
-                fields=["stripe_account"],
-                condition=~models.Q(stripe_account=""),
-                name="octo_payment_connected",
-            ),
-            models.Index(fields=["status", "id"], name="octo_payment_status"),
-            models.Index(fields=["status", "created_at", "id"], name="octo_payment_status_created"),
-            models.Index(fields=["currency", "id"], name="octo_payment_currency"),
-            # Only the rare rows are searched for with the rest, so all other writes pay nothing.
-            models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
-            models.Index(
-                fields=["owner", "created_at", "id"],
-                condition=~models.Q(owner=""),
-                name="octo_payment_owner_created",
-            ),
-            models.Index(
-                fields=["owner", "status", "created_at", "id"],
-                condition=~models.Q(owner=""),
-                name="octo_payment_owner_status",
-            ),
-            models.Index(
-                fields=["owner", "reseller_reference", "created_at", "id"],
-                condition=~models.Q(owner="") & ~models.Q(reseller_reference=""),
-                name="octo_payment_owner_reference",
-            ),
-            models.Index(
-                fields=["next_check_at", "id"],
-                condition=models.Q(next_check_at__isnull=False),
-                name="octo_payment_unsettled",
-            ),
-            models.Index(
-                fields=["next_booking_at", "id"],
-                condition=models.Q(next_booking_at__isnull=False),
-                name="octo_payment_unbooked",
-            ),
-            models.Index(
-                fields=["expires_at"],
-                condition=models.Q(expires_at__isnull=False, status__in=["pending", "failed", "authorized"]),
-                name="octo_payment_expiring",
-            ),
-            models.Index(
-                fields=["claimed_until"],
-                condition=models.Q(
-                    claimed_until__isnull=False,
-                    payable_type__isnull=False,
-                    status__in=["pending", "failed", "authorized"],
-                ),
-                name="octo_payment_deadline",
-            ),
-            models.Index(
-                fields=["capture_before"],
-                condition=models.Q(capture_before__isnull=False, status="authorized"),
-                name="octo_payment_capture_before",
-            ),
-            models.Index(
-                fields=["payable_type", "id"],
-                condition=models.Q(payable_type__isnull=False),
-                name="octo_payment_payable_type",
-            ),
-            models.Index(
-                fields=["id"], condition=models.Q(payable_type__isnull=True), name="octo_payment_bare"
-            ),
-            models.Index(
-                fields=["reseller_reference", "created_at", "id"],
-                condition=~models.Q(reseller_reference=""),
-                name="octo_payment_reference_made",
-            ),
-            # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
-            models.Index(
-                fields=["reseller_reference"],
-                condition=~models.Q(reseller_reference=""),
-                opclasses=["varchar_pattern_ops"],
-                name="octo_payment_reference",
-            ),
-            models.Index(
-                fields=["stripe_charge_id"],
-                condition=~models.Q(stripe_charge_id=""),
-                opclasses=["varchar_pattern_ops"],
-                name="octo_payment_charge",
-            ),
-            models.Index(fields=["id"], condition=models.Q(disputed=True), name="octo_payment_disputed"),
-            models.Index(fields=["id"], condition=REJECTED_WITH_MONEY_HELD, name="octo_payment_held"),
-            models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_payment_test"),
-        ]
-        constraints = [
-            # With this operator class one index finds an id whole and by its beginning; `unique` on the
-            # column would make two.
-            models.UniqueConstraint(
-                fields=["stripe_payment_intent_id"],
-                opclasses=["varchar_pattern_ops"],
-                name="octo_payment_intent",
-            ),
-            models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_payment_amount"),
-            models.CheckConstraint(
-                condition=models.Q(
-                    status__in=["pending", "authorized", "paid", "failed", "canceled", "expired", "refunded"]
-                ),
-                name="octo_payment_status_known",
-            ),
-            models.CheckConstraint(
-                condition=models.Q(capture_method__in=["automatic", "manual"]),
-                name="octo_payment_capture_method",
-            ),
-        ]
+        indexes = INDEXES
+        constraints = CONSTRAINTS
         permissions = [
             ("refund_payment", "Can refund payment"),
             ("capture_payment", "Can capture payment"),
@@ -573,35 +450,3 @@ class Payment(LedgerRow):
         """Tell whether the host rejected the payment and its money has not gone back."""
         held = self.intent_status == "requires_capture" or self.amount_held > 0
         return bool(self.rejection_code) and held
-
-
-def is_plain(rows: Any) -> bool:
-    """Tell whether nobody has added anything to a queryset of all rows of its table."""
-    is_query = type(rows.query) is Query and rows.query.__dict__ == Query(rows.model).__dict__
-    return is_query and rows._iterable_class is ModelIterable and not rows._prefetch_related_lookups
-
-
-def is_narrowed(payments: QuerySet[Any]) -> bool:
-    """Tell whether a queryset may leave rows out."""
-    query: Any = payments.query
-    return bool(query.where or query.is_sliced or query.combinator or len(query.alias_map) > 1)
-
-
-def is_uuid(text: str) -> bool:
-    """Tell whether a text is a uuid in its usual form."""
-    try:
-        return str(uuid.UUID(text)) == text.lower()
-    except ValueError:
-        return False
-
-
-def get_moment(seconds: int) -> dt.datetime:
-    """Return one of Stripe's moments as a column holds it."""
-    moment = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
-
-
-def _get_lookup(public_id: str) -> dict[str, Any]:
-    if INTEGER_ID.fullmatch(public_id) and int(public_id) <= LARGEST_INTEGER:
-        return {"id": int(public_id)}
-    return {"uuid": public_id} if is_uuid(public_id) else {}

@@ -33,7 +33,7 @@ from octo_stripe_gateway.models import (
     is_priced,
     resolve,
 )
-from octo_stripe_gateway.models.payments import COUNTS
+from octo_stripe_gateway.models.payment_indexes import COUNTS
 from octo_stripe_gateway.stripe.currencies import check_amount
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.times import format_utc

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from octo_stripe_gateway.api.serializers import SHOWN_COLUMNS, PaymentSerializer
 from octo_stripe_gateway.api.views import READERS, PaymentViewSet
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
-from octo_stripe_gateway.models.payments import is_plain
+from octo_stripe_gateway.models.ledger_manager import is_plain
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking
 
