@@ -191,9 +191,9 @@ def _list_signals(rows: Rows, changes: dict[str, list[Any]]) -> Iterator[str]:
         yield "payment_refunded"
     for name, (_was, told) in changes.items():
         # A concern that has ended needs nobody.
-        signal = SIGNALS_OF_NOTES.get(name.split()[0])
-        if signal and told is not None:
-            yield signal
+        noted = SIGNALS_OF_NOTES.get(name.split()[0])
+        if noted and told is not None:
+            yield noted
 
 
 def _record_change(payment: Payment, changes: dict[str, list[Any]], *, names: list[str]) -> None:

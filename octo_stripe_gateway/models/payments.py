@@ -138,8 +138,7 @@ class PaymentManager(LedgerManager["Payment"]):
 
     def get_locked(self, pk: int) -> Payment:
         """Return the payment with its row locked until the transaction ends."""
-        payment = self.get_by(lock=True, id=pk)
-        if payment is None:
+        if (payment := self.get_by(lock=True, id=pk)) is None:
             raise Payment.DoesNotExist
         return payment
 
@@ -234,7 +233,6 @@ class Payment(LedgerRow):
     claimed_until = models.DateTimeField(
         null=True, help_text=_("Until when upkeep leaves its deadlines alone.")
     )
-
     intent_status = models.CharField(max_length=64, blank=True)
     intent_as_of = models.BigIntegerField(default=0)
     # The second in which what Stripe said left open what came last; 0 once a sync has told.
