@@ -526,6 +526,8 @@ def test_books_are_asked_about_each_movement(facts: list[Any]) -> None:
     ("facts", "is_asked"),
     [
         ([snap_charge(amount_refunded=500)], True),
+        ([snap_refund(id="re_9", amount=7, second=1)], True),
+        ([paid(amount_received=2001, second=1)], True),
         ([snap_dispute(status="warning_needs_response", second=5)], True),
         ([snap_dispute(status="warning_needs_response")], False),
         ([Accepted()], False),
@@ -534,6 +536,7 @@ def test_books_are_asked_about_each_movement(facts: list[Any]) -> None:
 )
 def test_books_are_asked_only_where_money_may_have_moved(facts: list[Any], is_asked: bool) -> None:
     rows = make_rows(paid(), snap_dispute(status="warning_needs_response"))
+    hear(rows, snap_refund(id="re_9", amount=7, status="pending"))
     rows.remember()
     rows.payment.next_booking_at, rows.payment.bookings = None, 7
     hear(rows, *facts)
@@ -630,6 +633,35 @@ def test_payment_has_concerns_for_ever_once_it_had_one() -> None:
     assert rows.payment.has_concerns is False
     hear(rows, paid(currency="eur"), snap_intent(make_paid_intent(), second=1))
     assert (rows.payment.has_concerns, list_codes(rows)) == (True, [])
+
+
+def test_rejected_hold_is_failed() -> None:
+    held = snap_intent(make_intent(status="requires_capture", amount_capturable=2000))
+    payment = make_rows(held, REJECTED, capture_method="manual").payment
+    assert (payment.status, payment.needs_reversal) == ("failed", True)
+
+
+def test_refunded_and_lost_never_exceed_what_was_received() -> None:
+    lost = snap_dispute(amount=2000, status="lost")
+    payment = make_rows(paid(), snap_refund(amount=1500), lost).payment
+    assert (payment.amount_refunded, payment.amount_lost, payment.amount_held) == (1500, 500, 0)
+
+
+@pytest.mark.parametrize(("loaded", "forgiven"), [("refunds", 500), ("disputes", 300), ("none", 7)])
+def test_what_is_forgiven_follows_what_is_loaded(loaded: str, forgiven: int) -> None:
+    rows = make_rows(paid(), snap_refund(), snap_dispute(amount=300, status="lost"))
+    get_dispute(rows).amount_forgiven, rows.payment.amount_forgiven = 300, 7
+    only = Rows(
+        rows.payment,
+        refunds=rows.refunds if loaded == "refunds" else None,
+        disputes=rows.disputes if loaded == "disputes" else None,
+    )
+    assert hear(only, Accepted()).payment.amount_forgiven == forgiven
+
+
+def test_failed_refund_is_told_beside_one_that_went_well() -> None:
+    rows = make_rows(paid(), snap_refund(), snap_refund(id="re_2", amount=1, status="failed"))
+    assert [(each.code, each.object_id) for each in rows.concerns] == [("refund_failed", "re_2")]
 
 
 def test_each_refund_that_failed_is_told_with_its_moment() -> None:
