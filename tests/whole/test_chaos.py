@@ -86,7 +86,7 @@ DUE: tuple[Any, ...] = (
     upkeep.DELIVERIES,
     upkeep.BOOKS,
 )
-HARM = ("restart", "cut_connections", "change", "again", "foreign", "thin", "unrefund", "reopen")
+HARM = ("restart", "cut_connections", "change", "foreign", "thin", "unrefund", "reopen")
 
 logger = logging.getLogger(__name__)
 
@@ -239,10 +239,10 @@ class Buyer:
         if self.chance.random() < 0.2:
             # Maintenance cancels it, before or after it is paid.
             Payment.objects.filter(pk=payment["id"]).update(expires_at=timezone.now())
-        if payment["payable"]["type"] == "booking" and self.chance.random() < 0.4:
+        if payment["payable"]["type"] == "booking" and self.chance.random() < 0.6:
             self._change_mind(payment)
             self.chaos.harm["change"] += 1
-            if self.chance.random() < 0.7:
+            if self.chance.random() < 0.8:
                 tabs = self._reload(payment)
         if self.chance.random() < 0.2:
             self._sell_elsewhere()
@@ -289,7 +289,7 @@ class Buyer:
         booking = Booking.objects.filter(pk=payment["payable"]["id"])
         now = int(time.time())
         changes: list[Callable[[], object]] = [
-            lambda: booking.update(price=payment["amount"] + 100),
+            lambda: booking.update(price=payment["amount"] + 101),
             lambda: booking.update(currency="eur"),
             lambda: Ticket.objects.create(code=f"d{booking.get().pk} {now - 1}"),
             lambda: Ticket.objects.create(code=f"d{booking.get().pk} {now + 3600}"),
