@@ -137,6 +137,11 @@ class StripeRefusedError(StripeError, BadRequestError):
 
     code = "BAD_REQUEST"
 
+    @property
+    def is_unknown(self) -> bool:
+        """Tell whether Stripe has no such object, or none that the key may see."""
+        return self.http_status == 404
+
 
 class StripeBusyError(StripeError, OperationInProgressError):
     """Stripe is still working on the same request."""

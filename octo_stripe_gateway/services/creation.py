@@ -67,8 +67,6 @@ from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
 from octo_stripe_gateway.stripe.environments import check_livemode
 from octo_stripe_gateway.stripe.snapshots import CONNECT, PaymentIntentSnapshot
 
-UNKNOWN_AT_STRIPE = 404
-
 
 @dataclass(frozen=True, slots=True)
 class CreatedPayment:
@@ -89,12 +87,11 @@ class Draft:
     extra: Mapping[str, Any]
     has_uuid: bool
 
-    def for_quote(self, quote: Quote) -> Draft:
+    def follow(self, quote: Quote) -> None:
         """Set on the payment what its payable asks for."""
         payment = self.payment
         payment.amount, payment.currency = quote.amount, quote.currency
         payment.purpose, payment.expires_at = quote.purpose, quote.deadline
-        return self
 
 
 @outside_transaction
@@ -246,7 +243,8 @@ def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeReq
                 quote = quote_payment(draft.payment, amount=draft.amount, purpose=draft.purpose)
                 same = quote.open_payment if reuses else None
                 if same is None and (others is not None or not quote.others):
-                    request = _insert(draft.for_quote(quote), caller=caller)
+                    draft.follow(quote)
+                    request = _insert(draft, caller=caller)
                     break
         except IntegrityError:
             # The same create came first, or it is an error of the host's own.
@@ -346,7 +344,7 @@ def _give_way(payment: Payment) -> None:
     except (ConfigurationError, StripeAuthenticationError):
         _leave_to_operator(payment)
     except StripeRefusedError as error:
-        if error.http_status != UNKNOWN_AT_STRIPE:
+        if not error.is_unknown:
             raise OperationInProgressError(_("It is being paid already.")) from error
         _leave_to_operator(payment)
     else:

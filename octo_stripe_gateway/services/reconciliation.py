@@ -38,7 +38,6 @@ from octo_stripe_gateway.stripe.snapshots import (
 )
 
 T = TypeVar("T")
-UNKNOWN_AT_STRIPE = 404
 
 
 class Kind(StrEnum):
@@ -156,7 +155,7 @@ class Reconciliation:
             else:
                 found = sync_payment(payment, dry_run=self.dry_run)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next payment has its turn
-            is_unknown = isinstance(error, StripeRefusedError) and error.http_status == UNKNOWN_AT_STRIPE
+            is_unknown = isinstance(error, StripeRefusedError) and error.is_unknown
             kind = Kind.UNKNOWN_AT_STRIPE if is_unknown else Kind.FAILED
             return Finding(kind, name, error=str(error), payment=payment)
         differing = payment.concerns.using(Payment.ledger.database).open().filter(code__endswith="_differs")
