@@ -109,7 +109,9 @@ def find_accounts_of_two_modes() -> Iterator[Diagnosis]:
 
 
 def examine_account(examined: Examined) -> Iterator[Diagnosis]:
-    """Yield what is wrong with an account."""
+    """Yield what is wrong with an account; what its settings lack, the checks say."""
+    if not examined.account.api_key:
+        return
     for gate in GATES:
         found = list(gate(examined))
         yield from found
@@ -117,16 +119,6 @@ def examine_account(examined: Examined) -> Iterator[Diagnosis]:
             return
     for finder in FINDERS:
         yield from _run(finder, examined)
-
-
-def find_missing_key(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that there is no API key."""
-    if not examined.account.api_key:
-        yield examined.diagnose(
-            "key_missing",
-            "There is no STRIPE_API_KEY.",
-            "Copy it from Stripe's dashboard, Developers, API keys.",
-        )
 
 
 def find_refused_key(examined: Examined) -> Iterator[Diagnosis]:
@@ -153,27 +145,6 @@ def load_endpoints(examined: Examined) -> Iterator[Diagnosis]:
         return
     except StripeError as error:
         yield _diagnose_outage(examined, error)
-
-
-def find_keys_of_two_modes(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that the two keys of the account are of different modes."""
-    key = examined.account.publishable_key
-    if key and is_live(key) != examined.account.livemode:
-        yield examined.diagnose(
-            "keys_of_two_modes",
-            "One of STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY is live, and the other is for tests.",
-            "Take both from the same mode in Stripe's dashboard.",
-        )
-
-
-def find_missing_publishable_key(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that browsers have no key to pay with."""
-    if not examined.account.publishable_key:
-        yield examined.diagnose(
-            "publishable_key_missing",
-            "There is no STRIPE_PUBLISHABLE_KEY, and no page can pay without one.",
-            "Copy it from Stripe's dashboard, Developers, API keys.",
-        )
 
 
 def find_refused_publishable_key(examined: Examined) -> Iterator[Diagnosis]:
@@ -215,16 +186,6 @@ def find_clock_skew(examined: Examined) -> Iterator[Diagnosis]:
             "clock_skewed",
             f"This machine's clock is {abs(skew)} seconds {side} Stripe's, by which signatures age.",
             "Have the machine's clock set by NTP.",
-        )
-
-
-def find_missing_secret(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that no event can be verified."""
-    if not examined.account.webhook_secrets:
-        yield examined.diagnose(
-            "webhook_secret_missing",
-            "There is no STRIPE_WEBHOOK_SECRET, so every event is refused.",
-            f"{SETUP}, which prints a new endpoint's secret or says where that of an old one is.",
         )
 
 
@@ -357,14 +318,11 @@ def _diagnose_outage(examined: Examined, error: StripeError) -> Diagnosis:
     return examined.diagnose("stripe_unreachable", f"No answer from {address}: {error}", action)
 
 
-GATES: tuple[Finder, ...] = (find_missing_key, find_refused_key, load_endpoints)
+GATES: tuple[Finder, ...] = (find_refused_key, load_endpoints)
 FINDERS: tuple[Finder, ...] = (
-    find_keys_of_two_modes,
-    find_missing_publishable_key,
     find_refused_publishable_key,
     find_missing_permissions,
     find_clock_skew,
-    find_missing_secret,
     find_missing_endpoint,
     find_disabled_endpoint,
     find_missing_events,

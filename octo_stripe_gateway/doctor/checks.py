@@ -45,6 +45,10 @@ VALUES = {
 }
 # What 16 random bytes are in base64.
 KEY_LENGTH = 22
+COPY_KEY = "Copy it from Stripe's dashboard, Developers, API keys; what needs it is refused until then."
+MAKE_ENDPOINT = (
+    "Run `manage.py stripe_setup --host …`, which prints a new endpoint's; events are refused until then."
+)
 MAKE_KEY = 'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`.'
 
 Check = Callable[[], Iterator[CheckMessage]]
@@ -143,7 +147,7 @@ def _check_modes() -> Iterator[CheckMessage]:
         if len(modes) > 1:
             hint = "Take both from the same mode in Stripe's dashboard."
             mixed = f"{_get_path(name)}STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY mix test and live mode."
-            yield _error("E004", mixed, hint)
+            yield _error("E004", mixed, hint, about=name)
     if gateway_settings.uses_built_in_keys:
         yield _describe_emulator(gateway_settings.stripe_api_base)
 
@@ -252,17 +256,20 @@ def _check_signing_key() -> Iterator[CheckMessage]:
 
 
 def _check_missing() -> Iterator[CheckMessage]:
-    used = _list_used_accounts()
-    needed = {
-        "STRIPE_API_KEY": all(account.api_key for account in used),
-        "STRIPE_PUBLISHABLE_KEY": all(account.publishable_key for account in used),
-        "STRIPE_WEBHOOK_SECRET": all(account.webhook_secrets for account in used),
-        "API_GATEWAY_KEY or IDENTIFY_CALLER": _may_anyone_call(),
-    }
-    for number, (name, found) in enumerate(needed.items(), start=9):
-        if not found:
-            hint = "Set it in OCTO_STRIPE_GATEWAY or the environment; what needs it is refused until then."
-            yield _error(f"E{number:03}", f"There is no {name}.", hint)
+    for account in _list_used_accounts():
+        needed = (
+            ("E009", "STRIPE_API_KEY", account.api_key, COPY_KEY),
+            ("E010", "STRIPE_PUBLISHABLE_KEY", account.publishable_key, COPY_KEY),
+            ("E011", "STRIPE_WEBHOOK_SECRET", account.webhook_secrets, MAKE_ENDPOINT),
+        )
+        for number, name, value, hint in needed:
+            if not value:
+                yield _error(
+                    number, f"There is no {_get_path(account.name)}{name}.", hint, about=account.name
+                )
+    if not _may_anyone_call():
+        hint = "Set one in OCTO_STRIPE_GATEWAY; until then every call is denied."
+        yield _error("E012", "There is no API_GATEWAY_KEY or IDENTIFY_CALLER.", hint)
 
 
 def _list_used_accounts() -> list[Account]:
@@ -346,8 +353,8 @@ def _get_path(name: str) -> str:
     return f"STRIPE_ACCOUNTS[{name!r}] " if name else ""
 
 
-def _error(number: str, message: str, hint: str) -> CheckMessage:
-    return Error(message, hint=hint, id=f"octo_stripe_gateway.{number}")
+def _error(number: str, message: str, hint: str, *, about: str = "") -> CheckMessage:
+    return Error(message, hint=hint, obj=about or None, id=f"octo_stripe_gateway.{number}")
 
 
 def _warning(number: str, message: str, hint: str) -> CheckMessage:

@@ -55,6 +55,7 @@ def _examine(report: Report, *, url: str, cutoff: dt.datetime) -> Iterator[Diagn
     yield from (wrong := list(host.find_wrong_settings()))
     if wrong:
         return
+    yield from host.find_wrong_keys()
     yield from host.find_missing_routes()
     yield from host.find_unshared_cache()
     yield from host.find_lost_cache()

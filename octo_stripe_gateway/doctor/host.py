@@ -12,19 +12,36 @@ from django.db.migrations.executor import MigrationExecutor
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor import checks
+from octo_stripe_gateway.doctor.accounts import list_accounts
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
 from octo_stripe_gateway.doctor.mounts import find_webhook_paths
 from octo_stripe_gateway.ledger.transactions import get_connection
 
 APP = "octo_stripe_gateway"
-# The keys' modes are a diagnosis of the accounts.
-DIAGNOSED_ELSEWHERE = frozenset({f"{APP}.E004"})
+# What checks say of one account's keys; the rest can be examined nevertheless.
+OF_KEYS = {
+    f"{APP}.E004": "keys_of_two_modes",
+    f"{APP}.E009": "key_missing",
+    f"{APP}.E010": "publishable_key_missing",
+    f"{APP}.E011": "webhook_secret_missing",
+}
+
+
+def find_wrong_keys() -> Iterator[Diagnosis]:
+    """Find what the system checks say of the keys and secrets of an account."""
+    names = {each.name for each in list_accounts()}
+    for message in [*checks.check_settings(), *checks.check_deployment()]:
+        code = OF_KEYS.get(str(message.id))
+        if code and (message.obj or "") in names:
+            yield Diagnosis(
+                code=code, message=message.msg, action=str(message.hint), account=message.obj or ""
+            )
 
 
 def find_wrong_settings() -> Iterator[Diagnosis]:
-    """Find what the system checks call an error."""
+    """Find what the system checks call an error, and without which nothing else can be examined."""
     for message in checks.check_settings():
-        if message.level >= ERROR and message.id not in DIAGNOSED_ELSEWHERE:
+        if message.level >= ERROR and message.id not in OF_KEYS:
             found = f"{message.msg} ({str(message.id).rpartition('.')[2]})"
             yield Diagnosis(code="settings_wrong", message=found, action=str(message.hint or ""))
 

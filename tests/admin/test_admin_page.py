@@ -11,14 +11,16 @@ from django.contrib.auth.models import User
 from octo_stripe_gateway.models import Dispute, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import ConcernFactory, PaymentFactory, WebhookEventFactory
+from octo_stripe_gateway.upkeep import run_upkeep
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
-from tests.support.browser import MARKS, PHONE, SCREENSHOTS, open_browser
+from tests.support.browser import MARKS, SCREENSHOTS, open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-DESK: Any = {"width": 1360, "height": 900}
+DESK: Any = {"width": 1280, "height": 900}
+PHONE: Any = {"width": 375, "height": 812}
 # Lists that are too wide may scroll within their own box.
 COLUMNS_FIT = "[...document.querySelectorAll('.results')].every(box => box.scrollWidth <= box.clientWidth)"
 LOOKS: Any = (
@@ -28,6 +30,7 @@ LOOKS: Any = (
     ("desk", DESK, "light"),
 )
 PAYMENTS = "/admin/octo_stripe_gateway/payment/"
+MOVEMENTS = "/admin/octo_stripe_gateway/balancetransaction/"
 EVENTS = "/admin/octo_stripe_gateway/webhookevent/"
 
 make_payment: Any = PaymentFactory
@@ -90,7 +93,10 @@ def payments(transactional_db: None, api: GatewayApi, stripe: StripeEmulator) ->
     paid = api.paid(stripe, {"amount": 4900, "currency": "usd", "resellerReference": "VIATOR-88213"})
     api.deliver(stripe)
     booking = Booking.objects.create()
-    make_payment(authorized=True, amount=12_000, currency="jpy", payable=Ticket.objects.create(code="T-1"))
+    run_upkeep(limit=10, threads=1)
+    visitor = "tourshop.auth.visitor:e65c21f49d3b4d0c8e1f"
+    ticket = Ticket.objects.create(code="T-1")
+    make_payment(authorized=True, amount=12_000, currency="jpy", payable=ticket, owner=visitor)
     make_payment(failed=True, amount=8950, currency="eur", payable=booking)
     make_payment(refunded=True, amount=15_000, currency="bhd", livemode=True)
     disputed = make_payment(
@@ -148,7 +154,11 @@ def test_operator_finds_a_payment_and_refunds_it(
     office.log_in()
     office.open(PAYMENTS)
     office.reads("12,000 JPY")
+    office.reads("visitor e65c21f4…")
     office.picture("1-list")
+    office.open(MOVEMENTS)
+    office.reads("charge")
+    office.picture("10-movements")
     office.open(f"{PAYMENTS}?q=VIATOR-88213")
     office.follow(payment.uuid.hex[:8])
     office.reads("Received 49.00 USD")

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import get_language, override
 
 from octo_stripe_gateway import doctor, services
-from octo_stripe_gateway.doctor import accounts
+from octo_stripe_gateway.doctor import accounts, host
 from octo_stripe_gateway.models import Installation, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
@@ -360,7 +360,8 @@ def test_what_is_found_is_said_in_english_whoever_asks(shop: Shop) -> None:
 
 def find_codes() -> set[str]:
     sources = [module.read_text() for module in Path(doctor.__file__).parent.glob("*.py")]
-    return set(re.findall(r"""(?:code=|diagnose\(\s*)"([a-z_]+)""", "".join(sources)))
+    written = re.findall(r"""(?:code=|diagnose\(\s*)"([a-z_]+)""", "".join(sources))
+    return {*written, *host.OF_KEYS.values()}
 
 
 def test_missing_routes_are_a_diagnosis_where_the_host_is_given_too(shop: Shop) -> None:
@@ -511,7 +512,12 @@ def test_other_installations_on_the_same_account_are_no_trouble(shop: Shop) -> N
 def test_accounts_of_two_modes_are_told(shop: Shop) -> None:
     shop.configure(STRIPE_ACCOUNTS={"live": {"STRIPE_API_KEY": "sk_live_gateway"}}, SIGNING_KEY="k" * 22)
     # The emulator takes no live key.
-    assert list(diagnose()) == ["accounts_of_two_modes", "key_refused"]
+    assert {*diagnose()} == {
+        "accounts_of_two_modes",
+        "key_refused",
+        "publishable_key_missing",
+        "webhook_secret_missing",
+    }
 
 
 def test_account_without_a_name_is_left_out_where_only_named_ones_have_keys(shop: Shop) -> None:
