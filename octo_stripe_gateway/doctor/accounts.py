@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from octo_stripe_gateway.conf import Account, gateway_settings, is_live
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
 from octo_stripe_gateway.doctor.mounts import find_webhook_paths
+from octo_stripe_gateway.doctor.wallets import get_domain, list_inactive, list_origins
 from octo_stripe_gateway.doctor.webhook_endpoints import (
     Endpoint,
     WantedEndpoint,
@@ -294,6 +295,27 @@ def find_missing_connect_endpoint(examined: Examined) -> Iterator[Diagnosis]:
         )
 
 
+def find_wallet_domains(examined: Examined) -> Iterator[Diagnosis]:
+    """Find that the site's domain isn't registered for wallets, or that they aren't shown on it."""
+    name = get_domain(examined.get_wanted().url) if examined.get_endpoints() else ""
+    for origin in list_origins(examined.name, has_ledger=examined.has_ledger) if name else ():
+        whose = f" of {origin.stripe_account}" if origin.stripe_account else ""
+        known = stripe_client.list_payment_method_domains(origin, name)
+        inactive = list(list_inactive(known[0])) if known else []
+        if not known:
+            yield examined.diagnose(
+                "wallet_domain_missing",
+                f"Stripe's form shows no Apple Pay at {name}{whose}: the domain isn't registered.",
+                f"{SETUP}, which registers it.",
+            )
+        elif inactive:
+            yield examined.diagnose(
+                "wallet_domain_inactive",
+                f"Stripe's form doesn't show {', '.join(inactive)} at {name}{whose}.",
+                "See why in Stripe's dashboard, Settings, Payment method domains.",
+            )
+
+
 def _list_chosen(examined: Examined) -> Iterator[Endpoint]:
     """Yield the endpoints that are meant to send our events: one, with Connect another."""
     for connect in (False, True):
@@ -331,4 +353,5 @@ FINDERS: tuple[Finder, ...] = (
     find_doubled_endpoint,
     find_shared_installation,
     find_missing_connect_endpoint,
+    find_wallet_domains,
 )

@@ -207,6 +207,23 @@ def update_webhook_endpoint(account: str, endpoint_id: str, **params: Any) -> di
     return _ask(account, "post", path, params=params).stripe_object
 
 
+def list_payment_method_domains(origin: Origin, name: str) -> list[dict[str, Any]]:
+    """Ask an account whether wallets may be shown on a domain: its registration, or nothing."""
+    found = _list(partial(_call, origin), "/v1/payment_method_domains", params={"domain_name": name})
+    return [each for each, _as_of in found]
+
+
+def register_payment_method_domain(origin: Origin, name: str) -> dict[str, Any]:
+    """Register a domain for an account's wallets."""
+    return _call(origin, "post", "/v1/payment_method_domains", params={"domain_name": name}).stripe_object
+
+
+def validate_payment_method_domain(origin: Origin, domain_id: str) -> dict[str, Any]:
+    """Have Stripe look again whether a domain is verified."""
+    path = f"/v1/payment_method_domains/{quote(domain_id, safe='')}/validate"
+    return _call(origin, "post", path, params={}).stripe_object
+
+
 def check_key(account: str) -> int:
     """Make a minimal call, and return the second of Stripe's clock; raises StripeError."""
     return _ask(account, "get", "/v1/payment_intents", params={"limit": 1}).as_of

@@ -24,6 +24,7 @@ from octo_stripe_gateway import doctor, services
 from octo_stripe_gateway.doctor import accounts, host
 from octo_stripe_gateway.models import Installation, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import (
     ConcernFactory,
@@ -82,6 +83,7 @@ def shop(
 ) -> Iterator[Shop]:
     settings.ROOT_URLCONF = __name__
     endpoint = create_endpoint()
+    register_domain("shop.example.com")
     clock = stripe.clock
     yield Shop(stripe, configure, settings, monkeypatch, endpoint)
     stripe.clock = clock
@@ -92,6 +94,10 @@ def create_endpoint(**params: Any) -> dict[str, Any]:
     version = stripe_client.get_api_version()
     wanted = {"url": URL, "enabled_events": inbox.list_event_types(), "api_version": version}
     return stripe_client.create_webhook_endpoint("", **wanted | params)
+
+
+def register_domain(name: str, *, connected: str = "") -> dict[str, Any]:
+    return stripe_client.register_payment_method_domain(Origin("", connected, livemode=False), name)
 
 
 def diagnose(*args: str) -> dict[str, Any]:
@@ -295,6 +301,21 @@ def make_change(*, ago: dt.timedelta, **columns: Any) -> PaymentChange:
     return change
 
 
+def move_the_site(shop: Shop) -> None:
+    shop.update_endpoint(url=URL.replace("shop", "new"))
+
+
+def fail_to_verify_the_domain(shop: Shop) -> None:
+    shop.update_endpoint(url=URL.replace(".com", ".invalid"))
+    register_domain("shop.example.invalid")
+
+
+def pay_a_seller(shop: Shop) -> None:
+    PaymentFactory.create(stripe_account=shop.stripe.connect_account("acct_1seller"), next_check_at=None)
+    create_endpoint(connect=True, metadata={"octo_stripe_gateway": "connect"})
+    shop.update_endpoint(metadata={"octo_stripe_gateway": "account"})
+
+
 BROKEN: list[tuple[Callable[[Shop], None], str]] = [
     (misconfigure, "settings_wrong"),
     (leave_out_the_routes, "routes_missing"),
@@ -320,6 +341,9 @@ BROKEN: list[tuple[Callable[[Shop], None], str]] = [
     (double_the_endpoint, "endpoint_doubled"),
     (send_thin_events, "endpoint_thin"),
     (leave_out_connected_accounts, "connect_endpoint_missing"),
+    (move_the_site, "wallet_domain_missing"),
+    (pay_a_seller, "wallet_domain_missing"),
+    (fail_to_verify_the_domain, "wallet_domain_inactive"),
     (miss_events, "events_missing"),
     (miss_events_since, "events_missing"),
     (leave_an_event, "events_waiting"),

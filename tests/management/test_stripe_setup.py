@@ -13,8 +13,10 @@ from django.test import Client
 from django.urls import include, path
 
 from octo_stripe_gateway import services
+from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.webhooks import inbox
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.django_db
 
 URL = "https://shop.example.com/bookings/webhooks"
 OLD = "2024-06-20"
+OWN = Origin("", "", livemode=False)
 Run = Callable[..., str]
 
 urlpatterns = [path("bookings/", include("octo_stripe_gateway.urls"))]
@@ -80,7 +83,7 @@ def test_endpoint_is_created_once_with_our_events_and_version(stripe: StripeEmul
     assert "is as it should be" in again
     assert "whsec_" not in again
     assert get_endpoints(stripe) == [endpoint]
-    assert get_writes(stripe) == ["/v1/webhook_endpoints"]
+    assert get_writes(stripe) == ["/v1/webhook_endpoints", "/v1/payment_method_domains"]
 
 
 def test_endpoint_says_which_installation_it_is_for(stripe: StripeEmulator, run: Run) -> None:
@@ -340,3 +343,63 @@ def test_without_a_key_there_is_nothing_to_set_up(run: Run, configure: Callable[
     configure(STRIPE_API_KEY=None)
     with pytest.raises(CommandError, match="no STRIPE_API_KEY"):
         run()
+
+
+# Wallets.
+
+
+def get_domains(stripe: StripeEmulator) -> list[tuple[str, bool]]:
+    return [(each["domain_name"], each["enabled"]) for each in stripe.payment_method_domains.values()]
+
+
+def test_domain_is_registered_once_for_each_account(stripe: StripeEmulator, run: Run) -> None:
+    seller = stripe.connect_account("acct_1seller")
+    PaymentFactory.create(stripe_account=seller)
+    output = run()
+    assert "registered shop.example.com for wallets\n" in output
+    assert f"registered shop.example.com for wallets of {seller}" in output
+    assert get_domains(stripe) == [("shop.example.com", True)] * 2
+    assert "wallets" not in run()
+    assert len(get_domains(stripe)) == 2
+
+
+def test_dry_run_registers_nothing(stripe: StripeEmulator, run: Run) -> None:
+    assert "would register shop.example.com for wallets" in run("--dry-run")
+    assert not get_domains(stripe)
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]:8000"])
+def test_machine_without_a_name_is_not_registered(stripe: StripeEmulator, run: Run, host: str) -> None:
+    run(host=host)
+    assert not get_domains(stripe)
+
+
+def test_domain_that_a_person_disabled_is_left_alone(stripe: StripeEmulator, run: Run) -> None:
+    run()
+    (domain,) = stripe.payment_method_domains.values()
+    path = f"/v1/payment_method_domains/{domain['id']}"
+    stripe_client.post(path, origin=OWN, parameters={"enabled": False}, idempotency_key="one")
+    assert "does not show apple_pay, google_pay" in run()
+    assert get_domains(stripe) == [("shop.example.com", False)]
+
+
+def test_domain_that_stripe_cant_verify_is_told(stripe: StripeEmulator, run: Run) -> None:
+    assert "shop.example.invalid does not show apple_pay" in run(host="shop.example.invalid")
+
+
+def test_key_without_the_permission_is_a_warning(
+    stripe: StripeEmulator, run: Run, configure: Callable[..., None]
+) -> None:
+    configure(STRIPE_API_KEY="rk_test_gateway")
+    stripe.restrict("rk_test_gateway", "rak_webhook_write")
+    run()
+    assert len(get_endpoints(stripe)) == 1
+    assert "could not be registered for wallets" in run.errors.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost", "127.0.0.1", "https://a.example", "a.example/b", "a.example:80", ""]
+)
+def test_emulator_takes_names_only(stripe: StripeEmulator, name: str) -> None:
+    with pytest.raises(StripeRefusedError):
+        stripe_client.register_payment_method_domain(OWN, name)

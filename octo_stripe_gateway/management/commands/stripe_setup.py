@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.doctor.wallets import get_domain, list_inactive, list_origins
 from octo_stripe_gateway.doctor.webhook_endpoints import (
     Endpoint,
     Plan,
@@ -23,6 +24,7 @@ from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationErr
 from octo_stripe_gateway.management.addresses import get_webhook_url
 from octo_stripe_gateway.models import Installation
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.webhooks import inbox
 
 DASHBOARD = "https://dashboard.stripe.com"
@@ -109,11 +111,38 @@ class Command(BaseCommand):
             if connect:
                 self.carry_out(make_plan(dataclasses.replace(own, connect=True), endpoints))
                 self.leave_alone(own.pick_unmarked(endpoints))
+            for origin in list_origins(account):
+                self.register_domain(origin, get_domain(url))
         except GatewayError as error:
             denied = isinstance(error, StripeAuthenticationError)
             self.stderr.write(self.style.ERROR(NOT_PERMITTED if denied else str(error)))
             return False
         return True
+
+    def register_domain(self, origin: Origin, name: str) -> None:
+        """Have wallets shown on the site, where the key may; one that a person disabled is left alone."""
+        if not name:
+            return
+        whose = f" of {origin.stripe_account}" if origin.stripe_account else ""
+        try:
+            known = stripe_client.list_payment_method_domains(origin, name)
+            if not known and self.dry_run:
+                self.stdout.write(f"  would register {name} for wallets{whose}")
+                return
+            domain = known[0] if known else stripe_client.register_payment_method_domain(origin, name)
+            inactive = list(list_inactive(domain))
+            if known and domain["enabled"] and inactive and not self.dry_run:
+                domain = stripe_client.validate_payment_method_domain(origin, domain["id"])
+                inactive = list(list_inactive(domain))
+        except GatewayError as error:
+            note = f"{name} could not be registered for wallets{whose}: {error}"
+            self.stderr.write(self.style.WARNING(f"  {note}"))
+            return
+        if not known:
+            self.stdout.write(f"  registered {name} for wallets{whose}")
+        if inactive:
+            note = f"{name} does not show {', '.join(inactive)}{whose}: see Stripe's dashboard"
+            self.stdout.write(self.style.WARNING(f"  {note}."))
 
     def carry_out(self, plan: Plan) -> None:
         """Do what the plan says, or say that it would be done."""

@@ -10,7 +10,7 @@ from stripe import params as p
 from stripe.params import radar
 from stripe.params.v2 import core
 
-from octo_stripe_gateway.testing.emulator import thin
+from octo_stripe_gateway.testing.emulator import domains, thin
 from octo_stripe_gateway.testing.emulator.accounts import DEFAULT_ACCOUNT, show_account
 from octo_stripe_gateway.testing.emulator.customers import create_customer, update_customer
 from octo_stripe_gateway.testing.emulator.endpoints import DESTINATION
@@ -60,6 +60,7 @@ RESOURCES = {
     "event": "event",
     "payment_intent": "payment_intent",
     "payment_method": "payment_method",
+    "payment_method_domain": "payment_method_domain",
     "radar.early_fraud_warning": "charge",
     "refund": "charge",
     "application_fee": "application_fee",
@@ -142,6 +143,7 @@ class Api:
             | self._destinations(endpoints)
             | self._connect_endpoints(connect)
             | self._customer_endpoints()
+            | self._domain_endpoints()
             | self._reading_endpoints()
         )
 
@@ -426,6 +428,28 @@ class Api:
             "event", thin.snapshot_id(call.target or ""), account=call.account, param="id", status=404
         )
         return thin.thin_event(found) | {"changes": None}
+
+    def _domain_endpoints(self) -> dict[str, Endpoint]:
+        kind, base = domains.KIND, "/v1/payment_method_domains"
+        return {
+            f"POST {base}": Endpoint(
+                kind=kind,
+                schema=Schema(p.PaymentMethodDomainCreateParams),
+                run=lambda call: domains.create_domain(self._store, call.params, account=call.account),
+            ),
+            f"GET {base}": self._list(kind, p.PaymentMethodDomainListParams, "domain_name", "enabled"),
+            f"GET {base}/<target>": self._retrieve(kind, p.PaymentMethodDomainRetrieveParams),
+            f"POST {base}/<target>": Endpoint(
+                kind=kind,
+                schema=Schema(p.PaymentMethodDomainUpdateParams),
+                run=lambda call: domains.update_domain(self._target(kind, call), call.params),
+            ),
+            f"POST {base}/<target>/validate": Endpoint(
+                kind=kind,
+                schema=Schema(p.PaymentMethodDomainValidateParams),
+                run=lambda call: domains.validate_domain(self._target(kind, call)),
+            ),
+        }
 
     def _reading_endpoints(self) -> dict[str, Endpoint]:
         charge, booked, event = "/v1/charges", "/v1/balance_transactions", "/v1/events"

@@ -166,6 +166,11 @@ class Commands:
         return self._store.copies("application_fee")
 
     @property
+    def payment_method_domains(self) -> Mapping[str, JsonObject]:
+        """Domains on which wallets may be shown."""
+        return self._store.copies("payment_method_domain")
+
+    @property
     def webhook_endpoints(self) -> Mapping[str, JsonObject]:
         return self._store.copies("webhook_endpoint")
 

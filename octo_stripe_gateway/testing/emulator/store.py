@@ -28,6 +28,7 @@ PREFIXES = {
     "balance_transaction": "txn_3",
     "dispute": "dp_1",
     "event": "evt_3",
+    "payment_method_domain": "pmd_1",
     "webhook_endpoint": "we_1",
     "radar.early_fraud_warning": "issfr_1",
     "v2.core.event_destination": "ed_test_61",
