@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
-from octo_stripe_gateway.webhooks.inbox import process_event
+from octo_stripe_gateway.webhooks.inbox import keep_event, process_event
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.objects import make_paid_intent
@@ -145,6 +146,15 @@ def test_duplicate_is_not_inserted_and_looked_at(api: GatewayApi) -> None:
         assert api.post_event(*event).json()["status"] == "processed"
     assert (made.kinds, made.transactions) == (["INSERT", "SELECT"], 1)
     assert "payload" not in made.texts[1]
+
+
+def test_event_that_waits_is_locked_when_it_is_delivered_again(api: GatewayApi) -> None:
+    body, signature = make_event()
+    keep_event(json.loads(body))
+    with statements() as made:
+        assert api.post_event(body, signature).json()["status"] == "processed"
+    look, apply = ["INSERT", "SELECT", "LOCK"], ["LOCK", "UPDATE", "INSERT"]
+    assert (made.kinds, made.transactions) == ([*look, *apply, "UPDATE"], 1)
 
 
 def test_foreign_event_is_looked_for_and_kept(api: GatewayApi) -> None:
