@@ -41,6 +41,7 @@ from octo_stripe_gateway.api import responses
 from octo_stripe_gateway.api.serializers import STATUSES
 from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.exceptions import PaymentRejectedError
+from octo_stripe_gateway.ledger.rules import RULES
 from octo_stripe_gateway.models import Payment, WebhookEvent, compute_dues
 from octo_stripe_gateway.services.payment_links import get_link_owner
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
@@ -206,6 +207,11 @@ def test_a_table_names_all_that_there_is_once(page: str, heading: str, column: i
 def test_the_reference_is_as_the_docstrings_are() -> None:
     pytest.importorskip("griffe", reason="griffelib, of the extra `docs`, isn't installed")
     assert PAGES["services.md"] == render_reference(), "run `python -m tests.support.reference`"
+
+
+def test_every_fact_is_in_the_architecture_s_table() -> None:
+    named = set(get_names("architecture.md", "## Facts, and what each changes"))
+    assert named == {fact.__name__ for fact in RULES}
 
 
 def list_operations() -> list[str]:

@@ -15,7 +15,13 @@ from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.db import OperationalError
 from django.db.models import F, QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -25,6 +31,7 @@ from octo_stripe_gateway.admin import display
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
 from octo_stripe_gateway.admin.pagination import MOST_COUNTED, MOST_MILLISECONDS, time_limit
+from octo_stripe_gateway.admin.pictures import show_pictures
 from octo_stripe_gateway.books.exports import export_movements_of, export_payments
 from octo_stripe_gateway.models import Concern, Payment
 
@@ -164,6 +171,7 @@ class BooksAdmin(LedgerAdmin[Payment]):
                 )
                 for export in EXPORTS
             ),
+            path("pictures/", self.admin_site.admin_view(self.pictures_view), name=self._get_pictures_name()),
             *super().get_urls(),
         ]
 
@@ -177,6 +185,7 @@ class BooksAdmin(LedgerAdmin[Payment]):
         if changelist:
             response.context_data |= {
                 "sums": sum_up(changelist.queryset),
+                "pictures": reverse(f"admin:{self._get_pictures_name()}", current_app=self.admin_site.name),
                 "exports": [(each.label, self._get_export_url(each, changelist)) for each in EXPORTS],
             }
         return response
@@ -200,6 +209,15 @@ class BooksAdmin(LedgerAdmin[Payment]):
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{file_name}"'},
         )
+
+    def pictures_view(self, request: HttpRequest) -> HttpResponse:
+        """Show charts of what the payments moved that the user may see."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return show_pictures(request, payments=self.get_queryset(request), site=self.admin_site)
+
+    def _get_pictures_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_pictures"
 
     def _get_export_name(self, export: Export) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_export_{export.name}"

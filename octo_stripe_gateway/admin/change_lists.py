@@ -74,9 +74,9 @@ class DateFilter(DateFieldListFilter):
         if found is None or not (self.used_parameters or first or last):
             return queryset
         if first:
-            found = found.filter(**{f"{self.field_path}__gte": _begin(first)})
+            found = found.filter(**{f"{self.field_path}__gte": begin_day(first)})
         if last:
-            found = found.filter(**{f"{self.field_path}__lt": _begin(last + dt.timedelta(days=1))})
+            found = found.filter(**{f"{self.field_path}__lt": begin_day(last + dt.timedelta(days=1))})
         return found.order_by(f"-{self.field_path}", "-pk")
 
     def _get_names(self) -> list[str]:
@@ -92,6 +92,7 @@ class DateFilter(DateFieldListFilter):
             raise IncorrectLookupParameters(error) from error
 
 
-def _begin(day: dt.date) -> dt.datetime:
+def begin_day(day: dt.date) -> dt.datetime:
+    """Return when a day begins, where the host is."""
     moment = dt.datetime.combine(day, dt.time())
     return timezone.make_aware(moment) if settings.USE_TZ else moment

@@ -1,0 +1,189 @@
+"""Charts of the books: what came in and went back in a period, and what is still owed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.contrib.admin import AdminSite
+from django.db import OperationalError
+from django.db.models import QuerySet, Sum
+from django.db.models.functions import Trunc
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils import formats, timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from octo_stripe_gateway.admin.change_lists import begin_day
+from octo_stripe_gateway.admin.pagination import MOST_COUNTED, MOST_MILLISECONDS, time_limit
+from octo_stripe_gateway.models import BalanceTransaction, PayableLock, Payment, is_narrowed
+from octo_stripe_gateway.models.balance_transactions import KINDS
+from octo_stripe_gateway.stripe.currencies import format_money
+
+# By how many days a period has, what a bar stands for.
+PERIODS = {7: "day", 30: "day", 90: "day", 365: "month"}
+FIRST_CHOICE = 30
+SERIES = {"payment": _("Takings"), "refund": _("Refunds"), "dispute": _("Disputes")}
+# The drawing's own units; the page stretches it.
+HEIGHT, SLOT, BAR = 100.0, 10.0, 8.0
+
+
+class Bar(NamedTuple):
+    """One rectangle, what it says, and the list that it leads to."""
+
+    series: str
+    title: str
+    url: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Picture(NamedTuple):
+    """The chart of one currency, with its sums for people who don't see it."""
+
+    currency: str
+    sums: list[tuple[str, Any, str]]
+    bars: list[Bar]
+    width: float
+    zero: float = HEIGHT
+
+
+def show_pictures(request: HttpRequest, *, payments: QuerySet[Payment], site: AdminSite) -> HttpResponse:
+    """Show the pictures of what these payments moved, to whoever may see them."""
+    asked = request.GET.get("days", "")
+    days = int(asked) if asked in map(str, PERIODS) else FIRST_CHOICE
+    last = timezone.localdate() if settings.USE_TZ else dt.date.today()  # noqa: DTZ011 - the host's own day
+    first = last - dt.timedelta(days=days - 1)
+    if PERIODS[days] == "month":
+        first = first.replace(day=1)
+    # Real money and test money are never added up: the latest payment says which it is here.
+    is_live = payments.order_by("-pk").values_list("livemode", flat=True).first()
+    try:
+        pictures = list(_draw_movements(payments, first=first, days=days, is_live=bool(is_live), site=site))
+    except OperationalError:
+        pictures = None
+    context = {
+        **site.each_context(request),
+        "title": gettext("Pictures"),
+        "opts": Payment._meta,
+        "periods": [(each, each == days) for each in PERIODS],
+        "first": first,
+        "last": last,
+        "is_test": is_live is False,
+        "series": SERIES.items(),
+        "pictures": pictures,
+        "owed": list(_draw_owed(request, site=site)),
+    }
+    return TemplateResponse(request, "admin/octo_stripe_gateway/pictures.html", context)
+
+
+def _draw_movements(
+    payments: QuerySet[Payment], *, first: dt.date, days: int, is_live: bool, site: AdminSite
+) -> Iterator[Picture]:
+    """Yield a chart for each currency; raises OperationalError where adding up takes too long."""
+    kind = PERIODS[days]
+    rows = BalanceTransaction.objects.filter(moved_at__gte=begin_day(first))
+    if is_narrowed(payments):
+        rows = rows.filter(payment__in=payments.order_by())
+    if is_live:
+        rows = rows.exclude(payment__in=Payment.objects.filter(livemode=False))
+    moved: Any = rows.annotate(start=Trunc("moved_at", kind)).order_by()
+    sums: defaultdict[str, Counter[tuple[dt.date, str]]] = defaultdict(Counter)
+    with time_limit(rows.db, milliseconds=MOST_MILLISECONDS):
+        for start, currency, category, amount in moved.values_list(
+            "start", "currency", "reporting_category"
+        ).annotate(Sum("amount")):
+            sums[currency][start.date(), KINDS.get(category, category)] += amount
+    starts = _list_starts(first, kind=kind)
+    for currency, amounts in sorted(sums.items()):
+        yield _draw(currency, amounts, starts=starts, site=site)
+
+
+def _list_starts(first: dt.date, *, kind: str) -> list[dt.date]:
+    """Return the first day of each bar until today, and after the last one the next."""
+    last, starts = timezone.localdate() if settings.USE_TZ else dt.date.today(), [first]  # noqa: DTZ011
+    while starts[-1] <= last:
+        step = dt.timedelta(days=1 if kind == "day" else 31)
+        following = starts[-1] + step
+        starts.append(following if kind == "day" else following.replace(day=1))
+    return starts
+
+
+def _draw(
+    currency: str, amounts: Counter[tuple[dt.date, str]], *, starts: list[dt.date], site: AdminSite
+) -> Picture:
+    """Stack each day's amounts, what came in above the line and what went back below it."""
+    up, down = (
+        max(sum(max(0, sign * amounts[start, name]) for name in SERIES) for start in starts)
+        for sign in (1, -1)
+    )
+    scale = HEIGHT / ((up + down) or 1)
+    zero = up * scale
+    bars = []
+    for number, (start, following) in enumerate(pairwise(starts)):
+        last = following - dt.timedelta(days=1)
+        url = _get_list(BalanceTransaction, f"moved_at__from={start}&moved_at__until={last}", site=site)
+        top = bottom = zero
+        for name, label in SERIES.items():
+            amount = amounts[start, name]
+            height = abs(amount) * scale
+            if not amount:
+                continue
+            if amount > 0:
+                y = top = top - height
+            else:
+                y, bottom = bottom, bottom + height
+            shown = format_money(amount, currency=currency)
+            day = (
+                formats.date_format(start)
+                if start == last
+                else formats.date_format(start, "YEAR_MONTH_FORMAT")
+            )
+            bars.append(Bar(name, f"{day}: {label} {shown}", url, number * SLOT + 1, y, BAR, height))
+    totals = [
+        (name, label, format_money(sum(amounts[start, name] for start in starts), currency=currency))
+        for name, label in SERIES.items()
+    ]
+    return Picture(currency.upper(), totals, bars, (len(starts) - 1) * SLOT, zero)
+
+
+def _draw_owed(request: HttpRequest, *, site: AdminSite) -> Iterator[Picture]:
+    """Yield by currency what has a date to be paid by, overdue and later, of the first that are due."""
+    admin: Any = site._registry.get(PayableLock)
+    if not (admin and admin.has_view_permission(request)):
+        return
+    now = timezone.now()
+    rows = admin.get_queryset(request).filter(next_due_at__isnull=False).order_by("next_due_at")
+    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for currency, amount, due_at in rows.values_list("currency", "amount_due", "next_due_at")[:MOST_COUNTED]:
+        sums[currency]["overdue" if due_at < now else "later"] += amount
+    for currency, amounts in sorted(sums.items()):
+        x, bars, totals = 0.0, [], []
+        for name, label, query in (
+            ("overdue", _("Overdue"), "attention=overdue"),
+            ("later", _("Due later"), ""),
+        ):
+            shown = format_money(amounts[name], currency=currency)
+            width = HEIGHT * amounts[name] / amounts.total()
+            url = _get_list(PayableLock, query, site=site)
+            bars.append(Bar(name, f"{label} {shown}", url, x, 0, width, SLOT))
+            totals.append((name, label, shown))
+            x += width
+        yield Picture(currency.upper(), totals, [bar for bar in bars if bar.width], HEIGHT)
+
+
+def _get_list(model: Any, query: str, *, site: AdminSite) -> str:
+    """Return the list of what a bar stands for, empty where this admin has none."""
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
+    try:
+        return f"{reverse(name, current_app=site.name)}?{query}"
+    except NoReverseMatch:
+        return ""
