@@ -30,7 +30,7 @@ QUEUES = {
     ),
     "redis": Queue(
         "django_tasks_redis.RedisTaskBackend",
-        (*DJANGO, "run_redis_tasks"),
+        (*DJANGO, "run_redis_tasks", "--continuous"),
         {"django_tasks_redis": "django-tasks-redis"},
         "django_tasks_redis",
     ),
