@@ -123,8 +123,11 @@ def test_an_owner_that_is_called_like_an_address_is_not_counted_with_it(stripe: 
 
 
 def test_a_forged_address_is_no_way_round(stripe: StripeEmulator) -> None:
-    api = CallerApi("name:guest")
-    statuses = [api.create(**{"X-Forwarded-For": f"10.0.0.{last}"}).status_code for last in range(3)]
+    # With another name as well, the address alone keeps them together.
+    guests = [CallerApi(f"name:guest {number}") for number in range(3)]
+    statuses = [
+        guest.create(**{"X-Forwarded-For": f"10.0.0.{last}"}).status_code for last, guest in enumerate(guests)
+    ]
     assert statuses == [201, 201, 429]
 
 
