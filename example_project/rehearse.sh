@@ -26,7 +26,7 @@ wait_for() { # URL: until the last job answers there
 }
 
 say "Settings as in production: DEBUG off, keys from the environment"
-project=${DJANGO_SETTINGS_MODULE:-$(sed -n 's/.*"DJANGO_SETTINGS_MODULE", "\(.*\)".*/\1/p' manage.py)}
+project=${DJANGO_SETTINGS_MODULE:-$(tr \' \" <manage.py | sed -n 's/.*"DJANGO_SETTINGS_MODULE", "\(.*\)".*/\1/p')}
 cat >"$folder/rehearsal.py" <<END
 from $project import *
 
