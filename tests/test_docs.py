@@ -405,7 +405,11 @@ def test_the_balance_shown_is_read_and_given_back(
 
 def test_the_admin_shown_refunds_payables() -> None:
     shown = run(get_block("python", "class CruiseAdmin"))["CruiseAdmin"](Booking, AdminSite())
-    assert [operation.name for operation in shown.operations] == ["refund_payments", "cancel_payable"]
+    assert [operation.name for operation in shown.operations] == [
+        "refund_payments",
+        "cancel_payable",
+        "make_link",
+    ]
     assert shown.check() == []
 
 

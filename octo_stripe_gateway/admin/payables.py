@@ -113,6 +113,23 @@ class CancelPayableOperation(PayableOperation):
         return _describe_cancellation(services.cancel_payable(row, waive=values["waive"]))
 
 
+class LinkOperation(PayableOperation):
+    """Makes a link at which what is due is paid without an account."""
+
+    name = "make_link"
+    permission = "octo_stripe_gateway.add_paymentlink"
+    label = _("Make a pay link")
+    question = _("Anyone who has the link pays what is due without an account. Nothing is sent.")
+
+    def is_possible(self, row: Model) -> bool:
+        """Tell whether it says a price, and isn't canceled."""
+        return is_priced(row) and PayableLock.ledger.get_kept(row) is None
+
+    def run(self, row: Model, *, values: Values, caller: services.Caller) -> str:
+        """Return the link, for whoever asks to copy it."""
+        return services.create_payment_link(row)
+
+
 def _describe_cancellation(cancellation: services.Cancellation) -> str:
     named = {
         "amount": format_money(cancellation.amount, currency=cancellation.currency),
@@ -136,7 +153,7 @@ class RefundPayableMixin(OperationAdmin[Model]):
     see the payable.
     """
 
-    operations = (RefundPayableOperation(), CancelPayableOperation())
+    operations = (RefundPayableOperation(), CancelPayableOperation(), LinkOperation())
 
     def has_operation_permission(
         self, request: HttpRequest, operation: Operation[Any], obj: Model | None = None

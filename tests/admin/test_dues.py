@@ -17,7 +17,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from octo_stripe_gateway.models import PayableLock, PaymentChange
+from octo_stripe_gateway import services
+from octo_stripe_gateway.models import PayableLock, PaymentChange, PaymentLink
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking
@@ -267,6 +268,26 @@ class TestCancellation:
         staff, url = make_staff(*codenames), get_url(booking, "cancel_payable")
         assert staff.get(url).status_code == (200 if allowed else 403)
         assert (url in staff.get(get_url(booking)).content.decode()) is allowed
+
+
+class TestLink:
+    def test_is_made_for_what_is_due(self, office: Client, configure: Any) -> None:
+        configure(SITE_URL="https://shop.example.com")
+        booking = Booking.objects.create()
+        url = get_url(booking, "make_link")
+        assert f'href="{url}"' in office.get(get_url(booking)).content.decode()
+        asked = office.get(url)
+        assert not PaymentLink.objects.exists()
+        (link,) = get_messages(office.post(url, {"key": get_key(asked)}, follow=True))
+        assert link == services.create_payment_link(booking)
+        assert link.startswith("https://shop.example.com/")
+
+    def test_takes_a_permission_of_its_own(self, make_staff: Callable[..., Client]) -> None:
+        booking = Booking.objects.create()
+        url = get_url(booking, "make_link")
+        for permission, status in (("add_paymentlink", 200), ("refund_payment", 403)):
+            staff = make_staff("view_booking", "view_payment", permission)
+            assert staff.get(url).status_code == status
 
 
 class TestList:
