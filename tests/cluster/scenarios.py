@@ -187,14 +187,27 @@ def hang_redis(cluster: Cluster, over: threading.Event) -> None:
         cluster.redis.send(signal.SIGCONT)
 
 
+def rely_on_worker(cluster: Cluster, over: threading.Event) -> None:
+    """Do without upkeep, so that nobody but the worker processes events."""
+    for part in cluster.upkeep:
+        part.kill()
+    over.wait()
+    waiting = WebhookEvent.objects.filter(status="received")
+    wait_for(lambda: not waiting.exists(), what="the worker", seconds=30)
+    connections.close_all()
+    for part in cluster.upkeep:
+        part.start()
+
+
 def do_nothing(_cluster: Cluster, _over: threading.Event) -> None:
     """Let all of it work, with two runs of upkeep at once."""
 
 
 # What no buyer may notice.
-UNNOTICED = (do_nothing, restart_one_by_one)
+UNNOTICED = (do_nothing, rely_on_worker, restart_one_by_one)
 SCENARIOS: dict[str, Callable[[Cluster, threading.Event], None]] = {
     "calm": do_nothing,
+    "worker alone": rely_on_worker,
     "kills": kill_parts,
     "rolling restart": restart_one_by_one,
     "failover": fail_over_and_back,
