@@ -94,6 +94,18 @@ NOT_KEYS: list[Any] = [*NOT_TEXTS, {"a"}, [b"97"], ["key", None], [None, None], 
 NOT_NUMBERS: list[Any] = ["3", True, -1, 1.5, [], {}, 2**31, 10**400]
 NOT_FLAGS: list[Any] = ["False", "yes", "", 0, 1, []]
 NOT_FUNCTIONS: list[Any] = [7, "", "nowhere", "tests.nowhere.choose", "tests.test_conf.nowhere", [fail]]
+NOT_ADDRESSES: list[Any] = [
+    *NOT_TEXTS,
+    "stripe",
+    "ftp://stripe",
+    "http://",
+    "http:///v1",
+    "http://a b",
+    "http://[::1",
+    "http://a:b",
+    "http://:80",
+    "http://a:0",
+]
 WRONG: dict[str, list[Any]] = {
     "STRIPE_API_KEY": [*NOT_TEXTS, ["sk_test_1"], {}],
     "STRIPE_PUBLISHABLE_KEY": [*NOT_TEXTS, ["pk_test_1"], {}, "sk_test_1"],
@@ -116,18 +128,8 @@ WRONG: dict[str, list[Any]] = {
     "CHOOSE_ACCOUNT": NOT_FUNCTIONS,
     "INSTALLATION_ID": [*NOT_TEXTS, ["staging"], "a\nb", "x" * 101],
     "SIGNING_KEY": [*NOT_KEYS, {}],
-    "STRIPE_API_BASE": [
-        *NOT_TEXTS,
-        "stripe",
-        "ftp://stripe",
-        "http://",
-        "http:///v1",
-        "http://a b",
-        "http://[::1",
-        "http://a:b",
-        "http://:80",
-        "http://a:0",
-    ],
+    "STRIPE_API_BASE": NOT_ADDRESSES,
+    "SITE_URL": NOT_ADDRESSES,
     "STRIPE_TIMEOUT": [
         7,
         "3, 10",

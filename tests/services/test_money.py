@@ -453,7 +453,7 @@ def test_money_on_its_way_is_looked_at_however_old(
 def test_an_abandoned_cart_is_asked_about_ever_more_rarely(api: GatewayApi, stripe: StripeEmulator) -> None:
     api.create()
     pauses = []
-    for _each in range(10):
+    for _each in range(13):
         let_pauses_pass()
         asked = len(stripe.requests)
         sync_due()

@@ -45,7 +45,7 @@ def test_one_command_brings_back_what_was_lost(stripe: StripeEmulator) -> None:
     assert lines[-1].startswith("3 adopted payments still to be confirmed.")
     assert_nothing_orphaned(stripe)
     assert {each.uuid for each in lost} == {each.uuid for each in Payment.objects.all()}
-    assert recover("--confirm", str(lost[0].uuid)) == ["1 adopted payments confirmed, 0 failed"]
+    assert recover("--confirm", str(lost[0].uuid)) == ["1 adopted payment confirmed, 0 failed"]
     assert [services.get_dues(each).due for each in bookings] == [0, 2000, 2000]
     assert recover("--confirm") == ["2 adopted payments confirmed, 0 failed"]
     assert [services.get_dues(each).due for each in bookings] == [0, 0, 0]

@@ -127,8 +127,10 @@ def later(stripe: StripeEmulator) -> Iterator[None]:
     """
     clock = stripe.clock
     stripe.clock = lambda: clock() + 2
-    yield
-    stripe.clock = clock
+    try:
+        yield
+    finally:
+        stripe.clock = clock
 
 
 def lose_payment(payment: Payment) -> None:
