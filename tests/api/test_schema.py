@@ -33,6 +33,7 @@ from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.urls import get_urls, urlpatterns
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
+from tests.support.cases import one_in
 from tests.support.openapi import close_document, make_document
 
 ROOT = Path(__file__).parents[2]
@@ -99,9 +100,9 @@ def test_every_route_is_described() -> None:
     assert {name.strip("/") for name in make_document()["paths"]} == routes
 
 
-@pytest.mark.parametrize("version", ["3.0.3", "3.1.1"])
+@pytest.mark.parametrize("version", one_in(2, ["3.1.1", "3.0.3"]))
 @pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("split", one_in(2, [False, True]))
 def test_description_is_valid_in_every_version_and_form(version: str, strict: bool, split: bool) -> None:
     # Only OpenAPI 3.1 has licence identifiers.
     licence = {"LICENSE": {"name": "MIT"}} if version < "3.1" else {}

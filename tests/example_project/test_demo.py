@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.cases import one_in
 from tests.support.demo import Demo, get_free_ports, run_command, run_demo
 
 pytest_plugins = ["tests.support.demo_plugin"]
@@ -284,7 +285,7 @@ def test_with_keys_the_shop_is_at_stripe_itself(tmp_path: Path) -> None:
         demo.stop()
 
 
-@pytest.mark.parametrize("option", ["--port", "--emulator-port"])
+@pytest.mark.parametrize("option", one_in(2, ["--port", "--emulator-port"]))
 def test_taken_port_is_named_with_its_option(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = dict(zip(("--port", "--emulator-port"), map(str, get_free_ports()), strict=True))

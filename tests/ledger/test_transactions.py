@@ -17,6 +17,7 @@ from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.models import IdempotencyKey, Payment, Refund
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
+from tests.support.cases import one_in
 from tests.support.receivers import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,7 +97,7 @@ HELD: dict[str, tuple[Prepare, Request, str, str]] = {
 
 
 @on_postgresql
-@pytest.mark.parametrize("name", HELD)
+@pytest.mark.parametrize("name", one_in(2, HELD))
 def test_nothing_is_locked_or_open_while_stripe_thinks(
     name: str, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
@@ -190,7 +191,7 @@ def test_change_is_announced_once_and_when_it_is_committed(
     assert heard == [(False, expected[name])]
 
 
-@pytest.mark.parametrize("name", ANNOUNCED)
+@pytest.mark.parametrize("name", one_in(2, ANNOUNCED))
 def test_receiver_that_raises_harms_nothing(name: str, api: GatewayApi, stripe: StripeEmulator) -> None:
     change, signal = ANNOUNCED[name]
 

@@ -78,23 +78,24 @@ def test_another_amount_than_the_rows_is_accepted_if_it_is_what_is_due(
     assert (shown["status"], shown["amount"]) == ("CONFIRMED", 2500)
 
 
-@pytest.mark.parametrize("is_answered", [True, False])
+@pytest.mark.parametrize("change", ["before", "unanswered", "after"])
 def test_tab_that_loads_while_another_follows_the_price_gets_the_new_one(
-    api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, is_answered: bool
+    api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     booking = Booking.objects.create()
     first = create(api, booking, price=2000).json()
     ask = stripe_client.retrieve_payment_intent
 
-    def change_before(*args: Any, **kwargs: Any) -> Any:
-        monkeypatch.undo()
-        if is_answered:
-            create(api, booking, price=2500)
-        else:
+    def ask_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(stripe_client, "retrieve_payment_intent", ask)
+        answer = ask(*args, **kwargs)
+        if change == "unanswered":
             lose_an_update(api, stripe, booking)
-        return ask(*args, **kwargs)
+        else:
+            create(api, booking, price=2500)
+        return answer if change == "after" else ask(*args, **kwargs)
 
-    monkeypatch.setattr(stripe_client, "retrieve_payment_intent", change_before)
+    monkeypatch.setattr(stripe_client, "retrieve_payment_intent", ask_meanwhile)
     # What Stripe says of the second of a request isn't taken for its answer.
     now = stripe.clock()
     stripe.clock = lambda: now

@@ -225,7 +225,7 @@ def table(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], list
         sys.stdout.write("\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize(("name", "point", "healer"), one_in(5, CELLS))
+@pytest.mark.parametrize(("name", "point", "healer"), one_in(8, CELLS))
 def test_crash_is_healed(
     name: str,
     point: str,

@@ -130,7 +130,7 @@ def no_waiting_between_the_sdks_retries(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("stripe._http_client.HTTPClient.MAX_DELAY", 0.02)
 
 
-@pytest.mark.parametrize(("call_name", "fault_name"), one_in(5, itertools.product(CALLS, FAULTS)))
+@pytest.mark.parametrize(("call_name", "fault_name"), one_in(8, itertools.product(CALLS, FAULTS)))
 def test_fault_is_a_clear_error_and_healed_by_a_retry(
     call_name: str,
     fault_name: str,

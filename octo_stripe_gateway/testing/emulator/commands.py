@@ -54,13 +54,14 @@ class Commands:
     _store: Store
 
     def reset(self) -> None:
-        """Forget objects, accounts, events, logs, keys and faults; the settings stay."""
+        """Forget objects, accounts, events, logs, keys, faults and another clock; the settings stay."""
         self._faults.clear()
         # A request that its client gave up on would otherwise finish after the reset.
         self._application.wait_for_answers()
         with self._changing():
             self._events.clear()
             self._store.clear()
+            self._store.clock = self._store.given_clock
             self._accounts.clear()
             self._endpoints.clear()
             self._endpoints.payload = "snapshot"

@@ -58,7 +58,7 @@ class Store:
     """Keeps every object with its account, and how each payment method behaves."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
-        self.clock = clock
+        self.given_clock = self.clock = clock
         self.lock = threading.RLock()
         self.cards: dict[str, Card] = {}
         # By charge: amounts released without capture, which older API versions report as refunds.
