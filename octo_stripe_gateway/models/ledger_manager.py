@@ -170,7 +170,11 @@ def one_cursor(connection: BaseDatabaseWrapper) -> Iterator[Any]:
 
 def _get_cursor(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
     kept = _kept_cursor.get()
-    return nullcontext(kept) if kept is not None and kept.db is connection else connection.cursor()
+    # A block that was torn off, by a time-out's exception for instance, may have left its cursor behind.
+    # SQLite's can't tell whether they are closed.
+    if kept is None or kept.db is not connection or getattr(kept, "closed", True):
+        return connection.cursor()
+    return nullcontext(kept) if kept.connection is connection.connection else connection.cursor()
 
 
 class LedgerRow(models.Model):

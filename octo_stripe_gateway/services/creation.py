@@ -440,7 +440,7 @@ def _obtain_secret(
             if other:
                 # Another tab follows the price: Stripe has changed the amount, the row has not.
                 _change_amount(payment, other.parameters["amount"])
-                payment = Payment.ledger.get(pk=payment.pk)
+            payment = Payment.ledger.get(pk=payment.pk)
     is_other_amount = payment.is_open and payment.intent_amount != payment.amount
     if not isinstance(snapshot, PaymentIntentSnapshot) or (
         payment.stripe_payment_intent_id != snapshot.id or is_other_amount

@@ -11,6 +11,7 @@ from django.db.models.signals import post_save, pre_save
 from django.dispatch import Signal
 
 from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.models.ledger_manager import one_cursor
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 from tests.shop.models import Booking
 
@@ -224,3 +225,14 @@ def test_lock_outside_a_transaction_is_refused() -> None:
         Payment.ledger.get_locked(payment.pk)
     with pytest.raises(Payment.DoesNotExist), transaction.atomic():
         Payment.ledger.get_locked(0)
+
+
+@pytest.mark.parametrize("left", ["closed", "of a connection that is gone"])
+@pytest.mark.django_db(transaction=True)
+def test_transaction_that_is_torn_off_leaves_the_next_one_a_cursor_of_its_own(left: str) -> None:
+    payment = PaymentFactory.create()
+    torn = one_cursor(connection)
+    cursor = torn.__enter__()
+    cursor.close() if left == "closed" else connection.close()
+    assert Payment.ledger.get_by(uuid=payment.uuid) == payment
+    torn.__exit__(None, None, None)
