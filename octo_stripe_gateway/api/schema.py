@@ -355,7 +355,7 @@ class OctoSchema(AutoSchema):
 
     def _get_request_body(self, direction: Direction = "request") -> Any:
         body = super()._get_request_body(direction)
-        if body and self._action == "create":
+        if body and self._action in {"create", "cancel_payable", "create_link", "revoke_links"}:
             body["required"] = True
         return body
 

@@ -25,6 +25,7 @@ from octo_stripe_gateway.api.filters import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
+from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.openapi import close_document, make_document
 
@@ -55,6 +56,7 @@ def load(*, max_examples: int, deterministic: bool = False, coverage: bool = Tru
     return schema
 
 
+OF_A_PAYABLE = {"POST /payments/cancellations", "POST /payments/links", "POST /payments/links/revocations"}
 AUTHORIZED = {"Authorization": "Bearer gateway-key"}
 PAID = {"amount": 1_000_000, "currency": "usd"}
 
@@ -73,6 +75,7 @@ class Shop:
             api.cancel(api.create(PAID).json()).json(),
             *(self._make_corrected(api, stripe, correct) for correct in (reopen_dispute, cancel_refund)),
         ]
+        self.booking = Booking.objects.create(price=9000, currency="usd")
 
     def _make_corrected(
         self, api: GatewayApi, stripe: StripeEmulator, correct: Callable[[StripeEmulator, str], object]
@@ -109,6 +112,14 @@ class Shop:
             if "statementDescriptorSuffix" in body:
                 # Its maximum length depends on the account's own prefix.
                 body["statementDescriptorSuffix"] = "TOUR"
+        elif "amount" in body:
+            # Some currencies have steps.
+            body["amount"] = max(1000, body["amount"] // 1000 * 1000)
+        if case.operation.label in OF_A_PAYABLE:
+            body["payable"] = {"type": "booking", "id": str(self.booking.pk)}
+            if "utcExpiresAt" in body:
+                # The year 1 has no time in every zone.
+                body["utcExpiresAt"] = "2099-01-01T00:00:00Z"
         return body
 
     def get_askable(self, query: Any) -> dict[str, Any]:
