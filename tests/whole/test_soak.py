@@ -55,7 +55,7 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 BUYERS = 3
 MEBIBYTE = 2**20
 # The allocator may keep this much from a moment with more requests at once.
-MOST_GROWTH = 12 * MEBIBYTE
+MOST_GROWTH = 16 * MEBIBYTE
 SAMPLES = 8
 MOST_TRIES = 200
 FAULTS = [
