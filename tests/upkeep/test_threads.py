@@ -81,6 +81,7 @@ def test_small_pool_is_not_asked_for_more_than_it_has(stripe: StripeEmulator, se
         for each in taken:
             each.ensure_connection()
         try:
+            assert count_threads() == int(POOL["max_size"]) - 2
             assert run_upkeep(limit=1000)["payments"] == {"unchanged": 65}
         finally:
             for each in taken:
