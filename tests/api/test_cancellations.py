@@ -111,7 +111,7 @@ def test_who_sees_all_payments_and_has_the_permission_cancels(
     )
 
 
-def test_answer_for_what_is_anothers_is_as_for_what_is_not_there(
+def test_answer_for_another_caller_s_booking_is_as_for_one_that_is_not_there(
     stripe: StripeEmulator, booking: Booking, callers: None
 ) -> None:
     CallerApi("key:viator-key").paid(stripe, name(booking))
