@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils.translation import override
@@ -20,20 +20,6 @@ LIST = "admin:octo_stripe_gateway_concern_changelist"
 
 make_concern: Any = ConcernFactory
 make_payment: Any = PaymentFactory
-
-
-@pytest.fixture
-def make_staff() -> Callable[..., Client]:
-    """Log a member of staff in who has these permissions, or all of them."""
-
-    def make(*codenames: str) -> Client:
-        user = User.objects.create_user(f"staff-{len(codenames)}", is_staff=True, is_superuser=not codenames)
-        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return make
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -31,20 +31,6 @@ LAST_YEAR = dt.datetime(2025, 5, 1, 12, tzinfo=dt.UTC)
 IN_2099 = dt.datetime(2099, 5, 1, 12, tzinfo=dt.UTC)
 
 make_payment: Any = PaymentFactory
-
-
-@pytest.fixture
-def make_staff() -> Callable[..., Client]:
-    """Log a member of staff in who has these permissions, or all of them."""
-
-    def make(*codenames: str) -> Client:
-        user = User.objects.create_user(f"staff-{uuid.uuid4()}", is_staff=True, is_superuser=not codenames)
-        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return make
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.serializers import serialize
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.dispatch import Signal
 
 from octo_stripe_gateway import services, signals
@@ -19,6 +19,7 @@ from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.cases import one_in
 from tests.support.receivers import listening
+from tests.support.threads import run_and_disconnect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -249,10 +250,3 @@ def in_thread(work: Callable[[], object]) -> Iterator[None]:
 def in_other_connection(work: Callable[[], Any]) -> Any:
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(run_and_disconnect, work).result(10)
-
-
-def run_and_disconnect(work: Callable[[], Any]) -> Any:
-    try:
-        return work()
-    finally:
-        connections.close_all()

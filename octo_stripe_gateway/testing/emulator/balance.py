@@ -6,7 +6,7 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
-from octo_stripe_gateway.testing.emulator.currencies import THREE_DECIMAL, ZERO_DECIMAL
+from octo_stripe_gateway.testing.emulator.currencies import decimals
 
 if TYPE_CHECKING:
     from octo_stripe_gateway.testing.emulator.store import JsonObject, Store
@@ -54,8 +54,8 @@ class Balance:
         if currency not in self.rates:
             return amount
         arrives_in, rate = self.rates[currency]
-        units = Fraction(amount, 10 ** _precision(currency)) * Fraction(str(rate))
-        arrives: int = round(units * 10 ** _precision(arrives_in))
+        units = Fraction(amount, 10 ** decimals(currency)) * Fraction(str(rate))
+        arrives: int = round(units * 10 ** decimals(arrives_in))
         return arrives
 
     def arrives_in(self, currency: str) -> str:
@@ -129,9 +129,3 @@ class Balance:
             status="available" if available else "pending",
             type=kind,
         )
-
-
-def _precision(currency: str) -> int:
-    if currency in ZERO_DECIMAL:
-        return 0
-    return 3 if currency in THREE_DECIMAL else 2
