@@ -37,30 +37,18 @@ from octo_stripe_gateway.ledger.facts import (
     SyncNeeded,
 )
 from octo_stripe_gateway.ledger.rows import Rows
-from octo_stripe_gateway.ledger.rules import apply, may_reverse
+from octo_stripe_gateway.ledger.rules import may_reverse
 from octo_stripe_gateway.models import BalanceTransaction, Refund
 from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
 from octo_stripe_gateway.stripe.snapshots import CardSnapshot, FraudWarningSnapshot
-from tests.support.objects import SECOND, make_declined_intent, make_intent, make_paid_intent, make_payment
+from tests.support.objects import SECOND, make_declined_intent, make_intent, make_paid_intent
+from tests.support.rows import NOW, hear, make_rows
 from tests.support.snapshots import snap_charge, snap_dispute, snap_intent, snap_refund
 
-NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(hours=1)
 PAID = snap_intent(make_paid_intent())
 HELD = snap_intent(make_intent(status="requires_capture", amount_capturable=2000))
 REJECTED = Rejected("host", {"words": "The tour is full."})
-
-
-def make_rows(*facts: Any, **columns: Any) -> Rows:
-    return hear(Rows(make_payment(**{"id": 1} | columns), refunds=[], disputes=[]), *facts)
-
-
-def hear(rows: Rows, *facts: Any) -> Rows:
-    for fact in facts:
-        apply(rows, fact, now=NOW)
-        for number, concern in enumerate(rows.concerns, start=1):
-            concern.pk = number
-    return rows
 
 
 def list_concerns(rows: Rows) -> list[tuple[str, str, dict[str, Any]]]:

@@ -26,26 +26,12 @@ from tests.support.objects import (
     make_declined_intent,
     make_intent,
     make_paid_intent,
-    make_payment,
 )
+from tests.support.rows import NOW, hear, make_rows
 from tests.support.snapshots import snap_charge, snap_dispute, snap_intent, snap_refund
 
-NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 MOMENT = dt.datetime.fromtimestamp(SECOND, tz=dt.UTC)
 REJECTED = Rejected("host", {"words": "The tour is full."})
-
-
-def make_rows(*facts: Any, **columns: Any) -> Rows:
-    rows = Rows(make_payment(**{"id": 1} | columns), refunds=[], disputes=[])
-    return hear(rows, *facts)
-
-
-def hear(rows: Rows, *facts: Any) -> Rows:
-    for fact in facts:
-        apply(rows, fact, now=NOW)
-        for number, concern in enumerate(rows.concerns, start=1):
-            concern.pk = number
-    return rows
 
 
 def paid(**changes: Any) -> Any:

@@ -32,20 +32,10 @@ from tests.support.objects import (
     make_payment,
     make_refund,
 )
+from tests.support.rows import NOW, hear, make_rows
 from tests.support.snapshots import snap_charge, snap_dispute, snap_intent, snap_refund
 
-NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 MOMENT = dt.datetime.fromtimestamp(SECOND, tz=dt.UTC)
-
-
-def make_rows(*facts: Any, **columns: Any) -> Rows:
-    return hear(Rows(make_payment(**{"id": 1} | columns), refunds=[], disputes=[]), *facts)
-
-
-def hear(rows: Rows, *facts: Any) -> Rows:
-    for fact in facts:
-        apply(rows, fact, now=NOW)
-    return rows
 
 
 def paid(*, second: int = 0, **changes: Any) -> Any:
