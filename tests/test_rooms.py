@@ -36,11 +36,8 @@ ROOMS = {
     "apps": "management",
     "conf": "doors",
     "exceptions": "doors",
-    "redaction": "doors",
-    "setting_types": "doors",
     "signals": "doors",
     "templatetags": "admin",
-    "times": "doors",
 }
 # What claims save of payments: when it is asked for them again, and how often it was.
 CLAIMED = PLANNED | {"claimed_until"}

@@ -31,8 +31,8 @@ from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.ledger.concerns import describe
 from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.redaction import redact
 from octo_stripe_gateway.services.idempotency import ANYONE
+from octo_stripe_gateway.stripe.redaction import redact
 
 # What one request can do in time; `maintain_payments --now` does any number.
 MOST_AT_ONCE = 200

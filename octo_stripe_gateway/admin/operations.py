@@ -19,8 +19,8 @@ from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
 from octo_stripe_gateway.ledger.concerns import KINDS
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Concern, Dispute, Payment, Refund, WebhookEvent
-from octo_stripe_gateway.redaction import redact_text
 from octo_stripe_gateway.stripe.currencies import check_amount, format_money, get_precision
+from octo_stripe_gateway.stripe.redaction import redact_text
 from octo_stripe_gateway.webhooks import inbox
 
 Row = TypeVar("Row", bound=Model)

@@ -11,9 +11,9 @@ from rest_framework.authentication import BaseAuthentication, CSRFCheck, get_aut
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, PermissionDenied
 from rest_framework.request import Request
 
-from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.conf import Secret, gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
-from octo_stripe_gateway.redaction import Secret, SecretBytes, get_logger
+from octo_stripe_gateway.stripe.redaction import SecretBytes, get_logger
 
 logger = get_logger(__name__)
 

@@ -21,7 +21,7 @@ from rest_framework.settings import api_settings
 from octo_stripe_gateway import exceptions
 from octo_stripe_gateway.api.names import to_camel
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.redaction import get_logger
+from octo_stripe_gateway.stripe.redaction import get_logger
 
 logger = get_logger(__name__)
 

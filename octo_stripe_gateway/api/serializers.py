@@ -34,11 +34,11 @@ from octo_stripe_gateway.models import (
     is_priced,
     is_uuid,
 )
-from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET, get_logger
 from octo_stripe_gateway.services.dues import get_dues, show_dues
 from octo_stripe_gateway.services.intent_parameters import METADATA_VALUE_LENGTH, check_metadata
 from octo_stripe_gateway.stripe.currencies import MAX_AMOUNT, get_precision
-from octo_stripe_gateway.times import format_utc
+from octo_stripe_gateway.stripe.redaction import WHOLE_CLIENT_SECRET, get_logger
+from octo_stripe_gateway.stripe.times import format_utc
 
 logger = get_logger(__name__)
 

@@ -14,7 +14,7 @@ from rest_framework.throttling import SimpleRateThrottle
 from octo_stripe_gateway.api.authentication import is_guest
 from octo_stripe_gateway.api.counters import Counter
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.redaction import get_logger
+from octo_stripe_gateway.stripe.redaction import get_logger
 
 logger = get_logger(__name__)
 

@@ -73,7 +73,6 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, Refund, is_priced
 from octo_stripe_gateway.models.ledger_manager import read_rows
-from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.dues import show_dues
 from octo_stripe_gateway.stripe import environments
 from octo_stripe_gateway.stripe.currencies import get_precision
@@ -83,7 +82,8 @@ from octo_stripe_gateway.stripe.environments import (
     read_livemode,
     show_environment,
 )
-from octo_stripe_gateway.times import format_utc
+from octo_stripe_gateway.stripe.redaction import WHOLE_CLIENT_SECRET
+from octo_stripe_gateway.stripe.times import format_utc
 
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 # What authentication raises of a wrong credential; a host's own check may deny in Django's way.

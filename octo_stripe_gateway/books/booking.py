@@ -30,8 +30,8 @@ from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.said import PROCESSING
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
-from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot
 
 logger = get_logger(__name__)

@@ -18,7 +18,7 @@ from django.utils import timezone
 from octo_stripe_gateway.models import BalanceTransaction, Payment
 from octo_stripe_gateway.models.batches import iterate_batches
 from octo_stripe_gateway.stripe.currencies import get_precision
-from octo_stripe_gateway.times import format_utc
+from octo_stripe_gateway.stripe.times import format_utc
 
 # What spreadsheets take for the beginning of a formula, the wide forms of Asian keyboards included.
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")

@@ -28,7 +28,7 @@ from octo_stripe_gateway.exceptions import (
     StripeUnavailableError,
 )
 from octo_stripe_gateway.ledger.transactions import outside_transaction, skip_locked, write_transaction
-from octo_stripe_gateway.redaction import get_logger
+from octo_stripe_gateway.stripe.redaction import get_logger
 
 logger = get_logger(__name__)
 

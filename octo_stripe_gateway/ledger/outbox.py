@@ -14,7 +14,7 @@ from django.utils import timezone
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.ledger.async_receivers import call_async
 from octo_stripe_gateway.models import Payment, PaymentChange
-from octo_stripe_gateway.redaction import clean_text, get_logger
+from octo_stripe_gateway.stripe.redaction import clean_text, get_logger
 
 logger = get_logger(__name__)
 

@@ -32,7 +32,7 @@ from octo_stripe_gateway.stripe.snapshots import (
     PaymentIntentSnapshot,
     RefundSnapshot,
 )
-from octo_stripe_gateway.times import get_moment
+from octo_stripe_gateway.stripe.times import get_moment
 
 ERASED = "…"
 EXPIRED_REASONS = frozenset({"expired", "automatic"})

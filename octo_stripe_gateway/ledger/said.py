@@ -29,7 +29,7 @@ from octo_stripe_gateway.stripe.snapshots import (
     Precedence,
     RefundSnapshot,
 )
-from octo_stripe_gateway.times import get_moment
+from octo_stripe_gateway.stripe.times import get_moment
 
 PROCESSING = "processing"
 # Statuses of an intent that the customer has done their part for.

@@ -22,7 +22,7 @@ from octo_stripe_gateway.ledger.rows import Rows
 from octo_stripe_gateway.ledger.rules import apply
 from octo_stripe_gateway.models import Concern, Dispute, PayableLock, Payment, PaymentChange, Refund
 from octo_stripe_gateway.models.payments import HOST_COLUMNS
-from octo_stripe_gateway.redaction import get_logger
+from octo_stripe_gateway.stripe.redaction import get_logger
 
 logger = get_logger(__name__)
 

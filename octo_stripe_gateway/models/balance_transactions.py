@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot
-from octo_stripe_gateway.times import get_moment
+from octo_stripe_gateway.stripe.times import get_moment
 
 # By Stripe's reporting category: https://docs.stripe.com/reports/reporting-categories
 KINDS = {

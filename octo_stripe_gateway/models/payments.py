@@ -26,7 +26,7 @@ from octo_stripe_gateway.models.payable_locks import PayableLock
 from octo_stripe_gateway.models.payment_indexes import CONSTRAINTS, COUNTS, INDEXES, REJECTED_WITH_MONEY_HELD
 from octo_stripe_gateway.models.public_ids import is_uuid, read_public_id
 from octo_stripe_gateway.stripe.origin import Origin
-from octo_stripe_gateway.times import get_moment
+from octo_stripe_gateway.stripe.times import get_moment
 
 STRIPE_ID_LENGTH = 255
 PURPOSE_LENGTH = 64

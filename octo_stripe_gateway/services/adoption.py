@@ -6,7 +6,6 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.conf import choose_account
 from octo_stripe_gateway.exceptions import UnprocessableError
 from octo_stripe_gateway.ledger.facts import Adopted, AdoptionConfirmed
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
@@ -23,7 +22,7 @@ from octo_stripe_gateway.services.provenance import (
 )
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.stripe import client as stripe_client
-from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.stripe.origin import Origin, choose_account
 from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
 
 

@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from django.db.models import Model
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.conf import choose_account, gateway_settings
+from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import (
     ConfigurationError,
     OperationInProgressError,
@@ -65,6 +65,7 @@ from octo_stripe_gateway.services.syncing import sync_intent
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
 from octo_stripe_gateway.stripe.environments import check_livemode
+from octo_stripe_gateway.stripe.origin import choose_account
 from octo_stripe_gateway.stripe.snapshots import CONNECT, PaymentIntentSnapshot
 
 

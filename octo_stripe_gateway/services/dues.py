@@ -36,7 +36,7 @@ from octo_stripe_gateway.models import (
 from octo_stripe_gateway.models.payment_indexes import COUNTS
 from octo_stripe_gateway.stripe.currencies import check_amount
 from octo_stripe_gateway.stripe.origin import Origin
-from octo_stripe_gateway.times import format_utc
+from octo_stripe_gateway.stripe.times import format_utc
 
 # Seconds until it is worth asking again what became of a payment that is at the customer's bank.
 IN_FLIGHT_RETRY_AFTER = 60

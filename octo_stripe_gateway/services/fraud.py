@@ -8,9 +8,9 @@ from octo_stripe_gateway.ledger.facts import FraudWarned
 from octo_stripe_gateway.ledger.rules import FRAUDULENT
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.refunds import open_reversal
 from octo_stripe_gateway.services.syncing import resume_requests
+from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.stripe.snapshots import FraudWarningSnapshot
 
 logger = get_logger(__name__)

@@ -9,9 +9,9 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.models import Installation, Payment
-from octo_stripe_gateway.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.services.provenance import describe_payment
 from octo_stripe_gateway.stripe.currencies import read_amount
+from octo_stripe_gateway.stripe.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.stripe.snapshots import PAYMENT_METADATA_KEYS
 
 METADATA_KEYS = 50 - len(PAYMENT_METADATA_KEYS)  # Stripe takes 50.

@@ -31,7 +31,6 @@ from octo_stripe_gateway.models import (
     StripeRequest,
     identify,
 )
-from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.dues import measure_forgiven
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -44,6 +43,7 @@ from octo_stripe_gateway.services.idempotency import (
 from octo_stripe_gateway.services.requests import Performed, get_open_request, open_request, perform_request
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.currencies import check_amount, read_amount
+from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.stripe.snapshots import (
     INSTALLATION_METADATA_KEY,
     REFUND_METADATA_KEY,

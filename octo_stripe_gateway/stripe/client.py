@@ -29,7 +29,8 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     StripeUnavailableError,
 )
-from octo_stripe_gateway.redaction import (
+from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.stripe.redaction import (
     RedactClientSecrets,
     Secret,
     get_logger,
@@ -37,7 +38,6 @@ from octo_stripe_gateway.redaction import (
     redact_prints,
     redact_text,
 )
-from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
     BalanceTransactionSnapshot,
     DisputeSnapshot,

@@ -26,9 +26,9 @@ from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Installation, Payment, Refund
-from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.reconciliation import Finding, Reconciliation
 from octo_stripe_gateway.services.reconciliation import Kind as Found
+from octo_stripe_gateway.stripe.redaction import get_logger
 
 logger = get_logger(__name__)
 

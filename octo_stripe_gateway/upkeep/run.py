@@ -16,7 +16,7 @@ from django.utils import timezone
 from octo_stripe_gateway.ledger.claims import Outcome, Pace, Step, Work
 from octo_stripe_gateway.ledger.transactions import get_connection
 from octo_stripe_gateway.models import Payment, StripeRequest, WebhookEvent
-from octo_stripe_gateway.redaction import get_logger
+from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.upkeep.bookings import BookStep
 from octo_stripe_gateway.upkeep.deadlines import (
     CaptureStep,

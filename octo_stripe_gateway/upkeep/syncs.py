@@ -13,7 +13,6 @@ from django.utils import timezone
 from octo_stripe_gateway.exceptions import GatewayError, StripeRateLimitedError
 from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.models import Payment, StripeRequest
-from octo_stripe_gateway.redaction import get_logger
 from octo_stripe_gateway.services.syncing import (
     Differences,
     get_pause,
@@ -21,6 +20,7 @@ from octo_stripe_gateway.services.syncing import (
     sync_payment,
 )
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
 
 logger = get_logger(__name__)

@@ -11,7 +11,7 @@ from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from octo_stripe_gateway.ledger.transactions import get_connection
-from octo_stripe_gateway.redaction import get_logger
+from octo_stripe_gateway.stripe.redaction import get_logger
 
 logger = get_logger(__name__)
 

@@ -49,7 +49,6 @@ from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.redaction import Redacted, clean_text, get_logger, redact
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
 from octo_stripe_gateway.services.provenance import (
@@ -61,6 +60,7 @@ from octo_stripe_gateway.services.provenance import (
 )
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.redaction import Redacted, clean_text, get_logger, redact
 from octo_stripe_gateway.stripe.snapshots import (
     PAYMENT_METADATA_KEY,
     ChargeSnapshot,

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import SignatureError
-from octo_stripe_gateway.redaction import SecretBytes
+from octo_stripe_gateway.stripe.redaction import SecretBytes
 
 SCHEME = "v1"
 SECONDS = re.compile(r"[0-9]{1,15}")

@@ -11,7 +11,7 @@ from django.utils import timezone
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.ledger.claims import work_off
 from octo_stripe_gateway.models import WebhookEvent
-from octo_stripe_gateway.redaction import get_logger
+from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.webhooks import inbox
 from octo_stripe_gateway.webhooks.bounded import Bound
 

@@ -17,9 +17,9 @@ from django.views.generic import View
 from rest_framework.exceptions import MethodNotAllowed
 
 from octo_stripe_gateway.api.responses import get_error_response
-from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET, gateway_settings
+from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET, Secret, gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
-from octo_stripe_gateway.redaction import Secret, SecretBytes, get_logger, read_json, redact_text
+from octo_stripe_gateway.stripe.redaction import SecretBytes, get_logger, read_json, redact_text
 from octo_stripe_gateway.webhooks import inbox, signatures
 
 logger = get_logger(__name__)

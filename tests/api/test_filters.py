@@ -14,8 +14,8 @@ from django.utils import timezone
 from octo_stripe_gateway.api.filters import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.stripe.times import format_utc
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from octo_stripe_gateway.times import format_utc
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 

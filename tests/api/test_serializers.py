@@ -8,8 +8,8 @@ import pytest
 
 from octo_stripe_gateway.api.serializers import PaymentSerializer
 from octo_stripe_gateway.stripe.currencies import get_precision
+from octo_stripe_gateway.stripe.times import format_utc
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from octo_stripe_gateway.times import format_utc
 
 
 @pytest.mark.parametrize(

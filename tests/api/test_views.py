@@ -12,9 +12,9 @@ from django.test import AsyncRequestFactory
 from octo_stripe_gateway import services
 from octo_stripe_gateway.api.views import PaymentViewSet
 from octo_stripe_gateway.models import Payment
+from octo_stripe_gateway.stripe.times import format_utc
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory
-from octo_stripe_gateway.times import format_utc
 from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db

@@ -43,6 +43,7 @@ from octo_stripe_gateway.models import (
     WebhookEvent,
 )
 from octo_stripe_gateway.models.batches import BATCH_SIZE, iterate_keys
+from octo_stripe_gateway.stripe.times import format_utc
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import (
@@ -52,7 +53,6 @@ from octo_stripe_gateway.testing.factories import (
     StripeRequestFactory,
     WebhookEventFactory,
 )
-from octo_stripe_gateway.times import format_utc
 from octo_stripe_gateway.upkeep import run_upkeep
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi

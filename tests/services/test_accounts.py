@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.conf import Account, choose_account, gateway_settings
+from octo_stripe_gateway.conf import Account, gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.stripe.origin import choose_account
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.support.api import GatewayApi
 from tests.support.ledger import list_concerns

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import octo_stripe_gateway
-from octo_stripe_gateway import redaction
-from octo_stripe_gateway.redaction import Secret, SecretBytes
+from octo_stripe_gateway.conf import Secret
+from octo_stripe_gateway.stripe import redaction
+from octo_stripe_gateway.stripe.redaction import SecretBytes
 
 PACKAGE = Path(octo_stripe_gateway.__file__).parent
 # The modules that log, but for the emulator's.

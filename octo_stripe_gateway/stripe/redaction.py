@@ -13,18 +13,10 @@ import re
 from types import ModuleType
 from typing import Any
 
+from octo_stripe_gateway.conf import Secret
+
 CLIENT_SECRET = re.compile(r"_secret_\w+")
 WHOLE_CLIENT_SECRET = re.compile(r"(?:pi|seti|cs|src)_\w+_secret_\w+")
-SHOWN = "<secret>"
-
-
-class Secret(str):
-    """A text whose repr shows nothing. Otherwise it is plain text, and so is whatever is made of it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return SHOWN
 
 
 class SecretBytes(bytes):
@@ -33,7 +25,7 @@ class SecretBytes(bytes):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return SHOWN
+        return repr(Secret())
 
 
 class Redacted(dict[str, Any]):
