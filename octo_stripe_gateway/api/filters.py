@@ -61,13 +61,17 @@ class CursorField(serializers.Field[Place, Any, str, Any]):
 class PaymentFilterSerializer(RequestSerializer):
     """The parameters of `GET /payments`."""
 
-    reseller_reference = TextField(required=False, max_length=255)
-    payable_type = TextField(required=False)
-    payable_id = TextField(required=False, max_length=255, trim_whitespace=False)
+    reseller_reference = TextField(required=False, max_length=255, help_text="Payments with this reference.")
+    payable_type = TextField(required=False, help_text="Together with `payableId`: payments for this.")
+    payable_id = TextField(
+        required=False, max_length=255, trim_whitespace=False, help_text="Together with `payableType`."
+    )
     status = serializers.ChoiceField([*STORED_STATUSES], required=False)
-    utc_created_at_from = TimeField(required=False)
-    utc_created_at_to = TimeField(required=False)
-    cursor = CursorField(required=False)
+    utc_created_at_from = TimeField(required=False, help_text="Payments created then or later.")
+    utc_created_at_to = TimeField(required=False, help_text="Payments created before that.")
+    cursor = CursorField(
+        required=False, help_text="Where the page before ended: follow `Link`, which has it."
+    )
 
     def validate_status(self, status: str) -> str:
         """Return the status as it is stored."""

@@ -8,7 +8,7 @@ Everything is named for this app and in camelCase, whatever the host's own schem
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
@@ -23,17 +23,21 @@ from drf_spectacular.utils import (
     OpenApiParameter,
     OpenApiResponse,
     PolymorphicProxySerializer,
+    extend_schema_field,
 )
 from rest_framework import serializers
 
-from octo_stripe_gateway.api.card_payments import CARD_PAYMENT, INTENT
+from octo_stripe_gateway import exceptions
+from octo_stripe_gateway.api import responses
+from octo_stripe_gateway.api.card_payments import CARD_PAYMENT, INTENT, CardPaymentField
+from octo_stripe_gateway.api.filters import CursorField, TimeField
 from octo_stripe_gateway.api.names import to_camel
 from octo_stripe_gateway.api.responses import adapt_status
 from octo_stripe_gateway.api.serializers import (
     PAYMENT,
     REFUND,
-    STATUSES,
     Payable,
+    PayableField,
     RequestSerializer,
     Text,
     Time,
@@ -66,27 +70,9 @@ ERRORS = {
 }
 ERRORS_OF_ALL = (400, 401, 403, 429, 500)
 ERRORS_OF_CHANGES = (409, 413, 415, 422, 502, 503)
-CODES = (
-    "BAD_REQUEST FORBIDDEN GATEWAY_CURRENCY_MISMATCH GATEWAY_INVALID_SOURCE GATEWAY_MISMATCH"
-    " INTERNAL_SERVER_ERROR INVALID_PAYMENT_ID NOT_FOUND PAYMENT_PENDING TOO_MANY_REQUESTS UNAUTHORIZED"
-    " UNPROCESSABLE_ENTITY"
-).split()
-
-SUMMARIES = {
-    "list": "List payments",
-    "create": "Create a payment",
-    "retrieve": "Read a payment",
-    "complete": "Complete a payment",
-    "refund": "Refund a payment",
-    "capture": "Capture a payment",
-    "cancel": "Cancel a payment",
-    "cancel_payable": "Cancel what was paid for",
-    "create_link": "Make a pay link",
-    "revoke_links": "Revoke pay links",
-}
-
-# Without a key of the caller's.
-SAFE_TO_REPEAT = {"complete", "cancel_payable", "create_link", "revoke_links"}
+CODES = sorted(
+    {*responses.CODES.values()} | {kind.code for kind in vars(exceptions).values() if hasattr(kind, "code")}
+)
 
 PaymentIntent = define("GatewayPaymentIntent", INTENT)
 StripeCard = define("GatewayStripeCard", {"version": Text(), "paymentIntent": PaymentIntent()})
@@ -184,15 +170,19 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 
 
-def _define_error(code: str) -> type[Any]:
-    message = Text(help_text="For people, in the language that Accept-Language asks for.")
-    fields = {"error": serializers.ChoiceField([code]), "errorMessage": message, **VALUES.get(code, {})}
-    return define(f"GatewayError{code.title().replace('_', '')}", fields)
-
-
 OctoError = PolymorphicProxySerializer(
     component_name="GatewayError",
-    serializers={code: _define_error(code) for code in CODES},
+    serializers={
+        code: define(
+            f"GatewayError{code.title().replace('_', '')}",
+            {
+                "error": serializers.ChoiceField([code]),
+                "errorMessage": Text(help_text="For people, in the language that Accept-Language asks for."),
+                **VALUES.get(code, {}),
+            },
+        )
+        for code in CODES
+    },
     resource_type_field_name="error",
 )
 
@@ -225,22 +215,40 @@ RESPONSE_HEADERS = (
 )
 
 
-def _filter(name: str, description: str, kind: Any = str, **options: Any) -> OpenApiParameter:
-    return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=description, **options)
-
-
-FILTERS = (
-    _filter("resellerReference", "Payments with this reference.", pattern=r"\S"),
-    _filter("payableType", "Together with `payableId`: payments for this.", pattern=r"\S"),
-    _filter("payableId", "Together with `payableType`.", pattern=r"\S"),
-    _filter("status", "Payments with this status.", enum=[*STATUSES.values()]),
-    _filter("utcCreatedAtFrom", "Payments created then or later.", OpenApiTypes.DATETIME),
-    _filter("utcCreatedAtTo", "Payments created before that.", OpenApiTypes.DATETIME),
-    _filter("cursor", "Where the page before ended: follow `Link`, which has it."),
-)
 LINK = _header(
     "Link", 'The next page\'s address, as `<address>; rel="next"`; none on the last.', response=[200]
 )
+
+
+class Operation(NamedTuple):
+    """What an action is called, and what it answers: the view's own serializer if nothing else is named."""
+
+    summary: str
+    description: str = "The payment."
+    answer: Any = None
+    status: int = 200
+    needs_body: bool = False
+    # By a key of the caller's; the others are safe to repeat without one.
+    has_key: bool = False
+
+
+OPERATIONS = {
+    "": Operation("List the capabilities that are served", "What is served.", Capability(many=True)),
+    "list": Operation("List payments", "A page of payments.", ListedPayment(many=True)),
+    "create": Operation(
+        "Create a payment", "The payment, and its secret.", CreatedPayment, 201, needs_body=True, has_key=True
+    ),
+    "retrieve": Operation("Read a payment", "The payment, and its refunds.", RetrievedPayment),
+    "complete": Operation("Complete a payment"),
+    "refund": Operation("Refund a payment", has_key=True),
+    "capture": Operation("Capture a payment", has_key=True),
+    "cancel": Operation("Cancel a payment", has_key=True),
+    "cancel_payable": Operation(
+        "Cancel what was paid for", "What goes back, and what is kept.", Cancellation, needs_body=True
+    ),
+    "create_link": Operation("Make a pay link", "The link.", Link, 201, needs_body=True),
+    "revoke_links": Operation("Revoke pay links", "How many were revoked.", Revocation, needs_body=True),
+}
 
 
 class OctoSchema(AutoSchema):
@@ -255,9 +263,7 @@ class OctoSchema(AutoSchema):
 
     def get_summary(self) -> str:
         """Return what the operation is called."""
-        if not isinstance(self.view, PaymentViewSet):
-            return "List the capabilities that are served"
-        summary = SUMMARIES.get(self._action, self._action.capitalize())
+        summary = self._operation.summary
         return f"{summary}: the other spelling" if self._is_other_spelling else summary
 
     def get_description(self) -> str:  # type: ignore[override] # REST framework's own has other arguments
@@ -272,17 +278,17 @@ class OctoSchema(AutoSchema):
 
     def get_override_parameters(self) -> list[Any]:
         """Return the headers, and what the id in the path is."""
-        parameters = [*REQUEST_HEADERS, *RESPONSE_HEADERS]
+        parameters: list[Any] = [*REQUEST_HEADERS, *RESPONSE_HEADERS]
         parameters += [
             _header("Retry-After", "Seconds after which a repeat may work.", response=_adapt(409, 429, 503)),
             _header("WWW-Authenticate", "How to authenticate.", response=_adapt(401)),
         ]
         if self._action == "list" and isinstance(self.view, PaymentViewSet):
-            parameters += [*FILTERS, LINK]
+            parameters += [self.view.filter_serializer, LINK]
         if "{id}" in self.path:
             known = "The payment's `id` or `uuid`."
             parameters.append(OpenApiParameter("id", str, OpenApiParameter.PATH, description=known))
-        if self.method == "POST" and self._action not in SAFE_TO_REPEAT:
+        if self.method == "POST" and self._operation.has_key:
             key = "Makes a repeat safe: the same again has the same effect and answer."
             parameters.append(
                 _header("Idempotency-Key", key, pattern=IDEMPOTENCY_KEY.pattern.replace(r"\Z", "$"))
@@ -300,7 +306,18 @@ class OctoSchema(AutoSchema):
         if isinstance(self.view, PaymentViewSet):
             statuses += [404] if "{id}" in self.path else []
             statuses += ERRORS_OF_CHANGES if self.method != "GET" else []
-        return {**self._get_success(), **{status: _describe_error(status) for status in _adapt(*statuses)}}
+        operation = self._operation
+        answer = operation.answer or self._get_serializer()
+        return {
+            adapt_status(operation.status): OpenApiResponse(answer, description=operation.description),
+            **{
+                status: OpenApiResponse(
+                    OctoError,
+                    description="\n\n".join(ERRORS[each] for each in ERRORS if adapt_status(each) == status),
+                )
+                for status in _adapt(*statuses)
+            },
+        }
 
     def get_serializer_name(self, serializer: Any, direction: Direction) -> str:
         """Return a name that no component of the host's has."""
@@ -311,67 +328,52 @@ class OctoSchema(AutoSchema):
         return getattr(self.view, "action", "")
 
     @property
+    def _operation(self) -> Operation:
+        # A host's own action changes something, and may take a key.
+        return OPERATIONS.get(self._action) or Operation(self._action.capitalize(), has_key=True)
+
+    @property
     def _is_other_spelling(self) -> bool:
         return (self._action, self.method) == ("complete", "POST")
-
-    def _get_success(self) -> dict[int, OpenApiResponse]:
-        if not isinstance(self.view, PaymentViewSet):
-            return {200: OpenApiResponse(Capability(many=True), description="What is served.")}
-        if self._action == "create":
-            answer = OpenApiResponse(CreatedPayment, description="The payment, and its secret.")
-            return {adapt_status(201): answer}
-        if self._action == "list":
-            return {200: OpenApiResponse(ListedPayment(many=True), description="A page of payments.")}
-        if self._action == "create_link":
-            return {adapt_status(201): OpenApiResponse(Link, description="The link.")}
-        if self._action == "revoke_links":
-            return {200: OpenApiResponse(Revocation, description="How many were revoked.")}
-        if self._action == "cancel_payable":
-            return {200: OpenApiResponse(Cancellation, description="What goes back, and what is kept.")}
-        if self._action == "retrieve":
-            return {200: OpenApiResponse(RetrievedPayment, description="The payment, and its refunds.")}
-        return {200: OpenApiResponse(self._get_serializer(), description="The payment.")}
 
     def _get_response_for_code(
         self, serializer: Any, status_code: str, media_types: Any = None, direction: Direction = "response"
     ) -> Any:
         answer = super()._get_response_for_code(serializer, status_code, media_types, direction)
-        if status_code < "400":
-            return {**answer, "links": self._get_links()} if self._action == "create" else answer
-        # One for all operations, which would else be ten times as long.
-        return self._share(ResolvedComponent.RESPONSE, f"{PREFIX}{status_code}", answer)
-
-    def _get_links(self) -> dict[str, Any]:
-        """Return how to go on with the payment that was created."""
-        siblings = self.get_operation_id().removesuffix("create")
-        return {
-            action: {
-                "operationId": siblings + action,
-                "parameters": {"id": "$response.body#/id"},
-                "description": f"{SUMMARIES[action]}.",
+        if status_code >= "400":
+            # One for all operations, which would else be ten times as long.
+            return self._share(ResolvedComponent.RESPONSE, f"{PREFIX}{status_code}", answer)
+        if self._action == "create":
+            # How to go on with the payment that was created.
+            siblings = self.get_operation_id().removesuffix("create")
+            answer["links"] = {
+                action: {
+                    "operationId": siblings + action,
+                    "parameters": {"id": "$response.body#/id"},
+                    "description": f"{OPERATIONS[action].summary}.",
+                }
+                for action in ("retrieve", *ACTIONS)
             }
-            for action in ("retrieve", *ACTIONS)
-        }
+        return answer
 
     def _get_request_body(self, direction: Direction = "request") -> Any:
         body = super()._get_request_body(direction)
-        if body and self._action in {"create", "cancel_payable", "create_link", "revoke_links"}:
-            body["required"] = True
-        return body
+        return {**body, "required": True} if body and self._operation.needs_body else body
 
     def _map_serializer(self, serializer: Any, direction: Direction, bypass_extensions: bool = False) -> Any:
         schema = super()._map_serializer(serializer, direction, bypass_extensions)
         properties = schema.get("properties", {}).items()
         renamed = {
-            "properties": {
-                to_camel(name): self._name_enum(name, _drop_int64(each)) for name, each in properties
-            },
+            "properties": {to_camel(name): self._adapt_property(name, each) for name, each in properties},
             "required": [to_camel(name) for name in schema.get("required", [])],
         }
         closed = {"additionalProperties": False} if isinstance(serializer, RequestSerializer) else {}
         return {**schema, **closed, **{name: value for name, value in renamed.items() if value}}
 
-    def _name_enum(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    def _adapt_property(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+        if schema.get("format") == "int64":
+            # It makes some generators' clients use a BigInt, which JSON can't hold.
+            return {name: value for name, value in schema.items() if name != "format"}
         # A nameless one would be named by drf-spectacular, and take that name from the host's own.
         if "enum" not in schema:
             return schema
@@ -393,6 +395,22 @@ class OctoSchema(AutoSchema):
 OctoMixin.schema = OctoSchema()
 
 
+extend_schema_field(CardPayment(allow_null=True))(CardPaymentField)
+extend_schema_field(OpenApiTypes.DATETIME)(TimeField)
+extend_schema_field(OpenApiTypes.STR)(CursorField)
+extend_schema_field(
+    {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "minLength": 1},
+            "id": {"oneOf": [{"type": "integer"}, {"type": "string", "minLength": 1, "maxLength": 255}]},
+        },
+        "required": ["type", "id"],
+        "additionalProperties": False,
+    }
+)(PayableField)
+
+
 class PaymentExtension(OpenApiSerializerExtension):
     """Describes the payment, which is mapped by hand."""
 
@@ -402,17 +420,6 @@ class PaymentExtension(OpenApiSerializerExtension):
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
         """Return the payment's schema."""
         return auto_schema._map_serializer(Payment, direction)
-
-
-class CardPaymentExtension(OpenApiSerializerFieldExtension):
-    """Describes `cardPayment` in a host's own booking or order."""
-
-    target_class = "octo_stripe_gateway.api.card_payments.CardPaymentField"
-    match_subclasses = True
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        """Return a reference to the schema, null where there is no payment."""
-        return auto_schema._map_serializer_field(CardPayment(allow_null=True), direction)
 
 
 class MetadataExtension(OpenApiSerializerFieldExtension):
@@ -428,19 +435,6 @@ class MetadataExtension(OpenApiSerializerFieldExtension):
             pattern = rf"^(?!({reserved})$)[^\[\]]{{1,{METADATA_KEY_LENGTH}}}$"
             schema["propertyNames"] = {"pattern": pattern}
         return {**schema, "maxProperties": METADATA_KEYS}
-
-
-class PayableExtension(OpenApiSerializerFieldExtension):
-    """Describes how a client names what is paid for."""
-
-    target_class = "octo_stripe_gateway.api.serializers.PayableField"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        """Return the schema."""
-        key = {"oneOf": [{"type": "integer"}, {"type": "string", "minLength": 1, "maxLength": 255}]}
-        properties = {"type": {"type": "string", "minLength": 1}, "id": key}
-        required = {"required": ["type", "id"], "additionalProperties": False}
-        return {"type": "object", "properties": properties, **required}
 
 
 class TextExtension(OpenApiSerializerFieldExtension):
@@ -483,17 +477,6 @@ def drop_trailing_slashes(endpoints: list[tuple[Any, ...]], **_kwargs: Any) -> l
         (path.rstrip("/") if issubclass(callback.cls, OctoMixin) else path, path_regex, method, callback)
         for path, path_regex, method, callback in endpoints
     ]
-
-
-def _drop_int64(schema: dict[str, Any]) -> dict[str, Any]:
-    # It makes some generators' clients use a BigInt, which JSON can't hold.
-    wide = schema.get("format") == "int64"
-    return {name: value for name, value in schema.items() if name != "format"} if wide else schema
-
-
-def _describe_error(status: int) -> OpenApiResponse:
-    meanings = [text for usual, text in ERRORS.items() if adapt_status(usual) == status]
-    return OpenApiResponse(OctoError, description="\n\n".join(meanings))
 
 
 def _adapt(*statuses: int) -> list[int]:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.conf import Account, gateway_settings
+from octo_stripe_gateway.conf import Account, Secret, gateway_settings
 from octo_stripe_gateway.exceptions import (
     ConfigurationError,
     StripeAuthenticationError,
@@ -32,7 +32,6 @@ from octo_stripe_gateway.exceptions import (
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.redaction import (
     RedactClientSecrets,
-    Secret,
     get_logger,
     hide_client_secrets,
     redact_prints,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import datetime as dt
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
+from django.db import connections
 from django.db.models import F
 from django.utils import timezone
 
@@ -13,7 +18,6 @@ from octo_stripe_gateway.ledger.claims import work_off
 from octo_stripe_gateway.models import WebhookEvent
 from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.webhooks import inbox
-from octo_stripe_gateway.webhooks.bounded import Bound
 
 try:
     from django.tasks import task
@@ -36,6 +40,38 @@ logger = get_logger(__name__)
 MOST_EVENTS = 10_000
 # How long a worker may take to come before another one is called.
 CALL_TIMEOUT = dt.timedelta(minutes=1)
+
+
+class Bound:
+    """Makes calls that may hang in threads of their own, so many at once, each for so many seconds."""
+
+    def __init__(self, *, seconds: float, most: int) -> None:
+        self.seconds = seconds
+        self.free = threading.Semaphore(most)
+
+    def call(self, function: Callable[[], object]) -> object:
+        """Return what the function returns; raises what it raises, and TimeoutError if it takes too long.
+
+        While too many calls hang, further ones aren't made. One that comes back later than that is ignored.
+        """
+        if not self.free.acquire(blocking=False):
+            raise TimeoutError("Too many such calls hang.")
+        future: Future[object] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+                future.set_exception(error)
+            finally:
+                connections.close_all()
+                self.free.release()
+
+        # Not a pool's thread: those are waited for when the process ends.
+        threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
+        return future.result(self.seconds)
+
+
 # Stripe waits for the answer, and so may a customer for this thread.
 BROKER = Bound(seconds=1, most=8)
 
@@ -55,29 +91,18 @@ def has_worker() -> bool:
 def defer_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent:
     """Take in a verified event, and have a worker process it; raises BadRequestError.
 
-    A worker that was called for an earlier event takes this one as well. Where the queue doesn't answer,
-    upkeep processes it.
+    Where the queue doesn't answer, upkeep processes it.
     """
     event, is_new = inbox.keep_event(payload, account=account)
-    if is_new and not _is_worker_on_its_way(event):
-        _call_worker(event)
-    return event
-
-
-def _is_worker_on_its_way(event: WebhookEvent) -> bool:
-    """Tell whether a worker was called for another new event lately, and has taken up nothing since.
-
-    It takes what is committed when it comes, and goes on until nothing is left.
-    """
+    # Where another event waits for a worker that was called lately, that worker takes this one as well: it
+    # takes what is committed when it comes, and goes on until nothing is left.
     lately = timezone.now() - CALL_TIMEOUT
     untaken = WebhookEvent.ledger.filter(retry_at__gte=lately, retry_at__lte=F("received_at"))
-    return untaken.exclude(pk=event.pk).exists()
-
-
-def _call_worker(event: WebhookEvent) -> None:
+    if not is_new or untaken.exclude(pk=event.pk).exists():
+        return event
     if isinstance(process_due_events.get_backend(), ImmediateBackend):
         process_due_events.enqueue()
-        return
+        return event
     try:
         BROKER.call(process_due_events.enqueue)
     except Exception:
@@ -85,3 +110,4 @@ def _call_worker(event: WebhookEvent) -> None:
         # So that the next event calls for a worker again.
         event.retry_at = timezone.now() + inbox.LEASE
         WebhookEvent.ledger.filter(pk=event.pk, attempts=0).update(retry_at=event.retry_at)
+    return event

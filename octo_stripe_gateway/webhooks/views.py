@@ -103,13 +103,11 @@ def read_event(request: HttpRequest) -> dict[str, Any]:
     # Raised here, because its context would otherwise be an error that has the body.
     if event is None:
         raise BadRequestError(_("The event is not valid JSON."))
-    if not isinstance(event, dict) or not _is_loggable(event.get("id"), event.get("type", "none")):
+    names = [event.get("id"), event.get("type", "none")] if isinstance(event, dict) else []
+    loggable = [name for name in names if isinstance(name, str) and LOGGABLE.fullmatch(name)]
+    if not isinstance(event, dict) or loggable != names:
         raise BadRequestError(_("The event is not one of Stripe's."))
     # Error reporters send the request's body as well.
     has_escapes = b"\\u" in request.body
     request._body = (json.dumps(event) if has_escapes else redact_text(request.body.decode())).encode()
     return event
-
-
-def _is_loggable(*names: Any) -> bool:
-    return all(isinstance(name, str) and LOGGABLE.fullmatch(name) for name in names)

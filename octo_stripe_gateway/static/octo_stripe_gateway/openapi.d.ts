@@ -413,106 +413,106 @@ export interface components {
         };
         GatewayError: components["schemas"]["GatewayErrorBadRequest"] | components["schemas"]["GatewayErrorForbidden"] | components["schemas"]["GatewayErrorGatewayCurrencyMismatch"] | components["schemas"]["GatewayErrorGatewayInvalidSource"] | components["schemas"]["GatewayErrorGatewayMismatch"] | components["schemas"]["GatewayErrorInternalServerError"] | components["schemas"]["GatewayErrorInvalidPaymentId"] | components["schemas"]["GatewayErrorNotFound"] | components["schemas"]["GatewayErrorPaymentPending"] | components["schemas"]["GatewayErrorTooManyRequests"] | components["schemas"]["GatewayErrorUnauthorized"] | components["schemas"]["GatewayErrorUnprocessableEntity"];
         GatewayErrorBadRequest: {
-            /** @description For people, in the language that Accept-Language asks for. */
-            errorMessage: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "BAD_REQUEST";
-        };
-        GatewayErrorForbidden: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
+        };
+        GatewayErrorForbidden: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "FORBIDDEN";
-        };
-        GatewayErrorGatewayCurrencyMismatch: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
+        };
+        GatewayErrorGatewayCurrencyMismatch: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "GATEWAY_CURRENCY_MISMATCH";
-        };
-        GatewayErrorGatewayInvalidSource: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
+        };
+        GatewayErrorGatewayInvalidSource: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "GATEWAY_INVALID_SOURCE";
-        };
-        GatewayErrorGatewayMismatch: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
+        };
+        GatewayErrorGatewayMismatch: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "GATEWAY_MISMATCH";
-        };
-        GatewayErrorInternalServerError: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
+        };
+        GatewayErrorInternalServerError: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "INTERNAL_SERVER_ERROR";
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
         };
         GatewayErrorInvalidPaymentId: {
             paymentId: string;
-            /** @description For people, in the language that Accept-Language asks for. */
-            errorMessage: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "INVALID_PAYMENT_ID";
-        };
-        GatewayErrorNotFound: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
+        };
+        GatewayErrorNotFound: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "NOT_FOUND";
-        };
-        GatewayErrorPaymentPending: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
+        };
+        GatewayErrorPaymentPending: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "PAYMENT_PENDING";
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
         };
         GatewayErrorTooManyRequests: {
             /** @description Seconds. */
             retryAfter: number;
-            /** @description For people, in the language that Accept-Language asks for. */
-            errorMessage: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "TOO_MANY_REQUESTS";
-        };
-        GatewayErrorUnauthorized: {
             /** @description For people, in the language that Accept-Language asks for. */
             errorMessage: string;
+        };
+        GatewayErrorUnauthorized: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "UNAUTHORIZED";
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
         };
         GatewayErrorUnprocessableEntity: {
             /** @description What was asked for, where it is refused. */
@@ -528,13 +528,13 @@ export interface components {
              * @description Where the time to pay has run out.
              */
             utcExpiresAt?: string;
-            /** @description For people, in the language that Accept-Language asks for. */
-            errorMessage: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             error: "UNPROCESSABLE_ENTITY";
+            /** @description For people, in the language that Accept-Language asks for. */
+            errorMessage: string;
         };
         GatewayFailure: {
             code: string;
@@ -985,8 +985,7 @@ export interface operations {
                 payableType?: string;
                 /** @description Payments with this reference. */
                 resellerReference?: string;
-                /** @description Payments with this status. */
-                status?: "CANCELLED" | "CONFIRMED" | "EXPIRED" | "FAILED" | "ON_HOLD" | "PENDING" | "REFUNDED";
+                status?: components["schemas"]["GatewayStatusEnum"];
                 /** @description Payments created then or later. */
                 utcCreatedAtFrom?: string;
                 /** @description Payments created before that. */
