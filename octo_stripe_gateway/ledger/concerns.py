@@ -14,7 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.ledger.words import fill_in
-from octo_stripe_gateway.models import Concern, ConcernQuerySet, Payment
+from octo_stripe_gateway.models import Concern, Payment
+from octo_stripe_gateway.models.concerns import ConcernQuerySet
 
 KINDS: dict[str, Kind] = {}
 
@@ -321,5 +322,5 @@ def end_reported(*kinds: Kind, object_id: str) -> None:
 
 
 def _list_reported(kind: Kind, *, object_id: str) -> ConcernQuerySet:
-    rows = Concern.ledger.get_queryset().filter(payment=None, code=kind.code, object_id=object_id)
+    rows = Concern.ledger.filter(payment=None, code=kind.code, object_id=object_id)
     return rows.order_by("pk")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Self
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
+from octo_stripe_gateway.models.schema import between, index
 from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot
 from octo_stripe_gateway.stripe.times import get_moment
 
@@ -27,20 +29,9 @@ KINDS = {
 class BalanceTransactionQuerySet(models.QuerySet["BalanceTransaction"]):
     """Balance transactions by what the books ask for."""
 
-    def moved_between(
-        self, since: dt.datetime | None, until: dt.datetime | None
-    ) -> BalanceTransactionQuerySet:
+    def moved_between(self, since: dt.datetime | None, until: dt.datetime | None) -> Self:
         """Return those moved from `since` on and before `until`; None is no bound."""
-        rows = self if since is None else self.filter(moved_at__gte=since)
-        return rows if until is None else rows.filter(moved_at__lt=until)
-
-
-class BalanceTransactionManager(LedgerManager["BalanceTransaction"]):
-    """The ledger's way to balance transactions."""
-
-    def get_queryset(self) -> BalanceTransactionQuerySet:
-        """Return the balance transactions of the database that is written to."""
-        return BalanceTransactionQuerySet(self.model, using=self.database)
+        return self.filter(between("moved_at", since, until))
 
 
 class BalanceTransaction(models.Model):
@@ -65,13 +56,12 @@ class BalanceTransaction(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = models.Manager.from_queryset(BalanceTransactionQuerySet)()
-    ledger = BalanceTransactionManager()
+    ledger = LedgerManager.from_queryset(BalanceTransactionQuerySet)()
 
     class Meta:
         verbose_name = _("balance transaction")
         verbose_name_plural = _("balance transactions")
-        default_manager_name = "objects"
-        indexes = [models.Index(fields=["moved_at", "id"], name="octo_balance_moved")]
+        indexes = [index("balance_moved", "moved_at", "id")]
 
     def __str__(self) -> str:
         return self.stripe_balance_transaction_id

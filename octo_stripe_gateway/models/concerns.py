@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
+from octo_stripe_gateway.models.schema import check, index, unique
+
+IS_OPEN, IS_ALONE = Q(settled_at__isnull=True), Q(payment__isnull=True)
 
 
 class ConcernQuerySet(models.QuerySet["Concern"]):
     """Concerns by how they stand."""
 
-    def open(self) -> ConcernQuerySet:
+    def open(self) -> Self:
         """Return concerns that nobody has settled and no fact has ended."""
         return self.filter(settled_at=None)
 
-    def settled(self) -> ConcernQuerySet:
+    def settled(self) -> Self:
         """Return concerns that a person has settled, or that a fact has ended."""
         return self.exclude(settled_at=None)
-
-
-class ConcernManager(LedgerManager["Concern"]):
-    """The ledger's way to concerns."""
-
-    def get_queryset(self) -> ConcernQuerySet:
-        """Return the concerns of the database that is written to."""
-        return ConcernQuerySet(self.model, using=self.database)
-
-    def list_of(self, payment: Payment) -> list[Concern]:
-        """Return all of a payment's concerns by id, settled ones too, since what is settled stays settled."""
-        if not payment.has_concerns:
-            return []
-        concerns = sorted(self.list_by(payment_id=payment.pk), key=lambda concern: concern.pk)
-        for concern in concerns:
-            concern.payment = payment
-        return concerns
 
 
 class Concern(models.Model):
@@ -65,42 +54,21 @@ class Concern(models.Model):
     )
 
     objects = models.Manager.from_queryset(ConcernQuerySet)()
-    ledger = ConcernManager()
+    ledger = LedgerManager.from_queryset(ConcernQuerySet)()
 
     class Meta:
         verbose_name = _("concern")
         verbose_name_plural = _("concerns")
-        default_manager_name = "objects"
         permissions = [("settle_concern", "Can settle concern")]
         indexes = [
-            models.Index(
-                fields=["code", "id"],
-                condition=models.Q(settled_at__isnull=True),
-                name="octo_concern_open",
-            ),
-            models.Index(
-                fields=["object_id"],
-                condition=models.Q(payment__isnull=True),
-                name="octo_concern_alone",
-            ),
+            index("concern_open", "code", "id", where=IS_OPEN),
+            index("concern_alone", "object_id", where=IS_ALONE),
         ]
         constraints = [
-            models.UniqueConstraint(
-                fields=["payment", "code", "object_id"],
-                condition=models.Q(settled_at__isnull=True),
-                name="octo_concern_once",
-            ),
-            models.UniqueConstraint(
-                fields=["code", "object_id"],
-                condition=models.Q(payment__isnull=True, settled_at__isnull=True),
-                name="octo_concern_once_alone",
-            ),
-            models.CheckConstraint(condition=~models.Q(code=""), name="octo_concern_code"),
-            models.CheckConstraint(
-                condition=models.Q(settled_at__isnull=False)
-                | models.Q(settled_by="", reason="", amount__isnull=True),
-                name="octo_concern_settled",
-            ),
+            unique("concern_once", "payment", "code", "object_id", where=IS_OPEN),
+            unique("concern_once_alone", "code", "object_id", where=IS_ALONE & IS_OPEN),
+            check("concern_code", ~Q(code="")),
+            check("concern_settled", ~IS_OPEN | Q(settled_by="", reason="", amount__isnull=True)),
         ]
 
     def __str__(self) -> str:

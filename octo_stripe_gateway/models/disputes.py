@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
+from octo_stripe_gateway.models.schema import unique
 from octo_stripe_gateway.stripe.snapshots import CLOSED_DISPUTES
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ class Dispute(models.Model):
     class Meta:
         verbose_name = _("dispute")
         verbose_name_plural = _("disputes")
-        default_manager_name = "objects"
-        constraints = [
-            models.UniqueConstraint(fields=["stripe_dispute_id"], name="octo_dispute_stripe_id"),
-        ]
+        constraints = [unique("dispute_stripe_id", "stripe_dispute_id")]
 
     def __str__(self) -> str:
         return self.stripe_dispute_id

@@ -6,9 +6,8 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from itertools import starmap
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils import timezone
@@ -20,27 +19,6 @@ from octo_stripe_gateway.stripe.currencies import read_amount
 # The purpose of a payment for all that is left.
 FULL = "full"
 IN_FLIGHT = frozenset({"processing", "requires_capture"})
-
-
-class Counted(Protocol):
-    """What counts of a payment; its model imports this module."""
-
-    accepted_at: Any
-    amount: Any
-    amount_forgiven: Any
-    amount_kept: Any
-    amount_lost: Any
-    amount_received: Any
-    amount_refunded: Any
-    currency: Any
-    intent_status: Any
-    livemode: Any
-    purpose: Any
-    rejection_code: Any
-
-    @property
-    def amount_held(self) -> int:
-        """Return what was received and has neither gone back nor been lost in a dispute."""
 
 
 class Installment(NamedTuple):
@@ -129,7 +107,7 @@ def get_refund_terms(payable: Any) -> list[RefundTerm] | None:
     """Return a payable's cancellation terms, None where it has none to tell; raises ConfigurationError."""
     if not hasattr(payable, "get_refund_terms"):
         return None
-    terms = list(starmap(RefundTerm, payable.get_refund_terms()))
+    terms = [RefundTerm(*each) for each in payable.get_refund_terms()]
     if not all(map(_is_term, terms)) or terms != sorted(terms, key=lambda term: term.until):
         wanted = "pairs of a time and a Decimal from 0 to 1 are needed, in the order of time."
         raise ConfigurationError(f"{type(payable).__name__}.get_refund_terms: {wanted}")
@@ -143,12 +121,7 @@ def _is_term(term: RefundTerm) -> bool:
     return is_time and is_share and 0 <= share <= 1
 
 
-Countable = TypeVar("Countable", bound=Counted)
-
-
-def list_counted(
-    payments: Iterable[Countable], *, currency: str, livemode: bool | None = None
-) -> list[Countable]:
+def list_counted(payments: Iterable[Any], *, currency: str, livemode: bool | None = None) -> list[Any]:
     """Return the payments that count for a payable with a price in that currency, accepted or not yet."""
     is_live = gateway_settings.moves_real_money if livemode is None else livemode
     real = (each for each in payments if each.livemode or not is_live)
@@ -157,7 +130,7 @@ def list_counted(
 
 def compute_dues(
     payable: Any,
-    payments: Collection[Counted],
+    payments: Collection[Any],
     *,
     at: dt.datetime | None = None,
     livemode: bool | None = None,
@@ -195,8 +168,10 @@ def _get_installments(payable: Any, *, price: int) -> Sequence[Installment]:
     told = list(payable.get_installments()) if hasattr(payable, "get_installments") else []
     if not told:
         return [Installment(FULL, price)]
-    read = partial(_read_amount, payable=payable, method="get_installments")
-    parts = [part._replace(amount=read(part.amount)) for part in starmap(Installment, told)]
+    parts = [
+        part._replace(amount=_read_amount(part.amount, payable=payable, method="get_installments"))
+        for part in starmap(Installment, told)
+    ]
     names = {part.name for part in parts} - {FULL}
     if sum(part.amount for part in parts) != price or len(names) < len(parts):
         raise ConfigurationError("The installments must have names of their own and add up to the price.")
@@ -210,19 +185,19 @@ def _read_amount(value: Any, *, payable: Any, method: str) -> int:
         raise ConfigurationError(str(error)) from None
 
 
-def _subtract(parts: Sequence[Installment], payments: Sequence[Counted]) -> tuple[Installment, ...]:
+def _subtract(parts: Sequence[Installment], payments: Sequence[Any]) -> tuple[Installment, ...]:
     """Return what each part still lacks: its own payments count first, then what was paid for no part.
 
     What is forgiven counts as if it were still held.
     """
-    names = {part.name for part in parts}
-    lacking = {part.name: part.amount for part in parts}
+    lacking, spare = {part.name: part.amount for part in parts}, 0
     for payment in payments:
-        if payment.purpose in names:
-            lacking[payment.purpose] -= payment.amount_held + payment.amount_forgiven
+        counts = payment.amount_held + payment.amount_forgiven
+        if payment.purpose in lacking:
+            lacking[payment.purpose] -= counts
+        else:
+            spare += counts
     # What is overpaid on one part counts towards the others.
-    unnamed = [payment for payment in payments if payment.purpose not in names]
-    spare = sum(payment.amount_held + payment.amount_forgiven for payment in unnamed)
     spare += sum(-amount for amount in lacking.values() if amount < 0)
     outstanding = []
     for part in parts:

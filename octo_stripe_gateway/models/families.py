@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from django.apps import apps
 from django.contrib.contenttypes import fields
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
@@ -48,7 +49,8 @@ def get_payable_class(model: type[Model]) -> type[Model]:
         names = ", ".join(sorted(each._meta.label for each in chosen))
         raise ConfigurationError(f"Of models that share a row, one may be paid for, and not all of {names}.")
     # The others inherit what it says.
-    return next((each for each in chosen if not any(_inherits(each, other) for other in chosen)), model)
+    first = (each for each in chosen if not any(issubclass(each, other) for other in {*chosen} - {each}))
+    return next(first, model)
 
 
 def get_payable_type(model: type[Model], *, using: str | None = None) -> ContentType:
@@ -95,6 +97,14 @@ def is_keyed(model: type[Model]) -> bool:
     )
 
 
+def name_payable(payable_type_id: int | None, payable_id: str | None) -> str:
+    """Return a payable as text that any database reads alike, empty where there is none."""
+    if payable_type_id is None:
+        return ""
+    payable_type = ContentType.objects.get_for_id(payable_type_id)
+    return f"{payable_type.app_label}.{payable_type.model}:{payable_id}"
+
+
 def find_payable(payable_type_id: int, payable_id: str, *, using: str | None = None) -> Any:
     """Return what payments are filed by, None where its row is gone; raises PayableUnavailableError."""
     return find_payables(payable_type_id, [payable_id], using=using).get(payable_id)
@@ -106,11 +116,32 @@ def find_payables(payable_type_id: int, ids: Iterable[str], *, using: str | None
     Raises PayableUnavailableError where they can't be looked up: the model is missing here, a query fails.
     """
     try:
-        model = get_payable_class(_get_model(payable_type_id))
+        named = ContentType.objects.get_for_id(payable_type_id)
+        model = get_payable_class(apps.get_model(named.app_label, named.model))
         rows = model._base_manager.using(using or router.db_for_write(model)).filter(pk__in=list(ids))
         return {identify(each)[1]: each for each in rows}
     except Exception as error:
         raise PayableUnavailableError(_("What is paid for can't be looked up now.")) from error
+
+
+class PayableRow(models.Model):
+    """A model of which each row is about one payable."""
+
+    payable_type = models.ForeignKey(ContentType, models.PROTECT, db_index=False)
+    payable_id = models.CharField(max_length=255)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def payable(self) -> Any:
+        """Return the host's object, None where it is gone; raises PayableUnavailableError."""
+        return find_payable(self.payable_type_id, self.payable_id)
+
+    @property
+    def payable_name(self) -> str:
+        """Return what the payable is called in metadata, concerns and signatures."""
+        return name_payable(self.payable_type_id, self.payable_id)
 
 
 class PayableKey(GenericForeignKey):
@@ -147,7 +178,7 @@ class PayableAccess(_Access):  # type: ignore[misc]
         known = key.get_cached_value(instance, default=None)
         if type_id is None or text is None:
             return None
-        if known is None or not _is_filed_by(known, type_id=type_id, key=text):
+        if known is None or (type_id, text) != (identify(known)[0].pk, identify(known)[1]):
             # A replica's row reads from the replica.
             primary = router.db_for_write(type(instance))
             using = None if instance._state.db in {None, primary} else instance._state.db
@@ -163,18 +194,6 @@ class PayableAccess(_Access):  # type: ignore[misc]
         self.field.set_cached_value(instance, value)
 
 
-def _is_filed_by(payable: Model, *, type_id: int, key: str) -> bool:
-    payable_type, text = identify(payable)
-    return (payable_type.pk, text) == (type_id, key)
-
-
-def _get_model(payable_type_id: int) -> type[Model]:
-    model = ContentType.objects.get_for_id(payable_type_id).model_class()
-    if model is None:
-        raise LookupError("The payable's model is not installed here.")
-    return model
-
-
 def _list_family(model: type[Model]) -> Iterator[type[Model]]:
     """Yield the installed classes whose rows are a model's, the model among them."""
     concrete: Any = model._meta.concrete_model
@@ -182,7 +201,8 @@ def _list_family(model: type[Model]) -> Iterator[type[Model]]:
     roots = [each for each in parents if not each._meta.abstract]
     seen: set[type[Model]] = set()
     for each in _list_subclasses(roots):
-        if each in seen or each._meta.abstract or not _is_installed(each):
+        installed = each._meta.apps.all_models.get(each._meta.app_label, {})
+        if each in seen or each._meta.abstract or installed.get(str(each._meta.model_name)) is not each:
             continue
         seen.add(each)
         own: Any = each._meta.concrete_model
@@ -196,14 +216,5 @@ def _list_subclasses(classes: Iterable[type[T]]) -> Iterator[type[T]]:
         yield from _list_subclasses(each.__subclasses__())
 
 
-def _is_installed(model: type[Model]) -> bool:
-    registered = model._meta.apps.all_models.get(model._meta.app_label, {})
-    return registered.get(str(model._meta.model_name)) is model
-
-
 def _list_said(model: type[Model]) -> tuple[Any, ...]:
     return tuple(inspect.getattr_static(model, name, None) for name in SAID)
-
-
-def _inherits(model: type[Model], other: type[Model]) -> bool:
-    return model is not other and issubclass(model, other)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import Payment
 from octo_stripe_gateway.models.refunds import Refund
+from octo_stripe_gateway.models.schema import index, unique
 
 
 class IdempotencyKey(models.Model):
@@ -29,17 +30,8 @@ class IdempotencyKey(models.Model):
     class Meta:
         verbose_name = _("idempotency key")
         verbose_name_plural = _("idempotency keys")
-        default_manager_name = "objects"
-        indexes = [
-            models.Index(
-                fields=["refund"],
-                condition=models.Q(refund__isnull=False),
-                name="octo_idempotency_key_refund",
-            ),
-        ]
-        constraints = [
-            models.UniqueConstraint(fields=["owner", "key"], name="octo_idempotency_key"),
-        ]
+        indexes = [index("idempotency_key_refund", "refund", where=models.Q(refund__isnull=False))]
+        constraints = [unique("idempotency_key", "owner", "key")]
 
     def __str__(self) -> str:
         return self.key

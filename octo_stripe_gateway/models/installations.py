@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.schema import check
 
 THE_ONE = 1
 # For so long after a recovery, what a key stands for may be at Stripe and not yet here.
@@ -53,10 +54,7 @@ class Installation(models.Model):
     class Meta:
         verbose_name = _("installation")
         verbose_name_plural = _("installations")
-        default_manager_name = "objects"
-        constraints = [
-            models.CheckConstraint(condition=models.Q(id=THE_ONE), name="octo_installation_one"),
-        ]
+        constraints = [check("installation_one", models.Q(id=THE_ONE))]
 
     def __str__(self) -> str:
         return self.name

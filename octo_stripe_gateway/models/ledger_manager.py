@@ -70,7 +70,7 @@ class LedgerManager(models.Manager[M]):
 
     def get_queryset(self) -> QuerySet[M]:
         """Return the rows of the database that is written to."""
-        return super().get_queryset().using(self.database)
+        return self._queryset_class(self.model, using=self.database)
 
     @property
     def database(self) -> str:
@@ -89,9 +89,16 @@ class LedgerManager(models.Manager[M]):
         """Return the one row with these values, as `list_by` does, or None."""
         return next(iter(self.list_by(**values)), None)
 
-    def get_by_pk(self, pk: Any) -> M:
-        """Return the row with this key; raises DoesNotExist."""
-        row = self.get_by(**{self.model._meta.pk.attname: pk})
+    def list_of(self, payment: Any) -> list[M]:
+        """Return a payment's rows by id, each of which knows it."""
+        rows = sorted(self.list_by(payment_id=payment.pk), key=lambda row: row.pk)
+        for row in rows:
+            row.payment = payment  # type: ignore[attr-defined] # of a model that has payments
+        return rows
+
+    def get_by_pk(self, pk: Any, *, lock: bool = False) -> M:
+        """Return the row with this key, locked where asked; raises DoesNotExist."""
+        row = self.get_by(lock=lock, **{self.model._meta.pk.attname: pk})
         if row is None:
             raise self.model.DoesNotExist  # type: ignore[attr-defined] # each model has its own
         return row

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Self
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.dues import Dues
-from octo_stripe_gateway.models.families import find_payable, identify
+from octo_stripe_gateway.models.families import PayableRow, identify
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.schema import index, unique
 
 # So long a cancellation may take before an operator is called for what has not gone back.
 UNWATCHED = dt.timedelta(minutes=2)
@@ -30,12 +30,11 @@ class PayableLockQuerySet(models.QuerySet["PayableLock"]):
         return self.filter(next_update_at__lte=now)
 
 
-class PayableLockManager(LedgerManager["PayableLock"]):
-    """The ledger's way to locks."""
+_PayableLedger = LedgerManager.from_queryset(PayableLockQuerySet)
 
-    def get_queryset(self) -> PayableLockQuerySet:
-        """Return the locks of the database that is written to."""
-        return PayableLockQuerySet(self.model, using=self.database)
+
+class PayableLockManager(_PayableLedger["PayableLock"]):
+    """The ledger's way to locks."""
 
     def hold(self, payable: Any) -> PayableLock:
         """Lock the payable's row until the transaction ends, and return it; it is made if need be."""
@@ -59,11 +58,9 @@ class PayableLockManager(LedgerManager["PayableLock"]):
         self.filter(**named).update(next_update_at=timezone.now())
 
 
-class PayableLock(models.Model):
+class PayableLock(PayableRow):
     """One row per priced payable, with what it owed when that was last worked out."""
 
-    payable_type = models.ForeignKey(ContentType, models.PROTECT, db_index=False)
-    payable_id = models.CharField(max_length=255)
     amount_due = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)
     next_due_at = models.DateTimeField(null=True)
@@ -85,30 +82,14 @@ class PayableLock(models.Model):
         verbose_name = _("payable")
         verbose_name_plural = _("payables")
         permissions = [("cancel_payable", "Can cancel payable")]
-        default_manager_name = "objects"
-        constraints = [
-            models.UniqueConstraint(fields=["payable_type", "payable_id"], name="octo_payable_lock"),
-        ]
+        constraints = [unique("payable_lock", "payable_type", "payable_id")]
         indexes = [
-            models.Index(
-                fields=["next_due_at"],
-                condition=models.Q(next_due_at__isnull=False),
-                name="octo_payable_lock_due",
-            ),
-            models.Index(
-                fields=["next_update_at"],
-                condition=models.Q(next_update_at__isnull=False),
-                name="octo_payable_lock_update",
-            ),
+            index("payable_lock_due", "next_due_at", where=models.Q(next_due_at__isnull=False)),
+            index("payable_lock_update", "next_update_at", where=models.Q(next_update_at__isnull=False)),
         ]
 
     def __str__(self) -> str:
         return f"{self.payable_type} {self.payable_id}"
-
-    @property
-    def payable(self) -> Any:
-        """Return the host's object, None where it is gone; raises PayableUnavailableError."""
-        return find_payable(self.payable_type_id, self.payable_id)
 
     def cancel(self, *, kept: int, at: dt.datetime) -> None:
         """Mark a locked payable as canceled for good, and have upkeep see later that the rest went back."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Self
 
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import Payment
+from octo_stripe_gateway.models.schema import check, index
 from octo_stripe_gateway.models.stripe_requests import StripeRequest
 from octo_stripe_gateway.models.webhook_events import WebhookEvent
 
@@ -19,21 +22,13 @@ FRAUD_WARNING = "fraud warning"
 class PaymentChangeQuerySet(models.QuerySet["PaymentChange"]):
     """Changes by what is to be done with them."""
 
-    def due_for_delivery(self, *, now: dt.datetime) -> PaymentChangeQuerySet:
+    def due_for_delivery(self, *, now: dt.datetime) -> Self:
         """Return changes that a listener still has to hear of, and whose pause is over."""
         return self.filter(deliver_at__lte=now)
 
-    def of_fraud_warnings(self, *payments: Payment) -> PaymentChangeQuerySet:
+    def of_fraud_warnings(self, *payments: Payment) -> Self:
         """Return the changes that tell of fraud in payments."""
         return self.filter(payment__in=payments, changes__has_key=FRAUD_WARNING)
-
-
-class PaymentChangeManager(LedgerManager["PaymentChange"]):
-    """The ledger's way to changes."""
-
-    def get_queryset(self) -> PaymentChangeQuerySet:
-        """Return the changes of the database that is written to."""
-        return PaymentChangeQuerySet(self.model, using=self.database)
 
 
 class PaymentChange(models.Model):
@@ -70,29 +65,17 @@ class PaymentChange(models.Model):
     delivery_errors = models.JSONField(default=dict)
 
     objects = models.Manager.from_queryset(PaymentChangeQuerySet)()
-    ledger = PaymentChangeManager()
+    ledger = LedgerManager.from_queryset(PaymentChangeQuerySet)()
 
     class Meta:
         verbose_name = _("payment change")
         verbose_name_plural = _("payment changes")
-        default_manager_name = "objects"
         indexes = [
-            models.Index(
-                fields=["deliver_at"],
-                condition=models.Q(deliver_at__isnull=False),
-                name="octo_payment_change_deliver",
-            ),
-            models.Index(
-                fields=["payment"],
-                condition=models.Q(changes__has_key=FRAUD_WARNING),
-                name="octo_payment_change_fraud",
-            ),
+            index("payment_change_deliver", "deliver_at", where=Q(deliver_at__isnull=False)),
+            index("payment_change_fraud", "payment", where=Q(changes__has_key=FRAUD_WARNING)),
         ]
         constraints = [
-            models.CheckConstraint(
-                condition=models.Q(source__in=["api", "webhook", "admin", "command", "python"]),
-                name="octo_payment_change_source",
-            ),
+            check("payment_change_source", Q(source__in=["api", "webhook", "admin", "command", "python"])),
         ]
 
     def __str__(self) -> str:

@@ -2,123 +2,65 @@
 
 from __future__ import annotations
 
-from django.db import models
+from django.db.models import F, Q, UniqueConstraint
 
-REJECTED_WITH_MONEY_HELD = ~models.Q(rejection_code="") & (
-    models.Q(amount_capturable__gt=0)
-    | models.Q(amount_received__gt=models.F("amount_refunded") + models.F("amount_lost"))
+from octo_stripe_gateway.models.schema import check, index
+
+REJECTED_WITH_MONEY_HELD = ~Q(rejection_code="") & (
+    Q(amount_capturable__gt=0) | Q(amount_received__gt=F("amount_refunded") + F("amount_lost"))
 )
 # A payable may have any number of payments that were given up; none of them counts for anything.
-COUNTS = models.Q(amount_received__gt=0) | ~models.Q(status__in=["canceled", "expired"])
+COUNTS = Q(amount_received__gt=0) | ~Q(status__in=["canceled", "expired"])
+UNPAID = ["pending", "failed", "authorized"]
+OWNED, REFERRED, OF_PAYABLE = ~Q(owner=""), ~Q(reseller_reference=""), Q(payable_type__isnull=False)
+# Lets PostgreSQL find a text by its beginning; other databases ignore it.
+BY_BEGINNING = ["varchar_pattern_ops"]
 
 INDEXES = [
     # Each ends with what lists are ordered by, moment, id or both: see `api.lists`.
-    models.Index(fields=["payable_type", "payable_id", "created_at", "id"], name="octo_payment_payable"),
-    models.Index(
-        fields=["payable_type", "payable_id"],
-        condition=models.Q(payable_type__isnull=False) & COUNTS,
-        name="octo_payment_counted",
-    ),
-    models.Index(fields=["created_at", "id"], name="octo_payment_created"),
-    models.Index(
-        fields=["stripe_account"],
-        condition=~models.Q(stripe_account=""),
-        name="octo_payment_connected",
-    ),
-    models.Index(fields=["status", "id"], name="octo_payment_status"),
-    models.Index(fields=["status", "created_at", "id"], name="octo_payment_status_created"),
-    models.Index(fields=["currency", "id"], name="octo_payment_currency"),
+    index("payment_payable", "payable_type", "payable_id", "created_at", "id"),
+    index("payment_counted", "payable_type", "payable_id", where=OF_PAYABLE & COUNTS),
+    index("payment_created", "created_at", "id"),
+    index("payment_connected", "stripe_account", where=~Q(stripe_account="")),
+    index("payment_status", "status", "id"),
+    index("payment_status_created", "status", "created_at", "id"),
+    index("payment_currency", "currency", "id"),
     # Only the rare rows are searched for with the rest, so all other writes pay nothing.
-    models.Index(fields=["owner", "id"], condition=~models.Q(owner=""), name="octo_payment_owner"),
-    models.Index(
-        fields=["owner", "created_at", "id"],
-        condition=~models.Q(owner=""),
-        name="octo_payment_owner_created",
+    index("payment_owner", "owner", "id", where=OWNED),
+    index("payment_owner_created", "owner", "created_at", "id", where=OWNED),
+    index("payment_owner_status", "owner", "status", "created_at", "id", where=OWNED),
+    index(
+        "payment_owner_reference", "owner", "reseller_reference", "created_at", "id", where=OWNED & REFERRED
     ),
-    models.Index(
-        fields=["owner", "status", "created_at", "id"],
-        condition=~models.Q(owner=""),
-        name="octo_payment_owner_status",
+    index("payment_unsettled", "next_check_at", "id", where=Q(next_check_at__isnull=False)),
+    index("payment_unbooked", "next_booking_at", "id", where=Q(next_booking_at__isnull=False)),
+    index("payment_expiring", "expires_at", where=Q(expires_at__isnull=False, status__in=UNPAID)),
+    index(
+        "payment_deadline",
+        "claimed_until",
+        where=Q(claimed_until__isnull=False, payable_type__isnull=False, status__in=UNPAID),
     ),
-    models.Index(
-        fields=["owner", "reseller_reference", "created_at", "id"],
-        condition=~models.Q(owner="") & ~models.Q(reseller_reference=""),
-        name="octo_payment_owner_reference",
+    index(
+        "payment_capture_before",
+        "capture_before",
+        where=Q(capture_before__isnull=False, status="authorized"),
     ),
-    models.Index(
-        fields=["next_check_at", "id"],
-        condition=models.Q(next_check_at__isnull=False),
-        name="octo_payment_unsettled",
-    ),
-    models.Index(
-        fields=["next_booking_at", "id"],
-        condition=models.Q(next_booking_at__isnull=False),
-        name="octo_payment_unbooked",
-    ),
-    models.Index(
-        fields=["expires_at"],
-        condition=models.Q(expires_at__isnull=False, status__in=["pending", "failed", "authorized"]),
-        name="octo_payment_expiring",
-    ),
-    models.Index(
-        fields=["claimed_until"],
-        condition=models.Q(
-            claimed_until__isnull=False,
-            payable_type__isnull=False,
-            status__in=["pending", "failed", "authorized"],
-        ),
-        name="octo_payment_deadline",
-    ),
-    models.Index(
-        fields=["capture_before"],
-        condition=models.Q(capture_before__isnull=False, status="authorized"),
-        name="octo_payment_capture_before",
-    ),
-    models.Index(
-        fields=["payable_type", "id"],
-        condition=models.Q(payable_type__isnull=False),
-        name="octo_payment_payable_type",
-    ),
-    models.Index(fields=["id"], condition=models.Q(payable_type__isnull=True), name="octo_payment_bare"),
-    models.Index(
-        fields=["reseller_reference", "created_at", "id"],
-        condition=~models.Q(reseller_reference=""),
-        name="octo_payment_reference_made",
-    ),
-    # The operator class lets PostgreSQL find a text by its beginning; other databases ignore it.
-    models.Index(
-        fields=["reseller_reference"],
-        condition=~models.Q(reseller_reference=""),
-        opclasses=["varchar_pattern_ops"],
-        name="octo_payment_reference",
-    ),
-    models.Index(
-        fields=["stripe_charge_id"],
-        condition=~models.Q(stripe_charge_id=""),
-        opclasses=["varchar_pattern_ops"],
-        name="octo_payment_charge",
-    ),
-    models.Index(fields=["id"], condition=models.Q(disputed=True), name="octo_payment_disputed"),
-    models.Index(fields=["id"], condition=REJECTED_WITH_MONEY_HELD, name="octo_payment_held"),
-    models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_payment_test"),
+    index("payment_payable_type", "payable_type", "id", where=OF_PAYABLE),
+    index("payment_bare", "id", where=Q(payable_type__isnull=True)),
+    index("payment_reference_made", "reseller_reference", "created_at", "id", where=REFERRED),
+    index("payment_reference", "reseller_reference", where=REFERRED, opclasses=BY_BEGINNING),
+    index("payment_charge", "stripe_charge_id", where=~Q(stripe_charge_id=""), opclasses=BY_BEGINNING),
+    index("payment_disputed", "id", where=Q(disputed=True)),
+    index("payment_held", "id", where=REJECTED_WITH_MONEY_HELD),
+    index("payment_test", "id", where=Q(livemode=False)),
 ]
 CONSTRAINTS = [
-    # With this operator class one index finds an id whole and by its beginning; `unique` on the
-    # column would make two.
-    models.UniqueConstraint(
-        fields=["stripe_payment_intent_id"],
-        opclasses=["varchar_pattern_ops"],
-        name="octo_payment_intent",
+    # One index finds an id whole and by its beginning; `unique` on the column would make two.
+    UniqueConstraint(fields=["stripe_payment_intent_id"], opclasses=BY_BEGINNING, name="octo_payment_intent"),
+    check("payment_amount", Q(amount__gt=0)),
+    check(
+        "payment_status_known",
+        Q(status__in=["pending", "authorized", "paid", "failed", "canceled", "expired", "refunded"]),
     ),
-    models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_payment_amount"),
-    models.CheckConstraint(
-        condition=models.Q(
-            status__in=["pending", "authorized", "paid", "failed", "canceled", "expired", "refunded"]
-        ),
-        name="octo_payment_status_known",
-    ),
-    models.CheckConstraint(
-        condition=models.Q(capture_method__in=["automatic", "manual"]),
-        name="octo_payment_capture_method",
-    ),
+    check("payment_capture_method", Q(capture_method__in=["automatic", "manual"])),
 ]

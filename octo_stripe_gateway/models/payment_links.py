@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from typing import Any, Self
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models.families import find_payable, identify
+from octo_stripe_gateway.models.families import PayableRow, identify
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import PURPOSE_LENGTH
+from octo_stripe_gateway.models.schema import index
 
 
 class PaymentLinkQuerySet(models.QuerySet["PaymentLink"]):
@@ -23,44 +23,28 @@ class PaymentLinkQuerySet(models.QuerySet["PaymentLink"]):
         lasting = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
         return self.filter(lasting, revoked_at=None)
 
-
-class PaymentLinkManager(LedgerManager["PaymentLink"]):
-    """The ledger's way to pay links."""
-
-    def get_queryset(self) -> PaymentLinkQuerySet:
-        """Return the links of the database that is written to."""
-        return PaymentLinkQuerySet(self.model, using=self.database)
-
-    def of_payable(self, payable: Any) -> PaymentLinkQuerySet:
+    def of_payable(self, payable: Any) -> Self:
         """Return a payable's usable links."""
-        payable_type, key = identify(payable, using=self.database)
-        return self.get_queryset().filter(payable_type=payable_type, payable_id=key).usable()
+        payable_type, key = identify(payable, using=self.db)
+        return self.usable().filter(payable_type=payable_type, payable_id=key)
 
 
-class PaymentLink(models.Model):
+class PaymentLink(PayableRow):
     """A link to the pay page, for one payable and purpose; its address has the uuid and a signature."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    payable_type = models.ForeignKey(ContentType, models.PROTECT, db_index=False)
-    payable_id = models.CharField(max_length=255)
     purpose = models.CharField(_("purpose"), max_length=PURPOSE_LENGTH, blank=True)
     expires_at = models.DateTimeField(_("expires at"), null=True)
     revoked_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = models.Manager.from_queryset(PaymentLinkQuerySet)()
-    ledger = PaymentLinkManager()
+    ledger = LedgerManager.from_queryset(PaymentLinkQuerySet)()
 
     class Meta:
         verbose_name = _("pay link")
         verbose_name_plural = _("pay links")
-        default_manager_name = "objects"
-        indexes = [models.Index(fields=["payable_type", "payable_id"], name="octo_payment_link_payable")]
+        indexes = [index("payment_link_payable", "payable_type", "payable_id")]
 
     def __str__(self) -> str:
         return str(self.uuid)
-
-    @property
-    def payable(self) -> Any:
-        """Return the host's object, None where it is gone; raises PayableUnavailableError."""
-        return find_payable(self.payable_type_id, self.payable_id)

@@ -23,8 +23,15 @@ from octo_stripe_gateway.models.ledger_manager import (
     read_rows,
 )
 from octo_stripe_gateway.models.payable_locks import PayableLock
-from octo_stripe_gateway.models.payment_indexes import CONSTRAINTS, COUNTS, INDEXES, REJECTED_WITH_MONEY_HELD
+from octo_stripe_gateway.models.payment_indexes import (
+    CONSTRAINTS,
+    COUNTS,
+    INDEXES,
+    REJECTED_WITH_MONEY_HELD,
+    UNPAID,
+)
 from octo_stripe_gateway.models.public_ids import is_uuid, read_public_id
+from octo_stripe_gateway.models.schema import between
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.times import get_moment
 
@@ -82,11 +89,11 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
 
     def past_deadline(self, *, now: dt.datetime) -> Self:
         """Return payments that can still be paid though their deadline has passed."""
-        return self.filter(expires_at__lte=now, status__in=["pending", "failed", "authorized"])
+        return self.filter(expires_at__lte=now, status__in=UNPAID)
 
     def open_for_payables(self) -> Self:
         """Return payments that can still be paid for something of the host's."""
-        return self.filter(payable_type__isnull=False, status__in=["pending", "failed", "authorized"])
+        return self.filter(payable_type__isnull=False, status__in=UNPAID)
 
     def to_be_captured(self, *, before: dt.datetime) -> Self:
         """Return holds that run out before that moment, and whose host has not been reminded."""
@@ -98,11 +105,11 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
 
     def created_between(self, since: dt.datetime | None, until: dt.datetime | None) -> Self:
         """Return those created from `since` on and before `until`; None is no bound."""
-        rows = self if since is None else self.filter(created_at__gte=since)
-        return rows if until is None else rows.filter(created_at__lt=until)
+        return self.filter(between("created_at", since, until))
 
 
 _PaymentObjects = models.Manager.from_queryset(PaymentQuerySet)
+_PaymentLedger = LedgerManager.from_queryset(PaymentQuerySet)
 
 
 class PaymentObjects(_PaymentObjects["Payment"]):
@@ -129,18 +136,12 @@ class PaymentObjects(_PaymentObjects["Payment"]):
         return self.get_dues().due
 
 
-class PaymentManager(LedgerManager["Payment"]):
+class PaymentManager(_PaymentLedger["Payment"]):
     """The ledger's way to payments."""
-
-    def get_queryset(self) -> PaymentQuerySet:
-        """Return the payments of the database that is written to."""
-        return PaymentQuerySet(self.model, using=self.database)
 
     def get_locked(self, pk: int) -> Payment:
         """Return the payment with its row locked until the transaction ends."""
-        if (payment := self.get_by(lock=True, id=pk)) is None:
-            raise Payment.DoesNotExist
-        return payment
+        return self.get_by_pk(pk, lock=True)
 
     def list_of_payable(self, payable: Any) -> list[Payment]:
         """Return the payments for a payable that have brought money or still may, by id."""
@@ -345,7 +346,6 @@ class Payment(LedgerRow):
     class Meta:
         verbose_name = _("payment")
         verbose_name_plural = _("payments")
-        default_manager_name = "objects"
         indexes = INDEXES
         constraints = CONSTRAINTS
         permissions = [

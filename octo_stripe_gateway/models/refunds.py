@@ -6,11 +6,12 @@ import uuid
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
+from octo_stripe_gateway.models.schema import check, index, unique
 from octo_stripe_gateway.stripe.snapshots import FINGERPRINT_LENGTH
 
 if TYPE_CHECKING:
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
 OPEN_STATUSES = ("pending", "requires_action")
 DEAD_STATUSES = frozenset({"failed", "canceled"})
 NOT_AT_STRIPE = "not_at_stripe"
-
-
-class RefundManager(LedgerManager["Refund"]):
-    """The ledger's way to refunds."""
-
-    def list_of(self, payment: Payment) -> list[Refund]:
-        """Return a payment's refunds by id, each of which knows it."""
-        refunds = sorted(self.list_by(payment_id=payment.pk), key=lambda refund: refund.pk)
-        for refund in refunds:
-            refund.payment = payment
-        return refunds
 
 
 class Refund(LedgerRow):
@@ -59,18 +49,17 @@ class Refund(LedgerRow):
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = models.Manager()
-    ledger = RefundManager()
+    ledger = LedgerManager["Refund"]()
 
     class Meta:
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
-        default_manager_name = "objects"
-        indexes = [models.Index(fields=["stripe_created"], name="octo_refund_stripe_created")]
+        indexes = [index("refund_stripe_created", "stripe_created")]
         constraints = [
             # `unique` on the column would add an index for prefix searches, which nobody makes here.
-            models.UniqueConstraint(fields=["stripe_refund_id"], name="octo_refund_stripe_id"),
-            models.CheckConstraint(condition=models.Q(amount__gt=0), name="octo_refund_amount"),
-            models.CheckConstraint(condition=~models.Q(status=""), name="octo_refund_status"),
+            unique("refund_stripe_id", "stripe_refund_id"),
+            check("refund_amount", Q(amount__gt=0)),
+            check("refund_status", ~Q(status="")),
         ]
 
     def __str__(self) -> str:

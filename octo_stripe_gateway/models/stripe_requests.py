@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Self
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.models.refunds import Refund
+from octo_stripe_gateway.models.schema import check, index
 
 # Stripe keeps idempotency keys for at least 24 hours; after that a repeat might act twice.
 KEY_LIFETIME = dt.timedelta(hours=23)
@@ -20,21 +23,13 @@ KEY_LIFETIME = dt.timedelta(hours=23)
 class StripeRequestQuerySet(models.QuerySet["StripeRequest"]):
     """Requests by how they stand."""
 
-    def open(self) -> StripeRequestQuerySet:
+    def open(self) -> Self:
         """Return requests without a final answer."""
         return self.filter(state=StripeRequest.State.OPEN)
 
-
-class StripeRequestManager(LedgerManager["StripeRequest"]):
-    """The ledger's way to requests."""
-
-    def get_queryset(self) -> StripeRequestQuerySet:
-        """Return the requests of the database that is written to."""
-        return StripeRequestQuerySet(self.model, using=self.database)
-
-    def open_of(self, payment: Payment) -> StripeRequestQuerySet:
+    def open_of(self, payment: Payment) -> Self:
         """Return a payment's requests without a final answer, the oldest first."""
-        return self.get_queryset().filter(payment=payment).open().order_by("pk")
+        return self.open().filter(payment=payment).order_by("pk")
 
 
 class StripeRequest(models.Model):
@@ -53,14 +48,7 @@ class StripeRequest(models.Model):
         FAILED = "failed", _("failed")
         ABANDONED = "abandoned", _("abandoned")
 
-    ANSWER_COLUMNS = (
-        "state",
-        "attempts",
-        "stripe_request_id",
-        "http_status",
-        "error_code",
-        "answered_at",
-    )
+    ANSWER_COLUMNS = ("state", "attempts", "stripe_request_id", "http_status", "error_code", "answered_at")
 
     uuid = models.UUIDField(default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=16, choices=Kind)
@@ -83,28 +71,15 @@ class StripeRequest(models.Model):
     answered_at = models.DateTimeField(null=True)
 
     objects = models.Manager.from_queryset(StripeRequestQuerySet)()
-    ledger = StripeRequestManager()
+    ledger = LedgerManager.from_queryset(StripeRequestQuerySet)()
 
     class Meta:
         verbose_name = _("Stripe request")
         verbose_name_plural = _("Stripe requests")
-        default_manager_name = "objects"
-        indexes = [
-            models.Index(
-                fields=["created_at", "id"],
-                condition=models.Q(state="open"),
-                name="octo_stripe_request_open",
-            ),
-        ]
+        indexes = [index("stripe_request_open", "created_at", "id", where=Q(state="open"))]
         constraints = [
-            models.CheckConstraint(
-                condition=models.Q(kind__in=["create", "capture", "cancel", "refund", "update"]),
-                name="octo_stripe_request_kind",
-            ),
-            models.CheckConstraint(
-                condition=models.Q(state__in=["open", "done", "failed", "abandoned"]),
-                name="octo_stripe_request_state",
-            ),
+            check("stripe_request_kind", Q(kind__in=["create", "capture", "cancel", "refund", "update"])),
+            check("stripe_request_state", Q(state__in=["open", "done", "failed", "abandoned"])),
         ]
 
     def __str__(self) -> str:

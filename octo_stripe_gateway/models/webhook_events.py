@@ -6,12 +6,14 @@ import datetime as dt
 from typing import Any, Self
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
+from octo_stripe_gateway.models.schema import check, index, unique
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
     read_all_metadata,
@@ -56,18 +58,6 @@ class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
         return self.filter(payment_intent_id=intent_id) if intent_id else self.none()
 
 
-class WebhookEventManager(LedgerManager["WebhookEvent"]):
-    """The ledger's way to events."""
-
-    def get_queryset(self) -> WebhookEventQuerySet:
-        """Return the events of the database that is written to."""
-        return WebhookEventQuerySet(self.model, using=self.database)
-
-    def about(self, payment: Payment) -> WebhookEventQuerySet:
-        """Return a payment's events."""
-        return self.get_queryset().about(payment)
-
-
 class WebhookEvent(LedgerRow):
     """One event that Stripe signed, taken in once however often it is delivered."""
 
@@ -99,49 +89,28 @@ class WebhookEvent(LedgerRow):
     )
 
     objects = models.Manager.from_queryset(WebhookEventQuerySet)()
-    ledger = WebhookEventManager()
+    ledger = LedgerManager.from_queryset(WebhookEventQuerySet)()
 
     class Meta:
         verbose_name = _("webhook event")
         verbose_name_plural = _("webhook events")
-        default_manager_name = "objects"
         permissions = [("reprocess_webhookevent", "Can reprocess webhook event")]
         indexes = [
             # With the id, which lists are ordered by: see `octo_stripe_gateway.api.lists`.
-            models.Index(fields=["received_at", "id"], name="octo_webhook_event_received"),
-            models.Index(
-                fields=["status", "id"],
-                condition=~models.Q(status="processed"),
-                name="octo_webhook_event_status",
-            ),
-            models.Index(
-                fields=["id"], condition=~models.Q(status="ignored"), name="octo_webhook_event_ours"
-            ),
-            models.Index(fields=["type", "id"], name="octo_webhook_event_type"),
-            models.Index(
-                fields=["id"],
-                condition=models.Q(status__in=["received", "failed"]),
-                name="octo_webhook_event_waiting",
-            ),
-            models.Index(
-                fields=["payment_intent_id"],
-                condition=~models.Q(payment_intent_id=""),
-                name="octo_webhook_event_intent",
-            ),
-            models.Index(fields=["id"], condition=models.Q(livemode=False), name="octo_webhook_event_test"),
-            models.Index(
-                fields=["retry_at"],
-                condition=models.Q(retry_at__isnull=False),
-                name="octo_webhook_event_retry",
-            ),
+            index("webhook_event_received", "received_at", "id"),
+            index("webhook_event_status", "status", "id", where=~Q(status="processed")),
+            index("webhook_event_ours", "id", where=~Q(status="ignored")),
+            index("webhook_event_type", "type", "id"),
+            index("webhook_event_waiting", "id", where=Q(status__in=["received", "failed"])),
+            index("webhook_event_intent", "payment_intent_id", where=~Q(payment_intent_id="")),
+            index("webhook_event_test", "id", where=Q(livemode=False)),
+            index("webhook_event_retry", "retry_at", where=Q(retry_at__isnull=False)),
         ]
         constraints = [
-            models.UniqueConstraint(
-                fields=["stripe_event_id", "account", "stripe_account"], name="octo_webhook_event"
-            ),
-            models.CheckConstraint(
-                condition=models.Q(status__in=["received", "processed", "ignored", "failed"]),
-                name="octo_webhook_event_status_known",
+            unique("webhook_event", "stripe_event_id", "account", "stripe_account"),
+            check(
+                "webhook_event_status_known",
+                Q(status__in=["received", "processed", "ignored", "failed"]),
             ),
         ]
 
