@@ -51,7 +51,7 @@ class Backlog(NamedTuple):
 def find_waiting_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find events that were taken in and not processed."""
     received = WebhookEvent.Status.RECEIVED
-    waiting = WebhookEvent.ledger.get_queryset().filter(status=received, received_at__lt=cutoff)
+    waiting = WebhookEvent.ledger.filter(status=received, received_at__lt=cutoff)
     worker = "See that a worker of the task backend runs" if _uses_tasks() else MAINTAIN
     yield from _measure(waiting, "received_at", order="received_at").diagnose(
         "events_waiting", "events were taken in and are not processed", f"{worker}."
@@ -76,7 +76,7 @@ def find_missing_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
 
 def find_open_requests(cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find what was asked of Stripe and is not answered."""
-    unanswered = StripeRequest.ledger.get_queryset().open().filter(created_at__lt=cutoff)
+    unanswered = StripeRequest.ledger.open().filter(created_at__lt=cutoff)
     yield from _measure(unanswered, "created_at", order="created_at").diagnose(
         "requests_open", "requests to Stripe have no answer", f"{MAINTAIN}; the log says why one fails."
     )
@@ -94,7 +94,7 @@ def find_undelivered_changes(cutoff: dt.datetime) -> Iterator[Diagnosis]:
 
 def find_overdue_checks(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find that nothing looks after unsettled payments."""
-    due = Payment.ledger.get_queryset().filter(next_check_at__lt=timezone.now() - LONGEST_DELAY)
+    due = Payment.ledger.filter(next_check_at__lt=timezone.now() - LONGEST_DELAY)
     yield from _measure(due, "next_check_at", order="next_check_at").diagnose(
         "checks_overdue", "payments should have been checked at Stripe", f"{MAINTAIN}."
     )
@@ -112,7 +112,7 @@ def find_overdue_bookings(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
 
 def find_concerns(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find what waits for an operator, by the code of each concern."""
-    rows = Concern.ledger.get_queryset().open()
+    rows = Concern.ledger.open()
     for code in sorted({*rows.values_list("code", flat=True)}):
         kind = KINDS.get(code)
         yield from _measure(rows.filter(code=code), "opened_at").diagnose(

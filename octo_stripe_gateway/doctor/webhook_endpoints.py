@@ -141,4 +141,4 @@ def get_kind(endpoint: Endpoint) -> str:
 
 def get_installation(endpoint: Endpoint) -> str:
     """Return the name of the installation that an endpoint is for, as `stripe_setup` wrote it."""
-    return read_metadata(endpoint, INSTALLATION_METADATA_KEY)
+    return read_metadata(endpoint).get(INSTALLATION_METADATA_KEY, "")

@@ -44,7 +44,7 @@ def load(payment: Payment, fact: Any, *, refunds: list[Refund] | None = None) ->
     if rows.refunds is not None:
         rows.taken_uuids = _find_taken(rows.refunds, snapshot)
     if isinstance(fact, FraudWarned | RefundRefused):
-        changes = PaymentChange.objects.using(PaymentChange.ledger.database).of_fraud_warnings(payment)
+        changes = PaymentChange.ledger.of_fraud_warnings(payment)
         told = (change.changes[FRAUD_WARNING][1] for change in changes)
         rows.warnings = frozenset((each["warning"], each["type"]) for each in told)
     return rows

@@ -297,15 +297,12 @@ def tells_news(payment: Payment, snapshot: PaymentIntentSnapshot) -> bool:
 
 def get_intent_precedence(payment: Payment) -> Precedence:
     """Return what a snapshot of the intent must exceed to be applied."""
+    amounts = (payment.intent_amount, payment.amount_received, payment.amount_capturable)
     return Precedence.of_intent(
         payment.intent_status,
         as_of=payment.intent_as_of,
         failure_code=payment.failure_code,
-        failure_message=payment.failure_message,
-        charge_id=payment.stripe_charge_id,
-        amount=payment.intent_amount,
-        amount_received=payment.amount_received,
-        amount_capturable=payment.amount_capturable,
+        content=(payment.failure_message, payment.stripe_charge_id, *amounts),
     )
 
 

@@ -27,6 +27,17 @@ class ConcernQuerySet(models.QuerySet["Concern"]):
         return self.exclude(settled_at=None)
 
 
+_ConcernLedger = LedgerManager.from_queryset(ConcernQuerySet)
+
+
+class ConcernManager(_ConcernLedger["Concern"]):
+    """The ledger's way to concerns."""
+
+    def list_of(self, payment: Payment) -> list[Concern]:
+        """Return all of a payment's concerns by id, settled ones too, since what is settled stays settled."""
+        return super().list_of(payment) if payment.has_concerns else []
+
+
 class Concern(models.Model):
     """Something an operator has to look at. Its words are made of code and parameters when it is shown.
 
@@ -54,7 +65,7 @@ class Concern(models.Model):
     )
 
     objects = models.Manager.from_queryset(ConcernQuerySet)()
-    ledger = LedgerManager.from_queryset(ConcernQuerySet)()
+    ledger = ConcernManager()
 
     class Meta:
         verbose_name = _("concern")

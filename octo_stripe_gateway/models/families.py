@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from django.apps import apps
 from django.contrib.contenttypes import fields
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
@@ -116,8 +115,10 @@ def find_payables(payable_type_id: int, ids: Iterable[str], *, using: str | None
     Raises PayableUnavailableError where they can't be looked up: the model is missing here, a query fails.
     """
     try:
-        named = ContentType.objects.get_for_id(payable_type_id)
-        model = get_payable_class(apps.get_model(named.app_label, named.model))
+        named = ContentType.objects.get_for_id(payable_type_id).model_class()
+        if named is None:
+            raise LookupError("The payable's model is not installed here.")  # noqa: TRY301 - one of those
+        model = get_payable_class(named)
         rows = model._base_manager.using(using or router.db_for_write(model)).filter(pk__in=list(ids))
         return {identify(each)[1]: each for each in rows}
     except Exception as error:
@@ -127,6 +128,7 @@ def find_payables(payable_type_id: int, ids: Iterable[str], *, using: str | None
 class PayableRow(models.Model):
     """A model of which each row is about one payable."""
 
+    payable_type_id: int
     payable_type = models.ForeignKey(ContentType, models.PROTECT, db_index=False)
     payable_id = models.CharField(max_length=255)
 

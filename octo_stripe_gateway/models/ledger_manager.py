@@ -70,7 +70,8 @@ class LedgerManager(models.Manager[M]):
 
     def get_queryset(self) -> QuerySet[M]:
         """Return the rows of the database that is written to."""
-        return self._queryset_class(self.model, using=self.database)
+        kind: type[QuerySet[M]] = self._queryset_class  # type: ignore[attr-defined] # of `from_queryset`
+        return kind(self.model, using=self.database)
 
     @property
     def database(self) -> str:

@@ -16,8 +16,8 @@ from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.models.schema import check, index, unique
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
-    read_all_metadata,
     read_id,
+    read_metadata,
     read_time,
 )
 
@@ -160,7 +160,7 @@ class WebhookEvent(LedgerRow):
     @property
     def metadata(self) -> dict[str, str]:
         """Return the object's metadata."""
-        return read_all_metadata(self.stripe_object)
+        return read_metadata(self.stripe_object)
 
     @property
     def as_of(self) -> int:

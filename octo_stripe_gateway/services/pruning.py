@@ -29,7 +29,7 @@ def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
         return old.filter(status__in=[WebhookEvent.Status.PROCESSED, WebhookEvent.Status.IGNORED])
 
     newest = [*WebhookEvent.ledger.order_by("-pk").values_list("pk", flat=True)[:1]]
-    events = WebhookEvent.ledger.get_queryset().exclude(pk__in=newest)
+    events = WebhookEvent.ledger.exclude(pk__in=newest)
     return _prune_oldest(events, until=until, size=size, pick=pick, by="received_at")
 
 
@@ -42,7 +42,7 @@ def prune_concerns(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
     def pick(old: QuerySet[Any]) -> QuerySet[Any]:
         return old.filter(settled_at__isnull=False, reason="")
 
-    alone = Concern.ledger.get_queryset().filter(payment=None)
+    alone = Concern.ledger.filter(payment=None)
     return _prune_oldest(alone, until=until, size=size, pick=pick, by="opened_at")
 
 
@@ -59,7 +59,7 @@ def prune_idempotency_keys(*, until: dt.datetime, size: int = BATCH_SIZE) -> int
         return made.uuid == installation.derive(key.owner, operation, key.key)
 
     def pick(old: QuerySet[Any]) -> QuerySet[Any]:
-        answered = old.exclude(payment__in=StripeRequest.ledger.get_queryset().open().values("payment"))
+        answered = old.exclude(payment__in=StripeRequest.ledger.open().values("payment"))
         keys = answered.select_related("payment", "refund")
         return old.filter(pk__in=[key.pk for key in keys if is_found_without(key)])
 

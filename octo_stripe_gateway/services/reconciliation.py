@@ -82,7 +82,7 @@ class Reconciliation:
                 yield from self._compare_movements(origin)
             except Exception as error:  # noqa: BLE001 - it is reported, and the next account has its turn
                 yield Finding(Kind.FAILED, origin.account or "Stripe's list", error=str(error))
-        payments = Payment.objects.using(Payment.ledger.database).created_between(self.since, self.until)
+        payments = Payment.ledger.created_between(self.since, self.until)
         for key in iterate_keys(payments, by="created_at"):
             if key not in self.seen:
                 yield self._check(Payment.ledger.get(pk=key))
@@ -197,7 +197,7 @@ class Reconciliation:
 
 def list_origins(since: dt.datetime, until: dt.datetime) -> list[Origin]:
     """Return the origins to ask: those with a key, and those used in that period, in their key's mode."""
-    rows = Payment.objects.using(Payment.ledger.database).created_between(since, until)
+    rows = Payment.ledger.created_between(since, until)
     used = set(rows.values_list("account", "stripe_account").distinct())
     accounts = gateway_settings.accounts
     configured = {(name, "") for name, account in accounts.items() if account.api_key}
@@ -244,7 +244,7 @@ def _get_rows(page: Sequence[PaymentIntentSnapshot], *, origin: Origin) -> dict[
 
 def _get_asked(payments: Iterable[Payment]) -> set[int]:
     keys = [payment.pk for payment in payments]
-    requests = StripeRequest.ledger.get_queryset().open().filter(payment__in=keys)
+    requests = StripeRequest.ledger.open().filter(payment__in=keys)
     return set(requests.values_list("payment", flat=True))
 
 

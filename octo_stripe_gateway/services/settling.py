@@ -35,6 +35,6 @@ def settle_concern(concern: Concern, *, reason: str, amount: int | None = None) 
             record(locked, Settled(concern.pk, by=actor, reason=reason, amount=amount))
     else:
         with write_transaction():
-            still_open = Concern.ledger.get_queryset().open().filter(pk=concern.pk)
+            still_open = Concern.ledger.open().filter(pk=concern.pk)
             still_open.update(settled_at=timezone.now(), settled_by=actor, reason=reason)
     return Concern.ledger.get_by_pk(concern.pk)

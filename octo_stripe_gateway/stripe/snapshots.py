@@ -14,15 +14,19 @@ snapshots of one object are ordered by their `precedence`, compared from left to
    they hold, so that the same one always wins.
 
 So any order and any repetition of the same snapshots ends in the same row.
+
+A field's type says how it is read: `Annotated[str, reader]`, where the reader takes Stripe's object and the
+field's name. Fields without a reader are read by their class's `from_object`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple, Self
+from functools import cache, partial
+from typing import Annotated, Any, NamedTuple, Self, get_type_hints
 
 from octo_stripe_gateway.exceptions import BadRequestError
 
@@ -44,6 +48,8 @@ PAYMENT_METADATA_KEYS = (
     SIGNATURE_METADATA_KEY,
 )
 REFUND_METADATA_KEY = "octo_refund"
+# How an intent is charged with Stripe Connect: the parameters that its refunds follow.
+CONNECT = ("application_fee_amount", "on_behalf_of", "transfer_data")
 
 INTENT_STAGES = {"requires_capture": 1, "canceled": 2, "succeeded": 3}
 INTENT_RANKS = {
@@ -72,23 +78,10 @@ class Precedence(NamedTuple):
     content: tuple[str | int, ...]
 
     @classmethod
-    def of_intent(
-        cls,
-        status: str,
-        *,
-        as_of: int,
-        failure_code: str,
-        failure_message: str,
-        charge_id: str,
-        amount: int,
-        amount_received: int,
-        amount_capturable: int,
-    ) -> Self:
-        """Order snapshots of an intent, by all that a payment's row keeps of it."""
+    def of_intent(cls, status: str, *, as_of: int, failure_code: str, content: tuple[str | int, ...]) -> Self:
+        """Order snapshots of an intent; `content` is all else that a payment's row keeps of it."""
         rank = DECLINED_RANK if failure_code else INTENT_RANKS.get(status, 0)
-        amounts = (amount, amount_received, amount_capturable)
-        content = (status, failure_code, failure_message, charge_id, *amounts)
-        return cls(INTENT_STAGES.get(status, 0), as_of, rank, content)
+        return cls(INTENT_STAGES.get(status, 0), as_of, rank, (status, failure_code, *content))
 
     @classmethod
     def of_refund(cls, status: str, *, as_of: int, failure_reason: str) -> Self:
@@ -101,32 +94,166 @@ class Precedence(NamedTuple):
         return cls(0, as_of, int(status in CLOSED_DISPUTES), (status,))
 
 
-CONNECT = ("application_fee_amount", "on_behalf_of", "transfer_data")
+def read_text(
+    stripe_object: dict[str, Any],
+    name: str,
+    *,
+    default: str | None = None,
+    length: int | None = TEXT_LENGTH,
+) -> str:
+    """Return a text that fits its column; null is the default where there is one."""
+    value = stripe_object.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str) or (length and len(value) > length):
+        raise _malformed(name)
+    return value
+
+
+def read_flag(stripe_object: dict[str, Any], name: str, *, default: bool | None = None) -> bool:
+    """Return a boolean; null is the default where there is one."""
+    value = stripe_object.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, bool):
+        raise _malformed(name)
+    return value
+
+
+def read_integer(
+    stripe_object: dict[str, Any],
+    name: str,
+    *,
+    default: int | None = None,
+    least: int = 0,
+    most: int = LARGEST_INTEGER,
+) -> int:
+    """Return an integer that fits its column; null is the default where there is one."""
+    value = stripe_object.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise _malformed(name)
+    return value
+
+
+# Returns a moment in seconds.
+read_time = partial(read_integer, most=LAST_SECOND)
+
+
+def read_id(stripe_object: dict[str, Any], name: str) -> str:
+    """Return the id of another object, which is there as id, in full, or not at all."""
+    value = stripe_object.get(name)
+    return read_text(value, "id") if isinstance(value, dict) else read_text(stripe_object, name, default="")
+
+
+def read_metadata(stripe_object: dict[str, Any], name: str = "metadata") -> dict[str, str]:
+    """Return the texts of the object's metadata."""
+    metadata = stripe_object.get(name)
+    pairs = metadata.items() if isinstance(metadata, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, str)}
+
+
+def _read_object(stripe_object: dict[str, Any], name: str) -> dict[str, Any]:
+    value = stripe_object.get(name)
+    if not isinstance(value, dict | None):
+        raise _malformed(name)
+    return value or {}
+
+
+def _read_shown(stripe_object: Any, name: str) -> str:
+    """Return a text that is only shown, empty if it is invalid: no payment may fail because of it."""
+    value = stripe_object.get(name) if isinstance(stripe_object, dict) else None
+    return value.replace("\0", "") if isinstance(value, str) else ""
+
+
+def _read_capture_before(charge: dict[str, Any], name: str) -> int:
+    return read_time(_read_object(_read_object(charge, "payment_method_details"), "card"), name, default=0)
+
+
+def _read_due_by(dispute: dict[str, Any], _name: str) -> int:
+    return read_time(_read_object(dispute, "evidence_details"), "due_by", default=0)
+
+
+def _read_rate(stripe_object: dict[str, Any], name: str) -> Decimal | None:
+    """Return what one unit of the payment's currency is in the balance's, None if they are the same."""
+    value = stripe_object.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < LARGEST_RATE:
+        raise _malformed(name)
+    return round(Decimal(str(value)), RATE_DECIMALS)
+
+
+def _malformed(name: str) -> BadRequestError:
+    return BadRequestError(f"Stripe's object has no valid {name}.")
+
+
+def _of(reference: str) -> Callable[..., str]:
+    """Return a reader of another object's id, by Stripe's name for it."""
+    return lambda stripe_object, _name: read_id(stripe_object, reference)
+
+
+def _named(key: str, *, length: int | None = None) -> Callable[..., str]:
+    """Return a reader of what the metadata has under a key, empty where that is nothing."""
+    return lambda stripe_object, _name: read_metadata(stripe_object).get(key, "")[:length]
+
+
+@cache
+def _list_readers(snapshot: Any) -> list[tuple[str, Callable[..., Any]]]:
+    hints = get_type_hints(snapshot, include_extras=True)
+    return [(name, hint.__metadata__[0]) for name, hint in hints.items() if hasattr(hint, "__metadata__")]
+
+
+def _read_fields(snapshot: type[Any], stripe_object: dict[str, Any]) -> dict[str, Any]:
+    return {name: read(stripe_object, name) for name, read in _list_readers(snapshot)}
+
+
+Text = Annotated[str, read_text]
+Code = Annotated[str, partial(read_text, length=64)]
+Word = Annotated[str, partial(read_text, default="", length=64)]
+Amount = Annotated[int, read_integer]
+Signed = Annotated[int, partial(read_integer, least=-LARGEST_INTEGER)]
+Count = Annotated[int, partial(read_integer, default=0)]
+Time = Annotated[int, read_time]
+Flag = Annotated[bool, read_flag]
+OfIntent = Annotated[str, _of("payment_intent")]
+Metadata = Annotated[Mapping[str, str], read_metadata]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentIntentSnapshot:
+class Snapshot:
+    """One of Stripe's objects, as it stood in the second `as_of`."""
+
+    id: Text
+    as_of: int
+
+    @classmethod
+    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
+        """Read the object; raises BadRequestError where it isn't one of this kind."""
+        return cls(as_of=as_of, **_read_fields(cls, stripe_object))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentIntentSnapshot(Snapshot):
     """How a PaymentIntent stands. `failure_code` is the last attempt's, until the next attempt begins."""
 
-    id: str
-    as_of: int
-    status: str
-    amount: int
-    currency: str
-    amount_received: int
-    amount_capturable: int
-    livemode: bool
+    status: Code
+    amount: Amount
+    currency: Text
+    amount_received: Count
+    amount_capturable: Count
+    livemode: Flag
     failure_code: str
     failure_message: str
-    payment_uuid: str
-    charge_id: str
-    cancellation_reason: str = ""
-    created: int = 0
-    capture_method: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    # How it is charged with Stripe Connect: the parameters that its refunds follow.
+    payment_uuid: Annotated[str, _named(PAYMENT_METADATA_KEY)]
+    charge_id: Annotated[str, _of("latest_charge")]
+    cancellation_reason: Word = ""
+    created: Count = 0
+    capture_method: Word = ""
+    metadata: Metadata = field(default_factory=dict, repr=False, compare=False)
     connect: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    client_secret: str = field(default="", repr=False)
+    client_secret: Annotated[str, partial(read_text, default="")] = field(default="", repr=False)
     charge: ChargeSnapshot | None = None
     disputes: tuple[DisputeSnapshot, ...] = ()
 
@@ -141,84 +268,45 @@ class PaymentIntentSnapshot:
     @classmethod
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a PaymentIntent; raises BadRequestError where it isn't one."""
-        status = read_text(stripe_object, "status", length=64)
-        declined = status == "requires_payment_method"
+        declined = stripe_object.get("status") == "requires_payment_method"
         failure = _read_object(stripe_object, "last_payment_error") if declined else {}
-        charge = _read_charge(stripe_object, as_of=as_of)
+        latest = stripe_object.get("latest_charge")
+        charge = ChargeSnapshot.from_object(latest, as_of=as_of) if isinstance(latest, dict) else None
         return cls(
-            id=read_text(stripe_object, "id"),
             as_of=max(as_of, charge.created) if charge else as_of,
-            status=status,
-            amount=_read_integer(stripe_object, "amount"),
-            currency=read_text(stripe_object, "currency"),
-            amount_received=_read_integer(stripe_object, "amount_received", default=0),
-            amount_capturable=_read_integer(stripe_object, "amount_capturable", default=0),
-            livemode=read_flag(stripe_object, "livemode"),
             failure_code=read_text(failure, "decline_code", default="")
             or read_text(failure, "code", default=""),
             failure_message=read_text(failure, "message", default="", length=None),
-            payment_uuid=read_metadata(stripe_object, PAYMENT_METADATA_KEY),
-            charge_id=read_id(stripe_object, "latest_charge"),
-            cancellation_reason=read_text(stripe_object, "cancellation_reason", default="", length=64),
-            created=_read_integer(stripe_object, "created", default=0),
-            capture_method=read_text(stripe_object, "capture_method", default="", length=64),
-            metadata=read_all_metadata(stripe_object),
             connect={name: stripe_object[name] for name in CONNECT if stripe_object.get(name)},
-            client_secret=read_text(stripe_object, "client_secret", default=""),
             charge=charge,
+            **_read_fields(cls, stripe_object),
         )
 
     @property
     def precedence(self) -> Precedence:
         """Return what orders this snapshot among others of the same intent."""
+        amounts = (self.amount, self.amount_received, self.amount_capturable)
+        content = (self.failure_message, self.charge_id, *amounts)
         return Precedence.of_intent(
-            self.status,
-            as_of=self.as_of,
-            failure_code=self.failure_code,
-            failure_message=self.failure_message,
-            charge_id=self.charge_id,
-            amount=self.amount,
-            amount_received=self.amount_received,
-            amount_capturable=self.amount_capturable,
+            self.status, as_of=self.as_of, failure_code=self.failure_code, content=content
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefundSnapshot:
+class RefundSnapshot(Snapshot):
     """How a Refund stands."""
 
-    id: str
-    as_of: int
-    created: int
-    status: str
-    amount: int
-    currency: str
-    reason: str
-    failure_reason: str
-    payment_intent_id: str
-    charge_id: str
-    refund_uuid: str
-    request_fingerprint: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-
-    @classmethod
-    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
-        """Read a Refund; raises BadRequestError where it isn't one."""
-        return cls(
-            id=read_text(stripe_object, "id"),
-            as_of=as_of,
-            created=read_time(stripe_object, "created"),
-            status=read_text(stripe_object, "status", default="pending", length=64),
-            amount=_read_integer(stripe_object, "amount"),
-            currency=read_text(stripe_object, "currency"),
-            reason=read_text(stripe_object, "reason", default="", length=64),
-            failure_reason=read_text(stripe_object, "failure_reason", default=""),
-            payment_intent_id=read_id(stripe_object, "payment_intent"),
-            charge_id=read_id(stripe_object, "charge"),
-            refund_uuid=read_metadata(stripe_object, REFUND_METADATA_KEY),
-            request_fingerprint=read_metadata(stripe_object, REQUEST_METADATA_KEY)[:FINGERPRINT_LENGTH],
-            metadata=read_all_metadata(stripe_object),
-        )
+    created: Time
+    status: Annotated[str, partial(read_text, default="pending", length=64)]
+    amount: Amount
+    currency: Text
+    reason: Word
+    failure_reason: Annotated[str, partial(read_text, default="")]
+    payment_intent_id: OfIntent
+    charge_id: Annotated[str, _of("charge")]
+    refund_uuid: Annotated[str, _named(REFUND_METADATA_KEY)]
+    request_fingerprint: Annotated[str, _named(REQUEST_METADATA_KEY, length=FINGERPRINT_LENGTH)] = ""
+    metadata: Metadata = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def precedence(self) -> Precedence:
@@ -227,21 +315,19 @@ class RefundSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChargeSnapshot:
+class ChargeSnapshot(Snapshot):
     """How much of a charge has been refunded; `refunds` where the charge lists them.
 
     `has_all_refunds` where that list is complete, as in an answer that asked for it.
     """
 
-    id: str
-    as_of: int
-    created: int
-    currency: str
-    amount_refunded: int
-    livemode: bool
-    disputed: bool
-    payment_intent_id: str
-    capture_before: int = 0
+    created: Time
+    currency: Text
+    amount_refunded: Amount
+    livemode: Flag
+    disputed: Annotated[bool, partial(read_flag, default=False)]
+    payment_intent_id: OfIntent
+    capture_before: Annotated[int, _read_capture_before] = 0
     refunds: tuple[RefundSnapshot, ...] = ()
     has_all_refunds: bool = False
     card: CardSnapshot | None = None
@@ -251,21 +337,21 @@ class ChargeSnapshot:
     def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
         """Read a Charge; raises BadRequestError where it isn't one."""
         refunds = _read_object(stripe_object, "refunds")
-        listed = _read_objects(refunds, "data")
+        listed = refunds.get("data") or []
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise _malformed("refunds")
+        booked, transaction = None, stripe_object.get("balance_transaction")
+        if isinstance(transaction, dict):
+            # No payment may fail because of what its charge brought.
+            with suppress(BadRequestError):
+                booked = BalanceTransactionSnapshot.from_object(transaction)
         return cls(
-            id=read_text(stripe_object, "id"),
             as_of=max([as_of, *(read_time(each, "created") for each in listed)]),
-            created=read_time(stripe_object, "created"),
-            currency=read_text(stripe_object, "currency"),
-            amount_refunded=_read_integer(stripe_object, "amount_refunded"),
-            livemode=read_flag(stripe_object, "livemode"),
-            disputed=read_flag(stripe_object, "disputed", default=False),
-            capture_before=_read_capture_before(stripe_object),
-            payment_intent_id=read_id(stripe_object, "payment_intent"),
             refunds=tuple(RefundSnapshot.from_object(each, as_of=as_of) for each in listed),
             has_all_refunds="data" in refunds and not read_flag(refunds, "has_more", default=False),
             card=CardSnapshot.from_charge(stripe_object),
-            booked=_read_booked(stripe_object),
+            booked=booked,
+            **_read_fields(cls, stripe_object),
         )
 
 
@@ -298,17 +384,17 @@ class BalanceTransactionSnapshot:
     `payment_intent_id` and `card` are known if the source is expanded and belongs to a payment.
     """
 
-    id: str
-    source_id: str
-    type: str
-    reporting_category: str
-    amount: int
-    fee: int
-    net: int
-    currency: str
-    exchange_rate: Decimal | None
-    created: int
-    available_on: int
+    id: Text
+    source_id: Annotated[str, _of("source")]
+    type: Code
+    reporting_category: Code
+    amount: Signed
+    fee: Signed
+    net: Signed
+    currency: Annotated[str, partial(read_text, length=3)]
+    exchange_rate: Annotated[Decimal | None, _read_rate]
+    created: Time
+    available_on: Time
     payment_intent_id: str
     card: CardSnapshot | None
 
@@ -317,57 +403,28 @@ class BalanceTransactionSnapshot:
         """Read a BalanceTransaction; raises BadRequestError where it isn't one."""
         source = stripe_object.get("source")
         source = source if isinstance(source, dict) else {}
-        is_charge = source.get("object") == "charge"
         return cls(
-            id=read_text(stripe_object, "id"),
-            source_id=read_id(stripe_object, "source"),
-            type=read_text(stripe_object, "type", length=64),
-            reporting_category=read_text(stripe_object, "reporting_category", length=64),
-            amount=_read_signed(stripe_object, "amount"),
-            fee=_read_signed(stripe_object, "fee"),
-            net=_read_signed(stripe_object, "net"),
-            currency=read_text(stripe_object, "currency", length=3),
-            exchange_rate=_read_rate(stripe_object),
-            created=read_time(stripe_object, "created"),
-            available_on=read_time(stripe_object, "available_on"),
             payment_intent_id=read_id(source, "payment_intent"),
-            card=CardSnapshot.from_charge(source) if is_charge else None,
+            card=CardSnapshot.from_charge(source) if source.get("object") == "charge" else None,
+            **_read_fields(cls, stripe_object),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DisputeSnapshot:
+class DisputeSnapshot(Snapshot):
     """How a dispute of a charge stands. Amount and currency are the bank's, perhaps not the payment's.
 
     `evidence_due_by` is in seconds, 0 where no evidence is asked for.
     """
 
-    id: str
-    as_of: int
-    created: int
-    status: str
-    amount: int
-    currency: str
-    reason: str
-    evidence_due_by: int
-    livemode: bool
-    payment_intent_id: str
-
-    @classmethod
-    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
-        """Read a Dispute; raises BadRequestError where it isn't one."""
-        return cls(
-            id=read_text(stripe_object, "id"),
-            as_of=as_of,
-            created=read_time(stripe_object, "created"),
-            status=read_text(stripe_object, "status", length=64),
-            amount=_read_integer(stripe_object, "amount"),
-            currency=read_text(stripe_object, "currency"),
-            reason=read_text(stripe_object, "reason", default="", length=64),
-            evidence_due_by=_read_due_by(stripe_object),
-            livemode=read_flag(stripe_object, "livemode"),
-            payment_intent_id=read_id(stripe_object, "payment_intent"),
-        )
+    created: Time
+    status: Code
+    amount: Amount
+    currency: Text
+    reason: Word
+    evidence_due_by: Annotated[int, _read_due_by]
+    livemode: Flag
+    payment_intent_id: OfIntent
 
     @property
     def precedence(self) -> Precedence:
@@ -376,156 +433,13 @@ class DisputeSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FraudWarningSnapshot:
+class FraudWarningSnapshot(Snapshot):
     """What a card's bank says of a charge that it thinks fraudulent.
 
     `actionable` where it is neither refunded nor disputed yet.
     """
 
-    id: str
-    as_of: int
-    fraud_type: str
-    actionable: bool
-    livemode: bool
-    payment_intent_id: str
-
-    @classmethod
-    def from_object(cls, stripe_object: dict[str, Any], *, as_of: int) -> Self:
-        """Read an early fraud warning; raises BadRequestError where it isn't one."""
-        return cls(
-            id=read_text(stripe_object, "id"),
-            as_of=as_of,
-            fraud_type=read_text(stripe_object, "fraud_type", length=64),
-            actionable=read_flag(stripe_object, "actionable"),
-            livemode=read_flag(stripe_object, "livemode"),
-            payment_intent_id=read_id(stripe_object, "payment_intent"),
-        )
-
-
-def read_text(
-    stripe_object: dict[str, Any],
-    name: str,
-    *,
-    default: str | None = None,
-    length: int | None = TEXT_LENGTH,
-) -> str:
-    """Return a text that fits its column; null is the default where there is one."""
-    value = stripe_object.get(name)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, str) or (length and len(value) > length):
-        raise _malformed(name)
-    return value
-
-
-def read_flag(stripe_object: dict[str, Any], name: str, *, default: bool | None = None) -> bool:
-    """Return a boolean; null is the default where there is one."""
-    value = stripe_object.get(name)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, bool):
-        raise _malformed(name)
-    return value
-
-
-def read_time(stripe_object: dict[str, Any], name: str) -> int:
-    """Return a moment in seconds."""
-    seconds = _read_integer(stripe_object, name)
-    if seconds > LAST_SECOND:
-        raise _malformed(name)
-    return seconds
-
-
-def read_id(stripe_object: dict[str, Any], name: str) -> str:
-    """Return the id of another object, which is there as id, in full, or not at all."""
-    value = stripe_object.get(name)
-    return read_text(value, "id") if isinstance(value, dict) else read_text(stripe_object, name, default="")
-
-
-def read_metadata(stripe_object: dict[str, Any], key: str) -> str:
-    """Return the text under a key of the object's metadata, empty where there is none."""
-    metadata = stripe_object.get("metadata")
-    value = metadata.get(key) if isinstance(metadata, dict) else None
-    return value if isinstance(value, str) else ""
-
-
-def _read_integer(stripe_object: dict[str, Any], name: str, *, default: int | None = None) -> int:
-    value = stripe_object.get(name)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_INTEGER:
-        raise _malformed(name)
-    return value
-
-
-def _read_shown(stripe_object: Any, name: str) -> str:
-    """Return a text that is only shown, empty if it is invalid: no payment may fail because of it."""
-    value = stripe_object.get(name) if isinstance(stripe_object, dict) else None
-    return value.replace("\0", "") if isinstance(value, str) else ""
-
-
-def _read_booked(charge: dict[str, Any]) -> BalanceTransactionSnapshot | None:
-    """Return what a charge brought, if that is expanded; no payment may fail because of it."""
-    booked = charge.get("balance_transaction")
-    if not isinstance(booked, dict):
-        return None
-    with suppress(BadRequestError):
-        return BalanceTransactionSnapshot.from_object(booked)
-    return None
-
-
-def _read_signed(stripe_object: dict[str, Any], name: str) -> int:
-    value = stripe_object.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST_INTEGER:
-        raise _malformed(name)
-    return value
-
-
-def _read_rate(stripe_object: dict[str, Any]) -> Decimal | None:
-    """Return what one unit of the payment's currency is in the balance's, None if they are the same."""
-    value = stripe_object.get("exchange_rate")
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < LARGEST_RATE:
-        raise _malformed("exchange_rate")
-    return round(Decimal(str(value)), RATE_DECIMALS)
-
-
-def _read_object(stripe_object: dict[str, Any], name: str) -> dict[str, Any]:
-    value = stripe_object.get(name)
-    if not isinstance(value, dict | None):
-        raise _malformed(name)
-    return value or {}
-
-
-def _read_objects(stripe_object: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    values = stripe_object.get(name) or []
-    if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
-        raise _malformed(name)
-    return values
-
-
-def _read_charge(stripe_object: dict[str, Any], *, as_of: int) -> ChargeSnapshot | None:
-    charge = stripe_object.get("latest_charge")
-    return ChargeSnapshot.from_object(charge, as_of=as_of) if isinstance(charge, dict) else None
-
-
-def _read_capture_before(stripe_object: dict[str, Any]) -> int:
-    card = _read_object(_read_object(stripe_object, "payment_method_details"), "card")
-    return read_time(card, "capture_before") if card.get("capture_before") is not None else 0
-
-
-def _read_due_by(stripe_object: dict[str, Any]) -> int:
-    details = _read_object(stripe_object, "evidence_details")
-    return read_time(details, "due_by") if details.get("due_by") is not None else 0
-
-
-def read_all_metadata(stripe_object: dict[str, Any]) -> dict[str, str]:
-    """Return the texts of the object's metadata."""
-    metadata = stripe_object.get("metadata")
-    pairs = metadata.items() if isinstance(metadata, dict) else ()
-    return {key: value for key, value in pairs if isinstance(value, str)}
-
-
-def _malformed(name: str) -> BadRequestError:
-    return BadRequestError(f"Stripe's object has no valid {name}.")
+    fraud_type: Code
+    actionable: Flag
+    livemode: Flag
+    payment_intent_id: OfIntent

@@ -37,7 +37,7 @@ class DeadlineStep(Step[Payment]):
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
         """Return those that were asked the longest ago; what has a passed deadline is another step's."""
-        rows = Payment.ledger.get_queryset().open_for_payables().filter(claimed_until__lte=now)
+        rows = Payment.ledger.open_for_payables().filter(claimed_until__lte=now)
         return rows.filter(Q(expires_at=None) | Q(expires_at__gt=now)).order_by("claimed_until")
 
     def plan(self, rows: list[Payment], *, until: dt.datetime) -> Iterator[tuple[Payment, Job]]:
@@ -76,7 +76,7 @@ class ExpiryStep(Step[Payment]):
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
         """Return the oldest deadline first."""
-        due = Payment.ledger.get_queryset().past_deadline(now=now)
+        due = Payment.ledger.past_deadline(now=now)
         return due.filter(_unclaimed(now)).order_by("expires_at")
 
     def do(self, row: Payment) -> str:
@@ -87,7 +87,7 @@ class ExpiryStep(Step[Payment]):
     def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
         """Lengthen the pauses of those that could not be expired."""
         now = timezone.now()
-        kept = Payment.ledger.get_queryset().past_deadline(now=now).filter(claimed_until=until)
+        kept = Payment.ledger.past_deadline(now=now).filter(claimed_until=until)
         for row in kept.filter(pk__in=[row.pk for row in rows]):
             overdue = now - (row.expires_at or now)
             pause = min(max(overdue, LEASE), LONGEST_PAUSE)
@@ -104,7 +104,7 @@ class CaptureStep(Step[Payment]):
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
         """Return what runs out first."""
-        holds = Payment.ledger.get_queryset().to_be_captured(before=now + CAPTURE_REMINDER)
+        holds = Payment.ledger.to_be_captured(before=now + CAPTURE_REMINDER)
         return holds.filter(_unclaimed(now)).order_by("capture_before")
 
     def do(self, row: Payment) -> str:
@@ -121,7 +121,7 @@ class DueStep(Step[PayableLock]):
 
     def list_due(self, now: dt.datetime) -> QuerySet[PayableLock]:
         """Return the oldest change first."""
-        return PayableLock.ledger.get_queryset().due_for_update(now=now).order_by("next_update_at")
+        return PayableLock.ledger.due_for_update(now=now).order_by("next_update_at")
 
     def do(self, row: PayableLock) -> str:
         """Work it out."""
@@ -144,7 +144,7 @@ class InstallmentStep(Step[PayableLock]):
     def list_due(self, now: dt.datetime) -> QuerySet[PayableLock]:
         """Return first those that nobody was reminded of."""
         asked_again = Q(reminded_at=None) | Q(reminded_at__lt=now - OVERDUE_REVIEW)
-        due = PayableLock.ledger.get_queryset().overdue(now=now).filter(asked_again, _unclaimed(now))
+        due = PayableLock.ledger.overdue(now=now).filter(asked_again, _unclaimed(now))
         return due.order_by(F("reminded_at").asc(nulls_first=True))
 
     def do(self, row: PayableLock) -> str:

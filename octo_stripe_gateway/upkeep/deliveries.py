@@ -25,7 +25,7 @@ class DeliveryStep(Step[PaymentChange]):
 
     def list_due(self, now: dt.datetime) -> QuerySet[PaymentChange]:
         """Return what has been due for longest first."""
-        return PaymentChange.ledger.get_queryset().due_for_delivery(now=now).order_by("deliver_at")
+        return PaymentChange.ledger.due_for_delivery(now=now).order_by("deliver_at")
 
     def claim(self, rows: list[PaymentChange], *, until: dt.datetime) -> None:
         """Plan the next try."""

@@ -119,7 +119,7 @@ def tell_of(payment: Payment | None, kind: Kind, *, object_id: str, **parameters
 
 def end_what_is_known() -> None:
     """End the concerns about objects that have a row by now."""
-    unknown = Concern.ledger.get_queryset().open().filter(code=UNKNOWN_HERE.code)
+    unknown = Concern.ledger.open().filter(code=UNKNOWN_HERE.code)
     for object_id in list(unknown.values_list("object_id", flat=True)):
         known = (
             Payment.ledger.filter(stripe_payment_intent_id=object_id),

@@ -63,8 +63,8 @@ STEPS: tuple[Step[Any], ...] = (
 def make_due() -> None:
     """Make due at once what waits for its time: failed events, unsettled payments, unanswered requests."""
     now = timezone.now()
-    WebhookEvent.ledger.get_queryset().unprocessed().update(retry_at=now)
-    unanswered = StripeRequest.ledger.get_queryset().open().values("payment")
+    WebhookEvent.ledger.unprocessed().update(retry_at=now)
+    unanswered = StripeRequest.ledger.open().values("payment")
     # One index each: of both conditions in one statement PostgreSQL makes a walk through the table.
     for payments in (Payment.ledger.filter(next_check_at__gt=now), Payment.ledger.filter(pk__in=unanswered)):
         payments.update(next_check_at=now)

@@ -47,7 +47,7 @@ class SyncStep(Step[Payment]):
     def prepare(self) -> None:
         """Make payments with an unanswered request due for a sync, at least once an hour."""
         now = timezone.now()
-        requests = StripeRequest.ledger.get_queryset().open().filter(created_at__lt=now - REQUEST_TIMEOUT)
+        requests = StripeRequest.ledger.open().filter(created_at__lt=now - REQUEST_TIMEOUT)
         payments = Payment.ledger.filter(pk__in=requests.values("payment"))
         latest = now + LONGEST_REQUEST_PAUSE
         payments.filter(next_check_at=None).update(next_check_at=now)
@@ -55,7 +55,7 @@ class SyncStep(Step[Payment]):
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
         """Return the least synced first, and among those the newest."""
-        return Payment.ledger.get_queryset().due_for_check(now=now).order_by("checks", "-pk")
+        return Payment.ledger.due_for_check(now=now).order_by("checks", "-pk")
 
     def plan(self, rows: list[Payment], *, until: dt.datetime) -> Iterator[tuple[Payment, Job]]:
         """Yield first the payments that Stripe's lists tell of."""
@@ -92,9 +92,7 @@ def _describe(differences: Differences) -> str:
 def _group_listable(payments: Sequence[Payment]) -> Iterator[list[Payment]]:
     """Yield, by account, the payments for which Stripe's list is enough: unpaid, with nothing under way."""
     keys = [payment.pk for payment in payments]
-    asked = set(
-        StripeRequest.ledger.get_queryset().open().filter(payment__in=keys).values_list("payment", flat=True)
-    )
+    asked = set(StripeRequest.ledger.open().filter(payment__in=keys).values_list("payment", flat=True))
     groups = defaultdict(list)
     for payment in payments:
         is_plain = payment.intent_status in UNPAID and not payment.has_concerns and not payment.rejection_code

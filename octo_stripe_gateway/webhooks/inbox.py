@@ -458,7 +458,7 @@ def _is_used(event: WebhookEvent) -> bool:
     """Tell whether there has been a payment for the event's connected account, if it is of one."""
     connected = event.stripe_account
     # The first condition is the index's.
-    used = Payment.ledger.get_queryset().exclude(stripe_account="").filter(stripe_account=connected)
+    used = Payment.ledger.exclude(stripe_account="").filter(stripe_account=connected)
     return not connected or used.filter(account=event.account).exists()
 
 

@@ -50,7 +50,7 @@ class Command(BaseCommand):
         changed: set[str] = set()
         unknown = False
         progress = Progress(self.stderr)
-        total = Payment.ledger.get_queryset().created_between(audit.since, audit.until).count()
+        total = Payment.ledger.created_between(audit.since, audit.until).count()
         for finding in audit.run():
             kinds[finding.kind] += 1
             if finding.kind in {Kind.CHECKED, Kind.MISMATCHED}:

@@ -99,13 +99,13 @@ class Command(BaseCommand):
 
 def count_open(*codes: str) -> int:
     """Return how many concerns of these kinds are open."""
-    return Concern.ledger.get_queryset().open().filter(code__in=codes).count()
+    return Concern.ledger.open().filter(code__in=codes).count()
 
 
 def list_waiting(uuids: list[str]) -> list[Payment]:
     """Return the adopted payments that wait, all or those named; raises CommandError for another."""
     codes = [ADOPTED.code, PAYABLE_UNKNOWN.code]
-    concerns = Concern.ledger.get_queryset().open().filter(code__in=codes).order_by("pk")
+    concerns = Concern.ledger.open().filter(code__in=codes).order_by("pk")
     waiting = {
         str(each.payment.uuid): each.payment for each in concerns.select_related("payment") if each.payment
     }
