@@ -22,6 +22,10 @@ DEAD_STATUSES = frozenset({"failed", "canceled"})
 NOT_AT_STRIPE = "not_at_stripe"
 
 
+class RefundManager(LedgerManager["Refund"]):
+    """The ledger's way to refunds."""
+
+
 class Refund(LedgerRow):
     """One refund, on record here before Stripe is asked for it, or found at Stripe."""
 
@@ -49,7 +53,7 @@ class Refund(LedgerRow):
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = models.Manager()
-    ledger = LedgerManager["Refund"]()
+    ledger = RefundManager()
 
     class Meta:
         verbose_name = _("refund")

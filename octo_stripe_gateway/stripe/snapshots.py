@@ -205,7 +205,7 @@ def _list_readers(snapshot: Any) -> list[tuple[str, Callable[..., Any]]]:
     return [(name, hint.__metadata__[0]) for name, hint in hints.items() if hasattr(hint, "__metadata__")]
 
 
-def _read_fields(snapshot: type[Any], stripe_object: dict[str, Any]) -> dict[str, Any]:
+def _read_fields(snapshot: Any, stripe_object: dict[str, Any]) -> dict[str, Any]:
     return {name: read(stripe_object, name) for name, read in _list_readers(snapshot)}
 
 

@@ -68,7 +68,7 @@ class Command(BaseCommand):
 
 def find_payments(public_ids: list[str], *, owner: str | None, payable: str | None) -> list[Payment]:
     """Return the payments that are named, each once; raises CommandError for what names none."""
-    rows = Payment.ledger.get_queryset()
+    rows = Payment.ledger.all()
     found: dict[int, Payment] = {}
     try:
         named = [rows.get_by_public_id(public_id) for public_id in public_ids]
