@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.db import connections, transaction
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -15,16 +14,14 @@ from rest_framework.exceptions import ParseError
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.api.authentication import get_owner
-from octo_stripe_gateway.api.names import underscoreize
-from octo_stripe_gateway.api.parsers import read_object
+from octo_stripe_gateway.api.bodies import read_object, underscoreize
+from octo_stripe_gateway.api.fields import AmountField, TextField
 from octo_stripe_gateway.api.responses import get_error_response, handle_exception
 from octo_stripe_gateway.api.serializers import (
-    AmountField,
     Answer,
     Answers,
     RequestSerializer,
     Text,
-    TextField,
     column,
     money,
     precision,
@@ -39,6 +36,7 @@ from octo_stripe_gateway.exceptions import (
     PaymentPendingError,
     UnprocessableError,
 )
+from octo_stripe_gateway.ledger.transactions import without_atomic_requests
 from octo_stripe_gateway.models import Payment, is_priced
 from octo_stripe_gateway.models.dues import get_price
 from octo_stripe_gateway.services.idempotency import ANYONE
@@ -171,7 +169,7 @@ class CardPaymentMixin:
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
         """Exempt the view from ATOMIC_REQUESTS."""
-        return _exempt_from_transactions(super().as_view(*args, **kwargs))  # type: ignore[misc]
+        return without_atomic_requests(super().as_view(*args, **kwargs))  # type: ignore[misc]
 
     def get_exception_handler(self) -> Any:
         """Return what turns every error into OCTO's body."""
@@ -208,13 +206,7 @@ def answers_octo_errors(view: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:  # noqa: BLE001 - told as a 500, and logged
             return get_error_response(error)
 
-    return _exempt_from_transactions(answer)
-
-
-def _exempt_from_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
-    for alias in connections:
-        view = transaction.non_atomic_requests(alias)(view)
-    return view
+    return without_atomic_requests(answer)
 
 
 def _find_latest(payable: Any, *, intent_id: str | None = None) -> Payment | None:

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import exceptions
-from octo_stripe_gateway.api.names import to_camel
+from octo_stripe_gateway.api.bodies import to_camel
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.stripe.redaction import get_logger
 

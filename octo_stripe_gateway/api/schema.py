@@ -29,15 +29,14 @@ from rest_framework import serializers
 
 from octo_stripe_gateway import exceptions
 from octo_stripe_gateway.api import responses
+from octo_stripe_gateway.api.bodies import to_camel
 from octo_stripe_gateway.api.card_payments import CARD_PAYMENT, INTENT, CardPaymentField
-from octo_stripe_gateway.api.filters import CursorField, TimeField
-from octo_stripe_gateway.api.names import to_camel
+from octo_stripe_gateway.api.fields import CursorField, PayableField, TimeField
 from octo_stripe_gateway.api.responses import adapt_status
 from octo_stripe_gateway.api.serializers import (
     PAYMENT,
     REFUND,
     Payable,
-    PayableField,
     RequestSerializer,
     Text,
     Time,

@@ -11,7 +11,6 @@ from operator import attrgetter
 from typing import Any, ClassVar
 
 from django.core.exceptions import PermissionDenied
-from django.db import connections, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import translation
@@ -32,22 +31,22 @@ from rest_framework.viewsets import GenericViewSet
 from octo_stripe_gateway import services
 from octo_stripe_gateway.api import capabilities
 from octo_stripe_gateway.api.authentication import GatewayAuthentication, check_owner, get_owner
+from octo_stripe_gateway.api.bodies import (
+    AlwaysJSON,
+    OctoJSONParser,
+    OctoJSONRenderer,
+    check_body,
+    check_headers,
+)
 from octo_stripe_gateway.api.card_payments import (
     CompletePaymentSerializer,
     check_confirmation,
     check_settled,
     get_card_payment,
 )
-from octo_stripe_gateway.api.filters import (
-    CursorField,
-    PaymentFilterSerializer,
-    get_equal_columns,
-    read_filters,
-)
+from octo_stripe_gateway.api.fields import CursorField, PayableField
 from octo_stripe_gateway.api.lists import Place, read_payments
-from octo_stripe_gateway.api.parsers import OctoJSONParser, check_body, check_headers
 from octo_stripe_gateway.api.permissions import PaymentPermission, has_permission
-from octo_stripe_gateway.api.renderers import AlwaysJSON, OctoJSONRenderer
 from octo_stripe_gateway.api.responses import adapt_status, get_error_response, handle_exception
 from octo_stripe_gateway.api.serializers import (
     SHOWN_COLUMNS,
@@ -56,13 +55,14 @@ from octo_stripe_gateway.api.serializers import (
     CapturePaymentSerializer,
     CreateLinkSerializer,
     CreatePaymentSerializer,
-    PayableField,
+    PaymentFilterSerializer,
     PaymentSerializer,
     RefundPaymentSerializer,
     RefundSerializer,
     RequestSerializer,
     RevokeLinksSerializer,
     get_payable_dues,
+    read_filters,
 )
 from octo_stripe_gateway.api.throttling import ActionThrottle, AuthenticationThrottle
 from octo_stripe_gateway.conf import gateway_settings
@@ -71,6 +71,7 @@ from octo_stripe_gateway.exceptions import (
     IdempotencyError,
 )
 from octo_stripe_gateway.ledger.journal import acting
+from octo_stripe_gateway.ledger.transactions import without_atomic_requests
 from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, Refund, is_priced
 from octo_stripe_gateway.models.ledger_manager import read_rows
 from octo_stripe_gateway.services.dues import show_dues
@@ -116,11 +117,8 @@ class OctoMixin(APIView):
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
-        """Exempt the view from ATOMIC_REQUESTS: no transaction may span a call to Stripe."""
-        view: Any = super().as_view(*args, **kwargs)
-        for alias in connections:
-            view = transaction.non_atomic_requests(alias)(view)
-        return view
+        """Exempt the view from ATOMIC_REQUESTS."""
+        return without_atomic_requests(super().as_view(*args, **kwargs))
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer in the request's language, whether or not the host has a middleware for that."""
@@ -363,18 +361,13 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def read_page(self, filters: dict[str, Any]) -> tuple[Sequence[Payment], Place | None]:
         """Return the payments of a page, and from where the next goes on."""
-        equal, wanted = get_equal_columns(filters), self.get_wanted_livemode()
+        bounds = {name: filters.pop(name, None) for name in ("since", "until", "below")}
+        wanted = self.get_wanted_livemode()
         if wanted is not None:
-            equal["livemode"] = self.listed_livemode = wanted
+            filters["livemode"] = self.listed_livemode = wanted
         payments = self.get_queryset()
-        return read_payments(
-            payments.only(*self.columns) if self.columns else payments,
-            equal=equal,
-            size=gateway_settings.page_size,
-            since=filters.get("utc_created_at_from"),
-            until=filters.get("utc_created_at_to"),
-            below=filters.get("cursor"),
-        )
+        payments = payments.only(*self.columns) if self.columns else payments
+        return read_payments(payments, equal=filters, size=gateway_settings.page_size, **bounds)
 
     @property
     def columns(self) -> tuple[str, ...]:

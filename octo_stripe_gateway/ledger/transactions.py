@@ -93,6 +93,13 @@ def outside_transaction(operation: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
+def without_atomic_requests(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave a view out of ATOMIC_REQUESTS, since no transaction may span a call to Stripe."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(alias)(view)
+    return view
+
+
 def _check_intact(connection: Any) -> None:
     """Raise BrokenTransactionError where the open transaction would end in a silent rollback."""
     if connection.needs_rollback:

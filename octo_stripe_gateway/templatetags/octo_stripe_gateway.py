@@ -14,7 +14,7 @@ register = template.Library()
 def payable(obj: Model) -> str:
     """Return what `<octo-payment>` calls a payable: `booking:7`, in no language's way to write numbers."""
     # A page is rendered before anybody pays: the serializers are loaded only here.
-    from octo_stripe_gateway.api.serializers import get_payable_name
+    from octo_stripe_gateway.api.fields import get_payable_name
     from octo_stripe_gateway.models import identify
 
     payable_type, key = identify(obj)

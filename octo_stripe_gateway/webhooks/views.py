@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
@@ -19,6 +18,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from octo_stripe_gateway.api.responses import get_error_response
 from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET, Secret, gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
+from octo_stripe_gateway.ledger.transactions import without_atomic_requests
 from octo_stripe_gateway.stripe.redaction import SecretBytes, get_logger, read_json, redact_text
 from octo_stripe_gateway.webhooks import inbox, signatures
 
@@ -44,9 +44,7 @@ class WebhookView(View):
         """
         view: Any = csrf_exempt(super().as_view(**initkwargs))
         view.login_required = False
-        for alias in connections:
-            view = transaction.non_atomic_requests(alias)(view)
-        return view
+        return without_atomic_requests(view)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Answer every error in OCTO's body."""

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from django.utils import timezone
 
-from octo_stripe_gateway.api.filters import CursorField
+from octo_stripe_gateway.api.fields import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.stripe.times import format_utc

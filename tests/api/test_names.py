@@ -10,8 +10,8 @@ import pytest
 from rest_framework.serializers import Serializer
 
 import octo_stripe_gateway
-from octo_stripe_gateway.api.filters import PaymentFilterSerializer
-from octo_stripe_gateway.api.names import to_camel, to_snake
+from octo_stripe_gateway.api.bodies import to_camel, to_snake
+from octo_stripe_gateway.api.serializers import PaymentFilterSerializer
 from octo_stripe_gateway.api.views import PaymentViewSet
 
 PACKAGE = Path(octo_stripe_gateway.__file__).parent
@@ -67,4 +67,4 @@ def test_only_one_module_knows_the_package() -> None:
     knowing = {
         path.name for path in PACKAGE.rglob("*.py") if "djangorestframework_camel_case" in path.read_text()
     }
-    assert knowing == {"names.py"}
+    assert knowing == {"bodies.py"}

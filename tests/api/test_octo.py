@@ -16,7 +16,7 @@ from rest_framework import serializers
 from octo_stripe_gateway import services
 from octo_stripe_gateway.api.capabilities import get_honoured
 from octo_stripe_gateway.api.card_payments import CardPaymentField
-from octo_stripe_gateway.api.filters import STORED_STATUSES
+from octo_stripe_gateway.api.serializers import STORED_STATUSES
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.stripe.currencies import MAX_AMOUNT, get_precision, get_step
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator

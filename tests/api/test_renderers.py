@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils.translation import gettext_lazy
 
-from octo_stripe_gateway.api.renderers import OctoJSONRenderer
+from octo_stripe_gateway.api.bodies import OctoJSONRenderer
 
 
 @pytest.mark.parametrize(

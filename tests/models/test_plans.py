@@ -28,7 +28,7 @@ from django.utils import timezone
 
 from octo_stripe_gateway import upkeep
 from octo_stripe_gateway.admin import alerts, books, pagination, search
-from octo_stripe_gateway.api.filters import CursorField
+from octo_stripe_gateway.api.fields import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.books.exports import export_movements, export_payments
 from octo_stripe_gateway.doctor import ledger
