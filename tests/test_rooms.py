@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def read_imports() -> Imports:
     """Return by module which modules of ours it imports, anywhere in it."""
     files = [path for path in FOLDER.rglob("*.py") if not {"migrations", "testing"} & {*path.parts}]
     modules = {get_name(path): ast.parse(path.read_text()) for path in files}
-    found = {name: {*find_imports(tree, known=modules.keys())} for name, tree in modules.items()}
+    found = {name: {*find_imports(name, tree, known=modules.keys())} for name, tree in modules.items()}
     return {name: {*others, *find_packages(name, others)} - {name} for name, others in found.items()}
 
 
@@ -61,7 +61,8 @@ def get_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def find_imports(tree: ast.Module, *, known: Iterator[str] | object) -> Iterator[str]:
+def find_imports(module: str, tree: ast.Module, *, known: Collection[str]) -> Iterator[str]:
+    """Yield what a module imports; a name taken from its own package takes that whole package as well."""
     for node in ast.walk(tree):
         named = []
         if isinstance(node, ast.Import):
@@ -69,11 +70,13 @@ def find_imports(tree: ast.Module, *, known: Iterator[str] | object) -> Iterator
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "imports are absolute"
             named = [(node.module or "", each.name) for each in node.names]
-        for module, name in named:
-            if module.split(".")[0] == PACKAGE:
-                own = module.removeprefix(PACKAGE).removeprefix(".")
-                inner = f"{own}.{name}".strip(".")
-                yield inner if inner in known else own  # type: ignore[operator]
+        for imported, name in named:
+            if imported.split(".")[0] == PACKAGE:
+                whole = imported.removeprefix(PACKAGE).removeprefix(".")
+                part = f"{whole}.{name}".strip(".")
+                yield part if part in known else whole
+                if name and whole and module.startswith(f"{whole}."):
+                    yield whole
 
 
 def find_packages(module: str, others: set[str]) -> Iterator[str]:
@@ -157,7 +160,11 @@ def test_circle_and_upward_import_would_be_found() -> None:
         TopologicalSorter(found).prepare()
     assert list_upward(found) == {("models.payments", "services.refunds")}
     tree = ast.parse("if TYPE_CHECKING:\n    from octo_stripe_gateway.models import payments, Payment")
-    found_here = {*find_imports(tree, known={"models", "models.payments"})}
-    assert found_here == {"models.payments", "models"}
+    known = {"models", "models.payments"}
+    assert {*find_imports("services.refunds", tree, known=known)} == {"models.payments", "models"}
+    own = ast.parse("from octo_stripe_gateway.models import payments")
+    assert {*find_imports("models.refunds", own, known=known)} == {"models.payments", "models"}
+    direct = ast.parse("from octo_stripe_gateway.models.payments import Payment")
+    assert {*find_imports("models.refunds", direct, known=known)} == {"models.payments"}
     assert {*find_packages("services.refunds", {"models.payments"})} == {"models"}
     assert {*find_packages("models.refunds", {"models.payments"})} == set()

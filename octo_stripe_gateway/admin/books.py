@@ -27,7 +27,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin import display
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
 from octo_stripe_gateway.admin.pagination import MOST_COUNTED, MOST_MILLISECONDS, time_limit

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin import display
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.admin.operations import SettleOperation
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.ledger.concerns import KINDS, describe_concern, get_kind_label

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin import display
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.admin.change_lists import IndexedChangeList
 from octo_stripe_gateway.admin.filters import OverdueFilter
 from octo_stripe_gateway.admin.pages import LedgerAdmin

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin import display
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.admin.pages import OperationAdmin, ReadOnly
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import Payment, compute_dues, is_priced

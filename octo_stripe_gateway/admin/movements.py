@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin import display
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.admin.change_lists import DateFilter
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.models import BalanceTransaction, Payment

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin import display
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.admin.books import BooksAdmin, join_concerns
 from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
 from octo_stripe_gateway.admin.filters import (

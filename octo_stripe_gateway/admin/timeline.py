@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from django.contrib.admin import AdminSite
 from django.utils.translation import gettext
 
-from octo_stripe_gateway.admin import display
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.admin.wording import describe_changes
 from octo_stripe_gateway.api.lists import filter_by_index
 from octo_stripe_gateway.ledger.concerns import describe

@@ -9,7 +9,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin import display
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.ledger.concerns import describe, get_kind_label
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Payment
