@@ -11,10 +11,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from django.utils.translation import gettext as _
@@ -42,6 +42,7 @@ from octo_stripe_gateway.stripe.snapshots import (
     DisputeSnapshot,
     PaymentIntentSnapshot,
     RefundSnapshot,
+    Snapshot,
 )
 
 if TYPE_CHECKING:
@@ -49,15 +50,13 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+S = TypeVar("S", bound=Snapshot)
+
 POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
-EXPAND_BOOKED = "latest_charge.balance_transaction"
-EXPAND_LISTED_REFUNDS = f"data.{EXPAND_REFUNDS}"
-EXPAND_LISTED_SOURCES = "data.source"
 PAGE_SIZE = 100
 UNAUTHORIZED, FORBIDDEN = 401, 403
 # An intent that isn't there, and a secret for it that isn't one.
-CHARGES = "/v1/charges/"
 NO_INTENT = "pi_octo_stripe_gateway"
 NO_SECRET = f"{NO_INTENT}_none"
 
@@ -91,7 +90,7 @@ class Answer(NamedTuple):
 
 def post(path: str, *, origin: Origin, parameters: Mapping[str, Any], idempotency_key: str) -> Answer:
     """Ask Stripe to do something; the same key asks for the same. Raises StripeError."""
-    return _call(origin, "post", path, params=parameters, idempotency_key=idempotency_key)
+    return _ask(origin, "post", path, params=parameters, idempotency_key=idempotency_key)
 
 
 def retrieve_payment_intent(intent_id: str, *, origin: Origin) -> PaymentIntentSnapshot:
@@ -99,9 +98,9 @@ def retrieve_payment_intent(intent_id: str, *, origin: Origin) -> PaymentIntentS
 
     What the charge brought is there where Stripe has booked it and the key may read it.
     """
-    ask = partial(_call, origin, "get", get_intent_path(intent_id))
+    ask = partial(_ask, origin, "get", get_intent_path(intent_id))
     try:
-        answer = ask(params={"expand": [EXPAND_REFUNDS, EXPAND_BOOKED]})
+        answer = ask(params={"expand": [EXPAND_REFUNDS, "latest_charge.balance_transaction"]})
     except StripeAuthenticationError as error:
         if error.http_status != FORBIDDEN:
             raise
@@ -118,20 +117,12 @@ def retrieve_payment_intent(intent_id: str, *, origin: Origin) -> PaymentIntentS
 
 def list_refunds(intent_id: str, *, origin: Origin) -> list[RefundSnapshot]:
     """Ask Stripe for all refunds of an intent."""
-    params = {"payment_intent": intent_id}
-    return [
-        RefundSnapshot.from_object(each, as_of=as_of)
-        for each, as_of in _list(partial(_call, origin), "/v1/refunds", params=params)
-    ]
+    return list(_list_snapshots(RefundSnapshot, origin, "/v1/refunds", payment_intent=intent_id))
 
 
 def list_disputes(intent_id: str, *, origin: Origin) -> list[DisputeSnapshot]:
     """Ask Stripe for all disputes of an intent."""
-    params = {"payment_intent": intent_id}
-    return [
-        DisputeSnapshot.from_object(each, as_of=as_of)
-        for each, as_of in _list(partial(_call, origin), "/v1/disputes", params=params)
-    ]
+    return list(_list_snapshots(DisputeSnapshot, origin, "/v1/disputes", payment_intent=intent_id))
 
 
 def list_payment_intents(origin: Origin, *, since: int, until: int) -> Iterator[PaymentIntentSnapshot]:
@@ -139,23 +130,21 @@ def list_payment_intents(origin: Origin, *, since: int, until: int) -> Iterator[
 
     A page is fetched only when it is reached. Raises StripeError.
     """
-    params = {"created": {"gte": since, "lt": until}, "expand": [EXPAND_LISTED_REFUNDS]}
-    for each, as_of in _list(partial(_call, origin), "/v1/payment_intents", params=params):
-        yield PaymentIntentSnapshot.from_object(each, as_of=as_of)
+    params = {"created": {"gte": since, "lt": until}, "expand": [f"data.{EXPAND_REFUNDS}"]}
+    return _list_snapshots(PaymentIntentSnapshot, origin, "/v1/payment_intents", **params)
 
 
 def list_refunds_between(origin: Origin, *, since: int, until: int) -> Iterator[RefundSnapshot]:
     """Ask an account for refunds that were created from one second up to another, newest first."""
-    params = {"created": {"gte": since, "lt": until}}
-    for each, as_of in _list(partial(_call, origin), "/v1/refunds", params=params):
-        yield RefundSnapshot.from_object(each, as_of=as_of)
+    created = {"gte": since, "lt": until}
+    return _list_snapshots(RefundSnapshot, origin, "/v1/refunds", created=created)
 
 
 def list_balance_transactions(
     origin: Origin, *, since: int, until: int
 ) -> Iterator[BalanceTransactionSnapshot]:
     """Ask an account for what moved in its balance from one second up to another, newest first."""
-    yield from _list_booked(origin, created={"gte": since, "lt": until})
+    return _list_booked(origin, created={"gte": since, "lt": until})
 
 
 def list_balance_transactions_of(source_id: str, *, origin: Origin) -> list[BalanceTransactionSnapshot]:
@@ -175,63 +164,60 @@ def retrieve_object(path: str, *, origin: Origin) -> tuple[dict[str, Any], int]:
 
     A charge comes with its refunds, which tell when its total is of.
     """
-    params = {"expand": ["refunds"]} if path.startswith(CHARGES) else {}
-    answer = _call(origin, "get", path, params=params)
+    params = {"expand": ["refunds"]} if path.startswith("/v1/charges/") else {}
+    answer = _ask(origin, "get", path, params=params)
     return answer.stripe_object, answer.as_of
 
 
 def list_event_destinations(account: str) -> list[dict[str, Any]]:
     """Ask an account for where it sends events, which webhook endpoints are a part of; one page of them."""
     params = {"limit": PAGE_SIZE, "include": ["webhook_endpoint.url"]}
-    destinations: list[dict[str, Any]] = _ask(
-        account, "get", "/v2/core/event_destinations", params=params
-    ).stripe_object["data"]
-    return destinations
+    page = _ask(Origin(account), "get", "/v2/core/event_destinations", params=params).stripe_object
+    return list(page["data"])
 
 
 def list_webhook_endpoints(account: str) -> list[dict[str, Any]]:
     """Ask an account for its webhook endpoints; their secrets are never in the answer."""
-    return [each for each, _as_of in _list(partial(_ask, account), "/v1/webhook_endpoints", params={})]
+    return [each for each, _as_of in _list(Origin(account), "/v1/webhook_endpoints")]
 
 
 def create_webhook_endpoint(account: str, **params: Any) -> dict[str, Any]:
     """Create an endpoint for an account's events; no other answer holds its `secret`."""
-    endpoint = _ask(account, "post", "/v1/webhook_endpoints", params=params).stripe_object
+    endpoint = _ask(Origin(account), "post", "/v1/webhook_endpoints", params=params).stripe_object
     return endpoint | {"secret": Secret(endpoint["secret"])}
 
 
 def update_webhook_endpoint(account: str, endpoint_id: str, **params: Any) -> dict[str, Any]:
     """Change an endpoint of an account's; the version of its events can't be changed."""
     path = f"/v1/webhook_endpoints/{quote(endpoint_id, safe='')}"
-    return _ask(account, "post", path, params=params).stripe_object
+    return _ask(Origin(account), "post", path, params=params).stripe_object
 
 
 def list_payment_method_domains(origin: Origin, name: str) -> list[dict[str, Any]]:
     """Ask an account whether wallets may be shown on a domain: its registration, or nothing."""
-    found = _list(partial(_call, origin), "/v1/payment_method_domains", params={"domain_name": name})
-    return [each for each, _as_of in found]
+    return [each for each, _as_of in _list(origin, "/v1/payment_method_domains", domain_name=name)]
 
 
 def register_payment_method_domain(origin: Origin, name: str) -> dict[str, Any]:
     """Register a domain for an account's wallets."""
-    return _call(origin, "post", "/v1/payment_method_domains", params={"domain_name": name}).stripe_object
+    return _ask(origin, "post", "/v1/payment_method_domains", params={"domain_name": name}).stripe_object
 
 
 def validate_payment_method_domain(origin: Origin, domain_id: str) -> dict[str, Any]:
     """Have Stripe look again whether a domain is verified."""
     path = f"/v1/payment_method_domains/{quote(domain_id, safe='')}/validate"
-    return _call(origin, "post", path, params={}).stripe_object
+    return _ask(origin, "post", path, params={}).stripe_object
 
 
 def check_key(account: str) -> int:
     """Make a minimal call, and return the second of Stripe's clock; raises StripeError."""
-    return _ask(account, "get", "/v1/payment_intents", params={"limit": 1}).as_of
+    return _ask(Origin(account), "get", "/v1/payment_intents", params={"limit": 1}).as_of
 
 
 def is_permitted(account: str, method: str, path: str) -> bool:
     """Tell whether the key may do this, tried on an object that doesn't exist; raises StripeError."""
     try:
-        _ask(account, method, path, params={}, about="")
+        _send(get_account(account).api_key, method, path, params={})
     except StripeAuthenticationError:
         return False
     except StripeRefusedError:
@@ -253,18 +239,19 @@ def is_publishable_key_known(account: str) -> bool:
 
 
 def _list_booked(origin: Origin, **params: Any) -> Iterator[BalanceTransactionSnapshot]:
-    wanted = {**params, "expand": [EXPAND_LISTED_SOURCES]}
-    for each, _as_of in _list(partial(_call, origin), "/v1/balance_transactions", params=wanted):
-        yield BalanceTransactionSnapshot.from_object(each)
+    listed = _list(origin, "/v1/balance_transactions", **params, expand=["data.source"])
+    return (BalanceTransactionSnapshot.from_object(each) for each, _as_of in listed)
 
 
-def _list(
-    ask: Callable[..., Answer], path: str, *, params: Mapping[str, Any]
-) -> Iterator[tuple[dict[str, Any], int]]:
+def _list_snapshots(kind: type[S], origin: Origin, path: str, **params: Any) -> Iterator[S]:
+    return (kind.from_object(each, as_of=as_of) for each, as_of in _list(origin, path, **params))
+
+
+def _list(origin: Origin, path: str, **params: Any) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the objects of a list with the second that each was read in, page after page."""
     wanted: dict[str, Any] = {**params, "limit": PAGE_SIZE}
     while True:
-        page = ask("get", path, params=wanted)
+        page = _ask(origin, "get", path, params=wanted)
         objects = page.stripe_object["data"]
         yield from ((each, page.as_of) for each in objects)
         if not page.stripe_object["has_more"]:
@@ -272,16 +259,10 @@ def _list(
         wanted["starting_after"] = objects[-1]["id"]
 
 
-def _call(origin: Origin, method: str, path: str, **asked: Any) -> Answer:
-    """Ask an account, or about a connected account of it."""
-    about = f"{method.upper()} {path} of {origin}"
-    return _ask(origin.account, method, path, stripe_account=origin.stripe_account, about=about, **asked)
-
-
-def _ask(account: str, method: str, path: str, *, about: str | None = None, **asked: Any) -> Answer:
-    """Ask an account, by its name in the settings, about itself or about a connected account."""
-    key = get_account(account).api_key
-    return _send(key, method, path, about=f"account {account!r}" if about is None else about, **asked)
+def _ask(origin: Origin, method: str, path: str, **asked: Any) -> Answer:
+    """Ask an account, about itself or about a connected account of it; a failure is logged."""
+    key, about = get_account(origin.account).api_key, f"{method.upper()} {path} of {origin}"
+    return _send(key, method, path, stripe_account=origin.stripe_account, about=about, **asked)
 
 
 def _send(
@@ -307,7 +288,12 @@ def _send(
     answer: stripe.StripeResponse | None = None
     failure: BaseException | None = None
     try:
-        client = _get_client(api_key)
+        client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": gateway_settings.stripe_api_base},
+            http_client=_get_http_client(gateway_settings.stripe_timeout, gateway_settings.stripe_api_base),
+            max_network_retries=gateway_settings.stripe_max_network_retries,
+        )
         answer = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
         if about:
@@ -317,7 +303,7 @@ def _send(
         # The SDK stumbles over JSON whose `error` is null, a list or a number.
         answer = None
     except BaseException as error:  # noqa: BLE001 - it is raised again
-        # Without the SDK's own frames, whose variables have the key and Stripe's answer.
+        # Without the SDK's frames, whose variables hold the key and the answer: error reporters show them.
         failure = error.with_traceback(None)
     if failure:
         # Raised here: within `except` its context would be the SDK's error, which has Stripe's answer.
@@ -332,17 +318,6 @@ def _send(
     return _read_answer(answer, seconds=time.monotonic() - began)
 
 
-def _get_client(api_key: str) -> stripe.StripeClient:
-    import stripe
-
-    return stripe.StripeClient(
-        api_key,
-        base_addresses={"api": gateway_settings.stripe_api_base},
-        http_client=_get_http_client(gateway_settings.stripe_timeout, gateway_settings.stripe_api_base),
-        max_network_retries=gateway_settings.stripe_max_network_retries,
-    )
-
-
 @cache
 def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.RequestsClient:
     import requests
@@ -355,8 +330,8 @@ def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.Requ
     # One session for all threads: a server that starts a thread for each request
     # would otherwise open a connection, and do a TLS handshake, for each.
     session = requests.Session()
-    session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=POOL_SIZE))
-    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=POOL_SIZE))
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=POOL_SIZE))
     # Otherwise each call reads the environment's proxies anew, and a .netrc that could replace the API key.
     session.proxies = requests.utils.get_environ_proxies(api_base)
     session.trust_env = False

@@ -557,7 +557,7 @@ def test_account_without_a_name_is_left_out_where_only_named_ones_have_keys(shop
 
 def test_other_installation_s_intents_are_not_ours(shop: Shop) -> None:
     shop.stripe.wait_for_deliveries()
-    stripe_client._ask("", "post", "/v1/payment_intents", params={"amount": 2000, "currency": "usd"})
+    stripe_client._ask(Origin(), "post", "/v1/payment_intents", params={"amount": 2000, "currency": "usd"})
     assert diagnose() == {}
 
 
