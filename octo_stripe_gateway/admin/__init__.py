@@ -5,11 +5,11 @@ the classes named below: `PaymentInline` above all, which shows what is due and 
 own page, and `RefundPayableMixin`, which has them refunded from there.
 """
 
+from octo_stripe_gateway.admin.books import BalanceTransactionAdmin
 from octo_stripe_gateway.admin.concerns import ConcernAdmin
 from octo_stripe_gateway.admin.dues import PayableLockAdmin
 from octo_stripe_gateway.admin.events import WebhookEventAdmin
 from octo_stripe_gateway.admin.inlines import PaymentInline
-from octo_stripe_gateway.admin.movements import BalanceTransactionAdmin
 from octo_stripe_gateway.admin.operations import (
     CancelOperation,
     CaptureOperation,

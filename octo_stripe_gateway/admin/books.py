@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
+from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
@@ -22,18 +24,24 @@ from django.http import (
     HttpResponseRedirect,
     StreamingHttpResponse,
 )
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 import octo_stripe_gateway.admin.display as display
-from octo_stripe_gateway.admin.change_lists import IndexedChangeList
+from octo_stripe_gateway.admin.lists import (
+    MOST_COUNTED,
+    MOST_MILLISECONDS,
+    DateFilter,
+    IndexedChangeList,
+    time_limit,
+)
 from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
-from octo_stripe_gateway.admin.pagination import MOST_COUNTED, MOST_MILLISECONDS, time_limit
 from octo_stripe_gateway.admin.pictures import show_pictures
 from octo_stripe_gateway.books.exports import export_movements_of, export_payments
-from octo_stripe_gateway.models import Concern, Payment
+from octo_stripe_gateway.models import BalanceTransaction, Concern, Payment
 
 LINES_AT_A_TIME = 200
 # Whether the money is real, and its currency.
@@ -162,18 +170,17 @@ class BooksAdmin(LedgerAdmin[Payment]):
 
     def get_urls(self) -> list[URLPattern]:
         """Return the admin's routes, and one for each export."""
-        return [
-            *(
-                path(
-                    f"export/{export.name}/",
-                    self.admin_site.admin_view(partial(self.export_view, export=export)),
-                    name=self._get_export_name(export),
-                )
-                for export in EXPORTS
-            ),
-            path("pictures/", self.admin_site.admin_view(self.pictures_view), name=self._get_pictures_name()),
-            *super().get_urls(),
+        wrap, name = self.admin_site.admin_view, self.get_page_name
+        exports = [
+            path(
+                f"export/{each.name}/",
+                wrap(partial(self.export_view, export=each)),
+                name=name(f"export_{each.name}"),
+            )
+            for each in EXPORTS
         ]
+        pictures = path("pictures/", wrap(self.pictures_view), name=name("pictures"))
+        return [*exports, pictures, *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PaymentChangeList
@@ -183,10 +190,14 @@ class BooksAdmin(LedgerAdmin[Payment]):
         response: Any = super().changelist_view(request, extra_context)
         changelist = getattr(response, "context_data", None) and response.context_data.get("cl")
         if changelist:
+            # The whole list, whichever of its payments are sorted and shown.
+            query = changelist.get_query_string(remove=[ORDER_VAR, PAGE_VAR])
             response.context_data |= {
                 "sums": sum_up(changelist.queryset),
-                "pictures": reverse(f"admin:{self._get_pictures_name()}", current_app=self.admin_site.name),
-                "exports": [(each.label, self._get_export_url(each, changelist)) for each in EXPORTS],
+                "pictures": self.get_page_url("pictures"),
+                "exports": [
+                    (each.label, self.get_page_url(f"export_{each.name}") + query) for each in EXPORTS
+                ],
             }
         return response
 
@@ -194,8 +205,7 @@ class BooksAdmin(LedgerAdmin[Payment]):
         """Send the filtered list as CSV, line by line."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
-        list_url = reverse(name, current_app=self.admin_site.name)
+        list_url = self.get_page_url("changelist")
         if asks_for_no_text(request):
             return HttpResponseRedirect(list_url)
         try:
@@ -216,13 +226,38 @@ class BooksAdmin(LedgerAdmin[Payment]):
             raise PermissionDenied
         return show_pictures(request, payments=self.get_queryset(request), site=self.admin_site)
 
-    def _get_pictures_name(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_pictures"
 
-    def _get_export_name(self, export: Export) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_export_{export.name}"
+@admin.register(BalanceTransaction)
+class BalanceTransactionAdmin(LedgerAdmin[BalanceTransaction]):
+    """Lists movements of money, the latest first; their payments' list exports them."""
 
-    def _get_export_url(self, export: Export, changelist: ChangeList) -> str:
-        url = reverse(f"admin:{self._get_export_name(export)}", current_app=self.admin_site.name)
-        # The whole list, whichever of its payments are sorted and shown.
-        return url + changelist.get_query_string(remove=[ORDER_VAR, PAGE_VAR])
+    list_display = ("moved", "category", "about", "money", "kept", "left")
+    list_filter = (("moved_at", DateFilter),)
+    list_select_related = ("payment",)
+    ordering = ("-moved_at", "-pk")
+    sortable_by = ("moved",)
+    search_fields = ("stripe_balance_transaction_id__exact",)
+    search_help_text = _("Stripe's id of the balance transaction")
+    fieldsets = (
+        (None, {"fields": ("category", "about", "money", "kept", "left", "rate")}),
+        (_("At Stripe"), {"fields": ("movement", "source")}),
+        (_("Times"), {"description": display.ZONE_NOTE, "fields": ("moved", "available")}),
+    )
+
+    moved = display.time_column(_("moved"), "moved_at", ordering="moved_at")
+    category = display.column(_("category"), lambda row: display.spell(row.reporting_category))
+    rate = display.column(_("exchange rate"), display.show_rate)
+    movement = display.column(_("balance transaction"), attrgetter("stripe_balance_transaction_id"))
+    source = display.column(_("object at Stripe"), attrgetter("source_id"))
+    available = display.time_column(_("paid out from"), "available_at")
+    money = display.money_column(_("amount"), "amount")
+    kept = display.money_column(_("fee"), "fee")
+    left = display.money_column(_("net"), "net")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BalanceTransaction]:
+        """Return what moved because of payments that the user may see."""
+        return self.narrow_to_payments(request, super().get_queryset(request))
+
+    @admin.display(description=_("payment"))
+    def about(self, obj: BalanceTransaction) -> SafeString | str:
+        return display.show_payment(obj.payment, site=self.admin_site)

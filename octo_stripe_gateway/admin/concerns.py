@@ -2,65 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import ModelAdmin, SimpleListFilter
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 import octo_stripe_gateway.admin.display as display
+from octo_stripe_gateway.admin.lists import ListFilter
 from octo_stripe_gateway.admin.operations import SettleOperation
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.ledger.concerns import KINDS, describe_concern, get_kind_label
-from octo_stripe_gateway.models import Concern, Payment
+from octo_stripe_gateway.models import Concern
 
 
-class StateFilter(SimpleListFilter):
+class StateFilter(ListFilter):
     """Shows the open concerns at first."""
 
-    title = _("state")
-    parameter_name = "state"
+    title, parameter_name = _("state"), "state"
+    options = (("settled", _("settled")), ("all", _("all")))
+    at_first = _("open")
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
-        return [("settled", _("settled")), ("all", _("all"))]
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """Name the default choice for what it shows."""
-        at_first, *others = super().choices(changelist)
-        yield {**at_first, "display": _("open")}
-        yield from others
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() == "all":
-            return queryset
-        return queryset.settled() if self.value() == "settled" else queryset.open()  # type: ignore[attr-defined, no-any-return] # Concern's own
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        shown = {"all": queryset, "settled": queryset.settled()}
+        return shown.get(self.value() or "", queryset.open())
 
 
-class KindFilter(SimpleListFilter):
+class KindFilter(ListFilter):
     """Offers every kind of concern there is."""
 
-    title = _("what it is")
-    parameter_name = "code"
+    title, parameter_name = _("what it is"), "code"
+    options = [(code, kind.label) for code, kind in KINDS.items()]
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
-        return [(code, kind.label) for code, kind in KINDS.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(code=self.value()) if self.value() else queryset
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(code=value)
 
 
 def show_concern_state(concern: Concern) -> SafeString:
     """Return whether an operator still has to look at it, and otherwise who or what ended it."""
     if concern.is_open:
         return display.show_badge(_("open"), kind="alert")
-    return display.show_badge(
-        _("settled") if concern.was_settled_by_person else _("ended by itself"), kind="operator"
-    )
+    text = _("settled") if concern.was_settled_by_person else _("ended by itself")
+    return display.show_badge(text, kind="operator")
 
 
 @admin.register(Concern)
@@ -80,7 +65,7 @@ class ConcernAdmin(LedgerAdmin[Concern]):
     fieldsets = (
         (None, {"fields": ("what", "words", "action", "about", "object_id", "state")}),
         (_("Settled"), {"fields": ("settled_by", "reason", "lost")}),
-        (_("Times"), {"description": display.zone_note(), "fields": ("opened_at", "settled_at")}),
+        (_("Times"), {"description": display.ZONE_NOTE, "fields": ("opened_at", "settled_at")}),
         (_("Technical details"), {"classes": ("collapse",), "fields": ("code", "known")}),
     )
 
@@ -106,11 +91,9 @@ class ConcernAdmin(LedgerAdmin[Concern]):
         return [each for each in fieldsets if each[0] != _("Settled") or (obj and not obj.is_open)]
 
     def get_subtitle(self, obj: Concern) -> str:
-        """Return what it is."""
         return get_kind_label(obj.code)
 
     def get_summary(self, obj: Concern) -> list[tuple[Any, Any]]:
-        """Return what the page that settles it shows."""
         return [
             (_("Concern"), describe_concern(obj)),
             (_("What to do"), self.action(obj)),
@@ -118,13 +101,11 @@ class ConcernAdmin(LedgerAdmin[Concern]):
         ]
 
     def is_live(self, obj: Concern) -> bool:
-        """Tell whether it is about real money."""
         return bool(obj.payment and obj.payment.livemode)
 
     @admin.display(description=_("payment"))
     def about(self, obj: Concern) -> SafeString | str:
-        """Return the payment, and what it is about at Stripe where it belongs to none."""
-        if obj.payment is None:
-            return obj.object_id or display.NOTHING
-        url = display.get_change_url(Payment, obj.payment.pk, site=self.admin_site)
-        return display.show_link(url, text=display.get_number(obj.payment))
+        """Return the payment, or the object at Stripe where it belongs to none."""
+        if obj.payment is None and obj.object_id:
+            return obj.object_id
+        return display.show_payment(obj.payment, site=self.admin_site)

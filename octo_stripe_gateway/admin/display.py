@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import AdminSite
+from django.contrib.admin.utils import quote
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
@@ -65,26 +66,27 @@ def format_time(moment: dt.datetime) -> str:
     return f"{date_format(local, 'SHORT_DATE_FORMAT')} {date_format(local, 'H:i:s T')}"
 
 
-def format_value(value: Any, *, name: str, currency: str) -> str:
-    """Return what a column of a payment holds, in an operator's words."""
-    if name.startswith("amount_"):
-        return format_money(value, currency=currency)
-    if isinstance(value, bool):
-        return gettext("yes") if value else gettext("no")
-    if name == "status":
-        return get_status_label(value)
-    return spell(value) if name == "intent_status" else str(value or NOTHING)
+def describe_change(name: str, values: Iterable[Any], *, currency: str) -> str:
+    """Return what a column of a payment is called, and what it held and holds, in an operator's words."""
+
+    def show(value: Any) -> str:
+        if name.startswith("amount_"):
+            return format_money(value, currency=currency)
+        if isinstance(value, bool):
+            return gettext("yes") if value else gettext("no")
+        if name == "status":
+            return get_status_label(value)
+        return spell(value) if name == "intent_status" else str(value or NOTHING)
+
+    # The journal may tell of a column that is gone.
+    known = {field.attname: field.verbose_name for field in Payment._meta.concrete_fields}
+    label = LABELS.get(name) or known.get(name) or spell(name)
+    return f"{label}: {' → '.join(map(show, values))}"
 
 
 def spell(word: str) -> str:
     """Return one of Stripe's words as people write it."""
     return word.replace("_", " ")
-
-
-def get_label(name: str) -> str:
-    """Return what an operator calls a column of a payment; the journal may tell of one that is gone."""
-    known = {field.attname: field.verbose_name for field in Payment._meta.concrete_fields}
-    return str(LABELS.get(name) or known.get(name) or spell(name))
 
 
 def get_status_label(status: str) -> str:
@@ -97,12 +99,8 @@ def get_number(payment: Payment) -> str:
     return payment.uuid.hex[:NUMBER_LENGTH]
 
 
-def get_zone_note() -> str:
-    """Return a sentence that names the time zone of the times on a page."""
-    return gettext("In the time zone %s.") % timezone.get_current_timezone_name()
-
-
-zone_note = lazy(get_zone_note, str)
+# A sentence that names the time zone of the times on a page.
+ZONE_NOTE: Any = lazy(lambda: gettext("In the time zone %s.") % timezone.get_current_timezone_name(), str)()
 
 
 def show_money(amount: int, *, currency: str) -> SafeString:
@@ -111,22 +109,20 @@ def show_money(amount: int, *, currency: str) -> SafeString:
 
 
 def show_dues(dues: Dues) -> list[tuple[Any, Any]]:
-    """Return what a payable's dues says, by label; money under way only where there is some."""
-    amounts = {
-        _("price"): dues.price,
-        _("received"): dues.received,
-        _("refunded"): dues.refunded,
-        **({_("forgiven"): dues.forgiven} if dues.forgiven else {}),
-        **({_("kept"): dues.kept} if dues.kept is not None else {}),
-        **({_("surplus"): dues.surplus} if dues.surplus else {}),
-        **({_("under way"): dues.in_flight} if dues.in_flight else {}),
-        _("due"): dues.due,
-    }
-    lines: list[tuple[Any, Any]] = [
-        (label, show_money(amount, currency=dues.currency)) for label, amount in amounts.items()
-    ]
+    """Return what a payable owes, by label; what most payables don't have only where there is some."""
+    amounts = (
+        (_("price"), dues.price),
+        (_("received"), dues.received),
+        (_("refunded"), dues.refunded),
+        (_("forgiven"), dues.forgiven or None),
+        (_("kept"), dues.kept),
+        (_("surplus"), dues.surplus or None),
+        (_("under way"), dues.in_flight or None),
+        (_("due"), dues.due),
+    )
+    shown = [(label, show_money(each, currency=dues.currency)) for label, each in amounts if each is not None]
     due_at = dues.next.due_at if dues.next else None
-    return [*lines, (_("next due"), show_time(due_at) if due_at else NOTHING)]
+    return [*shown, (_("next due"), show_time(due_at) if due_at else NOTHING)]
 
 
 def show_time(moment: dt.datetime) -> SafeString:
@@ -167,8 +163,8 @@ def show_dispute(dispute: Dispute) -> SafeString:
         parts.append(spell(dispute.reason))
     if dispute.is_open and dispute.evidence_due_at:
         parts.append(gettext("evidence is due by %s") % format_time(dispute.evidence_due_at))
-    page = f"disputes/{dispute.stripe_dispute_id}"
-    link = show_dashboard_link(dispute.payment, text=dispute.stripe_dispute_id, page=page)
+    name = dispute.stripe_dispute_id
+    link = show_dashboard_link(dispute.payment, text=name, page=f"disputes/{name}")
     return format_html_join(" · ", "{}", ((part,) for part in (*parts, link)))
 
 
@@ -184,16 +180,15 @@ def show_movement(movement: BalanceTransaction) -> str:
     return " · ".join([*parts, movement.stripe_balance_transaction_id])
 
 
-def show_lines(lines: list[str]) -> SafeString | str:
+def show_lines(lines: Iterable[str]) -> SafeString | str:
     """Return texts below each other."""
-    return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) if lines else NOTHING
+    return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) or NOTHING
 
 
 def show_mode(row: Payment | WebhookEvent) -> SafeString:
     """Return whether real money moves."""
-    return (
-        show_badge(gettext("live"), kind="live") if row.livemode else show_badge(gettext("test"), kind="test")
-    )
+    kind, text = ("live", gettext("live")) if row.livemode else ("test", gettext("test"))
+    return show_badge(text, kind=kind)
 
 
 def show_account(row: Payment | WebhookEvent) -> str:
@@ -260,15 +255,22 @@ def get_dashboard_url(row: Payment | WebhookEvent, *, page: str = "") -> str:
     return "/".join(part for part in (DASHBOARD, row.stripe_account, mode, page) if part)
 
 
-def get_change_url(model: type[Model], pk: Any, *, site: AdminSite) -> str:
-    """Return the page of a row in this admin, empty where its model is not registered."""
+def get_url(model: type[Model], page: str, *args: Any, site: AdminSite) -> str:
+    """Return a page of a model, or of one of its rows, in this admin; empty where it has none."""
     if not site.is_registered(model):
         return ""
-    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}"
     try:
-        return reverse(name, args=[pk], current_app=site.name)
+        return reverse(name, args=list(map(quote, args)), current_app=site.name)
     except NoReverseMatch:
         return ""
+
+
+def show_payment(payment: Payment | None, *, site: AdminSite) -> SafeString | str:
+    """Return a payment's number, linked to its page."""
+    if payment is None:
+        return NOTHING
+    return show_link(get_url(Payment, "change", payment.pk, site=site), text=get_number(payment))
 
 
 def show_payable(row: Payment | PayableLock, *, site: AdminSite) -> SafeString | str:
@@ -278,7 +280,7 @@ def show_payable(row: Payment | PayableLock, *, site: AdminSite) -> SafeString |
     content_type = ContentType.objects.get_for_id(row.payable_type_id)
     model = content_type.model_class()
     text = f"{capfirst(content_type.name)} {row.payable_id}"
-    return show_link(get_change_url(model, row.payable_id, site=site) if model else "", text=text)
+    return show_link(get_url(model, "change", row.payable_id, site=site) if model else "", text=text)
 
 
 def column(label: Any, show: Callable[[Any], Any], *, ordering: str | None = None) -> Any:

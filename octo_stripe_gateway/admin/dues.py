@@ -8,15 +8,27 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 import octo_stripe_gateway.admin.display as display
-from octo_stripe_gateway.admin.change_lists import IndexedChangeList
-from octo_stripe_gateway.admin.filters import OverdueFilter
+from octo_stripe_gateway.admin.lists import IndexedChangeList, ListFilter
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.models import PayableLock
 from octo_stripe_gateway.services.dues import list_dues
+
+
+class OverdueFilter(ListFilter):
+    """Offers payables with a late installment."""
+
+    title, parameter_name = _("what needs attention"), "attention"
+    options = (("overdue", _("Overdue")),)
+
+    def narrow(self, rows: Any, value: str) -> Any:
+        if value == "overdue":
+            rows = rows.overdue(now=timezone.now()).order_by("next_due_at")
+        return rows
 
 
 class PayableChangeList(IndexedChangeList):
@@ -44,7 +56,7 @@ class PayableLockAdmin(LedgerAdmin[PayableLock]):
     list_display_links = None
     ordering = ("-pk",)
     sortable_by = ("next_due",)
-    fieldsets = ((None, {"description": display.zone_note(), "fields": ("payable_link", "due", "next_due")}),)
+    fieldsets = ((None, {"description": display.ZONE_NOTE, "fields": ("payable_link", "due", "next_due")}),)
 
     due = display.column(
         _("due"), lambda row: row.currency and display.show_money(row.amount_due, currency=row.currency)

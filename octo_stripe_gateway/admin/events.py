@@ -8,34 +8,58 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 import octo_stripe_gateway.admin.display as display
-from octo_stripe_gateway.admin.change_lists import DateFilter, IndexedChangeList
-from octo_stripe_gateway.admin.filters import (
-    EventStatusFilter,
-    EventTypeFilter,
-    ModeFilter,
-)
+from octo_stripe_gateway.admin.lists import DateFilter, IndexedChangeList, ListFilter, ModeFilter, is_row_id
 from octo_stripe_gateway.admin.operations import ConfirmationForm, ReprocessOperation
 from octo_stripe_gateway.admin.pages import LedgerAdmin
-from octo_stripe_gateway.admin.search import find_events, is_row_id
+from octo_stripe_gateway.admin.search import find_events
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.ledger.concerns import describe
 from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services.idempotency import ANYONE
 from octo_stripe_gateway.stripe.redaction import redact
+from octo_stripe_gateway.webhooks.inbox import HANDLERS
 
 # What one request can do in time; `maintain_payments --now` does any number.
 MOST_AT_ONCE = 200
+
+
+class EventStatusFilter(ListFilter):
+    """Leaves out ignored events at first: they are not about a payment of ours."""
+
+    title, parameter_name = _("status"), "status"
+    options = (*WebhookEvent.Status.choices, ("all", _("all, ignored ones too")))
+    at_first = _("all but ignored")
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        status = self.value()
+        if status == WebhookEvent.Status.PROCESSED:
+            # As an exclusion, which PostgreSQL takes for most of the rows even without statistics.
+            return queryset.exclude(status__in=[each for each in WebhookEvent.Status if each != status])
+        if status in WebhookEvent.Status.values:
+            return self.narrow(queryset, status)
+        # A search is for one event, which may be an ignored one.
+        shows_all = status == "all" or request.GET.get(SEARCH_VAR)
+        return queryset if shows_all else queryset.exclude(status=WebhookEvent.Status.IGNORED)
+
+
+class EventTypeFilter(ListFilter):
+    """Offers the types of event that have a handler of ours, and the one in the URL."""
+
+    title, parameter_name = _("type"), "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in sorted({*HANDLERS, *request.GET.getlist("type")})]
 
 
 class EventChangeList(IndexedChangeList):
@@ -63,7 +87,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     fieldsets = (
         (None, {"fields": ("type", "state", "attempts", "error", "payment_link", "mode")}),
         (_("At Stripe"), {"fields": ("dashboard", "payment_intent_id", "account_name", "version")}),
-        (_("Times"), {"description": display.zone_note(), "fields": ("received_at", "processed_at")}),
+        (_("Times"), {"description": display.ZONE_NOTE, "fields": ("received_at", "processed_at")}),
         (_("Payload, without client secrets"), {"fields": ("content",)}),
     )
 
@@ -81,8 +105,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     def get_urls(self) -> list[URLPattern]:
         """Add the route that reprocesses several events."""
         view = self.outside_transaction(self.reprocess_view)
-        name = f"{self.opts.app_label}_{self.opts.model_name}_reprocess_selected"
-        return [path("reprocess/", view, name=name), *super().get_urls()]
+        return [path("reprocess/", view, name=self.get_page_name("reprocess_selected")), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
         """Leave the payloads to the pages that show them."""
@@ -126,16 +149,13 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
             request,
             self.reprocess,
             form=ConfirmationForm(chosen[0]),
-            action_url=reverse(
-                f"admin:{self.opts.app_label}_{self.opts.model_name}_reprocess_selected",
-                current_app=self.admin_site.name,
-            ),
+            action_url=self.get_page_url("reprocess_selected"),
             chosen=chosen[:MOST_AT_ONCE],
             chosen_name=ACTION_CHECKBOX_NAME,
             note=_("Only the first %d are processed at once.") % MOST_AT_ONCE
             if len(chosen) > MOST_AT_ONCE
             else "",
-            back_url=self._get_list_url(request),
+            back_url=self.get_page_url("changelist"),
         )
 
     def reprocess_view(self, request: HttpRequest) -> HttpResponse:
@@ -147,7 +167,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
             chosen = self.get_queryset(request).filter(pk__in=ids[:MOST_AT_ONCE]).order_by("pk")
             failed = sum(not self._reprocess(request, event) for event in chosen if not event.is_finished)
             self._tell(request, failed=failed, done=len(chosen) - failed)
-        return HttpResponseRedirect(self._get_list_url(request))
+        return HttpResponseRedirect(self.get_page_url("changelist"))
 
     def get_summary(self, obj: WebhookEvent) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the event."""
@@ -162,13 +182,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     @admin.display(description=_("payment"))
     def payment_link(self, obj: WebhookEvent) -> SafeString | str:
         """Return the payment that the event is about."""
-        payment = getattr(obj, "known_payment", None)
-        if payment is None:
-            return display.NOTHING
-        return display.show_link(
-            display.get_change_url(Payment, payment.pk, site=self.admin_site),
-            text=display.get_number(payment),
-        )
+        return display.show_payment(getattr(obj, "known_payment", None), site=self.admin_site)
 
     def _reprocess(self, request: HttpRequest, event: WebhookEvent) -> bool:
         try:
@@ -191,10 +205,6 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
                 failed,
             )
             self.message_user(request, message % failed, messages.ERROR)
-
-    def _get_list_url(self, request: HttpRequest) -> str:
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
-        return reverse(name, current_app=self.admin_site.name)
 
 
 def join_payments(events: Sequence[WebhookEvent]) -> None:

@@ -71,8 +71,5 @@ class PaymentInline(display.PaymentColumns, ReadOnly, GenericTabularInline):
         return formset
 
     @admin.display(description=_("payment"))
-    def page(self, obj: Payment) -> SafeString:
-        """Return the payment's page."""
-        return display.show_link(
-            display.get_change_url(Payment, obj.pk, site=self.admin_site), text=display.get_number(obj)
-        )
+    def page(self, obj: Payment) -> SafeString | str:
+        return display.show_payment(obj, site=self.admin_site)

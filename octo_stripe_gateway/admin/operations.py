@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.admin.display import format_value, get_label
+from octo_stripe_gateway.admin.display import describe_change
 from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
 from octo_stripe_gateway.ledger.concerns import KINDS
 from octo_stripe_gateway.ledger.rejections import describe_rejection
@@ -36,15 +36,6 @@ def list_forgivable(payment: Payment) -> list[Refund | Dispute]:
     return [*refunds, *lost]
 
 
-def _describe_forgiven(part: Refund | Dispute, *, currency: str) -> str:
-    named = {
-        "what": capfirst(part._meta.verbose_name),
-        "amount": format_money(part.amount, currency=currency),
-        "forgiven": format_money(part.forgiven, currency=currency),
-    }
-    return gettext("%(what)s of %(amount)s: %(forgiven)s not due again") % named
-
-
 class ConfirmationForm(forms.Form):
     """Asks for nothing but remembers its page: however often one page is sent, it acts once."""
 
@@ -57,8 +48,8 @@ class ConfirmationForm(forms.Form):
 class AmountForm(ConfirmationForm):
     """Asks for an amount in a currency, written as people do.
 
-    The services decide how much is possible, and their error is shown beside the field: the form itself would
-    refuse a repeat because of what that did the first time.
+    The services refuse what is too much, and their error is shown beside the field: the form itself would
+    refuse a form that is sent twice because of what the first one did.
     """
 
     amount = forms.DecimalField(label=_("Amount"))
@@ -122,12 +113,17 @@ class ForgiveForm(AmountForm):
         self.parts = {f"{each._meta.model_name} {each.pk}": each for each in list_forgivable(row)}
         at_most = max((each.amount for each in self.parts.values()), default=0)
         super().__init__(row, at_most=at_most, at_least=0, currency=row.currency, **kwargs)
-        cast("forms.ChoiceField", self.fields["part"]).choices = [
-            (name, _describe_forgiven(each, currency=row.currency)) for name, each in self.parts.items()
-        ]
+        choices = []
+        for name, each in self.parts.items():
+            named = {
+                "what": capfirst(each._meta.verbose_name),
+                "amount": format_money(each.amount, currency=row.currency),
+                "forgiven": format_money(each.forgiven, currency=row.currency),
+            }
+            choices.append((name, gettext("%(what)s of %(amount)s: %(forgiven)s not due again") % named))
+        cast("forms.ChoiceField", self.fields["part"]).choices = choices
 
     def clean_part(self) -> Refund | Dispute:
-        """Return the refund or dispute."""
         return self.parts[self.cleaned_data["part"]]
 
 
@@ -177,15 +173,12 @@ class RefundOperation(Operation[Payment]):
     form_class = RefundForm
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether something is left to refund, and no dispute is open."""
         return row.is_refundable
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
-        """Refund the amount."""
-        amount = values["amount"]
         asked = {name: values[name] for name in ("amount", "reason", "due_again")}
         services.refund_payment(row, **asked, caller=caller)
-        return gettext("Refunded %s.") % format_money(amount, currency=row.currency)
+        return gettext("Refunded %s.") % format_money(values["amount"], currency=row.currency)
 
 
 class CaptureOperation(Operation[Payment]):
@@ -199,14 +192,11 @@ class CaptureOperation(Operation[Payment]):
     form_class = CaptureForm
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether money is authorized."""
         return row.status == Payment.Status.AUTHORIZED
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
-        """Capture the amount."""
-        amount = values["amount"]
-        services.capture_payment(row, amount=amount, caller=caller)
-        return gettext("Captured %s.") % format_money(amount, currency=row.currency)
+        services.capture_payment(row, amount=values["amount"], caller=caller)
+        return gettext("Captured %s.") % format_money(values["amount"], currency=row.currency)
 
 
 class CancelOperation(Operation[Payment]):
@@ -217,12 +207,11 @@ class CancelOperation(Operation[Payment]):
     question = _("The customer can't pay this payment any more, and what is authorized is released.")
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether it may still be paid; one that was rejected may be paid already."""
+        # One that was rejected may be paid already.
         is_open = row.intent_status not in {"succeeded", "canceled"}
         return is_open and row.status in UNPAID and bool(row.stripe_payment_intent_id)
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
-        """Cancel it."""
         services.cancel_payment(row, caller=caller)
         return gettext("Canceled.")
 
@@ -237,14 +226,11 @@ class SettleOperation(Operation[Concern]):
     form_class = SettleForm
 
     def is_possible(self, row: Concern) -> bool:
-        """Tell whether it is open."""
         return row.is_open
 
     def run(self, row: Concern, *, values: Values, caller: services.Caller) -> str:
-        """Settle it."""
-        reason: str = values["reason"]
-        services.settle_concern(row, reason=reason, amount=values.get("amount"))
-        return gettext("Settled: %s") % reason
+        services.settle_concern(row, reason=values["reason"], amount=values.get("amount"))
+        return gettext("Settled: %s") % values["reason"]
 
 
 class ConfirmOperation(Operation[Payment]):
@@ -259,11 +245,9 @@ class ConfirmOperation(Operation[Payment]):
     unavailable = _("Nothing waits to be confirmed.")
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether its money waits."""
         return row.awaits_operator
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
-        """Confirm it, and return what became of it."""
         payment = services.confirm_adoption(row)
         if payment.rejection_code:
             return gettext("Confirmed, and rejected: %s") % describe_rejection(payment)
@@ -280,11 +264,9 @@ class ForgiveOperation(Operation[Payment]):
     form_class = ForgiveForm
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell whether money went back of what a payable was paid with."""
         return bool(row.payable_type_id and row.accepted_at) and bool(list_forgivable(row))
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
-        """Set the amount."""
         services.forgive(values["part"], amount=values["amount"])
         return gettext("%s is not due again.") % format_money(values["amount"], currency=row.currency)
 
@@ -300,21 +282,12 @@ class SyncOperation(Operation[Payment]):
     )
 
     def is_possible(self, row: Payment) -> bool:
-        """Tell that it always is."""
         return True
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
-        """Reconcile it, and return what that changed."""
-        changes = [
-            f"{get_label(name)}: {format_value(was, name=name, currency=row.currency)} → "
-            f"{format_value(is_now, name=name, currency=row.currency)}"
-            for name, (was, is_now) in services.sync_payment(row).items()
-        ]
-        return (
-            gettext("Synced: %s.") % "; ".join(changes)
-            if changes
-            else gettext("Synced: nothing had changed.")
-        )
+        differences = services.sync_payment(row).items()
+        told = "; ".join(describe_change(name, values, currency=row.currency) for name, values in differences)
+        return gettext("Synced: %s.") % told if told else gettext("Synced: nothing had changed.")
 
 
 class ReprocessOperation(Operation[WebhookEvent]):
@@ -325,11 +298,9 @@ class ReprocessOperation(Operation[WebhookEvent]):
     question = _("The event is applied to its payment, as if Stripe had delivered it again.")
 
     def is_possible(self, row: WebhookEvent) -> bool:
-        """Tell whether something is left to do with it."""
         return not row.is_finished
 
     def run(self, row: WebhookEvent, *, values: Values, caller: services.Caller) -> str:
-        """Process it; raises UnprocessableError with what that raised."""
         try:
             event = inbox.process_event(row)
         except Exception as error:  # a handler of the host's may raise anything, and it is on record

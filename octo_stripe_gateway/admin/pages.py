@@ -10,19 +10,18 @@ from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 
-from octo_stripe_gateway.admin.change_lists import IndexedChangeList
+from octo_stripe_gateway.admin.display import get_url
+from octo_stripe_gateway.admin.lists import CappedPaginator, IndexedChangeList, is_row_id
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Operation
-from octo_stripe_gateway.admin.pagination import CappedPaginator
-from octo_stripe_gateway.admin.search import is_row_id
 from octo_stripe_gateway.exceptions import (
     BadRequestError,
     GatewayError,
@@ -72,7 +71,15 @@ class OperationAdmin(ModelAdmin[Row]):
 
     def get_urls(self) -> list[URLPattern]:
         """Return the admin's own routes, and one for each operation."""
-        return [*(self._get_route(operation) for operation in self.operations), *super().get_urls()]
+        routes = [
+            path(
+                f"<path:object_id>/{operation.name}/",
+                self.outside_transaction(partial(self.operation_view, operation=operation)),
+                name=self.get_page_name(operation.name),
+            )
+            for operation in self.operations
+        ]
+        return [*routes, *super().get_urls()]
 
     def has_operation_permission(
         self, request: HttpRequest, operation: Operation[Any], obj: Row | None = None
@@ -92,7 +99,11 @@ class OperationAdmin(ModelAdmin[Row]):
     def list_operations(self, request: HttpRequest, obj: Row) -> list[dict[str, Any]]:
         """Return the operations that are possible with a row, each with its label and its page."""
         return [
-            {"name": operation.name, "label": operation.label, "url": self._get_url(operation, obj)}
+            {
+                "name": operation.name,
+                "label": operation.label,
+                "url": self.get_page_url(operation.name, obj.pk),
+            }
             for operation in self.operations
             if operation.is_possible(obj) and self.has_operation_permission(request, operation, obj)
         ]
@@ -113,16 +124,28 @@ class OperationAdmin(ModelAdmin[Row]):
         if request.method == "POST":
             form = operation.form_class(obj, data=request.POST)
             done = form.is_valid() and self._run(request, obj, operation=operation, form=form)
-            return self._go_to(request, obj) if done else self._ask(request, obj, operation, form)
-        if not operation.is_possible(obj):
+            if done:
+                return HttpResponseRedirect(self._get_back_url(request, obj))
+        elif operation.is_possible(obj):
+            form = operation.form_class(obj)
+        else:
             self.message_user(request, operation.unavailable, messages.WARNING)
-            return self._go_to(request, obj)
-        return self._ask(request, obj, operation, operation.form_class(obj))
+            return HttpResponseRedirect(self._get_back_url(request, obj))
+        return self.ask(
+            request,
+            operation,
+            form=form,
+            original=obj,
+            subtitle=self.get_subtitle(obj),
+            summary=self.get_summary(obj),
+            livemode=self.is_live(obj),
+            back_url=self._get_back_url(request, obj),
+        )
 
     def _run(
         self, request: HttpRequest, obj: Row, *, operation: Operation[Row], form: ConfirmationForm
     ) -> bool:
-        """Run the operation and tell how it ended; return False if sending the same again may help."""
+        """Run the operation and say how it ended; return False if sending the same form again may help."""
         caller = Caller(owner="admin", idempotency_key=str(form.cleaned_data["key"]))
         try:
             with acting(source=PaymentChange.Source.ADMIN, actor=request.user.get_username()):
@@ -134,24 +157,12 @@ class OperationAdmin(ModelAdmin[Row]):
                     form.add_error(name, str(error.message))
                 return False
             self.message_user(request, error.message, messages.ERROR)
-            return is_final(error)
+            # Whether a repeat would be refused again, rather than finish what was begun.
+            is_refused = isinstance(error, BadRequestError | UnprocessableError)
+            return is_refused and not isinstance(error, OperationInProgressError)
         self.log_change(request, obj, outcome)
         self.message_user(request, outcome, messages.SUCCESS)
         return True
-
-    def _ask(
-        self, request: HttpRequest, obj: Row, operation: Operation[Row], form: ConfirmationForm
-    ) -> HttpResponse:
-        return self.ask(
-            request,
-            operation,
-            form=form,
-            original=obj,
-            subtitle=self.get_subtitle(obj),
-            summary=self.get_summary(obj),
-            livemode=self.is_live(obj),
-            back_url=self._get_back_url(request, obj),
-        )
 
     def ask(
         self, request: HttpRequest, operation: Operation[Row], *, form: ConfirmationForm, **context: Any
@@ -180,25 +191,17 @@ class OperationAdmin(ModelAdmin[Row]):
             wrapped = transaction.non_atomic_requests(alias)(wrapped)
         return wrapped  # type: ignore[no-any-return]
 
-    def _get_route(self, operation: Operation[Any]) -> URLPattern:
-        view = self.outside_transaction(partial(self.operation_view, operation=operation))
-        return path(f"<path:object_id>/{operation.name}/", view, name=self._get_route_name(operation))
+    def get_page_name(self, page: str) -> str:
+        """Return the name of the route of one of this admin's pages."""
+        return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
 
-    def _get_route_name(self, operation: Operation[Any]) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_{operation.name}"
-
-    def _get_url(self, operation: Operation[Any], obj: Row) -> str:
-        name = f"admin:{self._get_route_name(operation)}"
-        return reverse(name, args=[quote(obj.pk)], current_app=self.admin_site.name)
-
-    def _go_to(self, request: HttpRequest, obj: Row) -> HttpResponse:
-        return HttpResponseRedirect(self._get_back_url(request, obj))
+    def get_page_url(self, page: str, *args: Any) -> str:
+        """Return the address of one of this admin's pages."""
+        return get_url(self.model, page, *args, site=self.admin_site)
 
     def _get_back_url(self, request: HttpRequest, obj: Row) -> str:
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        url = reverse(name, args=[quote(obj.pk)], current_app=self.admin_site.name)
         filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
-        return str(add_preserved_filters(filters, url))
+        return str(add_preserved_filters(filters, self.get_page_url("change", obj.pk)))
 
 
 class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
@@ -248,9 +251,3 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
 def asks_for_no_text(request: HttpRequest) -> bool:
     """Tell whether a list's query holds text that no column can hold."""
     return any("\0" in value for values in request.GET.lists() for value in values[1])
-
-
-def is_final(error: GatewayError) -> bool:
-    """Tell whether a repeat would be refused again, rather than finish what was begun."""
-    refused = isinstance(error, BadRequestError | UnprocessableError)
-    return refused and not isinstance(error, OperationInProgressError)

@@ -61,19 +61,16 @@ class RefundPayableOperation(PayableOperation):
     form_class = RefundPayableForm
 
     def is_possible(self, row: Model) -> bool:
-        """Tell whether something is left to refund of one of the payments."""
         return any(payment.is_refundable for payment in Payment.ledger.list_of_payable(row))
 
     def run(self, row: Model, *, values: Values, caller: services.Caller) -> str:
-        """Refund the amount, or everything."""
-        amount = values.get("amount")
-        asked = {"amount": amount, "reason": values["reason"], "due_again": values["due_again"]}
+        asked: dict[str, Any] = {name: values.get(name) for name in ("amount", "reason", "due_again")}
         refunded = services.refund_payable(row, **asked, caller=caller)
         if not refunded:
             raise UnprocessableError(self.unavailable)
-        if amount is None:
+        if values.get("amount") is None:
             return gettext("Refunded all that was held.")
-        return gettext("Refunded %s.") % format_money(amount, currency=refunded[0].currency)
+        return gettext("Refunded %s.") % format_money(values["amount"], currency=refunded[0].currency)
 
 
 class CancelPayableForm(ConfirmationForm):
@@ -84,11 +81,10 @@ class CancelPayableForm(ConfirmationForm):
     def __init__(self, row: Model, **kwargs: Any) -> None:
         super().__init__(row, **kwargs)
         try:
-            self.fields["waive"].help_text = _describe_cancellation(
-                services.cancel_payable(row, preview=True)
-            )
+            terms = _describe_cancellation(services.cancel_payable(row, preview=True))
         except GatewayError as error:
-            self.fields["waive"].help_text = str(error.message)
+            terms = str(error.message)
+        self.fields["waive"].help_text = terms
 
 
 class CancelPayableOperation(PayableOperation):
@@ -105,11 +101,9 @@ class CancelPayableOperation(PayableOperation):
     form_class = CancelPayableForm
 
     def is_possible(self, row: Model) -> bool:
-        """Tell whether it isn't canceled, or something is kept that could go back."""
         return is_priced(row) and PayableLock.ledger.get_kept(row) != 0
 
     def run(self, row: Model, *, values: Values, caller: services.Caller) -> str:
-        """Cancel it, and return what goes back."""
         return _describe_cancellation(services.cancel_payable(row, waive=values["waive"]))
 
 
@@ -122,11 +116,9 @@ class LinkOperation(PayableOperation):
     question = _("Anyone who has the link pays what is due without an account. Nothing is sent.")
 
     def is_possible(self, row: Model) -> bool:
-        """Tell whether it says a price, and isn't canceled."""
         return is_priced(row) and PayableLock.ledger.get_kept(row) is None
 
     def run(self, row: Model, *, values: Values, caller: services.Caller) -> str:
-        """Return the link, for whoever asks to copy it."""
         return services.create_payment_link(row)
 
 
@@ -176,20 +168,17 @@ class RefundPayableMixin(OperationAdmin[Model]):
 
     @admin.action(description=RefundPayableOperation.label)
     def refund_payments(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        """Go to the page that asks, for one at a time."""
         chosen = list(queryset[:2])
         if len(chosen) == 1:
-            return HttpResponseRedirect(self._get_url(self.operations[0], chosen[0]))
+            return HttpResponseRedirect(self.get_page_url(self.operations[0].name, chosen[0].pk))
         self.message_user(request, _("Choose one: each refund is asked for by itself."), messages.WARNING)
         return None
 
     def is_live(self, obj: Model) -> bool:
-        """Tell whether real money moves."""
         payable_type, key = identify(obj)
         payments = Payment.ledger.filter(payable_type=payable_type, payable_id=key)
         return payments.filter(livemode=True).exists()
 
     def get_summary(self, obj: Model) -> list[tuple[Any, Any]]:
-        """Return what is paid for and, where it is priced, what is due."""
         dues = show_dues(services.get_dues(obj)) if is_priced(obj) else []
         return [(_("For"), str(obj)), *dues]

@@ -16,10 +16,11 @@ from django.utils.translation import gettext_lazy as _
 
 import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway.admin.books import BooksAdmin, join_concerns
-from octo_stripe_gateway.admin.change_lists import ChoiceFilter, DateFilter
-from octo_stripe_gateway.admin.filters import (
+from octo_stripe_gateway.admin.lists import (
+    ChoiceFilter,
     ConcernFilter,
     CurrencyFilter,
+    DateFilter,
     ModeFilter,
     OwnerFilter,
     PayableTypeFilter,
@@ -155,7 +156,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
             _("Times"),
             {
                 "classes": ("collapse",),
-                "description": display.zone_note(),
+                "description": display.ZONE_NOTE,
                 "fields": (
                     "created_at",
                     "confirmed_at",

@@ -15,13 +15,12 @@ from django.db.models import QuerySet, Sum
 from django.db.models.functions import Trunc
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.admin.change_lists import begin_day
-from octo_stripe_gateway.admin.pagination import MOST_COUNTED, MOST_MILLISECONDS, time_limit
+from octo_stripe_gateway.admin.display import get_url
+from octo_stripe_gateway.admin.lists import MOST_COUNTED, MOST_MILLISECONDS, begin_day, time_limit
 from octo_stripe_gateway.models import BalanceTransaction, PayableLock, Payment, is_narrowed
 from octo_stripe_gateway.models.balance_transactions import KINDS
 from octo_stripe_gateway.stripe.currencies import format_money
@@ -130,7 +129,8 @@ def _draw(
     bars = []
     for number, (start, following) in enumerate(pairwise(starts)):
         last = following - dt.timedelta(days=1)
-        url = _get_list(BalanceTransaction, f"moved_at__from={start}&moved_at__until={last}", site=site)
+        movements = get_url(BalanceTransaction, "changelist", site=site)
+        url = movements and f"{movements}?moved_at__from={start}&moved_at__until={last}"
         top = bottom = zero
         for name, label in SERIES.items():
             amount = amounts[start, name]
@@ -173,17 +173,8 @@ def _draw_owed(request: HttpRequest, *, site: AdminSite) -> Iterator[Picture]:
         ):
             shown = format_money(amounts[name], currency=currency)
             width = HEIGHT * amounts[name] / amounts.total()
-            url = _get_list(PayableLock, query, site=site)
+            url = f"{get_url(PayableLock, 'changelist', site=site)}?{query}"
             bars.append(Bar(name, f"{label} {shown}", url, x, 0, width, SLOT))
             totals.append((name, label, shown))
             x += width
         yield Picture(currency.upper(), totals, [bar for bar in bars if bar.width], HEIGHT)
-
-
-def _get_list(model: Any, query: str, *, site: AdminSite) -> str:
-    """Return the list of what a bar stands for, empty where this admin has none."""
-    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
-    try:
-        return f"{reverse(name, current_app=site.name)}?{query}"
-    except NoReverseMatch:
-        return ""

@@ -12,14 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.contrib.contenttypes.models import ContentType
 from django.db import OperationalError
-from django.db.models import CharField, Exists, F, Model, OrderBy, OuterRef, QuerySet, TextField
+from django.db.models import CharField, F, Model, OrderBy, QuerySet, TextField
 from django.http import HttpRequest
 
-from octo_stripe_gateway.admin.pagination import MOST_MILLISECONDS, time_limit
+from octo_stripe_gateway.admin.lists import MOST_MILLISECONDS, get_paid_types, is_row_id, time_limit
 from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
-from octo_stripe_gateway.stripe.snapshots import LARGEST_INTEGER
 
 # A term finds at most so many payments, so many payables, and the events of so many payments.
 MOST_FOUND = 1000
@@ -80,17 +78,6 @@ def find_payables(
             keys |= {*_find_by_text(model, own), *_find_by_admin(model, own, request=request, site=site)}
         found[content_type.pk] = keys
     return found
-
-
-def get_paid_types(payments: QuerySet[Payment]) -> QuerySet[ContentType]:
-    """Return the models whose objects have some of these payments."""
-    paid_for = Exists(payments.order_by().filter(payable_type=OuterRef("pk")))
-    return ContentType.objects.filter(paid_for).order_by("app_label", "model")
-
-
-def is_row_id(term: str) -> bool:
-    """Tell whether a term is a number that a row can have."""
-    return term.isascii() and term.isdigit() and len(term) < 20 and int(term) <= LARGEST_INTEGER
 
 
 def _list_searches(

@@ -21,7 +21,7 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from octo_stripe_gateway.admin import PaymentAdmin, alerts, pagination, search
+from octo_stripe_gateway.admin import PaymentAdmin, alerts, lists, search
 from octo_stripe_gateway.admin.display import get_dashboard_url
 from octo_stripe_gateway.models import (
     Dispute,
@@ -278,14 +278,14 @@ class TestList:
         assert max(few) <= 17
 
     def test_counts_up_to_a_cap(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pagination, "MOST_COUNTED", 150)
+        monkeypatch.setattr(lists, "MOST_COUNTED", 150)
         make_payment.create_batch(149)
         for count in (149, 150, 150):
             assert get_change_list(office).result_count == count
             make_payment()
 
     def test_pages_end_at_the_cap(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pagination, "MOST_COUNTED", 150)
+        monkeypatch.setattr(lists, "MOST_COUNTED", 150)
         latest = make_payment.create_batch(160)[:9:-1]
         assert get_results(office) == latest[:100]
         assert get_results(office, p="2") == latest[100:150]
@@ -294,7 +294,7 @@ class TestList:
         assert beyond.status_code == 302
 
     def test_counts_what_is_found(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pagination, "MOST_COUNTED", 5)
+        monkeypatch.setattr(lists, "MOST_COUNTED", 5)
         make_payment.create_batch(8)
         make_payment.create_batch(3, reseller_reference="AB")
         assert get_change_list(office, q="AB").result_count == 3

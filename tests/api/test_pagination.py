@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from octo_stripe_gateway.admin import pagination
-from octo_stripe_gateway.admin.pagination import CappedPaginator, time_limit
+from octo_stripe_gateway.admin import lists
+from octo_stripe_gateway.admin.lists import CappedPaginator, time_limit
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory
 
@@ -26,16 +26,16 @@ def count(payments: Any = None) -> int:
 def test_counts_up_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     PaymentFactory.create_batch(3)
     assert count() == 3
-    monkeypatch.setattr(pagination, "MOST_COUNTED", 2)
+    monkeypatch.setattr(lists, "MOST_COUNTED", 2)
     assert count() == 2
 
 
 @on_postgresql
 def test_gives_up_what_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     PaymentFactory.create()
-    monkeypatch.setattr(pagination, "MOST_MILLISECONDS", 50)
+    monkeypatch.setattr(lists, "MOST_MILLISECONDS", 50)
     slow = Payment.objects.order_by("-pk").extra(where=["pg_sleep(60) IS NOT NULL"])
-    assert count(slow) == pagination.MOST_COUNTED
+    assert count(slow) == lists.MOST_COUNTED
     # The transaction around it is still usable.
     assert count() == 1
 

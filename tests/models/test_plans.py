@@ -27,7 +27,7 @@ from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway import upkeep
-from octo_stripe_gateway.admin import alerts, books, pagination, search
+from octo_stripe_gateway.admin import alerts, books, lists, search
 from octo_stripe_gateway.api.fields import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.books.exports import export_movements, export_payments
@@ -68,7 +68,7 @@ pytestmark = [
 
 ROWS = int(os.environ.get("PLAN_ROWS", "200000"))
 # The most that a list counts: less than PostgreSQL's estimate for a condition that it knows nothing of.
-COUNTED = min(pagination.MOST_COUNTED, ROWS // 400)
+COUNTED = min(lists.MOST_COUNTED, ROWS // 400)
 # The most rows that a statement may read: nearly all must be what was asked for.
 MOST_READ = 2 * max(COUNTED, BATCH_SIZE)
 YEARS = 3
@@ -174,7 +174,7 @@ def statistics(rows: None, request: pytest.FixtureRequest, django_db_blocker: An
 
 @pytest.fixture(autouse=True)
 def cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pagination, "MOST_COUNTED", COUNTED)
+    monkeypatch.setattr(lists, "MOST_COUNTED", COUNTED)
     monkeypatch.setattr(alerts, "MOST_COUNTED", COUNTED)
     monkeypatch.setattr(books, "MOST_COUNTED", COUNTED)
     monkeypatch.setattr(search, "MOST_FOUND", COUNTED)
