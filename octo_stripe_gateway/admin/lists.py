@@ -108,7 +108,7 @@ class ListFilter(SimpleListFilter):
     def list_latest(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[str]:
         """Return what the latest rows that the user sees hold in the column of the filter's name."""
         rows = model_admin.get_queryset(request).order_by("-pk")
-        return list(rows.values_list(self.parameter_name, flat=True)[:LATEST])
+        return list(rows.values_list(self.parameter_name or "", flat=True)[:LATEST])
 
 
 class CurrencyFilter(ListFilter):

@@ -229,8 +229,9 @@ class SettleOperation(Operation[Concern]):
         return row.is_open
 
     def run(self, row: Concern, *, values: Values, caller: services.Caller) -> str:
-        services.settle_concern(row, reason=values["reason"], amount=values.get("amount"))
-        return gettext("Settled: %s") % values["reason"]
+        reason: str = values["reason"]
+        services.settle_concern(row, reason=reason, amount=values.get("amount"))
+        return gettext("Settled: %s") % reason
 
 
 class ConfirmOperation(Operation[Payment]):
