@@ -1,4 +1,4 @@
-"""What can go wrong, each with the stable OCTO code that a caller sees."""
+"""What can go wrong, each with the stable OCTO code that a caller sees (its HTTP status: `api/errors.py`)."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ from django.utils import timezone
 from rest_framework.exceptions import PermissionDenied
 
 from octo_stripe_gateway import conf, exceptions, services, signals
-from octo_stripe_gateway.api import responses
-from octo_stripe_gateway.api.serializers import STATUSES
+from octo_stripe_gateway.api import errors
+from octo_stripe_gateway.api.serializers import OCTO_STATUSES
 from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.ledger.rules import RULES
@@ -160,7 +160,7 @@ def get_checks() -> list[str]:
 
 def get_codes() -> list[str]:
     raised = {each.code for _name, each in getmembers(exceptions, isclass) if hasattr(each, "code")}
-    return sorted(raised | set(responses.CODES.values()) | {"BAD_REQUEST"})
+    return sorted(raised | set(errors.CODES.values()) | {"BAD_REQUEST"})
 
 
 def get_options(command: str) -> list[str]:
@@ -195,7 +195,7 @@ OTHERS = [model.__name__ for model in apps.get_app_config(APP).get_models() if m
         ("payables.md", "## Queries", 0, get_words("Payment")),
         ("payables.md", "## Queries of the other models", 1, get_words(*OTHERS)),
         ("testing.md", "## On your laptop", 0, get_options("stripe_emulator")),
-        ("api.md", "## Statuses", 0, sorted(STATUSES.values())),
+        ("api.md", "## Statuses", 0, sorted(OCTO_STATUSES.values())),
         ("api.md", "## Statuses", 1, sorted(Payment.Status.values)),
         ("webhooks.md", "# Stripe's events", 0, sorted(WebhookEvent.Status.values)),
     ],

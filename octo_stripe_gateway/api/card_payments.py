@@ -15,11 +15,11 @@ from rest_framework.exceptions import ParseError
 from octo_stripe_gateway import services
 from octo_stripe_gateway.api.authentication import get_owner
 from octo_stripe_gateway.api.bodies import read_object, underscoreize
+from octo_stripe_gateway.api.errors import get_error_response, handle_exception
 from octo_stripe_gateway.api.fields import AmountField, TextField
-from octo_stripe_gateway.api.responses import get_error_response, handle_exception
 from octo_stripe_gateway.api.serializers import (
-    Answer,
-    Answers,
+    AnswerField,
+    AnswerFields,
     RequestSerializer,
     Text,
     column,
@@ -50,39 +50,41 @@ SOURCE = "ECOM"
 
 
 # In camelCase, since a host's own booking may be rendered by something that leaves names as they are.
-INTENT: Answers = {
+INTENT_FIELDS: AnswerFields = {
     "id": column(Text(allow_null=True), "stripe_payment_intent_id"),
-    "publishableKey": Answer(Text(allow_null=True), lambda row: get_publishable_key(row.account) or None),
+    "publishableKey": AnswerField(
+        Text(allow_null=True), lambda row: get_publishable_key(row.account) or None
+    ),
     "stripeAccount": column(
         Text(required=False, help_text="The connected account, where there is one."), "stripe_account"
     ),
-    "clientSecret": Answer(
+    "clientSecret": AnswerField(
         Text(allow_null=True, help_text="Null but in the answer to a create."), lambda _row: None
     ),
     "amount": column(money(), "amount"),
     "currency": column(Text(), "currency"),
 }
-CARD_PAYMENT: Answers = {
-    "id": Answer(serializers.UUIDField(), lambda row: str(row.uuid)),
-    "gateway": Answer(Text(), lambda _row: GATEWAY),
-    "source": Answer(Text(), lambda _row: SOURCE),
-    "merchantName": Answer(Text(allow_null=True), lambda _row: gateway_settings.merchant_name or None),
+CARD_PAYMENT_FIELDS: AnswerFields = {
+    "id": AnswerField(serializers.UUIDField(), lambda row: str(row.uuid)),
+    "gateway": AnswerField(Text(), lambda _row: GATEWAY),
+    "source": AnswerField(Text(), lambda _row: SOURCE),
+    "merchantName": AnswerField(Text(allow_null=True), lambda _row: gateway_settings.merchant_name or None),
     "amount": column(money(), "amount"),
-    "currency": Answer(Text(), lambda row: row.currency.upper()),
-    "currencyPrecision": Answer(precision(), lambda row: get_precision(row.currency)),
+    "currency": AnswerField(Text(), lambda row: row.currency.upper()),
+    "currencyPrecision": AnswerField(precision(), lambda row: get_precision(row.currency)),
     "paid": column(money(), "amount_received"),
     "totalPaid": column(money(), "amount_received"),
     "totalRefunded": column(money(), "amount_refunded"),
-    "balance": Answer(
+    "balance": AnswerField(
         money(help_text="Paid, less what was refunded."),
         lambda row: row.amount_received - row.amount_refunded,
     ),
-    "outstandingBalance": Answer(
+    "outstandingBalance": AnswerField(
         money(help_text="What this payment still asks for."), lambda row: row.amount if row.is_open else 0
     ),
-    "surcharge": Answer(money(), lambda _row: 0),
-    "paidSurcharge": Answer(money(), lambda _row: 0),
-    "reusableCards": Answer(
+    "surcharge": AnswerField(money(), lambda _row: 0),
+    "paidSurcharge": AnswerField(money(), lambda _row: 0),
+    "reusableCards": AnswerField(
         serializers.ListField(child=serializers.JSONField(), max_length=0), lambda _row: []
     ),
 }
@@ -90,11 +92,11 @@ CARD_PAYMENT: Answers = {
 
 def get_card_payment(payment: Payment, *, client_secret: str = "") -> dict[str, Any]:
     """Return the object for a payment, its secret null unless it is given. Amounts are in minor units."""
-    intent = read_answers(payment, INTENT) | {"clientSecret": client_secret or None}
+    intent = read_answers(payment, INTENT_FIELDS) | {"clientSecret": client_secret or None}
     if not payment.stripe_account:
         del intent["stripeAccount"]
     stripe = {"version": "latest", "paymentIntent": intent}
-    return read_answers(payment, CARD_PAYMENT) | {"stripe": stripe}
+    return read_answers(payment, CARD_PAYMENT_FIELDS) | {"stripe": stripe}
 
 
 class CardPaymentField(serializers.Field[Any, Any, Any, Any]):

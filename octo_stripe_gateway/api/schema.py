@@ -28,14 +28,14 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 
 from octo_stripe_gateway import exceptions
-from octo_stripe_gateway.api import responses
+from octo_stripe_gateway.api import errors
 from octo_stripe_gateway.api.bodies import to_camel
-from octo_stripe_gateway.api.card_payments import CARD_PAYMENT, INTENT, CardPaymentField
+from octo_stripe_gateway.api.card_payments import CARD_PAYMENT_FIELDS, INTENT_FIELDS, CardPaymentField
+from octo_stripe_gateway.api.errors import adapt_status
 from octo_stripe_gateway.api.fields import CursorField, PayableField, TimeField
-from octo_stripe_gateway.api.responses import adapt_status
 from octo_stripe_gateway.api.serializers import (
-    PAYMENT,
-    REFUND,
+    PAYMENT_FIELDS,
+    REFUND_FIELDS,
     Payable,
     RequestSerializer,
     Text,
@@ -70,12 +70,12 @@ ERRORS = {
 ERRORS_OF_ALL = (400, 401, 403, 429, 500)
 ERRORS_OF_CHANGES = (409, 413, 415, 422, 502, 503)
 CODES = sorted(
-    {*responses.CODES.values()} | {kind.code for kind in vars(exceptions).values() if hasattr(kind, "code")}
+    {*errors.CODES.values()} | {kind.code for kind in vars(exceptions).values() if hasattr(kind, "code")}
 )
 
-PaymentIntent = define("GatewayPaymentIntent", INTENT)
+PaymentIntent = define("GatewayPaymentIntent", INTENT_FIELDS)
 StripeCard = define("GatewayStripeCard", {"version": Text(), "paymentIntent": PaymentIntent()})
-CardPayment = define("GatewayCardPayment", {**CARD_PAYMENT, "stripe": StripeCard()})
+CardPayment = define("GatewayCardPayment", {**CARD_PAYMENT_FIELDS, "stripe": StripeCard()})
 # Of a payment that was just created, what is null elsewhere is there.
 CreatedIntent = define(
     "GatewayCreatedIntent",
@@ -122,8 +122,8 @@ Cancellation = define(
         "balance": Balance(),
     },
 )
-Refund = define("GatewayRefund", REFUND)
-ListedPayment = define("GatewayListedPayment", PAYMENT)
+Refund = define("GatewayRefund", REFUND_FIELDS)
+ListedPayment = define("GatewayListedPayment", PAYMENT_FIELDS)
 Payment = define(
     "GatewayPayment",
     {

@@ -47,7 +47,7 @@ from octo_stripe_gateway.stripe.times import format_utc
 
 logger = get_logger(__name__)
 
-STATUSES = {
+OCTO_STATUSES = {
     Payment.Status.PENDING: "PENDING",
     Payment.Status.AUTHORIZED: "ON_HOLD",
     Payment.Status.PAID: "CONFIRMED",
@@ -56,7 +56,7 @@ STATUSES = {
     Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
-STORED_STATUSES = {sent: stored.value for stored, sent in STATUSES.items()}
+STORED_STATUSES = {sent: stored.value for stored, sent in OCTO_STATUSES.items()}
 
 
 class RequestSerializer(serializers.Serializer[Any]):
@@ -176,7 +176,7 @@ def read_filters(request: Request, serializer_class: type[PaymentFilterSerialize
     return dict(serializer.validated_data)
 
 
-class Answer(NamedTuple):
+class AnswerField(NamedTuple):
     """A field of an answer: its kind, for the schema, what reads it, and the columns that this takes."""
 
     kind: serializers.Field[Any, Any, Any, Any]
@@ -184,7 +184,7 @@ class Answer(NamedTuple):
     columns: str = ""
 
 
-Answers = Mapping[str, Answer]
+AnswerFields = Mapping[str, AnswerField]
 Text, Whole, Time = serializers.CharField, serializers.IntegerField, serializers.DateTimeField
 
 
@@ -206,27 +206,27 @@ def define(name: str, fields: Mapping[str, Any], *, base: type[Any] = serializer
 Payable = define("GatewayPayable", {"type": Text(), "id": Text()})
 
 
-def read_answers(row: Any, answers: Answers) -> dict[str, Any]:
+def read_answers(row: Any, answers: AnswerFields) -> dict[str, Any]:
     """Return what an answer says of a row, null where nothing is known."""
     return {name: answer.read(row) for name, answer in answers.items()}
 
 
-def list_columns(answers: Answers) -> list[str]:
+def list_columns(answers: AnswerFields) -> list[str]:
     """Return the columns that answers are made of, each once."""
     return [*dict.fromkeys(" ".join(each.columns for each in answers.values()).split())]
 
 
-def column(kind: serializers.Field[Any, Any, Any, Any], name: str) -> Answer:
+def column(kind: serializers.Field[Any, Any, Any, Any], name: str) -> AnswerField:
     """Return an answer that is a column as it is."""
-    return Answer(kind, attrgetter(name), name)
+    return AnswerField(kind, attrgetter(name), name)
 
 
-def _text(name: str, **options: Any) -> Answer:
-    return Answer(Text(allow_null=True, **options), lambda row: getattr(row, name) or None, name)
+def _text(name: str, **options: Any) -> AnswerField:
+    return AnswerField(Text(allow_null=True, **options), lambda row: getattr(row, name) or None, name)
 
 
-def _time(name: str, *, allow_null: bool = True) -> Answer:
-    return Answer(Time(allow_null=allow_null), lambda row: format_utc(getattr(row, name)), name)
+def _time(name: str, *, allow_null: bool = True) -> AnswerField:
+    return AnswerField(Time(allow_null=allow_null), lambda row: format_utc(getattr(row, name)), name)
 
 
 def get_refund(payment: Payment) -> str:
@@ -255,40 +255,40 @@ def get_failure(payment: Payment) -> dict[str, str] | None:
     }
 
 
-PAYMENT: Answers = {
+PAYMENT_FIELDS: AnswerFields = {
     "id": column(Whole(), "id"),
-    "uuid": Answer(serializers.UUIDField(), lambda row: str(row.uuid), "uuid"),
+    "uuid": AnswerField(serializers.UUIDField(), lambda row: str(row.uuid), "uuid"),
     "amount": column(money(help_text="In Stripe's minor unit."), "amount"),
     "currency": column(Text(help_text="ISO 4217 in lower case."), "currency"),
-    "currency_precision": Answer(precision(), lambda row: get_precision(row.currency)),
-    "status": Answer(
-        serializers.ChoiceField([*STATUSES.values()]),
-        lambda row: STATUSES[Payment.Status(row.status)],
+    "currency_precision": AnswerField(precision(), lambda row: get_precision(row.currency)),
+    "status": AnswerField(
+        serializers.ChoiceField([*OCTO_STATUSES.values()]),
+        lambda row: OCTO_STATUSES[Payment.Status(row.status)],
         "status intent_status",
     ),
-    "gateway": Answer(Text(), lambda _row: "stripe"),
+    "gateway": AnswerField(Text(), lambda _row: "stripe"),
     "stripe_payment_intent_id": column(Text(allow_null=True), "stripe_payment_intent_id"),
-    # The serializer knows the accounts.
-    "publishable_key": Answer(Text(allow_null=True), lambda _row: None, "account"),
+    # Filled in by PaymentSerializer, which reads the accounts once.
+    "publishable_key": AnswerField(Text(allow_null=True), lambda _row: None, "account"),
     "stripe_account": _text("stripe_account"),
     "amount_received": column(money(), "amount_received"),
     "total_refunded": column(money(), "amount_refunded"),
-    "refund": Answer(serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]), get_refund),
-    "refundable": Answer(
+    "refund": AnswerField(serializers.ChoiceField(["NONE", "PARTIAL", "FULL"]), get_refund),
+    "refundable": AnswerField(
         serializers.BooleanField(),
         attrgetter("is_refundable"),
         "amount_kept amount_lost amount_reserved refunds_blocked is_expiring",
     ),
-    "test_mode": Answer(serializers.BooleanField(), lambda row: not row.livemode, "livemode"),
+    "test_mode": AnswerField(serializers.BooleanField(), lambda row: not row.livemode, "livemode"),
     "metadata": column(serializers.DictField(child=Text()), "metadata"),
     "reseller_reference": _text("reseller_reference"),
     "purpose": _text("purpose"),
-    "payable": Answer(
+    "payable": AnswerField(
         Payable(allow_null=True),
         get_payable,
         "payable_type_id payable_id",
     ),
-    "failure": Answer(
+    "failure": AnswerField(
         define("GatewayFailure", {"code": Text(), "message": Text()})(allow_null=True),
         get_failure,
         "failure_code failure_message rejection_code rejection_parameters",
@@ -301,8 +301,8 @@ PAYMENT: Answers = {
     "utc_refunded_at": _time("refunded_at"),
     "utc_cancelled_at": _time("canceled_at"),
 }
-REFUND: Answers = {
-    "uuid": Answer(serializers.UUIDField(), lambda row: str(row.uuid), "uuid"),
+REFUND_FIELDS: AnswerFields = {
+    "uuid": AnswerField(serializers.UUIDField(), lambda row: str(row.uuid), "uuid"),
     "amount": column(money(), "amount"),
     "amount_forgiven": column(
         Whole(
@@ -319,8 +319,8 @@ REFUND: Answers = {
     "utc_created_at": _time("created_at", allow_null=False),
 }
 # The columns that an answer takes, and the owner, by whom it may be seen.
-SHOWN_COLUMNS = ("owner", *list_columns(PAYMENT))
-SHOWN_OF_REFUND = ("id", *list_columns(REFUND))
+SHOWN_COLUMNS = ("owner", *list_columns(PAYMENT_FIELDS))
+SHOWN_OF_REFUND = ("id", *list_columns(REFUND_FIELDS))
 
 
 class PaymentSerializer(serializers.BaseSerializer[Payment]):
@@ -335,7 +335,7 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
         """Return every field, null where nothing is known."""
         account = self.accounts.get(instance.account)
         publishable_key = (account and account.publishable_key) or None
-        return read_answers(instance, PAYMENT) | {"publishable_key": publishable_key}
+        return read_answers(instance, PAYMENT_FIELDS) | {"publishable_key": publishable_key}
 
 
 class RefundSerializer(serializers.BaseSerializer[Refund]):
@@ -343,7 +343,7 @@ class RefundSerializer(serializers.BaseSerializer[Refund]):
 
     def to_representation(self, instance: Refund) -> dict[str, Any]:
         """Return every field, null where nothing is known."""
-        return read_answers(instance, REFUND)
+        return read_answers(instance, REFUND_FIELDS)
 
 
 def get_payable_dues(payment: Payment) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.api import capabilities
+from octo_stripe_gateway.api import capabilities, serializers
 from octo_stripe_gateway.api.authentication import GatewayAuthentication, check_owner, get_owner
 from octo_stripe_gateway.api.bodies import (
     AlwaysJSON,
@@ -44,32 +44,13 @@ from octo_stripe_gateway.api.card_payments import (
     check_settled,
     get_card_payment,
 )
+from octo_stripe_gateway.api.errors import adapt_status, get_error_response, handle_exception
 from octo_stripe_gateway.api.fields import CursorField, PayableField
 from octo_stripe_gateway.api.lists import Place, read_payments
 from octo_stripe_gateway.api.permissions import PaymentPermission, has_permission
-from octo_stripe_gateway.api.responses import adapt_status, get_error_response, handle_exception
-from octo_stripe_gateway.api.serializers import (
-    SHOWN_COLUMNS,
-    SHOWN_OF_REFUND,
-    CancelPayableSerializer,
-    CapturePaymentSerializer,
-    CreateLinkSerializer,
-    CreatePaymentSerializer,
-    PaymentFilterSerializer,
-    PaymentSerializer,
-    RefundPaymentSerializer,
-    RefundSerializer,
-    RequestSerializer,
-    RevokeLinksSerializer,
-    get_payable_dues,
-    read_filters,
-)
 from octo_stripe_gateway.api.throttling import ActionThrottle, AuthenticationThrottle
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import (
-    ConfigurationError,
-    IdempotencyError,
-)
+from octo_stripe_gateway.exceptions import ConfigurationError, IdempotencyError
 from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.ledger.transactions import without_atomic_requests
 from octo_stripe_gateway.models import Payment, PaymentChange, PaymentQuerySet, Refund, is_priced
@@ -77,12 +58,6 @@ from octo_stripe_gateway.models.ledger_manager import read_rows
 from octo_stripe_gateway.services.dues import show_dues
 from octo_stripe_gateway.stripe import environments
 from octo_stripe_gateway.stripe.currencies import get_precision
-from octo_stripe_gateway.stripe.environments import (
-    check_livemode,
-    get_livemode,
-    read_livemode,
-    show_environment,
-)
 from octo_stripe_gateway.stripe.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.stripe.times import format_utc
 
@@ -106,7 +81,7 @@ class OctoMixin(APIView):
     @property
     def livemode(self) -> bool:
         """Tell whether the answer is about real money."""
-        return get_livemode() or False
+        return environments.get_livemode() or False
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Return what the class says, the gateway's own replaced where the setting says so."""
@@ -140,7 +115,7 @@ class OctoMixin(APIView):
         check_headers(request)
         wanted = self.get_wanted_livemode()
         if wanted is not None:
-            check_livemode(wanted, livemode=get_livemode())
+            environments.check_livemode(wanted, livemode=environments.get_livemode())
         super().initial(request, *args, **kwargs)
         check_body(request)
 
@@ -165,14 +140,14 @@ class OctoMixin(APIView):
 
     def get_wanted_livemode(self) -> bool | None:
         """Return whether the caller means real money, None where they don't say; raises BadRequestError."""
-        return read_livemode(self.request.headers.get(environments.HEADER, ""))
+        return environments.read_livemode(self.request.headers.get(environments.HEADER, ""))
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         """Echo what was honoured, and send the status that OCTO wants."""
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer.status_code = adapt_status(answer.status_code)
         answer.headers[capabilities.HEADER] = ", ".join(self.get_capabilities())
-        answer.headers[environments.HEADER] = show_environment(self.livemode)
+        answer.headers[environments.HEADER] = environments.show_environment(self.livemode)
         answer.headers["Cache-Control"] = "no-store"
         patch_vary_headers(answer, ("Accept-Language", "Authorization", capabilities.HEADER))
         return answer
@@ -219,18 +194,18 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     throttle_classes: Sequence[Any] = (ActionThrottle,)
     filter_backends = ()
     pagination_class = None
-    serializer_class = PaymentSerializer
+    serializer_class = serializers.PaymentSerializer
     request_serializers: ClassVar[dict[str, type[BaseSerializer[Any]]]] = {
-        "create": CreatePaymentSerializer,
+        "create": serializers.CreatePaymentSerializer,
         "complete": CompletePaymentSerializer,
-        "refund": RefundPaymentSerializer,
-        "capture": CapturePaymentSerializer,
-        "cancel_payable": CancelPayableSerializer,
-        "create_link": CreateLinkSerializer,
-        "revoke_links": RevokeLinksSerializer,
+        "refund": serializers.RefundPaymentSerializer,
+        "capture": serializers.CapturePaymentSerializer,
+        "cancel_payable": serializers.CancelPayableSerializer,
+        "create_link": serializers.CreateLinkSerializer,
+        "revoke_links": serializers.RevokeLinksSerializer,
     }
 
-    filter_serializer = PaymentFilterSerializer
+    filter_serializer = serializers.PaymentFilterSerializer
 
     payment: Payment | None = None
     listed_livemode: bool | None = None
@@ -248,7 +223,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         with self.acting():
             created = services.create_payment(**self.get_create_parameters(parameters))
         self.check_repeat(created.payment)
-        check_livemode(self.get_wanted_livemode(), livemode=created.payment.livemode)
+        environments.check_livemode(self.get_wanted_livemode(), livemode=created.payment.livemode)
         response = self.build_response(created.payment, client_secret=created.client_secret)
         response.data["stripe_client_secret"] = created.client_secret
         response.status_code = 201
@@ -256,7 +231,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def list(self, request: Request, **kwargs: Any) -> Response:
         """Answer a page of the payments that the caller sees, the newest first."""
-        filters = read_filters(request, self.filter_serializer)
+        filters = serializers.read_filters(request, self.filter_serializer)
         page, following = self.read_page(filters)
         response = Response(self.get_serializer(page, many=True).data)
         if following:
@@ -274,7 +249,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         # Pages read a payment until it is paid: what has no money has no refunds to ask for.
         has_money = payment.amount_received or payment.amount_refunded
         refunds = self.list_refunds(payment) if has_money else []
-        show = RefundSerializer().to_representation
+        show = serializers.RefundSerializer().to_representation
         response.data["refunds"] = [show(each) for each in sorted(refunds, key=attrgetter("pk"))]
         return response
 
@@ -288,7 +263,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         with self.acting():
             payment = services.complete_payment(payment)
         if gateway_settings.strict_octo:
-            self.check_settled(payment)
+            check_settled(payment)
         return self.build_response(payment)
 
     def refund(self, request: Request, **kwargs: Any) -> Response:
@@ -306,9 +281,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def cancel_payable(self, request: Request, **kwargs: Any) -> Response:
         """Cancel what was paid for, and refund what its terms give; with `preview` only say what that is."""
-        parameters = self.get_parameters()
-        payable = parameters.pop("payable")
-        self.check_whole(payable)
+        payable, parameters = self.get_payable_parameters()
         with self.acting():
             cancellation = services.cancel_payable(payable, **parameters)
         body = {
@@ -321,9 +294,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def create_link(self, request: Request, **kwargs: Any) -> Response:
         """Make a link at which what is due is paid without an account."""
-        parameters = self.get_parameters()
-        payable = parameters.pop("payable")
-        self.check_whole(payable)
+        payable, parameters = self.get_payable_parameters()
         address = services.create_payment_link(payable, **parameters)
         body = {
             "url": request.build_absolute_uri(address),
@@ -335,9 +306,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def revoke_links(self, request: Request, **kwargs: Any) -> Response:
         """Revoke one of a payable's links, or all of them."""
-        parameters = self.get_parameters()
-        payable = parameters.pop("payable")
-        self.check_whole(payable)
+        payable, parameters = self.get_payable_parameters()
         return Response({"revoked": services.revoke_payment_links(payable, **parameters)})
 
     def check_permissions(self, request: Request) -> None:
@@ -373,13 +342,15 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def columns(self) -> tuple[str, ...]:
         """Return the columns that a read needs, none named where the host's code may look at any."""
         is_own = _reads_as_we_do(type(self)) and READERS.isdisjoint(vars(self))
-        return SHOWN_COLUMNS if is_own else ()
+        return serializers.SHOWN_COLUMNS if is_own else ()
 
     def list_refunds(self, payment: Payment) -> Iterable[Refund]:
         """Return a payment's refunds as they are shown."""
         if not self.columns:
             return payment.refunds.all()
-        return read_rows(Refund, str(payment._state.db), columns=SHOWN_OF_REFUND, payment_id=payment.pk)
+        return read_rows(
+            Refund, str(payment._state.db), columns=serializers.SHOWN_OF_REFUND, payment_id=payment.pk
+        )
 
     def get_primary_queryset(self) -> PaymentQuerySet:
         """Return the same payments from the database that is written to, where a read decides on a change."""
@@ -391,7 +362,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         payments = self.get_queryset() if is_read else self.get_primary_queryset()
         self.payment = payments.get_by_public_id(self.kwargs["id"], columns=self.columns if is_read else ())
         self.check_object_permissions(self.request, self.payment)
-        check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
+        environments.check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
         return self.payment
 
     def check_payable(self, payable: Any) -> None:
@@ -399,16 +370,6 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
         The caller is told that there is no such object.
         """
-
-    def check_whole(self, payable: Any) -> None:
-        """Raise ValidationError unless the caller sees all of the payable's payments.
-
-        Of a payable without payments nobody can tell whose it is, but who sees all payments.
-        """
-        payments = Payment.ledger.list_of_payable(payable)
-        is_known = payments or has_permission(self.request.user, "list")
-        if not is_known or not all(map(self.get_primary_queryset().includes, payments)):
-            raise ValidationError({"payable": PayableField.default_error_messages["unknown_id"]})
 
     def check_repeat(self, payment: Payment) -> None:
         """Raise IdempotencyError where an earlier payment is answered that the caller doesn't see.
@@ -426,10 +387,6 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
                 throttle.name = "create"
                 if not throttle.allow_request(self.request, self):
                     self.throttled(self.request, throttle.wait() or 0)
-
-    def check_settled(self, payment: Payment) -> None:
-        """Raise PaymentPendingError or BadRequestError where OCTO wants an error of what isn't paid."""
-        check_settled(payment)
 
     def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for `services.create_payment`, made from the checked body."""
@@ -450,10 +407,24 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the checked body; raises ValidationError."""
-        serializer_class = self.request_serializers.get(self.action, RequestSerializer)
+        serializer_class = self.request_serializers.get(self.action, serializers.RequestSerializer)
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
+
+    def get_payable_parameters(self) -> tuple[Any, dict[str, Any]]:
+        """Return the payable that the checked body names, and the rest of it; raises ValidationError.
+
+        The caller has to see all of the payable's payments. Of one without payments nobody can tell whose it
+        is, so that only who sees all payments may go on.
+        """
+        parameters = self.get_parameters()
+        payable = parameters.pop("payable")
+        payments = Payment.ledger.list_of_payable(payable)
+        is_known = payments or has_permission(self.request.user, "list")
+        if not is_known or not all(map(self.get_primary_queryset().includes, payments)):
+            raise ValidationError({"payable": PayableField.default_error_messages["unknown_id"]})
+        return payable, parameters
 
     def run_operation(self, operation: Any) -> Response:
         """Run a service with the checked body on the payment, and answer it."""
@@ -465,7 +436,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def build_response(self, payment: Payment, *, client_secret: str = "") -> Response:
         """Answer a payment, with `cardPayment` where the request asks for it."""
         self.payment = payment
-        body = {**self.get_serializer(payment).data, **get_payable_dues(payment)}
+        body = {**self.get_serializer(payment).data, **serializers.get_payable_dues(payment)}
         if capabilities.CARD_PAYMENTS in self.get_capabilities():
             body["card_payment"] = get_card_payment(payment, client_secret=client_secret)
         return Response(body)

@@ -21,7 +21,7 @@ SCHEME = "v1"
 SECONDS = re.compile(r"[0-9]{1,15}")
 
 
-def check_header(header: str) -> None:
+def check_form_and_age(header: str) -> None:
     """Raise SignatureError for a `Stripe-Signature` that no body could have: before the body is read."""
     seconds, signatures = _parse(header)
     if not (signatures and _is_recent(seconds)):
@@ -32,7 +32,7 @@ def _is_recent(seconds: int) -> bool:
     return seconds >= time.time() - gateway_settings.webhook_tolerance
 
 
-def verify(body: bytes, *, header: str, secrets: Mapping[str, Sequence[str]]) -> str:
+def find_signer(body: bytes, *, header: str, secrets: Mapping[str, Sequence[str]]) -> str:
     """Return the name of the account whose secret signed the raw body; raises SignatureError if none did.
 
     `header` is the request's `Stripe-Signature`, `secrets` has those of each account by its name.

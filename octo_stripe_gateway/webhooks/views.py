@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
 from rest_framework.exceptions import MethodNotAllowed
 
-from octo_stripe_gateway.api.responses import get_error_response
+from octo_stripe_gateway.api.errors import get_error_response
 from octo_stripe_gateway.conf import BUILT_IN_WEBHOOK_SECRET, Secret, gateway_settings
 from octo_stripe_gateway.exceptions import BadRequestError, ConfigurationError
 from octo_stripe_gateway.ledger.transactions import without_atomic_requests
@@ -79,8 +79,8 @@ class WebhookView(View):
             logger.error("[OctoStripeGateway] Events are refused: no STRIPE_WEBHOOK_SECRET")
             raise ConfigurationError(_("The payment gateway is not configured."))
         header = request.headers.get("Stripe-Signature", "")
-        signatures.check_header(header)
-        return signatures.verify(SecretBytes(request.body), header=header, secrets=secrets)
+        signatures.check_form_and_age(header)
+        return signatures.find_signer(SecretBytes(request.body), header=header, secrets=secrets)
 
     def get_secrets(self) -> Mapping[str, Sequence[str]]:
         """Return the secrets that may have signed, by the name of their account."""

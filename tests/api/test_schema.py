@@ -23,7 +23,7 @@ from rest_framework import serializers
 from rest_framework.generics import RetrieveAPIView
 
 from octo_stripe_gateway import exceptions
-from octo_stripe_gateway.api import responses, schema
+from octo_stripe_gateway.api import errors, schema
 from octo_stripe_gateway.api.card_payments import CardPaymentField
 from octo_stripe_gateway.api.serializers import CreatePaymentSerializer
 from octo_stripe_gateway.api.views import PaymentViewSet
@@ -119,11 +119,11 @@ def test_strict_octo_s_statuses_are_described() -> None:
 def test_every_code_is_described() -> None:
     kinds = [kind for kind in vars(exceptions).values() if isinstance(kind, type)]
     ours = {kind.code for kind in kinds if issubclass(kind, exceptions.GatewayError)}
-    assert ours | {*responses.CODES.values()} == {*schema.CODES}
+    assert ours | {*errors.CODES.values()} == {*schema.CODES}
 
 
 def test_every_status_is_described() -> None:
-    assert {*responses.STATUSES.values()} <= {*schema.ERRORS}
+    assert {*errors.HTTP_STATUSES.values()} <= {*schema.ERRORS}
 
 
 def provoke_errors(api: GatewayApi, stripe: StripeEmulator, configure: Callable[..., None]) -> list[Any]:

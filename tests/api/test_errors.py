@@ -14,7 +14,7 @@ from django.test import Client
 from rest_framework import exceptions as drf
 
 from octo_stripe_gateway import exceptions, services
-from octo_stripe_gateway.api.responses import OctoError
+from octo_stripe_gateway.api.errors import OctoError
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory

@@ -26,7 +26,7 @@ from octo_stripe_gateway.stripe.redaction import get_logger
 logger = get_logger(__name__)
 
 # The first class that an error is an instance of decides. REST framework's others bring their status.
-STATUSES: dict[type[Exception], int] = {
+HTTP_STATUSES: dict[type[Exception], int] = {
     exceptions.PaymentNotFoundError: 404,
     exceptions.OperationInProgressError: 409,
     exceptions.UnprocessableError: 422,
@@ -73,8 +73,15 @@ class OctoError:
     """An error as OCTO's HTTP answer: status, body and headers."""
 
     def __init__(self, error: Exception) -> None:
-        self.error = _to_rest_framework(error)
-        self.status = _get_status(self.error)
+        if isinstance(error, Http404):
+            error = drf.NotFound()
+        elif isinstance(error, PermissionDenied):
+            error = drf.PermissionDenied()
+        elif isinstance(error, ValidationError):
+            error = drf.ValidationError(error.messages)
+        self.error = error
+        usual = error.status_code if isinstance(error, drf.APIException) else 500
+        self.status = next((each for kind, each in HTTP_STATUSES.items() if isinstance(error, kind)), usual)
 
     @property
     def code(self) -> str:
@@ -152,26 +159,10 @@ def _describe(error: Exception, *, owner: str = "") -> OctoError:
     return octo
 
 
-def _to_rest_framework(error: Exception) -> Exception:
-    if isinstance(error, Http404):
-        return drf.NotFound()
-    if isinstance(error, PermissionDenied):
-        return drf.PermissionDenied()
-    return drf.ValidationError(error.messages) if isinstance(error, ValidationError) else error
-
-
-def _get_status(error: Exception) -> int:
-    for kind, status in STATUSES.items():
-        if isinstance(error, kind):
-            return status
-    return error.status_code if isinstance(error, drf.APIException) else 500
-
-
 def _flatten(detail: Any, path: str = "") -> str:
     if isinstance(detail, dict) and detail:
         name, rest = next(iter(detail.items()))
-        name = "" if name == api_settings.NON_FIELD_ERRORS_KEY else str(name)
-        name = to_camel(name)
+        name = "" if name == api_settings.NON_FIELD_ERRORS_KEY else to_camel(str(name))
         return _flatten(rest, ".".join(part for part in (path, name) if part))
     if isinstance(detail, list) and detail:
         return _flatten(next(filter(None, detail), detail[0]), path)
