@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from functools import cached_property, partial
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from octo_stripe_gateway.exceptions import (
@@ -25,6 +25,7 @@ from octo_stripe_gateway.exceptions import (
     StripeRateLimitedError,
     StripeUnavailableError,
 )
+from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.ledger.facts import Booked
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.said import PROCESSING
@@ -59,16 +60,24 @@ class Flow(Enum):
     EVEN = auto()
 
 
-def plan_bookings(
-    payments: Sequence[Payment], *, until: dt.datetime
-) -> Iterator[tuple[Payment, Callable[[], str]]]:
-    """Yield payments that are claimed until then, each with what records its movements."""
-    groups = defaultdict(list)
-    for payment in payments:
-        groups[payment.origin].append(payment)
-    for group in groups.values():
-        books = _Books(group, until=until)
-        yield from ((payment, partial(books.book, payment)) for payment in group)
+class BookStep(Step[Payment]):
+    """Records what moved in Stripe's balance because of payments."""
+
+    name = "books"
+    column = "next_booking_at"
+
+    def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
+        """Return those that Stripe was asked about least, and among them the newest."""
+        return Payment.ledger.filter(next_booking_at__lte=now).order_by("bookings", "-pk")
+
+    def plan(self, rows: list[Payment], *, until: dt.datetime) -> Iterator[tuple[Payment, Job]]:
+        """Yield payments by account, since one list may tell of many."""
+        groups = defaultdict(list)
+        for payment in rows:
+            groups[payment.origin].append(payment)
+        for group in groups.values():
+            books = _Books(group, until=until)
+            yield from ((payment, partial(books.book, payment)) for payment in group)
 
 
 def book_listed(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> None:
@@ -101,20 +110,22 @@ def _list_missing(
     flows: dict[str, set[Flow]] = defaultdict(set)
     for row in rows:
         flows[row.source_id].add(Flow.IN if row.amount > 0 else Flow.OUT)
-    refunds = [each for each in Refund.ledger.list_of(payment) if not each.is_disowned]
-    sources = {payment.stripe_charge_id: _expect_of_charge(payment)}
-    sources |= {each.stripe_refund_id or "": _expect_of_refund(each) for each in refunds}
+    is_charged = payment.amount_received or payment.intent_status == PROCESSING
+    sources = {payment.stripe_charge_id: Flow.IN if is_charged else Flow.EVEN}
+    for refund in Refund.ledger.list_of(payment):
+        if not refund.is_disowned:
+            sources[refund.stripe_refund_id or ""] = Flow.OUT if refund.is_live else Flow.EVEN
     missing = {
         source_id
         for source_id, expected in sources.items()
         if source_id and not _is_booked(expected, flows[source_id], is_first=is_first)
     }
-    # A dispute may cost more with each thing that happens to it.
-    missing |= {
-        each.stripe_dispute_id
-        for each in Dispute.ledger.list_by(payment_id=payment.pk)
-        if is_first or not _is_booked(_expect_of_dispute(each), flows[each.stripe_dispute_id])
-    }
+    for dispute in Dispute.ledger.list_by(payment_id=payment.pk):
+        # An inquiry takes nothing, but may become a dispute at any time.
+        expected = Flow.OUT if dispute.is_open or dispute.status == "lost" else Flow.EVEN
+        # A dispute may cost more with each thing that happens to it.
+        if is_first or not _is_booked(expected, flows[dispute.stripe_dispute_id]):
+            missing.add(dispute.stripe_dispute_id)
     return sorted(missing)
 
 
@@ -223,19 +234,6 @@ def _get_pause(payment: Payment) -> dt.timedelta:
     pause: dt.timedelta = FIRST_PAUSE * 2 ** min(payment.bookings, 20)
     is_open = payment.disputed or payment.open_refunds
     return min(pause, LONGEST_OPEN_PAUSE) if is_open else pause
-
-
-def _expect_of_charge(payment: Payment) -> Flow:
-    return Flow.IN if payment.amount_received or payment.intent_status == PROCESSING else Flow.EVEN
-
-
-def _expect_of_refund(refund: Refund) -> Flow:
-    return Flow.OUT if refund.is_live else Flow.EVEN
-
-
-def _expect_of_dispute(dispute: Dispute) -> Flow:
-    # An inquiry takes nothing, but may become a dispute at any time.
-    return Flow.OUT if dispute.is_open or dispute.status == "lost" else Flow.EVEN
 
 
 def _is_booked(expected: Flow, flows: set[Flow], *, is_first: bool = False) -> bool:

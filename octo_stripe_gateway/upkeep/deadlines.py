@@ -48,14 +48,7 @@ class DeadlineStep(Step[Payment]):
         for payable_type_id, group in by_type.items():
             payables = find_payables(payable_type_id, (row.payable_id or "" for row in group))
             for row in group:
-                yield row, partial(self._follow, row, payables.get(row.payable_id or ""))
-
-    def _follow(self, row: Payment, payable: Any) -> str:
-        """Bring a payment to its payable's deadline; one that has passed cancels it."""
-        if payable is None or get_deadline(payable) == row.expires_at:
-            return "unchanged"
-        is_expired = expire_payment(row).status == Payment.Status.EXPIRED
-        return "expired" if is_expired else "moved"
+                yield row, partial(_follow, row, payables.get(row.payable_id or ""))
 
     def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
         """Ask again after a while, or when the deadline has passed."""
@@ -75,14 +68,11 @@ class ExpiryStep(Step[Payment]):
     lease = LEASE
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
-        """Return the oldest deadline first."""
         due = Payment.ledger.past_deadline(now=now)
         return due.filter(_unclaimed(now)).order_by("expires_at")
 
     def do(self, row: Payment) -> str:
-        """Expire a payment."""
-        is_expired = expire_payment(row).status == Payment.Status.EXPIRED
-        return "expired" if is_expired else "unchanged"
+        return _expire(row, otherwise="unchanged")
 
     def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
         """Lengthen the pauses of those that could not be expired."""
@@ -103,12 +93,10 @@ class CaptureStep(Step[Payment]):
     lease = LEASE
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
-        """Return what runs out first."""
         holds = Payment.ledger.to_be_captured(before=now + CAPTURE_REMINDER)
         return holds.filter(_unclaimed(now)).order_by("capture_before")
 
     def do(self, row: Payment) -> str:
-        """Send `payment_capture_due`."""
         remind_of_capture(row)
         return "captures"
 
@@ -120,11 +108,9 @@ class DueStep(Step[PayableLock]):
     column = "next_update_at"
 
     def list_due(self, now: dt.datetime) -> QuerySet[PayableLock]:
-        """Return the oldest change first."""
         return PayableLock.ledger.due_for_update(now=now).order_by("next_update_at")
 
     def do(self, row: PayableLock) -> str:
-        """Work it out."""
         update_due(row)
         return "updated"
 
@@ -142,14 +128,23 @@ class InstallmentStep(Step[PayableLock]):
     lease = LEASE
 
     def list_due(self, now: dt.datetime) -> QuerySet[PayableLock]:
-        """Return first those that nobody was reminded of."""
         asked_again = Q(reminded_at=None) | Q(reminded_at__lt=now - OVERDUE_REVIEW)
         due = PayableLock.ledger.overdue(now=now).filter(asked_again, _unclaimed(now))
         return due.order_by(F("reminded_at").asc(nulls_first=True))
 
     def do(self, row: PayableLock) -> str:
-        """Send `installment_due` where that is new."""
         return "installments" if remind_of_installment(row) else "unchanged"
+
+
+def _follow(row: Payment, payable: Any) -> str:
+    """Bring a payment to its payable's deadline; one that has passed cancels it."""
+    if payable is None or get_deadline(payable) == row.expires_at:
+        return "unchanged"
+    return _expire(row, otherwise="moved")
+
+
+def _expire(row: Payment, *, otherwise: str) -> str:
+    return "expired" if expire_payment(row).status == Payment.Status.EXPIRED else otherwise
 
 
 def _unclaimed(now: dt.datetime) -> Q:

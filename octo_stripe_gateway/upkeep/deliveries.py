@@ -24,16 +24,13 @@ class DeliveryStep(Step[PaymentChange]):
     size = 1
 
     def list_due(self, now: dt.datetime) -> QuerySet[PaymentChange]:
-        """Return what has been due for longest first."""
         return PaymentChange.ledger.due_for_delivery(now=now).order_by("deliver_at")
 
     def claim(self, rows: list[PaymentChange], *, until: dt.datetime) -> None:
-        """Plan the next try."""
         for change in rows:
             schedule_delivery(change)
             PaymentChange.ledger.save_changed(change, names=["deliveries", "deliver_at"])
 
     def do(self, row: PaymentChange) -> str:
-        """Send what is undelivered."""
         deliver_change(row, payment=Payment.ledger.get(pk=row.payment_id))
         return Outcome.FAILED if row.undelivered else "delivered"

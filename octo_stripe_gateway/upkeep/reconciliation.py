@@ -48,13 +48,11 @@ class ReconciliationStep(Step[Installation]):
     column = "reconcile_at"
 
     def prepare(self) -> None:
-        """Plan the first night."""
         own = Installation.ledger.get_own()
         if own.reconcile_at is None:
             Installation.ledger.filter(pk=own.pk).update(reconcile_at=get_next_night(timezone.now()))
 
     def list_due(self, now: dt.datetime) -> QuerySet[Installation]:
-        """Return this installation, if it is due."""
         due = Installation.ledger.filter(reconcile_at__lte=now)
         return due if gateway_settings.reconcile_days else due.none()
 

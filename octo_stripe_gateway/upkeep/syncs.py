@@ -14,7 +14,6 @@ from octo_stripe_gateway.exceptions import GatewayError, StripeRateLimitedError
 from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.services.syncing import (
-    Differences,
     get_pause,
     sync_listed,
     sync_payment,
@@ -54,7 +53,6 @@ class SyncStep(Step[Payment]):
         payments.filter(next_check_at__gt=latest).update(next_check_at=latest)
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
-        """Return the least synced first, and among those the newest."""
         return Payment.ledger.due_for_check(now=now).order_by("checks", "-pk")
 
     def plan(self, rows: list[Payment], *, until: dt.datetime) -> Iterator[tuple[Payment, Job]]:
@@ -63,16 +61,11 @@ class SyncStep(Step[Payment]):
         for group in _group_listable(rows):
             for payment, snapshot in _find_in_list(group):
                 del left[payment.pk]
-                yield payment, partial(self.sync_listed, payment, snapshot)
+                yield payment, partial(_sync_listed, payment, snapshot)
         yield from super().plan(list(left.values()), until=until)
 
     def do(self, row: Payment) -> str:
-        """Sync a payment."""
-        return _describe(sync_payment(row))
-
-    def sync_listed(self, payment: Payment, snapshot: PaymentIntentSnapshot) -> str:
-        """Sync a payment with what a list says."""
-        return _describe(sync_listed(payment, snapshot))
+        return "changed" if sync_payment(row) else "unchanged"
 
     def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
         """Lengthen the pauses until the next syncs, except where a payment was rescheduled meanwhile."""
@@ -85,8 +78,8 @@ class SyncStep(Step[Payment]):
             same.update(checks=F("checks") + 1, next_check_at=now + pause)
 
 
-def _describe(differences: Differences) -> str:
-    return "changed" if differences else "unchanged"
+def _sync_listed(payment: Payment, snapshot: PaymentIntentSnapshot) -> str:
+    return "changed" if sync_listed(payment, snapshot) else "unchanged"
 
 
 def _group_listable(payments: Sequence[Payment]) -> Iterator[list[Payment]]:
