@@ -11,14 +11,16 @@ from urllib.parse import urlsplit
 
 from octo_stripe_gateway.conf import Account, gateway_settings, is_live
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.doctor.mounts import find_webhook_paths
-from octo_stripe_gateway.doctor.wallets import get_domain, list_inactive, list_origins
 from octo_stripe_gateway.doctor.webhook_endpoints import (
     Endpoint,
     WantedEndpoint,
+    find_webhook_paths,
+    get_domain,
     get_installation,
     has_connected_accounts,
     is_enabled,
+    list_inactive,
+    list_origins,
 )
 from octo_stripe_gateway.exceptions import StripeAuthenticationError, StripeError, StripeRefusedError
 from octo_stripe_gateway.models import Installation
@@ -62,7 +64,6 @@ class Examined:
 
     @property
     def name(self) -> str:
-        """Return the account's name in the settings."""
         return self.account.name
 
     @property
@@ -76,17 +77,15 @@ class Examined:
 
     def get_wanted(self, *, connect: bool = False, marked_only: bool = False) -> WantedEndpoint:
         """Return the endpoint that it should have, at the given address or any of the host's paths."""
-        url = self.url or next(self._list_addresses(), "")
+        url = self.url
+        if not url:
+            paths = {path.rstrip("/") for path in find_webhook_paths()}
+            ours = [each for each in self.endpoints or [] if urlsplit(each["url"]).path.rstrip("/") in paths]
+            url = next((each["url"] for each in sorted(ours, key=lambda each: not is_enabled(each))), "")
         return WantedEndpoint(account=self.name, url=url, connect=connect, marked_only=marked_only)
 
     def diagnose(self, code: str, message: str, action: str, *, count: int | None = None) -> Diagnosis:
-        """Return a diagnosis of this account."""
         return Diagnosis(code=code, message=message, action=action, account=self.name, count=count)
-
-    def _list_addresses(self) -> Iterator[str]:
-        paths = {path.rstrip("/") for path in find_webhook_paths()}
-        ours = (each for each in self.endpoints or [] if urlsplit(each["url"]).path.rstrip("/") in paths)
-        yield from (each["url"] for each in sorted(ours, key=lambda each: not is_enabled(each)))
 
 
 Finder = Callable[[Examined], Iterator[Diagnosis]]
@@ -99,7 +98,6 @@ def list_accounts() -> list[Account]:
 
 
 def find_accounts_of_two_modes() -> Iterator[Diagnosis]:
-    """Find that some accounts move real money and some don't."""
     modes = {each.livemode for each in list_accounts() if each.api_key}
     if len(modes) > 1:
         yield Diagnosis(
@@ -119,7 +117,13 @@ def examine_account(examined: Examined) -> Iterator[Diagnosis]:
         if found:
             return
     for finder in FINDERS:
-        yield from _run(finder, examined)
+        try:
+            yield from finder(examined)
+        except StripeAuthenticationError:
+            # What a restricted key lacks is a diagnosis of its own.
+            continue
+        except StripeError as error:
+            yield _diagnose_outage(examined, error)
 
 
 def find_refused_key(examined: Examined) -> Iterator[Diagnosis]:
@@ -161,7 +165,6 @@ def find_refused_publishable_key(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_missing_permissions(examined: Examined) -> Iterator[Diagnosis]:
-    """Find what a restricted key needs and may not do."""
     if not examined.account.api_key.startswith("rk_"):
         return
     missing = [
@@ -179,7 +182,6 @@ def find_missing_permissions(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_clock_skew(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that this machine's clock is wrong."""
     skew = examined.clock_skew or 0
     if abs(skew) > LARGEST_SKEW:
         side = "ahead of" if skew > 0 else "behind"
@@ -191,7 +193,6 @@ def find_clock_skew(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_missing_endpoint(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that Stripe sends no events here."""
     where = examined.url or " or ".join(find_webhook_paths())
     if where and examined.endpoints is not None and not examined.get_endpoints():
         yield examined.diagnose(
@@ -199,39 +200,28 @@ def find_missing_endpoint(examined: Examined) -> Iterator[Diagnosis]:
         )
 
 
-def find_disabled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that Stripe has stopped sending events here."""
-    for endpoint in _list_chosen(examined):
+def find_faulty_endpoint(examined: Examined) -> Iterator[Diagnosis]:
+    """Find what is wrong with the endpoints that are meant to send our events: one, with Connect another."""
+    wanted = examined.get_wanted()
+    chosen = [each for connect in (False, True) for each in examined.get_endpoints(connect=connect)[:1]]
+    for endpoint in chosen:
+        name = f"The webhook endpoint {endpoint['id']}"
         if not is_enabled(endpoint):
             yield examined.diagnose(
                 "endpoint_disabled",
-                f"The webhook endpoint {endpoint['id']} is disabled.",
+                f"{name} is disabled.",
                 "See in Stripe's dashboard why its deliveries failed, then run `manage.py stripe_setup`.",
             )
-
-
-def find_missing_events(examined: Examined) -> Iterator[Diagnosis]:
-    """Find types of events that an endpoint doesn't get."""
-    for endpoint in _list_chosen(examined):
-        missing = examined.get_wanted().get_missing_events(endpoint)
-        if missing:
+        if missing := wanted.get_missing_events(endpoint):
+            message = f"{name} doesn't send {', '.join(missing)}."
             yield examined.diagnose(
-                "endpoint_events_missing",
-                f"The webhook endpoint {endpoint['id']} doesn't send {', '.join(missing)}.",
-                f"{SETUP}, which adds them.",
-                count=len(missing),
+                "endpoint_events_missing", message, f"{SETUP}, which adds them.", count=len(missing)
             )
-
-
-def find_wrong_version(examined: Examined) -> Iterator[Diagnosis]:
-    """Find an endpoint whose events are in another version than we read."""
-    for endpoint in _list_chosen(examined):
-        wanted = examined.get_wanted()
         if not wanted.has_version(endpoint):
             version = endpoint["api_version"] or "the account's default"
             yield examined.diagnose(
                 "endpoint_version_wrong",
-                f"The webhook endpoint {endpoint['id']} has API version {version}, not {wanted.api_version}.",
+                f"{name} has API version {version}, not {wanted.api_version}.",
                 f"{SETUP}, which creates one of the right version, and again later with --disable-old.",
             )
 
@@ -286,7 +276,6 @@ def find_shared_installation(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_missing_connect_endpoint(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that no endpoint gets the events of connected accounts."""
     if examined.endpoints is not None and examined.uses_connect and not examined.get_endpoints(connect=True):
         yield examined.diagnose(
             "connect_endpoint_missing",
@@ -316,22 +305,6 @@ def find_wallet_domains(examined: Examined) -> Iterator[Diagnosis]:
             )
 
 
-def _list_chosen(examined: Examined) -> Iterator[Endpoint]:
-    """Yield the endpoints that are meant to send our events: one, with Connect another."""
-    for connect in (False, True):
-        yield from examined.get_endpoints(connect=connect)[:1]
-
-
-def _run(finder: Finder, examined: Examined) -> Iterator[Diagnosis]:
-    try:
-        yield from finder(examined)
-    except StripeAuthenticationError:
-        # What a restricted key lacks is a diagnosis of its own.
-        return
-    except StripeError as error:
-        yield _diagnose_outage(examined, error)
-
-
 def _diagnose_outage(examined: Examined, error: StripeError) -> Diagnosis:
     action = "See status.stripe.com, and that this machine may open connections to that address."
     if gateway_settings.uses_built_in_keys:
@@ -346,9 +319,7 @@ FINDERS: tuple[Finder, ...] = (
     find_missing_permissions,
     find_clock_skew,
     find_missing_endpoint,
-    find_disabled_endpoint,
-    find_missing_events,
-    find_wrong_version,
+    find_faulty_endpoint,
     find_thin_destination,
     find_doubled_endpoint,
     find_shared_installation,

@@ -7,6 +7,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from django.core.checks import CheckMessage, Error, Info, Tags, register
 from django.urls import is_valid_path
 
 from octo_stripe_gateway import conf
-from octo_stripe_gateway.conf import Account, gateway_settings
+from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.ledger.transactions import get_connection
 from octo_stripe_gateway.models import get_payable_class, is_keyed, is_priced
@@ -57,14 +58,14 @@ Check = Callable[[], Iterator[CheckMessage]]
 @register(Tags.security)
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Check what is configured."""
-    if unreadable := list(_run(_check_type)):
-        return unreadable
+    try:
+        conf.get_configured()
+    except ConfigurationError as error:
+        hint = "The settings are listed in octo_stripe_gateway/docs/operations.md."
+        return [_error("E013", str(error), hint)]
     parts = (
-        _check_names,
         _check_values,
-        _check_shared_secrets,
         _check_keys,
-        _check_modes,
         _check_api_base,
         _check_payables,
         _check_authentication,
@@ -90,29 +91,16 @@ def _run(part: Check) -> Iterator[CheckMessage]:
         return
 
 
-def _check_type() -> Iterator[CheckMessage]:
-    try:
-        conf.get_configured()
-    except ConfigurationError as error:
-        yield _error("E013", str(error), "The settings are listed in octo_stripe_gateway/docs/operations.md.")
-
-
-def _check_names() -> Iterator[CheckMessage]:
+def _check_values() -> Iterator[CheckMessage]:
     for name in conf.get_configured().keys() - conf.DEFAULTS.keys():
         nearest = difflib.get_close_matches(str(name), conf.DEFAULTS, n=1, cutoff=0)
         yield _error("E001", f"OCTO_STRIPE_GATEWAY has no key {name!r}.", f"Did you mean {nearest[0]!r}?")
-
-
-def _check_values() -> Iterator[CheckMessage]:
     for name, setting in conf.SETTINGS.items():
         try:
             setting.__get__(gateway_settings)
         except ConfigurationError as error:
             hint = "Until then everything that needs it is refused."
             yield _error(VALUES.get(name, "E013"), str(error), hint)
-
-
-def _check_shared_secrets() -> Iterator[CheckMessage]:
     if gateway_settings.own_webhook_secrets and gateway_settings.named_accounts:
         try:
             gateway_settings.accounts  # noqa: B018 - reading them is the check
@@ -121,32 +109,24 @@ def _check_shared_secrets() -> Iterator[CheckMessage]:
 
 
 def _check_keys() -> Iterator[CheckMessage]:
-    for path, key, prefixes in _list_keys():
-        if not key.startswith(prefixes):
-            hint = f"It starts with {' or '.join(prefixes)}: see Stripe's dashboard."
-            yield _error("E002", f"{path} doesn't look like one of Stripe's.", hint)
-        if key in BUILT_IN and not settings.DEBUG:
-            hint = "Anyone can read it in the source: use a key of your own."
-            yield _error("E003", f"{path} is the built-in one, and DEBUG is off.", hint)
-
-
-def _list_keys() -> Iterator[tuple[str, str, tuple[str, ...]]]:
     for name, account in gateway_settings.accounts.items():
         path = _get_path(name)
-        if account.api_key:
-            yield f"{path}STRIPE_API_KEY", account.api_key, API_KEY_PREFIXES
-        if account.publishable_key:
-            yield f"{path}STRIPE_PUBLISHABLE_KEY", account.publishable_key, PUBLISHABLE_KEY_PREFIXES
-        for secret in account.webhook_secrets:
-            yield f"{path}STRIPE_WEBHOOK_SECRET", secret, WEBHOOK_SECRET_PREFIXES
-
-
-def _check_modes() -> Iterator[CheckMessage]:
-    for name, account in gateway_settings.accounts.items():
+        for setting, keys, prefixes in (
+            ("STRIPE_API_KEY", [account.api_key], API_KEY_PREFIXES),
+            ("STRIPE_PUBLISHABLE_KEY", [account.publishable_key], PUBLISHABLE_KEY_PREFIXES),
+            ("STRIPE_WEBHOOK_SECRET", account.webhook_secrets, WEBHOOK_SECRET_PREFIXES),
+        ):
+            for key in filter(None, keys):
+                if not key.startswith(prefixes):
+                    hint = f"It starts with {' or '.join(prefixes)}: see Stripe's dashboard."
+                    yield _error("E002", f"{path}{setting} doesn't look like one of Stripe's.", hint)
+                if key in BUILT_IN and not settings.DEBUG:
+                    hint = "Anyone can read it in the source: use a key of your own."
+                    yield _error("E003", f"{path}{setting} is the built-in one, and DEBUG is off.", hint)
         modes = {conf.is_live(key) for key in (account.api_key, account.publishable_key) if key}
         if len(modes) > 1:
             hint = "Take both from the same mode in Stripe's dashboard."
-            mixed = f"{_get_path(name)}STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY mix test and live mode."
+            mixed = f"{path}STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY mix test and live mode."
             yield _error("E004", mixed, hint, about=name)
     if gateway_settings.uses_built_in_keys:
         yield _describe_emulator(gateway_settings.stripe_api_base)
@@ -154,37 +134,26 @@ def _check_modes() -> Iterator[CheckMessage]:
 
 def _check_api_base() -> Iterator[CheckMessage]:
     address = urlsplit(gateway_settings.stripe_api_base)
+    is_own_machine = address.hostname == "localhost"
+    with suppress(ValueError):
+        is_own_machine |= ipaddress.ip_address(str(address.hostname)).is_loopback
     is_live = any(account.livemode for account in gateway_settings.accounts.values())
-    if is_live and address.scheme == "http" and not _is_own_machine(str(address.hostname)):
+    if is_live and address.scheme == "http" and not is_own_machine:
         hint = "Leave it out for Stripe itself, or give an address that begins with https://."
         yield _error("E022", "STRIPE_API_BASE sends a live key over the network unencrypted.", hint)
-
-
-def _is_own_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _describe_emulator(url: str) -> Info:
     """Say that the built-in keys are in use, and how to start the emulator where it doesn't run."""
     address = urlsplit(url)
-    if _is_listening(address.hostname, address.port):
-        message, hint = f"and the emulator answers at {url}", "For Stripe itself set STRIPE_API_KEY."
-    else:
-        option = "" if url == conf.EMULATOR_API_BASE else f" --port {address.port}"
-        message = f"and nothing answers at {url}"
-        hint = f"Run `manage.py stripe_emulator{option}` beside it, or set STRIPE_API_KEY."
-    return Info(f"Built-in test keys are in use, {message}.", hint=hint, id="octo_stripe_gateway.I001")
-
-
-def _is_listening(host: str | None, port: int | None) -> bool:
     try:
-        socket.create_connection((host or "", port or 443), timeout=0.2).close()
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=0.2).close()
+        message, hint = f"the emulator answers at {url}", "For Stripe itself set STRIPE_API_KEY."
     except OSError:
-        return False
-    return True
+        option = "" if url == conf.EMULATOR_API_BASE else f" --port {address.port}"
+        message = f"nothing answers at {url}"
+        hint = f"Run `manage.py stripe_emulator{option}` beside it, or set STRIPE_API_KEY."
+    return Info(f"Built-in test keys are in use, and {message}.", hint=hint, id="octo_stripe_gateway.I001")
 
 
 def _check_payables() -> Iterator[CheckMessage]:
@@ -220,12 +189,8 @@ def _check_authentication() -> Iterator[CheckMessage]:
 
 
 def _may_anyone_call() -> bool:
-    ways = (
-        gateway_settings.identify_caller,
-        any(gateway_settings.api_gateway_keys.values()),
-        gateway_settings.authentication_classes,
-    )
-    return any(ways)
+    has_key = any(gateway_settings.api_gateway_keys.values())
+    return bool(has_key or gateway_settings.identify_caller or gateway_settings.authentication_classes)
 
 
 def _check_tasks() -> Iterator[CheckMessage]:
@@ -256,7 +221,9 @@ def _check_signing_key() -> Iterator[CheckMessage]:
 
 
 def _check_missing() -> Iterator[CheckMessage]:
-    for account in _list_used_accounts():
+    # A host that chooses the account need not choose that of the top-level settings.
+    chosen = gateway_settings.choose_account and gateway_settings.named_accounts
+    for account in (gateway_settings.named_accounts if chosen else gateway_settings.accounts).values():
         needed = (
             ("E009", "STRIPE_API_KEY", account.api_key, COPY_KEY),
             ("E010", "STRIPE_PUBLISHABLE_KEY", account.publishable_key, COPY_KEY),
@@ -264,19 +231,11 @@ def _check_missing() -> Iterator[CheckMessage]:
         )
         for number, name, value, hint in needed:
             if not value:
-                yield _error(
-                    number, f"There is no {_get_path(account.name)}{name}.", hint, about=account.name
-                )
+                missing = f"There is no {_get_path(account.name)}{name}."
+                yield _error(number, missing, hint, about=account.name)
     if not _may_anyone_call():
         hint = "Set one in OCTO_STRIPE_GATEWAY; until then every call is denied."
         yield _error("E012", "There is no API_GATEWAY_KEY or IDENTIFY_CALLER.", hint)
-
-
-def _list_used_accounts() -> list[Account]:
-    # A host that chooses the account need not choose that of the top-level settings.
-    chosen = gateway_settings.choose_account and gateway_settings.named_accounts
-    accounts = gateway_settings.named_accounts if chosen else gateway_settings.accounts
-    return list(accounts.values())
 
 
 def _check_production() -> Iterator[CheckMessage]:
@@ -300,7 +259,7 @@ def _check_lengths() -> Iterator[CheckMessage]:
 def _check_throttling() -> Iterator[CheckMessage]:
     if not any(gateway_settings.throttle_rates.values()):
         return
-    if not counts_exactly():
+    if not counts_exactly() and not settings.DEBUG:
         hint = "Use one that all processes share and that counts in one step: Redis, Memcached, the database."
         yield _warning("W005", "THROTTLE_RATES are counted in a cache that several processes can't.", hint)
     if not gives_up():
@@ -320,7 +279,7 @@ def _check_throttling() -> Iterator[CheckMessage]:
 def _check_webhooks() -> Iterator[CheckMessage]:
     """Warn of what answers Stripe's events before they reach the view: an event isn't sent anywhere else."""
     # Imported here: a command that answers no request needs no routes.
-    from octo_stripe_gateway.doctor.mounts import find_webhook_paths
+    from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths
 
     exempt = [re.compile(each) for each in settings.SECURE_REDIRECT_EXEMPT]
     redirects = "django.middleware.security.SecurityMiddleware" in settings.MIDDLEWARE

@@ -1,16 +1,33 @@
-"""Runs all diagnoses, in the order in which they depend on each other."""
+"""Runs all diagnoses in the order in which they depend on each other, those of the host itself first."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.core.cache import cache
+from django.core.checks import ERROR
+from django.db import DatabaseError
+from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from octo_stripe_gateway.doctor import accounts, host, ledger
+from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.doctor import accounts, checks, ledger
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
+from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths
+from octo_stripe_gateway.ledger.transactions import get_connection
+
+APP = "octo_stripe_gateway"
+# What checks say that doesn't keep the rest from being examined: of one account's keys, and of the cache.
+FROM_CHECKS = {
+    f"{APP}.E004": "keys_of_two_modes",
+    f"{APP}.E009": "key_missing",
+    f"{APP}.E010": "publishable_key_missing",
+    f"{APP}.E011": "webhook_secret_missing",
+    f"{APP}.W005": "cache_unshared",
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,30 +69,82 @@ def examine(*, url: str = "", patience: dt.timedelta) -> Report:
 
 
 def _examine(report: Report, *, url: str, cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    yield from (wrong := list(host.find_wrong_settings()))
+    yield from (wrong := list(find_wrong_settings()))
     if wrong:
         return
-    yield from host.find_wrong_keys()
-    yield from host.find_missing_routes()
-    yield from host.find_unshared_cache()
-    yield from host.find_lost_cache()
-    lost = list(_find_first(host.find_lost_database, host.find_missing_migrations))
-    yield from lost
-    yield from _examine_accounts(report, url=url, has_ledger=not lost)
+    yield from find_what_checks_say()
+    yield from find_missing_routes()
+    yield from find_lost_cache()
+    yield from (lost := list(find_lost_database()) or list(find_missing_migrations()))
+    yield from accounts.find_accounts_of_two_modes()
+    for account in accounts.list_accounts():
+        examined = accounts.Examined(account=account, url=url, has_ledger=not lost)
+        yield from accounts.examine_account(examined)
+        report.clock_skew[account.name] = examined.clock_skew
     if not lost:
         report.last_event_seconds = ledger.get_age(ledger.get_last_event())
         for finder in ledger.FINDERS:
             yield from finder(cutoff)
 
 
-def _find_first(*finders: Callable[[], Iterator[Diagnosis]]) -> list[Diagnosis]:
-    """Return the findings of the first of these that finds anything."""
-    return next((found for finder in finders if (found := list(finder()))), [])
+def find_wrong_settings() -> Iterator[Diagnosis]:
+    """Find what the system checks call an error, and without which nothing else can be examined."""
+    for message in checks.check_settings():
+        if message.level >= ERROR and message.id not in FROM_CHECKS:
+            found = f"{message.msg} ({str(message.id).rpartition('.')[2]})"
+            yield Diagnosis(code="settings_wrong", message=found, action=str(message.hint or ""))
 
 
-def _examine_accounts(report: Report, *, url: str, has_ledger: bool) -> Iterator[Diagnosis]:
-    yield from accounts.find_accounts_of_two_modes()
-    for account in accounts.list_accounts():
-        examined = accounts.Examined(account=account, url=url, has_ledger=has_ledger)
-        yield from accounts.examine_account(examined)
-        report.clock_skew[account.name] = examined.clock_skew
+def find_what_checks_say() -> Iterator[Diagnosis]:
+    """Find what else the system checks say, of the accounts that are used."""
+    names = {each.name for each in accounts.list_accounts()}
+    for message in [*checks.check_settings(), *checks.check_deployment()]:
+        code, account = FROM_CHECKS.get(str(message.id)), message.obj or ""
+        if code and (account in names or code == "cache_unshared"):
+            yield Diagnosis(code=code, message=message.msg, action=str(message.hint), account=account)
+
+
+def find_missing_routes() -> Iterator[Diagnosis]:
+    if not find_webhook_paths():
+        yield Diagnosis(
+            code="routes_missing",
+            message="No route takes Stripe's events.",
+            action='Add path("…", include("octo_stripe_gateway.urls")) to urls.py.',
+        )
+
+
+def find_lost_database() -> Iterator[Diagnosis]:
+    try:
+        get_connection().ensure_connection()
+    except DatabaseError as error:
+        yield Diagnosis(
+            code="database_unreachable",
+            message=f"The database doesn't answer: {str(error).strip().rstrip('.')}.",
+            action="See that it runs, and that DATABASES has its address.",
+        )
+
+
+def find_missing_migrations() -> Iterator[Diagnosis]:
+    executor = MigrationExecutor(get_connection())
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == APP]
+    missing = [migration.name for migration, _back in executor.migration_plan(targets)]
+    if missing:
+        yield Diagnosis(
+            code="migrations_missing",
+            message=f"Migrations are not applied: {', '.join(missing)}.",
+            action="Run `manage.py migrate`.",
+            count=len(missing),
+        )
+
+
+def find_lost_cache() -> Iterator[Diagnosis]:
+    if not any(gateway_settings.throttle_rates.values()):
+        return
+    try:
+        cache.get(f"{APP}:doctor")
+    except Exception as error:  # noqa: BLE001 - each backend has errors of its own
+        yield Diagnosis(
+            code="cache_unreachable",
+            message=f"The cache doesn't answer, and nothing is throttled: {type(error).__name__}.",
+            action="See that it runs, and that CACHES has its address.",
+        )

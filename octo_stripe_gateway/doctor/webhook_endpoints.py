@@ -1,16 +1,22 @@
-"""The endpoints that Stripe should send our events to, and what they lack."""
+"""The endpoints that Stripe should send our events to, what they lack, and the domains that show wallets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
+
+from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import INSTALLATION_METADATA_KEY, read_metadata
 from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks.views import WebhookView
 
 # Stripe doesn't show which endpoints are for connected accounts, so the metadata of ours says so.
 METADATA_KEY = "octo_stripe_gateway"
@@ -45,16 +51,18 @@ class WantedEndpoint:
 
     def pick(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
         """Return those at this address and of this kind, the best first."""
-        same = [each for each in endpoints if is_at(each, self.url) and self._counts(each)]
+        same = [
+            each
+            for each in endpoints
+            if is_at(each, self.url) and get_kind(each) == self.kind
+            if is_marked(each) or not self.marked_only
+        ]
         return sorted(same, key=lambda each: (not self.has_version(each), not is_enabled(each)))
 
     def pick_unmarked(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
         """Return those at this address that were made by hand and send events."""
         same = (each for each in endpoints if is_at(each, self.url) and not is_marked(each))
         return [each for each in same if is_enabled(each)]
-
-    def _counts(self, endpoint: Endpoint) -> bool:
-        return get_kind(endpoint) == self.kind and (is_marked(endpoint) or not self.marked_only)
 
     def has_version(self, endpoint: Endpoint) -> bool:
         """Tell whether the endpoint's events are in the version that we read."""
@@ -142,3 +150,42 @@ def get_kind(endpoint: Endpoint) -> str:
 def get_installation(endpoint: Endpoint) -> str:
     """Return the name of the installation that an endpoint is for, as `stripe_setup` wrote it."""
     return read_metadata(endpoint).get(INSTALLATION_METADATA_KEY, "")
+
+
+def find_webhook_paths() -> list[str]:
+    """Return the paths that events may be posted to, except those with a parameter in their route."""
+    return sorted({*_find_paths(get_resolver(), namespaces=())})
+
+
+def _find_paths(resolver: URLResolver, *, namespaces: tuple[str, ...]) -> Iterator[str]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            inner = (*namespaces, pattern.namespace) if pattern.namespace else namespaces
+            yield from _find_paths(pattern, namespaces=inner)
+            continue
+        view_class = getattr(pattern.callback, "view_class", None)
+        if pattern.name and isinstance(view_class, type) and issubclass(view_class, WebhookView):
+            with suppress(NoReverseMatch):
+                yield reverse(":".join((*namespaces, pattern.name)))
+
+
+def get_domain(url: str) -> str:
+    """Return the name that Stripe can register, empty for an address of a machine or a local name."""
+    name = urlsplit(url).hostname or ""
+    return name if "." in name and not name.rpartition(".")[2].isdigit() and ":" not in name else ""
+
+
+def list_origins(account: str, *, has_ledger: bool = True) -> list[Origin]:
+    """Return an account, and the connected accounts that it took payments for lately."""
+    livemode = gateway_settings.get_account(account).livemode
+    latest = Payment.objects.order_by("-pk").values_list("account", "stripe_account")[:LATEST]
+    rows = latest if has_ledger else ()
+    connected = sorted({each for name, each in rows if name == account and each})
+    return [Origin(account, each, livemode) for each in ("", *connected)]
+
+
+def list_inactive(domain: dict[str, Any]) -> Iterator[str]:
+    """Yield the wallets that aren't shown on a domain, all where it is disabled."""
+    for method in ("apple_pay", "google_pay"):
+        if not domain["enabled"] or domain[method]["status"] != "active":
+            yield method

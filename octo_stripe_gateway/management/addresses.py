@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.management.base import CommandError
 
-from octo_stripe_gateway.doctor.mounts import find_webhook_paths
+from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths
 
 
 def get_webhook_url(*, url: str | None, host: str | None) -> str:

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import get_language, override
 
 from octo_stripe_gateway import doctor, services
-from octo_stripe_gateway.doctor import accounts, host
+from octo_stripe_gateway.doctor import accounts, examination
 from octo_stripe_gateway.models import Installation, Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
@@ -385,7 +385,7 @@ def test_what_is_found_is_said_in_english_whoever_asks(shop: Shop) -> None:
 def find_codes() -> set[str]:
     sources = [module.read_text() for module in Path(doctor.__file__).parent.glob("*.py")]
     written = re.findall(r"""(?:code=|diagnose\(\s*)"([a-z_]+)""", "".join(sources))
-    return {*written, *host.OF_KEYS.values()}
+    return {*written, *examination.FROM_CHECKS.values()}
 
 
 def test_missing_routes_are_a_diagnosis_where_the_host_is_given_too(shop: Shop) -> None:

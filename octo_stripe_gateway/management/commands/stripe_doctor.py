@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
 from octo_stripe_gateway.doctor.examination import Report, examine
-from octo_stripe_gateway.doctor.mounts import find_webhook_paths
+from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths
 from octo_stripe_gateway.management.addresses import get_webhook_url
 
 

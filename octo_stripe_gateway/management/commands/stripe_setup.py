@@ -10,13 +10,15 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.doctor.wallets import get_domain, list_inactive, list_origins
 from octo_stripe_gateway.doctor.webhook_endpoints import (
     Endpoint,
     Plan,
     WantedEndpoint,
     create_endpoint,
+    get_domain,
     has_connected_accounts,
+    list_inactive,
+    list_origins,
     list_usable_accounts,
     make_plan,
 )
