@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 
 from octo_stripe_gateway.books.exports import export_movements, export_payments
+from octo_stripe_gateway.management.arguments import add_period, parse_period
 from octo_stripe_gateway.management.output import Progress, count
-from octo_stripe_gateway.management.times import add_period, parse_period
 from octo_stripe_gateway.models import BalanceTransaction, Payment
 
 

@@ -29,12 +29,8 @@ class Command(BaseCommand):
             "--limit", type=int, default=100_000, help="how many of each kind to do at most (100000)"
         )
         parser.add_argument(
-            "--threads",
-            type=int,
-            default=0,
-            help="how many calls to make at once (4), if the database can take it",
+            "--threads", type=int, default=0, help="how many calls to make at once (4), if the database can"
         )
-
         parser.add_argument(
             "--now",
             action="store_true",
@@ -59,9 +55,9 @@ class Command(BaseCommand):
         if not self.stdout.isatty():
             self.stdout.write(json.dumps({**done, "seconds": round(seconds, 3)}))
             return
-        kinds = [f"{kind}: {_describe(counts)}" for kind, counts in done.items() if counts]
+        kinds = [
+            f"{kind}: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}"
+            for kind, counts in done.items()
+            if counts
+        ]
         self.stdout.write(f"{'; '.join(kinds) or 'nothing was due'} ({seconds:.1f} s)")
-
-
-def _describe(counts: Counts) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))

@@ -63,12 +63,9 @@ class Command(BaseCommand):
             ("idempotency key", key_days, prune_idempotency_keys),
             ("change", change_days, prune_changes),
         ):
-            if days is not None:
-                deleted = prune(until=_get_cutoff(days), size=batch_size)
-                self.stdout.write(f"{count(deleted, name)} deleted")
-
-
-def _get_cutoff(days: int) -> dt.datetime:
-    if days < 0:
-        raise CommandError("A number of days can't be negative.")
-    return timezone.now() - dt.timedelta(days=days)
+            if days is None:
+                continue
+            if days < 0:
+                raise CommandError("A number of days can't be negative.")
+            deleted = prune(until=timezone.now() - dt.timedelta(days=days), size=batch_size)
+            self.stdout.write(f"{count(deleted, name)} deleted")

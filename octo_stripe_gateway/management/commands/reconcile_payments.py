@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from octo_stripe_gateway.ledger.journal import acting
+from octo_stripe_gateway.management.arguments import add_period, make_aware, parse_period
 from octo_stripe_gateway.management.output import Progress, count
-from octo_stripe_gateway.management.times import add_period, make_aware, parse_period
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.services.reconciliation import Finding, Kind, Reconciliation
 

@@ -11,9 +11,9 @@ from django.utils import timezone
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.ledger.concerns import ADOPTED, INTENT_UNPROVEN, PAYABLE_UNKNOWN
 from octo_stripe_gateway.ledger.journal import acting
+from octo_stripe_gateway.management.arguments import parse_moment
 from octo_stripe_gateway.management.commands.reconcile_payments import Command as ReconcilePayments
 from octo_stripe_gateway.management.output import count
-from octo_stripe_gateway.management.times import parse_moment
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange
 from octo_stripe_gateway.services import confirm_adoption
 from octo_stripe_gateway.services.reconciliation import Reconciliation

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
+from json import dumps as to_line
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
 
-from octo_stripe_gateway.doctor.diagnosis import Diagnosis
 from octo_stripe_gateway.doctor.examination import Report, examine
 from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths
-from octo_stripe_gateway.management.addresses import get_webhook_url
+from octo_stripe_gateway.management.arguments import get_webhook_url
 
 
 class Command(BaseCommand):
@@ -40,24 +39,18 @@ class Command(BaseCommand):
         # Without a route the host tells no address, which is a diagnosis.
         address = get_webhook_url(url=url, host=host) if url or (host and find_webhook_paths()) else ""
         report = examine(url=address, patience=dt.timedelta(minutes=older_than))
-        self.stdout.write(_to_line(report) if json else self.describe(report))
+        self.stdout.write(to_line(report.to_json()) if json else self.describe(report))
         if not report.is_healthy:
             number = len(report.diagnoses)
             raise CommandError("1 thing needs doing." if number == 1 else f"{number} things need doing.")
 
     def describe(self, report: Report) -> str:
-        """Return the report for people."""
-        lines = [self.describe_one(each) for each in report.diagnoses] or ["Nothing needs doing."]
+        """Return the report for people: what is wrong, by its code, and what to do."""
+        lines = []
+        for each in report.diagnoses:
+            account = f" [{each.account}]" if each.account else ""
+            lines.append(f"{self.style.ERROR(each.code + account)}: {each.message}\n  {each.action}")
+        lines = lines or ["Nothing needs doing."]
         if report.last_event_seconds is not None:
             lines.append(f"The last event came {report.last_event_seconds} seconds ago.")
         return "\n".join(lines)
-
-    def describe_one(self, diagnosis: Diagnosis) -> str:
-        """Return what is wrong, by its code, and what to do."""
-        account = f" [{diagnosis.account}]" if diagnosis.account else ""
-        head = self.style.ERROR(f"{diagnosis.code}{account}")
-        return f"{head}: {diagnosis.message}\n  {diagnosis.action}"
-
-
-def _to_line(report: Report) -> str:
-    return json.dumps(report.to_json())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import importlib.util
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -70,30 +70,28 @@ class Command(BaseCommand):
             raise CommandError(MISSING)
         if not (settings.DEBUG or options["without_debug"]):
             raise CommandError(WITHOUT_DEBUG)
+        # Imported here: it needs werkzeug.
+        from octo_stripe_gateway.testing import emulator
+
         try:
-            self.emulator = self._make_emulator(options)
+            self.emulator = emulator.StripeEmulator(
+                port=options["port"],
+                webhook_url=options["webhook_url"] or None,
+                webhook_secret=options["webhook_secret"],
+                retry_delays=RETRY_DELAYS,
+                settle_after=5.0,
+                state=options["state"],
+                on_event=self._tell_event,
+                on_delivery=self._tell_delivery,
+            )
             with self.emulator:
-                self._introduce(self.emulator)
+                self._introduce(self.emulator, cards=emulator.CARDS)
                 wait_for_ctrl_c()
         except (OSError, ValueError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             raise CommandError(f"{'The port is taken' if taken else START_FAILED}: {error}") from None
         except KeyboardInterrupt:
             self.stdout.write("\nStopped.")
-
-    def _make_emulator(self, options: dict[str, Any]) -> StripeEmulator:
-        module = importlib.import_module("octo_stripe_gateway.testing.emulator")
-        emulator: StripeEmulator = module.StripeEmulator(
-            port=options["port"],
-            webhook_url=options["webhook_url"] or None,
-            webhook_secret=options["webhook_secret"],
-            retry_delays=RETRY_DELAYS,
-            settle_after=5.0,
-            state=options["state"],
-            on_event=self._tell_event,
-            on_delivery=self._tell_delivery,
-        )
-        return emulator
 
     def _tell_event(self, event: LoggedEvent) -> None:
         if event.type == "payment_intent.created":
@@ -110,8 +108,7 @@ class Command(BaseCommand):
         then = "It will be sent again." if tried <= len(RETRY_DELAYS) else "It is given up."
         self.stderr.write(f"{event.type} ({event.id}) did not arrive at {delivery.url}: {reason} {then}")
 
-    def _introduce(self, emulator: StripeEmulator) -> None:
-        module = importlib.import_module("octo_stripe_gateway.testing.emulator")
+    def _introduce(self, emulator: StripeEmulator, *, cards: Iterable[Any]) -> None:
         self.stdout.write(
             f"Stripe emulator at {emulator.url}\n"
             f"Stripe.js at       {emulator.url}/stripe.js\n"
@@ -119,7 +116,7 @@ class Command(BaseCommand):
             f"It remembers       {len(emulator.payment_intents)} payment intents\n"
             "Test cards (any future expiration date, any CVC):"
         )
-        for card in module.CARDS:
+        for card in cards:
             self.stdout.write(f"  {card.number:<19} {card.does}  ({card.payment_method})")
         if emulator.webhook_url and not is_expected(emulator.webhook_secret):
             self.stdout.write(self.style.WARNING(UNEXPECTED))

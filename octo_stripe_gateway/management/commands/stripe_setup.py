@@ -23,7 +23,7 @@ from octo_stripe_gateway.doctor.webhook_endpoints import (
     make_plan,
 )
 from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError
-from octo_stripe_gateway.management.addresses import get_webhook_url
+from octo_stripe_gateway.management.arguments import get_webhook_url
 from octo_stripe_gateway.models import Installation
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
