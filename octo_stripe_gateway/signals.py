@@ -10,7 +10,7 @@ payment_created = Signal()
 payment_succeeded = Signal()
 # All of the payable's price is paid, with this payment.
 payable_paid = Signal()
-# An installment is due; sent with `payable_lock`, once a part, and again where a receiver raised.
+# An installment is due: sent with `payable_lock`, once per installment, and again if a receiver fails.
 installment_due = Signal()
 # A hold runs out within a day.
 payment_capture_due = Signal()

@@ -24,41 +24,26 @@ def get_urls(
     *, viewset: type[PaymentViewSet] = PaymentViewSet, webhook_view: type[WebhookView] = WebhookView
 ) -> Sequence[URLPattern]:
     """Return the routes for a host's own subclasses, each with or without a trailing slash."""
-    one = r"^payments/(?P<id>[^/]+)"
-    actions = [
-        re_path(rf"{one}/{action}/?\Z", viewset.as_view(methods), name=f"payment-{action}")
-        for action, methods in ACTIONS.items()
-    ]
-    return [
-        re_path(r"^payments/?\Z", viewset.as_view({"get": "list", "post": "create"}), name="payment-list"),
-        re_path(
-            r"^payments/cancellations/?\Z",
-            viewset.as_view({"post": "cancel_payable"}),
-            name="payment-cancellations",
-        ),
-        re_path(r"^payments/links/?\Z", viewset.as_view({"post": "create_link"}), name="payment-links"),
-        re_path(
-            r"^payments/links/revocations/?\Z",
-            viewset.as_view({"post": "revoke_links"}),
-            name="payment-link-revocations",
-        ),
-        re_path(rf"{one}/?\Z", viewset.as_view({"get": "retrieve"}), name="payment-detail"),
-        *actions,
-        re_path(r"^pay/(?P<token>[^/]+)/?\Z", PayPage.as_view(), name="pay"),
-        re_path(
-            r"^pay/(?P<token>[^/]+)/payments/?\Z",
-            LinkPaymentViewSet.as_view({"post": "create"}),
-            name="pay-create",
-        ),
-        re_path(
-            r"^pay/(?P<token>[^/]+)/payments/(?P<id>[^/]+)/complete/?\Z",
-            LinkPaymentViewSet.as_view({"patch": "complete", "post": "complete"}),
-            name="pay-complete",
-        ),
-        re_path(r"^capabilities/?\Z", CapabilitiesView.as_view(), name="capabilities"),
-        re_path(r"^webhooks/?\Z", webhook_view.as_view(), name="webhooks"),
-        re_path(r"^payments/", NotFoundView.as_view(), name="not-found"),
-    ]
+    one, link = r"payments/(?P<id>[^/]+)", r"pay/(?P<token>[^/]+)"
+    payments = LinkPaymentViewSet
+    routes = {
+        "payment-list": ("payments", viewset.as_view({"get": "list", "post": "create"})),
+        "payment-cancellations": ("payments/cancellations", viewset.as_view({"post": "cancel_payable"})),
+        "payment-links": ("payments/links", viewset.as_view({"post": "create_link"})),
+        "payment-link-revocations": ("payments/links/revocations", viewset.as_view({"post": "revoke_links"})),
+        "payment-detail": (one, viewset.as_view({"get": "retrieve"})),
+        **{
+            f"payment-{action}": (f"{one}/{action}", viewset.as_view(methods))
+            for action, methods in ACTIONS.items()
+        },
+        "pay": (link, PayPage.as_view()),
+        "pay-create": (f"{link}/payments", payments.as_view({"post": "create"})),
+        "pay-complete": (f"{link}/{one}/complete", payments.as_view(ACTIONS["complete"])),
+        "capabilities": ("capabilities", CapabilitiesView.as_view()),
+        "webhooks": ("webhooks", webhook_view.as_view()),
+    }
+    patterns = [re_path(rf"^{path}/?\Z", view, name=name) for name, (path, view) in routes.items()]
+    return [*patterns, re_path(r"^payments/", NotFoundView.as_view(), name="not-found")]
 
 
 urlpatterns = get_urls()

@@ -57,9 +57,22 @@ def get_owner(caller: Any) -> str:
     Raises BadRequestError where that is longer than a column or not printable, and ConfigurationError where
     the caller is neither an ApiClient nor has a `pk`.
     """
-    owner = caller.owner if isinstance(caller, ApiClient) else _get_owner_by_pk(caller)
+    if isinstance(caller, ApiClient):
+        owner = caller.owner
+    elif not getattr(caller, "is_authenticated", True):
+        raise NotAuthenticated(_("You are not signed in."))
+    else:
+        # A class has a `pk` as well, which is nobody's.
+        pk = None if isinstance(caller, type) else getattr(caller, "pk", None)
+        kind = caller.__class__  # not type(), which for a lazy user is SimpleLazyObject
+        label = f"{kind.__module__}.{kind.__qualname__}".lower()
+        if meta := getattr(kind, "_meta", None):
+            label = meta.concrete_model._meta.label_lower
+        if pk is None or pk == "":
+            raise ConfigurationError(f"A caller must be True, a name or have a pk, and is {label}.")
+        owner = f"{label}:{pk}"
     check_owner(owner, caller=caller)
-    return str(owner)
+    return owner
 
 
 def check_owner(owner: Any, *, caller: Any) -> None:
@@ -117,7 +130,8 @@ class GatewayAuthentication(BaseAuthentication):
         """
         check = gateway_settings.identify_caller
         caller = check(request._request) if check else None
-        if not caller or not _is_active(caller):
+        is_in = all(getattr(caller, name, True) for name in ("is_authenticated", "is_active"))
+        if not caller or not is_in:
             has_credential = bool(get_authorization_header(request))
             self.deny(has_credential=has_credential, message=str(_("You are not signed in.")))
         if caller is True:
@@ -159,24 +173,3 @@ class GatewayAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Return the scheme to authenticate with."""
         return 'Bearer realm="octo_stripe_gateway"'
-
-
-def _is_active(caller: Any) -> bool:
-    return bool(getattr(caller, "is_authenticated", True) and getattr(caller, "is_active", True))
-
-
-def _get_owner_by_pk(caller: Any) -> str:
-    if not getattr(caller, "is_authenticated", True):
-        raise NotAuthenticated(_("You are not signed in."))
-    # A class has a `pk` as well, which is nobody's.
-    pk = None if isinstance(caller, type) else getattr(caller, "pk", None)
-    if pk is None or pk == "":
-        raise ConfigurationError(f"A caller must be True, a name or have a pk, and is {_get_label(caller)}.")
-    return f"{_get_label(caller)}:{pk}"
-
-
-def _get_label(caller: Any) -> str:
-    kind = caller.__class__  # not type(), which for a lazy user is SimpleLazyObject
-    if meta := getattr(kind, "_meta", None):
-        return str(meta.concrete_model._meta.label_lower)
-    return f"{kind.__module__}.{kind.__qualname__}".lower()

@@ -144,8 +144,19 @@ def confirm_card_payment(payable: Model, body: object) -> Payment:
     kind), PaymentPendingError while the payment isn't settled, UnprocessableError, StripeError, and
     PaymentRejectedError where the host rejected what was paid.
     """
-    confirmation = _read_confirmation(body)
-    payment = _find_confirmed(payable, confirmation)
+    if isinstance(body, bytes):
+        body = read_object(body)
+    if not isinstance(body, Mapping):
+        raise ParseError(_("The body is not a JSON object."))
+    given = underscoreize(dict(body)).get("card_payment")
+    serializer = CompletePaymentSerializer(data={} if given is None else {"card_payment": given})
+    serializer.is_valid(raise_exception=True)
+    confirmation: dict[str, Any] = serializer.validated_data.get("card_payment", {})
+    named = confirmation.get("stripe", {}).get("payment_intent")
+    payment = _find_latest(payable, intent_id=named)
+    if payment is None:
+        message = _("This payment has another payment intent.") if named else _("There is no payment yet.")
+        raise UnprocessableError(message)
     check_confirmation(payment, confirmation)
     payment = services.complete_payment(payment)
     check_settled(payment)
@@ -220,28 +231,6 @@ def _find_latest(payable: Any, *, intent_id: str | None = None) -> Payment | Non
     found = [each for each in payments if intent_id in (None, each.stripe_payment_intent_id)]
     latest: Payment | None = max(found, key=lambda each: each.pk, default=None)
     return latest
-
-
-def _read_confirmation(body: object) -> dict[str, Any]:
-    if isinstance(body, bytes):
-        body = read_object(body)
-    if not isinstance(body, Mapping):
-        raise ParseError(_("The body is not a JSON object."))
-    given = underscoreize(dict(body)).get("card_payment")
-    serializer = CompletePaymentSerializer(data={} if given is None else {"card_payment": given})
-    serializer.is_valid(raise_exception=True)
-    confirmation: dict[str, Any] = serializer.validated_data.get("card_payment", {})
-    return confirmation
-
-
-def _find_confirmed(payable: Any, confirmation: dict[str, Any]) -> Payment:
-    """Return the payment that a confirmation names, or the payable's latest."""
-    named = confirmation.get("stripe", {}).get("payment_intent")
-    payment = _find_latest(payable, intent_id=named)
-    if payment is None:
-        message = _("This payment has another payment intent.") if named else _("There is no payment yet.")
-        raise UnprocessableError(message)
-    return payment
 
 
 class ConfirmationSerializer(RequestSerializer):

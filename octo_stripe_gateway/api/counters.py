@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 
 from django.core.cache import DEFAULT_CACHE_ALIAS, cache, caches
 from django.core.cache.backends.db import DatabaseCache
@@ -74,6 +76,18 @@ class Counter:
         return f"{self.name}:{part}"
 
 
+def take_all(counters: Iterable[Counter]) -> float:
+    """Count a call with all of these, or with none, and return the seconds until all have room for one."""
+    taken: list[Counter] = []
+    for counter in counters:
+        if seconds := counter.take():
+            for each in taken:
+                each.give_back()
+            return seconds
+        taken.append(counter)
+    return 0
+
+
 def change(key: str, *, by: int, timeout: int) -> int:
     """Change a number in one step that no other process comes between, and return it.
 
@@ -84,36 +98,30 @@ def change(key: str, *, by: int, timeout: int) -> int:
         return _change(key, by=by, timeout=timeout)
     database = router.db_for_write(store.cache_model_class)
     if not connections[database].in_atomic_block:
-        return _change_row(key, by=by, timeout=timeout, database=database)
+        return _change(key, by=by, timeout=timeout, database=database)
+
+    def change_alone() -> int:
+        try:
+            return _change(key, by=by, timeout=timeout, database=database)
+        finally:
+            connections.close_all()
+
     # Within the host's transaction others would wait for its end, and a rollback would forget the call.
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_change_row_alone, key, by=by, timeout=timeout, database=database).result()
+        return thread.submit(change_alone).result()
 
 
-def _change(key: str, *, by: int, timeout: int) -> int:
+def _change(key: str, *, by: int, timeout: int, database: str = "") -> int:
     for _attempt in range(MOST_TRIES):
-        try:
-            return cache.incr(key, by)
-        except ValueError:
+        with ExitStack() as stack:
+            if database:
+                stack.enter_context(read_committed(connections[database]))
+                stack.enter_context(transaction.atomic(using=database))
+            with suppress(ValueError):
+                # The increment of Django's database cache is two steps; here the UPDATE of its `touch` locks
+                # the row until the transaction ends.
+                if not database or cache.touch(key, timeout):
+                    return cache.incr(key, by)
             if cache.add(key, max(by, 0), timeout):
                 return max(by, 0)
     raise TimeoutError("The cache keeps nothing.")
-
-
-def _change_row(key: str, *, by: int, timeout: int, database: str) -> int:
-    """Change a number in Django's database cache, whose own `incr` reads and writes in two steps."""
-    for _attempt in range(MOST_TRIES):
-        with read_committed(connections[database]), transaction.atomic(using=database):
-            # Its UPDATE locks the row until the transaction ends.
-            if cache.touch(key, timeout):
-                return cache.incr(key, by)
-            if cache.add(key, max(by, 0), timeout):
-                return max(by, 0)
-    raise TimeoutError("The cache keeps nothing.")
-
-
-def _change_row_alone(key: str, *, by: int, timeout: int, database: str) -> int:
-    try:
-        return _change_row(key, by=by, timeout=timeout, database=database)
-    finally:
-        connections.close_all()

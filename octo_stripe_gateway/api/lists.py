@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import connections, transaction
-from django.db.models import BooleanField, Func, Lookup, Model, Q, QuerySet, Value
+from django.db.models import BooleanField, Func, Model, Q, QuerySet, Value
 from django.db.models.expressions import Col
 from django.db.models.lookups import Exact, GreaterThanOrEqual, LessThan, LessThanOrEqual
 
@@ -66,23 +66,19 @@ class Stretch:
         the columns that are equal, so that no other index fits.
         """
         columns = (*self.values, "created_at", "id")
-        for lookup, bound in (self._get_top(), self._get_bottom()):
+        prefix = tuple(self.values.values())
+        top: tuple[Any, ...] = self.below or ()
+        if self.until and not (self.below and self.below.created_at < self.until):
+            top = (self.until,)
+        bottom = self.floor or ((self.since,) if self.since else ())
+        below, above = (*prefix, *top), (*prefix, *bottom)
+        for lookup, bound in ((LessThan if top else LessThanOrEqual, below), (GreaterThanOrEqual, above)):
             if bound:
                 rows = rows.filter(lookup(_row(*columns[: len(bound)]), _row(*map(Value, bound))))
         # These indexes leave out empty values, so PostgreSQL uses them only if the query does too.
         for column in SPARSE & self.values.keys():
             rows = rows.exclude(**{column: ""})
         return rows.order_by(*(f"-{column}" for column in columns))
-
-    def _get_top(self) -> tuple[type[Lookup[bool]], tuple[Any, ...]]:
-        prefix = tuple(self.values.values())
-        if self.below and (self.until is None or self.below.created_at < self.until):
-            return LessThan, (*prefix, *self.below)
-        return (LessThan, (*prefix, self.until)) if self.until else (LessThanOrEqual, prefix)
-
-    def _get_bottom(self) -> tuple[type[Lookup[bool]], tuple[Any, ...]]:
-        prefix, since = tuple(self.values.values()), (self.since,) if self.since else ()
-        return GreaterThanOrEqual, (*prefix, *(self.floor or since))
 
 
 def read_page(
@@ -93,11 +89,17 @@ def read_page(
     `rest` are further values that the rows must have. Only so many rows are passed over for those: then the
     page is shorter, or empty, and the next goes on.
     """
-    if rows.query.where:
-        # For a host's own filter PostgreSQL may have an index of the host's.
-        return _read_page(rows, stretch, size=size, rest=rest)
-    with index_order(rows.db):
-        return _read_page(rows, stretch, size=size, rest=rest)
+    # For a host's own filter PostgreSQL may have an index of the host's.
+    with nullcontext() if rows.query.where else index_order(rows.db):
+        floor = None
+        if rest:
+            places = stretch.find(rows).values_list("created_at", "id")
+            last_and_following = list(places[MOST_PASSED - 1 : MOST_PASSED + 1])
+            floor = Place(*last_and_following[0]) if len(last_and_following) > 1 else None
+        page: list[Any] = list(replace(stretch, floor=floor).find(rows.filter(**rest))[: size + 1])
+    if len(page) > size:
+        return page[:size], Place(page[size - 1].created_at, page[size - 1].pk)
+    return page, floor
 
 
 def read_payments(
@@ -133,26 +135,6 @@ def _is_owner(condition: Any, *, model: type[Payment]) -> bool:
     column = getattr(condition, "lhs", None)
     is_own = isinstance(column, Col) and column.target is model._meta.get_field("owner")
     return is_own and isinstance(condition, Exact) and isinstance(condition.rhs, str)
-
-
-def _find_floor(rows: QuerySet[M], stretch: Stretch) -> Place | None:
-    places = stretch.find(rows).values_list("created_at", "id")
-    last_and_following = list(places[MOST_PASSED - 1 : MOST_PASSED + 1])
-    return Place(*last_and_following[0]) if len(last_and_following) > 1 else None
-
-
-def _read_page(
-    rows: QuerySet[M], stretch: Stretch, *, size: int, rest: Mapping[str, Any]
-) -> tuple[list[M], Place | None]:
-    floor = _find_floor(rows, stretch) if rest else None
-    page = list(replace(stretch, floor=floor).find(rows.filter(**rest))[: size + 1])
-    if len(page) > size:
-        return page[:size], _get_place(page[size - 1])
-    return page, floor
-
-
-def _get_place(row: Any) -> Place:
-    return Place(row.created_at, row.pk)
 
 
 def _row(*columns: Any) -> Func:

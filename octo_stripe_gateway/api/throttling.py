@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rest_framework.request import Request
@@ -12,7 +13,7 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
 from octo_stripe_gateway.api.authentication import is_guest
-from octo_stripe_gateway.api.counters import Counter
+from octo_stripe_gateway.api.counters import Counter, take_all
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.stripe.redaction import get_logger
 
@@ -41,21 +42,17 @@ class RateThrottle(SimpleRateThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Count the request, and tell whether it is within the rate of all that it is counted with."""
-        self.seconds = 0.0
-        taken: list[Counter] = []
+        return self.is_within(request, view, count=take_all)
+
+    def is_within(self, request: Request, view: Any, *, count: Callable[[Iterable[Counter]], float]) -> bool:
+        """Tell whether the request is within the rate; `count` returns the seconds until it would be."""
         try:
-            for counter in self.get_counters(request, view):
-                self.seconds = counter.take()
-                if self.seconds:
-                    break
-                taken.append(counter)
-            if self.seconds:
-                for counter in taken:
-                    counter.give_back()
+            self.seconds = count(self.get_counters(request, view))
         except Exception:
             logger.exception(NOT_COUNTED)
             # One call that hangs is waited for, and no second one.
             request.is_uncounted = True  # type: ignore[attr-defined]
+            self.seconds = 0.0
         return not self.seconds
 
     def wait(self) -> float | None:
@@ -68,12 +65,9 @@ class RateThrottle(SimpleRateThrottle):
         if not rate or getattr(request, "is_uncounted", False):
             return []
         limit, period = self.parse_rate(rate)
-        return [
-            Counter(f"octo_stripe_gateway:{self.name}:{each}", limit=limit or 0, period=period or 0)
-            for each in (
-                hashlib.sha256(each.encode()).hexdigest() for each in self.get_counted(request, view)
-            )
-        ]
+        hashed = [hashlib.sha256(each.encode()).hexdigest() for each in self.get_counted(request, view)]
+        prefix = f"octo_stripe_gateway:{self.name}"
+        return [Counter(f"{prefix}:{each}", limit=limit or 0, period=period or 0) for each in hashed]
 
     def get_counted(self, request: Request, view: Any) -> list[str]:
         """Return whose requests are counted together: an address's."""
@@ -116,15 +110,9 @@ class AuthenticationThrottle(RateThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Tell whether one more credential may be checked; that counts nothing."""
-        self.seconds = 0.0
-        try:
-            for counter in self.get_counters(request, view):
-                self.seconds = max(self.seconds, counter.get_wait())
-        except Exception:
-            logger.exception(NOT_COUNTED)
-            # One call that hangs is waited for, and no second one.
-            request.is_uncounted = True  # type: ignore[attr-defined]
-        return not self.seconds
+        return self.is_within(
+            request, view, count=lambda all_: max((each.get_wait() for each in all_), default=0.0)
+        )
 
     def count_failure(self, request: Request, view: Any) -> bool:
         """Count a wrong credential, and tell whether its caller may know that it is wrong."""

@@ -81,24 +81,18 @@ def read_json(body: bytes) -> Any:
         # An escape may stand for any character.
         value = redact(json.loads(text))
     else:
+
+        def drop_client_secret(value: dict[str, Any]) -> dict[str, Any]:
+            value.pop("client_secret", None)
+            return value
+
         value = json.loads(
-            text, object_hook=_drop_client_secret, parse_constant=_drop, parse_float=_read_float
+            text,
+            object_hook=drop_client_secret,
+            parse_constant=lambda _name: None,
+            parse_float=lambda text: number if math.isfinite(number := float(text)) else None,
         )
     return Redacted(value) if isinstance(value, dict) else value
-
-
-def _drop_client_secret(value: dict[str, Any]) -> dict[str, Any]:
-    value.pop("client_secret", None)
-    return value
-
-
-def _drop(_constant: str) -> None:
-    return None
-
-
-def _read_float(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
 
 
 def redact(value: Any) -> Any:
