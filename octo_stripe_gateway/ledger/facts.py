@@ -1,14 +1,13 @@
 """What the ledger hears beside Stripe's snapshots: the host's word, an operator's, and what we do ourselves.
 
-`rules.RULES` says what each changes.
+`rules.apply` says what each changes.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from octo_stripe_gateway.ledger.concerns import Kind
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Refund
@@ -25,8 +24,7 @@ ABANDONED = "abandoned"
 MADE_ELSEWHERE = "made_elsewhere"
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The host accepted the money; `settled_price` where that pays all that the payable costs.
 
     `refund_terms` are what the payable's cancellation terms are at the sale, with its price.
@@ -36,28 +34,24 @@ class Accepted:
     refund_terms: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authorized:
+class Authorized(NamedTuple):
     """The host has heard of the hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """The host, or a rule about what is due, rejected the payment."""
 
     code: str
     parameters: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RefundReserved:
+class RefundReserved(NamedTuple):
     """A refund is about to be asked for."""
 
     refund: Refund
 
 
-@dataclass(frozen=True, slots=True)
-class RefundRefused:
+class RefundRefused(NamedTuple):
     """Stripe refused a refund, or it was given up."""
 
     refund_pk: int | None
@@ -66,84 +60,71 @@ class RefundRefused:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CreationRefused:
+class CreationRefused(NamedTuple):
     """Stripe refused to create the intent."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class CanceledUnasked:
+class CanceledUnasked(NamedTuple):
     """A payment whose intent was never created is canceled."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlineKept:
+class DeadlineKept(NamedTuple):
     """The host was asked for its deadline; a payment that `is_past` it is about to be canceled."""
 
     deadline: dt.datetime | None
     is_past: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PayableCanceled:
+class PayableCanceled(NamedTuple):
     """What was paid for is canceled since `at`, and its terms keep this much of the payment."""
 
     kept: int
     at: dt.datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiryDropped:
+class ExpiryDropped(NamedTuple):
     """Stripe refused to cancel the payment."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenElsewhere:
+class OpenElsewhere(NamedTuple):
     """Another payment has replaced this one, which can't be canceled: its account's key is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class AmountRequested:
+class AmountRequested(NamedTuple):
     """Stripe is about to be asked to change the intent's amount."""
 
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class AmountTaken:
+class AmountTaken(NamedTuple):
     """Stripe has answered that the intent's amount is changed."""
 
     snapshot: PaymentIntentSnapshot
 
 
-@dataclass(frozen=True, slots=True)
-class AmountRefused:
+class AmountRefused(NamedTuple):
     """Stripe refused to change the amount."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureReminded:
+class CaptureReminded(NamedTuple):
     """The host is reminded of a hold that runs out."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyncNeeded:
+class SyncNeeded(NamedTuple):
     """Something was heard that can't be trusted; Stripe has to be asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventOfAnother:
+class EventOfAnother(NamedTuple):
     """An event names the payment's intent, and is of another account or mode."""
 
     event_id: str
     as_of: int
 
 
-@dataclass(frozen=True, slots=True)
-class FoundLate:
+class FoundLate(NamedTuple):
     """Reconciliation has found what no event told of, in an object at Stripe or in the payment itself."""
 
     kind: Kind
@@ -151,49 +132,42 @@ class FoundLate:
     parameters: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class FraudWarned:
+class FraudWarned(NamedTuple):
     """The card's bank warns of fraud; `refunds` where the host has such payments refunded."""
 
     snapshot: FraudWarningSnapshot
     refunds: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
+class Adopted(NamedTuple):
     """The payment's row was written after its intent, whose moment of creation it takes."""
 
     intent_id: str
     created: int
 
 
-@dataclass(frozen=True, slots=True)
-class Regained:
+class Regained(NamedTuple):
     """A repeated create got back the intent from before its row was lost; `waits` where that holds money."""
 
     snapshot: PaymentIntentSnapshot
     waits: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RefundRegained:
+class RefundRegained(NamedTuple):
     """A repeated refund got back Stripe's from before its row was lost, when all that is left was more."""
 
     snapshot: RefundSnapshot
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptionConfirmed:
+class AdoptionConfirmed(NamedTuple):
     """An operator lets adopted money count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
+class Erased(NamedTuple):
     """Personal data is erased."""
 
 
-@dataclass(frozen=True, slots=True)
-class Booked:
+class Booked(NamedTuple):
     """What moved in Stripe's balance because of the payment is recorded: all movements, old and new.
 
     Where `is_planned`, the books are complete, or are asked again at that time.
@@ -205,29 +179,25 @@ class Booked:
     again_at: dt.datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReversalFailed:
+class ReversalFailed(NamedTuple):
     """Rejected money could not be sent back yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartRefused:
+class PartRefused(NamedTuple):
     """Of a refund of all of a payable's payments, this payment's part was refused, and the rest made."""
 
     amount: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forgiven:
+class Forgiven(NamedTuple):
     """It is known, or a person decides, how much of a refund or of a lost dispute is not owed again."""
 
     part: Refund | Dispute
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class ConcernSettled(NamedTuple):
     """A person closes a concern; of a loss, with the amount that was lost."""
 
     concern_pk: int

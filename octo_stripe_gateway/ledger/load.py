@@ -8,7 +8,7 @@ from typing import Any
 
 from octo_stripe_gateway.ledger.facts import FraudWarned, RefundRefused
 from octo_stripe_gateway.ledger.rows import Rows
-from octo_stripe_gateway.ledger.rules import RULES
+from octo_stripe_gateway.ledger.rules import NEEDS
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import Concern, Dispute, Payment, PaymentChange, Refund, is_uuid
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
@@ -27,7 +27,7 @@ def load(payment: Payment, fact: Any, *, refunds: list[Refund] | None = None) ->
 
     `refunds` where they are loaded already. Most events change no more than the payment's row.
     """
-    needs = RULES[fact if isinstance(fact, type) else type(fact)].needs
+    needs = NEEDS.get(fact if isinstance(fact, type) else type(fact), frozenset())
     snapshot = getattr(fact, "snapshot", fact)
     is_intent = isinstance(snapshot, PaymentIntentSnapshot)
     has_refunds = "refunds" in needs and not (is_intent and snapshot.charge is None)

@@ -1,23 +1,25 @@
 """All rules of the ledger: what each fact changes in a payment's rows, and what follows from it.
 
 Rules work on rows in memory. They ask nothing, save nothing, know no clock and call no host code, so that a
-test can go through every order of facts. `apply` runs the rule of a fact, by the table at the end, then
-`_derive`, which alone sets totals, status, moments, concerns about them, the next check, and whether the
-books have to be asked. Facts come in any order and repeatedly; which of Stripe's snapshots counts is told in
-`said`, and what it changes there is only what Stripe said.
+test can go through every order of facts. `apply` does what a fact says, then calls `_derive`, which sets what
+follows from all rows: totals, status, concerns, the next check, and whether the books have to be asked.
+Facts come in any order and repeatedly. `said` decides which of Stripe's snapshots counts, and copies only
+what Stripe said; conclusions are drawn in `_derive`.
 
-A refund that fails after the payment's dispute was won, for instance: Stripe's snapshot sets the refund's
-status. The refund isn't live any more, so that its amount is held again, it forgives nothing, and a payment
-that was refunded is paid again. The dispute is neither open nor lost and blocks nothing. A concern asks an
-operator to refund it again, unless rejected money failed to go back for lack of balance, which upkeep repeats
-a few times. The books are asked for what moved.
+A refund that Stripe *refuses* was never made: `_refuse_refund` frees its amount. One that *fails* was made,
+and its money came back. Say that happens after the payment's dispute was won. Stripe's snapshot sets the
+refund's status. It isn't live any more: its amount is held again and it forgives nothing, so the payable owes
+what it owed before (less, if the refund was `due_again`). A refunded payment is paid again, or failed if it
+was rejected. The dispute is neither open nor lost, and blocks nothing. A concern asks an operator to refund
+it again: REFUND_FAILED, or REFUND_CANCELED if Stripe canceled it or a dispute is the reason. Only where
+rejected money failed to go back for lack of balance does upkeep resend it, and a person is told at the third
+failure. The books are asked for what moved. Stripe is not checked again, except while upkeep resends.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from octo_stripe_gateway.ledger import concerns as kinds
 from octo_stripe_gateway.ledger import facts, said
@@ -43,50 +45,137 @@ LACK_OF_BALANCE = frozenset({"insufficient_balance_for_refund", "balance_insuffi
 DISPUTED_MEANWHILE = "charge_for_pending_refund_disputed"
 # After this, Stripe's clock is in another second.
 TIE_PAUSE = dt.timedelta(seconds=2)
-# So many refunds of a payment may fail for lack of balance before a person is told.
-MOST_WITHOUT_BALANCE = 3
+# At the third failure of a payment's refunds for lack of balance a person is told.
+BALANCE_FAILURES_TO_TELL = 3
+
+REFUNDS, DISPUTES, WARNINGS = frozenset({"refunds"}), frozenset({"disputes"}), frozenset({"warnings"})
+# By fact, which rows have to be loaded for it beside the payment and its concerns.
+NEEDS: dict[type, frozenset[str]] = {
+    PaymentIntentSnapshot: REFUNDS | DISPUTES,
+    ChargeSnapshot: REFUNDS,
+    RefundSnapshot: REFUNDS,
+    DisputeSnapshot: DISPUTES,
+    facts.FraudWarned: WARNINGS,
+    facts.RefundReserved: REFUNDS,
+    facts.RefundRefused: REFUNDS | WARNINGS,
+    facts.AmountTaken: REFUNDS | DISPUTES,
+    facts.Regained: REFUNDS | DISPUTES,
+    facts.RefundRegained: REFUNDS,
+    facts.Forgiven: REFUNDS | DISPUTES,
+    facts.ConcernSettled: DISPUTES,
+}
 
 
 def apply(rows: Rows, fact: Any, *, now: dt.datetime) -> None:
     """Bring the rows to a fact, and set what follows."""
     rows.now = now
-    RULES[type(fact)].run(rows, fact)
+    _hear(rows, fact)
     _derive(rows)
 
 
-# What we do ourselves, and what people say.
-
-
-def _refuse_event(rows: Rows, fact: facts.EventOfAnother) -> None:
-    rows.open_concern(kinds.EVENT_OF_ANOTHER, as_of=fact.as_of, event=fact.event_id)
-    rows.contradiction = kinds.EVENT_OF_ANOTHER.code
-
-
-def _tell_of_finding(rows: Rows, fact: facts.FoundLate) -> None:
-    rows.open_concern(fact.kind, object_id=fact.object_id, **fact.parameters)
-
-
-def _accept(rows: Rows, fact: facts.Accepted) -> None:
+def _hear(rows: Rows, fact: Any) -> None:  # noqa: C901 - a case for each fact
     payment = rows.payment
-    payment.accepted_at, payment.refund_terms = rows.now, fact.refund_terms
-    if payment.payable_type_id and payment.capture_method == Payment.CaptureMethod.AUTOMATIC:
-        # Another amount than asked for was what is due now.
-        payment.amount = payment.amount_received
-    if fact.settled_price is not None:
-        rows.notes["payable paid"] = [None, fact.settled_price]
+    match fact:
+        # What Stripe says.
+        case PaymentIntentSnapshot():
+            said.apply_intent(rows, fact)
+        case ChargeSnapshot():
+            said.apply_charge(rows, fact)
+        case RefundSnapshot():
+            said.apply_refund(rows, fact)
+        case DisputeSnapshot():
+            said.apply_dispute(rows, fact)
+        case facts.FraudWarned():
+            said.warn_of_fraud(rows, fact)
+        case facts.AmountTaken(snapshot):
+            said.take_amount(rows, snapshot)
+        case facts.Regained(snapshot, waits):
+            payment.amount, payment.awaits_operator = snapshot.amount, waits
+            said.apply_intent(rows, snapshot)
+        case facts.RefundRegained(snapshot):
+            said.regain_refund(rows, snapshot)
 
+        # What the host and operators say.
+        case facts.Accepted(settled_price, refund_terms):
+            payment.accepted_at, payment.refund_terms = rows.now, refund_terms
+            if payment.payable_type_id and payment.capture_method == Payment.CaptureMethod.AUTOMATIC:
+                # Another amount than asked for was what is due now.
+                payment.amount = payment.amount_received
+            if settled_price is not None:
+                rows.notes["payable paid"] = [None, settled_price]
+        case facts.Authorized():
+            payment.authorized_at = rows.now
+        case facts.Rejected(code, parameters):
+            payment.rejection_code, payment.rejection_parameters = code, parameters
+        case facts.DeadlineKept(deadline, is_past):
+            payment.expires_at, payment.is_expiring = deadline, is_past
+        case facts.PayableCanceled(kept, at):
+            payment.amount_kept = kept
+            if payment.intent_status not in {"succeeded", "canceled"}:
+                # Its deadline has passed, so upkeep cancels it.
+                payment.expires_at = at
+        case facts.AdoptionConfirmed():
+            payment.awaits_operator = False
+            for kind in (kinds.ADOPTED, kinds.PAYABLE_UNKNOWN):
+                rows.end_concern(kind)
+        case facts.Forgiven(part, amount):
+            for each in rows.parts:
+                if each == part:
+                    each.amount_forgiven = amount
+        case facts.ConcernSettled(concern_pk, by, reason, amount):
+            for concern in rows.concerns:
+                if concern.pk == concern_pk and concern.is_open:
+                    concern.settled_at, concern.settled_by = rows.now, by
+                    concern.reason, concern.amount = reason, amount
+                    rows.notes["settled"] = ["", reason]
+        case facts.Erased():
+            _erase(rows)
 
-def _authorize(rows: Rows, _fact: facts.Authorized) -> None:
-    rows.payment.authorized_at = rows.now
+        # What we ask of Stripe, and what came of it.
+        case facts.CreationRefused(code, message):
+            if not payment.stripe_payment_intent_id:
+                payment.failure_code, payment.failure_message = code or "refused", message
+        case facts.CanceledUnasked():
+            payment.intent_status, payment.canceled_at = "canceled", rows.now
+        case facts.ExpiryDropped():
+            payment.is_expiring = False
+        case facts.AmountRequested(amount):
+            payment.amount_requested, payment.amount_as_of = amount, int(rows.now.timestamp())
+        case facts.AmountRefused():
+            payment.amount_requested = None
+        case facts.RefundReserved(refund):
+            if rows.refunds is not None:
+                rows.refunds.append(refund)
+        case facts.RefundRefused():
+            _refuse_refund(rows, fact)
+        case facts.ReversalFailed():
+            if payment.needs_reversal:
+                rows.open_concern(kinds.MONEY_HELD, amount=payment.amount_held)
+        case facts.PartRefused(amount, message):
+            rows.open_concern(kinds.REFUND_REFUSED, amount=amount, message=message)
 
-
-def _reject(rows: Rows, fact: facts.Rejected) -> None:
-    rows.payment.rejection_code, rows.payment.rejection_parameters = fact.code, fact.parameters
-
-
-def _reserve_refund(rows: Rows, fact: facts.RefundReserved) -> None:
-    if rows.refunds is not None:
-        rows.refunds.append(fact.refund)
+        # What upkeep, the inbox and the books find out.
+        case facts.CaptureReminded():
+            payment.capture_reminded_at = payment.capture_reminded_at or rows.now
+        case facts.OpenElsewhere():
+            if rows.find_concern(kinds.OPEN_ELSEWHERE) is None:
+                rows.open_concern(kinds.OPEN_ELSEWHERE)
+        case facts.EventOfAnother(event_id, as_of):
+            rows.open_concern(kinds.EVENT_OF_ANOTHER, as_of=as_of, event=event_id)
+            rows.contradiction = kinds.EVENT_OF_ANOTHER.code
+        case facts.FoundLate(kind, object_id, parameters):
+            rows.open_concern(kind, object_id=object_id, **parameters)
+        case facts.SyncNeeded():
+            # Any answer of Stripe's will do.
+            payment.tied_as_of = max(payment.tied_as_of, 1)
+            payment.next_check_at = rows.now
+        case facts.Adopted(intent_id, created):
+            payment.created_at = get_moment(created)
+            rows.notes["adopted"] = ["", intent_id]
+        case facts.Booked():
+            _book(rows, fact)
+        case _:
+            raise TypeError(f"There is no rule for {type(fact).__name__}.")
 
 
 def _refuse_refund(rows: Rows, fact: facts.RefundRefused) -> None:
@@ -109,68 +198,7 @@ def _refuse_refund(rows: Rows, fact: facts.RefundRefused) -> None:
         rows.open_concern(kinds.FRAUD_REFUND_REFUSED, **told)
 
 
-def _refuse_creation(rows: Rows, fact: facts.CreationRefused) -> None:
-    if not rows.payment.stripe_payment_intent_id:
-        rows.payment.failure_code = fact.code or "refused"
-        rows.payment.failure_message = fact.message
-
-
-def _cancel_unasked(rows: Rows, _fact: facts.CanceledUnasked) -> None:
-    rows.payment.intent_status, rows.payment.canceled_at = "canceled", rows.now
-
-
-def _keep_deadline(rows: Rows, fact: facts.DeadlineKept) -> None:
-    rows.payment.expires_at, rows.payment.is_expiring = fact.deadline, fact.is_past
-
-
-def _cancel_payable(rows: Rows, fact: facts.PayableCanceled) -> None:
-    """Keep what the terms keep. The deadline of one that isn't paid has passed, so upkeep cancels it."""
-    rows.payment.amount_kept = fact.kept
-    if rows.payment.intent_status not in {"succeeded", "canceled"}:
-        rows.payment.expires_at = fact.at
-
-
-def _drop_expiry(rows: Rows, _fact: facts.ExpiryDropped) -> None:
-    rows.payment.is_expiring = False
-
-
-def _leave_open(rows: Rows, _fact: facts.OpenElsewhere) -> None:
-    if rows.find_concern(kinds.OPEN_ELSEWHERE) is None:
-        rows.open_concern(kinds.OPEN_ELSEWHERE)
-
-
-def _request_amount(rows: Rows, fact: facts.AmountRequested) -> None:
-    rows.payment.amount_requested = fact.amount
-    rows.payment.amount_as_of = int(rows.now.timestamp())
-
-
-def _refuse_amount(rows: Rows, _fact: facts.AmountRefused) -> None:
-    rows.payment.amount_requested = None
-
-
-def _remind_of_capture(rows: Rows, _fact: facts.CaptureReminded) -> None:
-    rows.payment.capture_reminded_at = rows.payment.capture_reminded_at or rows.now
-
-
-def _need_sync(rows: Rows, _fact: facts.SyncNeeded) -> None:
-    # Any answer of Stripe's will do.
-    rows.payment.tied_as_of = max(rows.payment.tied_as_of, 1)
-    rows.payment.next_check_at = rows.now
-
-
-def _adopt(rows: Rows, fact: facts.Adopted) -> None:
-    payment = rows.payment
-    payment.created_at = get_moment(fact.created)
-    rows.notes["adopted"] = ["", fact.intent_id]
-
-
-def _confirm_adoption(rows: Rows, _fact: facts.AdoptionConfirmed) -> None:
-    rows.payment.awaits_operator = False
-    for kind in (kinds.ADOPTED, kinds.PAYABLE_UNKNOWN):
-        rows.end_concern(kind)
-
-
-def _erase(rows: Rows, _fact: facts.Erased) -> None:
+def _erase(rows: Rows) -> None:
     payment = rows.payment
     payment.metadata, payment.reseller_reference = {}, ""
     payment.failure_message = payment.card_last4 = payment.receipt_url = ""
@@ -202,32 +230,6 @@ def _book(rows: Rows, fact: facts.Booked) -> None:
     payment.fee, payment.net = sum(row.fee for row in settled), sum(row.net for row in settled)
 
 
-def _tell_of_held_money(rows: Rows, _fact: facts.ReversalFailed) -> None:
-    if rows.payment.needs_reversal:
-        rows.open_concern(kinds.MONEY_HELD, amount=rows.payment.amount_held)
-
-
-def _tell_of_part(rows: Rows, fact: facts.PartRefused) -> None:
-    rows.open_concern(kinds.REFUND_REFUSED, amount=fact.amount, message=fact.message)
-
-
-def _forgive(rows: Rows, fact: facts.Forgiven) -> None:
-    for part in rows.parts:
-        if part == fact.part:
-            part.amount_forgiven = fact.amount
-
-
-def _settle(rows: Rows, fact: facts.Settled) -> None:
-    for concern in rows.concerns:
-        if concern.pk == fact.concern_pk and concern.is_open:
-            concern.settled_at, concern.settled_by = rows.now, fact.by
-            concern.reason, concern.amount = fact.reason, fact.amount
-            rows.notes["settled"] = ["", fact.reason]
-
-
-# What follows from the rest.
-
-
 def _derive(rows: Rows) -> None:
     """Set totals, status and moments, open and end concerns about them, and plan what is to be asked next."""
     payment, parts = rows.payment, rows.parts
@@ -240,7 +242,7 @@ def _derive(rows: Rows) -> None:
     if is_later and payment.amount_requested and payment.amount_requested == payment.intent_amount:
         payment.amount, payment.amount_requested = payment.intent_amount, None
     if rows.refunds is not None or rows.disputes is not None:
-        # The one that is not loaded is known to be empty then.
+        # What isn't loaded forgives nothing.
         payment.amount_forgiven = sum(each.forgiven for each in parts)
     payment.status = _get_status(payment)
     if payment.rejection_code:
@@ -251,11 +253,11 @@ def _derive(rows: Rows) -> None:
     payment.refunded_at = (payment.refunded_at or rows.now) if payment.status == "refunded" else None
     _watch_refunds(rows)
     _watch_money(rows)
-    # While it is open what came last, what came next may be missed.
-    is_next = any(
+    # A tie hid what moved, so the books are asked once newer word of the intent arrives.
+    intent_changed = any(
         rows.get_before(payment, name) != getattr(payment, name) for name in ("intent_status", "intent_as_of")
     )
-    was_tied = is_next and rows.get_before(payment, "tied_as_of")
+    was_tied = intent_changed and rows.get_before(payment, "tied_as_of")
     payment.has_concerns = bool(rows.concerns)
     if rows.is_tied:
         payment.tied_as_of = max(
@@ -263,14 +265,14 @@ def _derive(rows: Rows) -> None:
         )
         payment.next_check_at = rows.now + TIE_PAUSE
     payment.next_check_at = (
-        None if is_settled(rows) else payment.next_check_at or rows.now + FIRST_CHECK_AFTER
+        None if needs_no_check(rows) else payment.next_check_at or rows.now + FIRST_CHECK_AFTER
     )
-    if was_tied or rows.is_tied or rows.has_moved or _has_moved(rows):
+    if was_tied or rows.is_tied or rows.has_moved or _may_have_moved_money(rows):
         payment.next_booking_at, payment.bookings = rows.now, 0
 
 
 def _total_refunds(rows: Rows) -> None:
-    """Sum up refunds: live ones, and what the charge's total holds beyond those it is known to include."""
+    """Sum up live refunds, and those that only the charge's total shows."""
     if rows.refunds is None:
         return
     payment, refunds = rows.payment, rows.refunds
@@ -331,7 +333,7 @@ def _watch_refunds(rows: Rows) -> None:
             continue
         lacks_balance = refund.failure_reason in LACK_OF_BALANCE
         without_balance += lacks_balance
-        if lacks_balance and rows.payment.needs_reversal and without_balance < MOST_WITHOUT_BALANCE:
+        if lacks_balance and rows.payment.needs_reversal and without_balance < BALANCE_FAILURES_TO_TELL:
             # Upkeep sends it back again.
             continue
         told = {"amount": refund.amount, "failure_reason": refund.failure_reason}
@@ -369,11 +371,11 @@ def may_reverse(rows: Rows) -> bool:
     payment = rows.payment
     if payment.intent_status == "requires_capture":
         return payment.needs_reversal
-    is_disputed = payment.disputed or payment.amount_lost
-    return payment.needs_reversal and not is_disputed and not block_refunds(rows.concerns)
+    bank_decides_or_decided = payment.disputed or payment.amount_lost
+    return payment.needs_reversal and not bank_decides_or_decided and not block_refunds(rows.concerns)
 
 
-def is_settled(rows: Rows) -> bool:
+def needs_no_check(rows: Rows) -> bool:
     """Tell whether Stripe is not expected to change anything, so that nobody needs to ask."""
     payment = rows.payment
     if payment.amount_reserved or payment.open_refunds or payment.disputed or payment.tied_as_of:
@@ -384,7 +386,7 @@ def is_settled(rows: Rows) -> bool:
     return never_created or payment.intent_status in {"succeeded", "canceled"}
 
 
-def _has_moved(rows: Rows) -> bool:
+def _may_have_moved_money(rows: Rows) -> bool:
     """Tell whether money may have moved in Stripe's balance; a bank debit moves it before it succeeds."""
     payment = rows.payment
 
@@ -402,49 +404,3 @@ def _has_moved(rows: Rows) -> bool:
         return True
     # A dispute that is open again, as before, may have been won or lost in between.
     return any(has_changed(each, "status", "status_as_of") for each in rows.disputes or ())
-
-
-class Rule(NamedTuple):
-    """What applies a fact, and which rows it has to have loaded for that."""
-
-    run: Callable[[Rows, Any], None]
-    needs: frozenset[str] = frozenset()
-
-
-REFUNDS, DISPUTES, WARNINGS = frozenset({"refunds"}), frozenset({"disputes"}), frozenset({"warnings"})
-
-RULES: dict[type, Rule] = {
-    PaymentIntentSnapshot: Rule(said.apply_intent, REFUNDS | DISPUTES),
-    ChargeSnapshot: Rule(said.apply_charge, REFUNDS),
-    RefundSnapshot: Rule(said.apply_refund, REFUNDS),
-    DisputeSnapshot: Rule(said.apply_dispute, DISPUTES),
-    facts.FraudWarned: Rule(said.warn_of_fraud, WARNINGS),
-    facts.EventOfAnother: Rule(_refuse_event),
-    facts.FoundLate: Rule(_tell_of_finding),
-    facts.Accepted: Rule(_accept),
-    facts.Authorized: Rule(_authorize),
-    facts.Rejected: Rule(_reject),
-    facts.RefundReserved: Rule(_reserve_refund, REFUNDS),
-    facts.RefundRefused: Rule(_refuse_refund, REFUNDS | WARNINGS),
-    facts.CreationRefused: Rule(_refuse_creation),
-    facts.CanceledUnasked: Rule(_cancel_unasked),
-    facts.DeadlineKept: Rule(_keep_deadline),
-    facts.PayableCanceled: Rule(_cancel_payable),
-    facts.ExpiryDropped: Rule(_drop_expiry),
-    facts.OpenElsewhere: Rule(_leave_open),
-    facts.AmountRequested: Rule(_request_amount),
-    facts.AmountTaken: Rule(said.take_amount, REFUNDS | DISPUTES),
-    facts.AmountRefused: Rule(_refuse_amount),
-    facts.CaptureReminded: Rule(_remind_of_capture),
-    facts.SyncNeeded: Rule(_need_sync),
-    facts.Adopted: Rule(_adopt),
-    facts.Regained: Rule(said.regain, REFUNDS | DISPUTES),
-    facts.RefundRegained: Rule(said.regain_refund, REFUNDS),
-    facts.AdoptionConfirmed: Rule(_confirm_adoption),
-    facts.Erased: Rule(_erase),
-    facts.Booked: Rule(_book),
-    facts.ReversalFailed: Rule(_tell_of_held_money),
-    facts.PartRefused: Rule(_tell_of_part),
-    facts.Forgiven: Rule(_forgive, REFUNDS | DISPUTES),
-    facts.Settled: Rule(_settle, DISPUTES),
-}

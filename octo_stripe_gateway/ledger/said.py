@@ -14,7 +14,7 @@ from typing import Any
 
 from octo_stripe_gateway.ledger import concerns as kinds
 from octo_stripe_gateway.ledger.concerns import Kind
-from octo_stripe_gateway.ledger.facts import AmountTaken, FraudWarned, RefundRegained, Regained
+from octo_stripe_gateway.ledger.facts import FraudWarned
 from octo_stripe_gateway.ledger.rows import Rows
 from octo_stripe_gateway.models import Dispute, Payment, Refund, is_uuid
 from octo_stripe_gateway.models.payment_changes import FRAUD_WARNING
@@ -49,7 +49,12 @@ def apply_intent(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
     if not _agrees(rows, kinds.INTENT_DIFFERS, snapshot, expected, stage=snapshot.precedence.stage):
         return
     payment.stripe_payment_intent_id = snapshot.id
-    _date_outcome(payment, snapshot)
+    moment = get_moment(snapshot.as_of)
+    # The earliest word of an end counts, even when it arrives late.
+    if snapshot.status == "succeeded":
+        payment.confirmed_at = min(payment.confirmed_at or moment, moment)
+    if snapshot.status == "canceled":
+        payment.canceled_at = min(payment.canceled_at or moment, moment)
     known, said = get_intent_precedence(payment), snapshot.precedence
     rows.is_tied |= _is_tied(payment, snapshot, known=known)
     if said > known:
@@ -83,28 +88,15 @@ def _take_intent(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
     # Events of old API versions name no charge.
     payment.stripe_charge_id = snapshot.charge_id or (payment.stripe_charge_id if same_stage else "")
     payment.intent_status, payment.intent_as_of = snapshot.status, snapshot.as_of
-    is_open = snapshot.precedence.stage == 0
-    if not (is_open and payment.amount_requested is None and _is_before_change(payment, snapshot)):
+    is_open = snapshot.precedence.stage == 0 and payment.amount_requested is None
+    # It may be of before Stripe's answer that the amount is changed.
+    if not (is_open and 0 < snapshot.as_of <= payment.amount_as_of + ANSWER_LEEWAY):
         payment.intent_amount = snapshot.amount
     if snapshot.status not in PAID:
         payment.paid_as_of = 0
     payment.amount_capturable, payment.amount_received = snapshot.amount_capturable, snapshot.amount_received
     payment.cancellation_reason = snapshot.cancellation_reason
     payment.failure_code, payment.failure_message = snapshot.failure_code, snapshot.failure_message
-
-
-def _is_before_change(payment: Payment, snapshot: PaymentIntentSnapshot) -> bool:
-    """Tell whether a snapshot may be of before Stripe's answer that the amount is changed."""
-    return 0 < snapshot.as_of <= payment.amount_as_of + ANSWER_LEEWAY
-
-
-def _date_outcome(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
-    # The earliest word of it counts, even when it arrives late.
-    moment = get_moment(snapshot.as_of)
-    if snapshot.status == "succeeded":
-        payment.confirmed_at = min(payment.confirmed_at or moment, moment)
-    if snapshot.status == "canceled":
-        payment.canceled_at = min(payment.canceled_at or moment, moment)
 
 
 def _is_tied(payment: Payment, snapshot: PaymentIntentSnapshot, *, known: Precedence) -> bool:
@@ -128,9 +120,9 @@ def _call_operator(rows: Rows, *, payable_name: str) -> None:
         rows.open_concern(kind, name=payable_name)
 
 
-def take_amount(rows: Rows, fact: AmountTaken) -> None:
+def take_amount(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
     """Take Stripe's answer that the amount is changed."""
-    payment, snapshot = rows.payment, fact.snapshot
+    payment = rows.payment
     apply_intent(rows, snapshot)
     if snapshot.amount == payment.amount_requested:
         payment.amount, payment.amount_requested = snapshot.amount, None
@@ -139,12 +131,6 @@ def take_amount(rows: Rows, fact: AmountTaken) -> None:
         if snapshot.as_of >= payment.intent_as_of - ANSWER_LEEWAY:
             # Our own answer counts, whatever else was heard of the same second.
             payment.intent_amount = snapshot.amount
-
-
-def regain(rows: Rows, fact: Regained) -> None:
-    """Take the intent of a payment whose row was lost, with its amount."""
-    rows.payment.amount, rows.payment.awaits_operator = fact.snapshot.amount, fact.waits
-    apply_intent(rows, fact.snapshot)
 
 
 def apply_charge(rows: Rows, snapshot: ChargeSnapshot) -> None:
@@ -210,12 +196,12 @@ def apply_refund(rows: Rows, snapshot: RefundSnapshot) -> None:
         refund.failure_reason = snapshot.failure_reason
 
 
-def regain_refund(rows: Rows, fact: RefundRegained) -> None:
+def regain_refund(rows: Rows, snapshot: RefundSnapshot) -> None:
     """Take a refund whose row was lost, with its amount."""
-    refund = _pick_refund(rows.refunds or (), fact.snapshot)
+    refund = _pick_refund(rows.refunds or (), snapshot)
     if refund:
-        refund.amount = fact.snapshot.amount
-    apply_refund(rows, fact.snapshot)
+        refund.amount = snapshot.amount
+    apply_refund(rows, snapshot)
 
 
 def _pick_refund(refunds: Sequence[Refund], snapshot: RefundSnapshot) -> Refund | None:

@@ -94,7 +94,7 @@ def record(
             logger.warning("[OctoStripeGateway] Payment %s is rejected: %s", payment.uuid, word.code)
             payment.metadata = rows.before[id(payment)]["metadata"]
         # As long as the host can't tell, Stripe is asked for what is missing.
-        apply(rows, word or SyncNeeded(), now=now)
+        apply(rows, SyncNeeded() if word is None else word, now=now)
     write(rows, announces=announces)
     return rows
 

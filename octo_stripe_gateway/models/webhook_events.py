@@ -49,8 +49,7 @@ class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
 
     def finished(self, *, until: dt.datetime) -> Self:
         """Return events that came before that moment and have nothing left to do."""
-        done = [WebhookEvent.Status.PROCESSED, WebhookEvent.Status.IGNORED]
-        return self.filter(status__in=done, received_at__lt=until)
+        return self.filter(status__in=FINISHED, received_at__lt=until)
 
     def about(self, payment: Payment) -> Self:
         """Return a payment's events, also those that failed, came too early or were ignored."""

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import BadRequestError
 from octo_stripe_gateway.ledger.concerns import KINDS
-from octo_stripe_gateway.ledger.facts import Settled
+from octo_stripe_gateway.ledger.facts import ConcernSettled
 from octo_stripe_gateway.ledger.journal import get_cause
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.transactions import write_transaction
@@ -32,7 +32,7 @@ def settle_concern(concern: Concern, *, reason: str, amount: int | None = None) 
     actor = get_cause().actor
     if concern.payment:
         with lock_payment(concern.payment) as locked:
-            record(locked, Settled(concern.pk, by=actor, reason=reason, amount=amount))
+            record(locked, ConcernSettled(concern.pk, by=actor, reason=reason, amount=amount))
     else:
         with write_transaction():
             still_open = Concern.ledger.open().filter(pk=concern.pk)

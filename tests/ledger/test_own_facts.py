@@ -19,6 +19,7 @@ from octo_stripe_gateway.ledger.facts import (
     Booked,
     CanceledUnasked,
     CaptureReminded,
+    ConcernSettled,
     CreationRefused,
     DeadlineKept,
     Erased,
@@ -33,7 +34,6 @@ from octo_stripe_gateway.ledger.facts import (
     RefundReserved,
     Rejected,
     ReversalFailed,
-    Settled,
     SyncNeeded,
 )
 from octo_stripe_gateway.ledger.rows import Rows
@@ -203,7 +203,7 @@ def test_deadline_is_the_hosts_and_expiry_may_be_dropped() -> None:
 def test_payment_that_stays_open_elsewhere_is_told_once() -> None:
     rows = make_rows(OpenElsewhere())
     assert list_concerns(rows) == [("open_elsewhere", "", {})]
-    hear(rows, Settled(1, by="anna", reason="Canceled by hand."), OpenElsewhere())
+    hear(rows, ConcernSettled(1, by="anna", reason="Canceled by hand."), OpenElsewhere())
     assert list_concerns(rows) == []
 
 
@@ -255,7 +255,7 @@ def test_erasure_leaves_codes_and_amounts() -> None:
     payment.card_last4, payment.receipt_url = "4242", "https://stripe.test/a"
     payment.rejection_code, payment.rejection_parameters = "host", {"words": "Ann", "amount": 7}
     hear(rows, PartRefused(5, message="Ann"), FoundLate(kinds.FOUND_LATE, "pi_1", {"name": "Ann", "at": 1}))
-    hear(rows, Settled(2, by="anna", reason="Ann called."), Erased())
+    hear(rows, ConcernSettled(2, by="anna", reason="Ann called."), Erased())
     assert (payment.metadata, payment.reseller_reference, payment.erased_at) == ({}, "", NOW)
     assert (payment.failure_message, payment.card_last4, payment.receipt_url) == ("", "", "")
     assert (payment.failure_code, payment.rejection_parameters) == ("card_declined", {"amount": 7})
@@ -339,13 +339,13 @@ def test_late_finding_is_told_about_its_object() -> None:
 
 def test_person_settles_one_concern() -> None:
     rows = make_rows(PAID, OpenElsewhere(), PartRefused(5, message="No."))
-    hear(rows, Settled(2, by="anna", reason="Paid in cash.", amount=5))
+    hear(rows, ConcernSettled(2, by="anna", reason="Paid in cash.", amount=5))
     first, second = rows.concerns
     assert (first.is_open, second.settled_at, second.settled_by) == (True, NOW, "anna")
     assert (second.reason, second.amount) == ("Paid in cash.", 5)
     assert rows.notes == {"settled": ["", "Paid in cash."]}
     rows.remember()
-    hear(rows, Settled(2, by="bob", reason="Again."))
+    hear(rows, ConcernSettled(2, by="bob", reason="Again."))
     assert (second.settled_by, rows.notes) == ("anna", {})
 
 

@@ -12,11 +12,11 @@ from octo_stripe_gateway.ledger.facts import (
     Accepted,
     AmountRequested,
     AmountTaken,
+    ConcernSettled,
     CreationRefused,
     RefundRefused,
     RefundReserved,
     Rejected,
-    Settled,
 )
 from octo_stripe_gateway.ledger.rows import Rows
 from octo_stripe_gateway.ledger.rules import TIE_PAUSE, apply, may_reverse
@@ -327,7 +327,7 @@ def test_rejected_money_is_not_sent_again_after_a_refund_failed_later() -> None:
     hear(rows, snap_refund(amount=2000), snap_refund(amount=2000, status="failed", second=1))
     assert not may_reverse(rows)
     assert (list_codes(rows), rows.payment.next_check_at) == (["refund_failed"], None)
-    hear(rows, Settled(1, by="anna", reason="Paid by bank."))
+    hear(rows, ConcernSettled(1, by="anna", reason="Paid by bank."))
     assert not may_reverse(rows)
 
 
@@ -432,7 +432,7 @@ def test_loss_in_another_currency_blocks_refunds_until_a_person_says_how_much_it
     assert (payment.amount_lost, payment.refunds_blocked, payment.is_refundable) == (0, True, False)
     assert list_codes(rows) == ["loss_in_other_currency"]
     assert rows.concerns[0].parameters == {"amount": 700, "currency": "eur"}
-    hear(rows, Settled(1, by="anna", reason="As on the statement.", amount=800))
+    hear(rows, ConcernSettled(1, by="anna", reason="As on the statement.", amount=800))
     assert (payment.amount_lost, payment.refunds_blocked, payment.amount_refundable) == (800, False, 1200)
     hear(rows, snap_dispute(amount=700, currency="eur", status="won", second=5))
     assert (payment.amount_lost, payment.amount_refundable) == (0, 2000)
@@ -517,7 +517,7 @@ def test_books_are_asked_about_each_movement(facts: list[Any]) -> None:
         ([snap_dispute(status="warning_needs_response", second=5)], True),
         ([snap_dispute(status="warning_needs_response")], False),
         ([Accepted()], False),
-        ([Settled(9, by="anna", reason="Known.")], False),
+        ([ConcernSettled(9, by="anna", reason="Known.")], False),
     ],
 )
 def test_books_are_asked_only_where_money_may_have_moved(facts: list[Any], is_asked: bool) -> None:
@@ -534,7 +534,8 @@ def test_books_are_asked_once_a_person_says_how_much_was_lost() -> None:
     rows = make_rows(paid(), snap_dispute(amount=700, currency="eur", status="lost"))
     rows.remember()
     rows.payment.next_booking_at = None
-    assert hear(rows, Settled(1, by="anna", reason="Known.", amount=800)).payment.next_booking_at == NOW
+    settled = ConcernSettled(1, by="anna", reason="Known.", amount=800)
+    assert hear(rows, settled).payment.next_booking_at == NOW
 
 
 @pytest.mark.parametrize(
@@ -596,9 +597,9 @@ def test_losses_in_another_currency_add_up_once_all_are_known() -> None:
         ("dp_1", 100),
         ("dp_2", 200),
     ]
-    hear(rows, Settled(2, by="anna", reason="Known.", amount=220))
+    hear(rows, ConcernSettled(2, by="anna", reason="Known.", amount=220))
     assert (rows.payment.amount_lost, rows.payment.refunds_blocked) == (220, True)
-    hear(rows, Settled(1, by="anna", reason="Known.", amount=110))
+    hear(rows, ConcernSettled(1, by="anna", reason="Known.", amount=110))
     assert (rows.payment.amount_lost, rows.payment.refunds_blocked) == (330, False)
 
 

@@ -18,9 +18,9 @@ from octo_stripe_gateway.ledger.facts import (
     Adopted,
     AmountRequested,
     CaptureReminded,
+    ConcernSettled,
     Erased,
     Rejected,
-    Settled,
 )
 from octo_stripe_gateway.ledger.rows import Rows
 from octo_stripe_gateway.ledger.rules import apply
@@ -205,7 +205,7 @@ def test_journal_follows_each_concern(ledger: Ledger) -> None:
     assert change
     second = {"differences": {"currency": ["usd", "gbp"]}}
     assert change.changes["concern intent_differs"] == [first, second]
-    change = ledger.write(Settled(ledger.rows.concerns[0].pk, by="anna", reason="Known."))
+    change = ledger.write(ConcernSettled(ledger.rows.concerns[0].pk, by="anna", reason="Known."))
     assert change
     assert change.changes == {"concern intent_differs": [second, None], "settled": ["", "Known."]}
     # What a person has settled says nothing when it is erased.

@@ -180,7 +180,7 @@ def list_open_concerns(rows: Frozen) -> list[Columns]:
 
 def _make_own(fact: Any) -> tuple[Any, dt.datetime]:
     """Return a fact, and when it is heard of; what Stripe says may come at any time."""
-    if not isinstance(fact, tuple):
+    if type(fact) is not tuple:
         return fact, NOW
     name, _number, amount, second = fact
     own = AmountRequested(amount) if name == "request" else DeadlineKept(NOW, is_past=True)
@@ -188,7 +188,7 @@ def _make_own(fact: Any) -> tuple[Any, dt.datetime]:
 
 
 def _get_number(fact: Any) -> int:
-    if isinstance(fact, tuple):
+    if type(fact) is tuple:
         return int(fact[1])
     snapshot = getattr(fact, "snapshot", fact)
     intent_id = snapshot.id if isinstance(snapshot, PaymentIntentSnapshot) else snapshot.payment_intent_id

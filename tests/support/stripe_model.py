@@ -42,7 +42,7 @@ class Event(NamedTuple):
     @property
     def is_own(self) -> bool:
         """Tell whether it happens here: once, and before all that is told after it."""
-        return isinstance(self.fact, tuple)
+        return type(self.fact) is tuple
 
     @property
     def is_answer(self) -> bool:
