@@ -21,8 +21,10 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from octo_stripe_gateway.models import Payment, StripeRequest
+from octo_stripe_gateway import services
+from octo_stripe_gateway.models import Concern, PayableLock, Payment, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from octo_stripe_gateway.upkeep import run_upkeep
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.cases import one_in
@@ -319,6 +321,7 @@ def assert_ended(operation: Operation, *, done: bool, stripe: StripeEmulator) ->
 
 PRICE = 9000
 DEPOSIT = 3000
+RISE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -377,6 +380,15 @@ DEEDS = {
         arguments={"amount": PRICE - DEPOSIT + 1000},
         keyed=True,
     ),
+    # Four fifths go back, of both payments, and one that is open is canceled.
+    "cancel": Deed(
+        start="paid in parts and open",
+        intents=(("succeeded", DEPOSIT), ("succeeded", PRICE - DEPOSIT), ("canceled", RISE)),
+        status="canceled",
+        refunds=(PRICE - DEPOSIT, 1200),
+        service="cancel_payable",
+    ),
+    "create by link": Deed(start="link", intents=((UNPAID, PRICE),), status="pending"),
 }
 
 
@@ -397,12 +409,56 @@ def test_crash_with_a_booking_is_healed(
         if healer == "reconcile":
             sync_unsettled()
             assert_settled(booking, stripe=stripe)
+        change_terms(booking)
         do_deed(job, api=api)
         assert_done(deed, booking=booking, stripe=stripe)
     assert (ended, passes > 0) == (0, True)
     assert {response.status_code for response in api.deliver(stripe)} <= {200}
     assert_settled(booking, stripe=stripe)
     assert_done(deed, booking=booking, stripe=stripe)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("healer", HEALERS)
+@pytest.mark.parametrize("point", POINTS[1:])
+def test_crash_after_paying_by_link_is_healed(
+    point: str, healer: str, api: GatewayApi, stripe: StripeEmulator, crasher: Crasher
+) -> None:
+    booking = Booking.objects.create(price=PRICE, currency="usd")
+    link = services.create_payment_link(booking)
+    path, complete = f"{link}/payments", {"method": "PATCH", "body": "", "headers": {}}
+    created = send({**complete, "method": "POST", "path": path}, client=api.client).json()
+    stripe.confirm(created["stripeClientSecret"].partition("_secret")[0])
+    complete["path"] = f"{path}/{created['uuid']}/complete"
+    assert crasher.crash(**complete, point=point, call="get", stripe=stripe.url) == KILLED
+    if healer == "reconcile":
+        sync_unsettled()
+    else:
+        assert send(complete, client=api.client).json()["status"] == "CONFIRMED"
+    assert send({**complete, "method": "POST", "path": path}, client=api.client).status_code == 422
+    assert {response.status_code for response in api.deliver(stripe)} <= {200}
+    paid = Deed(start="link", intents=(("succeeded", PRICE),), status="paid")
+    assert_done(paid, booking=booking, stripe=stripe)
+    assert len(stripe.charges) == 1
+
+
+@pytest.mark.slow
+def test_cancellation_that_is_never_repeated_calls_an_operator(
+    api: GatewayApi, stripe: StripeEmulator, crasher: Crasher
+) -> None:
+    booking = Booking.objects.create(price=PRICE, currency="usd")
+    job = prepare_deed(DEEDS["cancel"], booking=booking, api=api, stripe=stripe)
+    # It dies once the open payment is canceled, before a refund is on record.
+    assert crasher.crash(**job, point="applied", call="post", stripe=stripe.url) == KILLED
+    assert not StripeRequest.objects.filter(kind="refund").exists()
+    PayableLock.objects.update(next_update_at=timezone.now())
+    run_upkeep(limit=100)
+    concern = Concern.objects.open().get()
+    assert (concern.code, concern.parameters["amount"]) == ("payable_overpaid", PRICE - 1800)
+    call_service(job)
+    run_upkeep(limit=100)
+    assert not Concern.objects.open().exists()
+    assert_done(DEEDS["cancel"], booking=booking, stripe=stripe)
 
 
 def prepare_deed(deed: Deed, *, booking: Booking, api: GatewayApi, stripe: StripeEmulator) -> dict[str, Any]:
@@ -415,8 +471,13 @@ def prepare_deed(deed: Deed, *, booking: Booking, api: GatewayApi, stripe: Strip
     Booking.objects.filter(pk=booking.pk).update(price=PRICE)
     if deed.start == "late":
         Payment.objects.filter(payable_id=str(booking.pk)).update(expires_at=timezone.now())
-    if deed.start == "paid in parts":
+    if deed.start.startswith("paid in parts"):
         pay_in_parts(booking, api=api, stripe=stripe)
+    if deed.start.endswith("and open"):
+        Booking.objects.filter(pk=booking.pk).update(price=PRICE + RISE)
+        api.create(body)
+        sold = {"price": PRICE, "terms": [["2099-01-01T00:00:00+00:00", "0.8"]]}
+        booking.payments.filter(status="paid").update(refund_terms=sold)
     key = f"the client's for {booking.pk}"
     if deed.service:
         about = {"booking": booking.pk}
@@ -427,7 +488,10 @@ def prepare_deed(deed: Deed, *, booking: Booking, api: GatewayApi, stripe: Strip
     headers = {"Authorization": "Bearer gateway-key"} | ({"Idempotency-Key": key} if deed.keyed else {})
     if deed.has_uuid:
         body["uuid"] = str(uuid.uuid4())
-    return {"method": "POST", "path": "/bookings/payments", "body": json.dumps(body), "headers": headers}
+    path = "/bookings/payments"
+    if deed.start == "link":
+        path, headers = f"{services.create_payment_link(booking)}/payments", {}
+    return {"method": "POST", "path": path, "body": json.dumps(body), "headers": headers}
 
 
 def pay_in_parts(booking: Booking, *, api: GatewayApi, stripe: StripeEmulator) -> None:
@@ -436,6 +500,12 @@ def pay_in_parts(booking: Booking, *, api: GatewayApi, stripe: StripeEmulator) -
     for price in (DEPOSIT, PRICE):
         Booking.objects.filter(pk=booking.pk).update(price=price)
         assert api.paid(stripe, body)["status"] == "CONFIRMED"
+
+
+def change_terms(booking: Booking) -> None:
+    """Have what the terms give change, once it was decided."""
+    if PayableLock.ledger.get_kept(booking) is not None:
+        booking.payments.update(refund_terms={"price": PRICE, "terms": []})
 
 
 def do_deed(job: dict[str, Any], *, api: GatewayApi) -> None:
