@@ -113,9 +113,9 @@ class LinkPaymentViewSet(PaymentViewSet):
         request.user = user
 
     def find_link(self) -> PaymentLink:
-        """Return the link as it is now; raises NotFound."""
-        link = find_payment_link(self.kwargs["token"])
-        if link is None:
+        """Return the link as it is now; raises NotFound, but where it tells what became of a payment."""
+        link = find_payment_link(self.kwargs["token"], ended=self.action == "complete")
+        if link is None or not (link.is_usable or self.kwargs["id"] in _list_uuids(link)):
             raise NotFound(_("This link is not valid any more. Ask for a new one."))
         return link
 
@@ -150,6 +150,11 @@ class LinkPaymentViewSet(PaymentViewSet):
             **({"balance": _shorten(balance)} if balance else {}),
         }
         return response
+
+
+def _list_uuids(link: PaymentLink) -> set[str]:
+    named = {"payable_type": link.payable_type_id, "payable_id": link.payable_id}
+    return set(map(str, Payment.ledger.filter(**named).values_list("uuid", flat=True)))
 
 
 def _shorten(balance: dict[str, Any]) -> dict[str, Any]:

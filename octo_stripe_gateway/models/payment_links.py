@@ -48,3 +48,8 @@ class PaymentLink(PayableRow):
 
     def __str__(self) -> str:
         return str(self.uuid)
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether it is neither revoked nor past its time."""
+        return not self.revoked_at and (self.expires_at is None or self.expires_at > timezone.now())

@@ -20,6 +20,7 @@ from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     PayableLock,
     Payment,
+    PaymentLink,
     compute_dues,
     is_priced,
     list_counted,
@@ -27,7 +28,6 @@ from octo_stripe_gateway.models import (
 )
 from octo_stripe_gateway.services.deadlines import UNPAID, expire_payment
 from octo_stripe_gateway.services.dues import is_paid_otherwise
-from octo_stripe_gateway.services.payment_links import revoke_payment_links
 from octo_stripe_gateway.services.refunds import refund_payable
 from octo_stripe_gateway.stripe.currencies import get_step
 
@@ -84,7 +84,7 @@ def cancel_payable(payable: Model, *, waive: bool = False, preview: bool = False
         lock = PayableLock.ledger.hold(payable)
         sale, kept = _decide(payable, known=lock.amount_kept, waive=waive)
         lock.cancel(kept=kept, at=timezone.now())
-        revoke_payment_links(payable)
+        PaymentLink.ledger.of_payable(payable).update(revoked_at=timezone.now())
     for payment in sale.payments:
         _tell_payment(payment, payable)
     _check_disputes(_load(payable))

@@ -9,6 +9,7 @@ import hmac
 import json
 import uuid as uuids
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from django.db.models import Model
@@ -17,8 +18,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import ConfigurationError, UnprocessableError
-from octo_stripe_gateway.ledger.transactions import write_transaction
+from octo_stripe_gateway.exceptions import ConfigurationError, GatewayError, UnprocessableError
+from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.models import (
     Installation,
     PayableLock,
@@ -29,6 +30,7 @@ from octo_stripe_gateway.models import (
     resolve,
 )
 from octo_stripe_gateway.services.dues import get_amount_to_pay
+from octo_stripe_gateway.services.payments import cancel_payment
 
 SIGNATURE_BYTES = 16
 UUID_BYTES = 16
@@ -62,17 +64,30 @@ def create_payment_link(payable: Model, *, purpose: str = "", expires_at: dt.dat
     return get_address(link)
 
 
+@outside_transaction
 def revoke_payment_links(payable: Model, *, address: str = "") -> int:
-    """Revoke one of a payable's links by its address, or all of them, and return how many were."""
-    links = PaymentLink.ledger.of_payable(resolve(payable))
+    """Revoke one of a payable's links by its address, or all of them, and return how many were.
+
+    Its owner's open payments are canceled, since an open page could still pay them; one that Stripe has
+    taken counts.
+    """
+    payable = resolve(payable)
+    links = PaymentLink.ledger.of_payable(payable)
     if address:
         link = find_payment_link(address.rstrip("/").rpartition("/")[2])
         links = links.filter(pk=link.pk) if link else links.none()
-    return links.update(revoked_at=timezone.now())
+    revoked = links.update(revoked_at=timezone.now())
+    owner = get_link_owner(payable)
+    for payment in Payment.ledger.list_of_payable(payable) if revoked else ():
+        if payment.is_open and payment.owner == owner:
+            with suppress(GatewayError):
+                # Paid just now; or else upkeep tries again.
+                cancel_payment(payment, may_void=False)
+    return revoked
 
 
-def find_payment_link(token: str) -> PaymentLink | None:
-    """Return the link of a token, None where it is unknown, revoked, expired or not ours."""
+def find_payment_link(token: str, *, ended: bool = False) -> PaymentLink | None:
+    """Return the link of a token, None where it is unknown or not ours, or has `ended` and may not."""
     try:
         read = base64.urlsafe_b64decode(f"{token}=".encode())
     except (binascii.Error, ValueError):
@@ -80,7 +95,8 @@ def find_payment_link(token: str) -> PaymentLink | None:
     if len(read) != UUID_BYTES + SIGNATURE_BYTES:
         return None
     uuid = uuids.UUID(bytes=read[:UUID_BYTES])
-    link = PaymentLink.ledger.usable().filter(uuid=uuid).first()
+    links = PaymentLink.ledger.all()
+    link = (links if ended else links.usable()).filter(uuid=uuid).first()
     # The whole token is compared: other texts may stand for the same bytes.
     is_ours = link and any(hmac.compare_digest(each, token.encode()) for each in _list_tokens(link))
     return link if is_ours else None

@@ -141,7 +141,7 @@ def test_page_needs_nothing_inline(stripe: StripeEmulator, booking: Booking) -> 
     page = open_page(make_link(booking)).content.decode()
     assert " style=" not in page
     assert "<style" not in page
-    assert page.count("<script") == page.count("<script src=") == 2
+    assert page.count("<script") == page.count("<script src=") == 3
 
 
 @pytest.mark.parametrize(("language", "words"), [("de", "Fällig"), ("ja-JP", "お支払い"), ("en", "Due")])
@@ -313,6 +313,45 @@ def test_revoked_link_leads_nowhere(stripe: StripeEmulator, booking: Booking, al
     assert_leads_nowhere(link)
 
 
+@pytest.mark.parametrize("status", ["requires_payment_method", "requires_action"])
+def test_payment_that_is_open_when_its_link_is_revoked_is_paid_no_more(
+    stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setattr(Booking, "get_payment_owner", lambda _self: "auth.user:7", raising=False)
+    link = make_link(booking)
+    payment = create(link).json()
+    intent_id = payment["stripeClientSecret"].partition("_secret")[0]
+    if status == "requires_action":
+        stripe.confirm(intent_id, "pm_card_authenticationRequired")
+    assert stripe.payment_intents[intent_id]["status"] == status
+    agents = services.create_payment(payable=booking, caller=Caller("key:viator")).payment
+    services.revoke_payment_links(booking)
+    statuses = [stripe.payment_intents[each]["status"] for each in (intent_id, agents.intent_id)]
+    assert statuses == ["canceled", "requires_payment_method"]
+    assert complete(link, payment).json()["status"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("ends", ["revoke", "expire"])
+def test_who_paid_before_the_link_ended_is_told_so(
+    stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    late = timezone.now() + dt.timedelta(days=1)
+    link = make_link(booking, expires_at=late)
+    payment, other = create(link).json(), Booking.objects.create(price=PRICE, currency="usd")
+    others = create(make_link(other)).json()
+    stripe.confirm(payment["stripeClientSecret"].partition("_secret")[0])
+    if ends == "revoke":
+        services.revoke_payment_links(booking)
+    else:
+        monkeypatch.setattr(timezone, "now", lambda: late)
+    assert complete(link, payment).json()["status"] == "CONFIRMED"
+    assert services.get_dues(booking).due == 0
+    # It tells of nothing else.
+    for uuid_ in (others["uuid"], payment["uuid"][:-1], "1", "x", "%00"):
+        assert complete(link, {"uuid": uuid_}).status_code == 404
+    assert (create(link).status_code, open_page(link).status_code) == (404, 404)
+
+
 def test_links_of_another_payable_are_not_revoked(booking: Booking) -> None:
     link = make_link(booking)
     for address in (link, "/bookings/pay/nothing", "nothing"):
@@ -328,7 +367,8 @@ def test_link_that_is_revoked_while_it_is_paid_gives_nothing_away(
     """Stripe answers the creation after the link was revoked."""
     link, hold = make_link(booking), stripe.hold(path="/v1/payment_intents")
     # Who cancels would wait for the creation.
-    monkeypatch.setattr("octo_stripe_gateway.services.cancellation.expire_payment", lambda _payment: None)
+    for name in ("cancellation.expire_payment", "payment_links.cancel_payment"):
+        monkeypatch.setattr(f"octo_stripe_gateway.services.{name}", lambda _payment, **_options: None)
 
     def revoke() -> Any:
         hold.wait_until_reached()

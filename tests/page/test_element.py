@@ -532,7 +532,7 @@ def test_money_that_the_host_sends_back_is_told(checkout: Checkout, monkeypatch:
     checkout.open_form()
     checkout.pay(PAYS)
     checkout.becomes("failed")
-    sync_api.expect(checkout.error).to_have_text("Your hold has expired.")
+    sync_api.expect(checkout.error).to_have_text("Your hold has expired. What you paid goes back to you.")
     sync_api.expect(checkout.error).to_be_focused()
     assert [refund["amount"] for refund in checkout.stripe.refunds.values()] == [2000]
 

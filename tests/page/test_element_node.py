@@ -173,23 +173,6 @@ LOOKS = [
 ]
 
 
-@pytest.fixture
-def find_violations(packages: Path) -> Callable[[Page], list[str]]:
-    """Return axe's complaints about the page as it is now."""
-    axe = (packages / "node_modules/axe-core/axe.min.js").read_text()
-
-    def find(page: Page) -> list[str]:
-        page.evaluate(f"() => {{ {axe} }}")
-        result = page.evaluate("axe.run({resultTypes: ['violations']})")
-        return [
-            f"{violation['id']}: {node['html']} {node['failureSummary']}"
-            for violation in result["violations"]
-            for node in violation["nodes"]
-        ]
-
-    return find
-
-
 def test_axe_finds_what_is_wrong(checkout: Checkout, find_violations: Callable[[Page], list[str]]) -> None:
     checkout.open_form()
     checkout.page.evaluate("document.querySelector('octo-payment').shadowRoot.append(new Image())")

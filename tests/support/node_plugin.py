@@ -8,10 +8,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.node import NODE, STATIC
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +35,23 @@ def packages() -> Path:
             pytest.skip(f"npm can't install the packages: {installed.stderr[-300:]}")
         (place / "installed").touch()
     return place
+
+
+@pytest.fixture
+def find_violations(packages: Path) -> Callable[[Page], list[str]]:
+    """Return axe's complaints about the page as it is now."""
+    axe = (packages / "node_modules/axe-core/axe.min.js").read_text()
+
+    def find(page: Page) -> list[str]:
+        page.evaluate(f"() => {{ {axe} }}")
+        result = page.evaluate("axe.run({resultTypes: ['violations']})")
+        return [
+            f"{violation['id']}: {node['html']} {node['failureSummary']}"
+            for violation in result["violations"]
+            for node in violation["nodes"]
+        ]
+
+    return find
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@
  *
  *     loading          the payment is created or found, and Stripe's form is on its way
  *     ├── ready        the form is there
- *     │   └── paying          Stripe is asked to take the money
- *     │       ├── ready       declined or the connection was lost: the same form, the same intent
+ *     │   └── paying          the server says again what is due, and Stripe is asked to take the money
+ *     │       ├── ready       the price has changed, it was declined, or the connection was lost: the same form and intent
  *     │       ├── processing  the bank takes its time: the server is asked until it has settled
  *     │       │   ├── paid
  *     │       │   └── ready
@@ -79,6 +79,8 @@ const MESSAGES = {
     paid: "Your payment is complete. Thank you.",
     processing: "Your payment is on its way. You need not pay again.",
     expired: "The time to pay is over. Nothing was charged.",
+    changed: "The price has changed. Check the amount before you pay.",
+    returned: "What you paid goes back to you.",
     again: "Try again",
     unsure: "The connection failed before the answer came. Paying again is safe: you are charged only once.",
     unreachable: "The shop can't be reached. Check your connection and try again.",
@@ -97,6 +99,8 @@ const MESSAGES = {
     paid: "Ihre Zahlung ist abgeschlossen. Vielen Dank.",
     processing: "Ihre Zahlung ist unterwegs. Sie müssen nicht noch einmal bezahlen.",
     expired: "Die Zeit zum Bezahlen ist abgelaufen. Es wurde nichts abgebucht.",
+    changed: "Der Preis hat sich geändert. Prüfen Sie den Betrag, bevor Sie bezahlen.",
+    returned: "Was Sie bezahlt haben, geht an Sie zurück.",
     again: "Noch einmal versuchen",
     unsure: "Die Verbindung brach ab, bevor die Antwort kam. Sie können gefahrlos noch einmal bezahlen: Abgebucht wird nur einmal.",
     unreachable: "Der Shop ist nicht erreichbar. Prüfen Sie Ihre Verbindung und versuchen Sie es noch einmal.",
@@ -115,6 +119,8 @@ const MESSAGES = {
     paid: "Su pago se ha completado. Gracias.",
     processing: "Su pago está en camino. No es necesario que vuelva a pagar.",
     expired: "El plazo para pagar ha terminado. No se le ha cobrado nada.",
+    changed: "El precio ha cambiado. Compruebe el importe antes de pagar.",
+    returned: "Lo que ha pagado se le devuelve.",
     again: "Volver a intentarlo",
     unsure: "La conexión falló antes de recibir la respuesta. Puede volver a pagar sin riesgo: solo se le cobra una vez.",
     unreachable: "No se puede contactar con la tienda. Compruebe su conexión e inténtelo de nuevo.",
@@ -133,6 +139,8 @@ const MESSAGES = {
     paid: "Votre paiement est effectué. Merci.",
     processing: "Votre paiement est en cours. Vous n’avez pas à payer de nouveau.",
     expired: "Le délai de paiement est dépassé. Rien n’a été débité.",
+    changed: "Le prix a changé. Vérifiez le montant avant de payer.",
+    returned: "Ce que vous avez payé vous est remboursé.",
     again: "Réessayer",
     unsure: "La connexion a échoué avant la réponse. Vous pouvez payer de nouveau sans risque : vous n’êtes débité qu’une fois.",
     unreachable: "La boutique est injoignable. Vérifiez votre connexion et réessayez.",
@@ -151,6 +159,8 @@ const MESSAGES = {
     paid: "Il pagamento è completato. Grazie.",
     processing: "Il pagamento è in corso. Non occorre pagare di nuovo.",
     expired: "Il tempo per pagare è scaduto. Non è stato addebitato nulla.",
+    changed: "Il prezzo è cambiato. Controlli l’importo prima di pagare.",
+    returned: "Quanto ha pagato Le viene rimborsato.",
     again: "Riprova",
     unsure: "La connessione si è interrotta prima della risposta. Può pagare di nuovo senza rischi: l’addebito avviene una sola volta.",
     unreachable: "Il negozio non è raggiungibile. Controlli la connessione e riprovi.",
@@ -169,6 +179,8 @@ const MESSAGES = {
     paid: "O seu pagamento está concluído. Obrigado.",
     processing: "O seu pagamento está a caminho. Não precisa de pagar outra vez.",
     expired: "O prazo para pagar terminou. Nada foi cobrado.",
+    changed: "O preço mudou. Verifique o montante antes de pagar.",
+    returned: "O que pagou é-lhe devolvido.",
     again: "Tentar de novo",
     unsure: "A ligação falhou antes de chegar a resposta. Pode pagar de novo sem risco: só é cobrado uma vez.",
     unreachable: "Não é possível contactar a loja. Verifique a sua ligação e tente de novo.",
@@ -187,6 +199,8 @@ const MESSAGES = {
     paid: "Uw betaling is voltooid. Dank u wel.",
     processing: "Uw betaling is onderweg. U hoeft niet nog een keer te betalen.",
     expired: "De tijd om te betalen is voorbij. Er is niets afgeschreven.",
+    changed: "De prijs is gewijzigd. Controleer het bedrag voordat u betaalt.",
+    returned: "Wat u hebt betaald, krijgt u terug.",
     again: "Opnieuw proberen",
     unsure: "De verbinding viel weg voordat het antwoord kwam. Opnieuw betalen is veilig: er wordt maar één keer afgeschreven.",
     unreachable: "De winkel is niet bereikbaar. Controleer uw verbinding en probeer het opnieuw.",
@@ -205,6 +219,8 @@ const MESSAGES = {
     paid: "お支払いが完了しました。ありがとうございます。",
     processing: "お支払いを処理しています。もう一度お支払いいただく必要はありません。",
     expired: "お支払い期限が過ぎました。請求は発生していません。",
+    changed: "料金が変更されました。金額をご確認のうえお支払いください。",
+    returned: "お支払いいただいた金額は返金されます。",
     again: "もう一度試す",
     unsure: "応答が届く前に接続が切れました。もう一度お支払いいただいても、請求は一度だけです。",
     unreachable: "ショップに接続できません。接続を確認して、もう一度お試しください。",
@@ -760,7 +776,7 @@ export class OctoPayment extends HTMLElement {
     forgetParameters(OUR_PARAMETERS);
     // Anyone can make up an address: only a payment for this payable counts, and nothing else is called.
     if (!UUID.test(uuid)) return null;
-    const payment = await run.gateway.complete(uuid).catch(ignoreUnknown);
+    const payment = await this.#complete(run, uuid).catch(ignoreUnknown);
     const {type, id} = payment?.payable ?? {};
     return `${type}:${id}` === this.payable ? payment : null;
   }
@@ -885,10 +901,29 @@ export class OctoPayment extends HTMLElement {
       elements.getElement("payment")?.focus();
       return;
     }
+    if (!(await this.#isCurrent(run))) return;
     const {error, paymentIntent} = await this.#confirm(run);
     if (error && DECLINES.includes(error.type)) this.#decline(run, this.#describe(error));
     else if (paymentIntent && !ENDED.includes(paymentIntent.status)) await this.#watch(run);
     else await this.#settle(run, error);
+  }
+
+  /** Tell whether what is shown is still due; otherwise show what is. @param {Run} run */
+  async #isCurrent(run) {
+    const {elements, payment, secret} = /** @type {Required<Run>} */ (run);
+    const current = await this.#obtain(run);
+    if (!current || this.#conclude(run, current)) return false;
+    const {stripeClientSecret, ...due} = current;
+    const failure = due.amount === payment.amount ? null : {code: "price_changed", message: this.#say("changed")};
+    if (stripeClientSecret !== secret || this.#state !== "paying") {
+      this.#begin(failure);
+      return false;
+    }
+    if (!failure) return true;
+    run.payment = due;
+    await within(run.signal, elements.fetchUpdates());
+    this.#decline(run, failure);
+    return false;
   }
 
   /** @param {Run} run @returns {Promise<{error?: StripeError, paymentIntent?: PaymentIntent}>} */
@@ -909,10 +944,22 @@ export class OctoPayment extends HTMLElement {
   /** Have the server ask Stripe for the outcome. @param {Run} run @param {StripeError} [error] Stripe.js's */
   async #settle(run, error) {
     const {payment} = /** @type {Required<Run>} */ (run);
-    const current = await run.gateway.complete(payment.uuid);
+    const current = await this.#complete(run, payment.uuid);
     if (this.#conclude(run, current)) return;
     if (!error || (await this.#look(run)).status === "processing") await this.#watch(run);
     else this.#decline(run, this.#describe(error));
+  }
+
+  /** Complete a payment; where that is refused, the host sends the money back. @param {Run} run @param {string} uuid */
+  async #complete(run, uuid) {
+    try {
+      return await run.gateway.complete(uuid);
+    } catch (problem) {
+      if (problem instanceof GatewayError && problem.status === 422) {
+        problem.answer.errorMessage = [problem.message, this.#say("returned")].join(" ");
+      }
+      throw problem;
+    }
   }
 
   /** Ask until the bank has decided. @param {Run} run */
@@ -921,7 +968,7 @@ export class OctoPayment extends HTMLElement {
     this.#enterProcessing();
     for (let pause = WATCH_FIRST; ; pause = Math.min(pause * 1.5, WATCH_LAST)) {
       await sleep(pause, run.signal);
-      const current = await run.gateway.complete(payment.uuid).catch(ignoreOutage);
+      const current = await this.#complete(run, payment.uuid).catch(ignoreOutage);
       if (!current || current.status === "PENDING") continue;
       if (!this.#conclude(run, current)) this.#begin(current.failure);
       return;
@@ -1018,7 +1065,7 @@ export class OctoPayment extends HTMLElement {
     while (this.#state === "paying") await sleep(WATCH_FIRST, run.signal);
     if (this.#state !== "ready") return;
     this.#enter("loading");
-    const current = await run.gateway.complete(payment.uuid).catch(ignoreOutage);
+    const current = await this.#complete(run, payment.uuid).catch(ignoreOutage);
     if (!current || !this.#conclude(run, current)) this.#finish(run, "expired", current ?? payment);
   }
 
