@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import ConfigurationError, GatewayError, UnprocessableError
+from octo_stripe_gateway.exceptions import ConfigurationError, StripeError, UnprocessableError
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.models import (
     Installation,
@@ -68,8 +68,9 @@ def create_payment_link(payable: Model, *, purpose: str = "", expires_at: dt.dat
 def revoke_payment_links(payable: Model, *, address: str = "") -> int:
     """Revoke one of a payable's links by its address, or all of them, and return how many were.
 
-    Its owner's open payments are canceled, since an open page could still pay them; one that Stripe has
-    taken counts.
+    Its owner's open payments are canceled, since a page that is open could still pay them; money that Stripe
+    has taken counts. Stripe cancels none that is paid: https://docs.stripe.com/api/payment_intents/cancel.
+    Raises ConfigurationError without the key of a payment's account.
     """
     payable = resolve(payable)
     links = PaymentLink.ledger.of_payable(payable)
@@ -80,7 +81,7 @@ def revoke_payment_links(payable: Model, *, address: str = "") -> int:
     owner = get_link_owner(payable)
     for payment in Payment.ledger.list_of_payable(payable) if revoked else ():
         if payment.is_open and payment.owner == owner:
-            with suppress(GatewayError):
+            with suppress(UnprocessableError, StripeError):
                 # Paid just now; or else upkeep tries again.
                 cancel_payment(payment, may_void=False)
     return revoked
