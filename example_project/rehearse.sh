@@ -25,6 +25,13 @@ wait_for() { # URL: until the last job answers there
     return 1
 }
 
+for each in "$site" "$emulator"; do
+    if curl --silent --output "$folder/answer" "$each"; then
+        echo "Port ${each##*:} is already in use. Choose others: rehearse.sh PORT EMULATOR_PORT"
+        exit 1
+    fi
+done
+
 say "Settings as in production: DEBUG off, keys from the environment"
 project=${DJANGO_SETTINGS_MODULE:-$(tr \' \" <manage.py | sed -n 's/.*"DJANGO_SETTINGS_MODULE", "\(.*\)".*/\1/p')}
 cat >"$folder/rehearsal.py" <<END

@@ -117,7 +117,7 @@ def is_as_shown(actual: Any, shown: Any) -> bool:
 def test_requests_are_answered_as_shown(
     page: str, client: Client, stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
-    configure(API_GATEWAY_KEY="a-long-random-key")
+    configure(API_GATEWAY_KEY="key-for-my-laptop")
     reader = Reader(client, stripe)
     for request, shown in get_exchanges(page):
         status, _newline, text = shown.partition("\n")
@@ -135,7 +135,7 @@ def test_requests_are_answered_as_shown(
 
 def test_the_creation_shown_has_every_key(client: Client, stripe: StripeEmulator) -> None:
     request, shown = get_exchanges("api.md")[0]
-    answer = Reader(client, stripe).send(request.replace("a-long-random-key", "gateway-key")).json()
+    answer = Reader(client, stripe).send(request.replace("key-for-my-laptop", "gateway-key")).json()
     assert json.loads(shown.partition("\n")[2]).keys() == answer.keys()
 
 

@@ -202,7 +202,7 @@ class Project:
         return script.replace("runserver", server).replace("stripe_emulator", emulator)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        headers = {"Authorization": "Bearer a-long-random-key"}
+        headers = {"Authorization": "Bearer key-for-my-laptop"}
         url = f"{self.site}/bookings{path}"
         return requests.request(method, url, json=body, headers=headers, timeout=60).json()
 

@@ -45,6 +45,8 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "tourshop.urls"
 STATIC_URL = "static/"
+# Browsers don't tell ports apart: a reader's own project on this machine has its own cookies.
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "tourshop_session", "tourshop_csrf"
 # manage.py names a PostgreSQL; SQLite is for the tests, where there is one visitor at a time.
 DATABASES = {"default": dj_database_url.config(default="sqlite://:memory:")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.db import OperationalError
-from django.db.models import QuerySet, Sum
+from django.db.models import DateField, QuerySet, Sum
 from django.db.models.functions import Trunc
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -21,9 +20,10 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin.display import get_url
 from octo_stripe_gateway.admin.lists import MOST_COUNTED, MOST_MILLISECONDS, begin_day, time_limit
-from octo_stripe_gateway.models import BalanceTransaction, PayableLock, Payment, is_narrowed
+from octo_stripe_gateway.models import BalanceTransaction, DaySum, PayableLock, Payment, is_narrowed
 from octo_stripe_gateway.models.balance_transactions import KINDS
 from octo_stripe_gateway.stripe.currencies import format_money
+from octo_stripe_gateway.stripe.times import get_day
 
 # By how many days a period has, what a bar stands for.
 PERIODS = {7: "day", 30: "day", 90: "day", 365: "month"}
@@ -59,7 +59,7 @@ def show_pictures(request: HttpRequest, *, payments: QuerySet[Payment], site: Ad
     """Show the pictures of what these payments moved, to whoever may see them."""
     asked = request.GET.get("days", "")
     days = int(asked) if asked in map(str, PERIODS) else FIRST_CHOICE
-    last = timezone.localdate() if settings.USE_TZ else dt.date.today()  # noqa: DTZ011 - the host's own day
+    last = get_day(timezone.now())
     first = last - dt.timedelta(days=days - 1)
     if PERIODS[days] == "month":
         first = first.replace(day=1)
@@ -89,26 +89,36 @@ def _draw_movements(
 ) -> Iterator[Picture]:
     """Yield a chart for each currency; raises OperationalError where adding up takes too long."""
     kind = PERIODS[days]
-    rows = BalanceTransaction.objects.filter(moved_at__gte=begin_day(first))
-    if is_narrowed(payments):
-        rows = rows.filter(payment__in=payments.order_by())
-    if is_live:
-        rows = rows.exclude(payment__in=Payment.objects.filter(livemode=False))
-    moved: Any = rows.annotate(start=Trunc("moved_at", kind)).order_by()
+    moved = _add_up_movements(payments, first=first, kind=kind, is_live=is_live)
     sums: defaultdict[str, Counter[tuple[dt.date, str]]] = defaultdict(Counter)
-    with time_limit(rows.db, milliseconds=MOST_MILLISECONDS):
-        for start, currency, category, amount in moved.values_list(
-            "start", "currency", "reporting_category"
-        ).annotate(Sum("amount")):
-            sums[currency][start.date(), KINDS.get(category, category)] += amount
+    with time_limit(moved.db, milliseconds=MOST_MILLISECONDS):
+        for start, currency, category, amount in moved:
+            sums[currency][start, KINDS.get(category, category)] += amount
     starts = _list_starts(first, kind=kind)
     for currency, amounts in sorted(sums.items()):
         yield _draw(currency, amounts, starts=starts, site=site)
 
 
+def _add_up_movements(
+    payments: QuerySet[Payment], *, first: dt.date, kind: str, is_live: bool
+) -> QuerySet[Any, Any]:
+    """Return what moved by bar, currency and category: from the days' sums where all payments are seen."""
+    named = ("start", "currency", "reporting_category")
+    rows: Any = BalanceTransaction.objects.filter(moved_at__gte=begin_day(first), payment__livemode=is_live)
+    zone = timezone.get_default_timezone()
+    rows = rows.annotate(start=Trunc("moved_at", kind, output_field=DateField(), tzinfo=zone)).order_by()
+    if is_narrowed(payments):
+        rows = rows.filter(payment__in=payments.order_by())
+        return rows.values_list(*named).annotate(Sum("amount"))
+    kept: Any = DaySum.objects.filter(day__gte=first, livemode=is_live).annotate(start=Trunc("day", kind))
+    # Both in one statement: what upkeep is adding to a sum is read here or there.
+    unsummed = rows.filter(summed_at=None).values_list(*named).annotate(Sum("amount"))
+    return kept.values_list(*named).annotate(Sum("amount")).union(unsummed, all=True)
+
+
 def _list_starts(first: dt.date, *, kind: str) -> list[dt.date]:
     """Return the first day of each bar until today, and after the last one the next."""
-    last, starts = timezone.localdate() if settings.USE_TZ else dt.date.today(), [first]  # noqa: DTZ011
+    last, starts = get_day(timezone.now()), [first]
     while starts[-1] <= last:
         step = dt.timedelta(days=1 if kind == "day" else 31)
         following = starts[-1] + step

@@ -5,6 +5,7 @@ from octo_stripe_gateway.models.balance_transactions import (
     BalanceTransactionQuerySet as BalanceTransactionQuerySet,
 )
 from octo_stripe_gateway.models.concerns import Concern as Concern
+from octo_stripe_gateway.models.day_sums import DaySum as DaySum
 from octo_stripe_gateway.models.disputes import Dispute as Dispute
 from octo_stripe_gateway.models.dues import FULL as FULL
 from octo_stripe_gateway.models.dues import Dues as Dues

@@ -38,7 +38,8 @@ class BalanceTransaction(models.Model):
     """One of Stripe's balance transactions, as Stripe booked it; it never changes.
 
     Amounts are minor units of `currency`, which is the one that the account is paid out in. `source_id` is
-    Stripe's id of the charge, refund or dispute that moved the money.
+    Stripe's id of the charge, refund or dispute that moved the money. `summed_at` is when it was added to its
+    day's `DaySum`.
     """
 
     payment = models.ForeignKey(Payment, models.PROTECT, related_name="balance_transactions")
@@ -54,6 +55,7 @@ class BalanceTransaction(models.Model):
     moved_at = models.DateTimeField(help_text=_("When Stripe booked it."))
     available_at = models.DateTimeField(help_text=_("When the money can be paid out."))
     created_at = models.DateTimeField(auto_now_add=True)
+    summed_at = models.DateTimeField(null=True)
 
     objects = models.Manager.from_queryset(BalanceTransactionQuerySet)()
     ledger = LedgerManager.from_queryset(BalanceTransactionQuerySet)()
@@ -61,7 +63,10 @@ class BalanceTransaction(models.Model):
     class Meta:
         verbose_name = _("balance transaction")
         verbose_name_plural = _("balance transactions")
-        indexes = [index("balance_moved", "moved_at", "id")]
+        indexes = [
+            index("balance_moved", "moved_at", "id"),
+            index("balance_unsummed", "moved_at", "id", where=models.Q(summed_at__isnull=True)),
+        ]
 
     def __str__(self) -> str:
         return self.stripe_balance_transaction_id

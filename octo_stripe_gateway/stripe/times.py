@@ -15,6 +15,11 @@ def format_utc(moment: dt.datetime | None) -> str | None:
     return f"{moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
+def get_day(moment: dt.datetime) -> dt.date:
+    """Return the day of a column's moment, where the host is."""
+    return timezone.localdate(moment, timezone.get_default_timezone()) if settings.USE_TZ else moment.date()
+
+
 def get_moment(seconds: int) -> dt.datetime:
     """Return one of Stripe's moments as a column holds it."""
     moment = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)

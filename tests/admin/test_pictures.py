@@ -12,9 +12,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from octo_stripe_gateway.models import BalanceTransaction, PayableLock, Payment
+from octo_stripe_gateway import upkeep
+from octo_stripe_gateway.models import BalanceTransaction, DaySum, PayableLock, Payment
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking
+from tests.support.threads import needs_row_locks, run_together
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.support.admin_urls")]
 
@@ -103,6 +105,47 @@ def test_a_year_has_a_bar_for_each_month(office: Client) -> None:
     page = see(office, days=365)
     assert read_sums(page)[0] == ("payment", "Takings 60.00 EUR")
     assert page.count("<rect") <= 3
+
+
+def test_what_upkeep_has_added_up_is_shown_as_before_and_once(office: Client) -> None:
+    for days, category, currency in ((0, "charge", "eur"), (1, "refund", "eur"), (40, "dispute", "jpy")):
+        move(700, days=days, category=category, currency=currency)
+    move(90, livemode=False)
+    move(10, livemode=True)
+    before = [see(office, days=days) for days in (7, 30, 90, 365)]
+    assert upkeep.work_off(upkeep.SUMS, limit=100) == {"added": 5}
+    assert upkeep.work_off(upkeep.SUMS, limit=100) == {}
+    assert [see(office, days=days) for days in (7, 30, 90, 365)] == before
+    # What comes late belongs to a day that was added up before.
+    move(300, days=1, livemode=True)
+    late = see(office)
+    assert late not in before
+    assert upkeep.work_off(upkeep.SUMS, limit=100) == {"added": 1}
+    assert see(office) == late
+
+
+@pytest.mark.parametrize("is_added_up", [False, True])
+def test_a_day_is_the_host_s(is_added_up: bool, office: Client, settings: Any) -> None:
+    settings.TIME_ZONE = "Pacific/Auckland"
+    move(500)
+    # 11:30 in the evening of the day before, and in UTC another day.
+    moment = timezone.localtime(NOW, timezone.get_default_timezone()).replace(hour=23, minute=30)
+    BalanceTransaction.objects.update(moved_at=moment - dt.timedelta(days=1))
+    if is_added_up:
+        upkeep.work_off(upkeep.SUMS, limit=100)
+    (day,) = re.findall(r"moved_at__from=([\d-]+)", see(office, days=7))
+    assert day == str((moment - dt.timedelta(days=1)).date())
+
+
+@needs_row_locks
+@pytest.mark.django_db(transaction=True)
+def test_several_runs_at_once_add_each_movement_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep.SUMS, "size", 3)
+    for number in range(40):
+        move(100 + number, days=number % 3)
+    added = run_together([lambda: upkeep.work_off(upkeep.SUMS, limit=100)] * 4)
+    assert sum(each["added"] for each in added) == 40
+    assert sum(DaySum.objects.values_list("amount", flat=True)) == sum(range(100, 140))
 
 
 def test_a_new_shop_is_told_so(office: Client) -> None:

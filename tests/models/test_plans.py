@@ -27,7 +27,7 @@ from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway import upkeep
-from octo_stripe_gateway.admin import alerts, books, lists, search
+from octo_stripe_gateway.admin import alerts, books, lists, pictures, search
 from octo_stripe_gateway.api.fields import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.books.exports import export_movements, export_payments
@@ -37,6 +37,7 @@ from octo_stripe_gateway.ledger import claims as due_work
 from octo_stripe_gateway.ledger.claims import Step, Work
 from octo_stripe_gateway.models import (
     BalanceTransaction,
+    DaySum,
     IdempotencyKey,
     Payment,
     PaymentChange,
@@ -154,7 +155,10 @@ def rows(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         fill(ROWS)
         yield
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE octo_stripe_gateway_payment, octo_stripe_gateway_webhookevent CASCADE")
+            cursor.execute(
+                "TRUNCATE octo_stripe_gateway_payment, octo_stripe_gateway_webhookevent,"
+                " octo_stripe_gateway_daysum CASCADE"
+            )
         connection.close()
 
 
@@ -220,7 +224,16 @@ def fill(count: int) -> None:
     )
     names = {"stripe_balance_transaction_id": "'txn_fill' || n", "source_id": "'ch_fill' || n"}
     own = {"payment_id": f"{payment.pk} + n", "moved_at": at}
+    # All but the latest are in the sums by day.
+    own |= {"summed_at": f"CASE WHEN n < {count - 100} THEN now() END"}
     copy_rows(movement, count=count, own=own | names)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {DaySum._meta.db_table} (day, livemode, currency,"
+            " reporting_category, amount) SELECT moved_at::date, true,"
+            f" currency, reporting_category, sum(amount) FROM {movement._meta.db_table}"
+            " WHERE summed_at IS NOT NULL GROUP BY moved_at::date, currency, reporting_category"
+        )
     refund = RefundFactory.create(payment=payment)
     own = {"stripe_refund_id": "'re_fill' || n", "payment_id": f"{payment.pk} + n * 10"}
     copy_rows(refund, count=count // 10, own=own)
@@ -516,6 +529,13 @@ def test_reconciling_one(api: GatewayApi, stripe: StripeEmulator) -> None:
     assert Payment.objects.latest("pk").status == "paid"
 
 
+@pytest.mark.parametrize("days", pictures.PERIODS)
+def test_pictures(days: int, admin_client: Client) -> None:
+    with planned(f"pictures, {days} days"):
+        page = admin_client.get(f"{LISTS}payment/pictures/", {"days": days})
+    assert b"<rect" in page.content
+
+
 @pytest.mark.parametrize("days", [2, YEARS * 365])
 def test_exporting_two_days(days: int) -> None:
     """Two days now, and two long ago."""
@@ -544,7 +564,13 @@ def test_claiming_what_is_due() -> None:
         assert Work(upkeep.BOOKS, limit=100_000).count() >= 1000
     with planned("claim unbooked", most=unbooked):
         assert len(due_work._claim(upkeep.BOOKS, limit=200)[0]) == 200
-    steps: tuple[Step[Any], ...] = (upkeep.EVENTS, upkeep.EXPIRIES, upkeep.CAPTURES, upkeep.INSTALLMENTS)
+    steps: tuple[Step[Any], ...] = (
+        upkeep.SUMS,
+        upkeep.EVENTS,
+        upkeep.EXPIRIES,
+        upkeep.CAPTURES,
+        upkeep.INSTALLMENTS,
+    )
     for step in steps:
         with planned(f"claim, {type(step).__name__}"):
             due_work._claim(step, limit=200)

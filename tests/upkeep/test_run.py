@@ -30,7 +30,7 @@ from tests.support.threads import needs_row_locks, run_together
 pytestmark = pytest.mark.django_db
 
 Counts = dict[str, dict[str, int]]
-KINDS = ("events", "payments", "books", "deadlines", "dues", "changes", "reconciliation")
+KINDS = ("events", "payments", "books", "sums", "deadlines", "dues", "changes", "reconciliation")
 LISTS = "/v1/payment_intents"
 BOOKS = "/v1/balance_transactions"
 

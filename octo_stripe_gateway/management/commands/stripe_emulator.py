@@ -30,7 +30,7 @@ UNEXPECTED = (
     "This project doesn't expect the emulator's webhook secret and will refuse its events. Give the project "
     "one for tests as STRIPE_WEBHOOK_SECRET, and the same to --webhook-secret."
 )
-START_FAILED = "The emulator can't run"
+IN_USE = "Port %(port)s is already in use. Choose another with --port, and name it in STRIPE_API_BASE."
 MISSING = "The emulator needs werkzeug: pip install 'octo-stripe-gateway[emulator]'"
 
 
@@ -89,7 +89,7 @@ class Command(BaseCommand):
                 wait_for_ctrl_c()
         except (OSError, ValueError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            raise CommandError(f"{'The port is taken' if taken else START_FAILED}: {error}") from None
+            raise CommandError(IN_USE % options if taken else f"The emulator can't run: {error}") from None
         except KeyboardInterrupt:
             self.stdout.write("\nStopped.")
 

@@ -212,5 +212,5 @@ def test_it_names_the_extra_when_werkzeug_is_missing(monkeypatch: pytest.MonkeyP
 def test_it_says_when_the_port_is_taken(started: list[emulator.StripeEmulator]) -> None:
     with emulator.StripeEmulator() as other:
         port = int(other.url.rpartition(":")[2])
-        with pytest.raises(CommandError, match="is taken"):
+        with pytest.raises(CommandError, match=f"Port {port} is already in use. Choose another with --port"):
             call_command("stripe_emulator", port=port)

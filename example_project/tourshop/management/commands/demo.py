@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -44,8 +45,8 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=8000, help="the shop's port (8000)")
-        parser.add_argument("--emulator-port", type=int, default=8421, help="the emulator's port (8421)")
+        parser.add_argument("--port", type=int, default=8010, help="the shop's port (8010)")
+        parser.add_argument("--emulator-port", type=int, default=8431, help="the emulator's port (8431)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until told to stop."""
@@ -158,4 +159,6 @@ def check_port(port: int, *, option: str) -> None:
         with socket.create_server((HOST, port)):
             pass
     except (OSError, OverflowError) as error:
-        raise CommandError(f"Port {port} can't be used ({error}). Choose another with {option}.") from error
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        reason = "is already in use" if taken else f"can't be used: {error}"
+        raise CommandError(f"Port {port} {reason}. Choose another with {option}.") from error
