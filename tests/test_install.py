@@ -320,3 +320,49 @@ def test_what_a_typed_host_gets_wrong_is_found(checker: str, typed_project: Proj
     marked = re.compile(rf"# wrong($| to {checker})")
     wanted = {number for number, line in enumerate(WRONG_HOST.splitlines(), start=1) if marked.search(line)}
     assert lines == wanted, found.stdout + found.stderr
+
+
+def test_the_page_shown_is_each_customer_s_own(project: Project) -> None:
+    shop, template = project.folder / "shop", project.folder / "shop/templates/shop/pay.html"
+    shop.joinpath("models.py").write_text(get_blocks("python", page="README.md")[4])
+    shop.joinpath("payments.py").write_text(get_block("python", "check_csrf"))
+    shop.joinpath("views.py").write_text(get_block("python", "def pay(request"))
+    template.parent.mkdir(parents=True)
+    template.write_text(get_block("html", "<!doctype"))
+    own = get_block("python", '"REQUIRE_PAYABLE"').rstrip().removesuffix("}")
+    with (project.folder / "mysite/settings.py").open("a") as file:
+        file.write(f"{own}    'STRIPE_API_BASE': '{project.emulator}',\n}}\n")
+    urls = project.folder / "mysite/urls.py"
+    mounted = urls.read_text().replace("octo_stripe_gateway.urls", "shop.payments")
+    urls.write_text(f'{mounted}from shop.views import pay\nurlpatterns += [path("pay/<int:number>/", pay)]\n')
+    shop.parent.joinpath("customers.py").write_text(get_block("python", '("ann", "bob")'))
+    try:
+        project.run_script(
+            "python manage.py makemigrations shop\npython manage.py migrate\n"
+            "python manage.py shell < customers.py\n"
+            + project.move("python manage.py stripe_emulator & python manage.py runserver &\n")
+            + f"curl --silent --retry 99 --retry-delay 1 --retry-connrefused {project.site}/pay/1/"
+        )
+        ann, bob = (log_in(project, name) for name in ("ann", "bob"))
+        page, pages_of_others = f"{project.site}/pay/1/", f"{project.site}/pay/2/"
+        assert 'payable="booking:1"' in ann.get(page, timeout=60).text
+        assert (
+            ann.get(pages_of_others, timeout=60).status_code == bob.get(page, timeout=60).status_code == 404
+        )
+        payments, body = f"{project.site}/bookings/payments", {"payable": {"type": "booking", "id": 1}}
+        assert bob.post(payments, json=body, timeout=60).status_code == 400
+        created = ann.post(payments, json=body, timeout=60).json()
+        assert (created["amount"], created["currency"]) == (2000, "usd")
+        assert bob.get(f"{payments}/{created['uuid']}", timeout=60).status_code == 404
+    finally:
+        project.stop()
+
+
+def log_in(project: Project, name: str) -> requests.Session:
+    """Return a customer's browser, as it is after logging in."""
+    session, url = requests.Session(), f"{project.site}/admin/login/"
+    session.get(url, timeout=60)
+    form = {"csrfmiddlewaretoken": session.cookies["csrftoken"], "username": name, "password": name}
+    assert session.post(url, data=form | {"next": "/admin/"}, timeout=60).ok
+    session.headers["X-CSRFToken"] = session.cookies["csrftoken"]
+    return session

@@ -107,13 +107,12 @@ def _add_up_movements(
     rows: Any = BalanceTransaction.objects.filter(moved_at__gte=begin_day(first), payment__livemode=is_live)
     zone = timezone.get_default_timezone()
     rows = rows.annotate(start=Trunc("moved_at", kind, output_field=DateField(), tzinfo=zone)).order_by()
-    if is_narrowed(payments):
-        rows = rows.filter(payment__in=payments.order_by())
-        return rows.values_list(*named).annotate(Sum("amount"))
-    kept: Any = DaySum.objects.filter(day__gte=first, livemode=is_live).annotate(start=Trunc("day", kind))
-    # Both in one statement: what upkeep is adding to a sum is read here or there.
-    unsummed = rows.filter(summed_at=None).values_list(*named).annotate(Sum("amount"))
-    return kept.values_list(*named).annotate(Sum("amount")).union(unsummed, all=True)
+    sums: Any = DaySum.objects.filter(day__gte=first, livemode=is_live).annotate(start=Trunc("day", kind))
+    is_whole = not is_narrowed(payments)
+    rows = rows.filter(summed_at=None) if is_whole else rows.filter(payment__in=payments.order_by())
+    # In one statement, so that what upkeep adds to a sum meanwhile is read in one of the two.
+    moved: QuerySet[Any, Any] = rows.values_list(*named).annotate(Sum("amount"))
+    return moved.union(sums.values_list(*named).annotate(Sum("total")), all=True) if is_whole else moved
 
 
 def _list_starts(first: dt.date, *, kind: str) -> list[dt.date]:

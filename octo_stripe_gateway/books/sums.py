@@ -37,7 +37,7 @@ class SumStep(Step[BalanceTransaction]):
         for (day, is_live, currency, category), amount in sorted(sums.items()):
             named = {"day": day, "livemode": is_live, "currency": currency, "reporting_category": category}
             DaySum.ledger.insert(DaySum(**named), or_ignore=True)
-            DaySum.ledger.filter(**named).update(amount=F("amount") + amount)
+            DaySum.ledger.filter(**named).update(total=F("total") + amount)
         BalanceTransaction.ledger.filter(pk__in=[row.pk for row in rows]).update(summed_at=timezone.now())
 
     def do(self, row: BalanceTransaction) -> str:

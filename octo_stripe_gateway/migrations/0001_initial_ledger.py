@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 ('livemode', models.BooleanField()),
                 ('currency', models.CharField(max_length=3)),
                 ('reporting_category', models.CharField(max_length=64)),
-                ('amount', models.BigIntegerField(default=0)),
+                ('total', models.BigIntegerField(default=0)),
             ],
             options={
                 'default_permissions': (),

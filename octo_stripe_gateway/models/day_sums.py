@@ -18,7 +18,7 @@ class DaySum(models.Model):
     livemode = models.BooleanField()
     currency = models.CharField(max_length=3)
     reporting_category = models.CharField(max_length=64)
-    amount = models.BigIntegerField(default=0)
+    total = models.BigIntegerField(default=0)
 
     objects = models.Manager()
     ledger = LedgerManager["DaySum"]()

@@ -139,7 +139,7 @@ def fill() -> None:
         Ticket.objects.create(code="T-1"),
     )
     visitor = "tourshop.auth.visitor:e65c21f49d3b4d0c8e1f"
-    move(123_456_789, amount=123_456_789, payable=booking, owner=visitor, reseller_reference="VIATOR-88213-X")
+    move(123_456_789, payable=booking, owner=visitor, reseller_reference="VIATOR-88213-X")
     move(-900, category="partial_capture_reversal", currency="bhd", payable=ticket, livemode=True)
     PaymentFactory.create(authorized=True, amount=12_000, currency="jpy", payable=ticket, owner=visitor)
     PaymentFactory.create(failed=True, amount=8950, currency="eur", payable=booking)

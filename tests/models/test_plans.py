@@ -230,7 +230,7 @@ def fill(count: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {DaySum._meta.db_table} (day, livemode, currency,"
-            " reporting_category, amount) SELECT moved_at::date, true,"
+            " reporting_category, total) SELECT moved_at::date, true,"
             f" currency, reporting_category, sum(amount) FROM {movement._meta.db_table}"
             " WHERE summed_at IS NOT NULL GROUP BY moved_at::date, currency, reporting_category"
         )

@@ -101,9 +101,8 @@ def guide(_request: HttpRequest, booking: int) -> HttpResponse:
 
 
 def get_block(language: str) -> str:
-    """Return the guide's only block in this language."""
-    (block,) = re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    return str(block)
+    """Return the guide's first block in this language."""
+    return str(re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(), re.DOTALL)[0])
 
 
 def style(_request: HttpRequest) -> HttpResponse:
