@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 PROGRAMS = ("haproxy", "pgbouncer", "redis-server")
 START_SECONDS = 60
+# Of the nodes, the worker and upkeep; who counts the money reads from the primary.
+ROUTED = {"CLUSTER_ROUTER": "tests.cluster.router.ReadsFromReplica"}
 
 POOL = """
 [databases]
@@ -102,10 +104,12 @@ class Part:
             wait_for(lambda: is_listening(self.port), what=self.name)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to it and its children."""
+        """Send a signal to it and its children, also to those that have a group of their own."""
         if self.process and self.process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
+            for path in Path("/proc").glob("[0-9]*"):
+                with suppress(ProcessLookupError):
+                    if os.getsid(int(path.name)) == self.process.pid:
+                        os.kill(int(path.name), number)
 
     def kill(self) -> None:
         """End it at once, wherever it is in its work."""
@@ -181,6 +185,10 @@ class Database(Part):
         source = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
         self.run("pg_basebackup", "-D", str(self.data), "-d", source, "-R", "-c", "fast", "--no-sync")
         self.start()
+        self.serve(primary)
+
+    def serve(self, primary: Database) -> None:
+        """Have the primary wait for this replica with each commit."""
         wait_for(lambda: primary.has_standby(), what="the replica")
         # Of two or more standbys any one is enough.
         primary.set("synchronous_standby_names", "ANY 1 (standby)")
@@ -244,7 +252,7 @@ class Cluster:
             folder=folder,
             port=ports["BALANCER"],
         )
-        environment = self.get_environment()
+        environment = self.get_environment() | ROUTED
         gunicorn = [sys.executable, "-m", "gunicorn", "tests.cluster.host:application", "--threads", "8"]
         self.nodes = [
             Part(
@@ -271,9 +279,9 @@ class Cluster:
 
     def get_environment(self) -> dict[str, str]:
         ports = {f"CLUSTER_{name}": str(port) for name, port in self.ports.items()}
-        ports |= {"CLUSTER_PRIMARY": str(self.primary.port), "CLUSTER_QUEUE": self.queue}
-        module = "tests.cluster.settings"
-        return os.environ | ports | {"DJANGO_SETTINGS_MODULE": module, "PYTHONPATH": str(ROOT)}
+        ports |= {"CLUSTER_PRIMARY": str(self.primary.port), "CLUSTER_REPLICA": str(self.standby.port)}
+        options = {"CLUSTER_QUEUE": self.queue, "DJANGO_SETTINGS_MODULE": "tests.cluster.settings"}
+        return os.environ | ports | options | {"PYTHONPATH": str(ROOT)}
 
     def point_pool(self) -> None:
         """Send what the pool gets to the primary of now."""
@@ -305,6 +313,13 @@ class Cluster:
         self.primary.promote()
         self.point_pool()
         self.standby.follow(self.primary)
+
+    def maintain(self) -> None:
+        """Run maintenance once, as cron does."""
+        command = [sys.executable, "-m", "django", "maintain_payments"]
+        with (self.folder / "maintenance.log").open("ab") as log:
+            environment = self.get_environment() | ROUTED
+            subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=log, stderr=log, timeout=60)
 
     def restart(self, node: Part) -> None:
         """Restart a node in good order: the balancer leaves it out until it is seen to be back."""

@@ -6,7 +6,8 @@ from tests.cluster.queues import QUEUES
 from tests.settings import *  # noqa: F403
 from tests.settings import INSTALLED_APPS, OCTO_STRIPE_GATEWAY
 
-PORTS = {name: int(os.environ[f"CLUSTER_{name}"]) for name in ("POOL", "PRIMARY", "REDIS", "STRIPE")}
+NAMES = ("POOL", "PRIMARY", "REPLICA", "REDIS", "STRIPE")
+PORTS = {name: int(os.environ[f"CLUSTER_{name}"]) for name in NAMES}
 ALLOWED_HOSTS = ["127.0.0.1"]
 QUEUE = QUEUES[os.environ.get("CLUSTER_QUEUE", "rq")]
 INSTALLED_APPS = [*INSTALLED_APPS, *filter(None, [QUEUE.app]), "tests.cluster.apps.HostConfig"]
@@ -22,6 +23,9 @@ DATABASES = {
         "OPTIONS": {"connect_timeout": 2},
     }
 }
+# Not through the pooler, which takes connections for a server that is down.
+DATABASES["replica"] = DATABASES["default"] | {"PORT": PORTS["REPLICA"]}
+DATABASE_ROUTERS = [*filter(None, [os.environ.get("CLUSTER_ROUTER")])]
 # Time-outs, so that nobody waits for a cache or a broker that hangs.
 REDIS = {"socket_timeout": 1, "socket_connect_timeout": 1}
 CACHES = {
@@ -42,5 +46,6 @@ OCTO_STRIPE_GATEWAY = OCTO_STRIPE_GATEWAY | {
     "STRIPE_API_BASE": f"http://127.0.0.1:{PORTS['STRIPE']}",
     "STRIPE_TIMEOUT": (2, 5),
     "WEBHOOK_PROCESSING": "task",
-    "THROTTLE_RATES": {"create": "100000/minute"},
+    # Each call with a key asks the cache for wrong ones.
+    "THROTTLE_RATES": {"create": "100000/minute", "authentication": "100000/minute"},
 }
