@@ -50,6 +50,7 @@ from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.webhooks import inbox
 from octo_stripe_gateway.webhooks.inbox import HANDLERS, OLDER_EVENT_TYPES
+from tests.cluster.queues import QUEUES
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.docs import FOLDER, PAGES, ROOT, get_block, get_blocks, get_names, run
@@ -646,6 +647,13 @@ def test_cache_and_database_of_many_nodes_can_be_used() -> None:
     assert cache._options["socket_timeout"] == 1
     databases = run(get_block("python", "DISABLE_SERVER_SIDE_CURSORS"))["DATABASES"]
     assert ConnectionHandler(databases)["default"].get_connection_params()["connect_timeout"] == 2
+    run(get_block("python", "shop.routers"), DATABASES=databases)
+    assert ConnectionHandler(databases)["replica"].get_connection_params()["port"] == "5432"
+    queue = run(get_block("python", "RQ_QUEUES"), REDIS=caches["default"]["OPTIONS"])
+    assert (queue["RQ_QUEUES"]["default"]["URL"], queue["TASKS"]["default"]["BACKEND"]) == (
+        "redis://10.0.0.5/1",
+        QUEUES["rq"].backend,
+    )
 
 
 def test_settings_behind_a_balancer_are_read(settings: Any, rf: RequestFactory) -> None:
