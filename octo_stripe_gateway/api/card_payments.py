@@ -181,11 +181,9 @@ class CardPaymentMixin:
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
-        """Exempt the view from ATOMIC_REQUESTS."""
         return without_atomic_requests(super().as_view(*args, **kwargs))  # type: ignore[misc]
 
     def get_exception_handler(self) -> Any:
-        """Return what turns every error into OCTO's body."""
         return handle_exception
 
     def get_owner(self) -> str:

@@ -50,7 +50,6 @@ class AmountField(serializers.IntegerField):
         super().__init__(min_value=1, max_value=MAX_AMOUNT, **kwargs)
 
     def to_internal_value(self, data: Any) -> int:
-        """Return the integer."""
         whole = read_whole(data)
         if type(whole) is not int:
             self.fail("invalid")
@@ -63,7 +62,6 @@ class TextField(serializers.CharField):
     default_error_messages = {"secret": _("A client secret may not be sent here.")}
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the text, stripped."""
         if not isinstance(data, str):
             self.fail("invalid")
         if WHOLE_CLIENT_SECRET.search(data):
@@ -75,7 +73,6 @@ class FlagField(serializers.BooleanField):
     """A JSON boolean; no text or number stands for one."""
 
     def to_internal_value(self, data: Any) -> bool:
-        """Return the boolean."""
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
@@ -90,7 +87,6 @@ class SuffixField(TextField):
     }
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the suffix."""
         suffix = super().to_internal_value(data)
         if not self.pattern.match(suffix):
             self.fail("invalid_suffix")
@@ -121,7 +117,6 @@ class UuidField(serializers.UUIDField):
     default_error_messages = {"invalid": _("A uuid is required.")}
 
     def to_internal_value(self, data: Any) -> uuid.UUID:
-        """Return the uuid."""
         if not isinstance(data, str) or not is_uuid(data):
             self.fail("invalid")
         return uuid.UUID(data)
@@ -179,7 +174,6 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
         return payable
 
     def to_representation(self, value: Model) -> Any:
-        """Return the name and id of the host's object."""
         payable_type, key = identify(value)
         return {"type": get_payable_name(payable_type.pk), "id": key}
 
@@ -212,7 +206,6 @@ class TimeField(serializers.Field[dt.datetime, Any, Any, Any]):
     default_error_messages = {"invalid": _("A time like 2022-05-25T10:34:22Z is required.")}
 
     def to_internal_value(self, data: Any) -> dt.datetime:
-        """Return the moment, as the host's settings have times."""
         try:
             moment = dt.datetime.fromisoformat(data if TIME.fullmatch(data) else "").astimezone(dt.UTC)
             return moment if settings.USE_TZ else timezone.make_naive(moment)
@@ -226,7 +219,6 @@ class CursorField(serializers.Field[Place, Any, str, Any]):
     default_error_messages = {"invalid": _("This cursor is not one that a Link led to.")}
 
     def to_internal_value(self, data: Any) -> Place:
-        """Return the place."""
         try:
             moment, pk = Signer(salt=CURSOR_SALT).unsign_object(str(data))
         except BadSignature:
@@ -234,5 +226,4 @@ class CursorField(serializers.Field[Place, Any, str, Any]):
         return Place(dt.datetime.fromisoformat(moment), pk)
 
     def to_representation(self, value: Place) -> str:
-        """Return the text that stands for a place."""
         return Signer(salt=CURSOR_SALT).sign_object([value.created_at.isoformat(), value.pk])

@@ -91,9 +91,7 @@ Balance = define(
         "received": Whole(min_value=0),
         "refunded": Whole(min_value=0),
         "forgiven": Whole(min_value=0, help_text="What of `refunded` is not owed again."),
-        "kept": Whole(
-            min_value=0, allow_null=True, help_text="What the terms keep; null where it isn't canceled."
-        ),
+        "kept": Whole(min_value=0, allow_null=True, help_text="What the terms keep; null unless canceled."),
         "surplus": Whole(min_value=0, help_text="What is held beyond the price, or beyond `kept`."),
         "due": Whole(min_value=0),
         "currency": Text(),
@@ -158,9 +156,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "INVALID_PAYMENT_ID": {"paymentId": Text()},
     "TOO_MANY_REQUESTS": {"retryAfter": Whole(min_value=1, help_text="Seconds.")},
     "UNPROCESSABLE_ENTITY": {
-        "amount": Whole(
-            required=False, allow_null=True, help_text="What was asked for, where it is refused."
-        ),
+        "amount": Whole(required=False, allow_null=True, help_text="What was asked for, and is refused."),
         "currency": Text(required=False, help_text="The price's, where another was asked for."),
         "purpose": Text(required=False, help_text="What was asked for, where nothing has that name."),
         "balance": Balance(required=False, help_text="Where nothing, or another amount, is due."),
@@ -190,32 +186,17 @@ def _header(name: str, description: str, **options: Any) -> OpenApiParameter:
     return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, **options)
 
 
-REQUEST_HEADERS = (
+# An empty one says nothing, as none does.
+ENVIRONMENTS = [environments.TEST, environments.LIVE, ""]
+WANTED = "The sale that is meant: refused where the payment's account is in the other mode."
+ALWAYS = {"response": True, "required": True}
+HEADERS = (
     _header("Octo-Capabilities", "A comma list of capabilities; `octo/cardPayments` adds `cardPayment`."),
     _header("Accept-Language", "The language of `errorMessage`."),
-    _header(
-        environments.HEADER,
-        "The sale that is meant: refused where the payment's account is in the other mode.",
-        # An empty one says nothing, as none does.
-        enum=[environments.TEST, environments.LIVE, ""],
-    ),
-)
-RESPONSE_HEADERS = (
-    _header("Octo-Capabilities", "The capabilities that were honoured.", response=True, required=True),
-    _header(
-        environments.HEADER,
-        "The mode of the payment's account.",
-        response=True,
-        required=True,
-        # An empty one says nothing, as none does.
-        enum=[environments.TEST, environments.LIVE, ""],
-    ),
-    _header("Content-Language", "The language of `errorMessage`.", response=True, required=True),
-)
-
-
-LINK = _header(
-    "Link", 'The next page\'s address, as `<address>; rel="next"`; none on the last.', response=[200]
+    _header(environments.HEADER, WANTED, enum=ENVIRONMENTS),
+    _header("Octo-Capabilities", "The capabilities that were honoured.", **ALWAYS),
+    _header(environments.HEADER, "The mode of the payment's account.", enum=ENVIRONMENTS, **ALWAYS),
+    _header("Content-Language", "The language of `errorMessage`.", **ALWAYS),
 )
 
 
@@ -261,37 +242,33 @@ class OctoSchema(AutoSchema):
         return "_".join([*(token for token in tokens if token != action), action, *suffix])
 
     def get_summary(self) -> str:
-        """Return what the operation is called."""
         summary = self._operation.summary
         return f"{summary}: the other spelling" if self._is_other_spelling else summary
 
     def get_description(self) -> str:  # type: ignore[override] # REST framework's own has other arguments
-        """Return what the operation does."""
         if self._is_other_spelling:
             return "The same as `PATCH`, for clients that can't send it."
         return str(super().get_description())
 
     def get_tags(self) -> list[str]:
-        """Return the resource, wherever it is mounted."""
         return ["payments" if isinstance(self.view, PaymentViewSet) else "capabilities"]
 
     def get_override_parameters(self) -> list[Any]:
-        """Return the headers, and what the id in the path is."""
-        parameters: list[Any] = [*REQUEST_HEADERS, *RESPONSE_HEADERS]
-        parameters += [
+        parameters: list[Any] = [
+            *HEADERS,
             _header("Retry-After", "Seconds after which a repeat may work.", response=_adapt(409, 429, 503)),
             _header("WWW-Authenticate", "How to authenticate.", response=_adapt(401)),
         ]
         if self._action == "list" and isinstance(self.view, PaymentViewSet):
-            parameters += [self.view.filter_serializer, LINK]
+            following = 'The next page\'s address, as `<address>; rel="next"`; none on the last.'
+            parameters += [self.view.filter_serializer, _header("Link", following, response=[200])]
         if "{id}" in self.path:
             known = "The payment's `id` or `uuid`."
-            parameters.append(OpenApiParameter("id", str, OpenApiParameter.PATH, description=known))
+            parameters.append(OpenApiParameter("id", str, "path", description=known))
         if self.method == "POST" and self._operation.has_key:
             key = "Makes a repeat safe: the same again has the same effect and answer."
-            parameters.append(
-                _header("Idempotency-Key", key, pattern=IDEMPOTENCY_KEY.pattern.replace(r"\Z", "$"))
-            )
+            pattern = IDEMPOTENCY_KEY.pattern.replace(r"\Z", "$")
+            parameters.append(_header("Idempotency-Key", key, pattern=pattern))
         return parameters
 
     def get_request_serializer(self) -> Any:
@@ -300,23 +277,18 @@ class OctoSchema(AutoSchema):
         return serializer and {"application/json": self.resolve_serializer(serializer, "request").ref}
 
     def get_response_serializers(self) -> Any:
-        """Return the answer by status."""
         statuses = [*ERRORS_OF_ALL]
         if isinstance(self.view, PaymentViewSet):
             statuses += [404] if "{id}" in self.path else []
             statuses += ERRORS_OF_CHANGES if self.method != "GET" else []
-        operation = self._operation
-        answer = operation.answer or self._get_serializer()
-        return {
-            adapt_status(operation.status): OpenApiResponse(answer, description=operation.description),
-            **{
-                status: OpenApiResponse(
-                    OctoError,
-                    description="\n\n".join(ERRORS[each] for each in ERRORS if adapt_status(each) == status),
-                )
-                for status in _adapt(*statuses)
-            },
-        }
+        answer = OpenApiResponse(
+            self._operation.answer or self._get_serializer(), description=self._operation.description
+        )
+        answers = {adapt_status(self._operation.status): answer}
+        for status in _adapt(*statuses):
+            meanings = [text for usual, text in ERRORS.items() if adapt_status(usual) == status]
+            answers[status] = OpenApiResponse(OctoError, description="\n\n".join(meanings))
+        return answers
 
     def get_serializer_name(self, serializer: Any, direction: Direction) -> str:
         """Return a name that no component of the host's has."""
@@ -417,7 +389,6 @@ class PaymentExtension(OpenApiSerializerExtension):
     match_subclasses = True
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        """Return the payment's schema."""
         return auto_schema._map_serializer(Payment, direction)
 
 
@@ -427,7 +398,6 @@ class MetadataExtension(OpenApiSerializerFieldExtension):
     target_class = "octo_stripe_gateway.api.serializers.MetadataField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        """Return the schema with the limits."""
         schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
         if is_jsonschema_compliant():
             reserved = "|".join(PAYMENT_METADATA_KEYS)
@@ -462,11 +432,9 @@ class AuthenticationExtension(OpenApiAuthenticationExtension):
     name = "gatewayKey"
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> Any:
-        """Return the key's name, nothing where the host authenticates."""
         return [] if gateway_settings.identify_caller else super().get_security_requirement(auto_schema)
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
-        """Return the scheme."""
         return {"type": "http", "scheme": "bearer"}
 
 

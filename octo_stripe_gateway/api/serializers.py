@@ -149,7 +149,6 @@ class PaymentFilterSerializer(RequestSerializer):
     )
 
     def validate_status(self, status: str) -> str:
-        """Return the status as it is stored."""
         return STORED_STATUSES[status]
 
     def validate_payable_type(self, name: str) -> int:

@@ -92,7 +92,6 @@ class OctoMixin(APIView):
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
-        """Exempt the view from ATOMIC_REQUESTS."""
         return without_atomic_requests(super().as_view(*args, **kwargs))
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -157,7 +156,6 @@ class OctoMixin(APIView):
         return capabilities.get_honoured(self.request.headers.get(capabilities.HEADER, ""))
 
     def get_exception_handler(self) -> Any:
-        """Return what turns every error into OCTO's body."""
         return handle_exception
 
 
@@ -169,7 +167,6 @@ class NotFoundView(OctoMixin):
     schema = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse every method."""
         raise NotFound
 
 
@@ -204,9 +201,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         "create_link": serializers.CreateLinkSerializer,
         "revoke_links": serializers.RevokeLinksSerializer,
     }
-
     filter_serializer = serializers.PaymentFilterSerializer
-
     payment: Payment | None = None
     listed_livemode: bool | None = None
 
@@ -320,7 +315,6 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         return get_owner(self.request.user)
 
     def is_own(self, payment: Payment) -> bool:
-        """Tell whether the payment is the caller's."""
         return payment.owner == self.get_owner()
 
     def get_queryset(self) -> PaymentQuerySet:

@@ -222,7 +222,7 @@ export interface components {
             refunded: number;
             /** @description What of `refunded` is not owed again. */
             forgiven: number;
-            /** @description What the terms keep; null where it isn't canceled. */
+            /** @description What the terms keep; null unless canceled. */
             kept: number | null;
             /** @description What is held beyond the price, or beyond `kept`. */
             surplus: number;
@@ -515,7 +515,7 @@ export interface components {
             errorMessage: string;
         };
         GatewayErrorUnprocessableEntity: {
-            /** @description What was asked for, where it is refused. */
+            /** @description What was asked for, and is refused. */
             amount?: number | null;
             /** @description The price's, where another was asked for. */
             currency?: string;
