@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from operator import attrgetter
@@ -62,9 +63,20 @@ STORED_STATUSES = {sent: stored.value for stored, sent in OCTO_STATUSES.items()}
 class RequestSerializer(serializers.Serializer[Any]):
     """A body, each of whose fields is known."""
 
+    def get_fields(self) -> dict[str, Any]:
+        """Return what the body has or must have: REST framework makes each field anew for each request."""
+        body = getattr(self, "initial_data", None)
+        if not isinstance(body, Mapping):
+            return super().get_fields()
+        return {
+            name: copy.deepcopy(field)
+            for name, field in self._declared_fields.items()
+            if name in body or field.required or field.default is not serializers.empty
+        }
+
     def to_internal_value(self, data: Any) -> Any:
         """Return the checked fields; an unknown one is an error that names it."""
-        check_names(data, known=self.fields)
+        check_names(data, known={*self._declared_fields, *self.fields})
         return super().to_internal_value(data)
 
 

@@ -48,6 +48,8 @@ JOURNALED = (
     "rejection_parameters",
 )
 
+# A row gets its key, and its last change, when it is written.
+UNCOMPARED = frozenset({"id", "updated_at"})
 # What is planned says nothing new of a payment.
 PLANNED = frozenset({"next_check_at", "checks", "next_booking_at", "bookings"})
 # Columns that change what a payable owes when money goes back.
@@ -122,11 +124,11 @@ def write(rows: Rows, *, announces: bool = True) -> None:
     for name in JOURNALED:
         if name in changed:
             changes[name] = [rows.get_before(payment, name), getattr(payment, name)]
-    if payment.payable_type_id and any(name in changed for name in OWED):
-        PayableLock.ledger.recall(payment)
     if changes:
         names = _list_signals(rows, changes) if announces else []
         _record_change(payment, changes, names=list(dict.fromkeys(names)))
+    if payment.payable_type_id and any(name in changed for name in OWED):
+        PayableLock.ledger.recall(payment)
     rows.remember()
 
 
@@ -153,13 +155,13 @@ def _list_columns(model: Any) -> list[str]:
 def _save(model: Any, row: Any, *, rows: Rows) -> list[str]:
     """Insert a new row, or write the columns that changed; return their names."""
     before, names = rows.before.get(id(row)), _list_columns(model)
-    if row.pk is None:
+    if row.pk is None and row._state.adding:
         model.ledger.insert(row)
         return names
     if before is None:
         return []
     values = row.__dict__
-    changed = [name for name in names if values[name] != before[name] and name != "updated_at"]
+    changed = [name for name in names if values[name] != before[name] and name not in UNCOMPARED]
     if changed:
         is_news = "updated_at" in names and not PLANNED.issuperset(changed)
         model.ledger.save_changed(row, names=[*changed, "updated_at"] if is_news else changed)

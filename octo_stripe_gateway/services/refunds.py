@@ -266,6 +266,9 @@ def _reserve_refund(
         refund = Refund(payment=locked, amount=wanted, reason=asked.reason, request_fingerprint=fingerprint)
         refund.amount_forgiven = 0 if asked.due_again else _try_to_measure(locked, wanted)
         refund.uuid = caller.derive_uuid("refund") or refund.uuid
+        if caller.idempotency_key and not Refund.ledger.insert(refund, or_ignore=True):
+            # Its key has just made a refund of another payment.
+            raise IdempotencyError(_("This key or uuid was used with other parameters."))
         request = _open_refund(refund, refunds=refunds, asked=asked)
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
     return refund, request, True
@@ -323,9 +326,6 @@ def _open_refund(refund: Refund, *, refunds: list[Refund], asked: Asked | None =
         **({"reason": refund.reason} if refund.reason else {}),
         **_follow_charge(payment, asked),
     }
-    if not Refund.ledger.insert(refund, or_ignore=True):
-        # Its key has just made a refund of another payment.
-        raise IdempotencyError(_("This key or uuid was used with other parameters."))
     record(payment, RefundReserved(refund), refunds=refunds)
     return open_request(
         payment, StripeRequest.Kind.REFUND, parameters=parameters, refund=refund, uuid=refund.uuid

@@ -10,7 +10,8 @@ from django.db.models import Model
 from django.db.models.signals import post_save, pre_save
 from django.dispatch import Signal
 
-from octo_stripe_gateway.models import Payment, WebhookEvent
+from octo_stripe_gateway.ledger.transactions import write_transaction
+from octo_stripe_gateway.models import Payment, StripeRequest, WebhookEvent
 from octo_stripe_gateway.models.ledger_manager import one_cursor
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 from tests.shop.models import Booking
@@ -236,3 +237,55 @@ def test_transaction_that_is_torn_off_leaves_the_next_one_a_cursor_of_its_own(le
     cursor.close() if left == "closed" else connection.close()
     assert Payment.ledger.get_by(uuid=payment.uuid) == payment
     torn.__exit__(None, None, None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_writes_of_a_transaction_are_joined_and_seen_by_what_is_asked_next() -> None:
+    payment = PaymentFactory.build(payable=None)
+    with write_transaction():
+        Payment.ledger.insert(payment)
+        request = StripeRequest(payment=payment, kind="create")
+        StripeRequest.ledger.insert(request)
+        request.close(StripeRequest.State.DONE)
+        StripeRequest.ledger.save_changed(request, names=["state", "answered_at"])
+        assert Payment.ledger.get_by(uuid=payment.uuid) == payment
+        payment.reseller_reference = "R"
+        Payment.ledger.save_changed(payment, names=["reseller_reference"])
+    assert request.payment is payment
+    assert request.payment_id == payment.pk
+    assert get_columns(StripeRequest.objects.get()) == get_columns(request)
+    assert get_columns(Payment.objects.get()) == get_columns(payment)
+
+
+def refer(*payments: Payment) -> None:
+    with write_transaction():
+        for payment in payments:
+            payment.reseller_reference = "R"
+            Payment.ledger.save_changed(payment, names=["reseller_reference"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_host_that_hears_of_a_write_can_still_undo_it() -> None:
+    payment = PaymentFactory.create()
+
+    def refuse(sender: Any, **_arguments: Any) -> None:
+        raise LookupError
+
+    post_save.connect(refuse, sender=Payment)
+    try:
+        with pytest.raises(LookupError):
+            refer(payment)
+    finally:
+        post_save.disconnect(refuse, sender=Payment)
+    assert Payment.objects.get().reseller_reference != "R"
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.django_db(transaction=True)
+def test_joined_writes_are_undone_where_one_of_their_rows_is_gone(first: bool) -> None:
+    payment, gone = PaymentFactory.create_batch(2)
+    Payment.objects.filter(pk=gone.pk).delete()
+    rows = [gone, payment] if first else [payment, gone]
+    with pytest.raises(DatabaseError):
+        refer(*rows)
+    assert Payment.objects.get().reseller_reference != "R"
