@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from functools import cache, partial
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -280,7 +279,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         with self.acting():
             cancellation = services.cancel_payable(payable, **parameters)
         body = {
-            **asdict(cancellation),
+            **cancellation._asdict(),
             "currency_precision": get_precision(cancellation.currency),
             "payable": PayableField().to_representation(payable),
             "preview": parameters.get("preview", False),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Model
 from django.utils import timezone
@@ -32,8 +31,7 @@ from octo_stripe_gateway.services.refunds import refund_payable
 from octo_stripe_gateway.stripe.currencies import get_step
 
 
-@dataclass(frozen=True, slots=True)
-class Cancellation:
+class Cancellation(NamedTuple):
     """What goes back of a payable's money now, and what is kept of it, in minor units."""
 
     amount: int
@@ -41,8 +39,7 @@ class Cancellation:
     currency: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sale:
+class Sale(NamedTuple):
     """A payable's payments, and what of their money counts for it."""
 
     payments: list[Payment]

@@ -7,8 +7,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Model
 from django.utils import timezone
@@ -42,8 +41,7 @@ from octo_stripe_gateway.stripe.times import format_utc
 IN_FLIGHT_RETRY_AFTER = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """What a new payment for a payable would be for, and what its owner has open for that already.
 
     The `open_payment` is for the same and can be taken again; the `others` have to give way to a new one.

@@ -355,8 +355,7 @@ class ChargeSnapshot(Snapshot):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardSnapshot:
+class CardSnapshot(NamedTuple):
     """How a charge was paid; a bank account has no brand."""
 
     brand: str
@@ -377,8 +376,7 @@ class CardSnapshot:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BalanceTransactionSnapshot:
+class BalanceTransactionSnapshot(NamedTuple):
     """A movement of money in Stripe's balance, which never changes once it is booked.
 
     `payment_intent_id` and `card` are known if the source is expanded and belongs to a payment.
