@@ -1,6 +1,6 @@
 """What the ledger hears beside Stripe's snapshots: the host's word, an operator's, and what we do ourselves.
 
-`rules.apply` says what each changes.
+`rules.apply` says what each changes. A fact without fields is no tuple, since an empty tuple is false.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Accepted(NamedTuple):
     refund_terms: dict[str, Any] | None = None
 
 
-class Authorized(NamedTuple):
+class Authorized:
     """The host has heard of the hold."""
 
 
@@ -67,7 +67,7 @@ class CreationRefused(NamedTuple):
     message: str
 
 
-class CanceledUnasked(NamedTuple):
+class CanceledUnasked:
     """A payment whose intent was never created is canceled."""
 
 
@@ -85,11 +85,11 @@ class PayableCanceled(NamedTuple):
     at: dt.datetime
 
 
-class ExpiryDropped(NamedTuple):
+class ExpiryDropped:
     """Stripe refused to cancel the payment."""
 
 
-class OpenElsewhere(NamedTuple):
+class OpenElsewhere:
     """Another payment has replaced this one, which can't be canceled: its account's key is gone."""
 
 
@@ -105,15 +105,15 @@ class AmountTaken(NamedTuple):
     snapshot: PaymentIntentSnapshot
 
 
-class AmountRefused(NamedTuple):
+class AmountRefused:
     """Stripe refused to change the amount."""
 
 
-class CaptureReminded(NamedTuple):
+class CaptureReminded:
     """The host is reminded of a hold that runs out."""
 
 
-class SyncNeeded(NamedTuple):
+class SyncNeeded:
     """Something was heard that can't be trusted; Stripe has to be asked."""
 
 
@@ -159,11 +159,11 @@ class RefundRegained(NamedTuple):
     snapshot: RefundSnapshot
 
 
-class AdoptionConfirmed(NamedTuple):
+class AdoptionConfirmed:
     """An operator lets adopted money count."""
 
 
-class Erased(NamedTuple):
+class Erased:
     """Personal data is erased."""
 
 
@@ -179,7 +179,7 @@ class Booked(NamedTuple):
     again_at: dt.datetime | None = None
 
 
-class ReversalFailed(NamedTuple):
+class ReversalFailed:
     """Rejected money could not be sent back yet."""
 
 
