@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -26,7 +26,6 @@ from django.http import (
 )
 from django.urls import URLPattern, path
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -44,8 +43,6 @@ from octo_stripe_gateway.books.exports import export_movements_of, export_paymen
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Payment
 
 LINES_AT_A_TIME = 200
-# Whether the money is real, and its currency.
-Purse = tuple[bool, str]
 SUMMED = (
     "livemode",
     "currency",
@@ -77,32 +74,28 @@ class Sums:
 
     def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self.is_capped = len(rows) >= MOST_COUNTED
-        self.number = len(rows)
-        self.received, self.refunded = Counter[Purse](), Counter[Purse]()
-        self.fees, self.nets = Counter[Purse](), Counter[Purse]()
-        self.unbooked = 0
+        self.number, self.unbooked = len(rows), 0
+        # By whether the money is real, and its currency.
+        self.purses: defaultdict[tuple[bool, str], Counter[str]] = defaultdict(Counter)
         for livemode, currency, received, refunded, settlement, fee, net, next_booking_at in rows:
-            self.received[livemode, currency] += received
-            self.refunded[livemode, currency] += refunded
+            self.purses[livemode, currency].update(received=received, refunded=refunded)
             self.unbooked += next_booking_at is not None
             if settlement:
-                self.fees[livemode, settlement] += fee or 0
-                self.nets[livemode, settlement] += net or 0
+                self.purses[livemode, settlement].update(fee=fee or 0, net=net or 0)
 
     def __iter__(self) -> Iterator[list[Any]]:
         """Yield for each currency the currency, what was received and refunded, the fees and the net."""
-        purses = sorted(self.received.keys() | self.nets.keys(), key=lambda purse: (not purse[0], purse[1]))
-        has_both = len({livemode for livemode, _currency in purses}) == 2
-        for livemode, currency in purses:
+        has_both = len({livemode for livemode, _currency in self.purses}) == 2
+        for livemode, currency in sorted(self.purses, key=lambda purse: (not purse[0], purse[1])):
+            sums = self.purses[livemode, currency]
             is_marked = has_both and not livemode
-            name = f"{currency.upper()} ({gettext('test')})" if is_marked else currency.upper()
-            sums = (self.received, self.refunded, self.fees, self.nets)
-            amounts = [each.get((livemode, currency)) for each in sums]
-            yield [name, *(_show(amount, currency=currency) for amount in amounts)]
-
-
-def _show(amount: int | None, *, currency: str) -> Any:
-    return display.NOTHING if amount is None else display.show_money(amount, currency=currency)
+            yield [
+                f"{currency.upper()} ({gettext('test')})" if is_marked else currency.upper(),
+                *(
+                    display.show_money(sums[name], currency=currency) if name in sums else display.NOTHING
+                    for name in ("received", "refunded", "fee", "net")
+                ),
+            ]
 
 
 def sum_up(payments: QuerySet[Payment]) -> Sums | None:
@@ -134,11 +127,6 @@ class PaymentChangeList(IndexedChangeList):
         order = F(column).asc(nulls_last=True) if is_ascending else F(column).desc(nulls_last=True)
         return self.root_queryset.filter(pk__in=latest.values("pk")).order_by(order, "-pk")
 
-    def get_results(self, request: HttpRequest) -> None:
-        """Read a page of payments, each of which knows its open concerns."""
-        super().get_results(request)
-        join_concerns(list(self.result_list))
-
 
 def join_lines(lines: Iterator[str]) -> Iterator[str]:
     """Yield some lines at a time: sending each by itself takes longer than writing it."""
@@ -150,15 +138,6 @@ async def stream(texts: Iterator[str]) -> AsyncIterator[str]:
     """Yield texts that are read in a thread, so that they don't block a server's event loop."""
     while text := await sync_to_async(lambda: next(texts, ""))():
         yield text
-
-
-def join_concerns(payments: Sequence[Payment]) -> None:
-    """Let payments know their open concerns, the oldest first."""
-    concerned = [payment for payment in payments if payment.has_concerns]
-    rows = Concern.objects.all().open().filter(payment__in=concerned).select_related("payment")
-    concerns = list(rows.order_by("pk")) if concerned else []
-    for payment in concerned:
-        payment.open_concerns = [concern for concern in concerns if concern.payment == payment]
 
 
 class BooksAdmin(LedgerAdmin[Payment]):
@@ -184,6 +163,14 @@ class BooksAdmin(LedgerAdmin[Payment]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PaymentChangeList
+
+    def join_related(self, rows: Sequence[Payment]) -> None:
+        """Let payments know their open concerns, the oldest first."""
+        concerned = [payment for payment in rows if payment.has_concerns]
+        found = Concern.objects.all().open().filter(payment__in=concerned).select_related("payment")
+        concerns = list(found.order_by("pk")) if concerned else []
+        for payment in concerned:
+            payment.open_concerns = [concern for concern in concerns if concern.payment == payment]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Show the list, its sums and the exports."""
@@ -250,6 +237,7 @@ class BalanceTransactionAdmin(LedgerAdmin[BalanceTransaction]):
     movement = display.column(_("balance transaction"), attrgetter("stripe_balance_transaction_id"))
     source = display.column(_("object at Stripe"), attrgetter("source_id"))
     available = display.time_column(_("paid out from"), "available_at")
+    about = display.link_column(_("payment"), lambda row, site: display.show_payment(row.payment, site))
     money = display.money_column(_("amount"), "amount")
     kept = display.money_column(_("fee"), "fee")
     left = display.money_column(_("net"), "net")
@@ -257,7 +245,3 @@ class BalanceTransactionAdmin(LedgerAdmin[BalanceTransaction]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[BalanceTransaction]:
         """Return what moved because of payments that the user may see."""
         return self.narrow_to_payments(request, super().get_queryset(request))
-
-    @admin.display(description=_("payment"))
-    def about(self, obj: BalanceTransaction) -> SafeString | str:
-        return display.show_payment(obj.payment, site=self.admin_site)

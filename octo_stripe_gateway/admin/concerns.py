@@ -70,6 +70,11 @@ class ConcernAdmin(LedgerAdmin[Concern]):
     )
 
     what = display.column(_("concern"), lambda row: get_kind_label(row.code))
+    # The object at Stripe where it belongs to no payment.
+    about = display.link_column(
+        _("payment"),
+        lambda row, site: (not row.payment and row.object_id) or display.show_payment(row.payment, site),
+    )
     words = display.column(_("what is known"), describe_concern)
     action = display.column(_("what to do"), lambda row: row.code in KINDS and str(KINDS[row.code].action))
     # The ids are in its order.
@@ -102,10 +107,3 @@ class ConcernAdmin(LedgerAdmin[Concern]):
 
     def is_live(self, obj: Concern) -> bool:
         return bool(obj.payment and obj.payment.livemode)
-
-    @admin.display(description=_("payment"))
-    def about(self, obj: Concern) -> SafeString | str:
-        """Return the payment, or the object at Stripe where it belongs to none."""
-        if obj.payment is None and obj.object_id:
-            return obj.object_id
-        return display.show_payment(obj.payment, site=self.admin_site)

@@ -266,14 +266,14 @@ def get_url(model: type[Model], page: str, *args: Any, site: AdminSite) -> str:
         return ""
 
 
-def show_payment(payment: Payment | None, *, site: AdminSite) -> SafeString | str:
+def show_payment(payment: Payment | None, site: AdminSite) -> SafeString | str:
     """Return a payment's number, linked to its page."""
     if payment is None:
         return NOTHING
     return show_link(get_url(Payment, "change", payment.pk, site=site), text=get_number(payment))
 
 
-def show_payable(row: Payment | PayableLock, *, site: AdminSite) -> SafeString | str:
+def show_payable(row: Payment | PayableLock, site: AdminSite) -> SafeString | str:
     """Return what is paid for, by type and id, linked to the host's page of it; asks no database."""
     if row.payable_type_id is None:
         return NOTHING
@@ -290,6 +290,15 @@ def column(label: Any, show: Callable[[Any], Any], *, ordering: str | None = Non
         return show(row) or NOTHING
 
     return admin.display(show_row, description=label, ordering=ordering)
+
+
+def link_column(label: Any, show: Callable[[Any, AdminSite], Any]) -> Any:
+    """Return what links to a page of the same admin."""
+
+    def show_row(model_admin: Any, row: Any) -> Any:
+        return show(row, model_admin.admin_site)
+
+    return admin.display(show_row, description=label)
 
 
 def money_column(label: Any, name: str, *, currency: str = "currency", ordering: str | None = None) -> Any:

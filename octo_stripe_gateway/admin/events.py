@@ -8,17 +8,16 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 import octo_stripe_gateway.admin.display as display
-from octo_stripe_gateway.admin.lists import DateFilter, IndexedChangeList, ListFilter, ModeFilter, is_row_id
+from octo_stripe_gateway.admin.lists import DateFilter, ListFilter, ModeFilter, is_row_id
 from octo_stripe_gateway.admin.operations import ConfirmationForm, ReprocessOperation
 from octo_stripe_gateway.admin.pages import LedgerAdmin
 from octo_stripe_gateway.admin.search import find_events
@@ -62,15 +61,6 @@ class EventTypeFilter(ListFilter):
         return [(name, name) for name in sorted({*HANDLERS, *request.GET.getlist("type")})]
 
 
-class EventChangeList(IndexedChangeList):
-    """A page of events, each of which knows its payment."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.result_list: Any = list(self.result_list)
-        join_payments(self.result_list)
-
-
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     """Shows the events, and processes again those that failed or wait."""
@@ -94,6 +84,9 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     state = display.column(
         _("status"), lambda row: display.show_badge(row.get_status_display(), kind=row.status)
     )
+    payment_link = display.link_column(
+        _("payment"), lambda row, site: display.show_payment(row.known_payment, site)
+    )
     error = display.column(_("error"), lambda row: describe(row.error_code, row.error_parameters))
     # The ids are in its order, and have an index together with what the list is filtered by.
     received = display.time_column(_("received at"), "received_at", ordering="pk")
@@ -111,16 +104,13 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
         """Leave the payloads to the pages that show them."""
         return super().get_queryset(request).defer("payload")
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return EventChangeList
-
-    def get_object(
-        self, request: HttpRequest, object_id: str, from_field: str | None = None
-    ) -> WebhookEvent | None:
-        """Return the event, which knows its payment."""
-        event = super().get_object(request, object_id, from_field)
-        join_payments([event] if event else [])
-        return event
+    def join_related(self, rows: Sequence[WebhookEvent]) -> None:
+        """Let events know their payments, which Stripe's id of the intent joins them to."""
+        intents = {event.payment_intent_id for event in rows} - {""}
+        payments = Payment.objects.filter(stripe_payment_intent_id__in=intents) if intents else ()
+        by_intent = {payment.stripe_payment_intent_id: payment for payment in payments}
+        for event in rows:
+            event.known_payment = by_intent.get(event.payment_intent_id)  # type: ignore[attr-defined]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -165,8 +155,27 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
         if request.method == "POST":
             ids = [pk for pk in request.POST.getlist(ACTION_CHECKBOX_NAME) if is_row_id(pk)]
             chosen = self.get_queryset(request).filter(pk__in=ids[:MOST_AT_ONCE]).order_by("pk")
-            failed = sum(not self._reprocess(request, event) for event in chosen if not event.is_finished)
-            self._tell(request, failed=failed, done=len(chosen) - failed)
+            failed = 0
+            for event in chosen:
+                if event.is_finished:
+                    continue
+                try:
+                    with acting(source=PaymentChange.Source.ADMIN, actor=request.user.get_username()):
+                        outcome = self.reprocess.run(event, values={}, caller=ANYONE)
+                except GatewayError as error:
+                    failed += 1
+                    outcome = f"{self.reprocess.label}: {error.message}"
+                self.log_change(request, event, outcome)
+            if done := len(chosen) - failed:
+                message = ngettext("%d event was processed.", "%d events were processed.", done)
+                self.message_user(request, message % done, messages.SUCCESS)
+            if failed:
+                message = ngettext(
+                    "%d event failed again; its page says why.",
+                    "%d events failed again; their pages say why.",
+                    failed,
+                )
+                self.message_user(request, message % failed, messages.ERROR)
         return HttpResponseRedirect(self.get_page_url("changelist"))
 
     def get_summary(self, obj: WebhookEvent) -> list[tuple[Any, Any]]:
@@ -178,39 +187,3 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
             (_("Error"), self.error(obj)),
             (_("Payment"), self.payment_link(obj)),
         ]
-
-    @admin.display(description=_("payment"))
-    def payment_link(self, obj: WebhookEvent) -> SafeString | str:
-        """Return the payment that the event is about."""
-        return display.show_payment(getattr(obj, "known_payment", None), site=self.admin_site)
-
-    def _reprocess(self, request: HttpRequest, event: WebhookEvent) -> bool:
-        try:
-            with acting(source=PaymentChange.Source.ADMIN, actor=request.user.get_username()):
-                outcome = self.reprocess.run(event, values={}, caller=ANYONE)
-        except GatewayError as error:
-            self.log_change(request, event, f"{self.reprocess.label}: {error.message}")
-            return False
-        self.log_change(request, event, outcome)
-        return True
-
-    def _tell(self, request: HttpRequest, *, failed: int, done: int) -> None:
-        if done:
-            message = ngettext("%d event was processed.", "%d events were processed.", done)
-            self.message_user(request, message % done, messages.SUCCESS)
-        if failed:
-            message = ngettext(
-                "%d event failed again; its page says why.",
-                "%d events failed again; their pages say why.",
-                failed,
-            )
-            self.message_user(request, message % failed, messages.ERROR)
-
-
-def join_payments(events: Sequence[WebhookEvent]) -> None:
-    """Let events know their payments, which Stripe's id of the intent joins them to."""
-    intents = {event.payment_intent_id for event in events} - {""}
-    payments = Payment.objects.filter(stripe_payment_intent_id__in=intents) if intents else ()
-    by_intent = {payment.stripe_payment_intent_id: payment for payment in payments}
-    for event in events:
-        event.known_payment = by_intent.get(event.payment_intent_id)  # type: ignore[attr-defined]

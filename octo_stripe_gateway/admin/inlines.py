@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
 from django.contrib.contenttypes.admin import GenericTabularInline
 from django.contrib.contenttypes.forms import BaseGenericInlineFormSet
 from django.db.models import Model
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 import octo_stripe_gateway.admin.display as display
@@ -59,6 +57,8 @@ class PaymentInline(display.PaymentColumns, ReadOnly, GenericTabularInline):
     ordering = ("-pk",)
     fields = readonly_fields = ("page", "state", "money", "refunded", "mode", "created")
 
+    page = display.link_column(_("payment"), display.show_payment)
+
     class Media:
         css = {"all": ["octo_stripe_gateway/admin.css"]}
 
@@ -69,7 +69,3 @@ class PaymentInline(display.PaymentColumns, ReadOnly, GenericTabularInline):
         if obj is not None and isinstance(payable_admin, OperationAdmin):
             formset.operations = payable_admin.list_operations(request, obj)
         return formset
-
-    @admin.display(description=_("payment"))
-    def page(self, obj: Payment) -> SafeString | str:
-        return display.show_payment(obj, site=self.admin_site)

@@ -81,6 +81,8 @@ class IndexedChangeList(ChangeList):
         super().get_results(request)
         if not self.result_list.query.is_sliced:
             self.result_list = self.result_list[: self.list_max_show_all]
+        self.result_list: Any = list(self.result_list)
+        self.model_admin.join_related(self.result_list)  # type: ignore[attr-defined] # LedgerAdmin's
 
 
 class ListFilter(SimpleListFilter):

@@ -228,6 +228,14 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return IndexedChangeList
 
+    def join_related(self, rows: Sequence[Row]) -> None:
+        """Let rows that are shown know what else is shown of them, all with the same queries."""
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Row | None:
+        row: Row | None = super().get_object(request, *args, **kwargs)
+        self.join_related([row] if row else [])
+        return row
+
     def narrow_to_payments(self, request: HttpRequest, rows: QuerySet[Row]) -> QuerySet[Row]:
         """Return those of the payments that this site's admin of payments shows the user."""
         payments = self.admin_site._registry.get(Payment)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 import octo_stripe_gateway.admin.display as display
-from octo_stripe_gateway.admin.books import BooksAdmin, join_concerns
+from octo_stripe_gateway.admin.books import BooksAdmin
 from octo_stripe_gateway.admin.lists import (
     ChoiceFilter,
     ConcernFilter,
@@ -175,6 +175,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
         ),
     )
 
+    payable_link = display.link_column(_("for"), display.show_payable)
     left = display.money_column(_("left to refund"), "amount_refundable")
     authorized = display.money_column(_("authorized"), "amount_capturable")
     received = display.money_column(_("received"), "amount_received")
@@ -219,13 +220,6 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
             self.message_user(request, note % MOST_FOUND, messages.WARNING)
         return queryset.filter(pk__in=found[:MOST_FOUND]), False
 
-    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Payment | None:
-        """Return a payment that knows its open concerns."""
-        payment: Payment | None = super().get_object(request, *args, **kwargs)
-        if payment:
-            join_concerns([payment])
-        return payment
-
     def get_owner_name(self, owner: str) -> str:
         """Return what a list calls an owner: a long one in short, such as `visitor e65c21f4…`.
 
@@ -253,12 +247,13 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
 
     def get_alerts(self, request: HttpRequest, obj: Payment) -> list[Alert]:
         """Return what an operator must know before anything else."""
+        concerns: Any = self.admin_site._registry.get(Concern)
         alerts = [
             Alert(
                 get_kind_label(concern.code),
                 describe_concern(concern),
                 KINDS[concern.code].action if concern.code in KINDS else "",
-                self._list_operations(request, concern),
+                concerns.list_operations(request, concern) if concerns else [],
             )
             for concern in obj.open_concerns
         ]
@@ -279,10 +274,6 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
             amount = display.show_money(obj.amount_reserved, currency=obj.currency)
             alerts.append(Alert(_("A refund has no answer from Stripe yet: sync to finish it."), amount))
         return alerts
-
-    def _list_operations(self, request: HttpRequest, concern: Concern) -> list[dict[str, Any]]:
-        concerns: Any = self.admin_site._registry.get(Concern)
-        return concerns.list_operations(request, concern) if concerns else []
 
     def get_summary(self, obj: Payment) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the payment."""
@@ -320,14 +311,9 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
         return display.show_lines([display.show_movement(row) for row in rows])
 
     @admin.display(description=_("for"))
-    def payable_link(self, obj: Payment) -> SafeString | str:
-        """Return what is paid for."""
-        return display.show_payable(obj, site=self.admin_site)
-
-    @admin.display(description=_("for"))
     def paid_for(self, obj: Payment) -> SafeString | str:
         """Return what is paid for, and below it the reseller's reference."""
-        payable = self.payable_link(obj)
+        payable: SafeString = self.payable_link(obj)
         if not obj.reseller_reference:
             return payable
         reference = format_html('<div class="octo-detail">{}</div>', obj.reseller_reference)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -143,19 +144,10 @@ def _name_payable_type(payment: Payment) -> str:
     return f"{content_type.app_label}.{content_type.model}"
 
 
-class _Line:
-    """What the csv module writes a line to."""
-
-    text = ""
-
-    def write(self, text: str) -> None:
-        self.text = text
-
-
 def _write(values: Iterable[Any]) -> str:
-    line = _Line()
+    line = io.StringIO()
     csv.writer(line).writerow([_show(value) for value in values])
-    return line.text
+    return line.getvalue()
 
 
 def _show(value: Any) -> str:
