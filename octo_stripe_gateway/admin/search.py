@@ -6,6 +6,7 @@ everything, ordered by id, PostgreSQL walks the whole table whenever its statist
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -72,8 +73,12 @@ def find_payables(
         return {}
     found = {}
     for content_type in get_paid_types(among):
-        own = _drop_name(term, content_type.name)
-        keys = {own, str(_read_uuid(own) or own)}
+        # The lists show `Booking 12`.
+        name = f"{content_type.name} ".lower()
+        own = term[len(name) :].strip() if term.lower().startswith(name) else term
+        keys = {own}
+        with suppress(ValueError):
+            keys.add(str(uuid.UUID(own)))
         if model := content_type.model_class():
             keys |= {*_find_by_text(model, own), *_find_by_admin(model, own, request=request, site=site)}
         found[content_type.pk] = keys
@@ -86,7 +91,8 @@ def _list_searches(
     """Yield queries of one index each, the surest first."""
     if is_row_id(term):
         yield among.filter(pk=int(term))
-    if bounds := _get_uuids(term):
+    if re.fullmatch("[0-9a-fA-F]{8,32}", digits := term.replace("-", "")):
+        bounds = [uuid.UUID(digits.ljust(32, end)) for end in "0f"]
         yield among.filter(uuid__range=bounds).order_by("-uuid")
     if term.startswith("pi_"):
         yield begins(term, among=among, column="stripe_payment_intent_id")
@@ -133,26 +139,5 @@ def _find_by_admin(model: type[Model], term: str, *, request: HttpRequest, site:
     return []
 
 
-def _drop_name(term: str, name: str) -> str:
-    """Return a term without the model's name in front, since the lists show `Booking 12`."""
-    return term[len(name) :].strip() if term.lower().startswith(f"{name} ".lower()) else term
-
-
 def _list_keys(rows: QuerySet[Any]) -> list[str]:
     return [str(key) for key in rows.values_list("pk", flat=True)[:MOST_PAYABLES]]
-
-
-def _get_uuids(term: str) -> tuple[uuid.UUID, uuid.UUID] | None:
-    """Return the first and the last uuid that begin with a term of at least eight digits."""
-    digits = term.replace("-", "")
-    if not 8 <= len(digits) <= 32:
-        return None
-    first, last = _read_uuid(digits.ljust(32, "0")), _read_uuid(digits.ljust(32, "f"))
-    return (first, last) if first and last else None
-
-
-def _read_uuid(term: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(term)
-    except ValueError:
-        return None

@@ -27,69 +27,46 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff2
 BATCH_SIZE = 1000
 
 M = TypeVar("M", bound=Model)
-Columns = dict[str, Callable[[Any], Any]]
-
-ABOUT_PAYMENT: Columns = {
+# Columns that are not just the payment's attribute of their name.
+READERS: dict[str, Callable[[Payment], Any]] = {
     "payment": lambda payment: str(payment.uuid),
-    "reseller_reference": lambda payment: payment.reseller_reference,
-    "owner": lambda payment: payment.owner,
     "payable_type": lambda payment: _name_payable_type(payment),
-    "payable_id": lambda payment: payment.payable_id,
-    "purpose": lambda payment: payment.purpose,
     "payment_intent": lambda payment: payment.stripe_payment_intent_id,
     "charge": lambda payment: payment.stripe_charge_id,
-    "account": lambda payment: payment.account,
-    "stripe_account": lambda payment: payment.stripe_account,
-    "livemode": lambda payment: payment.livemode,
-}
-PAYMENT_COLUMNS: Columns = {
     "utc_created_at": lambda payment: payment.created_at,
     "utc_confirmed_at": lambda payment: payment.confirmed_at,
     "utc_refunded_at": lambda payment: payment.refunded_at,
-    "status": lambda payment: payment.status,
-    "amount": lambda payment: payment.amount,
-    "amount_received": lambda payment: payment.amount_received,
-    "amount_refunded": lambda payment: payment.amount_refunded,
-    "amount_lost": lambda payment: payment.amount_lost,
-    "currency": lambda payment: payment.currency,
     "decimals": lambda payment: get_precision(payment.currency),
-    "fee": lambda payment: payment.fee,
-    "net": lambda payment: payment.net,
-    "settlement_currency": lambda payment: payment.settlement_currency,
     "settlement_decimals": lambda payment: (
         get_precision(payment.settlement_currency) if payment.settlement_currency else None
     ),
     "exchange_rate": lambda payment: _trim(payment.exchange_rate),
-    "card_brand": lambda payment: payment.card_brand,
-    "card_last4": lambda payment: payment.card_last4,
-    "receipt_url": lambda payment: payment.receipt_url,
-    **ABOUT_PAYMENT,
 }
-MOVEMENT_HEADER = (
-    "utc_moved_at",
-    "utc_available_at",
-    "kind",
-    "category",
-    "amount",
-    "value",
-    "currency",
-    "exchange_rate",
-    "balance_transaction",
-    "source",
-    *ABOUT_PAYMENT,
+ABOUT_PAYMENT = (
+    "payment reseller_reference owner payable_type payable_id purpose payment_intent charge account"
+    " stripe_account livemode".split()
 )
+PAYMENT_COLUMNS = (
+    "utc_created_at utc_confirmed_at utc_refunded_at status amount amount_received amount_refunded"
+    " amount_lost currency decimals fee net settlement_currency settlement_decimals exchange_rate card_brand"
+    " card_last4 receipt_url".split()
+) + ABOUT_PAYMENT
+MOVEMENT_COLUMNS = (
+    "utc_moved_at utc_available_at kind category amount value currency exchange_rate balance_transaction"
+    " source".split()
+) + ABOUT_PAYMENT
 
 
 def export_payments(payments: QuerySet[Payment]) -> Iterator[str]:
     """Yield a line for each payment, the oldest first, after a line of the columns' names."""
     yield _write(PAYMENT_COLUMNS)
     for payment in _iterate(payments, by="created_at"):
-        yield _write(read(payment) for read in PAYMENT_COLUMNS.values())
+        yield _write(_read(payment, PAYMENT_COLUMNS))
 
 
 def export_movements_of(payments: QuerySet[Payment]) -> Iterator[str]:
     """Yield the movements of money of these payments, those of the oldest first."""
-    yield _write(MOVEMENT_HEADER)
+    yield _write(MOVEMENT_COLUMNS)
     for keys in iterate_batches(payments, by="created_at", size=BATCH_SIZE):
         rows = BalanceTransaction.objects.using(payments.db).filter(payment__in=keys)
         for row in rows.select_related("payment").order_by("moved_at", "pk"):
@@ -101,7 +78,7 @@ def export_movements(rows: QuerySet[BalanceTransaction]) -> Iterator[str]:
 
     What Stripe kept is a line of its own, of the kind `fee`, so that the amounts of a day add up to its net.
     """
-    yield _write(MOVEMENT_HEADER)
+    yield _write(MOVEMENT_COLUMNS)
     for row in _iterate(rows.select_related("payment"), by="moved_at"):
         yield from _write_movement(row)
 
@@ -121,7 +98,7 @@ def _write_movement(row: BalanceTransaction) -> Iterator[str]:
                     _trim(row.exchange_rate),
                     row.stripe_balance_transaction_id,
                     row.source_id,
-                    *(read(row.payment) for read in ABOUT_PAYMENT.values()),
+                    *_read(row.payment, ABOUT_PAYMENT),
                 )
             )
 
@@ -131,6 +108,11 @@ def _iterate(rows: QuerySet[M], *, by: str) -> Iterator[M]:
     for keys in iterate_batches(rows, by=by, size=BATCH_SIZE):
         found = rows.order_by().in_bulk(keys)
         yield from (found[key] for key in keys if key in found)
+
+
+def _read(payment: Payment, columns: list[str]) -> Iterator[Any]:
+    for name in columns:
+        yield READERS[name](payment) if name in READERS else getattr(payment, name)
 
 
 def _trim(rate: Decimal | None) -> Decimal | None:

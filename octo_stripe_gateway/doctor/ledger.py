@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -28,38 +28,7 @@ MAINTAIN = "Have cron run `manage.py maintain_payments` every minute"
 Finder = Callable[[dt.datetime], Iterator[Diagnosis]]
 
 
-class Backlog(NamedTuple):
-    """How many rows wait, and since when the oldest does."""
-
-    number: int
-    oldest: dt.datetime | None
-
-    def diagnose(self, code: str, message: str, action: str) -> Iterator[Diagnosis]:
-        """Yield the diagnosis where there are any rows."""
-        if self.oldest is None:
-            return
-        at_least = "at least " if self.number == MOST_COUNTED else ""
-        yield Diagnosis(
-            code=code,
-            message=f"{at_least}{self.number} {message}, the oldest since {timesince(self.oldest)}.",
-            action=action,
-            count=self.number,
-            oldest_seconds=int((timezone.now() - self.oldest).total_seconds()),
-        )
-
-
-def find_waiting_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find events that were taken in and not processed."""
-    received = WebhookEvent.Status.RECEIVED
-    waiting = WebhookEvent.ledger.filter(status=received, received_at__lt=cutoff)
-    worker = "See that a worker of the task backend runs" if _uses_tasks() else MAINTAIN
-    yield from _measure(waiting, "received_at", order="received_at").diagnose(
-        "events_waiting", "events were taken in and are not processed", f"{worker}."
-    )
-
-
 def find_missing_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find that payments are made, but no events come in."""
     patience = timezone.now() - cutoff
     latest = Payment.ledger.order_by("-pk").values_list("accepted_at", flat=True)[:LATEST]
     paid = max((moment for moment in latest if moment and moment < cutoff), default=None)
@@ -74,39 +43,48 @@ def find_missing_events(cutoff: dt.datetime) -> Iterator[Diagnosis]:
         )
 
 
-def find_open_requests(cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find what was asked of Stripe and is not answered."""
-    unanswered = StripeRequest.ledger.open().filter(created_at__lt=cutoff)
-    yield from _measure(unanswered, "created_at", order="created_at").diagnose(
-        "requests_open", "requests to Stripe have no answer", f"{MAINTAIN}; the log says why one fails."
+def find_backlogs(cutoff: dt.datetime) -> Iterator[Diagnosis]:
+    """Find what has waited for too long: for a worker, an answer of Stripe's, a receiver or upkeep."""
+    uses_tasks = gateway_settings.webhook_processing == "task"
+    yield from _diagnose(
+        "events_waiting",
+        "events were taken in and are not processed",
+        f"{'See that a worker of the task backend runs' if uses_tasks else MAINTAIN}.",
+        WebhookEvent.ledger.filter(status=WebhookEvent.Status.RECEIVED, received_at__lt=cutoff),
+        since="received_at",
+        order="received_at",
     )
-
-
-def find_undelivered_changes(cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find changes that a receiver of signals has not heard of."""
-    rows = PaymentChange.ledger.get_queryset()
-    undelivered = rows.filter(deliver_at__isnull=False, created_at__lt=cutoff)
-    action = f"See on the payment's timeline which receiver raises, and mend it. {MAINTAIN}."
-    yield from _measure(undelivered, "created_at", order="deliver_at").diagnose(
-        "changes_undelivered", "changes have not reached every receiver", action
+    yield from _diagnose(
+        "requests_open",
+        "requests to Stripe have no answer",
+        f"{MAINTAIN}; the log says why one fails.",
+        StripeRequest.ledger.open().filter(created_at__lt=cutoff),
+        order="created_at",
     )
-
-
-def find_overdue_checks(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find that nothing looks after unsettled payments."""
-    due = Payment.ledger.filter(next_check_at__lt=timezone.now() - LONGEST_DELAY)
-    yield from _measure(due, "next_check_at", order="next_check_at").diagnose(
-        "checks_overdue", "payments should have been checked at Stripe", f"{MAINTAIN}."
+    yield from _diagnose(
+        "changes_undelivered",
+        "changes have not reached every receiver",
+        f"See on the payment's timeline which receiver raises, and mend it. {MAINTAIN}.",
+        PaymentChange.ledger.filter(deliver_at__isnull=False, created_at__lt=cutoff),
+        order="deliver_at",
     )
-
-
-def find_overdue_bookings(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    """Find that nothing keeps the books, or that Stripe never books what was paid."""
-    overdue = Q(next_booking_at__lt=timezone.now() - LONGEST_DELAY) | Q(bookings__gte=MOST_BOOKINGS)
-    unbooked = Payment.ledger.filter(overdue, next_booking_at__isnull=False)
-    action = f"{MAINTAIN}; in Stripe's dashboard a payment's balance transactions say what it brought."
-    yield from _measure(unbooked, "created_at", order="next_booking_at").diagnose(
-        "books_overdue", "payments are not booked as Stripe's balance has them", action
+    late = timezone.now() - LONGEST_DELAY
+    yield from _diagnose(
+        "checks_overdue",
+        "payments should have been checked at Stripe",
+        f"{MAINTAIN}.",
+        Payment.ledger.filter(next_check_at__lt=late),
+        since="next_check_at",
+        order="next_check_at",
+    )
+    yield from _diagnose(
+        "books_overdue",
+        "payments are not booked as Stripe's balance has them",
+        f"{MAINTAIN}; in Stripe's dashboard a payment's balance transactions say what it brought.",
+        Payment.ledger.filter(Q(next_booking_at__lt=late) | Q(bookings__gte=MOST_BOOKINGS)).filter(
+            next_booking_at__isnull=False
+        ),
+        order="next_booking_at",
     )
 
 
@@ -114,12 +92,9 @@ def find_concerns(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find what waits for an operator, by the code of each concern."""
     rows = Concern.ledger.open()
     for code in sorted({*rows.values_list("code", flat=True)}):
-        kind = KINDS.get(code)
-        yield from _measure(rows.filter(code=code), "opened_at").diagnose(
-            code,
-            f"concerns are open: {get_kind_label(code)}",
-            f"{kind.action if kind else ''} Settle each in the admin.".strip(),
-        )
+        action = f"{KINDS[code].action if code in KINDS else ''} Settle each in the admin.".strip()
+        message = f"concerns are open: {get_kind_label(code)}"
+        yield from _diagnose(code, message, action, rows.filter(code=code), since="opened_at")
 
 
 def get_last_event() -> dt.datetime | None:
@@ -132,22 +107,23 @@ def get_age(moment: dt.datetime | None) -> int | None:
     return int((timezone.now() - moment).total_seconds()) if moment else None
 
 
-def _measure(rows: QuerySet[Any], column: str, *, order: str = "pk") -> Backlog:
+def _diagnose(
+    code: str, message: str, action: str, rows: QuerySet[Any], *, since: str = "created_at", order: str = "pk"
+) -> Iterator[Diagnosis]:
+    """Yield a diagnosis of rows that wait, where there are any: how many, and for how long the oldest has."""
     # In the order of the index that has these rows alone, so that it is read and not the table.
-    moments = list(rows.order_by(order).values_list(column, flat=True)[:MOST_COUNTED])
-    return Backlog(len(moments), min(moments, default=None))
+    moments = list(rows.order_by(order).values_list(since, flat=True)[:MOST_COUNTED])
+    if not moments:
+        return
+    at_least = "at least " if len(moments) == MOST_COUNTED else ""
+    oldest = min(moments)
+    yield Diagnosis(
+        code=code,
+        message=f"{at_least}{len(moments)} {message}, the oldest since {timesince(oldest)}.",
+        action=action,
+        count=len(moments),
+        oldest_seconds=get_age(oldest),
+    )
 
 
-def _uses_tasks() -> bool:
-    return gateway_settings.webhook_processing == "task"
-
-
-FINDERS: tuple[Finder, ...] = (
-    find_missing_events,
-    find_waiting_events,
-    find_open_requests,
-    find_undelivered_changes,
-    find_overdue_checks,
-    find_overdue_bookings,
-    find_concerns,
-)
+FINDERS: tuple[Finder, ...] = (find_missing_events, find_backlogs, find_concerns)
