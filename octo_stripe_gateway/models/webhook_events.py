@@ -15,11 +15,7 @@ from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.models.schema import check, index, unique
 from octo_stripe_gateway.stripe.origin import Origin
-from octo_stripe_gateway.stripe.snapshots import (
-    read_id,
-    read_metadata,
-    read_time,
-)
+from octo_stripe_gateway.stripe.snapshots import read_id, read_metadata, read_time
 
 RETAINED_EVENT_FIELDS = frozenset(
     "id object type created livemode account api_version data status amount amount_received"

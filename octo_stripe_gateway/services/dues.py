@@ -13,11 +13,7 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.exceptions import (
-    NothingDueError,
-    OperationInProgressError,
-    UnprocessableError,
-)
+from octo_stripe_gateway.exceptions import NothingDueError, OperationInProgressError, UnprocessableError
 from octo_stripe_gateway.ledger.rejections import Rejection, reject
 from octo_stripe_gateway.models import (
     FULL,

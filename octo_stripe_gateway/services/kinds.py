@@ -23,11 +23,7 @@ from octo_stripe_gateway.models import StripeRequest, get_deadline, has_deadline
 from octo_stripe_gateway.services.provenance import holds_money, is_foreign
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.client import Answer
-from octo_stripe_gateway.stripe.snapshots import (
-    REQUEST_METADATA_KEY,
-    PaymentIntentSnapshot,
-    RefundSnapshot,
-)
+from octo_stripe_gateway.stripe.snapshots import REQUEST_METADATA_KEY, PaymentIntentSnapshot, RefundSnapshot
 
 Snapshot = PaymentIntentSnapshot | RefundSnapshot
 # Stripe's word for why an expired payment is canceled.

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.exceptions import (
-    OperationInProgressError,
-    PaymentRejectedError,
-    UnprocessableError,
-)
+from octo_stripe_gateway.exceptions import OperationInProgressError, PaymentRejectedError, UnprocessableError
 from octo_stripe_gateway.ledger.facts import CanceledUnasked
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.rejections import describe_rejection
@@ -16,12 +12,7 @@ from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
 from octo_stripe_gateway.services.dues import foresee_rejection
-from octo_stripe_gateway.services.idempotency import (
-    ANYONE,
-    Caller,
-    claim_key,
-    hash_request,
-)
+from octo_stripe_gateway.services.idempotency import ANYONE, Caller, claim_key, hash_request
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,

@@ -18,17 +18,8 @@ from octo_stripe_gateway.models import BalanceTransaction, Payment, Refund, Stri
 from octo_stripe_gateway.models.batches import iterate_keys
 from octo_stripe_gateway.models.refunds import NOT_AT_STRIPE
 from octo_stripe_gateway.services.adoption import adopt_payment
-from octo_stripe_gateway.services.provenance import (
-    Provenance,
-    is_foreign,
-    judge_intent,
-    report_unproven,
-)
-from octo_stripe_gateway.services.syncing import (
-    Differences,
-    sync_listed,
-    sync_payment,
-)
+from octo_stripe_gateway.services.provenance import Provenance, is_foreign, judge_intent, report_unproven
+from octo_stripe_gateway.services.syncing import Differences, sync_listed, sync_payment
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
