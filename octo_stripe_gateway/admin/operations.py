@@ -153,6 +153,8 @@ class Operation(Generic[Row]):
     question: ClassVar[Any]
     unavailable: ClassVar[Any] = _("That isn't possible as it stands now.")
     form_class: ClassVar[type[ConfirmationForm]] = ConfirmationForm
+    # Whether what it returns is for the user alone, and not for the log.
+    is_secret: ClassVar[bool] = False
 
     def is_possible(self, row: Row) -> bool:
         """Tell whether the row's state allows it."""

@@ -68,6 +68,7 @@ class OperationAdmin(ModelAdmin[Row]):
 
     class Media:
         css = {"all": ["octo_stripe_gateway/admin.css"]}
+        js = ["octo_stripe_gateway/admin.js"]
 
     def get_urls(self) -> list[URLPattern]:
         """Return the admin's own routes, and one for each operation."""
@@ -160,7 +161,7 @@ class OperationAdmin(ModelAdmin[Row]):
             # Whether a repeat would be refused again, rather than finish what was begun.
             is_refused = isinstance(error, BadRequestError | UnprocessableError)
             return is_refused and not isinstance(error, OperationInProgressError)
-        self.log_change(request, obj, outcome)
+        self.log_change(request, obj, operation.label if operation.is_secret else outcome)
         self.message_user(request, outcome, messages.SUCCESS)
         return True
 

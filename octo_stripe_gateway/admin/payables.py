@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -22,7 +24,7 @@ from octo_stripe_gateway.admin.operations import (
 )
 from octo_stripe_gateway.admin.pages import OperationAdmin
 from octo_stripe_gateway.exceptions import GatewayError, UnprocessableError
-from octo_stripe_gateway.models import PayableLock, Payment, identify, is_priced
+from octo_stripe_gateway.models import FULL, PayableLock, Payment, identify, is_priced
 from octo_stripe_gateway.stripe.currencies import format_money
 
 # Its page shows what was paid.
@@ -107,6 +109,27 @@ class CancelPayableOperation(PayableOperation):
         return _describe_cancellation(services.cancel_payable(row, waive=values["waive"]))
 
 
+class LinkForm(ConfirmationForm):
+    """Asks what the link is for, where there is a choice, and until when it leads there."""
+
+    purpose = forms.ChoiceField(label=capfirst(_("purpose")))
+    expires_at = forms.DateTimeField(
+        label=capfirst(_("expires at")),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+
+    def __init__(self, row: Model, **kwargs: Any) -> None:
+        super().__init__(row, **kwargs)
+        dues = services.get_dues(row)
+        parts = [(part.name, part.amount) for part in dues.outstanding if part.amount and part.name != FULL]
+        offered = [*parts, (FULL, dues.due)] if parts else []
+        choices = [(name, f"{name}: {format_money(due, currency=dues.currency)}") for name, due in offered]
+        cast("forms.ChoiceField", self.fields["purpose"]).choices = choices
+        if not choices:
+            del self.fields["purpose"]
+
+
 class LinkOperation(PayableOperation):
     """Makes a link at which what is due is paid without an account."""
 
@@ -114,12 +137,18 @@ class LinkOperation(PayableOperation):
     permission = "octo_stripe_gateway.add_paymentlink"
     label = _("Make a pay link")
     question = _("Anyone who has the link pays what is due without an account. Nothing is sent.")
+    form_class = LinkForm
+    is_secret = True
 
     def is_possible(self, row: Model) -> bool:
         return is_priced(row) and PayableLock.ledger.get_kept(row) is None
 
     def run(self, row: Model, *, values: Values, caller: services.Caller) -> str:
-        return services.create_payment_link(row)
+        asked = {"purpose": values.get("purpose", ""), "expires_at": values["expires_at"]}
+        shown = '<input class="octo-link" readonly size="60" aria-label="{}" value="{}"> {}'
+        button = '<button type="button" class="button octo-copy" data-done="{}">{}</button>'
+        copies = format_html(button, gettext("Copied"), gettext("Copy"))
+        return format_html(shown, gettext("pay link"), services.create_payment_link(row, **asked), copies)
 
 
 def _describe_cancellation(cancellation: services.Cancellation) -> str:

@@ -31,6 +31,7 @@ from octo_stripe_gateway.models import (
 )
 from octo_stripe_gateway.services.dues import get_amount_to_pay
 from octo_stripe_gateway.services.payments import cancel_payment
+from octo_stripe_gateway.stripe.times import format_utc
 
 SIGNATURE_BYTES = 16
 UUID_BYTES = 16
@@ -46,6 +47,9 @@ def create_payment_link(payable: Model, *, purpose: str = "", expires_at: dt.dat
     payable = resolve(payable)
     if not is_priced(payable):
         raise UnprocessableError(_("It has no price to pay."))
+    if expires_at and expires_at <= timezone.now():
+        message = _("The time to pay for this has run out.")
+        raise UnprocessableError(message, expires_at=format_utc(expires_at))
     with write_transaction():
         lock = PayableLock.ledger.hold(payable)
         dues = compute_dues(payable, Payment.ledger.list_of_payable(payable), kept=lock.amount_kept)

@@ -17,7 +17,7 @@ from tests.support.api import GatewayApi
 from tests.support.browser import MARKS, SCREENSHOTS, open_browser
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 DESK: Any = {"width": 1280, "height": 900}
 PHONE: Any = {"width": 375, "height": 812}
@@ -203,3 +203,31 @@ def test_operator_sees_what_is_wrong(office: Office, payments: list[Payment]) ->
     office.open(f"/admin/shop/booking/{payments[1].payable_id}/change/")
     office.reads("89.50 EUR")
     office.picture("9-inline")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_pay_link_is_made_and_copied(office: Office, payments: list[Payment], viewport: Any) -> None:
+    page = office.page
+    page.set_viewport_size(viewport)
+    page.route("**/admin/**", allow_own_scripts_only)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    office.log_in()
+    office.open(f"/admin/shop/booking/{payments[1].payable_id}/change/")
+    office.follow("Make a pay link")
+    office.press("Make a pay link")
+    link = page.get_by_label("pay link").input_value()
+    office.press("Copy")
+    office.reads("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == link
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # Without a clipboard, as over plain HTTP, it is selected.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.evaluate("getSelection().removeAllRanges()")
+    page.locator(".octo-copy").click()
+    assert page.evaluate("String(getSelection())") == link
+
+
+def allow_own_scripts_only(route: Route) -> None:
+    answer = route.fetch()
+    route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": "script-src 'self'"})

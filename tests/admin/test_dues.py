@@ -16,6 +16,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.models import PayableLock, PaymentChange, PaymentLink
@@ -264,9 +265,31 @@ class TestLink:
         assert f'href="{url}"' in office.get(get_url(booking)).content.decode()
         asked = office.get(url)
         assert not PaymentLink.objects.exists()
-        (link,) = get_messages(office.post(url, {"key": get_key(asked)}, follow=True))
-        assert link == services.create_payment_link(booking)
+        assert "purpose" not in asked.context["form"].fields
+        page = office.post(url, {"key": get_key(asked)}, follow=True)
+        link = services.create_payment_link(booking)
         assert link.startswith("https://shop.example.com/")
+        assert f'readonly size="60" aria-label="pay link" value="{link}"' in page.content.decode()
+        # Whoever has it can pay: it is kept nowhere.
+        assert [entry.change_message for entry in LogEntry.objects.all()] == ["Make a pay link"]
+
+    def test_is_for_a_part_and_a_time(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        parts = [("deposit", 2000, None), ("balance", 6000, None)]
+        monkeypatch.setattr(Booking, "get_installments", lambda _self: parts, raising=False)
+        url = get_url(Booking.objects.create(price=8000), "make_link")
+        asked = office.get(url)
+        assert asked.context["form"].fields["purpose"].choices == [
+            ("deposit", "deposit: 20.00 EUR"),
+            ("balance", "balance: 60.00 EUR"),
+            ("full", "full: 80.00 EUR"),
+        ]
+        values = {"key": get_key(asked), "purpose": "balance"}
+        late = office.post(url, {**values, "expires_at": "2020-01-01T12:00"})
+        assert "has run out" in str(late.context["form"].errors["expires_at"])
+        office.post(url, {**values, "expires_at": "2099-01-01T12:00"})
+        link = PaymentLink.objects.get()
+        wanted = timezone.make_aware(dt.datetime(2099, 1, 1, 12))  # noqa: DTZ001 - the site's own time
+        assert (link.purpose, link.expires_at) == ("balance", wanted)
 
     def test_takes_a_permission_of_its_own(self, make_staff: Callable[..., Client]) -> None:
         booking = Booking.objects.create()
