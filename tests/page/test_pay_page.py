@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from octo_stripe_gateway import services
@@ -202,6 +203,33 @@ def test_two_devices_pay_once(paying: Paying, browser: Browser) -> None:
     phone.becomes("paid")
     assert paying.money() == (PRICE, 0)
     assert len(paying.checkout.intents()) == 1
+
+
+# Wallets.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("browser_options", [["--host-resolver-rules=MAP shop.example.com 127.0.0.1"]])
+@pytest.mark.parametrize("connected", ["", "acct_1Lyon"])
+def test_wallet_is_shown_once_its_domain_is_registered(
+    paying: Paying, settings: Any, configure: Callable[..., None], browser_options: Any, connected: str
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    if connected:
+        paying.checkout.stripe.connect_account(connected)
+        configure(CHOOSE_ACCOUNT=lambda _payment: ("", connected))
+    paying.checkout.url = paying.checkout.url.replace("localhost", "shop.example.com")
+    page = paying.checkout.page
+    paying.open()
+    page.wait_for_load_state("networkidle")
+    wallet = page.get_by_role("button", name="Test wallet")
+    sync_api.expect(wallet).to_have_count(0)
+    sync_api.expect(page.locator("octo-payment [part=or]")).to_be_hidden()
+    paying.ask(lambda: call_command("stripe_setup", url="https://shop.example.com/bookings/webhooks"))
+    paying.open()
+    wallet.click()
+    paying.checkout.becomes("paid")
+    assert paying.money() == (PRICE, 0)
 
 
 # Languages and accessibility.

@@ -32,10 +32,10 @@ PHONE: Any = {"width": 390, "height": 844}
 
 
 @contextmanager
-def open_browser() -> Iterator[Browser]:
-    """Run the browser for the block; meanwhile this thread can't use Django's database."""
+def open_browser(*options: str) -> Iterator[Browser]:
+    """Run the browser for the block, with more options; meanwhile this thread can't use Django's database."""
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=[*ARGUMENTS, *options])
         yield browser
         browser.close()
 

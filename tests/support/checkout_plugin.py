@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
+def browser_options() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def browser(browser_options: list[str]) -> Iterator[Browser]:
+    with open_browser(*browser_options) as browser:
         yield browser
 
 

@@ -449,6 +449,15 @@ class Api:
                 schema=Schema(p.PaymentMethodDomainValidateParams),
                 run=lambda call: domains.validate_domain(self._target(kind, call)),
             ),
+            # Not in Stripe's API reference: what its Stripe.js asks.
+            "GET /v1/elements/sessions": Endpoint(
+                kind=kind,
+                schema=Schema(domains.ElementsSessionParams),
+                run=lambda call: domains.show_elements_session(
+                    self._store, call.params, account=call.account
+                ),
+                browser=True,
+            ),
         }
 
     def _reading_endpoints(self) -> dict[str, Endpoint]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from octo_stripe_gateway.testing.emulator.errors import InvalidParameterError
 
@@ -17,6 +17,12 @@ DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](
 METHODS = ("amazon_pay", "apple_pay", "google_pay", "klarna", "link", "paypal")
 # Nobody can serve Apple's file there: https://www.rfc-editor.org/rfc/rfc2606
 UNVERIFIABLE = ".invalid"
+
+
+class ElementsSessionParams(TypedDict):
+    """What Stripe.js sends to find out what it may show: the page's host."""
+
+    referrer_host: str
 
 
 def create_domain(store: Store, params: Parameters, *, account: str | None) -> JsonObject:
@@ -44,3 +50,15 @@ def update_domain(domain: JsonObject, params: Parameters) -> JsonObject:
     """Enable or disable a domain."""
     domain["enabled"] = params.get("enabled", domain["enabled"])
     return domain
+
+
+def show_elements_session(store: Store, params: Parameters, *, account: str | None) -> JsonObject:
+    """Tell which wallets may be shown on a page: on this machine all, elsewhere where they are registered."""
+    host = params["referrer_host"]
+    known = (each for each in store.ordered(KIND) if store.account_of(each) == account and each["enabled"])
+    domain = next((each for each in known if each["domain_name"] == host), None)
+    preferences = {}
+    for method in ("apple_pay", "google_pay"):
+        may_be = domain[method]["status"] == "active" if domain else not DOMAIN.fullmatch(host)
+        preferences[f"{method}_preference"] = "enabled" if may_be else "disabled"
+    return {"object": "elements_session", **preferences}

@@ -610,7 +610,7 @@
     }
   }
 
-  /** The Express Checkout Element, with a wallet that always pays. */
+  /** The Express Checkout Element, with a wallet that always pays; shown on registered domains and this machine. */
   class ExpressElement extends StripeElement {
     validate() {
       return null;
@@ -622,15 +622,20 @@
 
     mark() {}
 
-    _load() {
-      return this._group._findIntent();
+    async _load() {
+      const asked = {referrer_host: location.hostname};
+      const {error, body} = await this._group._stripe._call("GET", "/v1/elements/sessions", asked);
+      this._shown = body?.google_pay_preference === "enabled";
+      if (this._host) this._draw();
+      return error || this._group._findIntent();
     }
 
     _offer() {
-      return {availablePaymentMethods: {applePay: false, googlePay: true, link: false}};
+      return this._shown ? {availablePaymentMethods: {applePay: false, googlePay: true, link: false}} : {};
     }
 
     _content() {
+      if (!this._shown) return make("div");
       const button = make("button", {type: "button", class: "wallet"}, [this._group._say("wallet")]);
       button.addEventListener("click", () => this._press());
       return button;
