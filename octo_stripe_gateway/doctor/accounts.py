@@ -46,6 +46,7 @@ PERMISSIONS = (
     Permission("Disputes: read", "get", "/v1/disputes"),
     Permission("Balance Transaction Sources: read", "get", "/v1/balance_transactions"),
     Permission("Webhook Endpoints: read", "get", "/v1/webhook_endpoints"),
+    Permission("Payment Method Domains: read", "get", "/v1/payment_method_domains"),
 )
 
 

@@ -34,7 +34,8 @@ from octo_stripe_gateway.testing.factories import (
 )
 from octo_stripe_gateway.upkeep import run_upkeep
 from octo_stripe_gateway.webhooks import inbox
-from tests.support.docs import get_names, get_section
+from tests.shop.models import Booking
+from tests.support.docs import get_names, get_rows
 from tests.support.objects import read_rows
 
 pytestmark = pytest.mark.django_db
@@ -116,6 +117,18 @@ def run_json(*args: str) -> Any:
     report = json.loads(out.getvalue())
     assert failed == bool(report["diagnoses"]) != report["healthy"]
     return report
+
+
+# Stripe's names for what its dashboard calls so.
+RESOURCES = {
+    "PaymentIntents": "payment_intent",
+    "Charges and Refunds": "charge",
+    "Disputes": "dispute",
+    "Balance Transaction Sources": "balance_transaction_source",
+    "Webhook Endpoints": "webhook",
+    "Payment Method Domains": "payment_method_domain",
+}
+DOCTOR = 4
 
 
 # By the code of the diagnosis, how to break a set-up.
@@ -408,13 +421,6 @@ def test_every_diagnosis_is_in_the_docs() -> None:
     assert sorted(get_names("operations.md", "## Finding out what is wrong")) == sorted(find_codes())
 
 
-def test_permissions_are_in_the_docs() -> None:
-    table = get_section("operations.md", "## Setting up Stripe")
-    for permission in accounts.PERMISSIONS:
-        name, _colon, level = permission.name.partition(": ")
-        assert f"| {name} | {level}" in table
-
-
 def test_healthy_set_up_needs_nothing(shop: Shop) -> None:
     make_event("processed", ago=JUST_NOW)
     make_paid(ago=JUST_NOW)
@@ -461,7 +467,7 @@ def test_restricted_key_is_told_what_exactly_it_lacks(shop: Shop) -> None:
     message = diagnose()["permissions_missing"]["message"]
     assert message == (
         "The restricted key lacks: Charges and Refunds: write, Disputes: read,"
-        " Balance Transaction Sources: read."
+        " Balance Transaction Sources: read, Payment Method Domains: read."
     )
     shop.stripe.restrict(RESTRICTED)
     found = diagnose()
@@ -469,17 +475,66 @@ def test_restricted_key_is_told_what_exactly_it_lacks(shop: Shop) -> None:
     assert list(found) == ["permissions_missing"]
 
 
-def test_restricted_key_with_what_it_needs_is_enough(shop: Shop) -> None:
-    names = "payment_intent_write charge_write dispute_read balance_transaction_source_read webhook_read"
-    permissions = [f"rak_{name}" for name in names.split()]
-    shop.stripe.restrict(RESTRICTED, *permissions)
-    shop.configure(STRIPE_API_KEY=RESTRICTED)
-    assert diagnose() == {}
-    payment = services.create_payment(2000, currency="usd").payment
-    shop.stripe.confirm(payment.stripe_payment_intent_id or "")
-    services.complete_payment(payment)
-    assert services.refund_payment(payment).status == "refunded"
+def pay_with_the_key(shop: Shop) -> Payment:
+    booking = Booking.objects.create()
+    services.create_payment_link(booking)
+    payment = services.create_payment(payable=booking).payment
+    shop.stripe.confirm(payment.intent_id)
+    return services.complete_payment(payment)
+
+
+def refund_with_the_key(shop: Shop) -> None:
+    assert services.refund_payment(pay_with_the_key(shop), amount=500).amount_refunded == 500
+    services.cancel_payable(Booking.objects.get(), waive=True)
+    assert services.get_dues(Booking.objects.get()).received == 2000
+    assert Payment.objects.get().status == "refunded"
+
+
+def book_with_the_key(shop: Shop) -> None:
+    pay_with_the_key(shop)
     assert run_upkeep(limit=10, threads=1)["books"] == {"booked": 1}
+
+
+def set_up_with_the_key(*, warns: bool) -> None:
+    errors = io.StringIO()
+    call_command("stripe_setup", url="https://new.example.com/bookings/webhooks", stderr=errors)
+    assert ("could not be registered" in errors.getvalue()) is warns
+
+
+# What the table of permissions is for, by its rows.
+FEATURES: list[Callable[[Shop], Any]] = [
+    pay_with_the_key,
+    refund_with_the_key,
+    book_with_the_key,
+    lambda _shop: call_command("reconcile_payments", "--from", "2026-01-01"),
+    lambda _shop: run_json(),
+    lambda _shop: set_up_with_the_key(warns=True),
+    lambda _shop: set_up_with_the_key(warns=False),
+]
+
+
+@pytest.mark.parametrize("row", range(len(FEATURES)))
+def test_restricted_key_with_the_permissions_of_a_feature_is_enough(shop: Shop, row: int) -> None:
+    told = get_permissions()
+    assert len(told) == len(FEATURES)
+    shop.stripe.restrict(RESTRICTED, *told[row])
+    shop.configure(STRIPE_API_KEY=RESTRICTED)
+    FEATURES[row](shop)
+    if row == DOCTOR:
+        assert diagnose() == {}
+        for each in told[row]:
+            shop.stripe.restrict(RESTRICTED, *(told[row] - {each}))
+            assert diagnose()["permissions_missing"]["count"] == 1
+
+
+def get_permissions() -> list[set[str]]:
+    """Return what the guide says that each feature needs, as Stripe's API calls it."""
+    told: list[set[str]] = []
+    for _feature, needed in get_rows("operations.md", "### Restricted keys")[2:]:
+        pairs = re.findall(r"([A-Z][\w ]+): (read|write)", needed)
+        names = {f"rak_{RESOURCES[name]}_{verb}" for name, verb in pairs}
+        told.append(names.union(*told) if "the above" in needed else names)
+    return [{each for each in row if each.replace("_read", "_write") not in row - {each}} for row in told]
 
 
 def test_nothing_is_changed(shop: Shop) -> None:
