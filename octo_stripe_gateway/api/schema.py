@@ -45,7 +45,7 @@ from octo_stripe_gateway.api.serializers import (
     money,
     precision,
 )
-from octo_stripe_gateway.api.views import IDEMPOTENCY_KEY, OctoMixin, PaymentViewSet
+from octo_stripe_gateway.api.views import IDEMPOTENCY_KEY, REFUNDS_SHOWN, OctoMixin, PaymentViewSet
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.services.intent_parameters import METADATA_KEY_LENGTH, METADATA_KEYS
 from octo_stripe_gateway.stripe import environments
@@ -130,7 +130,14 @@ Payment = define(
     },
     base=ListedPayment,
 )
-RetrievedPayment = define("GatewayRetrievedPayment", {"refunds": Refund(many=True)}, base=Payment)
+RetrievedPayment = define(
+    "GatewayRetrievedPayment",
+    {
+        "refunds": Refund(many=True, help_text="The newest, oldest first."),
+        "has_more_refunds": serializers.BooleanField(help_text="Whether there are older ones."),
+    },
+    base=Payment,
+)
 CreatedPayment = define(
     "GatewayCreatedPayment",
     {
@@ -262,6 +269,9 @@ class OctoSchema(AutoSchema):
         if self._action == "list" and isinstance(self.view, PaymentViewSet):
             following = 'The next page\'s address, as `<address>; rel="next"`; none on the last.'
             parameters += [self.view.filter_serializer, _header("Link", following, response=[200])]
+        if self._action == "retrieve":
+            told = f"With `all`, every refund is listed, not just the newest {REFUNDS_SHOWN}."
+            parameters.append(OpenApiParameter("refunds", str, enum=["all"], description=told))
         if "{id}" in self.path:
             known = "The payment's `id` or `uuid`."
             parameters.append(OpenApiParameter("id", str, "path", description=known))

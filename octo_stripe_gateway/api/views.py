@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from operator import attrgetter
@@ -60,6 +60,8 @@ from octo_stripe_gateway.stripe.currencies import get_precision
 from octo_stripe_gateway.stripe.redaction import WHOLE_CLIENT_SECRET
 from octo_stripe_gateway.stripe.times import format_utc
 
+# As many refunds are read with their payment; `refunds=all` reads the older ones too.
+REFUNDS_SHOWN = 20
 IDEMPOTENCY_KEY = re.compile(r"^[ -~]{0,255}\Z")
 # What authentication raises of a wrong credential; a host's own check may deny in Django's way.
 DENIALS = (AuthenticationFailed, PermissionDenied, RequestDenied)
@@ -237,14 +239,16 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         return response
 
     def retrieve(self, request: Request, **kwargs: Any) -> Response:
-        """Answer a payment with its refunds."""
+        """Answer a payment with its newest refunds, or with all of them where `refunds=all` asks for that."""
         payment = self.get_object()
         response = self.build_response(payment)
+        most = None if request.query_params.get("refunds") == "all" else REFUNDS_SHOWN
         # Pages read a payment until it is paid: what has no money has no refunds to ask for.
         has_money = payment.amount_received or payment.amount_refunded
-        refunds = self.list_refunds(payment) if has_money else []
+        refunds = self.list_refunds(payment, most=most and most + 1) if has_money else []
         show = serializers.RefundSerializer().to_representation
-        response.data["refunds"] = [show(each) for each in sorted(refunds, key=attrgetter("pk"))]
+        response.data["refunds"] = [show(each) for each in reversed(refunds[:most])]
+        response.data["has_more_refunds"] = len(refunds) > len(response.data["refunds"])
         return response
 
     def complete(self, request: Request, **kwargs: Any) -> Response:
@@ -337,13 +341,13 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         is_own = _reads_as_we_do(type(self)) and READERS.isdisjoint(vars(self))
         return serializers.SHOWN_COLUMNS if is_own else ()
 
-    def list_refunds(self, payment: Payment) -> Iterable[Refund]:
-        """Return a payment's refunds as they are shown."""
+    def list_refunds(self, payment: Payment, *, most: int | None) -> Sequence[Refund]:
+        """Return a payment's refunds, the newest first: so many at most, or all."""
         if not self.columns:
-            return payment.refunds.all()
-        return read_rows(
-            Refund, str(payment._state.db), columns=serializers.SHOWN_OF_REFUND, payment_id=payment.pk
-        )
+            return payment.refunds.order_by("-pk")[:most]
+        shown, database = serializers.SHOWN_OF_REFUND, str(payment._state.db)
+        rows = read_rows(Refund, database, columns=shown, newest=most, payment_id=payment.pk)
+        return sorted(rows, key=attrgetter("pk"), reverse=True)
 
     def get_primary_queryset(self) -> PaymentQuerySet:
         """Return the same payments from the database that is written to, where a read decides on a change."""

@@ -170,10 +170,14 @@ def read_rows(
     lock: bool = False,
     columns: tuple[str, ...] = (),
     where: Q = ANY,
+    newest: int | None = None,
     **values: Any,
 ) -> list[M]:
-    """Return the rows with these values, with those columns or all, from one of the databases."""
-    lookup = _write_select(model, using, lock, columns, where, tuple(values))
+    """Return the rows with these values, with those columns or all, from one of the databases.
+
+    With `newest`, return at most so many, the newest first.
+    """
+    lookup = _write_select(model, using, lock, columns, where, newest, tuple(values))
     rows = _read(lookup, connection=connections[using], model=model, values=values)
     return [model.from_db(using, lookup.attributes, row) for row in rows]
 
@@ -380,11 +384,18 @@ def _prepare(
 
 @functools.cache
 def _write_select(
-    model: type[Model], using: str, lock: bool, only: tuple[str, ...], where: Q, names: tuple[str, ...]
+    model: type[Model],
+    using: str,
+    lock: bool,
+    only: tuple[str, ...],
+    where: Q,
+    newest: int | None,
+    names: tuple[str, ...],
 ) -> Lookup:
     given = {name: RawSQL("%s", (Given(name),)) for name in names}
     rows = model._base_manager.using(using).filter(where, **given)
     rows = rows.only(*only) if only else rows
+    rows = rows if newest is None else rows.order_by("-pk")[:newest]
     compiler = (rows.select_for_update() if lock else rows).query.get_compiler(using)
     sql, parameters = compiler.as_sql()
     columns = [column for column, _sql, _alias in compiler.select]

@@ -106,7 +106,7 @@ def test_created_payment_is_pending_with_nulls_for_what_has_not_happened(
 def test_secret_is_in_no_other_answer(call: str, api: GatewayApi, stripe: StripeEmulator) -> None:
     answer = getattr(api, call)(api.paid(stripe))
     assert answer.status_code == 200
-    assert answer.json().keys() == (KEYS | {"refunds"} if call == "retrieve" else KEYS)
+    assert answer.json().keys() == (KEYS | {"refunds", "hasMoreRefunds"} if call == "retrieve" else KEYS)
     assert b"_secret_" not in answer.content
 
 
@@ -140,6 +140,21 @@ def test_payment_is_read_with_its_refunds(api: GatewayApi, stripe: StripeEmulato
         for row, reason in ((ours, "duplicate"), (other, None))
     ]
     assert [each["amount"] for each in refunds] == [500, 300]
+
+
+@pytest.mark.parametrize("reads_all_columns", [False, True])
+@pytest.mark.parametrize(("made", "has_more"), [(20, False), (21, True)])
+def test_newest_refunds_are_read_and_all_where_that_is_asked_for(
+    made: int, has_more: bool, reads_all_columns: bool, api: GatewayApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reads_all_columns:
+        monkeypatch.setattr(PaymentViewSet, "columns", ())
+    payment = PaymentFactory.create(paid=True, amount_refunded=made)
+    RefundFactory.create_batch(made, payment=payment, amount=1)
+    uuids = [str(each.uuid) for each in payment.refunds.order_by("pk")]
+    answers = [api.retrieve(each).json() for each in (payment.pk, f"{payment.pk}?refunds=all")]
+    assert [[each["uuid"] for each in answer["refunds"]] for answer in answers] == [uuids[-20:], uuids]
+    assert [answer["hasMoreRefunds"] for answer in answers] == [has_more, False]
 
 
 def test_refund_that_stripe_has_not_answered_is_shown_as_pending(

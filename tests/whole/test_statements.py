@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.api.card_payments import CardPaymentField
+from octo_stripe_gateway.api.views import REFUNDS_SHOWN
 from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -381,6 +382,6 @@ def test_read_takes_one_short_statement_for_any_number_of_refunds(refunds: int, 
     RefundFactory.create_batch(refunds, payment=payment, amount=1)
     with statements() as made:
         answer = api.retrieve(payment.pk)
-    assert [each["amount"] for each in answer.json()["refunds"]] == [1] * refunds
+    assert [each["amount"] for each in answer.json()["refunds"]] == [1] * min(refunds, REFUNDS_SHOWN)
     assert made.kinds == ["SELECT"] * 2
     assert "request_fingerprint" not in made.texts[1]

@@ -57,7 +57,7 @@ export interface paths {
         };
         /**
          * Read a payment
-         * @description Answer a payment with its refunds.
+         * @description Answer a payment with its newest refunds, or with all of them where `refunds=all` asks for that.
          */
         get: operations["payments_retrieve"];
         put?: never;
@@ -715,7 +715,10 @@ export interface components {
             /** @description Of a payable that says its price. */
             balance?: components["schemas"]["GatewayBalance"];
             cardPayment?: components["schemas"]["GatewayCardPayment"];
+            /** @description The newest, oldest first. */
             refunds: components["schemas"]["GatewayRefund"][];
+            /** @description Whether there are older ones. */
+            hasMoreRefunds: boolean;
         };
         GatewayRevocation: {
             revoked: number;
@@ -1080,7 +1083,10 @@ export interface operations {
     };
     payments_retrieve: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description With `all`, every refund is listed, not just the newest 20. */
+                refunds?: "all";
+            };
             header?: {
                 /** @description The language of `errorMessage`. */
                 "Accept-Language"?: string;
