@@ -86,7 +86,7 @@ def _prune_oldest(
     pick: Callable[[QuerySet[Any]], QuerySet[Any]],
     by: str = "created_at",
 ) -> int:
-    """Delete what is picked of the rows from before that moment; they have the lowest keys."""
+    """Delete the rows that `pick` chooses of those older than `until`, in batches, the lowest keys first."""
     deleted = last = 0
     while True:
         batch = rows.filter(pk__gt=last).order_by("pk").values_list("pk", by)[:size]

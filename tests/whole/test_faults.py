@@ -302,7 +302,7 @@ def test_stale_creation_is_given_up_unless_stripe_has_it(
     assert len(stripe.payment_intents) == (when == "after")
 
 
-def test_creation_that_its_process_never_heard_of_is_looked_for_once_its_key_is_forgotten(
+def test_lost_creation_is_found_at_stripe_once_stripe_has_forgotten_its_key(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process was killed while Stripe answered: not even the attempt is on record."""
