@@ -48,8 +48,8 @@ from octo_stripe_gateway.services.payment_links import get_link_owner
 from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
-from octo_stripe_gateway.webhooks import inbox
-from octo_stripe_gateway.webhooks.inbox import HANDLERS, OLDER_EVENT_TYPES
+from octo_stripe_gateway.webhooks import handlers, inbox
+from octo_stripe_gateway.webhooks.handlers import HANDLERS, OLDER_EVENT_TYPES
 from tests.cluster.queues import QUEUES
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
@@ -497,7 +497,7 @@ def test_the_hook_shown_rejects_what_the_database_refuses() -> None:
 def test_the_handler_shown_is_registered(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
     run(get_block("python", "@register"))
     body, _signature = signed_event("invoice.paid", {"id": "in_1", "object": "invoice"})
     assert inbox.receive_event(json.loads(body)).status == "processed"

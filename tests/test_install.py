@@ -66,7 +66,7 @@ from rest_framework.permissions import IsAdminUser
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import UnprocessableError
-from octo_stripe_gateway.webhooks.inbox import register
+from octo_stripe_gateway.webhooks.handlers import register
 from octo_stripe_gateway.models import Payment, PaymentQuerySet, WebhookEvent
 from octo_stripe_gateway.signals import payable_paid, payment_succeeded
 from octo_stripe_gateway.urls import get_urls

@@ -11,7 +11,7 @@ from django.dispatch import Signal
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from tests.support.objects import (
     make_charge,
     make_declined_intent,
@@ -163,7 +163,7 @@ def test_nothing_is_announced_of_what_is_rolled_back(
         seen.append(payment.status if payment else "")
         raise DatabaseError
 
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {"payment_intent.succeeded": [fail]})
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {"payment_intent.succeeded": [fail]})
     with pytest.raises(DatabaseError):
         deliver("payment_intent.succeeded", SUCCESS)
     assert (seen, heard) == (["paid"], [])

@@ -27,7 +27,7 @@ from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services.idempotency import ANYONE
 from octo_stripe_gateway.stripe.redaction import redact
-from octo_stripe_gateway.webhooks.inbox import HANDLERS
+from octo_stripe_gateway.webhooks.handlers import HANDLERS
 
 # What one request can do in time; `maintain_payments --now` does any number.
 MOST_AT_ONCE = 200

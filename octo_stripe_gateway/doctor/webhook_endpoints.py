@@ -15,7 +15,7 @@ from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import INSTALLATION_METADATA_KEY, read_metadata
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers
 from octo_stripe_gateway.webhooks.views import WebhookView
 
 # Stripe doesn't show which endpoints are for connected accounts, so the metadata of ours says so.
@@ -40,7 +40,7 @@ class WantedEndpoint:
     url: str
     connect: bool = False
     marked_only: bool = False
-    events: list[str] = field(default_factory=inbox.list_event_types)
+    events: list[str] = field(default_factory=handlers.list_event_types)
     api_version: str = field(default_factory=stripe_client.get_api_version)
     installation: str = ""
 

@@ -31,26 +31,14 @@ from octo_stripe_gateway.exceptions import (
     StripeRefusedError,
     UnknownPaymentError,
 )
-from octo_stripe_gateway.ledger import journal
+from octo_stripe_gateway.ledger import concerns, journal
 from octo_stripe_gateway.ledger.claims import Outcome, Step
-from octo_stripe_gateway.ledger.concerns import (
-    ENDPOINT_OUTDATED,
-    EVENT_FAILED,
-    EVENT_OF_ANOTHER,
-    KINDS,
-    PAYABLE_UNAVAILABLE,
-    PAYMENT_UNKNOWN,
-    Kind,
-    end_reported,
-    report_concern,
-)
 from octo_stripe_gateway.ledger.facts import EventOfAnother, SyncNeeded
 from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.fraud import apply_fraud_warning, reverse_warned
+from octo_stripe_gateway.services.fraud import reverse_warned
 from octo_stripe_gateway.services.provenance import (
     Provenance,
     is_foreign,
@@ -61,20 +49,11 @@ from octo_stripe_gateway.services.provenance import (
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.redaction import Redacted, clean_text, get_logger, redact
-from octo_stripe_gateway.stripe.snapshots import (
-    PAYMENT_METADATA_KEY,
-    ChargeSnapshot,
-    DisputeSnapshot,
-    FraudWarningSnapshot,
-    PaymentIntentSnapshot,
-    RefundSnapshot,
-    read_text,
-)
+from octo_stripe_gateway.stripe.snapshots import PAYMENT_METADATA_KEY, read_text
+from octo_stripe_gateway.webhooks import handlers
 
 logger = get_logger(__name__)
 
-HostHandler = Callable[[WebhookEvent, Payment | None], object]
-Handler = Callable[[WebhookEvent, Payment], str]
 # What is left to do after an event's transaction, because it calls Stripe.
 FollowUp = Callable[[], object]
 
@@ -148,93 +127,16 @@ class EventStep(Step[WebhookEvent]):
             return Outcome.FAILED
 
 
-def register(*types: str) -> Callable[[HostHandler], HostHandler]:
-    """Register a function of the host's for further types of events, or for ours as well.
-
-    It gets the event and, locked, its payment if there is one. It runs in the event's transaction: if it
-    raises, the event fails and is tried again.
-    """
-
-    def add(handler: HostHandler) -> HostHandler:
-        for each in types:
-            HOST_HANDLERS.setdefault(each, []).append(handler)
-        return handler
-
-    return add
-
-
-def handle_payment_intent(event: WebhookEvent, payment: Payment) -> str:
-    """Apply a `payment_intent.*` event; like all handlers, return the code of what contradicts it."""
-    snapshot = PaymentIntentSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return record(payment, snapshot, ask=ask_host).contradiction
-
-
-def handle_charge(event: WebhookEvent, payment: Payment) -> str:
-    """Apply `charge.refunded`, which carries the charge with its refunded total."""
-    snapshot = ChargeSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return record(payment, snapshot, is_answer=event.is_thin).contradiction
-
-
-def handle_refund(event: WebhookEvent, payment: Payment) -> str:
-    """Apply an event of the family `refund.*`, refunds made in Stripe's dashboard included."""
-    snapshot = RefundSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return record(payment, snapshot, is_answer=event.is_thin).contradiction
-
-
-def handle_dispute(event: WebhookEvent, payment: Payment) -> str:
-    """Apply an event of the family `charge.dispute.*`."""
-    snapshot = DisputeSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return record(payment, snapshot, is_answer=event.is_thin).contradiction
-
-
-def handle_fraud_warning(event: WebhookEvent, payment: Payment) -> str:
-    """Apply `radar.early_fraud_warning.created`."""
-    snapshot = FraudWarningSnapshot.from_object(event.stripe_object, as_of=event.as_of)
-    return apply_fraud_warning(payment, snapshot)
-
-
-HANDLERS: dict[str, Handler] = {
-    "payment_intent.amount_capturable_updated": handle_payment_intent,
-    "payment_intent.canceled": handle_payment_intent,
-    "payment_intent.payment_failed": handle_payment_intent,
-    "payment_intent.processing": handle_payment_intent,
-    "payment_intent.requires_action": handle_payment_intent,
-    "payment_intent.succeeded": handle_payment_intent,
-    "charge.refunded": handle_charge,
-    "charge.refund.updated": handle_refund,
-    "refund.created": handle_refund,
-    "refund.failed": handle_refund,
-    "refund.updated": handle_refund,
-    "charge.dispute.closed": handle_dispute,
-    "charge.dispute.created": handle_dispute,
-    "charge.dispute.updated": handle_dispute,
-    "radar.early_fraud_warning.created": handle_fraud_warning,
-}
-
-# Handlers of events that say the same in every API version.
-SAME_IN_ALL_VERSIONS = (handle_payment_intent, handle_fraud_warning)
-
-# Only endpoints of older API versions send these; today it is `refund.updated`.
-OLDER_EVENT_TYPES = frozenset({"charge.refund.updated"})
-
-HOST_HANDLERS: dict[str, list[HostHandler]] = {}
-
-
-def list_event_types() -> list[str]:
-    """Return the types of events that Stripe should send: ours, and those that the host registered."""
-    registered = {each for each, handlers in HOST_HANDLERS.items() if handlers}
-    types = (HANDLERS.keys() - OLDER_EVENT_TYPES) | registered
-    # Endpoints of this kind get no thin events.
-    return sorted(each for each in types if not each.startswith("v2."))
-
-
 def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
     try:
         kept = payload if isinstance(payload, Redacted) else redact(payload)
+        context = read_text(kept, "context", default="").rpartition("/")[2]
+        is_connected = context.startswith("acct_")
         event = WebhookEvent(
             stripe_event_id=read_text(kept, "id"),
             account=account,
-            stripe_account=read_text(kept, "account", default="") or _read_context(kept),
+            # A thin event names what it is about in `context`, the connected account last.
+            stripe_account=read_text(kept, "account", default="") or (context if is_connected else ""),
             type=read_text(kept, "type", default=""),
             livemode=kept.get("livemode") is True,
             payload=kept,
@@ -242,17 +144,11 @@ def _read(payload: dict[str, Any], *, account: str) -> WebhookEvent:
     except (BadRequestError, RecursionError) as error:
         logger.error("[OctoStripeGateway] A signed event can't be taken in: %s", error)  # noqa: TRY400
         raise BadRequestError(_("The event is not one of Stripe's.")) from error
-    if event.is_thin and not _is_handled(event):
+    if event.is_thin and not handlers.is_handled(event):
         event.type = _read_type_of_thin(event)
     with suppress(BadRequestError):
         event.payment_intent_id = event.read_payment_intent_id()
     return event
-
-
-def _read_context(payload: dict[str, Any]) -> str:
-    """Return the connected account that a thin event is about, empty if it is about none."""
-    name = read_text(payload, "context", default="").rpartition("/")[2]
-    return name if name.startswith("acct_") else ""
 
 
 def _read_type_of_thin(event: WebhookEvent) -> str:
@@ -261,7 +157,7 @@ def _read_type_of_thin(event: WebhookEvent) -> str:
     One that is handled by nobody is refused: an event that is ignored is never sent again.
     """
     name = event.type.removeprefix("v1.")
-    if _get_object_path(event) and (name in HANDLERS or HOST_HANDLERS.get(name)):
+    if _get_object_path(event) and (name in handlers.HANDLERS or handlers.HOST_HANDLERS.get(name)):
         return name
     logger.error(
         "[OctoStripeGateway] Event %s (%s) is refused: it comes from an event destination that sends thin"
@@ -296,7 +192,7 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
     Returns the row, and what is to be done once that is committed.
     """
     row, is_new = _claim(event)
-    if row.is_finished and not (is_new and _is_handled(row)):
+    if row.is_finished and not (is_new and handlers.is_handled(row)):
         return row, None
     had_failed = row.status == WebhookEvent.Status.FAILED
     if not is_new:
@@ -307,7 +203,12 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
         follow_up = _handle(row)
     if had_failed:
-        end_reported(EVENT_FAILED, PAYABLE_UNAVAILABLE, PAYMENT_UNKNOWN, object_id=row.stripe_event_id)
+        concerns.end_reported(
+            concerns.EVENT_FAILED,
+            concerns.PAYABLE_UNAVAILABLE,
+            concerns.PAYMENT_UNKNOWN,
+            object_id=row.stripe_event_id,
+        )
     is_reduced = row.payload is not payload
     if not is_new or row.error_code or is_reduced or row.status != WebhookEvent.Status.PROCESSED:
         # The payload is by far the largest column, and seldom changes.
@@ -321,7 +222,7 @@ def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
     if event.pk is None:
         new = _copy_as_new(event)
         _mark(new, WebhookEvent.Status.PROCESSED)
-        if not _is_handled(new):
+        if not handlers.is_handled(new):
             _ignore(new)
         if WebhookEvent.ledger.insert(new, or_ignore=True):
             return new, True
@@ -332,25 +233,30 @@ def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
     return _get(event, lock=True), False
 
 
-def _is_handled(event: WebhookEvent) -> bool:
-    return event.type in HANDLERS or bool(HOST_HANDLERS.get(event.type))
-
-
 def _handle(event: WebhookEvent) -> FollowUp | None:
     """Run the handlers of an event, and set its outcome where it isn't simply processed.
 
     Returns what is to be done once that is committed.
     """
-    handler, host_handlers = HANDLERS.get(event.type), HOST_HANDLERS.get(event.type, [])
+    handler, host_handlers = handlers.HANDLERS.get(event.type), handlers.HOST_HANDLERS.get(event.type, [])
     payment = _get_payment(event) if handler or host_handlers else None
     was_rejected = bool(payment and payment.rejection_code)
     follow_up = None
     if payment and event.origin != payment.origin:
         # It can't speak for the payment.
         record(payment, EventOfAnother(event.stripe_event_id, as_of=event.as_of))
-        _note(event, EVENT_OF_ANOTHER, event=event.stripe_event_id)
+        _note(event, concerns.EVENT_OF_ANOTHER, event=event.stripe_event_id)
     elif payment and handler:
-        _apply(event, payment, handler=handler)
+        is_old = bool(event.api_version) and event.api_version[:10] < FIRST_TRUE_REFUNDS
+        if not is_old or handler in handlers.SAME_IN_ALL_VERSIONS:
+            event.error_code = handler(event, payment)
+        elif payment.charge_as_of <= event.as_of:
+            # It is only a hint to sync the payment, which finishes the event.
+            _note(event, concerns.ENDPOINT_OUTDATED, version=event.api_version)
+            _mark(event, WebhookEvent.Status.RECEIVED)
+            endpoint = "/".join([event.account, event.stripe_account]).strip("/")
+            concerns.report_concern(concerns.ENDPOINT_OUTDATED, object_id=endpoint, version=event.api_version)
+            record(payment, SyncNeeded())
     elif handler:
         follow_up = _handle_unmatched(event, handler=handler, has_host_handlers=bool(host_handlers))
     elif not host_handlers:
@@ -363,12 +269,14 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     return _get_follow_up(payment, handler=handler, was_rejected=was_rejected) if payment else follow_up
 
 
-def _get_follow_up(payment: Payment, *, handler: Handler | None, was_rejected: bool) -> FollowUp | None:
+def _get_follow_up(
+    payment: Payment, *, handler: handlers.Handler | None, was_rejected: bool
+) -> FollowUp | None:
     if payment.needs_reversal and not was_rejected:
         return partial(reverse_rejected, payment)
     if payment.needs_acceptance or payment.needs_authorization:
         return partial(_sync, payment)
-    if handler is handle_fraud_warning and gateway_settings.refund_fraud_warnings:
+    if handler is handlers.handle_fraud_warning and gateway_settings.refund_fraud_warnings:
         return partial(reverse_warned, payment)
     return None
 
@@ -383,34 +291,14 @@ def _sync(payment: Payment) -> None:
         logger.warning("[OctoStripeGateway] Payment %s has to wait for Stripe", payment, exc_info=True)
 
 
-def _apply(event: WebhookEvent, payment: Payment, *, handler: Handler) -> None:
-    if handler not in SAME_IN_ALL_VERSIONS and _is_too_old(event):
-        _leave_to_sync(event, payment)
-    else:
-        event.error_code = handler(event, payment)
-
-
-def _is_too_old(event: WebhookEvent) -> bool:
-    return bool(event.api_version) and event.api_version[:10] < FIRST_TRUE_REFUNDS
-
-
-def _leave_to_sync(event: WebhookEvent, payment: Payment) -> None:
-    """Take an event of an old API version only as a hint to sync the payment, which finishes the event."""
-    if payment.charge_as_of > event.as_of:
-        return
-    _note(event, ENDPOINT_OUTDATED, version=event.api_version)
-    _mark(event, WebhookEvent.Status.RECEIVED)
-    names = [event.account, event.stripe_account]
-    report_concern(ENDPOINT_OUTDATED, object_id="/".join(names).strip("/"), version=event.api_version)
-    record(payment, SyncNeeded())
-
-
-def _handle_unmatched(event: WebhookEvent, *, handler: Handler, has_host_handlers: bool) -> FollowUp | None:
+def _handle_unmatched(
+    event: WebhookEvent, *, handler: handlers.Handler, has_host_handlers: bool
+) -> FollowUp | None:
     """Set the outcome of an event whose payment has no row; raises UnknownPaymentError if it is paid.
 
     An event that isn't about an intent says too little: its intent is asked for afterwards.
     """
-    if handler is handle_payment_intent:
+    if handler is handlers.handle_payment_intent:
         currency = read_text(event.stripe_object, "currency", default="")
         provenance = judge(event.metadata, currency=currency, origin=event.origin)
     elif is_foreign(event.metadata):
@@ -476,12 +364,12 @@ def _mark(event: WebhookEvent, status: WebhookEvent.Status) -> None:
         event.attempts += 1
 
 
-def _note(event: WebhookEvent, kind: Kind, /, **parameters: Any) -> None:
+def _note(event: WebhookEvent, kind: concerns.Kind, /, **parameters: Any) -> None:
     event.error_code, event.error_parameters = kind.code, parameters
 
 
 def _get_payment(event: WebhookEvent) -> Payment | None:
-    if not event.has_object and event.type not in HANDLERS:
+    if not event.has_object and event.type not in handlers.HANDLERS:
         return None
     # Raises if the object's intent is invalid, in which case the event's own column was left empty.
     intent_id, origin = event.read_payment_intent_id(), event.origin
@@ -509,8 +397,8 @@ def _record_failure(event: WebhookEvent, error: Exception) -> None:
                 _fail(failed, error)
                 WebhookEvent.ledger.save_changed(failed, names=OUTCOME_COLUMNS)
         if failed.status == WebhookEvent.Status.FAILED:
-            report_concern(
-                KINDS[failed.error_code], object_id=failed.stripe_event_id, **failed.error_parameters
+            concerns.report_concern(
+                concerns.KINDS[failed.error_code], object_id=failed.stripe_event_id, **failed.error_parameters
             )
     if isinstance(error, UnknownPaymentError):
         # What a receiver raises is in the log; the event is delivered again, and so is the signal.
@@ -522,12 +410,17 @@ def _fail(event: WebhookEvent, error: Exception) -> None:
     _mark(event, WebhookEvent.Status.FAILED)
     event.attempts += 1
     if isinstance(error, UnknownPaymentError):
-        _note(event, PAYMENT_UNKNOWN, payment_intent=event.payment_intent_id)
+        _note(event, concerns.PAYMENT_UNKNOWN, payment_intent=event.payment_intent_id)
     else:
         is_unavailable = isinstance(error, PayableUnavailableError)
         cause = error.__cause__ or error if is_unavailable else error
         words = {"error": type(cause).__name__, "message": clean_text(str(cause))}
-        _note(event, PAYABLE_UNAVAILABLE if is_unavailable else EVENT_FAILED, type=event.type, **words)
+        _note(
+            event,
+            concerns.PAYABLE_UNAVAILABLE if is_unavailable else concerns.EVENT_FAILED,
+            type=event.type,
+            **words,
+        )
 
 
 def _copy_as_new(event: WebhookEvent) -> WebhookEvent:

@@ -42,7 +42,7 @@ from octo_stripe_gateway.testing.factories import (
     StripeRequestFactory,
     WebhookEventFactory,
 )
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers
 from tests.shop.models import Booking, Ticket, Voucher
 from tests.support.api import GatewayApi
 from tests.support.cases import one_in
@@ -1320,7 +1320,7 @@ class TestReprocess:
             raise ValueError("of pi_1_secret_abc")
 
         with monkeypatch.context() as patch:
-            patch.setitem(inbox.HANDLERS, "payment_intent.succeeded", fail)
+            patch.setitem(handlers.HANDLERS, "payment_intent.succeeded", fail)
             api.deliver(stripe, "payment_intent.succeeded")
         return WebhookEvent.objects.get(status="failed")
 
@@ -1343,7 +1343,7 @@ class TestReprocess:
         def fail(event: WebhookEvent, payment: Payment) -> None:
             raise ValueError("of pi_1_secret_abc")
 
-        monkeypatch.setitem(inbox.HANDLERS, "payment_intent.succeeded", fail)
+        monkeypatch.setitem(handlers.HANDLERS, "payment_intent.succeeded", fail)
         page = operate(office, event, "reprocess")
         assert get_messages(page) == ["The event failed again: ValueError: of pi_1_secret_[redacted]"]
 

@@ -110,7 +110,7 @@ def test_pages_together_are_what_is_asked_for(
 
 
 @pytest.mark.parametrize("size", [1, 49, 50, 51])
-def test_a_page_leads_on_only_to_something(size: int, payments: list[Payment]) -> None:
+def test_a_page_leads_on_only_if_more_follows(size: int, payments: list[Payment]) -> None:
     page, following = read_payments(Payment.objects.all(), equal={}, size=size)
     assert len(page) == min(size, 50)
     assert (following is None) == (size >= 50)
@@ -124,7 +124,7 @@ def test_a_page_has_no_payment_that_came_since_and_misses_none(payments: list[Pa
     assert [*page, *rest] == sort(payments)
 
 
-def test_a_place_above_the_time_asked_for_is_no_way_round_it(payments: list[Payment]) -> None:
+def test_a_cursor_past_the_time_filter_does_not_widen_it(payments: list[Payment]) -> None:
     page, _following = read_payments(
         Payment.objects.all(), equal={}, size=99, until=MOMENTS[2], below=Place(NOW, 10**9)
     )

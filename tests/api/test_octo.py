@@ -124,7 +124,7 @@ class TestEnvironment:
             ("GET", "/capabilities"),
         ],
     )
-    def test_sale_that_is_meant_otherwise_is_refused_before_anything_runs(
+    def test_octo_env_of_the_other_mode_is_refused_before_anything_runs(
         self,
         method: str,
         path: str,
@@ -148,7 +148,7 @@ class TestEnvironment:
         assert Payment.objects.count() == 1
 
     @pytest.mark.parametrize("said", ["test", "TEST", " test ", ""])
-    def test_sale_that_is_meant_so_goes_through(
+    def test_octo_env_of_the_same_mode_goes_through(
         self, said: str, api: GatewayApi, stripe: StripeEmulator
     ) -> None:
         answer = api.create(**{"Octo-Env": said})
@@ -201,7 +201,7 @@ class TestEnvironment:
         assert answer.status_code == status
         assert len(stripe.requests) == (status != 400)
 
-    def test_list_has_the_payments_of_the_sale_that_is_meant(
+    def test_list_has_only_payments_of_the_mode_asked_for(
         self, api: GatewayApi, configure: Configure
     ) -> None:
         """The host may have accounts of both modes, or test payments from before it went live."""

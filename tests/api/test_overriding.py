@@ -13,7 +13,7 @@ from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from tests.support.api import GatewayApi
 from tests.support.objects import make_event, make_intent, make_paid_intent, sign
 
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def handled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Payment | None]]:
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
     handled: list[tuple[str, Payment | None]] = []
 
-    @inbox.register("invoice.paid", "payment_intent.succeeded")
+    @handlers.register("invoice.paid", "payment_intent.succeeded")
     def note(event: WebhookEvent, payment: Payment | None) -> None:
         handled.append((event.type, payment))
 
@@ -94,7 +94,7 @@ def test_a_hosts_handler_gets_an_event_that_waits_for_its_payment_when_it_is_the
 ) -> None:
     handled: list[Payment | None] = []
     handler = {"payment_intent.processing": [lambda _event, payment: handled.append(payment)]}
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", handler)
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", handler)
     payment = PaymentFactory.build(stripe_payment_intent_id=None, intent_status="", intent_as_of=0)
     intent = make_intent(status="processing", metadata=sign(payment))
     event = inbox.receive_event(make_event("payment_intent.processing", intent))
@@ -107,7 +107,7 @@ def test_a_hosts_handler_gets_an_event_that_waits_for_its_payment_when_it_is_the
 def test_a_handler_that_breaks_fails_the_event_and_nothing_is_applied(
     api: GatewayApi, stripe: StripeEmulator, handled: list[Any]
 ) -> None:
-    inbox.register("payment_intent.succeeded")(lambda _event, _payment: 1 / 0)
+    handlers.register("payment_intent.succeeded")(lambda _event, _payment: 1 / 0)
     payment = api.paid_at_stripe(stripe)
     assert api.deliver(stripe, "payment_intent.succeeded")[0].status_code == 500
     assert api.retrieve(payment).json()["status"] == "PENDING"

@@ -273,7 +273,7 @@ def test_body_without_a_length_is_refused(
 
 
 @pytest.mark.parametrize("written", ["2000", "2000.0", "2e3", "2.0E+3"])
-def test_whole_amount_may_be_written_in_any_way_that_json_has(
+def test_whole_amount_is_taken_in_every_notation_of_json(
     written: str, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
     ticket = Ticket.objects.create(code="5")

@@ -165,7 +165,7 @@ def test_address_is_whole_where_the_site_is_known(booking: Booking, configure: A
     assert make_link(booking) == f"https://shop.example.com{path}"
 
 
-def test_same_again_is_the_same_link(booking: Booking) -> None:
+def test_repeated_call_returns_the_same_link(booking: Booking) -> None:
     soon = timezone.now() + dt.timedelta(days=1)
     links = [make_link(booking, **options) for options in ({}, {}, {"expires_at": soon}, {"purpose": "full"})]
     assert (links[0] == links[1], len(set(links))) == (True, 3)

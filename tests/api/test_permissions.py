@@ -315,7 +315,7 @@ urlpatterns = [
 
 @pytest.mark.parametrize("body", [{}, {"amount": 2000}, {"amount": "x"}, {"purpose": "x" * 65}])
 @pytest.mark.parametrize("denial", [PermissionDenied(), RequestDenied("It is Ann's."), Http404()])
-def test_what_is_another_s_to_pay_for_seems_not_to_be_there(
+def test_another_caller_s_payable_is_answered_as_missing(
     denial: Exception,
     body: dict[str, Any],
     settings: Any,
@@ -411,7 +411,7 @@ def test_an_owner_names_the_kind_of_caller_as_well(caller: Any, owner: str) -> N
 
 
 @pytest.mark.parametrize("pk", ["x" * 300, "a\0b", "a\nb"])
-def test_a_caller_whose_name_fits_nowhere_is_refused(
+def test_a_caller_whose_name_is_too_long_or_unprintable_is_refused(
     pk: str, stripe: StripeEmulator, configure: Configure
 ) -> None:
     for returned in (Seller(pk), pk, Ticket(pk=pk)):

@@ -81,7 +81,7 @@ def test_the_integrator_has_no_limit(
     assert get_statuses(CallerApi("key:gateway-key"), 4) == [201] * 4
 
 
-def test_another_name_for_each_call_is_no_way_round(stripe: StripeEmulator) -> None:
+def test_a_new_name_for_each_call_does_not_evade_the_rate(stripe: StripeEmulator) -> None:
     guests = [CallerApi(f"name:guest {number}") for number in range(4)]
     assert [each.create().status_code for each in guests] == [201, 201, 429, 429]
     guests[3].client.defaults["REMOTE_ADDR"] = "10.0.0.2"
@@ -122,7 +122,7 @@ def test_an_owner_that_is_called_like_an_address_is_not_counted_with_it(stripe: 
     assert get_statuses(other, 1) == [201]
 
 
-def test_a_forged_address_is_no_way_round(stripe: StripeEmulator) -> None:
+def test_a_forged_address_does_not_evade_the_rate(stripe: StripeEmulator) -> None:
     # With another name as well, the address alone keeps them together.
     guests = [CallerApi(f"name:guest {number}") for number in range(3)]
     statuses = [
@@ -294,7 +294,7 @@ class TestAuthentication:
     def test_right_keys_are_not_counted(self, api: GatewayApi, stripe: StripeEmulator) -> None:
         assert self.guess(api, *["gateway-key"] * 5) == [201] * 5
 
-    def test_another_address_is_not_concerned(self, api: GatewayApi, stripe: StripeEmulator) -> None:
+    def test_another_address_is_not_locked_out(self, api: GatewayApi, stripe: StripeEmulator) -> None:
         self.guess(api, "a", "b", "c")
         api.client.defaults["REMOTE_ADDR"] = "10.0.0.9"
         assert self.guess(api, "gateway-key") == [201]
@@ -311,14 +311,14 @@ class TestAuthentication:
         assert self.guess(api, "a", "b", "c", "d") == [403, 403, 403, 429]
         assert api.list_payments(**{header: "10.0.0.2"}).status_code == 429
 
-    def test_other_addresses_of_an_ipv6_network_are_no_way_round(self, api: GatewayApi) -> None:
+    def test_other_addresses_of_an_ipv6_network_do_not_evade_the_rate(self, api: GatewayApi) -> None:
         statuses = []
         for last in range(4):
             api.client.defaults["REMOTE_ADDR"] = f"2001:db8:1:2::{last}"
             statuses += self.guess(api, "a")
         assert statuses == [403, 403, 403, 429]
 
-    def test_another_port_at_the_proxy_is_no_way_round(
+    def test_another_port_at_the_proxy_does_not_evade_the_rate(
         self, api: GatewayApi, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(api_settings, "NUM_PROXIES", 1)

@@ -33,7 +33,7 @@ from octo_stripe_gateway.testing.factories import (
     WebhookEventFactory,
 )
 from octo_stripe_gateway.upkeep import run_upkeep
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers
 from tests.shop.models import Booking
 from tests.support.docs import get_names, get_rows
 from tests.support.objects import read_rows
@@ -93,7 +93,7 @@ def shop(
 
 def create_endpoint(**params: Any) -> dict[str, Any]:
     version = stripe_client.get_api_version()
-    wanted = {"url": URL, "enabled_events": inbox.list_event_types(), "api_version": version}
+    wanted = {"url": URL, "enabled_events": handlers.list_event_types(), "api_version": version}
     return stripe_client.create_webhook_endpoint("", **wanted | params)
 
 

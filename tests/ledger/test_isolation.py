@@ -16,7 +16,7 @@ from octo_stripe_gateway.models import Concern, Payment, PaymentChange, Refund, 
 from octo_stripe_gateway.services.refunds import void_or_refund
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import ConcernFactory, PaymentFactory, WebhookEventFactory
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from tests.support.api import GatewayApi
 from tests.support.cases import one_in
 from tests.support.ledger import assert_ledger_equals
@@ -90,7 +90,7 @@ def test_ledgers_transactions_are_read_committed_and_the_hosts_as_they_were(leve
 @needs_row_locks
 def test_hosts_hooks_run_in_the_ledgers_transaction(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     levels: list[str] = []
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {"x": [lambda *_: levels.append(get_level())]})
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {"x": [lambda *_: levels.append(get_level())]})
     inbox.receive_event(make_event("x", {"object": "x"}))
     assert levels == ["read committed"]
 

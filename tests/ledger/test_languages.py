@@ -17,7 +17,7 @@ from octo_stripe_gateway.models import Concern, Payment, PaymentChange
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import WebhookEventFactory
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.objects import read_rows
@@ -105,7 +105,7 @@ def test_event_that_an_operator_has_processed_again_is_recorded_in_the_sites_lan
     def fail(*_args: Any) -> None:
         raise UnprocessableError(gettext("It is paid already."))
 
-    monkeypatch.setitem(inbox.HANDLERS, "payment_intent.succeeded", fail)
+    monkeypatch.setitem(handlers.HANDLERS, "payment_intent.succeeded", fail)
     event = WebhookEventFactory.create()
     with override("ja"), pytest.raises(UnprocessableError):
         inbox.process_event(event)

@@ -20,7 +20,7 @@ from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.ledger.transactions import BrokenTransactionError, write_transaction
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 from tests.support.cases import one_in
@@ -172,7 +172,7 @@ def test_handler_that_swallows_an_error_fails_the_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", atomic_requests)
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {event_type: [swallow]})
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {event_type: [swallow]})
     heard: list[str] = []
     api.paid_at_stripe(stripe)
     with listening(signals.payment_succeeded, lambda **_: heard.append("succeeded")):
@@ -283,7 +283,7 @@ def test_handler_that_ends_our_transaction_fails_the_event(
         with connection.cursor() as cursor:
             cursor.execute(statement)
 
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {"payment_intent.succeeded": [end]})
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {"payment_intent.succeeded": [end]})
     api.paid_at_stripe(stripe)
     assert deliver(api, stripe, "payment_intent.succeeded") == [500]
 

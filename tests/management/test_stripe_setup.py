@@ -19,7 +19,7 @@ from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +65,7 @@ def create_endpoint(**params: Any) -> dict[str, Any]:
     version = stripe_client.get_api_version()
     wanted = {
         "url": URL,
-        "enabled_events": inbox.list_event_types(),
+        "enabled_events": handlers.list_event_types(),
         "api_version": version,
         "metadata": {"octo_installation": Installation.ledger.get_own().name},
     }
@@ -76,7 +76,7 @@ def test_endpoint_is_created_once_with_our_events_and_version(stripe: StripeEmul
     output = run()
     (endpoint,) = get_endpoints(stripe)
     assert endpoint["url"] == URL
-    assert endpoint["enabled_events"] == sorted(inbox.HANDLERS.keys() - {"charge.refund.updated"})
+    assert endpoint["enabled_events"] == sorted(handlers.HANDLERS.keys() - {"charge.refund.updated"})
     assert endpoint["api_version"] == stripe_client.get_api_version()
     assert output.count("whsec_") == 1
     again = run()
@@ -161,7 +161,7 @@ def test_endpoint_that_is_not_as_it_should_be_is_updated(
     assert f"updated {endpoint['id']} ({changed})" in output
     assert "whsec_" not in output
     (found,) = get_endpoints(stripe)
-    assert (found["status"], found["enabled_events"]) == ("enabled", inbox.list_event_types())
+    assert (found["status"], found["enabled_events"]) == ("enabled", handlers.list_event_types())
     assert "is as it should be" in run()
 
 
@@ -200,8 +200,8 @@ def test_endpoints_of_others_are_left_alone(stripe: StripeEmulator, run: Run) ->
 def test_events_that_the_host_registered_are_told_as_well(
     stripe: StripeEmulator, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
-    inbox.register("invoice.paid", "v2.core.account.updated")(ignore)
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
+    handlers.register("invoice.paid", "v2.core.account.updated")(ignore)
     run()
     (endpoint,) = get_endpoints(stripe)
     assert "invoice.paid" in endpoint["enabled_events"]
@@ -326,7 +326,7 @@ def test_address_that_is_not_clear_is_asked_for(
 def test_cli_line_can_be_run_as_it_is(run: Run, configure: Callable[..., None]) -> None:
     configure(STRIPE_ACCOUNTS={"old shop": {"STRIPE_API_KEY": "sk_test_old"}})
     own, other = run("--print-cli", host="").splitlines()
-    events = ",".join(inbox.list_event_types())
+    events = ",".join(handlers.list_event_types())
     to = "--forward-to http://127.0.0.1:8000/bookings/webhooks"
     assert own == f"stripe listen --latest --events {events} {to}"
     assert "--project-name 'old shop'" in other

@@ -169,7 +169,7 @@ def test_address_that_names_no_payment_calls_nothing_else(checkout: Checkout, na
 
 
 @pytest.mark.slow
-def test_address_that_names_another_payable_s_payment_is_not_believed(checkout: Checkout) -> None:
+def test_address_that_names_another_payable_s_payment_is_ignored(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay()
     checkout.becomes("paid")
@@ -184,7 +184,7 @@ def test_address_that_names_another_payable_s_payment_is_not_believed(checkout: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("succeed", [True, False])
-def test_bank_that_takes_its_time_is_waited_for(checkout: Checkout, succeed: bool) -> None:
+def test_page_waits_for_a_bank_that_takes_its_time(checkout: Checkout, succeed: bool) -> None:
     checkout.open_form(currency="usd")
     checkout.page.get_by_label("US bank account").check()
     checkout.button.click()
@@ -203,7 +203,7 @@ def test_bank_that_takes_its_time_is_waited_for(checkout: Checkout, succeed: boo
 
 
 @pytest.mark.slow
-def test_payment_that_is_processing_is_so_after_a_reload(checkout: Checkout) -> None:
+def test_processing_payment_is_still_shown_as_processing_after_a_reload(checkout: Checkout) -> None:
     checkout.open_form(currency="usd")
     checkout.stripe.confirm(checkout.intents()[0]["id"], "pm_usBankAccount_success")
     checkout.page.reload()
@@ -267,7 +267,7 @@ def test_payment_that_was_given_up_is_followed_by_another(checkout: Checkout) ->
 
 
 @pytest.mark.slow
-def test_page_that_the_browser_kept_begins_anew(checkout: Checkout) -> None:
+def test_page_restored_from_the_browser_s_cache_starts_over(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.pay(ASKS)
     checkout.page.get_by_role("dialog").wait_for()
@@ -293,7 +293,7 @@ def test_shop_that_is_out_of_reach_is_tried_again(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_answer_that_is_lost_once_is_not_noticed(checkout: Checkout) -> None:
+def test_customer_notices_nothing_of_an_answer_that_is_lost_once(checkout: Checkout) -> None:
     checkout.page.route("**/bookings/payments", lambda route: route.abort(), times=1)
     checkout.page.route("**/complete", lambda route: route.abort(), times=1)
     checkout.open_form()
@@ -373,7 +373,7 @@ def test_stripe_js_that_does_not_load_is_told(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_hold_that_runs_out_is_told(checkout: Checkout) -> None:
+def test_page_says_when_the_time_to_pay_runs_out(checkout: Checkout) -> None:
     def shorten(route: Route) -> None:
         answer = route.fetch()
         soon = checkout.page.evaluate("new Date(Date.now() + 1500).toISOString()")
@@ -404,7 +404,7 @@ def test_customer_s_clock_may_be_wrong(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_hold_that_has_run_out_is_told(checkout: Checkout) -> None:
+def test_page_says_that_the_time_to_pay_is_over(checkout: Checkout) -> None:
     refusal = {"error": "UNPROCESSABLE_ENTITY", "errorMessage": "No.", "utcExpiresAt": "2020-01-01T00:00:00Z"}
     answer_create(checkout, (422, refusal, {}))
     checkout.open()
@@ -514,7 +514,7 @@ def test_refusal_is_told_in_the_host_s_words(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_what_is_denied_is_not_offered_again(checkout: Checkout, status: int) -> None:
+def test_denied_payment_is_not_offered_again(checkout: Checkout, status: int) -> None:
     denial = {"error": "BAD_REQUEST", "errorMessage": "A booking of yours is required."}
     answer_create(checkout, (status, denial, {}))
     checkout.open()
@@ -631,7 +631,7 @@ def test_another_payable_begins_another_payment(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_element_that_was_taken_away_does_nothing_more(checkout: Checkout) -> None:
+def test_removed_element_does_nothing_more(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.page.evaluate("() => { window.away = document.querySelector('octo-payment'); away.remove(); }")
     assert checkout.page.evaluate("away.childElementCount") == 0
@@ -643,7 +643,7 @@ def test_element_that_was_taken_away_does_nothing_more(checkout: Checkout) -> No
 
 
 @pytest.mark.slow
-def test_form_of_the_page_around_it_is_not_sent(checkout: Checkout) -> None:
+def test_form_around_the_element_is_not_submitted(checkout: Checkout) -> None:
     checkout.open_form()
     checkout.page.evaluate("""() => {
       const form = document.createElement("form");

@@ -93,7 +93,7 @@ def test_link_is_paid(paying: Paying, context_options: Any) -> None:
 @pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("price", [PRICE + 1000, PRICE - 1000])
-def test_price_of_before_is_paid_by_nobody(paying: Paying, context_options: Any, price: int) -> None:
+def test_outdated_price_is_never_paid(paying: Paying, context_options: Any, price: int) -> None:
     paying.open()
     paying.ask(lambda: Booking.objects.update(price=price))
     paying.checkout.pay(PAYS)

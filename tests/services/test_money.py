@@ -25,7 +25,7 @@ from octo_stripe_gateway.models import (
 )
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.ledger import (
@@ -548,8 +548,8 @@ def test_an_event_that_names_no_charge_blanks_none(payment: Payment) -> None:
 
 def test_a_thin_event_reaches_its_host_handler(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[Any] = []
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
-    inbox.register("v2.core.account.updated")(lambda event, payment: heard.append((event.type, payment)))
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
+    handlers.register("v2.core.account.updated")(lambda event, payment: heard.append((event.type, payment)))
     thin = {
         "id": "evt_thin",
         "object": "v2.core.event",
@@ -566,8 +566,8 @@ def test_a_host_handler_does_not_get_a_mismatched_event(
     payment: Payment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Any] = []
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
-    inbox.register("payment_intent.succeeded")(lambda event, _payment: heard.append(event))
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
+    handlers.register("payment_intent.succeeded")(lambda event, _payment: heard.append(event))
     inbox.receive_event(make_event("payment_intent.succeeded", make_paid_intent(currency="eur")))
     assert heard == []
 

@@ -115,7 +115,7 @@ def load(*, database: str, stripe_url: str) -> Any:
     from django.core.wsgi import get_wsgi_application
 
     from octo_stripe_gateway import signals
-    from octo_stripe_gateway.webhooks import inbox
+    from octo_stripe_gateway.webhooks import handlers
     from tests.shop.models import Booking, Voucher
 
     sdk: Any = stripe._http_client.HTTPClient
@@ -124,7 +124,7 @@ def load(*, database: str, stripe_url: str) -> Any:
     for model in payables:
         model.on_payment_completed = decide
     payables[0].get_payment_deadline = get_deadline
-    inbox.register("payment_intent.succeeded", "charge.refunded")(stumble)
+    handlers.register("payment_intent.succeeded", "charge.refunded")(stumble)
     signals.payment_succeeded.connect(hear)
     return get_wsgi_application()
 

@@ -17,7 +17,7 @@ from octo_stripe_gateway.models import Concern, Payment, WebhookEvent
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from tests.support.ledger import list_concerns
 from tests.support.objects import (
     make_charge,
@@ -118,7 +118,9 @@ def test_disputes_are_put_on_record(payment: Payment) -> None:
         ("", make_intent()),
     ],
 )
-def test_event_of_no_concern_is_ignored(payment: Payment, event_type: str, stripe_object: Any) -> None:
+def test_event_that_does_not_concern_us_is_ignored(
+    payment: Payment, event_type: str, stripe_object: Any
+) -> None:
     event = inbox.receive_event(make_event(event_type, stripe_object))
     assert (event.status, event.error_code) == ("ignored", "")
     assert not WebhookEvent.objects.about(payment).exclude(type="")
@@ -216,7 +218,7 @@ def test_events_are_found_with_their_payment_whatever_became_of_them(
     inbox.receive_event(make_event("payment_intent.created", make_intent()))
     inbox.receive_event(make_event("payment_intent.processing", make_intent(id="pi_2", metadata=ours)))
     with monkeypatch.context() as patch:
-        patch.setattr(inbox, "record", lambda *_, **_options: 1 / 0)
+        patch.setattr(handlers, "record", lambda *_, **_options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             inbox.receive_event(make_event(SUCCESS, make_paid_intent()))
     inbox.receive_event(make_event("refund.created", make_refund()))
@@ -252,7 +254,7 @@ def test_failure_is_on_record_and_the_event_is_tried_again(
         raise DatabaseError("deadlock of pi_1_secret_ABC\0")
 
     with monkeypatch.context() as patch:
-        patch.setattr(inbox, "record", fail)
+        patch.setattr(handlers, "record", fail)
         for attempts in (1, 2):
             with pytest.raises(DatabaseError):
                 inbox.receive_event(payload)
@@ -390,7 +392,7 @@ def test_event_of_a_megabyte_is_kept(payment: Payment) -> None:
     assert len(read_back(payload).stripe_object["description"]) == 1_000_000
 
 
-def test_unfinished_delivery_that_was_quicker_is_gone_on_with(payment: Payment) -> None:
+def test_delivery_finishes_what_a_quicker_one_left_unfinished(payment: Payment) -> None:
     payload = make_event(SUCCESS, make_paid_intent())
     earlier = WebhookEvent.objects.create(
         stripe_event_id=payload["id"], type=payload["type"], payload=payload, status="failed", attempts=1
@@ -442,13 +444,13 @@ def test_refund_told_by_a_newer_endpoint_is_applied(payment: Payment, api_versio
 @needs_row_locks
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("event_type", [SUCCESS, "invoice.paid"])
-def test_deliveries_at_once_run_a_handler_once(
+def test_simultaneous_deliveries_run_a_handler_once(
     payment: Payment, event_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
     runs: list[str] = []
 
-    @inbox.register(event_type)
+    @handlers.register(event_type)
     def note(event: WebhookEvent, payment: Payment | None) -> None:
         runs.append(event.stripe_event_id)
         # By now all others wait for this one's insert.

@@ -133,7 +133,7 @@ def test_one_call_of_a_worker_is_enough_for_all_that_waits(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_worker_that_was_killed_is_made_up_for_within_a_minute(
+def test_event_of_a_killed_worker_is_processed_within_a_minute(
     payment: Payment, queue: Callable[[], Any]
 ) -> None:
     defer(make_event("payment_intent.succeeded", make_paid_intent()))

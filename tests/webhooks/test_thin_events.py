@@ -15,7 +15,7 @@ from octo_stripe_gateway.ledger.rules import TIE_PAUSE
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.ledger import assert_ledger_equals, later
@@ -129,9 +129,9 @@ def test_handler_of_the_hosts_gets_the_object_too(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Any] = []
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
 
-    @inbox.register(SUCCEEDED)
+    @handlers.register(SUCCEEDED)
     def hear(event: WebhookEvent, payment: Payment | None) -> None:
         heard.append((event.stripe_object["id"], payment and payment.status))
 

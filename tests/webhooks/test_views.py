@@ -17,7 +17,7 @@ from octo_stripe_gateway import conf
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers
 from tests.support.api import GatewayApi
 
 pytestmark = pytest.mark.django_db
@@ -144,7 +144,7 @@ def test_no_event_is_taken_where_no_secret_is_configured(
     assert "no STRIPE_WEBHOOK_SECRET" in caplog.text
 
 
-def test_the_built_in_secret_is_none_unless_debug_is_on(
+def test_the_built_in_secret_counts_only_with_debug_on(
     api: GatewayApi, event: bytes, configure: Configure, settings: Any
 ) -> None:
     configure(STRIPE_WEBHOOK_SECRET=[conf.BUILT_IN_WEBHOOK_SECRET, "whsec_own"])
@@ -241,7 +241,7 @@ def test_event_that_fails_is_on_record_and_asked_for_again(
     api: GatewayApi, event: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(inbox, "record", fail)
+        patch.setattr(handlers, "record", fail)
         answer = api.post_event(event, sign(event))
     assert answer.status_code == 500
     assert answer.json()["error"] == "INTERNAL_SERVER_ERROR"
@@ -266,7 +266,7 @@ class TestAtomicRequests:
     def test_record_of_a_failed_event_survives(
         self, api: GatewayApi, event: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(inbox, "record", fail)
+        monkeypatch.setattr(handlers, "record", fail)
         assert api.post_event(event, sign(event)).status_code == 500
         assert WebhookEvent.objects.get().status == "failed"
 

@@ -36,7 +36,7 @@ from django.utils import timezone
 from octo_stripe_gateway import signals, upkeep
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeApiError, StripeEmulator
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers
 from tests.shop.models import Booking, Ticket, Voucher
 from tests.support import chaos_host
 from tests.support.api import GatewayApi
@@ -162,8 +162,8 @@ def host(monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]) -> Ite
     for model in (Booking, Voucher):
         monkeypatch.setattr(model, "on_payment_completed", chaos_host.decide, raising=False)
     monkeypatch.setattr(Booking, "get_payment_deadline", chaos_host.get_deadline, raising=False)
-    monkeypatch.setattr(inbox, "HOST_HANDLERS", {})
-    inbox.register("payment_intent.succeeded", "charge.refunded")(chaos_host.stumble)
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
+    handlers.register("payment_intent.succeeded", "charge.refunded")(chaos_host.stumble)
     configure(CHOOSE_ACCOUNT=chaos_host.choose_account)
     with listening(signals.payment_succeeded, chaos_host.hear):
         yield

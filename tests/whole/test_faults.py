@@ -228,7 +228,9 @@ def test_forgotten_key_makes_no_second_refund(
     assert_ledger_equals(stripe)
 
 
-def test_fault_that_stripe_keeps_for_a_refund_not_made(api: GatewayApi, stripe: StripeEmulator) -> None:
+def test_refund_that_stripe_replays_an_error_for_is_made_under_a_new_key(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
     payment = api.unanswered_refund(stripe, {"amount": 500})
     keep_fault(stripe, key=StripeRequest.objects.open().get().idempotency_key)
     assert api.refund(payment, {"amount": 500}).status_code == 200
@@ -236,7 +238,7 @@ def test_fault_that_stripe_keeps_for_a_refund_not_made(api: GatewayApi, stripe: 
     assert_ledger_equals(stripe)
 
 
-def test_fault_that_stripe_may_not_have_kept_changes_no_key(api: GatewayApi, stripe: StripeEmulator) -> None:
+def test_error_that_stripe_may_not_replay_keeps_the_key(api: GatewayApi, stripe: StripeEmulator) -> None:
     """If the first call is still under way, another key would make a second refund."""
     payment = api.paid(stripe)
     stripe.add_fault(Fault(path="/v1/refunds"))
@@ -430,7 +432,7 @@ def test_capture_of_nothing_takes_nothing(amount: int, api: GatewayApi, stripe: 
     assert Payment.objects.get().status == "authorized"
 
 
-def test_key_sent_with_a_known_uuid_is_taken(api: GatewayApi, stripe: StripeEmulator) -> None:
+def test_new_key_with_a_known_uuid_finds_its_payment(api: GatewayApi, stripe: StripeEmulator) -> None:
     first = api.create(CREATION).json()
     repeated = api.create(CREATION, **{"Idempotency-Key": "mine"})
     assert repeated.json()["id"] == first["id"]
@@ -449,7 +451,7 @@ KEYED: dict[str, Callable[[GatewayApi, Any], Any]] = {
 
 @pytest.mark.parametrize("second", KEYED)
 @pytest.mark.parametrize("first", ["create", "partial refund"])
-def test_key_of_one_operation_does_for_no_other(
+def test_key_of_one_operation_is_no_key_of_another(
     first: str, second: str, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
     payment, other = api.paid(stripe), api.paid(stripe)

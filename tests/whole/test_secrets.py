@@ -22,7 +22,7 @@ from octo_stripe_gateway.exceptions import BadRequestError, StripeError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers, inbox
 from octo_stripe_gateway.webhooks.views import WebhookView, read_event
 from tests.support.api import GatewayApi
 from tests.support.frames import InjectedError, Reporter, fail_at, list_steps, watching
@@ -124,7 +124,7 @@ def deliver(api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyP
     assert CLIENT_SECRET.search(body.decode())
     api.post_event(body, "t=1,v1=x")
     with monkeypatch.context() as patch:
-        patch.setattr(inbox, "record", fail)
+        patch.setattr(handlers, "record", fail)
         assert api.post_event(body, signature).status_code == 500
     api.deliver(stripe)
     api.deliver(stripe)
@@ -169,7 +169,7 @@ def test_no_secret_is_at_rest_while_an_event_fails(
         raise ZeroDivisionError("pi_1_secret_2")
 
     api.paid(stripe)
-    monkeypatch.setattr(inbox, "record", fail_talking)
+    monkeypatch.setattr(handlers, "record", fail_talking)
     api.deliver(stripe)
     failed = WebhookEvent.objects.filter(status="failed")[0]
     assert failed.error_parameters["error"] == "ZeroDivisionError"

@@ -142,7 +142,7 @@ def test_only_the_columns_that_changed_are_written(api: GatewayApi) -> None:
     assert "reseller_reference" not in update
 
 
-def test_duplicate_is_not_inserted_and_looked_at(api: GatewayApi) -> None:
+def test_duplicate_is_one_insert_that_does_nothing_and_one_look_up(api: GatewayApi) -> None:
     event = make_event()
     api.post_event(*event)
     with statements() as made:
@@ -160,7 +160,7 @@ def test_event_that_waits_is_locked_when_it_is_delivered_again(api: GatewayApi) 
     assert (made.kinds, made.transactions) == ([*look, *apply], 1)
 
 
-def test_foreign_event_is_looked_for_and_kept(api: GatewayApi) -> None:
+def test_foreign_event_is_inserted_and_its_payment_looked_for(api: GatewayApi) -> None:
     event = signed_event("payment_intent.succeeded", make_paid_intent(id="pi_foreign"))
     with statements() as made:
         assert api.post_event(*event).json()["status"] == "ignored"

@@ -27,7 +27,7 @@ from octo_stripe_gateway.management.arguments import get_webhook_url
 from octo_stripe_gateway.models import Installation
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
-from octo_stripe_gateway.webhooks import inbox
+from octo_stripe_gateway.webhooks import handlers
 
 DASHBOARD = "https://dashboard.stripe.com"
 LAPTOP = "http://127.0.0.1:8000"
@@ -95,7 +95,7 @@ class Command(BaseCommand):
 
     def print_cli(self, url: str, names: list[str]) -> None:
         """Print only the commands, so that a shell can run them; the note on the secret goes to stderr."""
-        events = ",".join(inbox.list_event_types())
+        events = ",".join(handlers.list_event_types())
         for name in names:
             project = f" --project-name {shlex.quote(name)}" if name else ""
             self.stdout.write(f"stripe listen --latest{project} --events {events} --forward-to {url}")
