@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
 from django.db import DatabaseError, IntegrityError, connections, models, router, transaction
@@ -239,7 +240,8 @@ class _Announcement:
         post_save.send(**self.signal, created=self.is_new)
 
 
-class Write(NamedTuple):
+@dataclass(slots=True)
+class Write:
     """One row's INSERT or UPDATE, and the rows that it names by a key which they get by their own."""
 
     announcement: _Announcement
