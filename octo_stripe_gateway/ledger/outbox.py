@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from asgiref.sync import AsyncToSync, async_to_sync
 from django.db.models import Model
 from django.dispatch import Signal
 from django.utils import timezone
 
 from octo_stripe_gateway import signals
-from octo_stripe_gateway.ledger.async_receivers import call_async
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.stripe.redaction import clean_text, get_logger
 
@@ -48,7 +51,8 @@ def send_to_all(
     calls = [(receiver, receiver) for receiver in receivers]
     calls += [(receiver, partial(call_async, receiver)) for receiver in async_receivers]
     for receiver, call in calls:
-        name = _get_name(receiver)
+        named = getattr(receiver, "__qualname__", type(receiver).__qualname__)
+        name = f"{receiver.__module__}.{named}"
         if only and name not in only:
             continue
         try:
@@ -82,5 +86,49 @@ def deliver_change(change: PaymentChange, *, payment: Payment) -> None:
     PaymentChange.ledger.save_changed(change, names=["undelivered", "delivery_errors", "deliver_at"])
 
 
-def _get_name(receiver: Any) -> str:
-    return f"{receiver.__module__}.{getattr(receiver, '__qualname__', type(receiver).__qualname__)}"
+class LastingLoop:
+    """The event loop that async receivers share: in a thread of its own, started when it is first needed.
+
+    `async_to_sync` alone runs each in a new loop, which breaks every client that a receiver keeps: its
+    connections belong to a loop that is gone, and the call fails though it was carried out.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Leave the loop to the process that this one was forked from."""
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def get(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, running."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                name = "octo-stripe-gateway-receivers"
+                threading.Thread(target=self._loop.run_forever, name=name, daemon=True).start()
+            return self._loop
+
+
+lasting_loop = LastingLoop()
+os.register_at_fork(after_in_child=lasting_loop.forget)
+
+
+def call_async(receiver: Callable[..., Coroutine[Any, Any, Any]], **sent: Any) -> None:
+    """Run an async receiver on the lasting loop, and wait for it; raises what it raises.
+
+    What it runs by `sync_to_async`, queries for instance, runs in the calling thread, on its connections.
+    """
+
+    async def hand_over() -> None:
+        executor = getattr(AsyncToSync.executors, "current", None)
+
+        async def receive() -> None:
+            # asgiref finds the calling thread by this.
+            AsyncToSync.executors.current = executor
+            await receiver(**sent)
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(receive(), lasting_loop.get()))
+
+    async_to_sync(hand_over)()
