@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.models.schema import check, index, unique
 
@@ -38,7 +38,7 @@ class ConcernManager(_ConcernLedger["Concern"]):
         return super().list_of(payment) if payment.has_concerns else []
 
 
-class Concern(models.Model):
+class Concern(LedgerRow):
     """Something an operator has to look at. Its words are made of code and parameters when it is shown.
 
     `stage` and `as_of` date Stripe's word: the stage that no later snapshot goes back behind, and the second

@@ -5,13 +5,13 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import Payment
 from octo_stripe_gateway.models.refunds import Refund
 from octo_stripe_gateway.models.schema import index, unique
 
 
-class IdempotencyKey(models.Model):
+class IdempotencyKey(LedgerRow):
     """A key that a caller sent, and what it stands for."""
 
     owner = models.CharField(max_length=255, blank=True)

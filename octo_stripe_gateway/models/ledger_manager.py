@@ -34,6 +34,8 @@ BLANKS: dict[type[models.Field[Any, Any]], tuple[Any, str]] = {
     models.BooleanField: (False, "false"),
     models.JSONField: ({}, "'{}'"),
 }
+# Values that go into a statement as they are.
+PLAIN = frozenset({str, int, bool})
 KEPT_STATEMENTS = 1000
 # Any row at all.
 ANY = Q()
@@ -207,10 +209,27 @@ def _get_cursor(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
 
 
 class LedgerRow(models.Model):
-    """A model whose rows are built from a query as Django does it, in a fraction of the time."""
+    """A model whose rows are made, and built from a query, as Django does it, in a fraction of the time."""
 
     class Meta:
         abstract = True
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        """Make a row of these values and the defaults, without going through all columns."""
+        cls = type(self)
+        if args or pre_init.has_listeners(cls) or post_init.has_listeners(cls):
+            super().__init__(*args, **values)
+            return
+        self._state = ModelState()
+        constant, made = _get_defaults(cls)
+        self.__dict__.update(constant)
+        for name, make in made:
+            if name not in values:
+                self.__dict__[name] = make()
+        for name, value in values.items():
+            if not hasattr(cls, name):
+                raise TypeError(f"{cls.__name__} has no field {name!r}.")
+            setattr(self, name, value)
 
     @classmethod
     def from_db(
@@ -335,6 +354,15 @@ def join_writes(connection: BaseDatabaseWrapper) -> Iterator[JoinedWrites | None
         _joined.reset(token)
 
 
+@functools.cache
+def _get_defaults(model: type[Model]) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
+    """Return the columns' defaults that never change, and what makes each of the others."""
+    fields = model._meta.concrete_fields
+    made = [(field.attname, field.get_default) for field in fields if callable(field.default)]
+    constant = {field.attname: field.get_default() for field in fields if not callable(field.default)}
+    return constant, made
+
+
 def _get_names(model: type[Model], using: str) -> tuple[str, str]:
     quote, key = connections[using].ops.quote_name, model._meta.pk.column
     return quote(model._meta.db_table), quote(str(key))
@@ -380,7 +408,8 @@ def _prepare(
             marks.append(blank_sql)
         else:
             marks.append("%s")
-            values.append(field.get_db_prep_save(value, connection))
+            is_plain = type(value) is type(blank) and type(value) in PLAIN
+            values.append(value if is_plain else field.get_db_prep_save(value, connection))
     return tuple(marks), values, parents
 
 
@@ -400,6 +429,8 @@ def _write_select(
     rows = rows if newest is None else rows.order_by("-pk")[:newest]
     compiler = (rows.select_for_update() if lock else rows).query.get_compiler(using)
     sql, parameters = compiler.as_sql()
+    # One table: its name before each of sixty columns would take as long to parse as the rest.
+    sql = sql.replace(f"{_get_names(model, using)[0]}.", "")
     columns = [column for column, _sql, _alias in compiler.select]
     converted = {place: columns[place] for place in compiler.get_converters(columns)}
     return Lookup(sql, parameters, [column.target.attname for column in columns], converted)

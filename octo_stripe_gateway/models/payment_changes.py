@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import Payment
 from octo_stripe_gateway.models.schema import check, index
 from octo_stripe_gateway.models.stripe_requests import StripeRequest
@@ -31,7 +31,7 @@ class PaymentChangeQuerySet(models.QuerySet["PaymentChange"]):
         return self.filter(payment__in=payments, changes__has_key=FRAUD_WARNING)
 
 
-class PaymentChange(models.Model):
+class PaymentChange(LedgerRow):
     """One change of a payment: what, when, by whom, and because of which event or request.
 
     Append-only, but for what delivery and erasure write. `undelivered` names the signals that have yet to

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.payments import STRIPE_ID_LENGTH, Payment
 from octo_stripe_gateway.models.refunds import Refund
 from octo_stripe_gateway.models.schema import check, index
@@ -32,7 +32,7 @@ class StripeRequestQuerySet(models.QuerySet["StripeRequest"]):
         return self.open().filter(payment=payment).order_by("pk")
 
 
-class StripeRequest(models.Model):
+class StripeRequest(LedgerRow):
     """One thing asked of Stripe for a payment or refund, and Stripe's last answer to it."""
 
     class Kind(models.TextChoices):
