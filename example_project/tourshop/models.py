@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import ClassVar
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from octo_stripe_gateway.models import Payment, PaymentRelation
 REFERENCE_LENGTH = 8
 UNMISTAKABLE = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 BALANCE_DUE = dt.timedelta(days=30)
+FREE_CANCELLATION = dt.timedelta(days=3)
 
 
 def make_reference() -> str:
@@ -123,13 +125,21 @@ class Booking(models.Model):
         """Tell the payment API the price, so that no browser can."""
         return self.amount, self.currency
 
+    @property
+    def start(self) -> dt.datetime:
+        """Return when the tour's day begins."""
+        return timezone.make_aware(dt.datetime.combine(self.date, dt.time()))
+
     def get_installments(self) -> list[tuple[str, int, dt.datetime | None]]:
         """Ask for a deposit now and the rest a month ahead, where the tour has one."""
         deposit = self.amount * self.tour.deposit // 100
         if not deposit:
             return []
-        start = timezone.make_aware(dt.datetime.combine(self.date, dt.time()))
-        return [("deposit", deposit, None), ("balance", self.amount - deposit, start - BALANCE_DUE)]
+        return [("deposit", deposit, None), ("balance", self.amount - deposit, self.start - BALANCE_DUE)]
+
+    def get_refund_terms(self) -> list[tuple[dt.datetime, Decimal]]:
+        """Give all of the money back until some days before the tour, and half until it begins."""
+        return [(self.start - FREE_CANCELLATION, Decimal(1)), (self.start, Decimal("0.5"))]
 
     def get_payment_deadline(self) -> dt.datetime | None:
         """Hold the places for a while: a confirmed booking has no deadline, a cancelled one has missed it."""

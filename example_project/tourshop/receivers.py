@@ -19,7 +19,9 @@ SECURED = (Payment.Status.PAID, Payment.Status.AUTHORIZED)
 
 @receiver([payment_refunded, payment_canceled, payment_expired])
 def cancel_booking(payment: Payment, **_kwargs: Any) -> None:
-    """Cancel a booking whose payment was refunded, canceled or expired, unless another payment covers it."""
-    if payment.status in GONE:
+    """Cancel a booking that was canceled by its terms, or that no payment covers any more."""
+    own = Booking.objects.filter(payments=payment)
+    if payment.amount_kept is None:
         secured = Exists(payments_of_each(Booking).filter(status__in=SECURED))
-        Booking.objects.filter(payments=payment).exclude(secured).update(status=Booking.Status.CANCELLED)
+        own = own.exclude(secured) if payment.status in GONE else own.none()
+    own.update(status=Booking.Status.CANCELLED)

@@ -14,7 +14,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from octo_stripe_gateway import upkeep
+from octo_stripe_gateway import services, upkeep
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def booking(client: Client) -> Booking:
     """Two places at 24.50 EUR, booked by the visitor whose browser `client` is."""
     tour = Tour.objects.create(name="Old town on foot", price=2450, currency="eur")
-    chosen = {"tour": tour.pk, "people": 2, "date": timezone.localdate()}
+    chosen = {"tour": tour.pk, "people": 2, "date": timezone.localdate() + dt.timedelta(days=7)}
     booked = client.post("/bookings", chosen, content_type="application/json")
     return Booking.objects.get(reference=booked.json()["reference"])
 
@@ -183,6 +183,18 @@ def test_cancelled_booking_leaves_nothing_to_pay(
     assert (refunded["totalRefunded"], refunded["status"]) == (980, "CANCELLED")
     assert stripe.payment_intents[balance["stripePaymentIntentId"]]["status"] == "canceled"
     assert start_payment(client, booking, {"Authorization": "Bearer demo-key"}).status_code == 422
+
+
+def test_booking_that_staff_cancel_by_its_terms_is_cancelled(
+    client: Client, booking: Booking, stripe: StripeEmulator
+) -> None:
+    Booking.objects.update(date=timezone.localdate() + dt.timedelta(days=1))
+    payment = start_payment(client, booking).json()
+    stripe.confirm(payment["stripePaymentIntentId"], "pm_card_visa")
+    client.patch(f"/bookings/payments/{payment['uuid']}/complete")
+    assert services.cancel_payable(Booking.objects.get()).amount == 2450
+    booking.refresh_from_db()
+    assert booking.status == "CANCELLED"
 
 
 RESELLER = {"Authorization": "Bearer demo-key"}

@@ -9,6 +9,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("bookings", views.bookings, name="bookings"),
     path("bookings/<str:reference>/refund", views.refund_booking, name="refund"),
+    path("bookings/<str:reference>/link", views.share_booking, name="share"),
     # For resellers who speak OCTO.
     path("octo/bookings", octo.BookingsView.as_view()),
     path("octo/bookings/<str:reference>", octo.BookingView.as_view()),

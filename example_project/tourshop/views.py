@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -41,7 +42,6 @@ STATUS_TEXTS = {
     Booking.Status.CONFIRMED: gettext_lazy("Confirmed"),
     Booking.Status.CANCELLED: gettext_lazy("Cancelled"),
 }
-UNPAID = (Payment.Status.PENDING, Payment.Status.FAILED)
 # Stripe: five to ten business days.
 REFUND_ARRIVES = dt.timedelta(days=14)
 
@@ -84,19 +84,23 @@ def page(request: HttpRequest) -> HttpResponse:
         "today": timezone.localdate(),
         "next_week": timezone.localdate() + dt.timedelta(days=7),
     }
-    response = render(request, "tourshop/page.html", context)
-    response.headers["Content-Security-Policy"] = get_content_policy(mode)
-    return response
+    return render(request, "tourshop/page.html", context)
 
 
-def get_content_policy(mode: str) -> str:
-    """Return the Content-Security-Policy of a page with a payment on it: nothing inline, and Stripe."""
-    stripe = gateway_settings.stripe_api_base if mode == "emulator" else STRIPE_SOURCES
-    sources = f"'self' {stripe}"
-    return (
-        f"default-src 'none'; script-src {sources}; frame-src {sources}; connect-src {sources};"
-        " style-src 'self'; img-src data: https://*.stripe.com; base-uri 'none'; form-action 'self'"
-    )
+def keep_policy(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Add a Content-Security-Policy to this shop's page and to pay links': nothing inline, and Stripe."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        sources = f"'self' {gateway_settings.stripe_api_base if get_mode() == 'emulator' else STRIPE_SOURCES}"
+        if not request.path.startswith("/admin/"):
+            response.headers["Content-Security-Policy"] = (
+                f"default-src 'none'; script-src {sources}; frame-src {sources}; connect-src {sources};"
+                " style-src 'self'; img-src data: https://*.stripe.com; base-uri 'none'; form-action 'self'"
+            )
+        return response
+
+    return answer
 
 
 def present(tour: Tour) -> dict[str, Any]:
@@ -139,21 +143,39 @@ def create_booking(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def refund_booking(request: HttpRequest, reference: str) -> HttpResponse:
-    """Give all of a booking's money back, deposit and balance; the booking is cancelled with it.
-
-    Unpaid payments are canceled first, so that nothing is paid in the meantime.
-    """
-    visitor = find_visitor(request)
-    booking = Booking.objects.filter(pk=reference, visitor=visitor.pk).first() if visitor else None
+    """Cancel a booking and give back what the terms of its sale give; with `preview` only say how much."""
+    booking = find_own(request, reference)
+    preview = "preview" in request.GET
     if booking is None:
         return refuse(_("A booking of yours is required."))
     try:
-        for payment in booking.payments.filter(status__in=UNPAID):
-            services.cancel_payment(payment)
-        services.refund_payable(booking)
+        cancellation = services.cancel_payable(booking, preview=preview)
     except GatewayError as error:
         return refuse(str(error.message))
-    return JsonResponse(describe(Booking.objects.get(pk=booking.pk)))
+    if not preview:
+        Booking.objects.filter(pk=booking.pk).update(status=Booking.Status.CANCELLED)
+    named = {"back": cancellation.amount, "kept": cancellation.kept}
+    amounts = {name: format_price(each, currency=booking.currency) for name, each in named.items()}
+    return JsonResponse({**describe(Booking.objects.get(pk=booking.pk)), **amounts})
+
+
+@require_POST
+def share_booking(request: HttpRequest, reference: str) -> HttpResponse:
+    """Make a link at which somebody else pays the rest."""
+    booking = find_own(request, reference)
+    if booking is None:
+        return refuse(_("A booking of yours is required."))
+    try:
+        link = services.create_payment_link(booking, purpose="balance")
+    except GatewayError as error:
+        return refuse(str(error.message))
+    return JsonResponse({"link": request.build_absolute_uri(link)}, status=201)
+
+
+def find_own(request: HttpRequest, reference: str) -> Booking | None:
+    """Return the visitor's booking of that reference."""
+    visitor = find_visitor(request)
+    return Booking.objects.filter(pk=reference, visitor=visitor.pk).first() if visitor else None
 
 
 def describe(booking: Booking) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import tempfile
 import time
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.utils import timezone
 
 from octo_stripe_gateway.stripe.currencies import get_precision
 from tests.support.browser import DESK, MARKS, PHONE, SCREENSHOTS, open_browser, sync_api
 from tests.support.demo import Demo, run_command, run_demo
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Request
+    from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 PAYS = "4242424242424242"
 IS_DECLINED = "4000000000000002"
@@ -107,14 +109,19 @@ def scheme() -> Any:
 @pytest.fixture
 def shop(browser: Browser, demo: Demo, viewport: Any, language: str, scheme: Any) -> Iterator[Shop]:
     context = browser.new_context(viewport=viewport, locale=language, color_scheme=scheme)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    yield Shop(page, demo)
+    problems = watch(context)
+    yield Shop(context.new_page(), demo)
     context.close()
     # Chromium logs every answer that isn't a success, even a declined card's.
     assert [problem for problem in problems if "Failed to load resource" not in problem] == []
+
+
+def watch(context: BrowserContext) -> list[str]:
+    """Return the list to which a browser's errors are added from now on."""
+    problems: list[str] = []
+    context.on("weberror", lambda error: problems.append(str(error.error)))
+    context.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    return problems
 
 
 @pytest.mark.parametrize(
@@ -380,6 +387,66 @@ def test_visitor_pays_a_deposit_now_and_the_balance_later(shop: Shop) -> None:
     shop.sees("Your booking is cancelled")
     refunded = shop.page.locator("#cancelled .summary div", has_text="Refunded")
     sync_api.expect(refunded).to_contain_text("€1,280.00")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("viewport", [DESK, {"width": 375, "height": 800}], ids=["desk", "phone"])
+def test_somebody_else_pays_the_balance_by_a_link_while_the_page_is_open(
+    shop: Shop, browser: Browser, viewport: Any
+) -> None:
+    shop.book("Fjords by ship")
+    shop.pay(PAYS)
+    shop.sees("Your booking is confirmed")
+    shop.press("Have somebody else pay …")
+    link = shop.page.locator("#link")
+    sync_api.expect(link).to_contain_text("/bookings/pay/")
+    shop.picture(f"{'desk' if viewport == DESK else 'phone'}-11-link")
+    # The first page begins to pay as well.
+    shop.press("Pay the rest now")
+    shop.page.get_by_label("Card number").wait_for()
+
+    context = browser.new_context(viewport=viewport, locale="de-DE")
+    problems = watch(context)
+    page = context.new_page()
+    page.goto(str(link.get_attribute("href")))
+    sync_api.expect(page.locator("#due")).to_contain_text("1.024,00")
+    for label, value in {"Kartennummer": PAYS, "Ablaufdatum": "1234", "Prüfziffer": "123"}.items():
+        page.get_by_label(label).press_sequentially(value)
+    page.get_by_role("button", name="1.024,00 € bezahlen").click()
+    page.get_by_text("Ihre Zahlung ist abgeschlossen.").filter(visible=True).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=SCREENSHOTS / f"pay-link-{viewport['width']}.png")
+    context.close()
+    assert problems == []
+
+    # Whoever presses in the first page pays nothing more, and sees that it is paid.
+    confirmed = len(shop.demo.stripe_requests("/confirm"))
+    shop.pay(PAYS)
+    sync_api.expect(shop.page.locator("#confirmed .badge")).to_have_text("Paid")
+    assert len(shop.demo.stripe_requests("/confirm")) == confirmed
+    # Both pages had the same intent.
+    assert len(shop.intents()) == 1
+
+
+@pytest.mark.slow
+def test_booking_is_cancelled_by_its_terms_with_a_preview(shop: Shop) -> None:
+    tomorrow = timezone.localdate() + dt.timedelta(days=1)
+    shop.page.get_by_label("Date").fill(tomorrow.isoformat())
+    shop.book()
+    shop.pay(PAYS)
+    shop.sees("Your booking is confirmed")
+    shop.press("Cancel and refund …")
+    asked = shop.page.get_by_role("dialog")
+    for what in ("You get back", "We keep"):
+        sync_api.expect(asked.locator("div", has_text=what).last).to_contain_text("€24.50")
+    shop.picture("desk-12-terms")
+    assert [booking["status"] for booking in shop.bookings()] == ["CONFIRMED"]
+    asked.get_by_role("button", name="Cancel and refund").click()
+    shop.sees("Your booking is cancelled")
+    refunded = shop.page.locator("#cancelled .summary div", has_text="Refunded")
+    sync_api.expect(refunded).to_contain_text("€24.50")
+    (booking,) = shop.bookings()
+    assert (booking["status"], booking["totalRefunded"]) == ("CANCELLED", 2450)
 
 
 # Each tour's price in Stripe's minor unit, and how the page writes what two people pay.

@@ -40,6 +40,18 @@ async function book(form) {
   await go(`/?booking=${booking.reference}`);
 }
 
+/** Say what the terms give before anything is done. */
+async function offerRefund() {
+  const dialog = find("#cancellation");
+  fill(dialog, await call("POST", `/bookings/${find("#confirmed").dataset.reference}/refund?preview`));
+  dialog.showModal();
+}
+
+async function share() {
+  const {link} = await call("POST", `/bookings/${find("#confirmed").dataset.reference}/link`);
+  Object.assign(find("#link"), {href: link, textContent: link, hidden: false});
+}
+
 async function refund() {
   await call("POST", `/bookings/${find("#confirmed").dataset.reference}/refund`, {});
   find("#cancellation").close();
@@ -92,6 +104,7 @@ async function route() {
   else payment.removeAttribute("payable");
   find("#rest octo-payment").removeAttribute("payable");
   find("#rest").hidden = !booking?.due;
+  find("#link").hidden = true;
   offerRest(true);
   show(booking ? SECTIONS[booking.status] : "choose", booking);
 }
@@ -213,7 +226,8 @@ function start() {
   handle("#refund-form", refund);
   find("#booking-form").addEventListener("input", showTotal);
   find("#pay-rest").addEventListener("click", payRest);
-  find("#cancel").addEventListener("click", () => find("#cancellation").showModal());
+  find("#share").addEventListener("click", () => navigate(share));
+  find("#cancel").addEventListener("click", () => navigate(offerRefund));
   find("#keep").addEventListener("click", () => find("#cancellation").close());
   for (const button of findAll(".copy")) {
     button.addEventListener("click", () => copy(/** @type {HTMLButtonElement} */ (button)));
