@@ -78,10 +78,12 @@ class Sums:
         # By whether the money is real, and its currency.
         self.purses: defaultdict[tuple[bool, str], Counter[str]] = defaultdict(Counter)
         for livemode, currency, received, refunded, settlement, fee, net, next_booking_at in rows:
-            self.purses[livemode, currency].update(received=received, refunded=refunded)
+            self.purses[livemode, currency]["received"] += received
+            self.purses[livemode, currency]["refunded"] += refunded
             self.unbooked += next_booking_at is not None
             if settlement:
-                self.purses[livemode, settlement].update(fee=fee or 0, net=net or 0)
+                self.purses[livemode, settlement]["fee"] += fee or 0
+                self.purses[livemode, settlement]["net"] += net or 0
 
     def __iter__(self) -> Iterator[list[Any]]:
         """Yield for each currency the currency, what was received and refunded, the fees and the net."""
@@ -99,7 +101,7 @@ class Sums:
 
 
 def sum_up(payments: QuerySet[Payment]) -> Sums | None:
-    """Add up a list's payments, as far as it is counted; None if that takes too long."""
+    """Add up the payments of a list, up to the cap of its count; None if that takes too long."""
     # In the list's order, which is read from the index of the filtered column.
     rows = payments.values_list(*SUMMED)[:MOST_COUNTED]
     try:
@@ -129,7 +131,7 @@ class PaymentChangeList(IndexedChangeList):
 
 
 def join_lines(lines: Iterator[str]) -> Iterator[str]:
-    """Yield some lines at a time: sending each by itself takes longer than writing it."""
+    """Yield many lines at a time: sending each by itself takes longer than writing it."""
     while some := "".join(islice(lines, LINES_AT_A_TIME)):
         yield some
 
@@ -148,7 +150,6 @@ class BooksAdmin(LedgerAdmin[Payment]):
     sorted_among_latest = ("amount", "confirmed_at")
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the admin's routes, and one for each export."""
         wrap, name = self.admin_site.admin_view, self.get_page_name
         exports = [
             path(
@@ -173,7 +174,6 @@ class BooksAdmin(LedgerAdmin[Payment]):
             payment.open_concerns = [concern for concern in concerns if concern.payment == payment]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """Show the list, its sums and the exports."""
         response: Any = super().changelist_view(request, extra_context)
         changelist = getattr(response, "context_data", None) and response.context_data.get("cl")
         if changelist:
@@ -243,5 +243,4 @@ class BalanceTransactionAdmin(LedgerAdmin[BalanceTransaction]):
     left = display.money_column(_("net"), "net")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BalanceTransaction]:
-        """Return what moved because of payments that the user may see."""
         return self.narrow_to_payments(request, super().get_queryset(request))

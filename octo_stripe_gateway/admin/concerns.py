@@ -41,7 +41,7 @@ class KindFilter(ListFilter):
 
 
 def show_concern_state(concern: Concern) -> SafeString:
-    """Return whether an operator still has to look at it, and otherwise who or what ended it."""
+    """Return whether it is open, was settled by a person, or was ended by a fact."""
     if concern.is_open:
         return display.show_badge(_("open"), kind="alert")
     text = _("settled") if concern.was_settled_by_person else _("ended by itself")
@@ -87,11 +87,10 @@ class ConcernAdmin(LedgerAdmin[Concern]):
     known = display.column(_("parameters"), lambda row: display.show_json(row.parameters))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Concern]:
-        """Return the concerns of payments that the user may see."""
         return self.narrow_to_payments(request, super().get_queryset(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Concern | None = None) -> Any:
-        """Tell of the settling only once there was one."""
+        """Leave out the section on settling while the concern is open."""
         fieldsets = super().get_fieldsets(request, obj)
         return [each for each in fieldsets if each[0] != _("Settled") or (obj and not obj.is_open)]
 

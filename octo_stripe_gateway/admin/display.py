@@ -56,7 +56,7 @@ LABELS = {
 
 
 def get_local(moment: dt.datetime) -> dt.datetime:
-    """Return a moment in the current time zone; without time zones it is as it is kept."""
+    """Return a moment in the current time zone, or as it is where the host uses none."""
     return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
@@ -90,7 +90,6 @@ def spell(word: str) -> str:
 
 
 def get_status_label(status: str) -> str:
-    """Return the word for a payment's status."""
     return str(dict(Payment.Status.choices).get(status, status))
 
 
@@ -104,7 +103,7 @@ ZONE_NOTE: Any = lazy(lambda: gettext("In the time zone %s.") % timezone.get_cur
 
 
 def show_money(amount: int, *, currency: str) -> SafeString:
-    """Return an amount that no line breaks."""
+    """Return an amount that stays on one line."""
     return format_html('<span class="octo-money">{}</span>', format_money(amount, currency=currency))
 
 
@@ -126,7 +125,7 @@ def show_dues(dues: Dues) -> list[tuple[Any, Any]]:
 
 
 def show_time(moment: dt.datetime) -> SafeString:
-    """Return a moment short enough for a column; its title has the seconds and the time zone."""
+    """Return a moment short enough for a column, with seconds and time zone as its tooltip."""
     local = get_local(moment)
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
@@ -137,13 +136,13 @@ def show_time(moment: dt.datetime) -> SafeString:
 
 
 def show_badge(text: Any, *, kind: str, title: str = "") -> SafeString:
-    """Return a word in the colour of its kind; the title is shown to whoever points at it."""
+    """Return a word in the colour of its kind, with a tooltip."""
     titled = format_html(' title="{}"', title) if title else ""
     return format_html('<span class="octo-badge octo-{}"{}>{}</span>', kind, titled, text)
 
 
 def show_state(payment: Payment) -> SafeString:
-    """Return a payment's status, and beside it what an operator must not overlook."""
+    """Return a payment's status, and warnings beside it."""
     alerts = {
         gettext("money held"): payment.needs_reversal,
         gettext("disputed"): payment.disputed,
@@ -181,24 +180,21 @@ def show_movement(movement: BalanceTransaction) -> str:
 
 
 def show_lines(lines: Iterable[str]) -> SafeString | str:
-    """Return texts below each other."""
     return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) or NOTHING
 
 
 def show_mode(row: Payment | WebhookEvent) -> SafeString:
-    """Return whether real money moves."""
     kind, text = ("live", gettext("live")) if row.livemode else ("test", gettext("test"))
     return show_badge(text, kind=kind)
 
 
 def show_account(row: Payment | WebhookEvent) -> str:
-    """Return the name of the Stripe account in the settings, and the connected account that is acted for."""
+    """Return the account's name in the settings, and the connected account."""
     names = (row.account or gettext("the default account"), row.stripe_account)
     return " · ".join(name for name in names if name)
 
 
 def show_json(value: Any) -> SafeString:
-    """Return a JSON value, indented."""
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
     return format_html('<pre class="octo-json">{}</pre>', text)
 
@@ -209,12 +205,11 @@ def show_link(url: str, *, text: Any) -> SafeString:
 
 
 def show_rate(row: Payment | BalanceTransaction) -> str:
-    """Return how much of the settlement currency one of the payment's was."""
+    """Return the exchange rate: how much of the settlement currency one of the payment's was."""
     return f"{row.exchange_rate.normalize():f}" if row.exchange_rate else ""
 
 
 def show_card(payment: Payment) -> str:
-    """Return what it was paid with."""
     brand = BRANDS.get(payment.card_brand) or capfirst(spell(payment.card_brand))
     return f"{brand} •••• {payment.card_last4}".strip()
 
@@ -267,7 +262,6 @@ def get_url(model: type[Model], page: str, *args: Any, site: AdminSite) -> str:
 
 
 def show_payment(payment: Payment | None, site: AdminSite) -> SafeString | str:
-    """Return a payment's number, linked to its page."""
     if payment is None:
         return NOTHING
     return show_link(get_url(Payment, "change", payment.pk, site=site), text=get_number(payment))
@@ -284,7 +278,7 @@ def show_payable(row: Payment | PayableLock, site: AdminSite) -> SafeString | st
 
 
 def column(label: Any, show: Callable[[Any], Any], *, ordering: str | None = None) -> Any:
-    """Return what shows of each row what a function makes of it, and a dash where that is nothing."""
+    """Return a column that shows what a function makes of a row, or a dash."""
 
     def show_row(_admin: Any, row: Any) -> Any:
         return show(row) or NOTHING
@@ -293,7 +287,7 @@ def column(label: Any, show: Callable[[Any], Any], *, ordering: str | None = Non
 
 
 def link_column(label: Any, show: Callable[[Any, AdminSite], Any]) -> Any:
-    """Return what links to a page of the same admin."""
+    """Return a column that links to a page of the same admin."""
 
     def show_row(model_admin: Any, row: Any) -> Any:
         return show(row, model_admin.admin_site)
@@ -302,7 +296,7 @@ def link_column(label: Any, show: Callable[[Any, AdminSite], Any]) -> Any:
 
 
 def money_column(label: Any, name: str, *, currency: str = "currency", ordering: str | None = None) -> Any:
-    """Return what shows an amount that is in the currency of another column."""
+    """Return a column that shows an amount, whose currency is in another."""
 
     def show(row: Any) -> SafeString:
         return show_money(getattr(row, name) or 0, currency=getattr(row, currency))
@@ -311,7 +305,7 @@ def money_column(label: Any, name: str, *, currency: str = "currency", ordering:
 
 
 def time_column(label: Any, name: str, *, ordering: str | None = None) -> Any:
-    """Return what shows a moment, where there is one."""
+    """Return a column that shows a moment, or a dash."""
 
     def show(row: Any) -> SafeString | str:
         moment = getattr(row, name)

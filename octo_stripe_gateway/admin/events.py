@@ -96,7 +96,6 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     content = display.column(_("payload"), lambda row: display.show_json(redact(row.payload)))
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the route that reprocesses several events."""
         view = self.outside_transaction(self.reprocess_view)
         return [path("reprocess/", view, name=self.get_page_name("reprocess_selected")), *super().get_urls()]
 
@@ -115,7 +114,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[WebhookEvent], bool]:
-        """Find by indexed columns, the term taken as one."""
+        """Find events by indexed columns, by the whole term."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -179,7 +178,6 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
         return HttpResponseRedirect(self.get_page_url("changelist"))
 
     def get_summary(self, obj: WebhookEvent) -> list[tuple[Any, Any]]:
-        """Return what the page of an operation shows of the event."""
         return [
             (_("Event"), obj.stripe_event_id),
             (_("Type"), obj.type),

@@ -54,7 +54,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg] # it takes no parame
 
 @contextmanager
 def time_limit(alias: str, *, milliseconds: int) -> Iterator[None]:
-    """Have PostgreSQL give up statements that take longer, which raises OperationalError."""
+    """Let PostgreSQL cancel statements that take longer, which raises OperationalError."""
     connection = connections[alias]
     if connection.vendor != "postgresql":
         yield
@@ -86,7 +86,7 @@ class IndexedChangeList(ChangeList):
 
 
 class ListFilter(SimpleListFilter):
-    """Narrows a list to what was chosen: by the index of the column of its name, unless it says otherwise."""
+    """Narrows a list to the chosen value of the column that it is named after, by that column's index."""
 
     options: ClassVar[Sequence[tuple[str, Any]]] = ()
     # What the list shows while nothing is chosen, if that isn't everything.
@@ -108,7 +108,7 @@ class ListFilter(SimpleListFilter):
         return filter_by_index(rows, column=self.parameter_name or "", value=value)
 
     def list_latest(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[str]:
-        """Return what the latest rows that the user sees hold in the column of the filter's name."""
+        """Return the values of the filter's column in the latest rows that the user may see."""
         rows = model_admin.get_queryset(request).order_by("-pk")
         return list(rows.values_list(self.parameter_name or "", flat=True)[:LATEST])
 
@@ -213,7 +213,6 @@ class DateFilter(DateFieldListFilter):
 
     @property
     def inputs(self) -> list[tuple[Any, str, str]]:
-        """Return the label, name and value of each input of the form."""
         values = [day.isoformat() if day else "" for day in self.days]
         return list(zip((_("From"), _("Until")), self._get_names(), values, strict=True))
 
@@ -235,7 +234,7 @@ class DateFilter(DateFieldListFilter):
         return [f"{self.field_generic}from", f"{self.field_generic}until"]
 
     def _pop_day(self, name: str) -> dt.date | None:
-        """Take a day out of the lookups that Django does itself; raises IncorrectLookupParameters."""
+        """Take a day out of what Django looks up itself; raises IncorrectLookupParameters."""
         values: Any = self.used_parameters.pop(name, None) or [""]
         text = values[-1] if isinstance(values, list) else values
         try:

@@ -71,7 +71,6 @@ class OperationAdmin(ModelAdmin[Row]):
         js = ["octo_stripe_gateway/admin.js"]
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the admin's own routes, and one for each operation."""
         routes = [
             path(
                 f"<path:object_id>/{operation.name}/",
@@ -85,7 +84,7 @@ class OperationAdmin(ModelAdmin[Row]):
     def has_operation_permission(
         self, request: HttpRequest, operation: Operation[Any], obj: Row | None = None
     ) -> bool:
-        """Tell whether the user may do this, which takes seeing the row."""
+        """Tell whether the user may view the row and do this with it."""
         codename = f"{self.opts.app_label}.{operation.name}_{self.opts.model_name}"
         return self.has_view_permission(request, obj) and request.user.has_perm(codename)
 
@@ -193,11 +192,9 @@ class OperationAdmin(ModelAdmin[Row]):
         return wrapped  # type: ignore[no-any-return]
 
     def get_page_name(self, page: str) -> str:
-        """Return the name of the route of one of this admin's pages."""
         return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
 
     def get_page_url(self, page: str, *args: Any) -> str:
-        """Return the address of one of this admin's pages."""
         return get_url(self.model, page, *args, site=self.admin_site)
 
     def _get_back_url(self, request: HttpRequest, obj: Row) -> str:
@@ -220,7 +217,7 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
         admin_site.index_template = admin_site.index_template or self.index_template
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list; drop what no column can hold: a query's text, or a chosen row's id."""
+        """Show the list; without its query, or its chosen rows, where these hold what no column can."""
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if asks_for_no_text(request) or not all(map(is_row_id, chosen)):
             return HttpResponseRedirect(request.get_full_path() if chosen else request.path)
@@ -230,7 +227,7 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
         return IndexedChangeList
 
     def join_related(self, rows: Sequence[Row]) -> None:
-        """Let rows that are shown know what else is shown of them, all with the same queries."""
+        """Read what is shown beside the rows of a page, for all of them at once."""
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Row | None:
         row: Row | None = super().get_object(request, *args, **kwargs)
@@ -238,7 +235,7 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
         return row
 
     def narrow_to_payments(self, request: HttpRequest, rows: QuerySet[Row]) -> QuerySet[Row]:
-        """Return those of the payments that this site's admin of payments shows the user."""
+        """Return the rows of those payments that this site's admin shows the user."""
         payments = self.admin_site._registry.get(Payment)
         seen: Any = payments.get_queryset(request) if payments else None
         return rows if seen is None or not is_narrowed(seen) else rows.filter(payment__in=seen.order_by())
@@ -246,7 +243,6 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Show one row and its operations."""
         obj = context.get("original")
         if obj is not None:
             context |= self.get_page(request, obj)
@@ -258,5 +254,5 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
 
 
 def asks_for_no_text(request: HttpRequest) -> bool:
-    """Tell whether a list's query holds text that no column can hold."""
+    """Tell whether a list's query has a NUL, which no column can hold."""
     return any("\0" in value for values in request.GET.lists() for value in values[1])

@@ -199,7 +199,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
     sent_metadata = display.column(_("metadata"), lambda row: display.show_json(row.metadata))
 
     def get_fieldsets(self, request: HttpRequest, obj: Payment | None = None) -> Any:
-        """Leave out what most payments don't have, where this one doesn't."""
+        """Leave out the fields of `SHOWN_IF_FILLED` that are empty."""
         empty = {name for name, column in SHOWN_IF_FILLED.items() if not getattr(obj, column)}
         return [
             (title, {**options, "fields": [name for name in options["fields"] if name not in empty]})
@@ -209,7 +209,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Payment], bool]:
-        """Find by indexed columns, the term taken as one; say so where it finds more than are shown."""
+        """Find payments by indexed columns, by the whole term; warn if there are more than are shown."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -235,7 +235,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
         return f"{display.get_number(obj)} · {format_money(obj.amount, currency=obj.currency)}"
 
     def get_page(self, request: HttpRequest, obj: Payment) -> dict[str, Any]:
-        """Add the timeline, and what must not be overlooked."""
+        """Add the timeline and the warnings."""
         may_see_events = request.user.has_perm(f"{self.opts.app_label}.view_webhookevent")
         timeline = get_timeline(obj, site=self.admin_site, with_events=may_see_events)
         return {
@@ -246,7 +246,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
         }
 
     def get_alerts(self, request: HttpRequest, obj: Payment) -> list[Alert]:
-        """Return what an operator must know before anything else."""
+        """Return the warnings at the top of a payment's page."""
         concerns: Any = self.admin_site._registry.get(Concern)
         alerts = [
             Alert(
@@ -276,7 +276,6 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
         return alerts
 
     def get_summary(self, obj: Payment) -> list[tuple[Any, Any]]:
-        """Return what the page of an operation shows of the payment."""
         return [
             (_("Payment"), display.get_number(obj)),
             (_("Status"), display.show_state(obj)),
@@ -290,7 +289,6 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
 
     @admin.display(description=_("amount"), ordering="amount")
     def amounts(self, obj: Payment) -> SafeString:
-        """Return the amount, and below it what is refunded."""
         amount: SafeString = self.money(obj)
         if not obj.amount_refunded:
             return amount
@@ -299,20 +297,18 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
 
     @admin.display(description=_("owner"))
     def owner_name(self, obj: Payment) -> SafeString | str:
-        """Return whose payment it is, in short; its title has the whole name."""
+        """Return the owner in short, with the whole name as a tooltip."""
         if not obj.owner:
             return display.NOTHING
         return format_html('<span title="{}">{}</span>', obj.owner, self.get_owner_name(obj.owner))
 
     @admin.display(description=_("movements of money"))
     def movements(self, obj: Payment) -> SafeString | str:
-        """Return what moved in Stripe's balance, the oldest first."""
         rows = obj.balance_transactions.order_by("moved_at", "pk")[:MOST_SHOWN]
         return display.show_lines([display.show_movement(row) for row in rows])
 
     @admin.display(description=_("for"))
     def paid_for(self, obj: Payment) -> SafeString | str:
-        """Return what is paid for, and below it the reseller's reference."""
         payable: SafeString = self.payable_link(obj)
         if not obj.reseller_reference:
             return payable
@@ -321,12 +317,10 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
 
     @admin.display(description=_("disputes"))
     def disputes(self, obj: Payment) -> SafeString | str:
-        """Return the disputes, the latest first."""
         latest_first = obj.disputes.order_by("-stripe_created", "-pk")
         return display.show_lines([display.show_dispute(dispute) for dispute in latest_first])
 
     @admin.display(description=_("asked of Stripe"))
     def asked_for(self, obj: Payment) -> SafeString:
-        """Return what the intent was made from."""
         creation = obj.stripe_requests.filter(kind=StripeRequest.Kind.CREATE).order_by("-pk").first()
         return display.show_json(creation.parameters if creation else {})

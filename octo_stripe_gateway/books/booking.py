@@ -130,7 +130,7 @@ def _list_missing(
 
 
 def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransactionSnapshot]]:
-    """Return by payment what Stripe's list of the time holds, as long as its pages hold some of ours."""
+    """Return Stripe's movements by payment, from its list of that time while that holds some of ours."""
     keys = {payment.stripe_payment_intent_id: payment.pk for payment in payments}
     moments = [int(each.next_booking_at.timestamp()) for each in payments if each.next_booking_at]
     found: dict[int, list[BalanceTransactionSnapshot]] = defaultdict(list)
@@ -196,7 +196,7 @@ class _Books:
         return _read_list(self.payments) if len(self.payments) >= LEAST_LISTED else {}
 
     def _book(self, payment: Payment) -> bool:
-        """Book a payment from the list; if that leaves something out, ask for what each source moved."""
+        """Book a payment from the list, and ask one by one for what the list lacks."""
         listed = self.listed.get(payment.pk, [])
         is_first = not payment.bookings
         if listed and _book_found(payment, listed, until=self.until, is_first=is_first):

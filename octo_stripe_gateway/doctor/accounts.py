@@ -69,7 +69,7 @@ class Examined:
 
     @property
     def uses_connect(self) -> bool:
-        """Tell whether it works for connected accounts, as far as the ledger can tell."""
+        """Tell whether it takes payments for connected accounts, as far as is known."""
         return self.has_ledger and has_connected_accounts(self.name, self.endpoints or [])
 
     def get_endpoints(self, *, connect: bool = False, marked_only: bool = False) -> list[Endpoint]:
@@ -142,7 +142,7 @@ def find_refused_key(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def load_endpoints(examined: Examined) -> Iterator[Diagnosis]:
-    """Ask for the account's endpoints, which the built-in keys have no use for."""
+    """Ask for the account's endpoints; the built-in keys need none."""
     if gateway_settings.uses_built_in_keys:
         return
     try:
@@ -154,7 +154,7 @@ def load_endpoints(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_refused_publishable_key(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that Stripe doesn't know the publishable key, which is of the right mode."""
+    """Find that Stripe doesn't know the publishable key; another mode's has a check of its own."""
     key = examined.account.publishable_key
     same_mode = is_live(key) == examined.account.livemode
     if key and same_mode and not stripe_client.is_publishable_key_known(examined.name):
@@ -245,7 +245,7 @@ def find_thin_destination(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_doubled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
-    """Find that everything is sent twice."""
+    """Find endpoints that send the same events."""
     # One that was made by hand may be for connected accounts.
     marked_only = examined.uses_connect
     for connect in (False, True):
@@ -261,7 +261,7 @@ def find_doubled_endpoint(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_shared_installation(examined: Examined) -> Iterator[Diagnosis]:
-    """Find endpoints of several sites that go by one installation, as a copy of the database does."""
+    """Find that several sites share one installation, as after the database was copied."""
     if not examined.has_ledger:
         return
     name = Installation.ledger.get_own().name

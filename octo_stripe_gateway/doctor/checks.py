@@ -57,7 +57,6 @@ Check = Callable[[], Iterator[CheckMessage]]
 
 @register(Tags.security)
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
-    """Check what is configured."""
     try:
         conf.get_configured()
     except ConfigurationError as error:
@@ -277,7 +276,7 @@ def _check_throttling() -> Iterator[CheckMessage]:
 
 
 def _check_webhooks() -> Iterator[CheckMessage]:
-    """Warn of what answers Stripe's events before they reach the view: an event isn't sent anywhere else."""
+    """Warn of redirects before the webhook view: Stripe follows none."""
     # Imported here: a command that answers no request needs no routes.
     from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths
 

@@ -18,7 +18,6 @@ class Diagnosis:
     oldest_seconds: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for monitoring."""
         return {
             "code": self.code,
             "account": self.account,

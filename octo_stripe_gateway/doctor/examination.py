@@ -40,11 +40,9 @@ class Report:
 
     @property
     def is_healthy(self) -> bool:
-        """Tell whether nothing needs doing."""
         return not self.diagnoses
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for monitoring."""
         return {
             "healthy": self.is_healthy,
             "diagnoses": [each.to_json() for each in self.diagnoses],

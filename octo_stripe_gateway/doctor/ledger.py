@@ -98,12 +98,10 @@ def find_concerns(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
 
 
 def get_last_event() -> dt.datetime | None:
-    """Return when the last event came."""
     return WebhookEvent.ledger.order_by("-pk").values_list("received_at", flat=True).first()
 
 
 def get_age(moment: dt.datetime | None) -> int | None:
-    """Return how many seconds ago that was."""
     return int((timezone.now() - moment).total_seconds()) if moment else None
 
 

@@ -65,11 +65,9 @@ class WantedEndpoint:
         return [each for each in same if is_enabled(each)]
 
     def has_version(self, endpoint: Endpoint) -> bool:
-        """Tell whether the endpoint's events are in the version that we read."""
         return bool(endpoint["api_version"] == self.api_version)
 
     def get_missing_events(self, endpoint: Endpoint) -> list[str]:
-        """Return the types of events that the endpoint doesn't get."""
         told = set(endpoint["enabled_events"])
         return [] if ALL_EVENTS in told else [each for each in self.events if each not in told]
 
@@ -123,7 +121,6 @@ def has_connected_accounts(account: str, endpoints: Iterable[Endpoint] = ()) -> 
 
 
 def list_usable_accounts() -> list[str]:
-    """Return the names of the accounts that have a key."""
     return [name for name, account in gateway_settings.accounts.items() if account.api_key]
 
 
@@ -133,12 +130,11 @@ def is_at(endpoint: Endpoint, url: str) -> bool:
 
 
 def is_enabled(endpoint: Endpoint) -> bool:
-    """Tell whether Stripe sends anything there."""
     return bool(endpoint["status"] == "enabled")
 
 
 def is_marked(endpoint: Endpoint) -> bool:
-    """Tell whether it says whose events it is for, as those made by `stripe_setup` do."""
+    """Tell whether its metadata say whose events it is for, as `stripe_setup` writes there."""
     return METADATA_KEY in (endpoint.get("metadata") or {})
 
 
@@ -170,7 +166,7 @@ def _find_paths(resolver: URLResolver, *, namespaces: tuple[str, ...]) -> Iterat
 
 
 def get_domain(url: str) -> str:
-    """Return the name that Stripe can register, empty for an address of a machine or a local name."""
+    """Return the domain that Stripe can register; empty for an IP address or a local name."""
     name = urlsplit(url).hostname or ""
     return name if "." in name and not name.rpartition(".")[2].isdigit() and ":" not in name else ""
 
@@ -185,7 +181,7 @@ def list_origins(account: str, *, has_ledger: bool = True) -> list[Origin]:
 
 
 def list_inactive(domain: dict[str, Any]) -> Iterator[str]:
-    """Yield the wallets that aren't shown on a domain, all where it is disabled."""
+    """Yield the wallets that aren't shown on a domain: all of them if it is disabled."""
     for method in ("apple_pay", "google_pay"):
         if not domain["enabled"] or domain[method]["status"] != "active":
             yield method

@@ -11,13 +11,12 @@ from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths
 
 
 def add_period(parser: CommandParser, *, what: str) -> None:
-    """Add `--from` and `--to`."""
     parser.add_argument("--from", dest="since", help=f"{what} from this date or time on")
     parser.add_argument("--to", dest="until", help=f"{what} before this date or time")
 
 
 def parse_period(since: str | None, until: str | None) -> tuple[dt.datetime | None, dt.datetime | None]:
-    """Return a period's begin and end, None where it is open; raises CommandError unless in that order."""
+    """Return a period's begin and end, None where open; raises CommandError if the end isn't later."""
     start, end = (parse_moment(text) if text else None for text in (since, until))
     if start and end and start >= end:
         raise CommandError(f"--from {since} isn't before --to {until}.")
@@ -33,12 +32,12 @@ def parse_moment(text: str) -> dt.datetime:
 
 
 def make_aware(moment: dt.datetime) -> dt.datetime:
-    """Return a moment of the current time zone's with that zone."""
+    """Return a moment with a time zone, by default the current one."""
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
 def get_webhook_url(*, url: str | None, host: str | None) -> str:
-    """Return the endpoint's address; raises CommandError where the host alone doesn't tell it."""
+    """Return the endpoint's address; raises CommandError if the host's routes don't give exactly one."""
     if not url:
         url = _add_path(host, paths=find_webhook_paths())
     if not url.startswith(("https://", "http://")):

@@ -83,7 +83,6 @@ class ReconciliationStep(Step[Installation]):
 
 
 def get_next_night(now: dt.datetime) -> dt.datetime:
-    """Return when the next night's comparison is due."""
     local = timezone.localtime(now) if settings.USE_TZ else now
     night = local.replace(hour=HOUR, minute=0, second=0, microsecond=0)
     return night if night > local else night + dt.timedelta(days=1)
@@ -109,7 +108,7 @@ def report_finding(finding: Finding) -> None:
 
 
 def tell_of(payment: Payment | None, kind: Kind, *, object_id: str, **parameters: Any) -> None:
-    """Open a payment's concern; without a payment there is nothing to show it at."""
+    """Open a concern of a payment, if there is one."""
     if payment:
         with lock_payment(payment) as locked:
             record(locked, FoundLate(kind, object_id, parameters))

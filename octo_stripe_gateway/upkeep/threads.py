@@ -78,7 +78,7 @@ def run_together(work: Callable[[], None], *, threads: int, stop: Callable[[], N
 
 
 def _get_own(connection: BaseDatabaseWrapper) -> dict[str, Any]:
-    """Return the attributes that aren't Django's; those of a kind that can't be compared by their kind."""
+    """Return a connection's attributes that aren't Django's; only the type of what can't be compared."""
     django: Any = next(each for each in type(connection).__mro__ if each.__module__.startswith("django."))
     known = vars(django(connection.settings_dict, connection.alias)).keys() | {
         *dir(django),

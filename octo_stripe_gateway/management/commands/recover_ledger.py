@@ -42,7 +42,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, since: str | None, leap: int, confirm: list[str] | None, **options: Any) -> None:
-        """Recover, or confirm what a recovery has adopted."""
         if (since is None) == (confirm is None):
             raise CommandError("Say from when on something may be lost (--from), or what to confirm.")
         with acting(source=PaymentChange.Source.COMMAND):
@@ -98,7 +97,6 @@ class Command(BaseCommand):
 
 
 def count_open(*codes: str) -> int:
-    """Return how many concerns of these kinds are open."""
     return Concern.ledger.open().filter(code__in=codes).count()
 
 

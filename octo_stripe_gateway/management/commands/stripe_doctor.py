@@ -35,7 +35,6 @@ class Command(BaseCommand):
     def handle(
         self, *, json: bool, host: str | None, url: str | None, older_than: int, **options: Any
     ) -> None:
-        """Report, and fail unless nothing needs doing."""
         # Without a route the host tells no address, which is a diagnosis.
         address = get_webhook_url(url=url, host=host) if url or (host and find_webhook_paths()) else ""
         report = examine(url=address, patience=dt.timedelta(minutes=older_than))

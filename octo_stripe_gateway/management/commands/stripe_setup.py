@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -112,7 +111,10 @@ class Command(BaseCommand):
             self.carry_out(make_plan(own, endpoints))
             if connect:
                 self.carry_out(make_plan(dataclasses.replace(own, connect=True), endpoints))
-                self.leave_alone(own.pick_unmarked(endpoints))
+                # Those made by hand may be for the account itself or for connected ones.
+                for each in own.pick_unmarked(endpoints):
+                    note = "was made by hand and sends the same: disable it in the dashboard once the new"
+                    self.warn(f"{each['id']} {note} ones work.")
             for origin in list_origins(account):
                 self.register_domain(origin, get_domain(url))
         except GatewayError as error:
@@ -143,8 +145,10 @@ class Command(BaseCommand):
         if not known:
             self.stdout.write(f"  registered {name} for wallets{whose}")
         if inactive:
-            note = f"{name} does not show {', '.join(inactive)}{whose}: see Stripe's dashboard"
-            self.stdout.write(self.style.WARNING(f"  {note}."))
+            self.warn(f"{name} does not show {', '.join(inactive)}{whose}: see Stripe's dashboard.")
+
+    def warn(self, text: str) -> None:
+        self.stdout.write(self.style.WARNING(f"  {text}"))
 
     def carry_out(self, plan: Plan) -> None:
         """Do what the plan says, or say that it would be done."""
@@ -155,17 +159,12 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"  {plan.endpoint['id']} is as it should be: {describe(plan.wanted)}")
         if plan.endpoint and not _has_secret(plan.wanted.account):
-            revealed = f"Stripe's dashboard reveals the secret at {get_dashboard_url(plan.endpoint)}"
+            mode = "" if plan.endpoint["livemode"] else "/test"
+            page = f"{DASHBOARD}{mode}/webhooks/{plan.endpoint['id']}"
             path = get_setting_path(plan.wanted.account)
-            self.stdout.write(self.style.WARNING(f"  There is no {path}: {revealed}"))
+            self.warn(f"There is no {path}: Stripe's dashboard reveals the secret at {page}")
         for endpoint in plan.outdated:
             self.retire(endpoint, plan=plan)
-
-    def leave_alone(self, endpoints: Iterable[Endpoint]) -> None:
-        """Name endpoints made by hand, which may be for the account itself or for connected ones."""
-        for endpoint in endpoints:
-            note = "was made by hand and sends the same: disable it in the dashboard once the new ones work"
-            self.stdout.write(self.style.WARNING(f"  {endpoint['id']} {note}."))
 
     def create(self, wanted: WantedEndpoint) -> None:
         """Create an endpoint, and print its secret, which no other answer of Stripe's holds."""
@@ -193,7 +192,7 @@ class Command(BaseCommand):
         what = f"{endpoint['id']} of API version {endpoint['api_version'] or 'by default'}"
         if not self.disables_old or plan.endpoint is None:
             note = "once the new secret is in use, run this again with --disable-old"
-            self.stdout.write(self.style.WARNING(f"  {what} sends the same events: {note}."))
+            self.warn(f"{what} sends the same events: {note}.")
             return
         if not self.dry_run:
             stripe_client.update_webhook_endpoint(plan.wanted.account, endpoint["id"], disabled=True)
@@ -201,20 +200,12 @@ class Command(BaseCommand):
 
 
 def describe_account(name: str) -> str:
-    """Return what an account is called in messages."""
     return f"account {name!r}" if name else "the account of the top-level settings"
 
 
 def describe(wanted: WantedEndpoint) -> str:
-    """Return in a few words what an endpoint is for."""
     whose = ", of connected accounts" if wanted.connect else ""
     return f"{wanted.url}, {len(wanted.events)} types of events{whose}, API {wanted.api_version}"
-
-
-def get_dashboard_url(endpoint: Endpoint) -> str:
-    """Return the endpoint's page in Stripe's dashboard."""
-    mode = "" if endpoint["livemode"] else "/test"
-    return f"{DASHBOARD}{mode}/webhooks/{endpoint['id']}"
 
 
 def get_setting_path(account: str) -> str:
