@@ -20,7 +20,8 @@ from django.conf import settings
 # The points of an operation at which the process can die.
 POINTS = ("reserving", "reserved", "called", "applying", "applied")
 
-WRITES = ("INSERT", "UPDATE", "DELETE")
+# Joined writes begin with WITH.
+WRITES = ("INSERT", "UPDATE", "DELETE", "WITH")
 
 
 class Assassin:
