@@ -36,14 +36,16 @@ from octo_stripe_gateway.api.fields import CursorField, PayableField, TimeField
 from octo_stripe_gateway.api.serializers import (
     PAYMENT_FIELDS,
     REFUND_FIELDS,
-    Payable,
+    Balance,
+    Cancellation,
+    Capability,
+    Link,
     RequestSerializer,
+    Revocation,
     Text,
     Time,
     Whole,
     define,
-    money,
-    precision,
 )
 from octo_stripe_gateway.api.views import IDEMPOTENCY_KEY, REFUNDS_SHOWN, OctoMixin, PaymentViewSet
 from octo_stripe_gateway.conf import gateway_settings
@@ -67,8 +69,6 @@ ERRORS = {
     502: "`INTERNAL_SERVER_ERROR`: Stripe does not accept the gateway's key.",
     503: "`INTERNAL_SERVER_ERROR`: Stripe can't be reached; repeat after `Retry-After`.",
 }
-ERRORS_OF_ALL = (400, 401, 403, 429, 500)
-ERRORS_OF_CHANGES = (409, 413, 415, 422, 502, 503)
 CODES = sorted(
     {*errors.CODES.values()} | {kind.code for kind in vars(exceptions).values() if hasattr(kind, "code")}
 )
@@ -84,42 +84,6 @@ CreatedIntent = define(
 )
 CreatedStripeCard = define("GatewayCreatedStripeCard", {"paymentIntent": CreatedIntent()}, base=StripeCard)
 CreatedCardPayment = define("GatewayCreatedCardPayment", {"stripe": CreatedStripeCard()}, base=CardPayment)
-Balance = define(
-    "GatewayBalance",
-    {
-        "price": Whole(min_value=0),
-        "received": Whole(min_value=0),
-        "refunded": Whole(min_value=0),
-        "forgiven": Whole(min_value=0, help_text="What of `refunded` is not owed again."),
-        "kept": Whole(min_value=0, allow_null=True, help_text="What the terms keep; null unless canceled."),
-        "surplus": Whole(min_value=0, help_text="What is held beyond the price, or beyond `kept`."),
-        "due": Whole(min_value=0),
-        "currency": Text(),
-        "nextDueAt": Time(allow_null=True),
-    },
-)
-Link = define(
-    "GatewayLink",
-    {
-        "url": Text(),
-        "payable": Payable(),
-        "purpose": Text(allow_null=True, help_text="Null for what is due next."),
-        "utcExpiresAt": Time(allow_null=True),
-    },
-)
-Revocation = define("GatewayRevocation", {"revoked": Whole(min_value=0)})
-Cancellation = define(
-    "GatewayCancellation",
-    {
-        "payable": Payable(),
-        "preview": serializers.BooleanField(),
-        "amount": money(help_text="What goes back now."),
-        "kept": money(),
-        "currency": Text(),
-        "currencyPrecision": precision(),
-        "balance": Balance(),
-    },
-)
 Refund = define("GatewayRefund", REFUND_FIELDS)
 ListedPayment = define("GatewayListedPayment", PAYMENT_FIELDS)
 Payment = define(
@@ -147,16 +111,6 @@ CreatedPayment = define(
         "cardPayment": CreatedCardPayment(required=False),
     },
     base=Payment,
-)
-Capability = define(
-    "GatewayCapability",
-    {
-        "id": Text(),
-        "revision": Whole(),
-        "required": serializers.BooleanField(),
-        "dependencies": serializers.ListField(child=Text()),
-        "docs": Text(allow_null=True),
-    },
 )
 # What comes with a code besides the message.
 VALUES: dict[str, dict[str, Any]] = {
@@ -287,10 +241,10 @@ class OctoSchema(AutoSchema):
         return serializer and {"application/json": self.resolve_serializer(serializer, "request").ref}
 
     def get_response_serializers(self) -> Any:
-        statuses = [*ERRORS_OF_ALL]
+        statuses = [400, 401, 403, 429, 500]
         if isinstance(self.view, PaymentViewSet):
             statuses += [404] if "{id}" in self.path else []
-            statuses += ERRORS_OF_CHANGES if self.method != "GET" else []
+            statuses += [409, 413, 415, 422, 502, 503] if self.method != "GET" else []
         answer = OpenApiResponse(
             self._operation.answer or self._get_serializer(), description=self._operation.description
         )

@@ -329,6 +329,53 @@ REFUND_FIELDS: AnswerFields = {
     ),
     "utc_created_at": _time("created_at", allow_null=False),
 }
+# Answers that are put together elsewhere, for the schema only.
+Balance = define(
+    "GatewayBalance",
+    {
+        "price": Whole(min_value=0),
+        "received": Whole(min_value=0),
+        "refunded": Whole(min_value=0),
+        "forgiven": Whole(min_value=0, help_text="What of `refunded` is not owed again."),
+        "kept": Whole(min_value=0, allow_null=True, help_text="What the terms keep; null unless canceled."),
+        "surplus": Whole(min_value=0, help_text="What is held beyond the price, or beyond `kept`."),
+        "due": Whole(min_value=0),
+        "currency": Text(),
+        "nextDueAt": Time(allow_null=True),
+    },
+)
+Link = define(
+    "GatewayLink",
+    {
+        "url": Text(),
+        "payable": Payable(),
+        "purpose": Text(allow_null=True, help_text="Null for what is due next."),
+        "utcExpiresAt": Time(allow_null=True),
+    },
+)
+Revocation = define("GatewayRevocation", {"revoked": Whole(min_value=0)})
+Cancellation = define(
+    "GatewayCancellation",
+    {
+        "payable": Payable(),
+        "preview": serializers.BooleanField(),
+        "amount": money(help_text="What goes back now."),
+        "kept": money(),
+        "currency": Text(),
+        "currencyPrecision": precision(),
+        "balance": Balance(),
+    },
+)
+Capability = define(
+    "GatewayCapability",
+    {
+        "id": Text(),
+        "revision": Whole(),
+        "required": serializers.BooleanField(),
+        "dependencies": serializers.ListField(child=Text()),
+        "docs": Text(allow_null=True),
+    },
+)
 # The columns that an answer takes, and the owner, by whom it may be seen.
 SHOWN_COLUMNS = ("owner", *list_columns(PAYMENT_FIELDS))
 SHOWN_OF_REFUND = ("id", *list_columns(REFUND_FIELDS))

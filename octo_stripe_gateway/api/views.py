@@ -153,7 +153,6 @@ class OctoMixin(APIView):
         return answer
 
     def get_capabilities(self) -> tuple[str, ...]:
-        """Return the capabilities that the request asks for and that are served."""
         return capabilities.get_honoured(self.request.headers.get(capabilities.HEADER, ""))
 
     def get_exception_handler(self) -> Any:
@@ -172,8 +171,6 @@ class NotFoundView(OctoMixin):
 
 
 class CapabilitiesView(OctoMixin):
-    """Lists the capabilities that are served."""
-
     def get(self, request: Request, **kwargs: Any) -> Response:
         """Answer OCTO's list."""
         return Response(capabilities.CAPABILITIES)
@@ -344,7 +341,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
     def list_refunds(self, payment: Payment, *, most: int | None) -> Sequence[Refund]:
         """Return a payment's refunds, the newest first: so many at most, or all."""
         if not self.columns:
-            return payment.refunds.order_by("-pk")[:most]
+            return [*payment.refunds.order_by("-pk")[:most]]
         shown, database = serializers.SHOWN_OF_REFUND, str(payment._state.db)
         rows = read_rows(Refund, database, columns=shown, newest=most, payment_id=payment.pk)
         return sorted(rows, key=attrgetter("pk"), reverse=True)
