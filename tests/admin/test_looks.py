@@ -43,6 +43,8 @@ FITS = "document.documentElement.scrollWidth <= innerWidth"
 # No list is cut off, or scrolls within its own box.
 COLUMNS_FIT = """[...document.querySelectorAll('.results, .octo-scroll')]
     .every(box => box.scrollWidth <= box.clientWidth)"""
+STYLED = """[...document.querySelectorAll('.breadcrumbs')]
+    .every(each => getComputedStyle(each).backgroundColor !== 'rgba(0, 0, 0, 0)')"""
 APP = "octo_stripe_gateway"
 
 pytestmark = [
@@ -87,6 +89,8 @@ def look_at(pages: dict[str, str]) -> None:
                 page.screenshot(path=path, full_page=True, animations="disabled")
                 if not (page.evaluate(FITS) and page.evaluate(COLUMNS_FIT)):
                     problems.append(f"{name} is too wide, {look}")
+            if not page.evaluate(STYLED):
+                problems.append(f"{name} has no style of this Django's")
     assert problems == []
 
 

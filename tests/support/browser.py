@@ -28,7 +28,7 @@ MARKS = [
 ]
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 DESK: Any = {"width": 1280, "height": 900}
-PHONE: Any = {"width": 390, "height": 844}
+PHONE: Any = {"width": 375, "height": 812}
 
 
 @contextmanager
