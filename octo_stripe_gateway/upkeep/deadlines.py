@@ -12,7 +12,7 @@ from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
-from octo_stripe_gateway.ledger.claims import Job, Step
+from octo_stripe_gateway.ledger.claims import Job, Row, Step
 from octo_stripe_gateway.models import ASK_PAUSE, PayableLock, Payment, find_payables, get_deadline
 from octo_stripe_gateway.services.deadlines import (
     expire_payment,
@@ -21,9 +21,6 @@ from octo_stripe_gateway.services.deadlines import (
     update_due,
 )
 
-# A deadline can't be moved to keep others off it, so these claims have a column of their own. The lease is
-# also the pause until the next try: whoever pays after a deadline has to get the money back.
-LEASE = dt.timedelta(minutes=1)
 LONGEST_PAUSE = dt.timedelta(days=1)
 CAPTURE_REMINDER = dt.timedelta(days=1)
 OVERDUE_REVIEW = dt.timedelta(hours=1)
@@ -57,15 +54,22 @@ class DeadlineStep(Step[Payment]):
         asked.update(claimed_until=Coalesce(Least("expires_at", Value(later)), Value(later)))
 
 
-class ExpiryStep(Step[Payment]):
-    """Cancels payments whose deadline has passed.
+class PassedStep(Step[Row]):
+    """What is due once a moment has passed, which can't be moved to keep others off: claims have a column.
 
-    One that Stripe doesn't cancel is tried again after as long as it is overdue, and holds up no other.
+    The lease is also the pause until the next try: whoever pays after a deadline has to get the money back.
     """
 
     name = "deadlines"
     column = "claimed_until"
-    lease = LEASE
+    lease = dt.timedelta(minutes=1)
+
+
+class ExpiryStep(PassedStep[Payment]):
+    """Cancels payments whose deadline has passed.
+
+    One that Stripe doesn't cancel is tried again after as long as it is overdue, and holds up no other.
+    """
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
         due = Payment.ledger.past_deadline(now=now)
@@ -80,17 +84,14 @@ class ExpiryStep(Step[Payment]):
         kept = Payment.ledger.past_deadline(now=now).filter(claimed_until=until)
         for row in kept.filter(pk__in=[row.pk for row in rows]):
             overdue = now - (row.expires_at or now)
-            pause = min(max(overdue, LEASE), LONGEST_PAUSE)
+            pause = min(max(overdue, self.lease), LONGEST_PAUSE)
             Payment.ledger.filter(pk=row.pk, claimed_until=until).update(claimed_until=now + pause)
 
 
-class CaptureStep(Step[Payment]):
+class CaptureStep(PassedStep[Payment]):
     """Reminds the host of holds that run out within a day."""
 
-    name = "deadlines"
-    column = "claimed_until"
     asks_stripe = False
-    lease = LEASE
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
         holds = Payment.ledger.to_be_captured(before=now + CAPTURE_REMINDER)
@@ -115,17 +116,14 @@ class DueStep(Step[PayableLock]):
         return "updated"
 
 
-class InstallmentStep(Step[PayableLock]):
+class InstallmentStep(PassedStep[PayableLock]):
     """Reminds the host of installments that are due.
 
     Each payable is asked first, since it may no longer owe anything; after the reminder it is still asked now
     and then, so that it doesn't stay overdue for ever.
     """
 
-    name = "deadlines"
-    column = "claimed_until"
     asks_stripe = False
-    lease = LEASE
 
     def list_due(self, now: dt.datetime) -> QuerySet[PayableLock]:
         asked_again = Q(reminded_at=None) | Q(reminded_at__lt=now - OVERDUE_REVIEW)

@@ -369,7 +369,7 @@ class TestList:
         *((EVENTS, name) for name in ("type", "q", "p", "status__exact", "received_at__lt")),
     ],
 )
-def test_no_address_is_a_fault_of_ours(page: str, name: str, value: str, office: Client) -> None:
+def test_no_query_string_makes_a_list_fail(page: str, name: str, value: str, office: Client) -> None:
     make_event(payment__currency="jpy")
     assert office.get(f"{reverse(page)}?{name}={value}").status_code in {200, 302, 400}
 

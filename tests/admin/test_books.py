@@ -343,7 +343,7 @@ class TestPage:
         assert "javascript:alert" not in office.get(url).content.decode()
 
 
-def test_payment_that_a_bank_warned_of_says_so_in_the_list(
+def test_list_shows_a_banks_warning_of_fraud(
     office: Client, stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
     payment, other = pay(stripe), pay(stripe)

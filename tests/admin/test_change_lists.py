@@ -41,7 +41,9 @@ def get_column(client: Client, name: str) -> int:
         {"created_at__gte": "2020-01-01 00:00:00+00:00", "currency": "eur"},
     ],
 )
-def test_newest_first_unless_a_heading_is_clicked(filters: dict[str, str], admin_client: Client) -> None:
+def test_list_has_the_newest_first_unless_a_heading_is_clicked(
+    filters: dict[str, str], admin_client: Client
+) -> None:
     wanted = [each.pk for each in PaymentFactory.create_batch(3, canceled=True, currency="eur")]
     if filters:
         PaymentFactory.create(currency="usd")
@@ -52,7 +54,7 @@ def test_newest_first_unless_a_heading_is_clicked(filters: dict[str, str], admin
         assert show(admin_client, **filters, o=f"-{column}") == wanted[::-1]
 
 
-def test_by_time_where_it_is_filtered_by_time(admin_client: Client) -> None:
+def test_list_filtered_by_time_is_ordered_by_time(admin_client: Client) -> None:
     old, older = PaymentFactory.create_batch(2)
     now = timezone.now()
     for payment, days in ((old, 10), (older, 20)):
@@ -63,7 +65,7 @@ def test_by_time_where_it_is_filtered_by_time(admin_client: Client) -> None:
     assert show(admin_client, created_at__gte=str(now - dt.timedelta(days=15))) == [recent.pk, old.pk]
 
 
-def test_only_page_is_read_as_a_page(admin_client: Client) -> None:
+def test_single_page_is_read_with_a_limit(admin_client: Client) -> None:
     PaymentFactory.create()
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(reverse(LIST))

@@ -125,7 +125,7 @@ def test_settling_of_a_page_sent_twice_is_journaled_once(office: Client) -> None
     assert concern.payment.changes.count() == 1
 
 
-def test_loss_is_settled_with_its_amount(office: Client) -> None:
+def test_loss_is_settled_with_the_lost_amount(office: Client) -> None:
     known = {"amount": 1700, "currency": "eur"}
     payment = make_payment(paid=True, has_concerns=True)
     concern = make_concern(payment=payment, code="loss_in_other_currency", object_id="du_1", parameters=known)
@@ -137,7 +137,7 @@ def test_loss_is_settled_with_its_amount(office: Client) -> None:
     assert "18.50 USD" in office.get(get_url(concern)).content.decode()
 
 
-def test_viewing_and_settling_take_a_permission_each(make_staff: Callable[..., Client]) -> None:
+def test_viewing_and_settling_are_separate_permissions(make_staff: Callable[..., Client]) -> None:
     concern = make_concern()
     viewer, settler = make_staff("view_concern"), make_staff("view_concern", "settle_concern")
     assert viewer.get(get_url(concern)).context["operations"] == []

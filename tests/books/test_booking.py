@@ -87,14 +87,14 @@ def test_answer_to_complete_says_at_once_what_it_brought(stripe: StripeEmulator)
     assert not payment.balance_transactions.exists()
 
 
-def test_answer_that_comes_late_does_not_undo_the_books(stripe: StripeEmulator) -> None:
+def test_late_answer_does_not_undo_the_books(stripe: StripeEmulator) -> None:
     payment = pay(stripe)
     services.refund_payment(payment, amount=500)
     keep_books()
     assert services.complete_payment(payment).net == 1412
 
 
-def test_payment_that_only_an_event_told_of_knows_its_card(api: GatewayApi, stripe: StripeEmulator) -> None:
+def test_payment_known_from_an_event_alone_has_its_card(api: GatewayApi, stripe: StripeEmulator) -> None:
     stripe.webhook_url = None
     payment = services.create_payment(2000, currency="usd").payment
     stripe.confirm(payment.stripe_payment_intent_id or "")
@@ -178,7 +178,7 @@ def test_what_stripe_books_late_is_asked_for_again(stripe: StripeEmulator) -> No
     assert_books_equal(stripe)
 
 
-def test_refund_that_is_told_before_its_charge_is_booked_with_it(stripe: StripeEmulator) -> None:
+def test_refund_known_before_its_charge_is_booked_is_booked_too(stripe: StripeEmulator) -> None:
     payment = services.create_payment(2000, currency="usd").payment
     intent_id = payment.stripe_payment_intent_id or ""
     stripe.confirm(intent_id)
@@ -205,7 +205,7 @@ def test_many_are_booked_from_one_list(stripe: StripeEmulator) -> None:
     assert_books_equal(stripe)
 
 
-def test_list_that_holds_mostly_others_is_not_read_to_its_end(
+def test_list_of_mostly_foreign_payments_is_given_up(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stripe_client, "PAGE_SIZE", 10)
@@ -218,7 +218,7 @@ def test_list_that_holds_mostly_others_is_not_read_to_its_end(
     assert len(stripe.requests) - before == 3 + 5
 
 
-def test_twice_is_once(stripe: StripeEmulator) -> None:
+def test_booking_twice_records_each_movement_once(stripe: StripeEmulator) -> None:
     payment = pay(stripe)
     keep_books()
     Payment.objects.update(next_booking_at=timezone.now())
@@ -257,7 +257,7 @@ def test_key_without_the_permission_still_takes_payments(
     assert_books_equal(stripe)
 
 
-def test_one_account_without_the_permission_keeps_no_other_waiting(
+def test_account_without_the_permission_delays_no_other(
     stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
     stripe.restrict(RESTRICTED, "rak_payment_intent_write", "rak_charge_write", "rak_dispute_read")
@@ -280,7 +280,7 @@ def test_stripe_that_does_not_answer_is_asked_again(stripe: StripeEmulator) -> N
     assert payment.balance_transactions.count() == 1
 
 
-def test_what_moves_while_it_is_being_booked_is_not_lost(
+def test_money_that_moves_during_booking_is_booked(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = pay(stripe)
@@ -319,14 +319,14 @@ def test_adopted_payment_is_booked(stripe: StripeEmulator) -> None:
     assert_books_equal(stripe)
 
 
-def test_booking_is_no_change_that_a_listener_hears_of(stripe: StripeEmulator) -> None:
+def test_booking_sends_no_signal(stripe: StripeEmulator) -> None:
     payment = pay(stripe)
     changes = PaymentChange.objects.filter(payment=payment).count()
     keep_books()
     assert PaymentChange.objects.filter(payment=payment).count() == changes
 
 
-def test_debit_that_fails_needs_no_money(stripe: StripeEmulator) -> None:
+def test_failed_debit_is_booked_without_money(stripe: StripeEmulator) -> None:
     payment = services.create_payment(2000, currency="usd").payment
     intent_id = payment.stripe_payment_intent_id or ""
     stripe.confirm(intent_id, "pm_usBankAccount_accountClosed")
@@ -348,7 +348,7 @@ def test_lease_ends_by_itself(stripe: StripeEmulator) -> None:
     assert keep_books() == {"booked": 1}
 
 
-def test_what_an_audit_finds_unbooked_is_booked(
+def test_reconciliation_books_what_was_not_booked(
     stripe: StripeEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     payment = pay(stripe)
@@ -366,7 +366,7 @@ def test_what_an_audit_finds_unbooked_is_booked(
     assert payment.fee == 88
 
 
-def test_what_is_yet_to_be_booked_is_nothing_that_an_audit_finds(
+def test_reconciliation_does_not_report_what_is_yet_to_be_booked(
     stripe: StripeEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pay(stripe)
@@ -391,7 +391,7 @@ def test_money_of_another_system_is_not_booked(stripe: StripeEmulator) -> None:
     assert set(BalanceTransaction.objects.values_list("payment", flat=True)) == {payment.pk}
 
 
-def test_account_that_is_no_more_is_asked_about_ever_more_rarely(
+def test_account_that_is_gone_is_asked_less_and_less_often(
     stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
     payments = [pay(stripe) for _each in range(5)]
@@ -407,7 +407,7 @@ def test_account_that_is_no_more_is_asked_about_ever_more_rarely(
 
 
 @pytest.mark.parametrize("change", [{"amount": "much"}, {"currency": None}, {"exchange_rate": -1}, {"id": 7}])
-def test_answer_that_is_malformed_stops_no_payment(
+def test_malformed_answer_stops_no_other_payment(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
     read = BalanceTransactionSnapshot.from_object
@@ -428,7 +428,7 @@ def test_books_of_a_connected_account_are_kept_there(stripe: StripeEmulator) -> 
     assert_books_equal(stripe)
 
 
-def test_event_that_comes_again_asks_for_nothing(api: GatewayApi, stripe: StripeEmulator) -> None:
+def test_repeated_event_books_nothing(api: GatewayApi, stripe: StripeEmulator) -> None:
     payment = pay(stripe)
     services.refund_payment(payment, amount=500)
     keep_books()

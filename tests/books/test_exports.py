@@ -73,7 +73,7 @@ def test_movements_of_each_day_equal_stripes_balance(
     assert kinds == {"payment": 18, "refund": 12, "dispute": 9, "fee": 24}
 
 
-def test_movements_of_a_time_are_those_that_moved_in_it(
+def test_movements_are_exported_by_when_they_moved(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mix(stripe, monkeypatch, days=2)
@@ -84,7 +84,7 @@ def test_movements_of_a_time_are_those_that_moved_in_it(
     assert max(line["utc_moved_at"] for line in before) < min(line["utc_moved_at"] for line in after)
 
 
-def test_payment_is_a_line(stripe: StripeEmulator) -> None:
+def test_payment_is_exported_as_one_line(stripe: StripeEmulator) -> None:
     stripe.exchange("jpy", into="usd", rate=0.0064)
     booking = Booking.objects.create(price=20_000, currency="jpy")
     options = {"payable": booking, "reseller_reference": "HU77"}
@@ -121,7 +121,7 @@ def test_value_of_a_movement_has_its_currencys_decimals(stripe: StripeEmulator) 
     }
 
 
-def test_payments_of_a_time(db: None) -> None:
+def test_payments_are_exported_by_when_they_were_created(db: None) -> None:
     for day in (1, 2, 3):
         payment = PaymentFactory.create(reseller_reference=f"day {day}")
         Payment.objects.filter(pk=payment.pk).update(created_at=dt.datetime(2026, 1, day, tzinfo=dt.UTC))
@@ -135,7 +135,7 @@ def test_time_that_is_none_is_refused(text: str) -> None:
         export("--from", text)
 
 
-def test_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     PaymentFactory.create()
     path = tmp_path / "payments.csv"
     call_command("export_payments", "--output", str(path))
@@ -146,7 +146,7 @@ def test_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d"])
-def test_text_is_no_formula(sign: str) -> None:
+def test_text_is_never_a_formula(sign: str) -> None:
     text = f'{sign}HYPERLINK("https://evil.example";"x")'
     PaymentFactory.create(reseller_reference=text, owner="key:=1")
     (line,) = export()
@@ -173,7 +173,7 @@ def test_lines_are_made_one_by_one() -> None:
     assert "changed meanwhile" in next(lines)
 
 
-def test_movements_of_payments_are_only_theirs(stripe: StripeEmulator) -> None:
+def test_movements_of_payments_leave_out_others(stripe: StripeEmulator) -> None:
     one, _other = pay(stripe), pay(stripe)
     run_upkeep(limit=10, threads=1)
     lines = read_export(exports.export_movements_of(Payment.objects.filter(pk=one.pk)))

@@ -111,14 +111,14 @@ def test_another_account_without_keys_is_said_before_a_deployment(configure: Cal
     assert {"E009", "E010", "E011"}.isdisjoint(get_ids(checks.check_deployment()))
 
 
-def test_who_chooses_among_accounts_needs_no_other(configure: Callable[..., None]) -> None:
+def test_host_that_chooses_accounts_needs_no_top_level_keys(configure: Callable[..., None]) -> None:
     configure(**{**NOTHING, "API_GATEWAY_KEY": "key"}, STRIPE_ACCOUNTS={"tokyo": TOKYO}, CHOOSE_ACCOUNT=str)
     assert {"E009", "E010", "E011"}.isdisjoint(get_ids(checks.check_deployment()))
     configure(CHOOSE_ACCOUNT=None)
     assert {"E009", "E010", "E011"} <= {*get_ids(checks.check_deployment())}
 
 
-def test_built_in_keys_go_once_an_account_is_configured(
+def test_built_in_keys_are_not_used_beside_a_configured_account(
     configure: Callable[..., None], settings: Any
 ) -> None:
     settings.DEBUG = True
@@ -190,7 +190,7 @@ def test_rates_need_a_cache_that_all_processes_share(
         ({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, False),
     ],
 )
-def test_rates_need_a_cache_that_gives_up(
+def test_rates_need_a_cache_with_a_time_out(
     cache: dict[str, Any], warned: bool, configure: Callable[..., None], settings: Any
 ) -> None:
     configure(THROTTLE_RATES={"create": "1/minute"})
@@ -199,7 +199,7 @@ def test_rates_need_a_cache_that_gives_up(
 
 
 @pytest.mark.parametrize(("proxies", "warned"), [(None, True), (0, False), (1, False)])
-def test_rates_need_to_know_of_proxies(
+def test_rates_need_the_number_of_proxies(
     proxies: int | None,
     warned: bool,
     configure: Callable[..., None],

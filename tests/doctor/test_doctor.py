@@ -401,7 +401,7 @@ def find_codes() -> set[str]:
     return {*written, *examination.FROM_CHECKS.values()}
 
 
-def test_missing_routes_are_a_diagnosis_where_the_host_is_given_too(shop: Shop) -> None:
+def test_missing_routes_are_reported_even_with_a_host(shop: Shop) -> None:
     leave_out_the_routes(shop)
     assert "routes_missing" in diagnose("--host", "shop.example.com")
 
@@ -440,7 +440,7 @@ def test_what_has_not_waited_for_long_is_left_out(shop: Shop) -> None:
     assert waiting <= diagnose("--older-than", "0").keys()
 
 
-def test_events_that_come_are_not_missed(shop: Shop) -> None:
+def test_arriving_events_are_not_reported_missing(shop: Shop) -> None:
     make_paid(ago=LONG_AGO)
     make_event("processed", ago=LONG_AGO + dt.timedelta(seconds=1))
     assert diagnose() == {}
@@ -455,14 +455,14 @@ def test_backlog_has_its_size_and_age(shop: Shop) -> None:
     assert "since 4" in found["message"]
 
 
-def test_waiting_events_are_the_worker_s_where_there_is_one(shop: Shop) -> None:
+def test_waiting_events_blame_the_worker_where_there_is_one(shop: Shop) -> None:
     leave_an_event(shop)
     assert "maintain_payments" in diagnose()["events_waiting"]["action"]
     shop.configure(WEBHOOK_PROCESSING="task")
     assert "worker" in diagnose()["events_waiting"]["action"]
 
 
-def test_restricted_key_is_told_what_exactly_it_lacks(shop: Shop) -> None:
+def test_message_names_what_a_restricted_key_lacks(shop: Shop) -> None:
     restrict_the_key(shop)
     message = diagnose()["permissions_missing"]["message"]
     assert message == (
@@ -555,7 +555,7 @@ def read_all(stripe: StripeEmulator) -> Any:
     return rows, stripe.webhook_endpoints, stripe.payment_intents, stripe.refunds
 
 
-def test_endpoint_made_by_hand_beside_connected_accounts_is_not_called_double(shop: Shop) -> None:
+def test_endpoint_made_by_hand_may_be_for_connected_accounts(shop: Shop) -> None:
     for kind in ("account", "connect"):
         create_endpoint(connect=kind == "connect", metadata={"octo_stripe_gateway": kind})
     assert diagnose() == {}
@@ -582,13 +582,13 @@ def test_each_account_is_examined(shop: Shop) -> None:
     assert set(report["clockSkewSeconds"]) == {"", "tokyo"}
 
 
-def test_other_installations_on_the_same_account_are_no_trouble(shop: Shop) -> None:
+def test_other_installations_on_the_same_account_are_fine(shop: Shop) -> None:
     shop.update_endpoint(metadata={"octo_installation": Installation.ledger.get_own().name})
     create_endpoint(url="https://another.example.com/webhooks", metadata={"octo_installation": "another"})
     assert diagnose() == {}
 
 
-def test_accounts_of_two_modes_are_told(shop: Shop) -> None:
+def test_accounts_of_two_modes_are_reported(shop: Shop) -> None:
     shop.configure(STRIPE_ACCOUNTS={"live": {"STRIPE_API_KEY": "sk_live_gateway"}}, SIGNING_KEY="k" * 22)
     # The emulator takes no live key.
     assert {*diagnose()} == {

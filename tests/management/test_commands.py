@@ -66,7 +66,7 @@ def get_statuses() -> list[str]:
     return list(Payment.objects.order_by("pk").values_list("status", flat=True))
 
 
-def test_maintenance_has_its_pauses_and_now_does_without(stripe: StripeEmulator, run: Run) -> None:
+def test_now_skips_the_pauses_of_maintenance(stripe: StripeEmulator, run: Run) -> None:
     (payment,) = create_paid(stripe, 1)
     failed, received = WebhookEventFactory.create(failed=True, payment=payment), WebhookEventFactory.create()
     WebhookEvent.objects.update(retry_at=timezone.now() + dt.timedelta(hours=1))
@@ -82,7 +82,7 @@ def test_maintenance_has_its_pauses_and_now_does_without(stripe: StripeEmulator,
     }
 
 
-def test_now_performs_requests_that_no_payment_waits_for(stripe: StripeEmulator, run: Run) -> None:
+def test_now_repeats_requests_of_payments_that_are_not_due(stripe: StripeEmulator, run: Run) -> None:
     (payment,) = create_paid(stripe, 1)
     services.complete_payment(payment)
     stripe.add_fault(Fault(kind="reset", path="/v1/refunds"))
@@ -93,7 +93,7 @@ def test_now_performs_requests_that_no_payment_waits_for(stripe: StripeEmulator,
     assert Payment.objects.get().amount_refunded == 500
 
 
-def test_dry_run_prints_the_difference_and_only_asks(stripe: StripeEmulator, run: Run) -> None:
+def test_dry_run_prints_differences_and_changes_nothing(stripe: StripeEmulator, run: Run) -> None:
     create_paid(stripe, 2)
     asked = len(stripe.requests)
     out = Output()
@@ -105,7 +105,7 @@ def test_dry_run_prints_the_difference_and_only_asks(stripe: StripeEmulator, run
     assert {request.method for request in stripe.requests[asked:]} == {"GET"}
 
 
-def test_period_finds_what_a_settled_payment_missed(stripe: StripeEmulator, run: Run) -> None:
+def test_period_finds_what_was_missed_of_a_settled_payment(stripe: StripeEmulator, run: Run) -> None:
     (payment,) = create_paid(stripe, 1)
     services.complete_payment(payment)
     stripe.refund(payment.stripe_payment_intent_id or "", amount=700)
@@ -125,7 +125,7 @@ def test_period_that_ends_before_it_begins_is_refused(run: Run, command: str, si
         run(command, "--from", since, "--to", "2026-02-01")
 
 
-def test_period_has_to_be_said(run: Run) -> None:
+def test_period_is_required(run: Run) -> None:
     with pytest.raises(CommandError, match="which period"):
         run("reconcile_payments")
 
@@ -136,7 +136,7 @@ def test_time_that_is_none_is_refused(run: Run, moment: str) -> None:
         run("reconcile_payments", "--from", moment)
 
 
-def test_trouble_with_one_payment_stops_no_other(
+def test_failure_of_one_payment_stops_no_other(
     stripe: StripeEmulator, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payments = create_paid(stripe, 3)
@@ -156,7 +156,7 @@ def test_trouble_with_one_payment_stops_no_other(
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_progress_is_shown_to_who_watches(
+def test_progress_is_shown_on_a_terminal_only(
     is_terminal: bool, stripe: StripeEmulator, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_paid(stripe, 2)
@@ -169,7 +169,7 @@ def test_progress_is_shown_to_who_watches(
     assert "\x1b" not in shown
 
 
-def test_progress_says_how_fast_and_how_long_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_says_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Output, "is_terminal", True)
     stream = Output()
     moments = iter([0.0, 0.05, 10.0, 20.0])
@@ -197,7 +197,7 @@ def test_pruning_deletes_old_finished_events_only(run: Run, batch_size: str) -> 
     assert "0 events deleted" in run("prune_records")
 
 
-def test_the_newest_event_stays_to_tell_that_events_come(run: Run) -> None:
+def test_pruning_keeps_the_newest_event(run: Run) -> None:
     for event in WebhookEventFactory.create_batch(2, processed=True):
         Payment.objects.filter(pk=event.pk).update(accepted_at=timezone.now() - dt.timedelta(hours=1))
     assert "1 event deleted" in run("prune_records", "--event-days", "0")
@@ -247,6 +247,6 @@ def test_erasing_asks_first(
 
 
 @pytest.mark.parametrize("args", [[], ["--payable", "tour:7"], ["--payable", "shop.Nothing:7"]])
-def test_erasing_says_what_it_needs(args: list[str], run: Run) -> None:
+def test_erasing_without_a_choice_is_refused(args: list[str], run: Run) -> None:
     with pytest.raises(CommandError):
         run("erase_payment_data", "--no-input", *args)

@@ -132,7 +132,7 @@ def test_newcomer_needs_nothing_else(
     call_command("stripe_doctor", "--host", live_server.url)
 
 
-def test_dry_run_says_what_would_be_done_and_only_asks(stripe: StripeEmulator, run: Run) -> None:
+def test_dry_run_says_what_would_be_done_and_changes_nothing(stripe: StripeEmulator, run: Run) -> None:
     assert f"would create {URL}" in run("--dry-run")
     assert get_writes(stripe) == []
     endpoint = create_endpoint(enabled_events=["*"])
@@ -150,9 +150,7 @@ def test_dry_run_says_what_would_be_done_and_only_asks(stripe: StripeEmulator, r
         ({"enabled_events": ["charge.refunded"], "disabled": True}, "enabled_events, status"),
     ],
 )
-def test_endpoint_that_is_not_as_it_should_be_is_updated(
-    stripe: StripeEmulator, run: Run, params: Any, changed: str
-) -> None:
+def test_wrong_endpoint_is_updated(stripe: StripeEmulator, run: Run, params: Any, changed: str) -> None:
     disabled = params.pop("disabled", False)
     endpoint = create_endpoint(**params)
     if disabled:
@@ -197,7 +195,7 @@ def test_endpoints_of_others_are_left_alone(stripe: StripeEmulator, run: Run) ->
     assert len(stripe.webhook_endpoints) == 2
 
 
-def test_events_that_the_host_registered_are_told_as_well(
+def test_endpoint_gets_the_events_that_the_host_registered(
     stripe: StripeEmulator, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
@@ -260,7 +258,7 @@ def test_each_account_has_its_own_endpoint_and_place_for_its_secret(
     assert len(stripe.webhook_endpoints) == 2
 
 
-def test_one_account_s_failure_does_not_keep_the_others_waiting(
+def test_failure_of_one_account_stops_no_other(
     stripe: StripeEmulator, run: Run, configure: Callable[..., None]
 ) -> None:
     tokyo = stripe.add_account()
@@ -315,7 +313,7 @@ def test_address_comes_from_the_mount_and_the_host(
         (__name__, ("--url", "shop.example.com"), "", "is no address"),
     ],
 )
-def test_address_that_is_not_clear_is_asked_for(
+def test_ambiguous_address_is_asked_for(
     run: Run, settings: Any, urlconf: str, args: tuple[str, ...], host: str, message: str
 ) -> None:
     settings.ROOT_URLCONF = urlconf
@@ -369,7 +367,7 @@ def test_dry_run_registers_nothing(stripe: StripeEmulator, run: Run) -> None:
 
 
 @pytest.mark.parametrize("host", ["http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]:8000"])
-def test_machine_without_a_name_is_not_registered(stripe: StripeEmulator, run: Run, host: str) -> None:
+def test_address_without_a_domain_is_not_registered(stripe: StripeEmulator, run: Run, host: str) -> None:
     run(host=host)
     assert not get_domains(stripe)
 
@@ -383,7 +381,7 @@ def test_domain_that_a_person_disabled_is_left_alone(stripe: StripeEmulator, run
     assert get_domains(stripe) == [("shop.example.com", False)]
 
 
-def test_domain_that_stripe_cant_verify_is_told(stripe: StripeEmulator, run: Run) -> None:
+def test_domain_that_stripe_cannot_verify_is_reported(stripe: StripeEmulator, run: Run) -> None:
     assert "shop.example.invalid does not show apple_pay" in run(host="shop.example.invalid")
 
 

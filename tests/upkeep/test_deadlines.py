@@ -100,7 +100,7 @@ def test_a_deadline_that_the_host_has_moved_is_followed(
     assert api.retrieve(payment).json()["status"] == "PENDING"
 
 
-def test_one_that_was_paid_first_is_completed_and_the_host_decides(
+def test_payment_made_before_it_expires_is_for_the_host_to_accept(
     api: GatewayApi, stripe: StripeEmulator, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
@@ -114,7 +114,7 @@ def test_one_that_was_paid_first_is_completed_and_the_host_decides(
     assert_ledger_equals(stripe)
 
 
-def test_one_that_is_at_the_bank_is_left_until_it_settles(
+def test_bank_debit_that_is_processing_is_not_expired(
     api: GatewayApi, stripe: StripeEmulator, held: Held
 ) -> None:
     payment = held(pays=stripe, by="pm_usBankAccount_success")
@@ -126,7 +126,7 @@ def test_one_that_is_at_the_bank_is_left_until_it_settles(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_expiry_without_an_answer_goes_on(
+def test_expiry_without_an_answer_is_finished_by_the_next_run(
     when: Any, api: GatewayApi, stripe: StripeEmulator, held: Held
 ) -> None:
     payment = held()
@@ -139,7 +139,7 @@ def test_an_expiry_without_an_answer_goes_on(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_creation_without_an_answer_leaves_no_payable_intent(
+def test_creation_without_an_answer_leaves_no_intent_that_can_be_paid(
     when: Any, api: GatewayApi, stripe: StripeEmulator, held: Held
 ) -> None:
     stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents", when=when))
@@ -148,7 +148,7 @@ def test_a_creation_without_an_answer_leaves_no_payable_intent(
     assert {intent["status"] for intent in stripe.payment_intents.values()} == {"canceled"}
 
 
-def test_a_hold_says_until_when_and_reminds_a_day_ahead(
+def test_hold_shows_its_deadline_and_reminds_a_day_before(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = api.authorized(stripe)
@@ -184,9 +184,7 @@ def test_a_hook_that_raises_keeps_no_other_payment_from_expiring(
     assert stripe.payment_intents[unpaid["stripePaymentIntentId"]]["status"] == "canceled"
 
 
-def test_stripe_that_does_not_answer_is_left_alone(
-    api: GatewayApi, stripe: StripeEmulator, held: Held
-) -> None:
+def test_unreachable_stripe_is_left_alone(api: GatewayApi, stripe: StripeEmulator, held: Held) -> None:
     """Each further call would wait for its time-out, and the next run begins in a minute."""
     for _each in range(12):
         held()
@@ -198,7 +196,7 @@ def test_stripe_that_does_not_answer_is_left_alone(
     assert expire() == 12
 
 
-def test_one_whose_amount_differs_at_stripe_expires_all_the_same(
+def test_payment_of_another_amount_at_stripe_still_expires(
     api: GatewayApi, stripe: StripeEmulator, held: Held
 ) -> None:
     import stripe as sdk
@@ -235,7 +233,7 @@ def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> As
 @needs_row_locks
 @pytest.mark.parametrize("in_time", [True, False])
 @pytest.mark.parametrize("told_by", ["complete", "event"])
-def test_a_customer_who_pays_while_the_expiry_is_on_its_way_is_the_hosts_to_decide_if_that_was_in_time(
+def test_host_decides_on_a_payment_made_in_time_while_it_expires(
     told_by: str,
     in_time: bool,
     api: GatewayApi,
@@ -261,7 +259,7 @@ def test_a_customer_who_pays_while_the_expiry_is_on_its_way_is_the_hosts_to_deci
 
 @needs_row_locks
 @pytest.mark.parametrize("told_by", ["complete", "event"])
-def test_a_customer_who_comes_while_the_expirys_answer_is_on_its_way_is_not_charged(
+def test_customer_is_not_charged_while_the_payment_expires(
     told_by: str, api: GatewayApi, stripe: StripeEmulator, held: Held, asked: Asked
 ) -> None:
     payment = held()

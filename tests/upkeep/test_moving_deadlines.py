@@ -140,7 +140,7 @@ def test_payments_that_stripe_does_not_cancel_hold_up_no_others(
     assert [get_status(payment, stripe) for payment in payments[2:]] == ["canceled", "canceled"]
 
 
-def test_what_has_no_price_has_its_deadline_too(
+def test_payable_without_a_price_has_a_deadline_too(
     stripe: StripeEmulator, deadlines: dict[Any, dt.datetime | None]
 ) -> None:
     voucher = Voucher.objects.create()
@@ -156,9 +156,7 @@ def test_what_has_no_price_has_its_deadline_too(
     assert Payment.objects.get().status == "expired"
 
 
-def test_payments_of_what_has_no_deadline_are_not_asked_about(
-    api: GatewayApi, stripe: StripeEmulator
-) -> None:
+def test_payables_without_a_deadline_are_not_asked(api: GatewayApi, stripe: StripeEmulator) -> None:
     create(api, Booking.objects.create())
     api.create()
     assert not Payment.objects.exclude(claimed_until=None).exists()

@@ -60,7 +60,7 @@ def test_movement_that_nobody_announced_is_booked_and_reported(stripe: StripeEmu
     assert list_open() == [("moved_unnoticed", payment.pk, movement.stripe_balance_transaction_id)]
 
 
-def test_what_differs_and_is_not_applied_is_told_once(stripe: StripeEmulator) -> None:
+def test_difference_that_is_not_applied_is_reported_once(stripe: StripeEmulator) -> None:
     payment = pay(stripe)
     Payment.objects.update(currency="eur")
     assert run_night() == {"reconciled": 1}
@@ -108,7 +108,7 @@ def test_payment_that_stripe_does_not_know_is_reported(stripe: StripeEmulator) -
     assert ("unknown_at_stripe", payment.pk) in {(code, about) for code, about, _object_id in list_open()}
 
 
-def test_what_upkeep_looks_after_anyway_is_no_concern(stripe: StripeEmulator) -> None:
+def test_unsettled_payment_is_no_concern_of_reconciliation(stripe: StripeEmulator) -> None:
     payment = services.create_payment(2000, currency="usd").payment
     stripe.confirm(payment.stripe_payment_intent_id or "")
     assert run_night() == {"reconciled": 1}
@@ -135,7 +135,7 @@ def test_hour_is_the_hosts(settings: Any) -> None:
     assert get_next_night(get_next_night(noon)) == dt.datetime(2026, 12, 1, 14, tzinfo=dt.UTC)
 
 
-def test_nights_that_were_missed_are_made_up_for(stripe: StripeEmulator) -> None:
+def test_missed_nights_are_caught_up_on(stripe: StripeEmulator) -> None:
     ago = timezone.now() - dt.timedelta(days=5)
     clock = stripe.clock
     stripe.clock = lambda: clock() - 5 * 86_400
@@ -148,7 +148,7 @@ def test_nights_that_were_missed_are_made_up_for(stripe: StripeEmulator) -> None
     assert Payment.objects.get().status == "paid"
 
 
-def test_no_days_are_no_reconciliation(stripe: StripeEmulator, configure: Callable[..., None]) -> None:
+def test_zero_days_turn_reconciliation_off(stripe: StripeEmulator, configure: Callable[..., None]) -> None:
     configure(RECONCILE_DAYS=0)
     assert run_night() == {}
 

@@ -124,7 +124,7 @@ def test_a_lost_event_is_made_up_for_within_minutes(
     assert get_statuses() == {"paid"}
 
 
-def test_many_are_asked_about_in_one_call(stripe: StripeEmulator) -> None:
+def test_many_due_payments_take_one_call(stripe: StripeEmulator) -> None:
     payments = create_due(stripe, 20)
     stripe.confirm(payments[3].stripe_payment_intent_id or "")
     stripe.refund(payments[3].stripe_payment_intent_id or "", amount=500)
@@ -135,7 +135,7 @@ def test_many_are_asked_about_in_one_call(stripe: StripeEmulator) -> None:
     assert (payments[3].status, payments[3].amount_refunded) == ("paid", 500)
 
 
-def test_what_a_list_leaves_out_is_asked_for(stripe: StripeEmulator) -> None:
+def test_payment_missing_from_the_list_is_asked_for_by_itself(stripe: StripeEmulator) -> None:
     payments = create_due(stripe, 5, card="pm_card_visa")
     intent_ids = [payment.stripe_payment_intent_id or "" for payment in payments]
     for _ in range(11):
@@ -147,7 +147,7 @@ def test_what_a_list_leaves_out_is_asked_for(stripe: StripeEmulator) -> None:
     assert Payment.objects.get(pk=payments[0].pk).refunds.count() == 11
 
 
-def test_list_that_holds_mostly_others_is_not_read_to_its_end(
+def test_list_of_mostly_foreign_payments_is_given_up(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stripe_client, "PAGE_SIZE", 10)
@@ -235,7 +235,7 @@ def test_run_that_is_interrupted_leaves_the_rest_to_the_next(
     assert maintain()["payments"] == {"unchanged": 2}
 
 
-def test_event_meanwhile_is_not_undone_by_the_pause(
+def test_pause_does_not_undo_what_an_event_planned(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_due(stripe, 1)
@@ -278,7 +278,7 @@ def test_request_of_a_settled_payment_is_repeated_too(stripe: StripeEmulator) ->
     assert Payment.objects.get().status == "paid"
 
 
-def test_request_that_stripe_is_still_at_is_left_for_the_next_run(
+def test_request_that_stripe_is_still_processing_waits_for_the_next_run(
     stripe: StripeEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     (payment,) = create_due(stripe, 1)
@@ -352,14 +352,14 @@ def test_undelivered_changes_are_delivered(stripe: StripeEmulator) -> None:
     assert len(heard) == 2
 
 
-def test_changes_are_put_down_to_the_command(stripe: StripeEmulator) -> None:
+def test_changes_name_the_command_as_their_source(stripe: StripeEmulator) -> None:
     create_due(stripe, 1, card="pm_card_visa")
     maintain()
     assert PaymentChange.objects.latest("pk").source == "command"
 
 
 @pytest.mark.parametrize("broken", [step.name for step in upkeep.STEPS])
-def test_kind_that_can_not_be_worked_on_is_reported_and_stops_no_other(
+def test_step_that_fails_is_reported_and_the_others_run(
     broken: str, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (payment,) = create_due(stripe, 1, card="pm_card_visa")
@@ -384,7 +384,7 @@ def test_kind_that_can_not_be_worked_on_is_reported_and_stops_no_other(
         maintain()
 
 
-def test_trouble_with_one_payment_stops_no_other(
+def test_failure_of_one_payment_stops_no_other(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payments = create_due(stripe, 3, card="pm_card_visa")
@@ -402,9 +402,7 @@ def test_trouble_with_one_payment_stops_no_other(
     assert get_pauses() == [1]
 
 
-def test_stripe_that_does_not_answer_is_left_alone(
-    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_stripe_is_left_alone(stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
     create_due(stripe, 8)
     monkeypatch.setattr(due, "MOST_UNANSWERED", 3)
     stripe.add_fault(Fault("status", method="GET", status=503, times=None))
@@ -420,7 +418,7 @@ def test_stripe_that_does_not_answer_is_left_alone(
 
 
 @pytest.mark.parametrize("count", [1, 6])
-def test_unchanged_contradiction_is_told_once(stripe: StripeEmulator, count: int) -> None:
+def test_lasting_contradiction_is_reported_once(stripe: StripeEmulator, count: int) -> None:
     create_due(stripe, count, card="pm_card_visa")
     Payment.objects.update(currency="eur")
     outcomes = []
@@ -431,7 +429,7 @@ def test_unchanged_contradiction_is_told_once(stripe: StripeEmulator, count: int
     assert PaymentChange.objects.filter(changes__has_key="concern intent_differs").count() == count
 
 
-def test_terminal_gets_progress_and_a_sentence(stripe: StripeEmulator) -> None:
+def test_terminal_shows_progress_and_a_sentence(stripe: StripeEmulator) -> None:
     create_due(stripe, 2)
     out, errors = Terminal(), Terminal()
     call_command("maintain_payments", "--threads", "1", stdout=out, stderr=errors)

@@ -45,14 +45,14 @@ def test_failed_refund_of_a_rejected_payment_is_not_made_again(rejected: Payment
     assert list_concerns(rejected) == []
 
 
-def test_operator_may_refund_again_what_failed(rejected: Payment, stripe: StripeEmulator) -> None:
+def test_operator_may_repeat_a_failed_refund(rejected: Payment, stripe: StripeEmulator) -> None:
     services.refund_payment(rejected)
     settle_all(rejected, reason="Refunded again.")
     rejected.refresh_from_db()
     assert (rejected.status, rejected.refunds.count()) == ("refunded", 2)
 
 
-def test_same_fact_opens_no_second_concern(
+def test_repeated_fact_opens_no_second_concern(
     rejected: Payment, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
     settle_all(rejected, reason="Paid by bank.")

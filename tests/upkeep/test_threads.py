@@ -116,7 +116,7 @@ def test_thread_that_gets_no_connection_leaves_the_work_to_the_others(
 
 
 @pytest.mark.slow
-def test_django_s_own_pool_of_four_does_for_601_due_payments(
+def test_djangos_pool_of_four_serves_601_due_payments(
     api: GatewayApi, stripe: StripeEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("psycopg_pool")
@@ -144,7 +144,7 @@ def execute(statement: str) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_no_thread_starts_that_would_see_something_else(state: str) -> None:
+def test_no_thread_starts_that_would_see_other_rows(state: str) -> None:
     with disconnected():
         assert count_threads() == THREADS
         STATES[state]()
