@@ -451,7 +451,7 @@ def test_cancellation_that_is_never_repeated_calls_an_operator(
     # It dies once the open payment is canceled, before a refund is on record.
     assert crasher.crash(**job, point="applied", call="post", stripe=stripe.url) == KILLED
     assert not StripeRequest.objects.filter(kind="refund").exists()
-    PayableLock.objects.update(next_update_at=timezone.now())
+    assert PayableLock.objects.filter(next_update_at__gt=timezone.now()).update(next_update_at=timezone.now())
     run_upkeep(limit=100)
     concern = Concern.objects.open().get()
     assert (concern.code, concern.parameters["amount"]) == ("payable_overpaid", PRICE - 1800)

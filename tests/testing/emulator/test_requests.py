@@ -360,6 +360,21 @@ class TestBrowser:
         paid = requests.post(url, data=form, headers=PUBLISHABLE, timeout=60)
         assert paid.json()["status"] == "succeeded"
 
+    def test_it_asks_which_wallets_it_may_show(self, stripe: StripeEmulator, api: Any) -> None:
+        def ask(host: str) -> list[str]:
+            url, asked = f"{stripe.url}/v1/elements/sessions", {"referrer_host": host}
+            told = requests.get(url, params=asked, headers=PUBLISHABLE, timeout=60).json()
+            return [name for name, value in told.items() if value == "enabled"]
+
+        both = ["apple_pay_preference", "google_pay_preference"]
+        assert [ask(host) for host in ("localhost", "127.0.0.1", "shop.example.com")] == [both, both, []]
+        domain = api.payment_method_domains.create(params={"domain_name": "shop.example.com"})
+        assert (ask("shop.example.com"), ask("www.shop.example.com")) == (both, [])
+        api.payment_method_domains.update(domain.id, params={"enabled": False})
+        assert ask("shop.example.com") == []
+        api.payment_method_domains.create(params={"domain_name": "shop.example.invalid"})
+        assert ask("shop.example.invalid") == ["google_pay_preference"]
+
     @pytest.mark.parametrize(
         ("method", "path"),
         [("GET", "/v1/payment_intents"), ("GET", "/v1/charges"), ("POST", "/v1/refunds")],
