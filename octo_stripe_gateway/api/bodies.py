@@ -157,8 +157,8 @@ def check_headers(request: Request) -> None:
     Raises ParseError, UnsupportedMediaType, RequestDataTooBig.
     """
     length, content_type = _get_length(request), request.content_type or ""
-    parsers = [each for each in request.parsers or () if media_type_matches(each.media_type, content_type)]
-    if length and not parsers:
+    known = [each.media_type for each in request.parsers or ()]
+    if length and not any(media_type_matches(each, content_type) for each in known):
         raise UnsupportedMediaType(content_type)
     if length > gateway_settings.max_body_size:
         raise RequestDataTooBig
@@ -174,7 +174,8 @@ def check_body(request: Request) -> None:
 
 
 def _get_length(request: Request) -> int:
-    length = str(request.headers.get("Content-Length") or "0")
-    if "Transfer-Encoding" in request.headers or not (length.isascii() and length.isdigit()):
+    meta = request.META
+    length = str(meta.get("CONTENT_LENGTH") or "0")
+    if "HTTP_TRANSFER_ENCODING" in meta or not (length.isascii() and length.isdigit()):
         raise ParseError(_("A body needs a Content-Length."))
     return int(length[:20])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 HEADER = "Octo-Capabilities"
@@ -12,6 +13,7 @@ CAPABILITIES: tuple[dict[str, Any], ...] = (
 )
 
 
+@lru_cache(maxsize=1024)
 def get_honoured(header: str) -> tuple[str, ...]:
     """Return the served capabilities that a header's comma list names, once each and in its order."""
     served = {capability["id"] for capability in CAPABILITIES}

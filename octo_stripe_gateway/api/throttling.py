@@ -21,8 +21,11 @@ logger = get_logger(__name__)
 
 NOT_COUNTED = "[OctoStripeGateway] Nothing is throttled: the cache doesn't answer"
 UNTOLD = "there is a proxy, and NUM_PROXIES isn't set"
-# What proxies add.
-FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
+# What proxies add, by the names in `request.META`.
+FORWARDING = tuple(
+    f"HTTP_{name}"
+    for name in "FORWARDED X_FORWARDED_FOR X_FORWARDED_HOST X_FORWARDED_PROTO X_REAL_IP VIA".split()
+)
 # Whoever has one IPv6 address has all of a network of this size.
 IPV6_PREFIX = 64
 # Some proxies add the port, which differs for each connection.
@@ -127,7 +130,8 @@ class AuthenticationThrottle(RateThrottle):
 
 def is_everybody(request: Request) -> bool:
     """Tell whether all callers have the request's address: a proxy's that `NUM_PROXIES` doesn't tell of."""
-    return api_settings.NUM_PROXIES is None and any(name in request.headers for name in FORWARDING)
+    meta = request.META
+    return api_settings.NUM_PROXIES is None and any(name in meta for name in FORWARDING)
 
 
 def get_network(address: str) -> str:
