@@ -21,7 +21,6 @@ def ask_host(
 ) -> Accepted | Authorized | Rejected | None:
     """Return the host's word on a payment that is received, or held; None before that can be told.
 
-
     The hook runs when the money is received; a hold has a hook of its own. The payment is saved first, and
     its ledger columns are protected from what the hook does to it.
     """
@@ -60,7 +59,8 @@ def _find_rejection(
     if deadline and deadline <= payment.paid_at:
         return reject("paid_too_late")
     rejection = reject_excess(payment, payable) if is_priced(payable) else None
-    hook = _get_hook(payment, payable)
+    name = "on_payment_completed" if payment.needs_acceptance else "on_payment_authorized"
+    hook = getattr(payable, name, None)
     if rejection or hook is None:
         return rejection
     try:
@@ -69,8 +69,3 @@ def _find_rejection(
     except PaymentRejectedError as error:
         return reject(HOST, words=str(error))
     return None
-
-
-def _get_hook(payment: Payment, payable: object) -> Callable[[Payment], None] | None:
-    name = "on_payment_completed" if payment.needs_acceptance else "on_payment_authorized"
-    return getattr(payable, name, None)

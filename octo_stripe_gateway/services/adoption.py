@@ -81,8 +81,10 @@ def _insert(
     payment = read_payment(snapshot) if is_ours else read_amount(snapshot)
     payment.account, payment.stripe_account = origin.account, origin.stripe_account
     payment.payable = payable or (read_payable(snapshot) if is_ours else None)
-    if payable is None:
-        _check_claim(payment, provenance=provenance)
+    if payable is None and provenance is Provenance.UNPROVEN:
+        raise UnprocessableError(_("The payment has our names, and no signature of ours."))
+    if payable is None and is_ours and choose_account(payment) != (origin.account, origin.stripe_account):
+        raise UnprocessableError(_("The payment is of an account that it would not be sent to."))
     is_over = snapshot.status in {"succeeded", "canceled"} and not holds_money(snapshot)
     # What is paid later waits too: what it pays for may have been sold again.
     payment.awaits_operator = is_ours and payable is None and not is_over
@@ -100,11 +102,3 @@ def _insert(
         return row
     record(payment, Adopted(snapshot.id, created=snapshot.created))
     return payment
-
-
-def _check_claim(payment: Payment, *, provenance: Provenance) -> None:
-    """Refuse an intent that only claims to be ours, or that the host would have sent elsewhere."""
-    if provenance is Provenance.UNPROVEN:
-        raise UnprocessableError(_("The payment has our names, and no signature of ours."))
-    if provenance is Provenance.OURS and choose_account(payment) != (payment.account, payment.stripe_account):
-        raise UnprocessableError(_("The payment is of an account that it would not be sent to."))

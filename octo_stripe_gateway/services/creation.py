@@ -36,6 +36,7 @@ from octo_stripe_gateway.models import (
     is_priced,
     resolve,
 )
+from octo_stripe_gateway.models.families import name_payable
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.dues import Quote, check_deadline, quote_payment
 from octo_stripe_gateway.services.idempotency import (
@@ -53,7 +54,6 @@ from octo_stripe_gateway.services.intent_parameters import (
     get_intent_parameters,
 )
 from octo_stripe_gateway.services.payments import cancel_payment
-from octo_stripe_gateway.services.provenance import name_payable
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.services.requests import (
     finish_creation,
@@ -198,7 +198,7 @@ def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mappin
         "uuid": uuid,
         "amount": None if priced else payment.amount,
         "currency": None if priced else payment.currency,
-        "payable": name_payable(payment),
+        "payable": name_payable(payment.payable_type_id, payment.payable_id),
         "capture_method": payment.capture_method,
         "purpose": payment.purpose,
         "metadata": payment.metadata,

@@ -1,4 +1,4 @@
-"""What ends by itself: payments whose time has run out, and holds that are about to."""
+"""One payment's expiry, one reminder, and what one payable owes; `upkeep/deadlines.py` finds which."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
-    Dues,
     PayableLock,
     Payment,
     Refund,
@@ -104,36 +103,25 @@ def update_due(lock: PayableLock) -> PayableLock:
     named = {"payment__payable_type": lock.payable_type_id, "payment__payable_id": lock.payable_id}
     unmeasured = Refund.ledger.filter(**named, amount_forgiven=None).exclude(stripe_refund_id=None)
     for payment in Payment.ledger.filter(pk__in=unmeasured.values("payment")):
-        _measure_refunds(payment)
+        with lock_payment(payment) as locked:
+            for refund in Refund.ledger.list_of(locked):
+                if refund.is_live and refund.amount_forgiven is None:
+                    # It was made at Stripe.
+                    amount = measure_forgiven(locked, refund.amount, is_made=True)
+                    record(locked, Forgiven(refund, amount=amount))
     with write_transaction():
         held = PayableLock.ledger.get_by(lock=True, id=lock.pk) or lock
         payments = Payment.ledger.list_of_payable(payable) if is_priced(payable) else None
         dues = None if payments is None else compute_dues(payable, payments, kept=held.amount_kept)
         held.record(dues)
-        _watch_overpaid(held, dues)
+        name = held.payable_name
+        if dues and dues.surplus:
+            # The price fell, a cancellation came to no end, or a refund failed after the same was paid again.
+            about = {"amount": dues.surplus, "currency": dues.currency, "name": name}
+            report_concern(PAYABLE_OVERPAID, object_id=name, **about)
+        else:
+            end_reported(PAYABLE_OVERPAID, object_id=name)
     return held
-
-
-def _watch_overpaid(lock: PayableLock, dues: Dues | None) -> None:
-    """Call an operator where more is held than should be.
-
-    The price fell, a cancellation came to no end, or a refund failed after the same was paid again.
-    """
-    name = f"{lock.payable_type.app_label}.{lock.payable_type.model}:{lock.payable_id}"
-    if dues and dues.surplus:
-        about = {"amount": dues.surplus, "currency": dues.currency, "name": name}
-        report_concern(PAYABLE_OVERPAID, object_id=name, **about)
-    else:
-        end_reported(PAYABLE_OVERPAID, object_id=name)
-
-
-def _measure_refunds(payment: Payment) -> None:
-    """Set how much refunds that were made at Stripe forgive."""
-    with lock_payment(payment) as locked:
-        for refund in Refund.ledger.list_of(locked):
-            if refund.is_live and refund.amount_forgiven is None:
-                amount = measure_forgiven(locked, refund.amount, is_made=True)
-                record(locked, Forgiven(refund, amount=amount))
 
 
 def _reserve_expiry(payment: Payment) -> StripeRequest | None:

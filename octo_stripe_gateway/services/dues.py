@@ -7,6 +7,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.db.models import Model
@@ -30,11 +31,12 @@ from octo_stripe_gateway.models import (
 )
 from octo_stripe_gateway.models.payment_indexes import COUNTS
 from octo_stripe_gateway.stripe.currencies import check_amount
-from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.times import format_utc
 
 # Seconds until it is worth asking again what became of a payment that is at the customer's bank.
 IN_FLIGHT_RETRY_AFTER = 60
+# What two payments of one owner have in common where one can do for the other.
+IN_COMMON = attrgetter("purpose", "capture_method", "currency", "origin", "connect")
 
 
 class Quote(NamedTuple):
@@ -77,7 +79,7 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     others = [each for each in payments if each.owner == payment.owner and each.is_open]
     wanted = (purpose, payment.capture_method, dues.currency, payment.origin, payment.connect)
     # What was adopted may be an earlier customer's.
-    same = (each for each in reversed(others) if _describe(each) == wanted and not each.awaits_operator)
+    same = (each for each in reversed(others) if IN_COMMON(each) == wanted and not each.awaits_operator)
     return Quote(purpose, due, dues.currency, deadline, next(same, None), others)
 
 
@@ -89,7 +91,7 @@ def get_dues(payable: Model) -> Dues:
 
 
 def list_dues(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Dues | None]]:
-    """Yield locks with their payables' balances of this moment, None where nothing is priced any more.
+    """Yield locks with their payables' dues of this moment, None where nothing is priced any more.
 
     Leaves out payables that can't be asked. Takes two queries for each model.
     """
@@ -106,11 +108,8 @@ def list_dues(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Dues 
         for lock in group:
             payable = payables.get(lock.payable_id)
             with suppress(Exception):
-                of_payable = payments[lock.payable_id]
-                dues = (
-                    compute_dues(payable, of_payable, kept=lock.amount_kept) if is_priced(payable) else None
-                )
-                yield lock, dues
+                paid, kept = payments[lock.payable_id], lock.amount_kept
+                yield lock, compute_dues(payable, paid, kept=kept) if is_priced(payable) else None
 
 
 def measure_forgiven(payment: Payment, amount: int, *, is_made: bool = False) -> int:
@@ -145,7 +144,7 @@ def _as_refunded(payment: Payment) -> Payment:
 
 
 def show_dues(dues: Dues) -> dict[str, Any]:
-    """Return a dues as the API shows it, under the name `dues`."""
+    """Return dues as the API shows them, under `balance`."""
     due_at = dues.next.due_at if dues.next else None
     return {
         "balance": {
@@ -166,8 +165,7 @@ def reject_excess(payment: Payment, payable: Any) -> Rejection | None:
     """Return why a locked payment's money, received or held, is not what is due; None if it is.
 
     Holds the payable's lock until the transaction ends: of two payments that arrive at once, the second sees
-    that the first was accepted. Sets `payment.dues`, for the host, to the dues that includes the
-    payment.
+    that the first was accepted. Sets `payment.dues`, for the host, to the dues including the payment.
     """
     lock = PayableLock.ledger.hold(payable)
     if lock.amount_kept is not None:
@@ -192,21 +190,14 @@ def foresee_rejection(payment: Payment, payable: Any) -> Rejection | None:
     if payment.amount_kept is not None:
         return reject("canceled")
     others = _list_others(payment, payable)
-    return _compare(
-        payment,
-        compute_dues(payable, others, at=payment.paid_at, livemode=payment.livemode),
-        others=others,
-    )
-
-
-def _is_past(deadline: dt.datetime | None) -> bool:
-    return deadline is not None and deadline <= timezone.now()
+    before = compute_dues(payable, others, at=payment.paid_at, livemode=payment.livemode)
+    return _compare(payment, before, others=others)
 
 
 def check_deadline(payable: Any) -> dt.datetime | None:
     """Return until when a payable can be paid; raises UnprocessableError if that has passed."""
     deadline = get_deadline(payable)
-    if deadline and _is_past(deadline):
+    if deadline and deadline <= timezone.now():
         message = _("The time to pay for this has run out.")
         raise UnprocessableError(message, utcExpiresAt=format_utc(deadline))
     return deadline
@@ -234,7 +225,7 @@ def _compare(payment: Payment, before: Dues, *, others: list[Payment]) -> Reject
 
 
 def is_paid_otherwise(payments: list[Payment], *, currency: str) -> bool:
-    """Tell whether money is held in a former currency of the price, which the dues leaves out."""
+    """Tell whether money is held in a former currency of the price, which the dues leave out."""
     return any(each.accepted_at and each.amount_held and each.currency != currency for each in payments)
 
 
@@ -260,8 +251,3 @@ def get_amount_to_pay(dues: Dues, *, purpose: str) -> int:
         error.retry_after = IN_FLIGHT_RETRY_AFTER
         raise error
     return due
-
-
-def _describe(payment: Payment) -> tuple[str, str, str, Origin, dict[str, Any]]:
-    """Return what two payments of one owner must have in common for one to do for the other."""
-    return payment.purpose, payment.capture_method, payment.currency, payment.origin, payment.connect

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -34,8 +34,12 @@ def check_parameters(extra: Mapping[str, Any], *, metadata: Mapping[str, str]) -
 
     Raises BadRequestError for what the ledger decides, and for metadata that Stripe takes in no case.
     """
-    for name in _list_reserved(extra):
-        raise BadRequestError(_("stripe_params: %s is decided by the ledger.") % name)
+    options = extra.get("payment_method_options", {}).items()
+    methods = [method for method, chosen in options if "capture_method" in chosen]
+    reserved = sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
+    reserved += [f"payment_method_options.{method}.capture_method" for method in methods]
+    if reserved:
+        raise BadRequestError(_("stripe_params: %s is decided by the ledger.") % reserved[0])
     read: dict[str, Any] = {}
     if "application_fee_amount" in extra:
         source = "stripe_params.application_fee_amount"
@@ -101,10 +105,3 @@ def get_intent_parameters(
     metadata = {**payment.metadata, **extra.get("metadata", {})}
     free = {key: value for key, value in metadata.items() if key not in PAYMENT_METADATA_KEYS}
     return parameters | {"metadata": free | describe_payment(payment, installation=installation)}
-
-
-def _list_reserved(extra: Mapping[str, Any]) -> Iterator[str]:
-    yield from sorted((LEDGER_PARAMS | CALL_OPTIONS) & extra.keys())
-    for method, options in extra.get("payment_method_options", {}).items():
-        if "capture_method" in options:
-            yield f"payment_method_options.{method}.capture_method"

@@ -20,6 +20,7 @@ from octo_stripe_gateway.ledger.facts import (
     Regained,
 )
 from octo_stripe_gateway.models import StripeRequest, get_deadline, has_deadline
+from octo_stripe_gateway.models.refunds import DEAD_STATUSES
 from octo_stripe_gateway.services.provenance import holds_money, is_foreign
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.client import Answer
@@ -39,16 +40,18 @@ class DoneElsewhereError(StripeRefusedError):
 class RequestKind:
     """A kind of request that changes an intent; the others override what differs.
 
-    `looks_first`: a repeat first checks whether Stripe has done the work. `repeats_late`: the work is still
-    wanted after Stripe may have forgotten the key.
+    `path` is where it is posted to, `action` the end of that below the intent. `looks_first`: a repeat first
+    checks whether Stripe has done the work. `repeats_late`: the work is still wanted after Stripe may have
+    forgotten the key.
     """
 
+    path = action = ""
     looks_first = False
     repeats_late = True
 
     def get_path(self, request: StripeRequest) -> str:
         """Return the path in Stripe's API that the request is posted to."""
-        raise NotImplementedError
+        return self.path or stripe_client.get_intent_path(request.payment.intent_id) + self.action
 
     def read(self, request: StripeRequest, answer: Answer) -> Snapshot:
         """Return what Stripe answered; raises StripeError."""
@@ -93,11 +96,8 @@ class RequestKind:
 class Creation(RequestKind):
     """Creates the payment's intent."""
 
+    path = "/v1/payment_intents"
     repeats_late = False
-
-    def get_path(self, request: StripeRequest) -> str:
-        """Return the path of all intents."""
-        return "/v1/payment_intents"
 
     def read(self, request: StripeRequest, answer: Answer) -> Snapshot:
         """Return the intent as it was when it was made, which is what a replay shows."""
@@ -136,9 +136,7 @@ class Creation(RequestKind):
 class Capture(RequestKind):
     """Takes the money of an authorized intent."""
 
-    def get_path(self, request: StripeRequest) -> str:
-        """Return the path below the intent."""
-        return f"{stripe_client.get_intent_path(request.payment.intent_id)}/capture"
+    action = "/capture"
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:
         """Tell whether exactly that amount was captured."""
@@ -148,10 +146,6 @@ class Capture(RequestKind):
 
 class AmountUpdate(RequestKind):
     """Changes the amount of an intent that is not being paid."""
-
-    def get_path(self, request: StripeRequest) -> str:
-        """Return the intent's path."""
-        return stripe_client.get_intent_path(request.payment.intent_id)
 
     def get_done(self, request: StripeRequest, *, since: dt.datetime | None = None) -> Snapshot | None:
         """Return the intent if its amount is what was asked for, or it can't be changed any more."""
@@ -176,9 +170,7 @@ class AmountUpdate(RequestKind):
 class Cancellation(RequestKind):
     """Cancels an intent, and with it releases what is authorized."""
 
-    def get_path(self, request: StripeRequest) -> str:
-        """Return the path below the intent."""
-        return f"{stripe_client.get_intent_path(request.payment.intent_id)}/cancel"
+    action = "/cancel"
 
     def is_wanted(self, request: StripeRequest) -> bool:
         """Tell whether an expiry still is one: the host may have moved the deadline."""
@@ -201,12 +193,9 @@ class Cancellation(RequestKind):
 class RefundCreation(RequestKind):
     """Creates a refund."""
 
+    path = "/v1/refunds"
     looks_first = True
     repeats_late = False
-
-    def get_path(self, request: StripeRequest) -> str:
-        """Return the path of all refunds."""
-        return "/v1/refunds"
 
     def read(self, request: StripeRequest, answer: Answer) -> Snapshot:
         """Return the refund as it was when it was made, which is what a replay shows."""
@@ -215,15 +204,15 @@ class RefundCreation(RequestKind):
     def get_done(self, request: StripeRequest, *, since: dt.datetime | None = None) -> Snapshot | None:
         """Find the refund by our uuid; raises DoneElsewhereError if its amount was refunded by hand since."""
         refunds = stripe_client.list_refunds(request.payment.intent_id, origin=request.payment.origin)
-        refund, asked_at = request.refund, int(request.created_at.timestamp())
+        amount, asked_at = request.parameters["amount"], int(request.created_at.timestamp())
         for snapshot in refunds:
-            if refund and snapshot.refund_uuid == str(refund.uuid):
+            if request.refund and snapshot.refund_uuid == str(request.refund.uuid):
                 return snapshot
-        amount = request.parameters["amount"]
-        if any(_is_by_hand(each, amount=amount, since=asked_at) for each in refunds):
-            raise DoneElsewhereError(
-                _("The amount was refunded at Stripe meanwhile."), stripe_code=MADE_ELSEWHERE
-            )
+        for snapshot in refunds:
+            is_live = snapshot.status not in DEAD_STATUSES and snapshot.amount == amount
+            if is_live and not snapshot.refund_uuid and snapshot.created >= asked_at:
+                message = _("The amount was refunded at Stripe meanwhile.")
+                raise DoneElsewhereError(message, stripe_code=MADE_ELSEWHERE)
         return None
 
     def is_same(self, request: StripeRequest, snapshot: Any) -> bool:
@@ -254,11 +243,6 @@ def retrieve_intent(request: StripeRequest) -> PaymentIntentSnapshot:
     """Ask Stripe how the intent stands that a request is about; raises StripeError."""
     payment = request.payment
     return stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
-
-
-def _is_by_hand(snapshot: RefundSnapshot, *, amount: int, since: int) -> bool:
-    live = snapshot.status not in {"failed", "canceled"}
-    return live and not snapshot.refund_uuid and snapshot.amount == amount and snapshot.created >= since
 
 
 KINDS: dict[str, RequestKind] = {

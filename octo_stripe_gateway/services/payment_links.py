@@ -132,9 +132,15 @@ def get_address(link: PaymentLink) -> str:
 
 def _list_tokens(link: PaymentLink) -> Iterator[bytes]:
     """Yield a link's token by each signing key, the current one first."""
-    named = f"{link.payable_type.app_label}.{link.payable_type.model}:{link.payable_id}"
     ends = link.expires_at and link.expires_at.timestamp()
-    told = ["pay link", Installation.ledger.get_own().name, str(link.uuid), named, link.purpose, ends]
+    told = [
+        "pay link",
+        Installation.ledger.get_own().name,
+        str(link.uuid),
+        link.payable_name,
+        link.purpose,
+        ends,
+    ]
     for key in gateway_settings.get_signing_keys(livemode=gateway_settings.moves_real_money):
         signature = hmac.digest(key.encode(), json.dumps(told).encode(), "sha256")[:SIGNATURE_BYTES]
         yield base64.urlsafe_b64encode(link.uuid.bytes + signature).rstrip(b"=")

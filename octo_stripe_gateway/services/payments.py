@@ -35,11 +35,7 @@ def complete_payment(payment: Payment) -> Payment:
     """
     is_settled = payment.stripe_payment_intent_id and payment.next_check_at is None
     payment = Payment.ledger.get_by_pk(payment.pk) if is_settled else sync_intent(finish_creation(payment))
-    if payment.needs_reversal:
-        payment = reverse_rejected(payment)
-    if payment.rejection_code:
-        raise PaymentRejectedError(describe_rejection(payment))
-    return payment
+    return _send_back_if_rejected(payment)
 
 
 @outside_transaction
@@ -57,11 +53,7 @@ def capture_payment(payment: Payment, *, amount: int | None = None, caller: Call
     payment, request = _reserve_capture(payment, amount=amount, caller=caller)
     if request:
         payment = perform_request(request).payment
-    if payment.needs_reversal:
-        payment = reverse_rejected(payment)
-    if payment.rejection_code:
-        raise PaymentRejectedError(describe_rejection(payment))
-    return payment
+    return _send_back_if_rejected(payment)
 
 
 @outside_transaction
@@ -77,6 +69,14 @@ def cancel_payment(payment: Payment, *, may_void: bool = True, caller: Caller = 
     return perform_request(request).payment if request else payment
 
 
+def _send_back_if_rejected(payment: Payment) -> Payment:
+    if payment.needs_reversal:
+        payment = reverse_rejected(payment)
+    if payment.rejection_code:
+        raise PaymentRejectedError(describe_rejection(payment))
+    return payment
+
+
 def _reserve_capture(
     payment: Payment, *, amount: int | None, caller: Caller
 ) -> tuple[Payment, StripeRequest | None]:
@@ -88,10 +88,16 @@ def _reserve_capture(
         if locked.status != Payment.Status.AUTHORIZED:
             raise UnprocessableError(_("Only an authorized payment can be captured."))
         wanted = amount or locked.amount_capturable
-        _check_capture(locked, wanted)
+        if wanted > locked.amount_capturable:
+            raise UnprocessableError(_("The amount is more than was authorized."), amount=wanted)
+        if wanted < locked.amount and is_priced(locked.payable):
+            raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
         open_capture = get_open_request(locked, StripeRequest.Kind.CAPTURE)
         if open_capture is None:
-            _check_dues(locked)
+            # A capture that could only end as a refund would charge the customer for nothing.
+            rejection = foresee_rejection(locked, locked.payable) if is_priced(locked.payable) else None
+            if rejection:
+                raise UnprocessableError(rejection.describe(currency=locked.currency))
             parameters = {"amount_to_capture": wanted, "expand": [stripe_client.EXPAND_REFUNDS]}
             open_capture = open_keyed_request(
                 locked, StripeRequest.Kind.CAPTURE, parameters=parameters, caller=caller
@@ -99,30 +105,6 @@ def _reserve_capture(
         elif open_capture.parameters["amount_to_capture"] != wanted:
             raise UnprocessableError(_("A capture of another amount is under way."))
     return locked, open_capture
-
-
-def _check_capture(payment: Payment, wanted: int) -> None:
-    if wanted > payment.amount_capturable:
-        raise UnprocessableError(_("The amount is more than was authorized."), amount=wanted)
-    if wanted < payment.amount and is_priced(payment.payable):
-        raise UnprocessableError(_("The amount is less than the price."), amount=wanted)
-
-
-def _check_dues(payment: Payment) -> None:
-    """Refuse a capture that could only end as a refund: the customer would be charged for nothing."""
-    payable = payment.payable
-    if not is_priced(payable):
-        return
-    rejection = foresee_rejection(payment, payable)
-    if rejection:
-        raise UnprocessableError(rejection.describe(currency=payment.currency))
-
-
-def _cancel_unasked(payment: Payment) -> None:
-    """Cancel a locked payment without an intent; raises OperationInProgressError while it may get one."""
-    if get_open_request(payment, StripeRequest.Kind.CREATE):
-        raise OperationInProgressError(_("The same operation is still running; try again."))
-    record(payment, CanceledUnasked())
 
 
 def _reserve_cancellation(
@@ -137,7 +119,9 @@ def _reserve_cancellation(
         if locked.intent_status == "requires_capture" and not may_void:
             raise UnprocessableError(_("The money of this payment is held: you may not release it."))
         if not locked.stripe_payment_intent_id:
-            _cancel_unasked(locked)
+            if get_open_request(locked, StripeRequest.Kind.CREATE):
+                raise OperationInProgressError(_("The same operation is still running; try again."))
+            record(locked, CanceledUnasked())
             return locked, None
         request = get_open_request(locked, StripeRequest.Kind.CANCEL) or open_keyed_request(
             locked, StripeRequest.Kind.CANCEL, parameters={}, caller=caller

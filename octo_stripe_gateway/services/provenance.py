@@ -20,6 +20,7 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
 from octo_stripe_gateway.ledger.concerns import INTENT_UNPROVEN, report_concern
 from octo_stripe_gateway.models import Installation, Payment, find_payable
+from octo_stripe_gateway.models.families import name_payable
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
     INSTALLATION_METADATA_KEY,
@@ -94,7 +95,7 @@ def describe_payment(payment: Payment, *, installation: Installation) -> dict[st
     described = {
         PAYMENT_METADATA_KEY: str(payment.uuid),
         OWNER_METADATA_KEY: payment.owner,
-        PAYABLE_METADATA_KEY: name_payable(payment),
+        PAYABLE_METADATA_KEY: name_payable(payment.payable_type_id, payment.payable_id),
         PURPOSE_METADATA_KEY: payment.purpose,
         INSTALLATION_METADATA_KEY: installation.name,
         REQUEST_METADATA_KEY: payment.request_fingerprint,
@@ -144,14 +145,6 @@ def read_payable(snapshot: PaymentIntentSnapshot) -> Model | None:
     except (ContentType.DoesNotExist, PayableUnavailableError):
         return None
     return payable
-
-
-def name_payable(payment: Payment) -> str:
-    """Return what a payment is for as text that any database reads alike, empty where it is for nothing."""
-    if payment.payable_type_id is None:
-        return ""
-    content_type = ContentType.objects.get_for_id(payment.payable_type_id)
-    return f"{content_type.app_label}.{content_type.model}:{payment.payable_id}"
 
 
 def _sign(metadata: Mapping[str, str], *, currency: str, origin: Origin, key: str) -> bytes:

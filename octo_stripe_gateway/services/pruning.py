@@ -24,13 +24,11 @@ def prune_events(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
 
     The newest stays, by which the doctor knows that events come.
     """
-
-    def pick(old: QuerySet[Any]) -> QuerySet[Any]:
-        return old.filter(status__in=[WebhookEvent.Status.PROCESSED, WebhookEvent.Status.IGNORED])
-
     newest = [*WebhookEvent.ledger.order_by("-pk").values_list("pk", flat=True)[:1]]
     events = WebhookEvent.ledger.exclude(pk__in=newest)
-    return _prune_oldest(events, until=until, size=size, pick=pick, by="received_at")
+    return _prune_oldest(
+        events, until=until, size=size, pick=lambda old: old.finished(until=until), by="received_at"
+    )
 
 
 def prune_concerns(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
@@ -38,12 +36,10 @@ def prune_concerns(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
 
     What a person has settled stays, since it must not open again.
     """
-
-    def pick(old: QuerySet[Any]) -> QuerySet[Any]:
-        return old.filter(settled_at__isnull=False, reason="")
-
     alone = Concern.ledger.filter(payment=None)
-    return _prune_oldest(alone, until=until, size=size, pick=pick, by="opened_at")
+    return _prune_oldest(
+        alone, until=until, size=size, pick=lambda old: old.settled().filter(reason=""), by="opened_at"
+    )
 
 
 def prune_idempotency_keys(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
@@ -71,20 +67,14 @@ def prune_changes(*, until: dt.datetime, size: int = BATCH_SIZE) -> int:
 
     Changes stay while a listener has not heard of them.
     """
-
-    def pick(old: QuerySet[Any]) -> QuerySet[Any]:
-        return old.filter(deliver_at=None, payment__next_check_at=None)
-
-    return _prune_oldest(PaymentChange.ledger.get_queryset(), until=until, size=size, pick=pick)
+    settled = {"deliver_at": None, "payment__next_check_at": None}
+    return _prune_oldest(
+        PaymentChange.ledger.all(), until=until, size=size, pick=lambda old: old.filter(**settled)
+    )
 
 
 def _prune_oldest(
-    rows: QuerySet[Any],
-    *,
-    until: dt.datetime,
-    size: int,
-    pick: Callable[[QuerySet[Any]], QuerySet[Any]],
-    by: str = "created_at",
+    rows: Any, *, until: dt.datetime, size: int, pick: Callable[[Any], Any], by: str = "created_at"
 ) -> int:
     """Delete the rows that `pick` chooses of those older than `until`, in batches, the lowest keys first."""
     deleted = last = 0
@@ -93,9 +83,5 @@ def _prune_oldest(
         old = [pk for pk, made_at in batch if made_at < until]
         if not old:
             return deleted
-        deleted += _delete(pick(rows.filter(pk__in=old)))
+        deleted += pick(rows.filter(pk__in=old)).delete()[0]
         last = old[-1]
-
-
-def _delete(rows: QuerySet[Any]) -> int:
-    return rows.delete()[0]

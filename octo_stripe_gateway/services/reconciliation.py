@@ -82,7 +82,8 @@ class Reconciliation:
         listed = stripe_client.list_payment_intents(origin, since=self._start, until=self._end)
         for page in _split(listed):
             rows = _get_rows(page, origin=origin)
-            asked = _get_asked(rows.values())
+            requests = StripeRequest.ledger.open().filter(payment__in=[row.pk for row in rows.values()])
+            asked = set(requests.values_list("payment", flat=True))
             for snapshot in page:
                 row = rows.get(snapshot.id)
                 if row is None and not is_foreign(snapshot.metadata):
@@ -231,12 +232,6 @@ def _get_rows(page: Sequence[PaymentIntentSnapshot], *, origin: Origin) -> dict[
     )
     found = {str(row.uuid): row for row in by_uuid}
     return found | {row.stripe_payment_intent_id or "": row for row in by_id}
-
-
-def _get_asked(payments: Iterable[Payment]) -> set[int]:
-    keys = [payment.pk for payment in payments]
-    requests = StripeRequest.ledger.open().filter(payment__in=keys)
-    return set(requests.values_list("payment", flat=True))
 
 
 def _get_refund_ids(origin: Origin, *, since: int, until: int) -> dict[str, int]:

@@ -31,6 +31,7 @@ from octo_stripe_gateway.models import (
     StripeRequest,
     identify,
 )
+from octo_stripe_gateway.models.families import name_payable
 from octo_stripe_gateway.services.dues import measure_forgiven
 from octo_stripe_gateway.services.idempotency import (
     ANYONE,
@@ -153,15 +154,16 @@ def refund_payable(
         reverse_transfer=reverse_transfer,
         refund_application_fee=refund_application_fee,
     )
-    fingerprint = asked.hash(payable=_name(payable))
+    payable_type, key = identify(payable)
+    fingerprint = asked.hash(payable=name_payable(payable_type.pk, key))
     before = {
         each.pk: _get_refunded_by(_get_caller_for(caller, each), each, fingerprint=fingerprint)
         for each in payments
     }
     counted = (each for each in payments if amount is None or not each.refunds_blocked)
-    held = sum(each.amount_refundable for each in counted)
-    left = held if amount is None else amount - sum(refund.amount for refund in before.values() if refund)
-    if left > held:
+    refundable = sum(each.amount_refundable for each in counted)
+    left = refundable if amount is None else amount - sum(known.amount for known in before.values() if known)
+    if left > refundable:
         raise UnprocessableError(_("The amount is more than is left to refund."), amount=amount)
     refunded, refused = [], []
     for payment in payments:
@@ -198,11 +200,6 @@ def forgive(part: Refund | Dispute, *, amount: int) -> Payment:
     with lock_payment(part.payment) as locked:
         record(locked, Forgiven(part, amount=amount))
     return locked
-
-
-def _name(payable: Any) -> str:
-    payable_type, key = identify(payable)
-    return f"{payable_type.app_label}.{payable_type.model}:{key}"
 
 
 def _get_caller_for(caller: Caller, payment: Payment) -> Caller:
@@ -262,7 +259,8 @@ def _reserve_refund(
         earlier = _pick_unanswered(locked, asked, refunds=refunds, caller=caller)
         if earlier:
             return earlier, _get_request(earlier), False
-        wanted = _get_refund_amount(locked, asked.amount)
+        wanted = locked.amount_refundable if asked.amount is None else asked.amount
+        _check_refundable(locked, wanted)
         refund = Refund(payment=locked, amount=wanted, reason=asked.reason, request_fingerprint=fingerprint)
         refund.amount_forgiven = 0 if asked.due_again else _try_to_measure(locked, wanted)
         refund.uuid = caller.derive_uuid("refund") or refund.uuid
@@ -272,6 +270,22 @@ def _reserve_refund(
         request = _open_refund(refund, refunds=refunds, asked=asked)
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
     return refund, request, True
+
+
+def _check_refundable(payment: Payment, wanted: int) -> None:
+    """Refuse more than is left to refund."""
+    if payment.refunds_blocked:
+        raise UnprocessableError(_("The payment is disputed: Stripe takes no refund until that is decided."))
+    if payment.intent_status != "succeeded":
+        raise UnprocessableError(_("The payment is not paid, so there is nothing to refund."))
+    if payment.amount_lost and not payment.amount_refundable:
+        raise UnprocessableError(_("Nothing is left to refund: a dispute was lost."))
+    if payment.amount_kept and not payment.amount_refundable:
+        raise UnprocessableError(_("The cancellation terms keep what is left: waive them to refund it."))
+    if not payment.amount_refundable:
+        raise UnprocessableError(_("All of the payment is refunded, or being refunded, already."))
+    if wanted > payment.amount_refundable:
+        raise UnprocessableError(_("The amount is more than is left to refund."), amount=wanted)
 
 
 def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
@@ -367,20 +381,3 @@ def _pick_unanswered(
         if same and not IdempotencyKey.ledger.filter(refund=refund).exists():
             return refund
     return None
-
-
-def _get_refund_amount(payment: Payment, amount: int | None) -> int:
-    if payment.refunds_blocked:
-        raise UnprocessableError(_("The payment is disputed: Stripe takes no refund until that is decided."))
-    if payment.intent_status != "succeeded":
-        raise UnprocessableError(_("The payment is not paid, so there is nothing to refund."))
-    if payment.amount_lost and not payment.amount_refundable:
-        raise UnprocessableError(_("Nothing is left to refund: a dispute was lost."))
-    if payment.amount_kept and not payment.amount_refundable:
-        raise UnprocessableError(_("The cancellation terms keep what is left: waive them to refund it."))
-    if not payment.amount_refundable:
-        raise UnprocessableError(_("All of the payment is refunded, or being refunded, already."))
-    wanted = payment.amount_refundable if amount is None else amount
-    if wanted > payment.amount_refundable:
-        raise UnprocessableError(_("The amount is more than is left to refund."), amount=wanted)
-    return wanted

@@ -117,7 +117,10 @@ def perform_request(
         except StripeUnavailableError as error:
             if not error.replayed:
                 raise
-        _renew_key(request)
+        # By one, even if several processes do so at once.
+        same = StripeRequest.ledger.filter(pk=request.pk, key_version=request.key_version)
+        same.update(key_version=F("key_version") + 1)
+        request.key_version += 1
         return _find_or_send(request, looks=True)
 
 
@@ -126,7 +129,10 @@ def resume_request(request: StripeRequest) -> Payment:
     kind = get_kind(request)
     if not kind.is_wanted(request):
         with acting(request_id=request.pk):
-            return _find_or_abandon(request, kind)
+            found = _get_done(request, kind)
+            if found:
+                return _close_done(request, found, None).payment
+            return _close_failed(request, ABANDONED, "", state=StripeRequest.State.ABANDONED)
     return perform_request(request).payment
 
 
@@ -191,13 +197,6 @@ def _find_or_send(request: StripeRequest, *, looks: bool, is_new: bool = False) 
     return _close_done(request, snapshot, answer)
 
 
-def _find_or_abandon(request: StripeRequest, kind: RequestKind) -> Payment:
-    found = _get_done(request, kind)
-    if found:
-        return _close_done(request, found, None).payment
-    return _close_failed(request, ABANDONED, "", state=StripeRequest.State.ABANDONED)
-
-
 def _get_done(request: StripeRequest, kind: RequestKind) -> Snapshot | None:
     try:
         return kind.get_done(request)
@@ -209,13 +208,6 @@ def _get_done(request: StripeRequest, kind: RequestKind) -> Snapshot | None:
             with lock_payment(request.payment) as payment:
                 record(payment, snapshot, ask=ask_host)
         raise
-
-
-def _renew_key(request: StripeRequest) -> None:
-    """Raise the key's version by one, even if several processes do so at once."""
-    same = StripeRequest.ledger.filter(pk=request.pk, key_version=request.key_version)
-    same.update(key_version=F("key_version") + 1)
-    request.key_version += 1
 
 
 def _close_done(

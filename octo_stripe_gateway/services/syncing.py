@@ -68,9 +68,12 @@ def sync_listed(
     The intent is retrieved only if the list leaves something out: https://docs.stripe.com/expand. `thorough`
     compares each refund even if the totals agree. Raises StripeError.
     """
-    if not thorough and not _tells_news(payment, snapshot):
+    charge = snapshot.charge
+    refunded = (charge.amount_refunded, charge.disputed) if charge else (0, False)
+    is_known = refunded == (payment.amount_refunded, payment.disputed)
+    if not thorough and is_known and not tells_news(payment, snapshot):
         return {}
-    if not _is_complete(snapshot):
+    if snapshot.charge_id and (charge is None or not charge.has_all_refunds or charge.disputed):
         return sync_payment(payment, dry_run=dry_run)
     before = _describe(payment)
     payment = _apply(payment, snapshot, dry_run=dry_run)
@@ -111,20 +114,6 @@ def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) 
         if dry_run:
             raise DryRunError
     return locked
-
-
-def _tells_news(payment: Payment, snapshot: PaymentIntentSnapshot) -> bool:
-    """Tell whether a snapshot says anything that the row doesn't."""
-    if tells_news(payment, snapshot):
-        return True
-    charge = snapshot.charge
-    refunded = (charge.amount_refunded, charge.disputed) if charge else (0, False)
-    return refunded != (payment.amount_refunded, payment.disputed)
-
-
-def _is_complete(snapshot: PaymentIntentSnapshot) -> bool:
-    charge = snapshot.charge
-    return not snapshot.charge_id or bool(charge and charge.has_all_refunds and not charge.disputed)
 
 
 def _describe(payment: Payment) -> dict[str, Any]:
