@@ -79,7 +79,11 @@ class OctoJSONRenderer(JSONRenderer):
         renderer_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return the JSON as bytes."""
-        return super().render(camelize(data), accepted_media_type, renderer_context)
+        body = super().render(camelize(data), accepted_media_type, renderer_context)
+        if isinstance(renderer_context, dict):
+            # See `OctoMixin.break_cycles`.
+            renderer_context.pop("response", None)
+        return body
 
 
 class AlwaysJSON(DefaultContentNegotiation):

@@ -103,12 +103,19 @@ class OctoMixin(APIView):
                 response = super().dispatch(request, *args, **kwargs)
             except ConfigurationError as error:
                 response = get_error_response(error)
+            self.break_cycles()
             # The active language may have no catalogue of ours: each names its own.
             response.headers["Content-Language"] = pgettext("language of these messages", "en")
             if response.status_code == 404:
                 # LocaleMiddleware would redirect it to the same path with a language in front.
                 request.urlconf = "octo_stripe_gateway.urls"
             return response
+
+    def break_cycles(self) -> None:
+        """Let go of what REST framework ties into cycles: the answer would wait for a full collection."""
+        vars(self).pop("response", None)
+        if isinstance(self.request, Request):
+            self.request.parser_context = {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse all that the headers tell is wrong before the body is read: a slow one holds a worker."""

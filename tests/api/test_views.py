@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import uuid
+import weakref
 from typing import Any
 
 import pytest
-from django.test import AsyncRequestFactory
+from django.test import AsyncRequestFactory, RequestFactory
 
 from octo_stripe_gateway import services
 from octo_stripe_gateway.api.views import PaymentViewSet
@@ -540,3 +542,21 @@ def test_asgi_body_without_a_length_is_refused(stripe: StripeEmulator) -> None:
     answer = PaymentViewSet.as_view({"post": "refund"})(request, id=str(payment.pk))
     assert answer.status_code == 400
     assert stripe.requests == []
+
+
+@pytest.mark.parametrize("call", ["list", "retrieve"])
+def test_answer_is_freed_without_a_garbage_collection(call: str) -> None:
+    payment = PaymentFactory.create()
+    request = RequestFactory().get("/payments", headers={"Authorization": "Bearer gateway-key"})
+    handle, named = PaymentViewSet.as_view({"get": call}), {"id": str(payment.pk)} if call != "list" else {}
+    handle(request, **named)
+    gc.disable()
+    try:
+        response = handle(request, **named)
+        response.render()
+        assert response.status_code == 200
+        answer = weakref.ref(response)
+        del response
+        assert answer() is None
+    finally:
+        gc.enable()
