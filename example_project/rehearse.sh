@@ -26,7 +26,9 @@ wait_for() { # URL: until the last job answers there
 }
 
 for each in "$site" "$emulator"; do
-    if curl --silent --output "$folder/answer" "$each"; then
+    refused=0
+    curl --silent --max-time 2 --output "$folder/answer" "$each" || refused=$?
+    if [ "$refused" != 7 ]; then # what curl calls a port at which nobody listens
         echo "Port ${each##*:} is already in use. Choose others: rehearse.sh PORT EMULATOR_PORT"
         exit 1
     fi

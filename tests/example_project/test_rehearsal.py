@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,15 +18,27 @@ pytestmark = [
 ]
 
 
-def test_the_rehearsal_goes_from_keys_to_the_first_event() -> None:
+def rehearse(*ports: str) -> subprocess.CompletedProcess[str]:
     folder = ROOT / "example_project"
-    ports = [str(port) for port in get_free_ports()]
-    command = [str(folder / "rehearse.sh"), *ports]
     environment = get_environment()
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    done = subprocess.run(
+    command = [str(folder / "rehearse.sh"), *ports]
+    return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def test_a_port_that_another_uses_is_named() -> None:
+    free, _other = get_free_ports()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = rehearse(str(free), str(port))
+    assert (done.returncode, done.stdout.count("==")) == (1, 0)
+    assert f"Port {port} is already in use." in done.stdout
+
+
+def test_the_rehearsal_goes_from_keys_to_the_first_event() -> None:
+    done = rehearse(*(str(port) for port in get_free_ports()))
     printed = done.stdout
     assert done.returncode == 0, printed
     commands = [line.split()[3] for line in printed.splitlines() if line.startswith("$ python manage.py")]
