@@ -12,20 +12,13 @@ from octo_stripe_gateway.webhooks.views import WebhookView
 
 app_name = "octo_stripe_gateway"
 
-ACTIONS: dict[str, dict[str, str]] = {
-    "complete": {"patch": "complete", "post": "complete"},
-    "refund": {"post": "refund"},
-    "capture": {"post": "capture"},
-    "cancel": {"post": "cancel"},
-}
-
 
 def get_urls(
     *, viewset: type[PaymentViewSet] = PaymentViewSet, webhook_view: type[WebhookView] = WebhookView
 ) -> Sequence[URLPattern]:
     """Return the routes for a host's own subclasses, each with or without a trailing slash."""
     one, link = r"payments/(?P<id>[^/]+)", r"pay/(?P<token>[^/]+)"
-    payments = LinkPaymentViewSet
+    payments, complete = LinkPaymentViewSet, {"patch": "complete", "post": "complete"}
     routes = {
         "payment-list": ("payments", viewset.as_view({"get": "list", "post": "create"})),
         "payment-cancellations": ("payments/cancellations", viewset.as_view({"post": "cancel_payable"})),
@@ -33,12 +26,13 @@ def get_urls(
         "payment-link-revocations": ("payments/links/revocations", viewset.as_view({"post": "revoke_links"})),
         "payment-detail": (one, viewset.as_view({"get": "retrieve"})),
         **{
-            f"payment-{action}": (f"{one}/{action}", viewset.as_view(methods))
-            for action, methods in ACTIONS.items()
+            f"payment-{action}": (f"{one}/{action}", viewset.as_view({"post": action}))
+            for action in viewset.operations
         },
+        "payment-complete": (f"{one}/complete", viewset.as_view(complete)),
         "pay": (link, PayPage.as_view()),
         "pay-create": (f"{link}/payments", payments.as_view({"post": "create"})),
-        "pay-complete": (f"{link}/{one}/complete", payments.as_view(ACTIONS["complete"])),
+        "pay-complete": (f"{link}/{one}/complete", payments.as_view(complete)),
         "capabilities": ("capabilities", CapabilitiesView.as_view()),
         "webhooks": ("webhooks", webhook_view.as_view()),
     }

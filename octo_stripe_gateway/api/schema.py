@@ -52,7 +52,6 @@ from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.services.intent_parameters import METADATA_KEY_LENGTH, METADATA_KEYS
 from octo_stripe_gateway.stripe import environments
 from octo_stripe_gateway.stripe.snapshots import PAYMENT_METADATA_KEYS
-from octo_stripe_gateway.urls import ACTIONS
 
 PREFIX = "Gateway"
 ERRORS = {
@@ -285,9 +284,9 @@ class OctoSchema(AutoSchema):
                 action: {
                     "operationId": siblings + action,
                     "parameters": {"id": "$response.body#/id"},
-                    "description": f"{OPERATIONS[action].summary}.",
+                    "description": f"{action.capitalize()} a payment.",
                 }
-                for action in ("retrieve", *ACTIONS)
+                for action in ("retrieve", "complete", *self.view.operations)
             }
         return answer
 

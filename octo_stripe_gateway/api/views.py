@@ -206,6 +206,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         "create_link": serializers.CreateLinkSerializer,
         "revoke_links": serializers.RevokeLinksSerializer,
     }
+    operations: tuple[str, ...] = ("refund", "capture", "cancel")
     filter_serializer = serializers.PaymentFilterSerializer
     payment: Payment | None = None
     listed_livemode: bool | None = None
