@@ -277,7 +277,7 @@ class OctoSchema(AutoSchema):
         if status_code >= "400":
             # One for all operations, which would else be ten times as long.
             return self._share(ResolvedComponent.RESPONSE, f"{PREFIX}{status_code}", answer)
-        if self._action == "create":
+        if self._action == "create" and isinstance(self.view, PaymentViewSet):
             # How to go on with the payment that was created.
             siblings = self.get_operation_id().removesuffix("create")
             answer["links"] = {
