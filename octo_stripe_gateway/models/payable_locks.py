@@ -1,4 +1,4 @@
-"""The row that is locked while a priced payable's dues is decided on."""
+"""One row per priced payable: its lock, and what it owed when last worked out."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PayableLockManager(_PayableLedger["PayableLock"]):
 
 
 class PayableLock(PayableRow):
-    """One row per priced payable, with what it owed when that was last worked out."""
+    """A priced payable: locked while its dues are decided on, with what it owed when last worked out."""
 
     amount_due = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)
@@ -99,7 +99,7 @@ class PayableLock(PayableRow):
         PayableLock.ledger.save_changed(self, names=names)
 
     def record(self, dues: Dues | None) -> None:
-        """Keep what the payable owes, for lists of what is overdue; without a dues it owes nothing."""
+        """Keep what the payable owes, for lists of what is overdue; without dues it owes nothing."""
         if self.set_due(dues) or self.next_update_at:
             self.next_update_at = None
             names = ["amount_due", "currency", "next_due_at", "reminded_at", "next_update_at"]

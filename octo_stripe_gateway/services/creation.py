@@ -151,7 +151,9 @@ def create_payment(
     extra = check_parameters(given, metadata=payment.metadata)
     payment.connect = {name: extra[name] for name in CONNECT if extra.get(name)}
     payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=extra)
-    _choose_account(payment, livemode=livemode)
+    payment.account, payment.stripe_account = choose_account(payment)
+    payment.livemode = stripe_client.get_account(payment.account).livemode
+    check_livemode(livemode, livemode=payment.livemode)
     draft = Draft(
         payment,
         installation=installation,
@@ -164,12 +166,6 @@ def create_payment(
     is_named = draft.has_uuid or bool(caller.idempotency_key)
     lost_since = installation.lost_since if is_named and installation.may_lack_rows else None
     return _obtain_secret(payment, request, lost_since=lost_since)
-
-
-def _choose_account(payment: Payment, *, livemode: bool | None) -> None:
-    payment.account, payment.stripe_account = choose_account(payment)
-    payment.livemode = stripe_client.get_account(payment.account).livemode
-    check_livemode(livemode, livemode=payment.livemode)
 
 
 def _get_currency(currency: str, *, payable: Any) -> str:

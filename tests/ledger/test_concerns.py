@@ -104,7 +104,7 @@ def test_a_concern_is_told_in_the_readers_language() -> None:
 
 
 @pytest.mark.django_db
-def test_what_belongs_to_no_payment_is_reported_once_and_brought_up_to_date() -> None:
+def test_concern_without_a_payment_is_reported_once_and_kept_up_to_date() -> None:
     report_concern(EVENT_FAILED, object_id="evt_1", error="KeyError")
     report_concern(EVENT_FAILED, object_id="evt_1", error="KeyError")
     report_concern(EVENT_FAILED, object_id="evt_1", error="ValueError")
@@ -128,7 +128,7 @@ def test_what_was_reported_and_ended_is_reported_anew() -> None:
 
 
 @pytest.mark.django_db
-def test_what_a_person_settled_is_reported_anew_only_if_it_is_another_fact() -> None:
+def test_settled_concern_is_reported_again_only_for_a_new_fact() -> None:
     ConcernFactory.create(
         payment=None, code="event_failed", object_id="evt_1", parameters={"error": "KeyError"}, settled=True
     )

@@ -76,7 +76,7 @@ def get_hosts_level() -> str:
 
 
 @needs_row_locks
-def test_ledgers_transactions_are_read_committed_and_the_hosts_as_they_were(level: str) -> None:
+def test_ledger_reads_committed_and_leaves_the_hosts_isolation_alone(level: str) -> None:
     assert get_hosts_level() == level
     for _each in range(2):
         with transactions.write_transaction():

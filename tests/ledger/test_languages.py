@@ -99,7 +99,7 @@ def test_concern_is_told_in_each_operators_language(
     assert read_texts().isascii()
 
 
-def test_event_that_an_operator_has_processed_again_is_recorded_in_the_sites_language(
+def test_event_reprocessed_by_an_operator_is_recorded_in_the_sites_language(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_args: Any) -> None:

@@ -122,9 +122,7 @@ OTHERS: dict[str, Callable[[Payment], object]] = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_contradiction_of_another_object_is_over_only_when_that_object_agrees(
-    other: str, payment: Payment
-) -> None:
+def test_contradiction_ends_only_when_its_own_object_agrees(other: str, payment: Payment) -> None:
     OTHERS[other](payment)
     assert get_concern(payment).code == f"{other}_differs"
     apply_intent(payment, make_paid_intent(), second=6)
@@ -140,9 +138,7 @@ def test_contradiction_of_another_object_is_over_only_when_that_object_agrees(
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_contradiction_of_another_object_is_told_however_much_later_the_intent_is(
-    other: str, payment: Payment
-) -> None:
+def test_contradiction_is_told_though_a_later_intent_agreed(other: str, payment: Payment) -> None:
     apply_intent(payment, make_paid_intent(), second=60)
     OTHERS[other](payment)
     assert get_concern(payment).code == f"{other}_differs"

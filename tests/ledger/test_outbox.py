@@ -130,7 +130,7 @@ def test_only_the_signal_that_failed_is_sent_again(payment: Payment) -> None:
     assert (refunded.count, succeeded.count) == (2, 1)
 
 
-def test_receiver_that_always_raises_stops_nobody_and_is_on_record_with_growing_pauses(
+def test_failing_receiver_stops_no_other_and_is_retried_in_growing_pauses(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     failing, other = Receiver(failures=100), OtherReceiver()
@@ -220,7 +220,7 @@ def test_receiver_is_told_which_signal_it_hears() -> None:
     assert heard == [signals.payment_succeeded] * 2
 
 
-def test_receiver_hears_of_the_payment_as_it_is_now_and_of_the_change_as_it_was() -> None:
+def test_receiver_gets_the_payment_as_it_is_and_the_change_as_it_was() -> None:
     seen: list[str] = []
 
     def receive(payment: Payment, change: PaymentChange, **_: Any) -> None:

@@ -97,7 +97,7 @@ def test_authorization_is_undone_by_no_earlier_state(earlier: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", list(itertools.permutations((0, 5, 9))))
-def test_confirmation_is_dated_by_the_earliest_snapshot_whatever_came_first(seconds: tuple[int, ...]) -> None:
+def test_confirmation_is_dated_by_the_earliest_snapshot_in_any_order(seconds: tuple[int, ...]) -> None:
     facts = [snap_intent(make_paid_intent(), second=second) for second in seconds]
     assert make_rows(*facts).payment.confirmed_at == MOMENT
 
@@ -341,7 +341,7 @@ def test_refund_for_lack_of_balance_is_repeated_a_few_times() -> None:
     assert list_codes(rows) == ["refund_failed"]
 
 
-def test_refusal_for_lack_of_balance_is_tried_again_and_any_other_is_a_persons() -> None:
+def test_refusal_for_lack_of_balance_is_tried_again_and_any_other_waits_for_a_person() -> None:
     rows = make_rows(paid(), REJECTED, RefundReserved(Refund(id=1, amount=2000)))
     hear(rows, RefundRefused(1, "insufficient_balance_for_refund", "Insufficient funds."))
     assert (may_reverse(rows), list_codes(rows)) == (True, [])
@@ -364,7 +364,7 @@ def test_nothing_rejected_is_refunded_while_a_dispute_is_open_or_after_it_was_lo
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
-def test_dispute_that_goes_on_after_it_was_lost_is_open_again_whatever_came_first(
+def test_lost_dispute_that_goes_on_is_open_again_in_any_order(
     order: tuple[int, ...],
 ) -> None:
     facts = [
@@ -426,7 +426,7 @@ def test_what_is_lost_is_gone_and_what_is_won_is_not() -> None:
     assert (payment.amount_held, payment.amount_refundable, payment.status) == (1700, 1700, "paid")
 
 
-def test_loss_in_another_currency_blocks_refunds_until_a_person_says_how_much_it_was() -> None:
+def test_loss_in_another_currency_blocks_refunds_until_a_person_enters_its_amount() -> None:
     rows = make_rows(paid(), snap_dispute(amount=700, currency="eur", status="lost"))
     payment = rows.payment
     assert (payment.amount_lost, payment.refunds_blocked, payment.is_refundable) == (0, True, False)

@@ -196,7 +196,7 @@ def test_our_own_answer_about_the_amount_counts_within_a_second(
     assert (payment.intent_amount, payment.amount_as_of) == (intent_amount, SECOND + amount_as_of)
 
 
-def test_answer_of_another_amount_than_the_last_that_was_asked_for_changes_nothing() -> None:
+def test_answer_to_an_older_amount_request_changes_nothing() -> None:
     rows = make_rows(snap_intent(make_intent(), second=1))
     apply(rows, AmountRequested(2500), now=MOMENT + dt.timedelta(seconds=2))
     hear(rows, AmountTaken(snap_intent(make_intent(amount=2300), second=1)))

@@ -186,7 +186,7 @@ def test_handler_that_swallows_an_error_fails_the_event(
     assert (Payment.objects.get().status, heard, count_written()) == ("pending", [], 0)
 
 
-def test_receiver_of_djangos_own_signals_that_swallows_an_error_fails_the_event(
+def test_swallowed_error_in_a_receiver_of_djangos_signals_fails_the_event(
     swallow: Callable[..., None], api: GatewayApi, stripe: StripeEmulator
 ) -> None:
     api.paid_at_stripe(stripe)

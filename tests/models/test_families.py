@@ -142,7 +142,7 @@ if hasattr(models, "CompositePrimaryKey"):
 
 
 @pytest.mark.parametrize(("field", "key"), KEYS)
-def test_key_that_does_not_lead_back_to_the_object_is_refused_before_stripe_is_asked(
+def test_key_that_loses_its_object_is_refused_before_stripe_is_asked(
     field: Callable[[], Any], key: Any, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     berth = make_berth(field())

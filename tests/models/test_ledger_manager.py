@@ -230,7 +230,7 @@ def test_lock_outside_a_transaction_is_refused() -> None:
 
 @pytest.mark.parametrize("left", ["closed", "of a connection that is gone"])
 @pytest.mark.django_db(transaction=True)
-def test_transaction_that_is_torn_off_leaves_the_next_one_a_cursor_of_its_own(left: str) -> None:
+def test_interrupted_transaction_leaves_the_next_one_its_own_cursor(left: str) -> None:
     payment = PaymentFactory.create()
     torn = one_cursor(connection)
     cursor = torn.__enter__()

@@ -24,7 +24,7 @@ def test_due_for_check_are_the_unsettled_whose_pause_is_over() -> None:
 
 
 @pytest.mark.django_db
-def test_rejected_with_money_held_are_neither_the_accepted_nor_the_refunded() -> None:
+def test_rejected_with_money_held_leaves_out_accepted_and_refunded_payments() -> None:
     held = PaymentFactory.create(paid=True, rejection_code="host")
     PaymentFactory.create(paid=True)
     PaymentFactory.create(refunded=True, rejection_code="host")
@@ -44,7 +44,7 @@ def test_payment_is_found_by_integer_and_uuid_only() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("update_fields", [None, ["status", "amount_refunded", "metadata"]])
-def test_host_s_save_keeps_its_own_columns_and_undoes_none_of_the_ledgers(update_fields: Any) -> None:
+def test_save_by_the_host_writes_only_the_hosts_columns(update_fields: Any) -> None:
     payment = PaymentFactory.create(paid=True)
     stale = Payment.objects.get(pk=payment.pk)
     Payment.objects.filter(pk=payment.pk).update(status="refunded", amount_refunded=2000)

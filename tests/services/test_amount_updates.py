@@ -79,7 +79,7 @@ def test_another_amount_than_the_rows_is_accepted_if_it_is_what_is_due(
 
 
 @pytest.mark.parametrize("change", ["before", "unanswered", "after"])
-def test_tab_that_loads_while_another_follows_the_price_gets_the_new_one(
+def test_tab_opened_during_a_price_change_gets_the_new_price(
     api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     booking = Booking.objects.create()
@@ -115,7 +115,7 @@ def test_intent_of_another_amount_ends_all_the_same(by: str, api: GatewayApi, st
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_repeated_create_follows_the_price_after_an_update_without_an_answer(
+def test_repeated_create_follows_the_price_after_an_unanswered_update(
     when: Any, api: GatewayApi, stripe: StripeEmulator
 ) -> None:
     booking = Booking.objects.create()

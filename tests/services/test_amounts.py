@@ -135,7 +135,7 @@ def test_capture_in_the_api_keeps_to_the_step_too(
     assert "divisible by 100 in ISK" in refused.json()["errorMessage"]
 
 
-def test_refund_of_a_booking_keeps_to_the_step_before_any_part_goes_back(
+def test_refund_of_a_booking_in_half_units_is_refused_before_any_part_goes_back(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     booking = Booking.objects.create(price=KRONUR, currency="isk")

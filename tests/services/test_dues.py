@@ -534,7 +534,7 @@ def test_what_was_reminded_of_and_then_given_up_is_not_overdue_for_ever(
     assert not PayableLock.objects.overdue(now=timezone.now()).exists()
 
 
-def test_payable_that_fails_to_tell_keeps_no_other_from_being_reminded_of(
+def test_payable_that_fails_does_not_stop_the_other_reminders(
     api: GatewayApi,
     stripe: StripeEmulator,
     booking: Booking,

@@ -135,7 +135,7 @@ def test_rejected_money_is_refunded_by_hand_as_well(
     assert api.refund(payment).json()["status"] == "REFUNDED"
 
 
-def test_a_rejected_payments_refund_that_fails_later_is_a_persons_to_decide(
+def test_failed_refund_of_a_rejected_payment_waits_for_a_person(
     api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
 ) -> None:
     payment = pay_for(booking(on_payment_completed=reject), api=api, stripe=stripe)
@@ -183,7 +183,7 @@ def test_only_what_is_held_is_returned(
     assert get_payment().status == "refunded"
 
 
-def test_an_event_that_comes_before_a_dashboard_refund_returns_what_is_left(
+def test_what_is_left_after_a_dashboard_refund_goes_back(
     api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
 ) -> None:
     """The event knows of no refund: Stripe refuses a full one, and after a check the rest is returned."""

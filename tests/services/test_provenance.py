@@ -251,7 +251,7 @@ def test_adopted_money_counts_once_it_is_confirmed(stripe: StripeEmulator) -> No
     assert not Concern.objects.open().exists()
 
 
-def test_booking_number_that_was_used_again_is_not_paid_with_the_earlier_money(
+def test_reused_booking_number_is_not_paid_with_earlier_money(
     stripe: StripeEmulator,
 ) -> None:
     booking = Booking.objects.create()

@@ -155,7 +155,7 @@ def test_setting_that_is_no_number_of_days_deletes_nothing(days: Any, configure:
     assert IdempotencyKey.objects.count() == 1
 
 
-def test_concerns_that_ended_by_themselves_are_deleted_with_their_events() -> None:
+def test_ended_concerns_are_deleted_with_their_events() -> None:
     long_ago = {"payment": None, "opened_at": NOW - 91 * DAY}
     ConcernFactory.create(**long_ago, settled_at=NOW)
     kept = [

@@ -168,9 +168,7 @@ def test_later_second_holds_among_open_states() -> None:
         *itertools.product(("requires_capture",), OPEN),
     ],
 )
-def test_stage_that_is_reached_stands_against_earlier_ones_of_any_later_second(
-    reached: str, earlier: str
-) -> None:
+def test_intent_never_goes_back_to_an_earlier_stage(reached: str, earlier: str) -> None:
     later = read_intent(AS_OF + 10**9, status=earlier)
     assert later.precedence < read_intent(status=reached).precedence
 
