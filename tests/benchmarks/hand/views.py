@@ -34,7 +34,7 @@ INSERT_EVENT = """
     ON CONFLICT DO NOTHING RETURNING id
 """
 LOCK_PAYMENT = """
-    SELECT id, status, amount, amount_received, amount_refunded, amount_reserved FROM hand_payment
+    SELECT id, status, amount, currency, amount_received, amount_refunded, amount_reserved FROM hand_payment
     WHERE {} = %s FOR UPDATE
 """
 UPDATE_PAID = """
@@ -104,8 +104,9 @@ def take_event(request: HttpRequest) -> HttpResponse:
         inserted = cursor.fetchone()
         if inserted:
             cursor.execute(LOCK_PAYMENT.format("stripe_payment_intent_id"), [intent["id"]])
-            pk, status, *_amounts = cursor.fetchone()
-            if status == "pending":
+            pk, status, amount, currency, *_amounts = cursor.fetchone()
+            # Stripe may say anything: only what was asked for is paid.
+            if status == "pending" and (intent["amount_received"], intent["currency"]) == (amount, currency):
                 cursor.execute(UPDATE_PAID, [intent["amount_received"], now, now, pk])
                 cursor.execute(
                     INSERT_CHANGE, [pk, json.dumps({"status": [status, "paid"]}), inserted[0], now]
@@ -124,7 +125,8 @@ def take_event_by_orm(request: HttpRequest) -> HttpResponse:
         )
         if is_new:
             payment = Payment.objects.select_for_update().get(stripe_payment_intent_id=intent["id"])
-            if payment.status == "pending":
+            asked = (payment.amount, payment.currency)
+            if payment.status == "pending" and (intent["amount_received"], intent["currency"]) == asked:
                 payment.status, payment.amount_received = "paid", intent["amount_received"]
                 payment.confirmed_at = timezone.now()
                 payment.save(update_fields=["status", "amount_received", "confirmed_at", "updated_at"])
@@ -140,6 +142,8 @@ def create(request: HttpRequest) -> HttpResponse:
     if not within_rate(request, "create"):
         return HttpResponse(status=429)
     body = json.loads(request.body)
+    if not is_valid(body):
+        return JsonResponse({"error": "BAD_REQUEST", "errorMessage": "The body is wrong."}, status=400)
     payment = Payment(amount=body["amount"], currency=body["currency"], metadata=body["metadata"])
     payment.created_at = payment.updated_at = now = timezone.now()
     key = uuid.uuid4()
@@ -193,8 +197,13 @@ def complete(request: HttpRequest, *, pk: int) -> HttpResponse:
     now = timezone.now()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_PAYMENT.format("id"), [pk])
-        _pk, status, *_amounts = cursor.fetchone()
-        if status == "pending" and intent["status"] == "succeeded":
+        _pk, status, amount, currency, *_amounts = cursor.fetchone()
+        is_paid = intent["status"] == "succeeded" and intent["id"] == payment.stripe_payment_intent_id
+        if (
+            is_paid
+            and status == "pending"
+            and (intent["amount_received"], intent["currency"]) == (amount, currency)
+        ):
             cursor.execute(UPDATE_PAID, [intent["amount_received"], now, now, pk])
             cursor.execute(INSERT_CHANGE, [pk, json.dumps({"status": [status, "paid"]}), None, now])
             payment.status, payment.amount_received = "paid", intent["amount_received"]
@@ -210,7 +219,7 @@ def refund(request: HttpRequest, *, pk: int) -> HttpResponse:
     payment, now, key = Payment.objects.get(pk=pk), timezone.now(), uuid.uuid4()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_PAYMENT.format("id"), [pk])
-        _pk, _status, _amount, received, refunded, reserved = cursor.fetchone()
+        _pk, _status, _amount, _currency, received, refunded, reserved = cursor.fetchone()
         held = received - refunded - reserved
         if held <= 0:
             return JsonResponse(
@@ -235,7 +244,7 @@ def refund(request: HttpRequest, *, pk: int) -> HttpResponse:
     now = timezone.now()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_PAYMENT.format("id"), [pk])
-        _pk, status, _amount, received, refunded, reserved = cursor.fetchone()
+        _pk, status, _amount, _currency, received, refunded, reserved = cursor.fetchone()
         cursor.execute(
             "UPDATE hand_refund SET stripe_refund_id = %s, status = %s WHERE id = %s",
             [made["id"], made["status"], refund_id],
@@ -268,7 +277,24 @@ def ask(method: str, path: str, *, key: uuid.UUID | None = None, **params: Any) 
     return data
 
 
+def is_valid(body: Any) -> bool:
+    """Tell whether a body asks for a payment, and for nothing that is unknown."""
+    if not isinstance(body, dict) or not body.keys() <= {"amount", "currency", "metadata"}:
+        return False
+    amount, currency, metadata = body.get("amount"), body.get("currency"), body.get("metadata", {})
+    return (
+        type(amount) is int
+        and 0 < amount < 10**12
+        and isinstance(currency, str)
+        and len(currency) == 3
+        and isinstance(metadata, dict)
+        and len(metadata) <= 50
+        and all(isinstance(each, str) and len(each) <= 500 for each in metadata.values())
+    )
+
+
 def describe(payment: Payment) -> dict[str, Any]:
+    """Return OCTO's answer, whole: what the narrow table has no column for is null."""
     return {
         "id": payment.pk,
         "uuid": str(payment.uuid),
@@ -279,16 +305,24 @@ def describe(payment: Payment) -> dict[str, Any]:
         "gateway": "stripe",
         "stripePaymentIntentId": payment.stripe_payment_intent_id,
         "publishableKey": "pk_test_benchmark",
+        "stripeAccount": None,
+        "amountReceived": payment.amount_received,
         "totalRefunded": payment.amount_refunded,
         "refund": "NONE",
         "refundable": payment.amount_received > payment.amount_refunded + payment.amount_reserved,
         "testMode": True,
         "metadata": payment.metadata,
+        "resellerReference": None,
+        "purpose": None,
         "payable": None,
         "failure": None,
         "utcCreatedAt": format_utc(payment.created_at),
         "utcUpdatedAt": format_utc(payment.updated_at),
+        "utcExpiresAt": None,
         "utcConfirmedAt": format_utc(payment.confirmed_at),
+        "utcFailedAt": None,
+        "utcRefundedAt": None,
+        "utcCancelledAt": None,
     }
 
 
