@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.models.ledger_manager import LedgerManager
+from octo_stripe_gateway.models.ledger_manager import LedgerManager, LedgerRow
 from octo_stripe_gateway.models.schema import check
 
 THE_ONE = 1
@@ -29,7 +29,7 @@ class InstallationManager(LedgerManager["Installation"]):
         return self.get_by(id=THE_ONE) or self.get_queryset().get_or_create(pk=THE_ONE)[0]
 
 
-class Installation(models.Model):
+class Installation(LedgerRow):
     """What tells this database from others, and its recoveries. One row, made by the first `migrate`."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=THE_ONE)
