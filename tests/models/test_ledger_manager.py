@@ -12,7 +12,7 @@ from django.dispatch import Signal
 
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import Payment, StripeRequest, WebhookEvent
-from octo_stripe_gateway.models.ledger_manager import one_cursor
+from octo_stripe_gateway.models.ledger_manager import LedgerRow, one_cursor
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 from tests.shop.models import Booking
 
@@ -289,3 +289,15 @@ def test_joined_writes_are_undone_where_one_of_their_rows_is_gone(first: bool) -
     with pytest.raises(DatabaseError):
         refer(*rows)
     assert Payment.objects.get().reseller_reference != "R"
+
+
+@pytest.mark.parametrize("model", LedgerRow.__subclasses__(), ids=lambda model: model.__name__)
+def test_row_is_made_as_django_makes_it(model: Any) -> None:
+    made, by_django = model(pk=5), model.__new__(model)
+    Model.__init__(by_django, pk=5)
+    own = {field.attname for field in model._meta.concrete_fields if callable(field.default)} - {"metadata"}
+    assert {**get_columns(made), **dict.fromkeys(own)} == {**get_columns(by_django), **dict.fromkeys(own)}
+    assert all(type(getattr(made, name)) is type(getattr(by_django, name)) for name in own)
+    assert (made._state.adding, made._state.db) == (True, None)
+    with pytest.raises(TypeError):
+        model(unknown=1)
