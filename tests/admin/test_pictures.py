@@ -132,8 +132,8 @@ def test_what_upkeep_has_added_up_is_shown_as_before_and_once(office: Client) ->
 def test_a_day_is_the_host_s(is_added_up: bool, office: Client, settings: Any) -> None:
     settings.TIME_ZONE = "Pacific/Auckland"
     move(500)
-    # 11:30 in the evening of the day before, and in UTC another day.
-    moment = timezone.localtime(NOW, timezone.get_default_timezone()).replace(hour=23, minute=30)
+    # Half an hour into the day before, when it is another day in UTC.
+    moment = timezone.localtime(NOW, timezone.get_default_timezone()).replace(hour=0, minute=30)
     BalanceTransaction.objects.update(moved_at=moment - dt.timedelta(days=1))
     if is_added_up:
         upkeep.work_off(upkeep.SUMS, limit=100)
