@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.urls import URLPattern, re_path
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
 
 from octo_stripe_gateway.api.pay import LinkPaymentViewSet, PayPage
-from octo_stripe_gateway.api.views import CapabilitiesView, NotFoundView, PaymentViewSet
+from octo_stripe_gateway.api.views import CapabilitiesView, OctoMixin, PaymentViewSet
 from octo_stripe_gateway.webhooks.views import WebhookView
 
 app_name = "octo_stripe_gateway"
+
+
+class NotFoundView(OctoMixin):
+    """Answers a path of ours that leads nowhere, whoever asks."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise NotFound
 
 
 def get_urls(

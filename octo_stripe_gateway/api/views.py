@@ -17,7 +17,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError, ValidationError
+from rest_framework.exceptions import AuthenticationFailed, ParseError, ValidationError
 from rest_framework.exceptions import PermissionDenied as RequestDenied
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
@@ -164,17 +164,6 @@ class OctoMixin(APIView):
 
     def get_exception_handler(self) -> Any:
         return handle_exception
-
-
-class NotFoundView(OctoMixin):
-    """Answers a path of ours that leads nowhere, whoever asks."""
-
-    authentication_classes = ()
-    permission_classes = ()
-    schema = None
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        raise NotFound
 
 
 class CapabilitiesView(OctoMixin):
