@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.db.transaction import TransactionManagementError
 
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.models.ledger_manager import join_writes, one_cursor
+from octo_stripe_gateway.models.joined_writes import join_writes, one_cursor
 
 P = ParamSpec("P")
 R = TypeVar("R")

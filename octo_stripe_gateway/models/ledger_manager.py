@@ -8,21 +8,20 @@ the rows of one payment; everything else is plain Django. Fields, converters and
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Self, TypeVar
 
-from django.db import DatabaseError, IntegrityError, connections, models, router, transaction
+from django.db import IntegrityError, connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, Q, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.expressions import RawSQL
 from django.db.models.query import ModelIterable
-from django.db.models.signals import post_init, post_save, pre_init, pre_save
+from django.db.models.signals import post_init, pre_init
 from django.db.models.sql import Query
 from django.db.transaction import TransactionManagementError
+
+from octo_stripe_gateway.models.joined_writes import Announcement, Write, get_cursor, get_joined
 
 M = TypeVar("M", bound=Model)
 
@@ -114,20 +113,20 @@ class LedgerManager(models.Manager[M]):
         joined, the row has its key once they are sent; with `or_ignore` it is sent at once.
         """
         database = self.database
-        connection, joined = connections[database], _get_joined(self.database)
-        if joined and or_ignore:
+        connection, joined = connections[database], get_joined(self.database)
+        if joined and (or_ignore or joined.has(self.model)):
             # It may name a row that waits.
             joined.send()
         if not connection.features.can_return_columns_from_insert:
             return self._insert_slowly(row, or_ignore=or_ignore)
-        announcement = _Announcement(row, using=database, names=None)
+        announcement = Announcement(row, using=database, names=None)
         columns = _get_columns(self.model).values()
         marks, values, parents = _prepare(row, columns, connection=connection, is_new=True)
         sql = _write_insert(self.model, database, marks, or_ignore)
         write = Write(announcement, sql, values, parents)
         if joined and not or_ignore:
             return joined.add(write)
-        with _get_cursor(connection) as cursor:
+        with get_cursor(connection) as cursor:
             cursor.execute(sql, values)
             inserted = cursor.fetchone()
         if inserted:
@@ -140,10 +139,10 @@ class LedgerManager(models.Manager[M]):
         Where writes are joined, it raises when they are sent.
         """
         database = self.database
-        connection, columns, joined = connections[database], _get_columns(self.model), _get_joined(database)
-        if joined and joined.has(row):
+        connection, columns, joined = connections[database], _get_columns(self.model), get_joined(database)
+        if joined and joined.has(self.model):
             joined.send()
-        announcement = _Announcement(row, using=database, names=names)
+        announcement = Announcement(row, using=database, names=names)
         chosen = [columns[name] for name in names]
         marks, values, parents = _prepare(row, chosen, connection=connection)
         sql = _write_update(self.model, database, tuple(names), marks)
@@ -151,7 +150,7 @@ class LedgerManager(models.Manager[M]):
         if joined:
             joined.add(write)
             return
-        with _get_cursor(connection) as cursor:
+        with get_cursor(connection) as cursor:
             cursor.execute(sql, write.parameters)
             write.finish(row.pk if cursor.rowcount == 1 else None)
 
@@ -183,29 +182,6 @@ def read_rows(
     lookup = _write_select(model, using, lock, columns, where, newest, tuple(values))
     rows = _read(lookup, connection=connections[using], model=model, values=values)
     return [model.from_db(using, lookup.attributes, row) for row in rows]
-
-
-_kept_cursor: ContextVar[Any] = ContextVar("octo_stripe_gateway_cursor", default=None)
-
-
-@contextmanager
-def one_cursor(connection: BaseDatabaseWrapper) -> Iterator[Any]:
-    """Send all statements of the block over one cursor: making one takes as long as half a statement."""
-    with connection.cursor() as cursor:
-        token = _kept_cursor.set(cursor)
-        try:
-            yield cursor
-        finally:
-            _kept_cursor.reset(token)
-
-
-def _get_cursor(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
-    kept = _kept_cursor.get()
-    # A block that was torn off, by a time-out's exception for instance, may have left its cursor behind.
-    # SQLite's can't tell whether they are closed.
-    if kept is None or kept.db is not connection or getattr(kept, "closed", True):
-        return connection.cursor()
-    return nullcontext(kept) if kept.connection is connection.connection else connection.cursor()
 
 
 class LedgerRow(models.Model):
@@ -243,115 +219,6 @@ class LedgerRow(models.Model):
         row._state = ModelState()
         row._state.adding, row._state.db = False, db
         return row
-
-
-class _Announcement:
-    """Sends Django's `pre_save` when it is made, and `post_save` once a row is written."""
-
-    def __init__(self, row: Model, *, using: str, names: Sequence[str] | None) -> None:
-        self.row, self.using, self.is_new = row, using, names is None
-        self.signal = {"sender": type(row), "instance": row, "raw": False, "using": using}
-        self.signal["update_fields"] = None if names is None else frozenset(names)
-        pre_save.send(**self.signal)
-
-    def finish(self) -> None:
-        """Say that the row is written."""
-        post_save.send(**self.signal, created=self.is_new)
-
-
-@dataclass(slots=True)
-class Write:
-    """One row's INSERT or UPDATE, and the rows that it names by a key which they get by their own."""
-
-    announcement: _Announcement
-    sql: str
-    parameters: list[Any]
-    parents: list[tuple[str, Model]]
-
-    def finish(self, key: Any) -> None:
-        """Take the key that was returned; raises DatabaseError where there is none."""
-        if key is None:
-            raise DatabaseError("The row to write is gone.")
-        row = self.announcement.row
-        row.pk = key
-        row._state.adding, row._state.db = False, self.announcement.using
-        for name, parent in self.parents:
-            # Not by `setattr`, which would forget the parent.
-            row.__dict__[name] = parent.pk
-        self.announcement.finish()
-
-
-class JoinedWrites:
-    """Writes of a transaction that wait for each other, and go to PostgreSQL as one statement.
-
-    What waits is sent before anything else is asked of the connection, so that nobody sees the database
-    without it. A statement of its own for each write would take a tenth of an event's time.
-    """
-
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self.connection = connection
-        self.writes: list[Write] = []
-        self.has_begun = False
-
-    def add(self, write: Write) -> bool:
-        """Let a write wait; its row counts as written."""
-        write.announcement.row._state.adding = False
-        self.writes.append(write)
-        return True
-
-    def has(self, row: Model) -> bool:
-        """Tell whether a row waits to be written."""
-        return any(write.announcement.row is row for write in self.writes)
-
-    def name(self, row: Model) -> str:
-        """Return the SQL for the key of a row that waits to be inserted."""
-        place = next(n for n, write in enumerate(self.writes) if write.announcement.row is row)
-        return f"(SELECT * FROM w{place})"  # noqa: S608 - our own names
-
-    def send(self) -> None:
-        """Send what waits."""
-        writes, self.writes = self.writes, []
-        if not writes:
-            return
-        sql = writes[0].sql
-        if len(writes) > 1:
-            parts = ", ".join(f"w{place} AS ({write.sql})" for place, write in enumerate(writes))
-            keys = ", ".join(f"(SELECT * FROM w{place})" for place in range(len(writes)))  # noqa: S608
-            sql = f"WITH {parts} SELECT {keys}"
-        with _get_cursor(self.connection) as cursor:
-            cursor.execute(sql, [value for write in writes for value in write.parameters])
-            returned = cursor.fetchone() or (None,)
-        for write, key in zip(writes, returned, strict=True):
-            write.finish(key)
-
-    def execute(self, execute: Callable[..., Any], *statement: Any) -> Any:
-        """Send what waits before another statement is executed."""
-        self.has_begun = True
-        self.send()
-        return execute(*statement)
-
-
-_joined: ContextVar[JoinedWrites | None] = ContextVar("octo_stripe_gateway_joined_writes", default=None)
-
-
-def _get_joined(database: str) -> JoinedWrites | None:
-    joined = _joined.get()
-    return joined if joined and joined.connection is connections[database] else None
-
-
-@contextmanager
-def join_writes(connection: BaseDatabaseWrapper) -> Iterator[JoinedWrites | None]:
-    """Join the writes of a transaction where the database is PostgreSQL; its end has to send the last."""
-    if connection.vendor != "postgresql":
-        yield None
-        return
-    joined = JoinedWrites(connection)
-    token = _joined.set(joined)
-    try:
-        with connection.execute_wrapper(joined.execute):
-            yield joined
-    finally:
-        _joined.reset(token)
 
 
 @functools.cache
@@ -397,7 +264,7 @@ def _prepare(
         value = getattr(row, name) if name else field.pre_save(row, is_new)
         if value is None and field.is_relation and (parent := field.get_cached_value(row, default=None)):
             # It was named before it had its key.
-            if (value := parent.pk) is None and (joined := _get_joined(connection.alias)):
+            if (value := parent.pk) is None and (joined := get_joined(connection.alias)):
                 marks.append(joined.name(parent))
                 parents.append((name, parent))
                 continue
@@ -465,7 +332,7 @@ def _read(
         else each
         for each in lookup.parameters
     ]
-    with _get_cursor(connection) as cursor:
+    with get_cursor(connection) as cursor:
         cursor.execute(lookup.sql, parameters)
         rows = [list(row) for row in cursor.fetchall()]
     for place, column in lookup.converted.items():

@@ -12,7 +12,8 @@ from django.dispatch import Signal
 
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import Payment, StripeRequest, WebhookEvent
-from octo_stripe_gateway.models.ledger_manager import LedgerRow, one_cursor
+from octo_stripe_gateway.models.joined_writes import one_cursor
+from octo_stripe_gateway.models.ledger_manager import LedgerRow
 from octo_stripe_gateway.testing.factories import PaymentFactory, WebhookEventFactory
 from tests.shop.models import Booking
 
@@ -251,6 +252,7 @@ def test_writes_of_a_transaction_are_joined_and_seen_by_what_is_asked_next() -> 
         assert Payment.ledger.get_by(uuid=payment.uuid) == payment
         payment.reseller_reference = "R"
         Payment.ledger.save_changed(payment, names=["reseller_reference"])
+        assert Payment.objects.filter(reseller_reference="R").exists()
     assert request.payment is payment
     assert request.payment_id == payment.pk
     assert get_columns(StripeRequest.objects.get()) == get_columns(request)
@@ -278,6 +280,29 @@ def test_host_that_hears_of_a_write_can_still_undo_it() -> None:
     finally:
         post_save.disconnect(refuse, sender=Payment)
     assert Payment.objects.get().reseller_reference != "R"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_changes_of_a_row_by_two_instances_are_both_written() -> None:
+    payment = PaymentFactory.create()
+    with write_transaction():
+        first, second = Payment.ledger.get_by_pk(payment.pk), Payment.ledger.get_by_pk(payment.pk)
+        first.reseller_reference, second.checks = "R", 5
+        Payment.ledger.save_changed(first, names=["reseller_reference"])
+        Payment.ledger.save_changed(second, names=["checks"])
+    stored = Payment.objects.get(pk=payment.pk)
+    assert (stored.reseller_reference, stored.checks) == ("R", 5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_unique_value_that_one_row_frees_another_takes_in_the_same_transaction() -> None:
+    event = WebhookEventFactory.create()
+    taken = event.stripe_event_id
+    with write_transaction():
+        event.stripe_event_id = "evt_other"
+        WebhookEvent.ledger.save_changed(event, names=["stripe_event_id"])
+        WebhookEvent.ledger.insert(WebhookEventFactory.build(stripe_event_id=taken))
+    assert WebhookEvent.objects.filter(stripe_event_id__in=["evt_other", taken]).count() == 2
 
 
 @pytest.mark.parametrize("first", [True, False])
