@@ -537,6 +537,9 @@ def test_the_tests_shown_of_what_goes_wrong_pass(
     kept = property(lambda booking: booking.pk in expired, lambda booking, _value: expired.add(booking.pk))
     monkeypatch.setattr(Booking, "is_expired", kept, raising=False)
     monkeypatch.setattr(Booking, "on_payment_completed", complete, raising=False)
+    shop = ModuleType("shop.models")
+    vars(shop)["Booking"] = Booking
+    monkeypatch.setitem(sys.modules, "shop.models", shop)
     shown = run(get_block("python", "def test_a_lost_event_is_made_up_for"))
     tests = [test for name, test in shown.items() if name.startswith("test_")]
     for test in tests:
