@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections import Counter
 
@@ -22,6 +23,8 @@ def main() -> int:
     if missing := list_missing(options.queue):
         sys.stdout.write(f"left out: {', '.join(missing)} not installed\n")
         return 0
+    # Asked to end, it takes its parts along.
+    signal.signal(signal.SIGTERM, lambda *_args: sys.exit(1))
     with run_cluster(queue=options.queue) as cluster:
         os.environ |= cluster.get_environment() | {"CLUSTER_DATABASE": "POOL"}
         from tests.cluster import host
