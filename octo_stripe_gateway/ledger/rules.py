@@ -3,17 +3,18 @@
 Rules work on rows in memory. They ask nothing, save nothing, know no clock and call no host code, so that a
 test can go through every order of facts. `apply` does what a fact says, then calls `_derive`, which sets what
 follows from all rows: totals, status, concerns, the next check, and whether the books have to be asked.
-Facts come in any order and repeatedly. `said` decides which of Stripe's snapshots counts, and copies only
-what Stripe said; conclusions are drawn in `_derive`.
+Facts come in any order and repeatedly. `said` decides which of Stripe's snapshots counts, copies what Stripe
+said, and opens a concern where that contradicts the rows; conclusions are drawn in `_derive`.
 
 A refund that Stripe *refuses* was never made: `_refuse_refund` frees its amount. One that *fails* was made,
 and its money came back. Say that happens after the payment's dispute was won. Stripe's snapshot sets the
 refund's status. It isn't live any more: its amount is held again and it forgives nothing, so the payable owes
 what it owed before (less, if the refund was `due_again`). A refunded payment is paid again, or failed if it
-was rejected. The dispute is neither open nor lost, and blocks nothing. A concern asks an operator to refund
-it again: REFUND_FAILED, or REFUND_CANCELED if Stripe canceled it or a dispute is the reason. Only where
-rejected money failed to go back for lack of balance does upkeep resend it, and a person is told at the third
-failure. The books are asked for what moved. Stripe is not checked again, except while upkeep resends.
+was rejected, or pending while it awaits an operator. The dispute is neither open nor lost, and blocks
+nothing. A concern asks an operator to refund it again: REFUND_FAILED, or REFUND_CANCELED if Stripe canceled
+it or a dispute is the reason. Only where rejected money failed to go back for lack of balance does upkeep
+resend it; at the third failure it stops, and a person is told. The books are asked for what moved. Stripe is
+not checked again, unless upkeep resends or something else of the payment is still open or tied.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ LACK_OF_BALANCE = frozenset({"insufficient_balance_for_refund", "balance_insuffi
 DISPUTED_MEANWHILE = "charge_for_pending_refund_disputed"
 # After this, Stripe's clock is in another second.
 TIE_PAUSE = dt.timedelta(seconds=2)
-# At the third failure of a payment's refunds for lack of balance a person is told.
+# At the third failure of a payment's refunds for lack of balance a person is told, and nothing is resent.
 BALANCE_FAILURES_TO_TELL = 3
 
 REFUNDS, DISPUTES, WARNINGS = frozenset({"refunds"}), frozenset({"disputes"}), frozenset({"warnings"})
-# By fact, which rows have to be loaded for it beside the payment and its concerns.
+# By fact, which rows `load` brings at least, beside the payment and its concerns.
 NEEDS: dict[type, frozenset[str]] = {
     PaymentIntentSnapshot: REFUNDS | DISPUTES,
     ChargeSnapshot: REFUNDS,
@@ -242,12 +243,12 @@ def _derive(rows: Rows) -> None:
     if is_later and payment.amount_requested and payment.amount_requested == payment.intent_amount:
         payment.amount, payment.amount_requested = payment.intent_amount, None
     if rows.refunds is not None or rows.disputes is not None:
-        # What isn't loaded forgives nothing.
+        # `load` brings both kinds where both count: what isn't loaded forgives nothing.
         payment.amount_forgiven = sum(each.forgiven for each in parts)
     payment.status = _get_status(payment)
     if payment.rejection_code:
         payment.confirmed_at = None
-    # These two record when this row changed, so they depend on the order of arrival.
+    # Both keep the first moment that was heard of, so they depend on the order of arrival.
     since = get_moment(payment.intent_as_of) if payment.intent_as_of else rows.now
     payment.failed_at = (payment.failed_at or since) if payment.status == "failed" else None
     payment.refunded_at = (payment.refunded_at or rows.now) if payment.status == "refunded" else None

@@ -296,7 +296,7 @@ def _write_select(
     rows = rows if newest is None else rows.order_by("-pk")[:newest]
     compiler = (rows.select_for_update() if lock else rows).query.get_compiler(using)
     sql, parameters = compiler.as_sql()
-    # One table: its name before each of sixty columns would take as long to parse as the rest.
+    # One table: its name before each of seventy columns would take as long to parse as the rest.
     sql = sql.replace(f"{_get_names(model, using)[0]}.", "")
     columns = [column for column, _sql, _alias in compiler.select]
     converted = {place: columns[place] for place in compiler.get_converters(columns)}
