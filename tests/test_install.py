@@ -322,23 +322,43 @@ def test_what_a_typed_host_gets_wrong_is_found(checker: str, typed_project: Proj
     assert lines == wanted, found.stdout + found.stderr
 
 
-def test_the_page_shown_is_each_customer_s_own(project: Project) -> None:
-    shop, template = project.folder / "shop", project.folder / "shop/templates/shop/pay.html"
-    shop.joinpath("models.py").write_text(get_blocks("python", page="README.md")[4])
-    shop.joinpath("payments.py").write_text(get_block("python", "check_csrf"))
-    shop.joinpath("views.py").write_text(get_block("python", "def pay(request"))
-    template.parent.mkdir(parents=True)
-    template.write_text(get_block("html", "<!doctype"))
+@pytest.fixture(scope="module")
+def shop(project: Project) -> Path:
+    """The project's app with the README's booking, and a page's settings and routes."""
+    folder = project.folder / "shop"
+    folder.joinpath("models.py").write_text(get_blocks("python", page="README.md")[4])
+    folder.joinpath("payments.py").write_text(get_block("python", "check_csrf"))
     own = get_block("python", '"REQUIRE_PAYABLE"').rstrip().removesuffix("}")
     with (project.folder / "mysite/settings.py").open("a") as file:
         file.write(f"{own}    'STRIPE_API_BASE': '{project.emulator}',\n}}\n")
     urls = project.folder / "mysite/urls.py"
-    mounted = urls.read_text().replace("octo_stripe_gateway.urls", "shop.payments")
-    urls.write_text(f'{mounted}from shop.views import pay\nurlpatterns += [path("pay/<int:number>/", pay)]\n')
+    urls.write_text(urls.read_text().replace("octo_stripe_gateway.urls", "shop.payments"))
+    project.run_script("python manage.py makemigrations shop")
+    return folder
+
+
+def test_the_tests_shown_pass_in_a_new_project(project: Project, shop: Path) -> None:
+    project.run_script("pip install -q 'octo-stripe-gateway[testing]'")
+    project.folder.joinpath("pytest.ini").write_text(get_block("ini", "DJANGO_SETTINGS_MODULE"))
+    project.folder.joinpath("conftest.py").write_text(get_block("python", "pytest_plugins"))
+    shown = ("def test_a_booking_is_confirmed(db", "def test_a_lost_event_is_made_up_for")
+    for name, block in zip(("payments", "what_goes_wrong"), shown, strict=True):
+        shop.joinpath(f"test_{name}.py").write_text(get_block("python", block))
+    project.run_script("pytest")
+    assert re.search(r"=+ 7 passed in ", project.log.read_text())
+
+
+def test_the_page_shown_is_each_customer_s_own(project: Project, shop: Path) -> None:
+    template = shop / "templates/shop/pay.html"
+    shop.joinpath("views.py").write_text(get_block("python", "def pay(request"))
+    template.parent.mkdir(parents=True)
+    template.write_text(get_block("html", "<!doctype"))
+    with (project.folder / "mysite/urls.py").open("a") as file:
+        file.write('from shop.views import pay\nurlpatterns += [path("pay/<int:number>/", pay)]\n')
     shop.parent.joinpath("customers.py").write_text(get_block("python", '("ann", "bob")'))
     try:
         project.run_script(
-            "python manage.py makemigrations shop\npython manage.py migrate\n"
+            "python manage.py migrate\n"
             "python manage.py shell < customers.py\n"
             + project.move("python manage.py stripe_emulator & python manage.py runserver &\n")
             + f"curl --silent --retry 99 --retry-delay 1 --retry-connrefused {project.site}/pay/1/"
