@@ -16,7 +16,7 @@ from django.utils import timezone
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor import accounts, checks, ledger
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths
+from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths, is_served
 from octo_stripe_gateway.ledger.transactions import get_connection
 
 APP = "octo_stripe_gateway"
@@ -81,6 +81,9 @@ def _examine(report: Report, *, url: str, cutoff: dt.datetime) -> Iterator[Diagn
         report.clock_skew[account.name] = examined.clock_skew
     if not lost:
         report.last_event_seconds = ledger.get_age(ledger.get_last_event())
+        # Once an event has come, a proxy leads that address here.
+        if report.last_event_seconds is None:
+            yield from find_unserved_url(url)
         for finder in ledger.FINDERS:
             yield from finder(cutoff)
 
@@ -108,6 +111,16 @@ def find_missing_routes() -> Iterator[Diagnosis]:
             code="routes_missing",
             message="No route takes Stripe's events.",
             action='Add path("…", include("octo_stripe_gateway.urls")) to urls.py.',
+        )
+
+
+def find_unserved_url(url: str) -> Iterator[Diagnosis]:
+    paths = find_webhook_paths()
+    if url and paths and not is_served(url):
+        yield Diagnosis(
+            code="url_unserved",
+            message=f"urls.py has no route for events at {url}.",
+            action=f"Its path is {' or '.join(paths)}: run `manage.py stripe_setup` with that address.",
         )
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
+from django.conf import settings
+from django.http.request import validate_host
+from django.urls import (
+    NoReverseMatch,
+    Resolver404,
+    URLResolver,
+    get_resolver,
+    get_script_prefix,
+    resolve,
+    reverse,
+)
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.models import Payment
@@ -159,10 +169,25 @@ def _find_paths(resolver: URLResolver, *, namespaces: tuple[str, ...]) -> Iterat
             inner = (*namespaces, pattern.namespace) if pattern.namespace else namespaces
             yield from _find_paths(pattern, namespaces=inner)
             continue
-        view_class = getattr(pattern.callback, "view_class", None)
-        if pattern.name and isinstance(view_class, type) and issubclass(view_class, WebhookView):
+        if pattern.name and _takes_events(pattern.callback):
             with suppress(NoReverseMatch):
                 yield reverse(":".join((*namespaces, pattern.name)))
+
+
+def is_served(url: str) -> bool:
+    """Tell whether a route takes events at this address; any address of another host is believed."""
+    parts = urlsplit(url)
+    if not validate_host(parts.hostname or "", settings.ALLOWED_HOSTS):
+        return True
+    try:
+        return _takes_events(resolve(f"/{parts.path.removeprefix(get_script_prefix())}").func)
+    except Resolver404:
+        return False
+
+
+def _takes_events(view: Callable[..., Any]) -> bool:
+    view_class = getattr(view, "view_class", None)
+    return isinstance(view_class, type) and issubclass(view_class, WebhookView)
 
 
 def get_domain(url: str) -> str:

@@ -16,6 +16,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
+from django.test.utils import override_script_prefix
 from django.urls import include, path
 from django.utils import timezone
 from django.utils.translation import get_language, override
@@ -406,6 +407,30 @@ def test_missing_routes_are_reported_even_with_a_host(shop: Shop) -> None:
     assert "routes_missing" in diagnose("--host", "shop.example.com")
 
 
+def test_address_without_a_route_is_reported_until_an_event_has_come(shop: Shop) -> None:
+    shop.settings.ALLOWED_HOSTS = [".example.com"]
+    url = "https://shop.example.com/payments/webhooks"
+    shop.update_endpoint(url=url)
+    found = diagnose("--url", url)
+    assert list(found) == ["url_unserved"]
+    assert "/bookings/webhooks" in found["url_unserved"]["action"]
+    # A proxy may lead it here by another path.
+    make_event("processed", ago=JUST_NOW)
+    assert diagnose("--url", url) == {}
+
+
+@pytest.mark.parametrize("url", [URL, f"{URL}/", "https://another.test/payments/webhooks"])
+def test_address_with_a_route_or_of_another_site_is_believed(url: str, shop: Shop) -> None:
+    shop.settings.ALLOWED_HOSTS = [".example.com"]
+    assert "url_unserved" not in diagnose("--url", url)
+
+
+def test_address_is_told_from_the_prefix_of_the_server(shop: Shop) -> None:
+    shop.settings.ALLOWED_HOSTS = ["*"]
+    with override_script_prefix("/shop/"):
+        assert "url_unserved" not in diagnose("--url", URL.replace("/bookings", "/shop/bookings"))
+
+
 def test_laptop_is_told_to_start_the_emulator(shop: Shop) -> None:
     shop.settings.DEBUG = True
     shop.settings.OCTO_STRIPE_GATEWAY = {"STRIPE_API_BASE": "http://127.0.0.1:9"}
@@ -413,8 +438,8 @@ def test_laptop_is_told_to_start_the_emulator(shop: Shop) -> None:
 
 
 def test_every_diagnosis_has_a_broken_set_up() -> None:
-    # Tested separately, since the emulator takes no live key.
-    assert find_codes() - {"accounts_of_two_modes"} == {code for _break, code in BROKEN}
+    # Tested separately, since the emulator takes no live key, and since it takes an address.
+    assert find_codes() - {"accounts_of_two_modes", "url_unserved"} == {code for _break, code in BROKEN}
 
 
 def test_every_diagnosis_is_in_the_docs() -> None:

@@ -321,6 +321,13 @@ def test_ambiguous_address_is_asked_for(
         run(*args, host=host)
 
 
+def test_address_without_a_route_is_doubted(stripe: StripeEmulator, run: Run, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["shop.example.com"]
+    url = "https://shop.example.com/payments/webhooks"
+    assert f"urls.py has no route for {url}" in run("--url", url)
+    assert "no route" not in run("--url", URL)
+
+
 def test_cli_line_can_be_run_as_it_is(run: Run, configure: Callable[..., None]) -> None:
     configure(STRIPE_ACCOUNTS={"old shop": {"STRIPE_API_KEY": "sk_test_old"}})
     own, other = run("--print-cli", host="").splitlines()

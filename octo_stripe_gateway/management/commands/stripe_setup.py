@@ -16,6 +16,7 @@ from octo_stripe_gateway.doctor.webhook_endpoints import (
     create_endpoint,
     get_domain,
     has_connected_accounts,
+    is_served,
     list_inactive,
     list_origins,
     list_usable_accounts,
@@ -88,6 +89,8 @@ class Command(BaseCommand):
         if print_cli:
             self.print_cli(url, names)
             return
+        if not is_served(url):
+            self.warn(f"urls.py has no route for {url}: no event will arrive unless a proxy leads it.")
         failed = [name for name in names if not self.set_up(name, url=url, connect=options["connect"])]
         if failed:
             raise CommandError(f"Not set up: {', '.join(map(describe_account, failed))}.")
