@@ -54,6 +54,8 @@ from octo_stripe_gateway.stripe import environments
 from octo_stripe_gateway.stripe.snapshots import PAYMENT_METADATA_KEYS
 
 PREFIX = "Gateway"
+# A character that Python doesn't strip: `\S` has other blanks in each language.
+NOT_BLANK = r"[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 ERRORS = {
     400: "`BAD_REQUEST`: malformed, or refused by Stripe, whose message is passed on.",
     401: "`UNAUTHORIZED`: no API key was sent.",
@@ -380,7 +382,7 @@ class TextExtension(OpenApiSerializerFieldExtension):
         schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
         own = getattr(self.target, "pattern", None)
         is_free = self.target.allow_blank or "format" in schema
-        pattern = own.pattern if own else None if is_free else r"\S"
+        pattern = own.pattern if own else None if is_free else NOT_BLANK
         if self.target.allow_null:
             # The caller says so once more.
             schema = {**schema, "type": "string"}

@@ -187,6 +187,12 @@ def read_filters(request: Request, serializer_class: type[PaymentFilterSerialize
     return dict(serializer.validated_data)
 
 
+class ShownRefundsSerializer(RequestSerializer):
+    """What a read may ask for."""
+
+    refunds = serializers.ChoiceField(["all"])
+
+
 class AnswerField(NamedTuple):
     """A field of an answer: its kind, for the schema, what reads it, and the columns that this takes."""
 

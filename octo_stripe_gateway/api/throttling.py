@@ -130,8 +130,8 @@ class AuthenticationThrottle(RateThrottle):
 
 def is_everybody(request: Request) -> bool:
     """Tell whether all callers have the request's address: a proxy's that `NUM_PROXIES` doesn't tell of."""
-    meta = request.META
-    return api_settings.NUM_PROXIES is None and any(name in meta for name in FORWARDING)
+    # No generator, whose variables an error report would show: one of the headers is the key.
+    return api_settings.NUM_PROXIES is None and any(map(request.META.__contains__, FORWARDING))
 
 
 def get_network(address: str) -> str:

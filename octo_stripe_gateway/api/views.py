@@ -236,7 +236,10 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Answer a payment with its newest refunds, or with all of them where `refunds=all` asks for that."""
         payment = self.get_object()
         response = self.build_response(payment)
-        most = None if request.query_params.get("refunds") == "all" else REFUNDS_SHOWN
+        wanted = request.query_params.get("refunds")
+        if wanted is not None:
+            serializers.ShownRefundsSerializer(data={"refunds": wanted}).is_valid(raise_exception=True)
+        most = REFUNDS_SHOWN if wanted is None else None
         # Pages read a payment until it is paid: what has no money has no refunds to ask for.
         has_money = payment.amount_received or payment.amount_refunded
         refunds = self.list_refunds(payment, most=most and most + 1) if has_money else []

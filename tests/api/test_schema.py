@@ -166,6 +166,14 @@ def test_no_number_makes_a_client_use_what_json_cannot_hold() -> None:
     assert MAX_AMOUNT < 2**53
 
 
+def test_text_is_blank_in_the_description_exactly_where_it_is_blank_here() -> None:
+    validator = jsonschema_rs.validator_for({"type": "string", "pattern": schema.NOT_BLANK})
+    disagreed = [
+        hex(code) for code in range(0x3100) if validator.is_valid(chr(code)) == (chr(code).strip() == "")
+    ]
+    assert disagreed == []
+
+
 def test_every_operation_has_a_name_a_summary_and_a_known_tag() -> None:
     document = json.loads(COMMITTED.read_text())
     operations = list_operations(document)

@@ -159,6 +159,13 @@ def test_newest_refunds_are_read_and_all_where_that_is_asked_for(
     assert [answer["hasMoreRefunds"] for answer in answers] == [has_more, False]
 
 
+@pytest.mark.parametrize("wanted", ["", "ALL", "20"])
+def test_no_other_choice_of_refunds_is_taken(wanted: str, api: GatewayApi) -> None:
+    answer = api.retrieve(f"{PaymentFactory.create(paid=True).pk}?refunds={wanted}")
+    assert (answer.status_code, answer.json()["error"]) == (400, "BAD_REQUEST")
+    assert answer.json()["errorMessage"].startswith("refunds: ")
+
+
 def test_refund_that_stripe_has_not_answered_is_shown_as_pending(
     api: GatewayApi, stripe: StripeEmulator
 ) -> None:
