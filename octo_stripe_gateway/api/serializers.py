@@ -187,8 +187,8 @@ def read_filters(request: Request, serializer_class: type[PaymentFilterSerialize
     return dict(serializer.validated_data)
 
 
-class ShownRefundsSerializer(RequestSerializer):
-    """What a read may ask for."""
+class ReadSerializer(RequestSerializer):
+    """The parameter of `GET /payments/:id`, which ignores others."""
 
     refunds = serializers.ChoiceField(["all"])
 

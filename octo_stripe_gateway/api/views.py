@@ -238,7 +238,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         response = self.build_response(payment)
         wanted = request.query_params.get("refunds")
         if wanted is not None:
-            serializers.ShownRefundsSerializer(data={"refunds": wanted}).is_valid(raise_exception=True)
+            serializers.ReadSerializer(data={"refunds": wanted}).is_valid(raise_exception=True)
         most = REFUNDS_SHOWN if wanted is None else None
         # Pages read a payment until it is paid: what has no money has no refunds to ask for.
         has_money = payment.amount_received or payment.amount_refunded
