@@ -119,7 +119,7 @@ class Booking(models.Model):
         ordering = ["-created_at"]
 
     def __str__(self) -> str:
-        return f"{self.reference} ({self.status})"
+        return self.reference
 
     def get_payment_amount(self) -> tuple[int, str]:
         """Tell the payment API the price, so that no browser can."""
