@@ -341,6 +341,15 @@ def test_refund_for_lack_of_balance_is_repeated_a_few_times() -> None:
     assert list_codes(rows) == ["refund_failed"]
 
 
+def test_hold_that_stripe_would_not_release_needs_nobody_once_it_is_canceled() -> None:
+    held = snap_intent(make_intent(status="requires_capture", amount_capturable=2000))
+    rows = make_rows(held, REJECTED)
+    hear(rows, RefundRefused(None, "payment_intent_unexpected_state", "No."))
+    assert list_codes(rows) == ["reversal_refused"]
+    hear(rows, snap_intent(make_intent(status="canceled"), second=1))
+    assert list_codes(rows) == []
+
+
 def test_refusal_for_lack_of_balance_is_tried_again_and_any_other_waits_for_a_person() -> None:
     rows = make_rows(paid(), REJECTED, RefundReserved(Refund(id=1, amount=2000)))
     hear(rows, RefundRefused(1, "insufficient_balance_for_refund", "Insufficient funds."))
