@@ -176,9 +176,10 @@ def check_body(request: Request) -> None:
         raise ParseError(_("A body needs a Content-Length."))
 
 
-def _get_length(request: Request) -> int:
-    # The headers stay out of local variables, which an error report shows: one of them is the key.
-    length = str(request.META.get("CONTENT_LENGTH") or "0")
-    if "HTTP_TRANSFER_ENCODING" in request.META or not (length.isascii() and length.isdigit()):
+def _get_length(asked: Request) -> int:
+    # `headers` would be made of all of META, and a local variable with either would show the key in an
+    # error report.
+    length = str(asked.META.get("CONTENT_LENGTH") or "0")
+    if "HTTP_TRANSFER_ENCODING" in asked.META or not (length.isascii() and length.isdigit()):
         raise ParseError(_("A body needs a Content-Length."))
     return int(length[:20])
