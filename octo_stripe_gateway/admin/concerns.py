@@ -76,7 +76,7 @@ class ConcernAdmin(LedgerAdmin[Concern]):
         lambda row, site: (not row.payment and row.object_id) or display.show_payment(row.payment, site),
     )
     words = display.column(_("what is known"), describe_concern)
-    action = display.column(_("what to do"), lambda row: row.code in KINDS and str(KINDS[row.code].action))
+    action = display.column(_("what to do"), lambda row: display.show_action(row.code))
     # The ids are in its order.
     opened = display.time_column(_("opened at"), "opened_at", ordering="pk")
     state = display.column(_("state"), show_concern_state)

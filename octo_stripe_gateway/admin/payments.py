@@ -35,7 +35,7 @@ from octo_stripe_gateway.admin.operations import (
 )
 from octo_stripe_gateway.admin.search import MOST_FOUND, find_payments
 from octo_stripe_gateway.admin.timeline import get_timeline
-from octo_stripe_gateway.ledger.concerns import KINDS, describe_concern, get_kind_label
+from octo_stripe_gateway.ledger.concerns import describe_concern, get_kind_label
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Concern, Payment, StripeRequest
 from octo_stripe_gateway.stripe.currencies import format_money
@@ -252,7 +252,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
             Alert(
                 get_kind_label(concern.code),
                 describe_concern(concern),
-                KINDS[concern.code].action if concern.code in KINDS else "",
+                display.show_action(concern.code),
                 concerns.list_operations(request, concern) if concerns else [],
             )
             for concern in obj.open_concerns

@@ -83,6 +83,13 @@ def test_concern_without_a_payment_is_known_by_its_object(office: Client) -> Non
     assert office.get(get_url(concern)).status_code == 200
 
 
+def test_command_to_run_is_shown_as_code(office: Client) -> None:
+    concern = make_concern(payment=None, code="payment_unknown", object_id="pi_lost", parameters={})
+    page = office.get(get_url(concern)).content.decode()
+    assert "<code>recover_ledger</code>" in page
+    assert "`" not in page.split('id="content"')[1].split("</form>")[0]
+
+
 def test_concern_of_a_code_that_is_gone_is_shown_and_settled(office: Client) -> None:
     concern = make_concern(code="gone", payment=None)
     assert "gone" in office.get(get_url(concern)).content.decode()
