@@ -115,7 +115,7 @@ class LinkPaymentViewSet(PaymentViewSet):
     def find_link(self) -> PaymentLink:
         """Return the link as it is now; raises NotFound, but where it tells what became of a payment."""
         link = find_payment_link(self.kwargs["token"], ended=self.action == "complete")
-        if link is None or not (link.is_usable or self.kwargs["id"] in _list_uuids(link)):
+        if link is None or not (link.is_usable or self.kwargs.get("id") in _list_uuids(link)):
             raise NotFound(_("This link is not valid any more. Ask for a new one."))
         return link
 
@@ -132,8 +132,7 @@ class LinkPaymentViewSet(PaymentViewSet):
 
     def get_queryset(self) -> PaymentQuerySet:
         """Return the payments of the link's payable, whose owner may have changed since one was made."""
-        named = {"payable_type": self.link.payable_type_id, "payable_id": self.link.payable_id}
-        return Payment.objects.filter(**named)
+        return Payment.objects.filter(**_name_payable(self.link))
 
     def get_create_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return what the link says, whatever the body does."""
@@ -153,8 +152,12 @@ class LinkPaymentViewSet(PaymentViewSet):
 
 
 def _list_uuids(link: PaymentLink) -> set[str]:
-    named = {"payable_type": link.payable_type_id, "payable_id": link.payable_id}
-    return set(map(str, Payment.ledger.filter(**named).values_list("uuid", flat=True)))
+    payments = Payment.ledger.filter(**_name_payable(link))
+    return set(map(str, payments.values_list("uuid", flat=True)))
+
+
+def _name_payable(link: PaymentLink) -> dict[str, Any]:
+    return {"payable_type": link.payable_type_id, "payable_id": link.payable_id}
 
 
 def _shorten(balance: dict[str, Any]) -> dict[str, Any]:

@@ -391,6 +391,14 @@ def test_expired_link_leads_nowhere(stripe: StripeEmulator, booking: Booking) ->
     assert_leads_nowhere(link)
 
 
+def test_link_that_runs_out_while_it_is_looked_up_starts_no_payment(
+    booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = make_link(booking)
+    monkeypatch.setattr(PaymentLink, "is_usable", False)
+    assert create(link).status_code == 404
+
+
 def test_link_of_what_is_gone_leads_nowhere(stripe: StripeEmulator, booking: Booking) -> None:
     link = make_link(booking)
     booking.delete()
