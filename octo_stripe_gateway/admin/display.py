@@ -23,7 +23,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.conf import STRIPE_API_BASE, gateway_settings
-from octo_stripe_gateway.ledger.concerns import KINDS, get_kind_label
+from octo_stripe_gateway.ledger.concerns import get_action, get_kind_label
 from octo_stripe_gateway.models import (
     BalanceTransaction,
     Dispute,
@@ -104,7 +104,7 @@ ZONE_NOTE: Any = lazy(lambda: gettext("In the time zone %s.") % timezone.get_cur
 
 def show_action(code: str) -> SafeString:
     """Say what to do about a concern of this code, with what stands between backticks as code."""
-    parts = str(KINDS[code].action if code in KINDS else "").split("`")
+    parts = get_action(code).split("`")
     return format_html("".join("<code>{}</code>" if n % 2 else "{}" for n in range(len(parts))), *parts)
 
 

@@ -12,7 +12,7 @@ from django.utils.timesince import timesince
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor.diagnosis import Diagnosis
-from octo_stripe_gateway.ledger.concerns import KINDS, get_kind_label
+from octo_stripe_gateway.ledger.concerns import get_action, get_kind_label
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange, StripeRequest, WebhookEvent
 
 # How many payments back the latest paid one is looked for.
@@ -92,7 +92,7 @@ def find_concerns(_cutoff: dt.datetime) -> Iterator[Diagnosis]:
     """Find what waits for an operator, by the code of each concern."""
     rows = Concern.ledger.open()
     for code in sorted({*rows.values_list("code", flat=True)}):
-        action = f"{KINDS[code].action if code in KINDS else ''} Settle each in the admin.".strip()
+        action = f"{get_action(code)} Settle each in the admin.".strip()
         message = f"concerns are open: {get_kind_label(code)}"
         yield from _diagnose(code, message, action, rows.filter(code=code), since="opened_at")
 

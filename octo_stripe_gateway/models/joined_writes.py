@@ -85,11 +85,10 @@ class JoinedWrites:
         self.writes: list[Write] = []
         self.has_begun = False
 
-    def add(self, write: Write) -> bool:
+    def add(self, write: Write) -> None:
         """Let a write wait; its row counts as written."""
         write.announcement.row._state.adding = False
         self.writes.append(write)
-        return True
 
     def has(self, model: type[Model]) -> bool:
         """Tell whether a row of this table waits to be written."""

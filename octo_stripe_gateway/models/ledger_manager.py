@@ -125,7 +125,8 @@ class LedgerManager(models.Manager[M]):
         sql = _write_insert(self.model, database, marks, or_ignore)
         write = Write(announcement, sql, values, parents)
         if joined and not or_ignore:
-            return joined.add(write)
+            joined.add(write)
+            return True
         with get_cursor(connection) as cursor:
             cursor.execute(sql, values)
             inserted = cursor.fetchone()

@@ -14,21 +14,11 @@ from octo_stripe_gateway.testing.factories import ConcernFactory, PaymentFactory
 from octo_stripe_gateway.upkeep import run_upkeep
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
-from tests.support.browser import MARKS, SCREENSHOTS, open_browser
+from tests.support.browser import COLUMNS_FIT, DESK, FITS, LOOKS, MARKS, PHONE, SCREENSHOTS, open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-DESK: Any = {"width": 1280, "height": 900}
-PHONE: Any = {"width": 375, "height": 812}
-# Lists that are too wide may scroll within their own box.
-COLUMNS_FIT = "[...document.querySelectorAll('.results')].every(box => box.scrollWidth <= box.clientWidth)"
-LOOKS: Any = (
-    ("phone-dark", PHONE, "dark"),
-    ("phone", PHONE, "light"),
-    ("dark", DESK, "dark"),
-    ("desk", DESK, "light"),
-)
 PAYMENTS = "/admin/octo_stripe_gateway/payment/"
 MOVEMENTS = "/admin/octo_stripe_gateway/balancetransaction/"
 EVENTS = "/admin/octo_stripe_gateway/webhookevent/"
@@ -81,8 +71,9 @@ class Office:
             self.page.screenshot(
                 path=SCREENSHOTS / f"admin-{name}-{look}.png", full_page=True, animations="disabled"
             )
-            assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert self.page.evaluate(FITS)
             if viewport == DESK:
+                # On a phone the sums of large amounts scroll within their own box.
                 assert self.page.evaluate(COLUMNS_FIT)
 
 

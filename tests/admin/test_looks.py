@@ -26,23 +26,12 @@ from octo_stripe_gateway.testing.factories import (
 )
 from tests.admin.test_pictures import move, owe, see
 from tests.shop.models import Booking, Ticket
-from tests.support.browser import DESK, MARKS, SCREENSHOTS, open_browser
+from tests.support.browser import COLUMNS_FIT, FITS, LOOKS, MARKS, SCREENSHOTS, open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route
 
-SMALL_PHONE: Any = {"width": 375, "height": 700}
-LOOKS: Any = (
-    ("desk", DESK, "light"),
-    ("dark", DESK, "dark"),
-    ("phone", SMALL_PHONE, "light"),
-    ("phone-dark", SMALL_PHONE, "dark"),
-)
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'"
-FITS = "document.documentElement.scrollWidth <= innerWidth"
-# No list is cut off, or scrolls within its own box.
-COLUMNS_FIT = """[...document.querySelectorAll('.results, .octo-scroll')]
-    .every(box => box.scrollWidth <= box.clientWidth)"""
 STYLED = """[...document.querySelectorAll('.breadcrumbs')]
     .every(each => getComputedStyle(each).backgroundColor !== 'rgba(0, 0, 0, 0)')"""
 APP = "octo_stripe_gateway"

@@ -53,6 +53,16 @@ class Paying:
         self.checkout.page.goto(self.checkout.url + self.link)
         self.checkout.becomes("ready")
 
+    def go_to_the_bank(self) -> None:
+        """Pay with a card whose bank asks, and wait for its question."""
+        self.open()
+        self.checkout.pay(ASKS)
+        self.dialog.wait_for()
+
+    def come_back(self) -> None:
+        """Say yes to the bank."""
+        self.dialog.get_by_role("button", name="Complete").click()
+
     def reads(self, text: str) -> None:
         sync_api.expect(self.checkout.page.locator("main")).to_contain_text(text)
 
@@ -113,11 +123,9 @@ def test_outdated_price_is_never_paid(paying: Paying, context_options: Any, pric
 
 @pytest.mark.slow
 def test_price_that_changes_at_the_bank_is_sent_back(paying: Paying) -> None:
-    paying.open()
-    paying.checkout.pay(ASKS)
-    paying.dialog.wait_for()
+    paying.go_to_the_bank()
     paying.ask(lambda: Booking.objects.update(price=PRICE + 1000))
-    paying.dialog.get_by_role("button", name="Complete").click()
+    paying.come_back()
     paying.checkout.becomes("failed")
     paying.reads("The price has changed. What you paid goes back to you.")
     sync_api.expect(paying.due).to_be_hidden()
@@ -130,12 +138,10 @@ def test_price_that_changes_at_the_bank_is_sent_back(paying: Paying) -> None:
 def test_deadline_that_passes_at_the_bank_sends_the_money_back(
     paying: Paying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paying.open()
-    paying.checkout.pay(ASKS)
-    paying.dialog.wait_for()
+    paying.go_to_the_bank()
     past = timezone.now() - DAY
     monkeypatch.setattr(Booking, "get_payment_deadline", lambda _self: past, raising=False)
-    paying.dialog.get_by_role("button", name="Complete").click()
+    paying.come_back()
     paying.checkout.becomes("failed")
     paying.reads("The time to pay for this has run out. What you paid goes back to you.")
     assert paying.money() == (PRICE, PRICE)
@@ -144,23 +150,19 @@ def test_deadline_that_passes_at_the_bank_sends_the_money_back(
 @pytest.mark.slow
 def test_link_that_expires_at_the_bank_is_paid(paying: Paying, monkeypatch: pytest.MonkeyPatch) -> None:
     """It limits when a payment may begin; the payable's own deadline limits when money may come."""
-    paying.open()
-    paying.checkout.pay(ASKS)
-    paying.dialog.wait_for()
+    paying.go_to_the_bank()
     late = timezone.now() + DAY
     monkeypatch.setattr(timezone, "now", lambda: late)
-    paying.dialog.get_by_role("button", name="Complete").click()
+    paying.come_back()
     paying.checkout.becomes("paid")
     assert paying.money() == (PRICE, 0)
 
 
 @pytest.mark.slow
 def test_link_that_is_revoked_at_the_bank_takes_nothing(paying: Paying) -> None:
-    paying.open()
-    paying.checkout.pay(ASKS)
-    paying.dialog.wait_for()
+    paying.go_to_the_bank()
     paying.ask(lambda: services.revoke_payment_links(Booking.objects.get()))
-    paying.dialog.get_by_role("button", name="Complete").click()
+    paying.come_back()
     paying.checkout.becomes("failed")
     paying.reads("This link is not valid any more. Ask for a new one.")
     sync_api.expect(paying.checkout.button).to_be_hidden()
@@ -194,12 +196,10 @@ def test_two_devices_pay_once(paying: Paying, browser: Browser) -> None:
         browser.new_context(**PHONE).new_page(), url=paying.checkout.url, stripe=paying.checkout.stripe
     )
     other = Paying(phone, link=paying.link)
-    other.open()
-    phone.pay(ASKS)
-    other.dialog.wait_for()
+    other.go_to_the_bank()
     paying.checkout.pay(PAYS)
     paying.checkout.becomes("paid")
-    other.dialog.get_by_role("button", name="Complete").click()
+    other.come_back()
     phone.becomes("paid")
     assert paying.money() == (PRICE, 0)
     assert len(paying.checkout.intents()) == 1

@@ -29,6 +29,16 @@ MARKS = [
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 DESK: Any = {"width": 1280, "height": 900}
 PHONE: Any = {"width": 375, "height": 812}
+LOOKS: Any = (
+    ("phone-dark", PHONE, "dark"),
+    ("phone", PHONE, "light"),
+    ("dark", DESK, "dark"),
+    ("desk", DESK, "light"),
+)
+FITS = "document.documentElement.scrollWidth <= innerWidth"
+# No list of the admin is cut off, or scrolls within its own box.
+COLUMNS_FIT = """[...document.querySelectorAll('.results, .octo-scroll')]
+    .every(box => box.scrollWidth <= box.clientWidth)"""
 
 
 @contextmanager
