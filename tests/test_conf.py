@@ -10,13 +10,13 @@ from django.core.checks import ERROR
 
 from octo_stripe_gateway import conf
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.models import Payment, WebhookEvent
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.support.api import GatewayApi
+from tests.support.checks import list_messages
 
 Configure = Callable[..., None]
 
@@ -230,7 +230,7 @@ def test_what_a_setting_cannot_be_is_said_and_nothing_is_let_through(
 ) -> None:
     payment = PaymentFactory.create(paid=True)
     configure(**{name: wrong})
-    (message,) = [each for each in checks.check_settings() if each.level >= ERROR]
+    (message,) = [each for each in list_messages() if each.level >= ERROR]
     assert name in message.msg
     for answer in (api.create(), api.refund(payment.pk), api.request("GET", "/capabilities")):
         assert answer.status_code == 500
@@ -245,14 +245,14 @@ def test_what_a_setting_cannot_be_is_said_and_nothing_is_let_through(
 @pytest.mark.django_db
 def test_a_number_longer_than_python_writes_is_said(configure: Configure) -> None:
     configure(MAX_BODY_SIZE=10**5000)
-    (message,) = [each for each in checks.check_settings() if each.level >= ERROR]
+    (message,) = [each for each in list_messages() if each.level >= ERROR]
     assert "MAX_BODY_SIZE must be" in message.msg
 
 
 @pytest.mark.parametrize("wrong", ["sk_test_1", [("CURRENCY", "usd")], 7])
 def test_a_setting_that_is_no_dict_is_said(wrong: Any, api: GatewayApi, settings: Any) -> None:
     settings.OCTO_STRIPE_GATEWAY = wrong
-    assert [message.id for message in checks.check_settings()] == ["octo_stripe_gateway.E013"]
+    assert [message.id for message in list_messages()] == ["octo_stripe_gateway.E013"]
     assert api.create().status_code == 500
     assert api.post_event(b"{}", "t=1,v1=x").status_code == 500
 
@@ -279,7 +279,7 @@ def test_nothing_but_text_is_a_key(keys: Any, token: str, api: GatewayApi, confi
 )
 def test_no_message_about_a_secret_has_it(name: str, wrong: Any, configure: Configure) -> None:
     configure(**{name: wrong})
-    said = str(checks.check_settings() + checks.check_deployment())
+    said = str(list_messages(deploy=True))
     assert name in said
     assert [secret for secret in SECRETS if secret in said] == []
 

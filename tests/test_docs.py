@@ -53,6 +53,7 @@ from octo_stripe_gateway.webhooks.handlers import HANDLERS, OLDER_EVENT_TYPES
 from tests.cluster.queues import QUEUES
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
+from tests.support.checks import list_messages
 from tests.support.docs import FOLDER, PAGES, ROOT, get_block, get_blocks, get_names, run
 from tests.support.reference import render as render_reference
 
@@ -471,7 +472,7 @@ def test_the_authentication_shown_keeps_customers_apart(
 
 def test_the_keys_shown_are_of_three_callers(configure: Callable[..., None]) -> None:
     configure(**run(get_block("python", '"klook"'))["OCTO_STRIPE_GATEWAY"])
-    assert [message for message in checks.check_settings() if message.level >= WARNING] == []
+    assert [message for message in list_messages() if message.level >= WARNING] == []
     keys = conf.gateway_settings.api_gateway_keys
     assert {name: len(own) for name, own in keys.items()} == {"": 1, "viator": 1, "klook": 2}
 

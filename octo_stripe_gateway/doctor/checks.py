@@ -52,46 +52,35 @@ MAKE_ENDPOINT = (
 )
 MAKE_KEY = 'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`.'
 
+TAG = "octo_stripe_gateway"
 Check = Callable[[], Iterator[CheckMessage]]
 
 
-@register(Tags.security)
-def check_settings(**_kwargs: Any) -> list[CheckMessage]:
+def check(*, deploy: bool = False) -> Callable[[Check], Check]:
+    """Register a check with Django; `check_values` reports the setting that another one can't read."""
+
+    def wrap(part: Check) -> Check:
+        def run(**_kwargs: Any) -> list[CheckMessage]:
+            found: list[CheckMessage] = []
+            with suppress(ConfigurationError):
+                found.extend(part())
+            return found
+
+        register(run, Tags.security, TAG, deploy=deploy)
+        return part
+
+    return wrap
+
+
+@check()
+def check_values() -> Iterator[CheckMessage]:
     try:
-        conf.get_configured()
+        configured = conf.get_configured()
     except ConfigurationError as error:
         hint = "The settings are listed in octo_stripe_gateway/docs/operations.md."
-        return [_error("E013", str(error), hint)]
-    parts = (
-        _check_values,
-        _check_keys,
-        _check_api_base,
-        _check_payables,
-        _check_authentication,
-        _check_tasks,
-        _check_autocommit,
-        _check_signing_key,
-    )
-    return [message for part in parts for message in _run(part)]
-
-
-@register(Tags.security, deploy=True)
-def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
-    """Check what production needs, as `check --deploy` asks."""
-    parts = (_check_missing, _check_production, _check_lengths, _check_throttling, _check_webhooks)
-    return [message for part in parts for message in _run(part)]
-
-
-def _run(part: Check) -> Iterator[CheckMessage]:
-    try:
-        yield from part()
-    except ConfigurationError:
-        # `_check_values` says it of the setting that can't be read.
+        yield _error("E013", str(error), hint)
         return
-
-
-def _check_values() -> Iterator[CheckMessage]:
-    for name in conf.get_configured().keys() - conf.DEFAULTS.keys():
+    for name in configured.keys() - conf.DEFAULTS.keys():
         nearest = difflib.get_close_matches(str(name), conf.DEFAULTS, n=1, cutoff=0)
         yield _error("E001", f"OCTO_STRIPE_GATEWAY has no key {name!r}.", f"Did you mean {nearest[0]!r}?")
     for name, setting in conf.SETTINGS.items():
@@ -107,7 +96,8 @@ def _check_values() -> Iterator[CheckMessage]:
             yield _error("E018", str(error), "A secret says whose an event is: each endpoint has its own.")
 
 
-def _check_keys() -> Iterator[CheckMessage]:
+@check()
+def check_keys() -> Iterator[CheckMessage]:
     for name, account in gateway_settings.accounts.items():
         path = _get_path(name)
         for setting, keys, prefixes in (
@@ -127,23 +117,30 @@ def _check_keys() -> Iterator[CheckMessage]:
             hint = "Take both from the same mode in Stripe's dashboard."
             mixed = f"{path}STRIPE_API_KEY and STRIPE_PUBLISHABLE_KEY mix test and live mode."
             yield _error("E004", mixed, hint, about=name)
-    if gateway_settings.uses_built_in_keys:
-        yield _describe_emulator(gateway_settings.stripe_api_base)
 
 
-def _check_api_base() -> Iterator[CheckMessage]:
+@check()
+def check_live_keys() -> Iterator[CheckMessage]:
+    if not gateway_settings.moves_real_money:
+        return
+    if not gateway_settings.own_signing_keys:
+        hint = f"No payment is created until then. {MAKE_KEY}"
+        yield _error("E025", "There is a live STRIPE_API_KEY and no SIGNING_KEY.", hint)
     address = urlsplit(gateway_settings.stripe_api_base)
     is_own_machine = address.hostname == "localhost"
     with suppress(ValueError):
         is_own_machine |= ipaddress.ip_address(str(address.hostname)).is_loopback
-    is_live = any(account.livemode for account in gateway_settings.accounts.values())
-    if is_live and address.scheme == "http" and not is_own_machine:
+    if address.scheme == "http" and not is_own_machine:
         hint = "Leave it out for Stripe itself, or give an address that begins with https://."
         yield _error("E022", "STRIPE_API_BASE sends a live key over the network unencrypted.", hint)
 
 
-def _describe_emulator(url: str) -> Info:
+@check()
+def check_emulator() -> Iterator[CheckMessage]:
     """Say that the built-in keys are in use, and how to start the emulator where it doesn't run."""
+    if not gateway_settings.uses_built_in_keys:
+        return
+    url = gateway_settings.stripe_api_base
     address = urlsplit(url)
     try:
         socket.create_connection((address.hostname or "", address.port or 443), timeout=0.2).close()
@@ -152,10 +149,11 @@ def _describe_emulator(url: str) -> Info:
         option = "" if url == conf.EMULATOR_API_BASE else f" --port {address.port}"
         message = f"nothing answers at {url}"
         hint = f"Run `manage.py stripe_emulator{option}` beside it, or set STRIPE_API_KEY."
-    return Info(f"Built-in test keys are in use, and {message}.", hint=hint, id="octo_stripe_gateway.I001")
+    yield Info(f"Built-in test keys are in use, and {message}.", hint=hint, id="octo_stripe_gateway.I001")
 
 
-def _check_payables() -> Iterator[CheckMessage]:
+@check()
+def check_payables() -> Iterator[CheckMessage]:
     for name, label in gateway_settings.payables.items():
         try:
             apps.get_model(label)
@@ -178,7 +176,8 @@ def _check_payables() -> Iterator[CheckMessage]:
         yield _error("E023", message, hint)
 
 
-def _check_authentication() -> Iterator[CheckMessage]:
+@check()
+def check_authentication() -> Iterator[CheckMessage]:
     if gateway_settings.identify_caller and any(gateway_settings.api_gateway_keys.values()):
         hint = "IDENTIFY_CALLER decides alone: leave out API_GATEWAY_KEY, or compare it there."
         yield _warning("W001", "Both IDENTIFY_CALLER and API_GATEWAY_KEY are set.", hint)
@@ -192,7 +191,8 @@ def _may_anyone_call() -> bool:
     return bool(has_key or gateway_settings.identify_caller or gateway_settings.authentication_classes)
 
 
-def _check_tasks() -> Iterator[CheckMessage]:
+@check()
+def check_tasks() -> Iterator[CheckMessage]:
     if gateway_settings.webhook_processing != "task":
         return
     try:
@@ -206,20 +206,16 @@ def _check_tasks() -> Iterator[CheckMessage]:
         yield _warning("W010", "WEBHOOK_PROCESSING is 'task', and events are processed inline.", hint)
 
 
-def _check_autocommit() -> Iterator[CheckMessage]:
+@check()
+def check_autocommit() -> Iterator[CheckMessage]:
     connection = get_connection()
     if not connection.settings_dict.get("AUTOCOMMIT", True):
         hint = "A payment is committed before Stripe is asked for it."
         yield _error("E020", f"The database {connection.alias!r} has AUTOCOMMIT off.", hint)
 
 
-def _check_signing_key() -> Iterator[CheckMessage]:
-    if gateway_settings.moves_real_money and not gateway_settings.own_signing_keys:
-        hint = f"No payment is created until then. {MAKE_KEY}"
-        yield _error("E025", "There is a live STRIPE_API_KEY and no SIGNING_KEY.", hint)
-
-
-def _check_missing() -> Iterator[CheckMessage]:
+@check(deploy=True)
+def check_missing() -> Iterator[CheckMessage]:
     # A host that chooses the account need not choose that of the top-level settings.
     chosen = gateway_settings.choose_account and gateway_settings.named_accounts
     for account in (gateway_settings.named_accounts if chosen else gateway_settings.accounts).values():
@@ -237,7 +233,8 @@ def _check_missing() -> Iterator[CheckMessage]:
         yield _error("E012", "There is no API_GATEWAY_KEY or IDENTIFY_CALLER.", hint)
 
 
-def _check_production() -> Iterator[CheckMessage]:
+@check(deploy=True)
+def check_production() -> Iterator[CheckMessage]:
     accounts = [account for account in gateway_settings.accounts.values() if account.api_key]
     if accounts and not any(account.livemode for account in accounts) and not settings.DEBUG:
         yield _warning("W002", "STRIPE_API_KEY is a test key.", "No real money moves with it.")
@@ -246,7 +243,8 @@ def _check_production() -> Iterator[CheckMessage]:
         yield _warning("W003", "SQLite has no row locks.", hint)
 
 
-def _check_lengths() -> Iterator[CheckMessage]:
+@check(deploy=True)
+def check_lengths() -> Iterator[CheckMessage]:
     for name, keys in gateway_settings.api_gateway_keys.items():
         if any(len(key) < KEY_LENGTH for key in keys):
             owner = f" of {name!r}" if name else ""
@@ -255,7 +253,8 @@ def _check_lengths() -> Iterator[CheckMessage]:
         yield _error("E021", "The SIGNING_KEY is short enough to be guessed.", MAKE_KEY)
 
 
-def _check_throttling() -> Iterator[CheckMessage]:
+@check(deploy=True)
+def check_throttling() -> Iterator[CheckMessage]:
     if not any(gateway_settings.throttle_rates.values()):
         return
     if not counts_exactly() and not settings.DEBUG:
@@ -275,7 +274,8 @@ def _check_throttling() -> Iterator[CheckMessage]:
         yield _warning("W007", "NUM_PROXIES isn't set.", hint)
 
 
-def _check_webhooks() -> Iterator[CheckMessage]:
+@check(deploy=True)
+def check_webhooks() -> Iterator[CheckMessage]:
     """Warn of redirects before the webhook view: Stripe follows none."""
     # Imported here: a command that answers no request needs no routes.
     from octo_stripe_gateway.doctor.webhook_endpoints import find_webhook_paths

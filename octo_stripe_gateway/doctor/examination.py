@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.cache import cache
-from django.core.checks import ERROR
+from django.core.checks import ERROR, run_checks
 from django.db import DatabaseError
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
@@ -30,7 +30,7 @@ FROM_CHECKS = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """What was found. The skew of this machine's clock is in seconds, by the account that told it."""
 
@@ -58,39 +58,28 @@ def examine(*, url: str = "", patience: dt.timedelta) -> Report:
     `url` is where events should go, by default to any of the host's routes. What waits for less long than
     `patience` is not reported.
     """
-    report = Report()
-    for found in _examine(report, url=url, cutoff=timezone.now() - patience):
-        # If Stripe is unreachable, several diagnoses find the same.
-        if found not in report.diagnoses:
-            report.diagnoses.append(found)
-    return report
-
-
-def _examine(report: Report, *, url: str, cutoff: dt.datetime) -> Iterator[Diagnosis]:
-    yield from (wrong := list(find_wrong_settings()))
-    if wrong:
-        return
-    yield from find_what_checks_say()
-    yield from find_missing_routes()
-    yield from find_lost_cache()
-    yield from (lost := list(find_lost_database()) or list(find_missing_migrations()))
-    yield from accounts.find_accounts_of_two_modes()
+    if wrong := list(find_wrong_settings()):
+        return Report(wrong)
+    lost = list(find_lost_database()) or list(find_missing_migrations())
+    found = [*find_what_checks_say(), *find_missing_routes(), *find_lost_cache(), *lost]
+    found += accounts.find_accounts_of_two_modes()
+    clock_skew = {}
     for account in accounts.list_accounts():
         examined = accounts.Examined(account=account, url=url, has_ledger=not lost)
-        yield from accounts.examine_account(examined)
-        report.clock_skew[account.name] = examined.clock_skew
+        found += accounts.examine_account(examined)
+        clock_skew[account.name] = examined.clock_skew
+    last_event_seconds = None if lost else ledger.get_age(ledger.get_last_event())
     if not lost:
-        report.last_event_seconds = ledger.get_age(ledger.get_last_event())
         # Once an event has come, a proxy leads that address here.
-        if report.last_event_seconds is None:
-            yield from find_unserved_url(url)
-        for finder in ledger.FINDERS:
-            yield from finder(cutoff)
+        found += find_unserved_url(url) if last_event_seconds is None else ()
+        found += (each for finder in ledger.FINDERS for each in finder(timezone.now() - patience))
+    # If Stripe is unreachable, several diagnoses find the same.
+    return Report(list(dict.fromkeys(found)), last_event_seconds, clock_skew)
 
 
 def find_wrong_settings() -> Iterator[Diagnosis]:
     """Find what the system checks call an error, and without which nothing else can be examined."""
-    for message in checks.check_settings():
+    for message in run_checks(tags=[checks.TAG]):
         if message.level >= ERROR and message.id not in FROM_CHECKS:
             found = f"{message.msg} ({str(message.id).rpartition('.')[2]})"
             yield Diagnosis(code="settings_wrong", message=found, action=str(message.hint or ""))
@@ -99,7 +88,8 @@ def find_wrong_settings() -> Iterator[Diagnosis]:
 def find_what_checks_say() -> Iterator[Diagnosis]:
     """Find what else the system checks say, of the accounts that are used."""
     names = {each.name for each in accounts.list_accounts()}
-    for message in [*checks.check_settings(), *checks.check_deployment()]:
+    messages = run_checks(tags=[checks.TAG], include_deployment_checks=True)
+    for message in sorted(messages, key=lambda message: str(message.id)):
         code, account = FROM_CHECKS.get(str(message.id)), message.obj or ""
         if code and (account in names or code == "cache_unshared"):
             yield Diagnosis(code=code, message=message.msg, action=str(message.hint), account=account)

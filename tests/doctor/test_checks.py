@@ -12,8 +12,8 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.settings import api_settings
 
 from octo_stripe_gateway import conf
-from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.testing.emulator import StripeEmulator
+from tests.support.checks import list_ids, list_messages
 
 NOTHING = dict.fromkeys(
     ("STRIPE_API_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET", "API_GATEWAY_KEY")
@@ -28,12 +28,8 @@ TOKYO = {
 }
 
 
-def get_ids(messages: list[Any]) -> list[str]:
-    return [message.id.removeprefix("octo_stripe_gateway.") for message in messages]
-
-
 def test_a_good_configuration_is_quiet() -> None:
-    assert checks.check_settings() == []
+    assert list_messages() == []
 
 
 @pytest.mark.parametrize(
@@ -72,7 +68,7 @@ def test_a_good_configuration_is_quiet() -> None:
 )
 def test_what_is_wrong_is_said(configure: Callable[..., None], keys: dict[str, Any], expected: str) -> None:
     configure(SIGNING_KEY="a-key-of-its-own-that-is-long", **keys)
-    assert get_ids(checks.check_settings()) == [expected]
+    assert list_ids() == [expected]
 
 
 @pytest.mark.parametrize(
@@ -89,33 +85,33 @@ def test_keys_may_go_unencrypted_where_nobody_listens(
     base: str, key: str, configure: Callable[..., None]
 ) -> None:
     configure(STRIPE_API_BASE=base, STRIPE_API_KEY=key, STRIPE_PUBLISHABLE_KEY=None, SIGNING_KEY="k" * 22)
-    assert get_ids(checks.check_settings()) == []
+    assert list_ids() == []
 
 
 def test_live_money_without_a_signing_key_is_said(configure: Callable[..., None]) -> None:
     configure(STRIPE_API_KEY="sk_live_1", STRIPE_PUBLISHABLE_KEY="pk_live_1")
-    assert get_ids(checks.check_settings()) == ["E025"]
+    assert list_ids() == ["E025"]
 
 
 def test_nothing_that_is_wrong_hides_another_thing(configure: Callable[..., None]) -> None:
     configure(
         CURRENCY=7, STRIPE_TIMEOUT="long", WEBHOOK_TOLERANCE=-1, STRIPE_API_KEY="key", PAYABLES={"a": "b"}
     )
-    assert sorted(get_ids(checks.check_settings())) == ["E002", "E005", "E007", "E013", "E015"]
+    assert list_ids() == ["E002", "E005", "E007", "E013", "E015"]
 
 
 def test_another_account_without_keys_is_said_before_a_deployment(configure: Callable[..., None]) -> None:
     configure(STRIPE_ACCOUNTS={"tokyo": {"STRIPE_API_KEY": "sk_test_1"}})
-    assert {"E010", "E011"} <= {*get_ids(checks.check_deployment())}
+    assert {"E010", "E011"} <= {*list_ids(deploy=True)}
     configure(STRIPE_ACCOUNTS={"tokyo": TOKYO})
-    assert {"E009", "E010", "E011"}.isdisjoint(get_ids(checks.check_deployment()))
+    assert {"E009", "E010", "E011"}.isdisjoint(list_ids(deploy=True))
 
 
 def test_host_that_chooses_accounts_needs_no_top_level_keys(configure: Callable[..., None]) -> None:
     configure(**{**NOTHING, "API_GATEWAY_KEY": "key"}, STRIPE_ACCOUNTS={"tokyo": TOKYO}, CHOOSE_ACCOUNT=str)
-    assert {"E009", "E010", "E011"}.isdisjoint(get_ids(checks.check_deployment()))
+    assert {"E009", "E010", "E011"}.isdisjoint(list_ids(deploy=True))
     configure(CHOOSE_ACCOUNT=None)
-    assert {"E009", "E010", "E011"} <= {*get_ids(checks.check_deployment())}
+    assert {"E009", "E010", "E011"} <= {*list_ids(deploy=True)}
 
 
 def test_built_in_keys_are_not_used_beside_a_configured_account(
@@ -123,7 +119,7 @@ def test_built_in_keys_are_not_used_beside_a_configured_account(
 ) -> None:
     settings.DEBUG = True
     configure(**NOTHING, STRIPE_ACCOUNTS={"tokyo": TOKYO})
-    assert "I001" not in get_ids(checks.check_settings())
+    assert "I001" not in list_ids()
     assert conf.gateway_settings.get_account().api_key == ""
     assert conf.gateway_settings.get_account().webhook_secrets == ()
 
@@ -132,17 +128,17 @@ def test_events_for_a_worker_need_a_task_framework(
     configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(WEBHOOK_PROCESSING="task")
-    assert get_ids(checks.check_settings()) == ["W010"]
+    assert list_ids() == ["W010"]
     monkeypatch.delitem(sys.modules, "octo_stripe_gateway.webhooks.tasks", raising=False)
     monkeypatch.delattr("octo_stripe_gateway.webhooks.tasks", raising=False)
     for each in ("django.tasks", "django_tasks"):
         monkeypatch.setitem(sys.modules, each, None)
-    assert get_ids(checks.check_settings()) == ["E019"]
+    assert list_ids() == ["E019"]
 
 
 def test_a_database_without_autocommit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)
-    assert get_ids(checks.check_settings()) == ["E020"]
+    assert list_ids() == ["E020"]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +158,7 @@ def test_rates_need_a_cache_that_all_processes_share(
 ) -> None:
     configure(THROTTLE_RATES=rates)
     settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "rates"}}
-    assert ("W005" in get_ids(checks.check_deployment())) == warned
+    assert ("W005" in list_ids(deploy=True)) == warned
 
 
 @pytest.mark.parametrize(
@@ -195,7 +191,7 @@ def test_rates_need_a_cache_with_a_time_out(
 ) -> None:
     configure(THROTTLE_RATES={"create": "1/minute"})
     settings.CACHES = {"default": cache}
-    assert ("W011" in get_ids(checks.check_deployment())) == warned
+    assert ("W011" in list_ids(deploy=True)) == warned
 
 
 @pytest.mark.parametrize(("proxies", "warned"), [(None, True), (0, False), (1, False)])
@@ -208,9 +204,9 @@ def test_rates_need_the_number_of_proxies(
 ) -> None:
     configure(THROTTLE_RATES={"create": "1/minute"})
     monkeypatch.setattr(api_settings, "NUM_PROXIES", proxies)
-    assert ("W007" in get_ids(checks.check_deployment())) == warned
+    assert ("W007" in list_ids(deploy=True)) == warned
     settings.DEBUG = True
-    assert "W007" not in get_ids(checks.check_deployment())
+    assert "W007" not in list_ids(deploy=True)
 
 
 @pytest.mark.parametrize(
@@ -227,14 +223,14 @@ def test_a_short_key_is_said_before_a_deployment(
     keys: Any, warned: bool, configure: Callable[..., None]
 ) -> None:
     configure(API_GATEWAY_KEY=keys)
-    said = [message for message in checks.check_deployment() if message.id == "octo_stripe_gateway.E021"]
+    said = [message for message in list_messages(deploy=True) if message.id == "octo_stripe_gateway.E021"]
     assert bool(said) == warned
     assert "short'" not in str(said)
 
 
 def test_the_nearest_name_is_suggested(configure: Callable[..., None]) -> None:
     configure(STRIPE_SECRET_KEY="sk_test_1")
-    (message,) = checks.check_settings()
+    (message,) = list_messages()
     assert "STRIPE_API_KEY" in str(message.hint) or "STRIPE_WEBHOOK_SECRET" in str(message.hint)
 
 
@@ -243,9 +239,9 @@ def test_built_in_keys_are_pointed_out(configure: Callable[..., None], settings:
     with StripeEmulator() as emulator:
         url = emulator.url
         configure(**NOTHING | {"API_GATEWAY_KEY": "key"}, STRIPE_API_BASE=url)
-        (running,) = checks.check_settings()
-    (stopped,) = checks.check_settings()
-    assert get_ids([running, stopped]) == ["I001", "I001"]
+        (running,) = list_messages()
+    (stopped,) = list_messages()
+    assert running.id == stopped.id == "octo_stripe_gateway.I001"
     assert f"answers at {url}" in running.msg
     assert "stripe_emulator" not in str(running.hint)
     assert f"nothing answers at {url}" in stopped.msg
@@ -254,22 +250,22 @@ def test_built_in_keys_are_pointed_out(configure: Callable[..., None], settings:
 
 def test_what_is_missing_is_said_before_a_deployment(configure: Callable[..., None]) -> None:
     configure(**NOTHING)
-    found = get_ids(checks.check_deployment())
+    found = list_ids(deploy=True)
     assert [number for number in found if number.startswith("E")] == ["E009", "E010", "E011", "E012"]
 
 
 def test_classes_of_the_host_are_a_way_to_authenticate(configure: Callable[..., None]) -> None:
     configure(API_GATEWAY_KEY=None, AUTHENTICATION_CLASSES=[SessionAuthentication])
-    assert get_ids(checks.check_settings()) == []
-    assert "E012" not in get_ids(checks.check_deployment())
+    assert list_ids() == []
+    assert "E012" not in list_ids(deploy=True)
 
 
 def test_a_test_key_in_production_is_pointed_out() -> None:
-    assert "W002" in get_ids(checks.check_deployment())
+    assert "W002" in list_ids(deploy=True)
 
 
 def test_sqlite_in_production_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections["default"], "vendor", "sqlite")
-    assert "W003" in get_ids(checks.check_deployment())
+    assert "W003" in list_ids(deploy=True)
     monkeypatch.setattr(connections["default"], "vendor", "postgresql")
-    assert "W003" not in get_ids(checks.check_deployment())
+    assert "W003" not in list_ids(deploy=True)

@@ -13,12 +13,12 @@ from django.template import Context, Template
 from django.test import Client
 from django.urls import include, path, re_path
 
-from octo_stripe_gateway.doctor import checks
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.webhooks.views import WebhookView
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
+from tests.support.checks import list_ids
 from tests.support.docs import get_block
 
 pytestmark = pytest.mark.django_db
@@ -33,10 +33,6 @@ urlpatterns = [
     path("strict/", WebhookView.as_view(), name="strict"),
     *i18n_patterns(re_path(r"^(?P<slug>.*)$", show_page)),
 ]
-
-
-def get_ids(messages: list[Any]) -> set[str]:
-    return {message.id.removeprefix("octo_stripe_gateway.") for message in messages}
 
 
 def test_a_host_that_asks_everybody_to_log_in_still_takes_payments(
@@ -66,14 +62,14 @@ def test_what_is_not_there_is_not_looked_for_in_another_language(
 
 def test_what_redirects_events_is_said_before_a_deployment(settings: Any) -> None:
     settings.MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", *settings.MIDDLEWARE]
-    assert {"W008", "W009"}.isdisjoint(get_ids(checks.check_deployment()))
+    assert {"W008", "W009"}.isdisjoint(list_ids(deploy=True))
     settings.SECURE_SSL_REDIRECT = True
-    assert "W008" in get_ids(checks.check_deployment())
+    assert "W008" in list_ids(deploy=True)
     settings.SECURE_REDIRECT_EXEMPT = [r"webhooks/?$"]
-    assert "W008" not in get_ids(checks.check_deployment())
+    assert "W008" not in list_ids(deploy=True)
     settings.SECURE_REDIRECT_EXEMPT = []
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    assert "W008" not in get_ids(checks.check_deployment())
+    assert "W008" not in list_ids(deploy=True)
 
 
 def test_a_route_that_needs_its_slash_is_said_before_a_deployment(
@@ -81,9 +77,9 @@ def test_a_route_that_needs_its_slash_is_said_before_a_deployment(
 ) -> None:
     settings.ROOT_URLCONF = __name__
     monkeypatch.setattr(sys.modules[__name__], "urlpatterns", urlpatterns[:2])
-    assert "W009" in get_ids(checks.check_deployment())
+    assert "W009" in list_ids(deploy=True)
     settings.APPEND_SLASH = False
-    assert "W009" not in get_ids(checks.check_deployment())
+    assert "W009" not in list_ids(deploy=True)
 
 
 @pytest.mark.parametrize("header", ["idempotency-key", "octo-env", "octo-capabilities", "authorization"])
@@ -118,6 +114,6 @@ def test_a_large_number_names_its_payable_in_every_language(
 
 
 def test_tasks_that_nobody_runs_are_said(configure: Callable[..., None]) -> None:
-    assert "W010" not in get_ids(checks.check_settings())
+    assert "W010" not in list_ids()
     configure(WEBHOOK_PROCESSING="task")
-    assert "W010" in get_ids(checks.check_settings())
+    assert "W010" in list_ids()

@@ -14,12 +14,12 @@ from django.db import connection, models
 from django.test.utils import isolate_apps
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.doctor.checks import check_settings
 from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
 from octo_stripe_gateway.models import Concern, Payment, WebhookEvent, get_payable_class
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Excursion, Guest, NightExcursion, PayingGuest
 from tests.support.api import GatewayApi
+from tests.support.checks import list_messages
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -151,7 +151,7 @@ def test_key_that_loses_its_object_is_refused_before_stripe_is_asked(
     assert stripe.requests == []
     assert not Payment.objects.exists()
     monkeypatch.setattr(apps, "get_models", lambda: [berth])
-    assert [each.id for each in check_settings()] == ["octo_stripe_gateway.E024"]
+    assert [each.id for each in list_messages()] == ["octo_stripe_gateway.E024"]
 
 
 def test_ordinary_payables_are_fine() -> None:
