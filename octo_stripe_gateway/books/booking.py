@@ -15,16 +15,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from functools import cached_property, partial
+from operator import attrgetter
 
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from octo_stripe_gateway.exceptions import (
-    GatewayError,
-    StripeAuthenticationError,
-    StripeRateLimitedError,
-    StripeUnavailableError,
-)
+from octo_stripe_gateway.exceptions import StripeAuthenticationError
 from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.ledger.facts import Booked
 from octo_stripe_gateway.ledger.load import lock_payment
@@ -32,6 +28,7 @@ from octo_stripe_gateway.ledger.said import PROCESSING
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.lists import LEAST_LISTED, find_listed
 from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot
 
@@ -44,12 +41,6 @@ REFUSED_PAUSE = dt.timedelta(hours=1)
 # Stripe may have booked a movement up to EARLIEST seconds before its payment was marked, and Stripe's clock
 # may be LATEST seconds ahead. What is outside of that is asked for one by one.
 EARLIEST, LATEST = 600, 30
-# A list is read on only while that takes fewer calls than asking one by one. Some pages may hold nothing of
-# ours, because other processes' claims may come first.
-LEAST_LISTED = 5
-LEAST_A_PAGE = 2
-FEWEST_PAGES_OF_OTHERS = 3
-PAYMENTS_A_PAGE_OF_OTHERS = 20
 
 
 class Flow(Enum):
@@ -78,6 +69,13 @@ class BookStep(Step[Payment]):
         for group in groups.values():
             books = _Books(group, until=until)
             yield from ((payment, partial(books.book, payment)) for payment in group)
+
+    def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
+        """Lengthen the pauses of those that could not be booked."""
+        failed = Payment.ledger.filter(pk__in=[row.pk for row in rows], next_booking_at=until)
+        for row in failed:
+            again_at = timezone.now() + _get_pause(row)
+            failed.filter(pk=row.pk).update(next_booking_at=again_at, bookings=F("bookings") + 1)
 
 
 def book_listed(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> None:
@@ -129,34 +127,6 @@ def _list_missing(
     return sorted(missing)
 
 
-def _read_list(payments: Sequence[Payment]) -> dict[int, list[BalanceTransactionSnapshot]]:
-    """Return Stripe's movements by payment, from its list of that time while that holds some of ours."""
-    keys = {payment.stripe_payment_intent_id: payment.pk for payment in payments}
-    moments = [int(each.next_booking_at.timestamp()) for each in payments if each.next_booking_at]
-    found: dict[int, list[BalanceTransactionSnapshot]] = defaultdict(list)
-    listed = stripe_client.list_balance_transactions(
-        payments[0].origin, since=min(moments) - EARLIEST, until=max(moments) + LATEST
-    )
-    before, pages_of_others = 0, 0
-    most_of_others = max(FEWEST_PAGES_OF_OTHERS, len(payments) // PAYMENTS_A_PAGE_OF_OTHERS)
-    try:
-        for number, snapshot in enumerate(listed, start=1):
-            if snapshot.payment_intent_id in keys:
-                found[keys[snapshot.payment_intent_id]].append(snapshot)
-            if len(found) == len(payments):
-                break
-            if number % stripe_client.PAGE_SIZE == 0:
-                is_of_others = len(found) - before < LEAST_A_PAGE
-                before, pages_of_others = len(found), pages_of_others + 1 if is_of_others else 0
-                if pages_of_others == most_of_others:
-                    break
-    except (StripeAuthenticationError, StripeRateLimitedError):
-        raise
-    except GatewayError:
-        logger.warning("[OctoStripeGateway] Stripe's list could not be read", exc_info=True)
-    return found
-
-
 class _Books:
     """Books payments of one origin, from one of Stripe's lists where they are many."""
 
@@ -165,17 +135,22 @@ class _Books:
         self.is_refused = False
 
     def book(self, payment: Payment) -> str:
-        """Record what moved, and return `booked`, or `waiting` if Stripe has yet to book something.
+        """Book a payment from the list, and ask one by one for what the list lacks.
 
-        If the key may not read the balance, the rest of the payments is put off for an hour. Raises
-        StripeUnavailableError.
+        Returns `booked`, or `waiting` if Stripe has yet to book something. If the key may not read the
+        balance, the rest of the payments is put off for an hour.
         """
         if self.is_refused:
             return "failed"
+        is_first = not payment.bookings
+        listed = self.listed.get(payment.stripe_payment_intent_id, [])
+        if listed and _book_found(payment, listed, until=self.until, is_first=is_first):
+            return "booked"
+        rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
+        missing = _list_missing(payment, rows, is_first=is_first)
+        ask = partial(stripe_client.list_balance_transactions_of, origin=payment.origin)
         try:
-            is_booked = self._book(payment)
-        except StripeUnavailableError:
-            raise
+            found = [each for source_id in missing for each in ask(source_id)]
         except StripeAuthenticationError as error:
             name = payment.account or "the default account"
             logger.error("[OctoStripeGateway] The books of %s can't be kept: %s", name, error)  # noqa: TRY400
@@ -183,29 +158,23 @@ class _Books:
             same = Payment.ledger.filter(pk__in=[each.pk for each in self.payments])
             same.filter(next_booking_at=self.until).update(next_booking_at=timezone.now() + REFUSED_PAUSE)
             return "failed"
-        except Exception:
-            logger.exception("[OctoStripeGateway] Payment %s could not be booked", payment.uuid)
-            same = Payment.ledger.filter(pk=payment.pk, next_booking_at=self.until)
-            same.update(next_booking_at=timezone.now() + _get_pause(payment), bookings=F("bookings") + 1)
-            return "failed"
-        return "booked" if is_booked else "waiting"
+        return "booked" if _book_found(payment, found, until=self.until, is_last=True) else "waiting"
 
     @cached_property
-    def listed(self) -> dict[int, list[BalanceTransactionSnapshot]]:
-        """Return by payment what Stripe's list holds; empty where single calls are fewer."""
-        return _read_list(self.payments) if len(self.payments) >= LEAST_LISTED else {}
-
-    def _book(self, payment: Payment) -> bool:
-        """Book a payment from the list, and ask one by one for what the list lacks."""
-        listed = self.listed.get(payment.pk, [])
-        is_first = not payment.bookings
-        if listed and _book_found(payment, listed, until=self.until, is_first=is_first):
-            return True
-        rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
-        missing = _list_missing(payment, rows, is_first=is_first)
-        ask = partial(stripe_client.list_balance_transactions_of, origin=payment.origin)
-        found = [each for source_id in missing for each in ask(source_id)]
-        return _book_found(payment, found, until=self.until, is_last=True)
+    def listed(self) -> dict[str | None, list[BalanceTransactionSnapshot]]:
+        """Return by intent what Stripe's list of that time holds; empty where single calls are fewer."""
+        found = defaultdict(list)
+        if len(self.payments) >= LEAST_LISTED:
+            wanted = {each.stripe_payment_intent_id or "" for each in self.payments}
+            moments = [
+                int(each.next_booking_at.timestamp()) for each in self.payments if each.next_booking_at
+            ]
+            listed = stripe_client.list_balance_transactions(
+                self.payments[0].origin, since=min(moments) - EARLIEST, until=max(moments) + LATEST
+            )
+            for snapshot in find_listed(listed, wanted, get_id=attrgetter("payment_intent_id")):
+                found[snapshot.payment_intent_id].append(snapshot)
+        return found
 
 
 def _book_found(

@@ -30,7 +30,10 @@ M = TypeVar("M", bound=Model)
 # Columns that are not just the payment's attribute of their name.
 READERS: dict[str, Callable[[Payment], Any]] = {
     "payment": lambda payment: str(payment.uuid),
-    "payable_type": lambda payment: _name_payable_type(payment),
+    "payable_type": lambda payment: (
+        payment.payable_type_id
+        and ".".join(ContentType.objects.get_for_id(payment.payable_type_id).natural_key())
+    ),
     "payment_intent": lambda payment: payment.stripe_payment_intent_id,
     "charge": lambda payment: payment.stripe_charge_id,
     "utc_created_at": lambda payment: payment.created_at,
@@ -117,13 +120,6 @@ def _read(payment: Payment, columns: list[str]) -> Iterator[Any]:
 
 def _trim(rate: Decimal | None) -> Decimal | None:
     return None if rate is None else rate.normalize()
-
-
-def _name_payable_type(payment: Payment) -> str:
-    if payment.payable_type_id is None:
-        return ""
-    content_type = ContentType.objects.get_for_id(payment.payable_type_id)
-    return f"{content_type.app_label}.{content_type.model}"
 
 
 def _write(values: Iterable[Any]) -> str:

@@ -130,10 +130,6 @@ def has_connected_accounts(account: str, endpoints: Iterable[Endpoint] = ()) -> 
     return any(name == account and connected for name, connected in latest)
 
 
-def list_usable_accounts() -> list[str]:
-    return [name for name, account in gateway_settings.accounts.items() if account.api_key]
-
-
 def is_at(endpoint: Endpoint, url: str) -> bool:
     """Tell whether the endpoint has this address, with or without the slash at the end."""
     return str(endpoint["url"]).rstrip("/") == url.rstrip("/")

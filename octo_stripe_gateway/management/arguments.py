@@ -39,19 +39,17 @@ def make_aware(moment: dt.datetime) -> dt.datetime:
 def get_webhook_url(*, url: str | None, host: str | None) -> str:
     """Return the endpoint's address; raises CommandError if the host's routes don't give exactly one."""
     if not url:
-        url = _add_path(host, paths=find_webhook_paths())
+        paths = find_webhook_paths()
+        if not paths:
+            raise CommandError("urls.py doesn't include octo_stripe_gateway.urls: do so, or give --url.")
+        if not host:
+            choices = " or ".join(paths)
+            raise CommandError(f"Give --host, such as --host shop.example.com: the path is {choices}.")
+        origin = host.rstrip("/") if "://" in host else f"https://{host.rstrip('/')}"
+        url = f"{origin}{paths[0]}"
+        if len(paths) > 1:
+            choices = " or ".join(f"{origin}{path}" for path in paths)
+            raise CommandError(f"The routes are mounted more than once: give --url {choices}.")
     if not url.startswith(("https://", "http://")):
         raise CommandError(f"{url} is no address: it begins with https://.")
     return url
-
-
-def _add_path(host: str | None, *, paths: list[str]) -> str:
-    if not paths:
-        raise CommandError("urls.py doesn't include octo_stripe_gateway.urls: do so, or give --url.")
-    if not host:
-        raise CommandError(f"Give --host, such as --host shop.example.com: the path is {' or '.join(paths)}.")
-    origin = host.rstrip("/") if "://" in host else f"https://{host.rstrip('/')}"
-    if len(paths) > 1:
-        choices = " or ".join(f"{origin}{path}" for path in paths)
-        raise CommandError(f"The routes are mounted more than once: give --url {choices}.")
-    return f"{origin}{paths[0]}"

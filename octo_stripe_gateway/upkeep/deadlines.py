@@ -45,7 +45,13 @@ class DeadlineStep(Step[Payment]):
         for payable_type_id, group in by_type.items():
             payables = find_payables(payable_type_id, (row.payable_id or "" for row in group))
             for row in group:
-                yield row, partial(_follow, row, payables.get(row.payable_id or ""))
+                yield row, partial(self.do, row, payables.get(row.payable_id or ""))
+
+    def do(self, row: Payment, payable: Any = None) -> str:
+        """Bring a payment to its payable's deadline; one that has passed cancels it."""
+        if payable is None or get_deadline(payable) == row.expires_at:
+            return "unchanged"
+        return _expire(row, otherwise="moved")
 
     def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
         """Ask again after a while, or when the deadline has passed."""
@@ -132,13 +138,6 @@ class InstallmentStep(PassedStep[PayableLock]):
 
     def do(self, row: PayableLock) -> str:
         return "installments" if remind_of_installment(row) else "unchanged"
-
-
-def _follow(row: Payment, payable: Any) -> str:
-    """Bring a payment to its payable's deadline; one that has passed cancels it."""
-    if payable is None or get_deadline(payable) == row.expires_at:
-        return "unchanged"
-    return _expire(row, otherwise="moved")
 
 
 def _expire(row: Payment, *, otherwise: str) -> str:

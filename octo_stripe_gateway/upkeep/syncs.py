@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
+from operator import attrgetter
 
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from octo_stripe_gateway.exceptions import GatewayError, StripeRateLimitedError
 from octo_stripe_gateway.ledger.claims import Job, Step
 from octo_stripe_gateway.models import Payment, StripeRequest
-from octo_stripe_gateway.services.syncing import (
-    get_pause,
-    sync_listed,
-    sync_payment,
-)
+from octo_stripe_gateway.services.syncing import get_pause, sync_listed, sync_payment
 from octo_stripe_gateway.stripe import client as stripe_client
-from octo_stripe_gateway.stripe.redaction import get_logger
+from octo_stripe_gateway.stripe.lists import LEAST_LISTED, find_listed
+from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
-
-logger = get_logger(__name__)
 
 # How long a request may stay unanswered before upkeep repeats it.
 REQUEST_TIMEOUT = dt.timedelta(minutes=10)
 LONGEST_REQUEST_PAUSE = dt.timedelta(hours=1)
 # Clocks differ, and an intent is created a little later than its row.
 LEEWAY = 60
-# A list pays off from so many due payments on, and while its pages hold so many of them: otherwise single
-# calls are fewer. The first pages may hold none, because other processes' claims may come first.
-LEAST_LISTED = 5
-LEAST_A_PAGE = 2
-PAGES_OF_GRACE = 2
 UNPAID = frozenset({"requires_payment_method", "requires_confirmation", "requires_action", "processing"})
 
 
@@ -56,16 +46,30 @@ class SyncStep(Step[Payment]):
         return Payment.ledger.due_for_check(now=now).order_by("checks", "-pk")
 
     def plan(self, rows: list[Payment], *, until: dt.datetime) -> Iterator[tuple[Payment, Job]]:
-        """Yield first the payments that Stripe's lists tell of."""
+        """Yield first the payments for which Stripe's list is enough: unpaid, with nothing under way."""
         left = {payment.pk: payment for payment in rows}
-        for group in _group_listable(rows):
-            for payment, snapshot in _find_in_list(group):
-                del left[payment.pk]
-                yield payment, partial(_sync_listed, payment, snapshot)
+        asked = set(StripeRequest.ledger.open().filter(payment__in=left).values_list("payment", flat=True))
+        groups: defaultdict[Origin, dict[str, Payment]] = defaultdict(dict)
+        for row in rows:
+            is_plain = row.intent_status in UNPAID and not row.has_concerns and not row.rejection_code
+            if row.stripe_payment_intent_id and is_plain and row.pk not in asked:
+                groups[row.origin][row.stripe_payment_intent_id] = row
+        for origin, group in groups.items():
+            if len(group) < LEAST_LISTED:
+                continue
+            moments = [int(payment.created_at.timestamp()) for payment in group.values()]
+            listed = stripe_client.list_payment_intents(
+                origin, since=min(moments) - LEEWAY, until=max(moments) + LEEWAY
+            )
+            for snapshot in find_listed(listed, group, get_id=attrgetter("id")):
+                payment = left.pop(group[snapshot.id].pk)
+                yield payment, partial(self.do, payment, snapshot)
         yield from super().plan(list(left.values()), until=until)
 
-    def do(self, row: Payment) -> str:
-        return "changed" if sync_payment(row) else "unchanged"
+    def do(self, row: Payment, snapshot: PaymentIntentSnapshot | None = None) -> str:
+        """Sync a payment, from Stripe's list if it is there."""
+        differences = sync_listed(row, snapshot) if snapshot else sync_payment(row)
+        return "changed" if differences else "unchanged"
 
     def conclude(self, rows: list[Payment], *, until: dt.datetime) -> None:
         """Lengthen the pauses until the next syncs, except where a payment was rescheduled meanwhile."""
@@ -76,43 +80,3 @@ class SyncStep(Step[Payment]):
         for (checks, pause), keys in groups.items():
             same = Payment.ledger.filter(pk__in=keys, checks=checks, next_check_at=until)
             same.update(checks=F("checks") + 1, next_check_at=now + pause)
-
-
-def _sync_listed(payment: Payment, snapshot: PaymentIntentSnapshot) -> str:
-    return "changed" if sync_listed(payment, snapshot) else "unchanged"
-
-
-def _group_listable(payments: Sequence[Payment]) -> Iterator[list[Payment]]:
-    """Yield, by account, the payments for which Stripe's list is enough: unpaid, with nothing under way."""
-    keys = [payment.pk for payment in payments]
-    asked = set(StripeRequest.ledger.open().filter(payment__in=keys).values_list("payment", flat=True))
-    groups = defaultdict(list)
-    for payment in payments:
-        is_plain = payment.intent_status in UNPAID and not payment.has_concerns and not payment.rejection_code
-        if payment.stripe_payment_intent_id and is_plain and payment.pk not in asked:
-            groups[payment.origin].append(payment)
-    yield from (group for group in groups.values() if len(group) >= LEAST_LISTED)
-
-
-def _find_in_list(payments: Sequence[Payment]) -> Iterator[tuple[Payment, PaymentIntentSnapshot]]:
-    """Yield the payments that Stripe's list of their time holds; give up if too many others are between them.
-
-    The rest has to be asked for one by one, also where Stripe did not answer. Raises StripeRateLimitedError.
-    """
-    wanted = {payment.stripe_payment_intent_id: payment for payment in payments}
-    moments = [int(payment.created_at.timestamp()) for payment in payments]
-    listed = stripe_client.list_payment_intents(
-        payments[0].origin, since=min(moments) - LEEWAY, until=max(moments) + LEEWAY
-    )
-    try:
-        for number, snapshot in enumerate(listed, start=1):
-            payment = wanted.pop(snapshot.id, None)
-            if payment:
-                yield payment, snapshot
-            found, pages = len(payments) - len(wanted), number / stripe_client.PAGE_SIZE
-            if not wanted or (pages.is_integer() and found < LEAST_A_PAGE * (pages - PAGES_OF_GRACE)):
-                return
-    except StripeRateLimitedError:
-        raise
-    except GatewayError:
-        logger.warning("[OctoStripeGateway] Stripe's list could not be read", exc_info=True)

@@ -13,12 +13,12 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from octo_stripe_gateway import services, upkeep
-from octo_stripe_gateway.books import booking as books
 from octo_stripe_gateway.ledger import claims as due
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Payment, PaymentChange
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.lists import LEAST_LISTED
 from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot, RefundSnapshot
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.upkeep import run_upkeep
@@ -419,11 +419,11 @@ def test_malformed_answer_stops_no_other_payment(
 
 def test_books_of_a_connected_account_are_kept_there(stripe: StripeEmulator) -> None:
     stripe.connect_account("acct_1")
-    for _each in range(books.LEAST_LISTED):
+    for _each in range(LEAST_LISTED):
         pay(stripe, stripe_account="acct_1")
     pay(stripe)
     before = len(stripe.requests)
-    assert keep_books() == {"booked": books.LEAST_LISTED + 1}
+    assert keep_books() == {"booked": LEAST_LISTED + 1}
     assert {request.stripe_account for request in stripe.requests[before:]} == {"acct_1", None}
     assert_books_equal(stripe)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib.util
 import threading
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -17,7 +16,7 @@ from octo_stripe_gateway.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from octo_stripe_gateway.testing.emulator import Delivery, LoggedEvent, StripeEmulator
+    from octo_stripe_gateway.testing.emulator import Delivery, LoggedEvent
 
 DEFAULT_PORT = 8421
 RETRY_DELAYS = (1.0, 5.0, 30.0)
@@ -85,7 +84,18 @@ class Command(BaseCommand):
                 on_delivery=self._tell_delivery,
             )
             with self.emulator:
-                self._introduce(self.emulator, cards=emulator.CARDS)
+                self.stdout.write(
+                    f"Stripe emulator at {self.emulator.url}\n"
+                    f"Stripe.js at       {self.emulator.url}/stripe.js\n"
+                    f"Events go to       {self.emulator.webhook_url or 'nowhere'}\n"
+                    f"It remembers       {len(self.emulator.payment_intents)} payment intents\n"
+                    "Test cards (any future expiration date, any CVC):"
+                )
+                for card in emulator.CARDS:
+                    self.stdout.write(f"  {card.number:<19} {card.does}  ({card.payment_method})")
+                if self.emulator.webhook_url and not is_expected(self.emulator.webhook_secret):
+                    self.stdout.write(self.style.WARNING(UNEXPECTED))
+                self.stdout.write("Stop it with Ctrl-C.")
                 wait_for_ctrl_c()
         except (OSError, ValueError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
@@ -107,17 +117,3 @@ class Command(BaseCommand):
         tried = sum(one.url == delivery.url for one in event.deliveries)
         then = "It will be sent again." if tried <= len(RETRY_DELAYS) else "It is given up."
         self.stderr.write(f"{event.type} ({event.id}) did not arrive at {delivery.url}: {reason} {then}")
-
-    def _introduce(self, emulator: StripeEmulator, *, cards: Iterable[Any]) -> None:
-        self.stdout.write(
-            f"Stripe emulator at {emulator.url}\n"
-            f"Stripe.js at       {emulator.url}/stripe.js\n"
-            f"Events go to       {emulator.webhook_url or 'nowhere'}\n"
-            f"It remembers       {len(emulator.payment_intents)} payment intents\n"
-            "Test cards (any future expiration date, any CVC):"
-        )
-        for card in cards:
-            self.stdout.write(f"  {card.number:<19} {card.does}  ({card.payment_method})")
-        if emulator.webhook_url and not is_expected(emulator.webhook_secret):
-            self.stdout.write(self.style.WARNING(UNEXPECTED))
-        self.stdout.write("Stop it with Ctrl-C.")

@@ -19,7 +19,6 @@ from octo_stripe_gateway.doctor.webhook_endpoints import (
     is_served,
     list_inactive,
     list_origins,
-    list_usable_accounts,
     make_plan,
 )
 from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError
@@ -83,7 +82,8 @@ class Command(BaseCommand):
         if gateway_settings.uses_built_in_keys:
             self.stdout.write(BUILT_IN)
             return
-        names = account or list_usable_accounts()
+        with_key = [name for name, each in gateway_settings.accounts.items() if each.api_key]
+        names = account or with_key
         if not names:
             raise CommandError("There is no STRIPE_API_KEY: set it first.")
         if print_cli:
