@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.db.transaction import TransactionManagementError
 
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.models.joined_writes import join_writes, one_cursor
+from octo_stripe_gateway.models.joined_writes import get_joined, join_writes, one_cursor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +71,13 @@ def calling_host() -> Iterator[None]:
     with transaction.atomic(using=connection.alias):
         yield
         _check_intact(connection)
+
+
+def send_writes() -> None:
+    """Send the writes that wait, before host code that may look at them without a query of Django's."""
+    joined = get_joined(get_connection().alias)
+    if joined:
+        joined.send()
 
 
 def skip_locked(rows: Rows) -> Rows:

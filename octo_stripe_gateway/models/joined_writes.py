@@ -100,7 +100,7 @@ class JoinedWrites:
         return f"(SELECT * FROM w{place})"  # noqa: S608 - our own names
 
     def send(self) -> None:
-        """Send what waits."""
+        """Send what waits; if that fails, nothing of the transaction can be committed any more."""
         writes, self.writes = self.writes, []
         if not writes:
             return
@@ -109,11 +109,17 @@ class JoinedWrites:
             parts = ", ".join(f"w{place} AS ({write.sql})" for place, write in enumerate(writes))
             keys = ", ".join(f"(SELECT * FROM w{place})" for place in range(len(writes)))  # noqa: S608
             sql = f"WITH {parts} SELECT {keys}"
-        with get_cursor(self.connection) as cursor:
-            cursor.execute(sql, [value for write in writes for value in write.parameters])
-            returned = cursor.fetchone() or (None,)
-        for write, key in zip(writes, returned, strict=True):
-            write.finish(key)
+        try:
+            with get_cursor(self.connection) as cursor:
+                cursor.execute(sql, [value for write in writes for value in write.parameters])
+                returned = cursor.fetchone() or (None,)
+            for write, key in zip(writes, returned, strict=True):
+                write.finish(key)
+        except BaseException as error:
+            # It may come up in a query of the host's, which may swallow it.
+            connection: Any = self.connection
+            connection.needs_rollback, connection.rollback_exc = True, error
+            raise
 
     def execute(self, execute: Callable[..., Any], *statement: Any) -> Any:
         """Send what waits before another statement is executed."""
@@ -127,7 +133,9 @@ _joined: ContextVar[JoinedWrites | None] = ContextVar("octo_stripe_gateway_joine
 
 def get_joined(database: str) -> JoinedWrites | None:
     joined = _joined.get()
-    return joined if joined and joined.connection is connections[database] else None
+    # As with cursors, one may have been left behind.
+    is_own = joined and joined.connection is connections[database] and joined.connection.in_atomic_block
+    return joined if is_own else None
 
 
 @contextmanager
@@ -138,8 +146,10 @@ def join_writes(connection: BaseDatabaseWrapper) -> Iterator[JoinedWrites | None
         return
     joined = JoinedWrites(connection)
     token = _joined.set(joined)
+    connection.execute_wrappers.append(joined.execute)
     try:
-        with connection.execute_wrapper(joined.execute):
-            yield joined
+        yield joined
     finally:
+        # Not the last of them, which may be one that the host has left behind.
+        connection.execute_wrappers.remove(joined.execute)
         _joined.reset(token)

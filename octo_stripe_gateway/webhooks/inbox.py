@@ -35,7 +35,7 @@ from octo_stripe_gateway.ledger import concerns, journal
 from octo_stripe_gateway.ledger.claims import Outcome, Step
 from octo_stripe_gateway.ledger.facts import EventOfAnother, SyncNeeded
 from octo_stripe_gateway.ledger.outbox import send_to_all
-from octo_stripe_gateway.ledger.transactions import write_transaction
+from octo_stripe_gateway.ledger.transactions import send_writes, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services.fraud import reverse_warned
@@ -261,7 +261,8 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
         follow_up = _handle_unmatched(event, handler=handler, has_host_handlers=bool(host_handlers))
     elif not host_handlers:
         _ignore(event)
-    if event.status == WebhookEvent.Status.PROCESSED and not event.error_code:
+    if host_handlers and event.status == WebhookEvent.Status.PROCESSED and not event.error_code:
+        send_writes()
         for host_handler in host_handlers:
             host_handler(event, payment)
     if payment and payment.erased_at:
