@@ -29,15 +29,7 @@ from octo_stripe_gateway.models.idempotency_keys import IdempotencyKey as Idempo
 from octo_stripe_gateway.models.installations import Installation as Installation
 from octo_stripe_gateway.models.ledger_manager import is_narrowed as is_narrowed
 from octo_stripe_gateway.models.payable_locks import PayableLock as PayableLock
-from octo_stripe_gateway.models.payables import AuthorizedPayable as AuthorizedPayable
-from octo_stripe_gateway.models.payables import CancelablePayable as CancelablePayable
-from octo_stripe_gateway.models.payables import CompletedPayable as CompletedPayable
-from octo_stripe_gateway.models.payables import HoldablePayable as HoldablePayable
-from octo_stripe_gateway.models.payables import LimitedPayable as LimitedPayable
-from octo_stripe_gateway.models.payables import OwnedPayable as OwnedPayable
-from octo_stripe_gateway.models.payables import PartedPayable as PartedPayable
 from octo_stripe_gateway.models.payables import PaymentRelation as PaymentRelation
-from octo_stripe_gateway.models.payables import PricedPayable as PricedPayable
 from octo_stripe_gateway.models.payables import payments_of_each as payments_of_each
 from octo_stripe_gateway.models.payment_changes import PaymentChange as PaymentChange
 from octo_stripe_gateway.models.payment_links import PaymentLink as PaymentLink

@@ -1,11 +1,9 @@
-"""What a payable, which is any model of the host's, may say of itself; each method is optional."""
+"""A payable's way to its payments; what it may say of itself is in `families.SAID`."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.contenttypes.fields import GenericRelation, ReverseGenericManyToOneDescriptor
 from django.contrib.contenttypes.models import ContentType
@@ -16,69 +14,6 @@ from django.utils.functional import cached_property
 
 from octo_stripe_gateway.models.families import get_payable_type
 from octo_stripe_gateway.models.payments import Payment, PaymentObjects, PaymentQuerySet
-
-
-@runtime_checkable
-class PricedPayable(Protocol):
-    """A payable that says its price, so that no client can."""
-
-    def get_payment_amount(self) -> tuple[int, str]:
-        """Return the amount in Stripe's minor unit, and the currency."""
-
-
-@runtime_checkable
-class PartedPayable(Protocol):
-    """A priced payable that is paid in parts, such as deposit and balance."""
-
-    def get_installments(self) -> Sequence[tuple[str, int, dt.datetime | None]]:
-        """Return name, amount and due date of each part; the amounts add up to the price."""
-
-
-@runtime_checkable
-class LimitedPayable(Protocol):
-    """A payable that can be paid until a deadline only."""
-
-    def get_payment_deadline(self) -> dt.datetime | None:
-        """Return until when it can be paid, None where there is no such time."""
-
-
-@runtime_checkable
-class OwnedPayable(Protocol):
-    """A payable that says whose its payments are, where they are made by a pay link."""
-
-    def get_payment_owner(self) -> str:
-        """Return the owner, such as `auth.user:42`: who pays for it while signed in."""
-
-
-@runtime_checkable
-class CancelablePayable(Protocol):
-    """A priced payable that says how much of its price goes back when it is canceled."""
-
-    def get_refund_terms(self) -> Sequence[tuple[dt.datetime, Decimal]]:
-        """Return pairs of a time and a share in the order of time: the first that lies ahead counts."""
-
-
-@runtime_checkable
-class HoldablePayable(Protocol):
-    """A priced payable that may be authorized now and captured later."""
-
-    allows_manual_capture: bool
-
-
-@runtime_checkable
-class CompletedPayable(Protocol):
-    """A payable that has the last word on a payment, when the money is received."""
-
-    def on_payment_completed(self, payment: Payment) -> None:
-        """Act on the payment under its lock; raise PaymentRejectedError to have the money go back."""
-
-
-@runtime_checkable
-class AuthorizedPayable(Protocol):
-    """A payable that hears when money is held for it."""
-
-    def on_payment_authorized(self, payment: Payment) -> None:
-        """Act on the hold under the payment's lock; raise PaymentRejectedError to have it released."""
 
 
 class PayableDescriptor(ReverseGenericManyToOneDescriptor):

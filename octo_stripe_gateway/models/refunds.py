@@ -22,10 +22,6 @@ DEAD_STATUSES = frozenset({"failed", "canceled"})
 NOT_AT_STRIPE = "not_at_stripe"
 
 
-class RefundManager(LedgerManager["Refund"]):
-    """The ledger's way to refunds."""
-
-
 class Refund(LedgerRow):
     """One refund, on record here before Stripe is asked for it, or found at Stripe."""
 
@@ -53,7 +49,7 @@ class Refund(LedgerRow):
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = models.Manager()
-    ledger = RefundManager()
+    ledger = LedgerManager["Refund"]()
 
     class Meta:
         verbose_name = _("refund")
