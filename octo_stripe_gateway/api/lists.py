@@ -124,17 +124,17 @@ def _split_owner(payments: PaymentQuerySet) -> tuple[PaymentQuerySet, str | None
     """
     rows = payments.all()
     where = rows.query.where
-    owned: list[Any] = [each for each in where.children if _is_owner(each, model=rows.model)]
+    owner = rows.model._meta.get_field("owner")
+    owned: list[Any] = [
+        each
+        for each in where.children
+        if isinstance(each, Exact) and isinstance(each.lhs, Col) and each.lhs.target is owner
+        if isinstance(each.rhs, str)
+    ]
     if where.connector != Q.AND or where.negated or len(owned) != 1 or not owned[0].rhs:
         return payments, None
     where.children = [each for each in where.children if each is not owned[0]]
     return rows, str(owned[0].rhs)
-
-
-def _is_owner(condition: Any, *, model: type[Payment]) -> bool:
-    column = getattr(condition, "lhs", None)
-    is_own = isinstance(column, Col) and column.target is model._meta.get_field("owner")
-    return is_own and isinstance(condition, Exact) and isinstance(condition.rhs, str)
 
 
 def _row(*columns: Any) -> Func:

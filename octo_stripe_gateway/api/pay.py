@@ -115,7 +115,10 @@ class LinkPaymentViewSet(PaymentViewSet):
     def find_link(self) -> PaymentLink:
         """Return the link as it is now; raises NotFound, but where it tells what became of a payment."""
         link = find_payment_link(self.kwargs["token"], ended=self.action == "complete")
-        if link is None or not (link.is_usable or self.kwargs.get("id") in _list_uuids(link)):
+        if link and not link.is_usable:
+            uuids = Payment.ledger.filter(**_name_payable(link)).values_list("uuid", flat=True)
+            link = link if self.kwargs.get("id") in {str(each) for each in uuids} else None
+        if link is None:
             raise NotFound(_("This link is not valid any more. Ask for a new one."))
         return link
 
@@ -149,11 +152,6 @@ class LinkPaymentViewSet(PaymentViewSet):
             **({"balance": _shorten(balance)} if balance else {}),
         }
         return response
-
-
-def _list_uuids(link: PaymentLink) -> set[str]:
-    payments = Payment.ledger.filter(**_name_payable(link))
-    return set(map(str, payments.values_list("uuid", flat=True)))
 
 
 def _name_payable(link: PaymentLink) -> dict[str, Any]:

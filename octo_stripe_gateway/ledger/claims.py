@@ -133,7 +133,12 @@ class Work:
 
     def run(self) -> None:
         """Claim and do batch after batch, until nothing is due or no more may be done."""
-        while wanted := self._take():
+        while True:
+            with self.lock:
+                wanted = 0 if self.is_stopped else min(self.step.size, self.left)
+                self.left -= wanted
+            if not wanted:
+                return
             rows, until = _claim(self.step, limit=wanted)
             self._give_back(wanted - len(rows))
             if not rows:
@@ -144,12 +149,6 @@ class Work:
     def stop(self) -> None:
         """Have every thread end after its current row."""
         self.is_stopped = True
-
-    def _take(self) -> int:
-        with self.lock:
-            taken = 0 if self.is_stopped else min(self.step.size, self.left)
-            self.left -= taken
-        return taken
 
     def _give_back(self, number: int) -> None:
         with self.lock:

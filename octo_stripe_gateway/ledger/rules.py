@@ -67,15 +67,9 @@ NEEDS: dict[type, frozenset[str]] = {
 }
 
 
-def apply(rows: Rows, fact: Any, *, now: dt.datetime) -> None:
+def apply(rows: Rows, fact: Any, *, now: dt.datetime) -> None:  # noqa: C901 - a case for each fact
     """Bring the rows to a fact, and set what follows."""
-    rows.now = now
-    _hear(rows, fact)
-    _derive(rows)
-
-
-def _hear(rows: Rows, fact: Any) -> None:  # noqa: C901 - a case for each fact
-    payment = rows.payment
+    rows.now, payment = now, rows.payment
     match fact:
         # What Stripe says.
         case PaymentIntentSnapshot():
@@ -130,7 +124,14 @@ def _hear(rows: Rows, fact: Any) -> None:  # noqa: C901 - a case for each fact
                     concern.reason, concern.amount = reason, amount
                     rows.notes["settled"] = ["", reason]
         case facts.Erased():
-            _erase(rows)
+            payment.metadata, payment.reseller_reference = {}, ""
+            payment.failure_message = payment.card_last4 = payment.receipt_url = ""
+            payment.erased_at = rows.now
+            # Codes and amounts stay; a host's own words may name a person.
+            payment.rejection_parameters = _drop_words(payment.rejection_parameters)
+            for concern in rows.concerns:
+                concern.parameters = _drop_words(concern.parameters)
+                concern.reason = concern.reason and ERASED
 
         # What we ask of Stripe, and what came of it.
         case facts.CreationRefused(code, message):
@@ -173,10 +174,21 @@ def _hear(rows: Rows, fact: Any) -> None:  # noqa: C901 - a case for each fact
         case facts.Adopted(intent_id, created):
             payment.created_at = get_moment(created)
             rows.notes["adopted"] = ["", intent_id]
-        case facts.Booked():
-            _book(rows, fact)
+        case facts.Booked(movements, cards, is_planned, again_at):
+            for card in cards:
+                said.keep_card(payment, card)
+            if is_planned:
+                payment.next_booking_at = again_at
+                payment.bookings = payment.bookings + 1 if again_at else 0
+            if movements:
+                # Money in another currency than the payment is settled in is left out.
+                first = min(movements, key=lambda row: (row.kind != "payment", row.moved_at, str(row)))
+                payment.settlement_currency, payment.exchange_rate = first.currency, first.exchange_rate
+                settled = [row for row in movements if row.currency == first.currency]
+                payment.fee, payment.net = sum(row.fee for row in settled), sum(row.net for row in settled)
         case _:
             raise TypeError(f"There is no rule for {type(fact).__name__}.")
+    _derive(rows)
 
 
 def _refuse_refund(rows: Rows, fact: facts.RefundRefused) -> None:
@@ -199,42 +211,20 @@ def _refuse_refund(rows: Rows, fact: facts.RefundRefused) -> None:
         rows.open_concern(kinds.FRAUD_REFUND_REFUSED, **told)
 
 
-def _erase(rows: Rows) -> None:
-    payment = rows.payment
-    payment.metadata, payment.reseller_reference = {}, ""
-    payment.failure_message = payment.card_last4 = payment.receipt_url = ""
-    payment.erased_at = rows.now
-    # Codes and amounts stay; a host's own words may name a person.
-    payment.rejection_parameters = _drop_words(payment.rejection_parameters)
-    for concern in rows.concerns:
-        concern.parameters = _drop_words(concern.parameters)
-        concern.reason = concern.reason and ERASED
-
-
 def _drop_words(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name not in {"words", "message", "name"}}
-
-
-def _book(rows: Rows, fact: facts.Booked) -> None:
-    """Sum up what moved, leaving out money in any currency but the payment's settlement currency."""
-    payment = rows.payment
-    for card in fact.cards:
-        said.keep_card(payment, card)
-    if fact.is_planned:
-        payment.next_booking_at = fact.again_at
-        payment.bookings = payment.bookings + 1 if fact.again_at else 0
-    if not fact.movements:
-        return
-    by_time = sorted(fact.movements, key=lambda row: (row.kind != "payment", row.moved_at, str(row)))
-    payment.settlement_currency, payment.exchange_rate = by_time[0].currency, by_time[0].exchange_rate
-    settled = [row for row in fact.movements if row.currency == payment.settlement_currency]
-    payment.fee, payment.net = sum(row.fee for row in settled), sum(row.net for row in settled)
 
 
 def _derive(rows: Rows) -> None:
     """Set totals, status and moments, open and end concerns about them, and plan what is to be asked next."""
     payment, parts = rows.payment, rows.parts
-    _total_refunds(rows)
+    if rows.refunds is not None:
+        live = sum(refund.amount for refund in rows.refunds if refund.is_live)
+        # Some refunds only the charge's total shows.
+        included = [each.amount for each in rows.refunds if each.was_in_charge_total(payment.charge_as_of)]
+        payment.refunds_total = live + max(0, payment.charge_amount_refunded - sum(included))
+        payment.amount_reserved = sum(refund.amount for refund in rows.refunds if refund.is_reserved)
+        payment.open_refunds = sum(refund.is_open for refund in rows.refunds)
     _total_disputes(rows)
     # Snapshots come in any order: nothing is refunded or lost before it is known to have been received.
     payment.amount_refunded = min(payment.refunds_total, payment.amount_received)
@@ -270,18 +260,6 @@ def _derive(rows: Rows) -> None:
     )
     if was_tied or rows.is_tied or rows.has_moved or _may_have_moved_money(rows):
         payment.next_booking_at, payment.bookings = rows.now, 0
-
-
-def _total_refunds(rows: Rows) -> None:
-    """Sum up live refunds, and those that only the charge's total shows."""
-    if rows.refunds is None:
-        return
-    payment, refunds = rows.payment, rows.refunds
-    live = sum(refund.amount for refund in refunds if refund.is_live)
-    included = sum(refund.amount for refund in refunds if refund.was_in_charge_total(payment.charge_as_of))
-    payment.refunds_total = live + max(0, payment.charge_amount_refunded - included)
-    payment.amount_reserved = sum(refund.amount for refund in refunds if refund.is_reserved)
-    payment.open_refunds = sum(refund.is_open for refund in refunds)
 
 
 def _total_disputes(rows: Rows) -> None:

@@ -56,13 +56,23 @@ def apply_intent(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
     if snapshot.status == "canceled":
         payment.canceled_at = min(payment.canceled_at or moment, moment)
     known, said = get_intent_precedence(payment), snapshot.precedence
-    rows.is_tied |= _is_tied(payment, snapshot, known=known)
+    is_same_second = (known.stage, known.as_of) == (said.stage, said.as_of) and known != said
+    # Which came last? After a decline the customer may have gone on, and a debit may have failed.
+    has_failed = payment.failure_code or snapshot.failure_code
+    is_debit = PROCESSING in {payment.intent_status, snapshot.status}
+    is_unclear = has_failed or is_debit or payment.intent_amount != snapshot.amount
+    rows.is_tied |= is_same_second and bool(is_unclear)
     if said > known:
-        _take_intent(payment, snapshot)
+        _take_intent(payment, snapshot, is_later_stage=said.stage > known.stage)
     elif said.stage == known.stage and not payment.stripe_charge_id:
         payment.stripe_charge_id = snapshot.charge_id
-    if payment.awaits_operator and (payment.amount_received or payment.amount_capturable):
-        _call_operator(rows, payable_name=snapshot.metadata.get(PAYABLE_METADATA_KEY, ""))
+    has_money = payment.amount_received or payment.amount_capturable
+    payable_name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
+    is_unknown = payable_name and payment.payable_type_id is None
+    kind = kinds.PAYABLE_UNKNOWN if is_unknown else kinds.ADOPTED
+    if payment.awaits_operator and has_money and rows.find_concern(kind) is None:
+        # An operator decides on adopted money, and is called once for each payment.
+        rows.open_concern(kind, name=payable_name)
     if snapshot.status == PROCESSING != payment.intent_status:
         # A debit that was heard of too late has moved money, perhaps both ways.
         rows.has_moved = True
@@ -78,15 +88,14 @@ def apply_intent(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
         apply_dispute(rows, dispute)
 
 
-def _take_intent(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
+def _take_intent(payment: Payment, snapshot: PaymentIntentSnapshot, *, is_later_stage: bool) -> None:
     if snapshot.status != payment.intent_status:
         payment.checks = 0
         if payment.intent_status:
             # The next check may be months away: while it was unpaid, the pauses grew.
             payment.next_check_at = None
-    same_stage = snapshot.precedence.stage == get_intent_precedence(payment).stage
     # Events of old API versions name no charge.
-    payment.stripe_charge_id = snapshot.charge_id or (payment.stripe_charge_id if same_stage else "")
+    payment.stripe_charge_id = snapshot.charge_id or ("" if is_later_stage else payment.stripe_charge_id)
     payment.intent_status, payment.intent_as_of = snapshot.status, snapshot.as_of
     is_open = snapshot.precedence.stage == 0 and payment.amount_requested is None
     # It may be of before Stripe's answer that the amount is changed.
@@ -97,27 +106,6 @@ def _take_intent(payment: Payment, snapshot: PaymentIntentSnapshot) -> None:
     payment.amount_capturable, payment.amount_received = snapshot.amount_capturable, snapshot.amount_received
     payment.cancellation_reason = snapshot.cancellation_reason
     payment.failure_code, payment.failure_message = snapshot.failure_code, snapshot.failure_message
-
-
-def _is_tied(payment: Payment, snapshot: PaymentIntentSnapshot, *, known: Precedence) -> bool:
-    """Tell whether two snapshots of one second leave open which of them came last.
-
-    After a decline the customer may have gone on, and a debit may have failed.
-    """
-    said = snapshot.precedence
-    if (known.stage, known.as_of) != (said.stage, said.as_of) or known == said:
-        return False
-    has_failed = payment.failure_code or snapshot.failure_code
-    is_debit = PROCESSING in {payment.intent_status, snapshot.status}
-    return bool(has_failed or is_debit or payment.intent_amount != snapshot.amount)
-
-
-def _call_operator(rows: Rows, *, payable_name: str) -> None:
-    """Have an operator decide on adopted money, once for each payment."""
-    is_unknown = payable_name and rows.payment.payable_type_id is None
-    kind = kinds.PAYABLE_UNKNOWN if is_unknown else kinds.ADOPTED
-    if rows.find_concern(kind) is None:
-        rows.open_concern(kind, name=payable_name)
 
 
 def take_amount(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
@@ -156,7 +144,12 @@ def apply_charge(rows: Rows, snapshot: ChargeSnapshot) -> None:
     for refund in snapshot.refunds:
         apply_refund(rows, refund)
     if snapshot.has_all_refunds:
-        _disown_others(rows, snapshot)
+        listed = {each.id for each in snapshot.refunds}
+        for row in rows.refunds or ():
+            is_older = row.stripe_created < snapshot.as_of
+            if row.is_live and row.stripe_refund_id not in listed and is_older:
+                # Stripe doesn't have it: only an old event can have reported it.
+                row.status, row.status_as_of, row.failure_reason = "canceled", snapshot.as_of, NOT_AT_STRIPE
 
 
 def keep_card(payment: Payment, card: CardSnapshot | None) -> None:
@@ -180,7 +173,12 @@ def apply_refund(rows: Rows, snapshot: RefundSnapshot) -> None:
     if not _agrees(rows, kinds.REFUND_DIFFERS, snapshot, expected):
         return
     if refund is None:
-        refund = _make_refund(rows, snapshot)
+        refund = Refund(payment=rows.payment, amount=snapshot.amount)
+        lost = snapshot.refund_uuid.lower()
+        taken = rows.taken_uuids | {str(each.uuid) for each in refunds}
+        if is_uuid(lost) and lost not in taken:
+            # One of ours, whose row was lost.
+            refund.uuid, refund.request_fingerprint = uuids.UUID(lost), snapshot.request_fingerprint
         refunds.append(refund)
     # Until Stripe has answered, the status is provisional: any snapshot replaces it.
     is_first = refund.stripe_refund_id is None
@@ -212,26 +210,6 @@ def _pick_refund(refunds: Sequence[Refund], snapshot: RefundSnapshot) -> Refund 
         if each.stripe_refund_id is None and str(each.uuid) == snapshot.refund_uuid.lower()
     )
     return next(by_id, None) or next(by_uuid, None)
-
-
-def _make_refund(rows: Rows, snapshot: RefundSnapshot) -> Refund:
-    """Make the row of a refund found at Stripe; one of ours that was lost gets its uuid back."""
-    refund = Refund(payment=rows.payment, amount=snapshot.amount)
-    lost = snapshot.refund_uuid.lower()
-    taken = rows.taken_uuids | {str(each.uuid) for each in rows.refunds or ()}
-    if is_uuid(lost) and lost not in taken:
-        refund.uuid, refund.request_fingerprint = uuids.UUID(lost), snapshot.request_fingerprint
-    return refund
-
-
-def _disown_others(rows: Rows, snapshot: ChargeSnapshot) -> None:
-    """Cancel refunds that Stripe's complete list lacks: only an old event can have reported them."""
-    listed = {each.id for each in snapshot.refunds}
-    for refund in rows.refunds or ():
-        is_older = refund.stripe_created < snapshot.as_of
-        if refund.is_live and refund.stripe_refund_id not in listed and is_older:
-            refund.status, refund.status_as_of = "canceled", snapshot.as_of
-            refund.failure_reason = NOT_AT_STRIPE
 
 
 def apply_dispute(rows: Rows, snapshot: DisputeSnapshot) -> None:

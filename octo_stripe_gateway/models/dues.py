@@ -107,18 +107,18 @@ def get_refund_terms(payable: Any) -> list[RefundTerm] | None:
     """Return a payable's cancellation terms, None where it has none to tell; raises ConfigurationError."""
     if not hasattr(payable, "get_refund_terms"):
         return None
-    terms = [RefundTerm(*each) for each in payable.get_refund_terms()]
-    if not all(map(_is_term, terms)) or terms != sorted(terms, key=lambda term: term.until):
+    terms: list[Any] = [RefundTerm(*each) for each in payable.get_refund_terms()]
+    are_right = all(
+        isinstance(until, dt.datetime)
+        and timezone.is_aware(until) == settings.USE_TZ
+        and (type(share) is int or (isinstance(share, Decimal) and share.is_finite()))
+        and 0 <= share <= 1
+        for until, share in terms
+    )
+    if not are_right or terms != sorted(terms, key=lambda term: term.until):
         wanted = "pairs of a time and a Decimal from 0 to 1 are needed, in the order of time."
         raise ConfigurationError(f"{type(payable).__name__}.get_refund_terms: {wanted}")
     return terms
-
-
-def _is_term(term: RefundTerm) -> bool:
-    share: Any = term.share
-    is_share = type(share) is int or (isinstance(share, Decimal) and share.is_finite())
-    is_time = isinstance(term.until, dt.datetime) and timezone.is_aware(term.until) == settings.USE_TZ
-    return is_time and is_share and 0 <= share <= 1
 
 
 def list_counted(payments: Iterable[Any], *, currency: str, livemode: bool | None = None) -> list[Any]:
@@ -143,7 +143,14 @@ def compute_dues(
     for a price that can't be one.
     """
     price, currency = get_price(payable)
-    parts = _get_installments(payable, price=price)
+    told = list(payable.get_installments()) if hasattr(payable, "get_installments") else []
+    parts = [
+        part._replace(amount=_read_amount(part.amount, payable=payable, method="get_installments"))
+        for part in starmap(Installment, told)
+    ] or [Installment(FULL, price)]
+    names = {part.name for part in parts} - ({FULL} if told else set())
+    if sum(part.amount for part in parts) != price or len(names) < len(parts):
+        raise ConfigurationError("The installments must have names of their own and add up to the price.")
     counted = list_counted(payments, currency=currency, livemode=livemode)
     accepted = [each for each in counted if each.accepted_at]
     if kept is None and any(each.amount_kept is not None for each in payments):
@@ -162,20 +169,6 @@ def compute_dues(
         kept=kept,
         outstanding=outstanding,
     )
-
-
-def _get_installments(payable: Any, *, price: int) -> Sequence[Installment]:
-    told = list(payable.get_installments()) if hasattr(payable, "get_installments") else []
-    if not told:
-        return [Installment(FULL, price)]
-    parts = [
-        part._replace(amount=_read_amount(part.amount, payable=payable, method="get_installments"))
-        for part in starmap(Installment, told)
-    ]
-    names = {part.name for part in parts} - {FULL}
-    if sum(part.amount for part in parts) != price or len(names) < len(parts):
-        raise ConfigurationError("The installments must have names of their own and add up to the price.")
-    return parts
 
 
 def _read_amount(value: Any, *, payable: Any, method: str) -> int:

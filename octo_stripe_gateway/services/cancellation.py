@@ -63,11 +63,10 @@ def cancel_payable(payable: Model, *, waive: bool = False, preview: bool = False
 
     The first call decides what is kept, by the terms as they were when the money was accepted; a repeat
     refunds what of the rest is still held. From then on nothing is due, pay links are revoked, and open
-    payments are canceled.
-    `preview` tells the amounts and changes nothing. A disputed payment can't be refunded, by
-    https://docs.stripe.com/disputes. Raises UnprocessableError where money is held and no
-    terms are on record, for a payable without a price and, without refunding anything, while a dispute is
-    open; and StripeError.
+    payments are canceled. `preview` tells the amounts and changes nothing.
+
+    Raises StripeError, and UnprocessableError for a payable without a price, where money is held and no terms
+    are on record, and while a dispute is open, when nothing is refunded: https://docs.stripe.com/disputes.
     """
     payable = resolve(payable)
     if not is_priced(payable):
@@ -83,7 +82,19 @@ def cancel_payable(payable: Model, *, waive: bool = False, preview: bool = False
         lock.cancel(kept=kept, at=timezone.now())
         PaymentLink.ledger.of_payable(payable).update(revoked_at=timezone.now())
     for payment in sale.payments:
-        _tell_payment(payment, payable)
+        with lock_payment(payment) as locked:
+            lock = PayableLock.ledger.hold(payable)
+            left, parts = lock.amount_kept or 0, {}
+            # The latest goes back first.
+            for each in _load(payable).counted:
+                parts[each.pk] = min(left, _get_held(each))
+                left -= parts[each.pk]
+            at = lock.canceled_at or timezone.now()
+            record(locked, PayableCanceled(kept=parts.get(locked.pk, 0), at=at))
+        if locked.status in UNPAID:
+            with suppress(StripeError):
+                # Upkeep tries again, and money that comes nevertheless goes back.
+                expire_payment(locked)
     _check_disputes(_load(payable))
     try:
         refund_payable(payable)
@@ -95,11 +106,24 @@ def cancel_payable(payable: Model, *, waive: bool = False, preview: bool = False
 
 
 def _decide(payable: Any, *, known: int | None, waive: bool) -> tuple[Sale, int]:
-    """Return the sale, and how much is kept of it: what was decided before, unless that is waived."""
+    """Return the sale, and how much is kept of it: what was decided before, unless that is waived.
+
+    The first payment's terms apply to the price when the last was accepted, or to the price of now if that is
+    lower. The amount is rounded once, in favour of what is kept.
+    """
     sale = _load(payable)
-    if waive:
-        return sale, 0
-    return sale, min(_apply_terms(sale, at=timezone.now()), sale.held) if known is None else known
+    if waive or known is not None or not sale.held:
+        return sale, 0 if waive else known or 0
+    accepted = sorted(sale.counted, key=lambda each: (each.accepted_at, each.pk))
+    frozen = [each.refund_terms for each in accepted if each.refund_terms is not None]
+    if not frozen:
+        raise UnprocessableError(_("There are no cancellation terms: say how much goes back, or waive them."))
+    terms = ((dt.datetime.fromisoformat(until), Fraction(share)) for until, share in frozen[0]["terms"])
+    now = timezone.now()
+    share = next((share for until, share in terms if now < until), Fraction(0))
+    price = min(sale.price, int(frozen[-1]["price"]))
+    given = price * share // get_step(sale.currency) * get_step(sale.currency)
+    return sale, min(price - int(given), sale.held)
 
 
 def _load(payable: Any) -> Sale:
@@ -109,41 +133,6 @@ def _load(payable: Any) -> Sale:
         raise UnprocessableError(_("It is paid in another currency."))
     counted = [each for each in list_counted(payments, currency=dues.currency) if each.accepted_at]
     return Sale(payments, counted, dues.price, dues.currency)
-
-
-def _apply_terms(sale: Sale, *, at: dt.datetime) -> int:
-    """Return what the terms keep: those of the first payment, of the price when the last was accepted.
-
-    A price that has fallen since counts as it is now. Rounded once, in favour of what is kept.
-    """
-    if not sale.held:
-        return 0
-    accepted = sorted(sale.counted, key=lambda each: (each.accepted_at, each.pk))
-    frozen = [each.refund_terms for each in accepted if each.refund_terms is not None]
-    if not frozen:
-        raise UnprocessableError(_("There are no cancellation terms: say how much goes back, or waive them."))
-    terms = ((dt.datetime.fromisoformat(until), Fraction(share)) for until, share in frozen[0]["terms"])
-    share = next((share for until, share in terms if at < until), Fraction(0))
-    price = min(sale.price, int(frozen[-1]["price"]))
-    given = price * share // get_step(sale.currency) * get_step(sale.currency)
-    return price - int(given)
-
-
-def _tell_payment(payment: Payment, payable: Any) -> None:
-    """Record on a payment what is kept of it, and cancel it at Stripe if it is open."""
-    with lock_payment(payment) as locked:
-        lock = PayableLock.ledger.hold(payable)
-        left, parts = lock.amount_kept or 0, {}
-        # The latest goes back first.
-        for each in _load(payable).counted:
-            parts[each.pk] = min(left, _get_held(each))
-            left -= parts[each.pk]
-        kept = parts.get(locked.pk, 0)
-        record(locked, PayableCanceled(kept=kept, at=lock.canceled_at or timezone.now()))
-    if locked.status in UNPAID:
-        with suppress(StripeError):
-            # Upkeep tries again, and money that comes nevertheless goes back.
-            expire_payment(locked)
 
 
 def _check_disputes(sale: Sale) -> None:

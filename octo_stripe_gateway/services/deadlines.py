@@ -52,9 +52,24 @@ def expire_payment(payment: Payment) -> Payment:
     with suppress(StripeRefusedError):
         # An intent whose creation was not answered would stay payable.
         finish_creation(payment)
-    request = _reserve_expiry(payment)
+    with lock_payment(payment) as locked:
+        if locked.status not in UNPAID or locked.rejection_code or locked.intent_status == "processing":
+            return locked
+        payable = locked.payable
+        asks = has_deadline(payable) and locked.amount_kept is None
+        deadline = get_deadline(payable) if asks else locked.expires_at
+        record(locked, DeadlineKept(deadline, is_past=deadline is not None and deadline <= timezone.now()))
+        if not locked.is_expiring:
+            return locked
+        if not locked.stripe_payment_intent_id:
+            if not get_open_request(locked, StripeRequest.Kind.CREATE):
+                record(locked, CanceledUnasked())
+            return locked
+        request = get_open_request(locked, StripeRequest.Kind.CANCEL) or open_request(
+            locked, StripeRequest.Kind.CANCEL, parameters={"cancellation_reason": EXPIRY}
+        )
     try:
-        return perform_request(request).payment if request else Payment.ledger.get(pk=payment.pk)
+        return perform_request(request).payment
     except StripeRefusedError:
         refused = Payment.ledger.get(pk=payment.pk)
         if refused.needs_reversal:
@@ -122,21 +137,3 @@ def update_due(lock: PayableLock) -> PayableLock:
         else:
             end_reported(PAYABLE_OVERPAID, object_id=name)
     return held
-
-
-def _reserve_expiry(payment: Payment) -> StripeRequest | None:
-    with lock_payment(payment) as locked:
-        payable = locked.payable
-        asks = has_deadline(payable) and locked.amount_kept is None
-        deadline = get_deadline(payable) if asks else locked.expires_at
-        if locked.status not in UNPAID or locked.rejection_code or locked.intent_status == "processing":
-            return None
-        creation = get_open_request(locked, StripeRequest.Kind.CREATE)
-        record(locked, DeadlineKept(deadline, is_past=deadline is not None and deadline <= timezone.now()))
-        if locked.is_expiring and not locked.stripe_payment_intent_id and not creation:
-            record(locked, CanceledUnasked())
-        if not locked.is_expiring or not locked.stripe_payment_intent_id:
-            return None
-        unanswered = get_open_request(locked, StripeRequest.Kind.CANCEL)
-        parameters = {"cancellation_reason": EXPIRY}
-        return unanswered or open_request(locked, StripeRequest.Kind.CANCEL, parameters=parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -22,11 +22,7 @@ from octo_stripe_gateway.services.provenance import Provenance, is_foreign, judg
 from octo_stripe_gateway.services.syncing import Differences, sync_listed, sync_payment
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
-from octo_stripe_gateway.stripe.snapshots import (
-    BalanceTransactionSnapshot,
-    PaymentIntentSnapshot,
-    RefundSnapshot,
-)
+from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
 
 T = TypeVar("T")
 
@@ -60,6 +56,8 @@ class Reconciliation:
 
     def __init__(self, since: dt.datetime, until: dt.datetime, *, adopts: bool, dry_run: bool) -> None:
         self.since, self.until = since, until
+        # As Stripe takes it: whole seconds, the last one excluded.
+        self.period = {"since": max(0, int(since.timestamp())), "until": max(0, int(until.timestamp()) + 1)}
         self.adopts, self.dry_run = adopts and not dry_run, dry_run
         self.seen: set[int] = set()
         self.unknown: set[str] = set()
@@ -79,15 +77,25 @@ class Reconciliation:
                 yield self._check(Payment.ledger.get(pk=key))
 
     def _compare_intents(self, origin: Origin) -> Iterator[Finding]:
-        listed = stripe_client.list_payment_intents(origin, since=self._start, until=self._end)
+        listed = stripe_client.list_payment_intents(origin, **self.period)
         for page in _split(listed):
-            rows = _get_rows(page, origin=origin)
-            requests = StripeRequest.ledger.open().filter(payment__in=[row.pk for row in rows.values()])
+            known = Payment.ledger.filter(stripe_payment_intent_id__in=[each.id for each in page])
+            by_id = {row.stripe_payment_intent_id: row for row in known}
+            # A uuid counts only within its account: an intent of another one may name any.
+            unanswered = Payment.ledger.filter(
+                uuid__in=[each.payment_uuid for each in page if is_uuid(each.payment_uuid)],
+                stripe_payment_intent_id=None,
+                account=origin.account,
+                stripe_account=origin.stripe_account,
+            )
+            by_uuid = {str(row.uuid): row for row in unanswered}
+            found = [*by_id.values(), *by_uuid.values()]
+            requests = StripeRequest.ledger.open().filter(payment__in=found)
             asked = set(requests.values_list("payment", flat=True))
             for snapshot in page:
-                row = rows.get(snapshot.id)
+                row = by_id.get(snapshot.id)
                 if row is None and not is_foreign(snapshot.metadata):
-                    row = rows.get(snapshot.payment_uuid.lower())
+                    row = by_uuid.get(snapshot.payment_uuid.lower())
                 if row:
                     yield self._check(row, snapshot=None if row.pk in asked else snapshot)
                 elif snapshot.id not in self.unknown:
@@ -95,41 +103,50 @@ class Reconciliation:
 
     def _compare_refunds(self, origin: Origin) -> Iterator[Finding]:
         """Find refunds that are on one side only; their payments may be older."""
-        unseen = _get_refund_ids(origin, since=self._start, until=self._end)
-        listed = stripe_client.list_refunds_between(origin, since=self._start, until=self._end)
+        ours = Refund.ledger.filter(
+            payment__account=origin.account,
+            payment__stripe_account=origin.stripe_account,
+            stripe_created__gte=self.period["since"],
+            stripe_created__lt=self.period["until"],
+            stripe_refund_id__isnull=False,
+        ).exclude(failure_reason=NOT_AT_STRIPE)
+        unseen = dict(ours.values_list("stripe_refund_id", "payment"))
+        listed = stripe_client.list_refunds_between(origin, **self.period)
         for page in _split(listed):
-            known = set(
-                Refund.ledger.filter(stripe_refund_id__in=[each.id for each in page]).values_list(
-                    "stripe_refund_id", flat=True
-                )
-            )
+            rows = Refund.ledger.filter(stripe_refund_id__in=[each.id for each in page])
+            known = set(rows.values_list("stripe_refund_id", flat=True))
             for snapshot in page:
                 unseen.pop(snapshot.id, None)
-                if snapshot.id not in known:
-                    yield from self._find_payment_of(snapshot, origin=origin)
+                if snapshot.id in known:
+                    continue
+                intent_id = snapshot.payment_intent_id
+                payment = Payment.ledger.filter(stripe_payment_intent_id=intent_id).first()
+                is_ours = snapshot.refund_uuid and not is_foreign(snapshot.metadata)
+                if payment:
+                    yield Finding(Kind.UNKNOWN_HERE if self.dry_run else Kind.ADDED, snapshot.id)
+                    yield self._check(payment)
+                elif is_ours and intent_id not in self.unknown:
+                    intent = stripe_client.retrieve_payment_intent(intent_id, origin=origin)
+                    yield from self._judge(intent, origin=origin)
         for refund_id, payment_id in unseen.items():
             payment = Payment.ledger.get(pk=payment_id)
-            yield Finding(Kind.UNKNOWN_AT_STRIPE, refund_id, payment=payment)
+            yield Finding(Kind.UNKNOWN_AT_STRIPE, str(refund_id), payment=payment)
             yield self._check(payment)
-
-    def _find_payment_of(self, snapshot: RefundSnapshot, *, origin: Origin) -> Iterator[Finding]:
-        payment = Payment.ledger.filter(stripe_payment_intent_id=snapshot.payment_intent_id).first()
-        if payment:
-            yield Finding(Kind.UNKNOWN_HERE if self.dry_run else Kind.ADDED, snapshot.id)
-            yield self._check(payment)
-        elif (
-            snapshot.refund_uuid
-            and snapshot.payment_intent_id not in self.unknown
-            and not is_foreign(snapshot.metadata)
-        ):
-            intent = stripe_client.retrieve_payment_intent(snapshot.payment_intent_id, origin=origin)
-            yield from self._judge(intent, origin=origin)
 
     def _compare_movements(self, origin: Origin) -> Iterator[Finding]:
         """Find movements in Stripe's balance that are not booked and not due for booking either."""
-        listed = stripe_client.list_balance_transactions(origin, since=self._start, until=self._end)
+        listed = stripe_client.list_balance_transactions(origin, **self.period)
         for page in _split(listed):
-            for payment, snapshots in _group_unbooked(page):
+            booked = BalanceTransaction.ledger.filter(
+                stripe_balance_transaction_id__in=[each.id for each in page]
+            )
+            known = set(booked.values_list("stripe_balance_transaction_id", flat=True))
+            unbooked = defaultdict(list)
+            for snapshot in page:
+                if snapshot.payment_intent_id and snapshot.id not in known:
+                    unbooked[snapshot.payment_intent_id].append(snapshot)
+            for payment in Payment.ledger.filter(stripe_payment_intent_id__in=unbooked):
+                snapshots = unbooked[payment.intent_id]
                 if payment.next_booking_at is None:
                     kind = Kind.UNKNOWN_HERE if self.dry_run else Kind.ADDED
                     yield from (Finding(kind, snapshot.id, payment=payment) for snapshot in snapshots)
@@ -158,33 +175,24 @@ class Reconciliation:
     def _judge(self, snapshot: PaymentIntentSnapshot, *, origin: Origin) -> Iterator[Finding]:
         """Find out whether an intent without a row is ours."""
         provenance = judge_intent(snapshot, origin=origin)
-        if provenance is Provenance.OURS:
-            yield self._adopt(snapshot.id, origin=origin)
+        account, connected = origin.account, origin.stripe_account
+        if provenance is Provenance.OURS and self.adopts:
+            try:
+                payment = adopt_payment(snapshot.id, account=account, stripe_account=connected)
+            except Exception as error:  # noqa: BLE001 - it is reported, and the next intent has its turn
+                yield Finding(Kind.FAILED, snapshot.id, error=str(error))
+            else:
+                self.seen.add(payment.pk)
+                yield Finding(Kind.ADOPTED, snapshot.id)
+        elif provenance is Provenance.OURS:
+            self.unknown.add(snapshot.id)
+            yield Finding(Kind.UNKNOWN_HERE, snapshot.id)
         elif provenance is Provenance.UNPROVEN and snapshot.amount_received:
             self.unknown.add(snapshot.id)
             if not self.dry_run:
                 with write_transaction():
                     report_unproven(snapshot.id, origin=origin)
             yield Finding(Kind.UNPROVEN, snapshot.id)
-
-    def _adopt(self, intent_id: str, *, origin: Origin) -> Finding:
-        if not self.adopts:
-            self.unknown.add(intent_id)
-            return Finding(Kind.UNKNOWN_HERE, intent_id)
-        try:
-            payment = adopt_payment(intent_id, account=origin.account, stripe_account=origin.stripe_account)
-        except Exception as error:  # noqa: BLE001 - it is reported, and the next intent has its turn
-            return Finding(Kind.FAILED, intent_id, error=str(error))
-        self.seen.add(payment.pk)
-        return Finding(Kind.ADOPTED, intent_id)
-
-    @property
-    def _start(self) -> int:
-        return max(0, int(self.since.timestamp()))
-
-    @property
-    def _end(self) -> int:
-        return max(0, int(self.until.timestamp()) + 1)
 
 
 def list_origins(since: dt.datetime, until: dt.datetime) -> list[Origin]:
@@ -201,46 +209,3 @@ def _split(items: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(items)
     while page := list(islice(iterator, stripe_client.PAGE_SIZE)):
         yield page
-
-
-def _group_unbooked(
-    page: Sequence[BalanceTransactionSnapshot],
-) -> Iterator[tuple[Payment, list[BalanceTransactionSnapshot]]]:
-    """Yield payments of ours, each with the movements of a page that are not booked."""
-    booked = BalanceTransaction.ledger.filter(stripe_balance_transaction_id__in=[each.id for each in page])
-    known = set(booked.values_list("stripe_balance_transaction_id", flat=True))
-    groups = defaultdict(list)
-    for snapshot in page:
-        if snapshot.payment_intent_id and snapshot.id not in known:
-            groups[snapshot.payment_intent_id].append(snapshot)
-    for payment in Payment.ledger.filter(stripe_payment_intent_id__in=groups):
-        yield payment, groups[payment.stripe_payment_intent_id or ""]
-
-
-def _get_rows(page: Sequence[PaymentIntentSnapshot], *, origin: Origin) -> dict[str, Payment]:
-    """Return the payments of intents by the intent's id or, if they don't know it yet, by their uuid.
-
-    A uuid counts only within its account: an intent of another one may name any.
-    """
-    by_id = Payment.ledger.filter(stripe_payment_intent_id__in=[each.id for each in page])
-    uuids = [each.payment_uuid for each in page if is_uuid(each.payment_uuid)]
-    by_uuid = Payment.ledger.filter(
-        uuid__in=uuids,
-        stripe_payment_intent_id=None,
-        account=origin.account,
-        stripe_account=origin.stripe_account,
-    )
-    found = {str(row.uuid): row for row in by_uuid}
-    return found | {row.stripe_payment_intent_id or "": row for row in by_id}
-
-
-def _get_refund_ids(origin: Origin, *, since: int, until: int) -> dict[str, int]:
-    """Return Stripe's ids of our refunds of that period, each with its payment's key."""
-    refunds = Refund.ledger.filter(
-        payment__account=origin.account,
-        payment__stripe_account=origin.stripe_account,
-        stripe_created__gte=since,
-        stripe_created__lt=until,
-        stripe_refund_id__isnull=False,
-    ).exclude(failure_reason=NOT_AT_STRIPE)
-    return {str(refund_id): key for refund_id, key in refunds.values_list("stripe_refund_id", "payment")}

@@ -19,31 +19,27 @@ def begin_recovery(*, since: dt.datetime, leap: int) -> int:
     refund with a key is looked for at Stripe first. Raises ConfigurationError for a database without a way to
     leap.
     """
+    connection = connections[Payment.ledger.database]
+    table, key = Payment._meta.db_table, str(Payment._meta.pk.column)
     with write_transaction():
         installation = Installation.ledger.get_own()
         installation.lost_since, installation.recovered_at = since, timezone.now()
         Installation.ledger.save_changed(installation, names=["lost_since", "recovered_at"])
-        return _leap(leap)
-
-
-def _leap(leap: int) -> int:
-    connection = connections[Payment.ledger.database]
-    table, key = Payment._meta.db_table, str(Payment._meta.pk.column)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT COALESCE(MAX({key}), 0) FROM {table}")  # noqa: S608 - our own names
-        largest = cursor.fetchone()[0]
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT pg_get_serial_sequence(%s, %s)", [table, key])
-            sequence = cursor.fetchone()[0]
-            cursor.execute(
-                "SELECT setval(%s, GREATEST(nextval(%s), %s) + %s)", [sequence, sequence, largest, leap]
-            )
-        elif connection.vendor == "sqlite":
-            cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s RETURNING seq", [table])
-            last = max(largest, *(row[0] for row in cursor.fetchall()), 0) + leap
-            cursor.execute(
-                "INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s) RETURNING seq", [table, last]
-            )
-        else:
-            raise ConfigurationError(f"Ids can't leap in {connection.display_name}.")
-        return int(cursor.fetchone()[0]) + 1
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT COALESCE(MAX({key}), 0) FROM {table}")  # noqa: S608 - our own names
+            largest = cursor.fetchone()[0]
+            if connection.vendor == "postgresql":
+                cursor.execute("SELECT pg_get_serial_sequence(%s, %s)", [table, key])
+                sequence = cursor.fetchone()[0]
+                cursor.execute(
+                    "SELECT setval(%s, GREATEST(nextval(%s), %s) + %s)", [sequence, sequence, largest, leap]
+                )
+            elif connection.vendor == "sqlite":
+                cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s RETURNING seq", [table])
+                last = max(largest, *(row[0] for row in cursor.fetchall()), 0) + leap
+                cursor.execute(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s) RETURNING seq", [table, last]
+                )
+            else:
+                raise ConfigurationError(f"Ids can't leap in {connection.display_name}.")
+            return int(cursor.fetchone()[0]) + 1

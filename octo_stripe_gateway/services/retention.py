@@ -27,42 +27,33 @@ def erase_personal_data(payment: Payment) -> None:
             raise OperationInProgressError(_("Stripe has not answered a request for this payment yet."))
         record(locked, Erased())
         for request in requests:
-            _erase_parameters(request)
+            kept = {
+                name: value for name, value in request.parameters.items() if name not in PERSONAL_PARAMETERS
+            }
+            if "metadata" in request.parameters:
+                # A repeat must still name its row.
+                own = {*PAYMENT_METADATA_KEYS, REFUND_METADATA_KEY}
+                metadata = request.parameters["metadata"]
+                kept["metadata"] = {name: metadata[name] for name in own & metadata.keys()}
+            if kept != request.parameters:
+                request.parameters = kept
+                StripeRequest.ledger.save_changed(request, names=["parameters"])
         for change in PaymentChange.ledger.filter(payment=locked):
-            _erase_changes(change)
+            # Concerns and settlements are told in words, of Stripe's or of an operator's.
+            kept = {
+                name: values
+                for name, values in change.changes.items()
+                if name not in {"settled", "rejection_parameters"} and not name.startswith("concern ")
+            }
+            if kept != change.changes or change.delivery_errors:
+                change.changes, change.delivery_errors = kept, {}
+                PaymentChange.ledger.save_changed(change, names=["changes", "delivery_errors"])
     # Events come before payments in the lock order.
     for key in list(WebhookEvent.ledger.about(locked).values_list("pk", flat=True)):
-        _erase_payload(key)
-
-
-def _erase_parameters(request: StripeRequest) -> None:
-    kept = {name: value for name, value in request.parameters.items() if name not in PERSONAL_PARAMETERS}
-    if "metadata" in request.parameters:
-        # A repeat must still name its row.
-        own = {*PAYMENT_METADATA_KEYS, REFUND_METADATA_KEY}
-        metadata = request.parameters["metadata"]
-        kept["metadata"] = {name: metadata[name] for name in own & metadata.keys()}
-    if kept != request.parameters:
-        request.parameters = kept
-        StripeRequest.ledger.save_changed(request, names=["parameters"])
-
-
-def _erase_changes(change: PaymentChange) -> None:
-    # Concerns and settlements are told in words, of Stripe's or of an operator's.
-    kept = {
-        name: values
-        for name, values in change.changes.items()
-        if name not in {"settled", "rejection_parameters"} and not name.startswith("concern ")
-    }
-    if kept != change.changes or change.delivery_errors:
-        change.changes, change.delivery_errors = kept, {}
-        PaymentChange.ledger.save_changed(change, names=["changes", "delivery_errors"])
-
-
-def _erase_payload(event_pk: int) -> None:
-    with write_transaction():
-        event = WebhookEvent.ledger.get_by(lock=True, id=event_pk)
-        if event:
+        with write_transaction():
+            event = WebhookEvent.ledger.get_by(lock=True, id=key)
+            if event is None:
+                continue
             event.minimize()
             # What a host's handler raised may name a person.
             event.error_parameters.pop("message", None)

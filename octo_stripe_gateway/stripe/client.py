@@ -297,7 +297,18 @@ def _send(
         answer = client.raw_request(method, path, **{**params, **options})
     except stripe.StripeError as error:
         if about:
-            _log_error(error, about=about)
+            logger.warning(
+                "[OctoStripeGateway] Stripe refused or failed: %s, HTTP %s, code %s, request %s, %s",
+                type(error).__name__,
+                error.http_status,
+                error.code,
+                error.request_id,
+                about,
+            )
+        if about and isinstance(error, stripe.APIConnectionError):
+            is_emulated = gateway_settings.uses_built_in_keys
+            hint = "; run `manage.py stripe_emulator` beside it" if is_emulated else ""
+            logger.warning("[OctoStripeGateway] No answer from %s%s", gateway_settings.stripe_api_base, hint)
         failure = _translate_error(error)
     except AttributeError:
         # The SDK stumbles over JSON whose `error` is null, a list or a number.
@@ -315,7 +326,20 @@ def _send(
         if about:
             logger.warning("[OctoStripeGateway] An answer about %s is not Stripe's: a proxy's?", about)
         raise _make_unanswered(http_status=answer.code if answer else None)
-    return _read_answer(answer, seconds=time.monotonic() - began)
+    hide_client_secrets(answer.data)
+    stripe_object: dict[str, Any] = answer.data
+    date = answer.headers.get("Date")
+    sent = parsedate_to_datetime(date).timestamp() if date else time.time()
+    # Stripe may have read the object at any time during the call, but not before the object was made.
+    created = stripe_object.get("created")
+    as_of = int(sent) - math.ceil(time.monotonic() - began)
+    return Answer(
+        stripe_object,
+        as_of=max(as_of, created) if isinstance(created, int) else max(as_of, 0),
+        request_id=answer.headers.get("Request-Id", ""),
+        http_status=answer.code,
+        replayed=_is_replayed(answer.headers),
+    )
 
 
 @cache
@@ -344,23 +368,6 @@ def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.Requ
 os.register_at_fork(after_in_child=_get_http_client.cache_clear)
 
 
-def _read_answer(answer: stripe.StripeResponse, *, seconds: float) -> Answer:
-    hide_client_secrets(answer.data)
-    stripe_object: Any = answer.data
-    date = answer.headers.get("Date")
-    sent = parsedate_to_datetime(date).timestamp() if date else time.time()
-    # Stripe may have read the object at any time during the call, but not before the object was made.
-    created = stripe_object.get("created")
-    as_of = max(int(sent) - math.ceil(seconds), created if isinstance(created, int) else 0)
-    return Answer(
-        stripe_object,
-        as_of=as_of,
-        request_id=answer.headers.get("Request-Id", ""),
-        http_status=answer.code,
-        replayed=_is_replayed(answer.headers),
-    )
-
-
 def _is_replayed(headers: Mapping[str, str] | None) -> bool:
     return (headers or {}).get("Idempotent-Replayed") == "true"
 
@@ -370,30 +377,18 @@ def get_intent_path(intent_id: str) -> str:
     return f"/v1/payment_intents/{quote(intent_id, safe='')}"
 
 
-def _log_error(error: stripe.StripeError, *, about: str) -> None:
-    import stripe
-
-    logger.warning(
-        "[OctoStripeGateway] Stripe refused or failed: %s, HTTP %s, code %s, request %s, %s",
-        type(error).__name__,
-        error.http_status,
-        error.code,
-        error.request_id,
-        about,
-    )
-    if isinstance(error, stripe.APIConnectionError):
-        hint = "; run `manage.py stripe_emulator` beside it" if gateway_settings.uses_built_in_keys else ""
-        logger.warning("[OctoStripeGateway] No answer from %s%s", gateway_settings.stripe_api_base, hint)
-
-
 def _translate_error(error: stripe.StripeError) -> Exception:
     import stripe
 
-    if not _is_of_stripe(error):
+    body: Any = error.json_body
+    described = body.get("error") if isinstance(body, dict) else None
+    kind = described.get("type") if isinstance(described, dict) else None
+    # Without Stripe's error object it is a proxy's answer, which says nothing whatever its status. New types
+    # of error may come, and all that there are end like this.
+    if not isinstance(kind, str) or not kind.endswith("_error"):
         return _make_unanswered(http_status=error.http_status)
-    # A lack of balance has no code of its own, but one of its message.
-    body: Any = error.json_body or {}
     status = error.http_status or 0
+    # A lack of balance has no code of its own, but one of its message.
     code = str(error.code or body["error"].get("message_code") or "")
     known: dict[str, Any] = {
         "stripe_code": code,
@@ -413,15 +408,6 @@ def _translate_error(error: stripe.StripeError) -> Exception:
         words = redact_text(error.user_message or "")
         return StripeRefusedError(words or _("Stripe refused the request."), stripe_message=words, **known)
     return _make_unanswered(**known)
-
-
-def _is_of_stripe(error: stripe.StripeError) -> bool:
-    """Tell whether an answer has Stripe's error object; a proxy's, whatever its status, says nothing."""
-    body: Any = error.json_body
-    described = body.get("error") if isinstance(body, dict) else None
-    kind = described.get("type") if isinstance(described, dict) else None
-    # New types may come, and all that there are end like this.
-    return isinstance(kind, str) and kind.endswith("_error")
 
 
 def _make_unanswered(**known: Any) -> StripeUnavailableError:
