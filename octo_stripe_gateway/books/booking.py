@@ -143,7 +143,7 @@ class _Books:
         if self.is_refused:
             return "failed"
         is_first = not payment.bookings
-        listed = self.listed.get(payment.stripe_payment_intent_id, [])
+        listed = self.listed.get(payment.stripe_payment_intent_id or "", [])
         if listed and _book_found(payment, listed, until=self.until, is_first=is_first):
             return "booked"
         rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
@@ -161,7 +161,7 @@ class _Books:
         return "booked" if _book_found(payment, found, until=self.until, is_last=True) else "waiting"
 
     @cached_property
-    def listed(self) -> dict[str | None, list[BalanceTransactionSnapshot]]:
+    def listed(self) -> dict[str, list[BalanceTransactionSnapshot]]:
         """Return by intent what Stripe's list of that time holds; empty where single calls are fewer."""
         found = defaultdict(list)
         if len(self.payments) >= LEAST_LISTED:

@@ -20,6 +20,7 @@ from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, We
 from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
 from octo_stripe_gateway.signals import payment_succeeded
 from octo_stripe_gateway.stripe import client as stripe_client
+from octo_stripe_gateway.stripe.lists import LEAST_LISTED
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import WebhookEventFactory
 from octo_stripe_gateway.upkeep import run_upkeep, syncs
@@ -102,7 +103,7 @@ def test_nothing_due_is_nothing_done(stripe: StripeEmulator) -> None:
         ("pm_usBankAccount_success", {}, "pending"),
     ],
 )
-@pytest.mark.parametrize("count", one_in(2, [1, syncs.LEAST_LISTED, 2 * syncs.LEAST_LISTED]))
+@pytest.mark.parametrize("count", one_in(2, [1, LEAST_LISTED, 2 * LEAST_LISTED]))
 def test_due_payments_come_to_how_their_intents_stand(
     stripe: StripeEmulator, count: int, card: str, options: Any, status: str
 ) -> None:
