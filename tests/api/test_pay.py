@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hmac
+import json
 import string
 import uuid
 from collections.abc import Callable
@@ -459,6 +461,28 @@ def test_token_is_for_its_row_as_it_was_signed(booking: Booking, column: str) ->
     }
     PaymentLink.objects.update(**{column: changed[column]})
     assert_leads_nowhere(link)
+
+
+def test_token_is_for_its_installation(booking: Booking, configure: Callable[..., None]) -> None:
+    link = make_link(booking)
+    configure(INSTALLATION_ID="a-copy")
+    assert_leads_nowhere(link)
+
+
+def test_what_the_key_signs_for_another_purpose_is_no_token(
+    stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key signs the metadata of payments too, which a connected account's holder can read."""
+    sign, messages = hmac.digest, []
+
+    def note(key: bytes, message: bytes, digest: str) -> bytes:
+        messages.append(json.loads(message))
+        return sign(key, message, digest)
+
+    monkeypatch.setattr(hmac, "digest", note)
+    make_link(booking)
+    services.create_payment(payable=booking)
+    assert [message[0] for message in messages].count("pay link") == 1
 
 
 def test_key_is_rotated(booking: Booking, configure: Callable[..., None]) -> None:

@@ -303,6 +303,23 @@ def test_money_that_comes_after_it_goes_back(stripe: StripeEmulator, booking: Bo
     assert services.get_dues(booking).received == 0
 
 
+def test_hold_that_stripe_does_not_release_is_not_captured(
+    stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Booking, "allows_manual_capture", True, raising=False)
+    payment = services.create_payment(payable=booking, capture_method="manual").payment
+    stripe.confirm(payment.intent_id)
+    services.complete_payment(payment)
+    stripe.add_fault(Fault(kind="reset", path="/v1/payment_intents/.*/cancel", times=1))
+    services.cancel_payable(booking)
+    asked = len(stripe.requests)
+    with pytest.raises(UnprocessableError, match="canceled"):
+        services.capture_payment(payment)
+    assert len(stripe.requests) == asked
+    run_upkeep(limit=100)
+    assert stripe.payment_intents[payment.intent_id]["status"] == "canceled"
+
+
 @pytest.mark.usefixtures("in_parts")
 def test_nobody_is_reminded_of_what_is_canceled(
     api: GatewayApi, stripe: StripeEmulator, booking: Booking
