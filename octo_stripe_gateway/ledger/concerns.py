@@ -1,11 +1,10 @@
-"""The concerns there are, in words, and how rules open and end them in memory.
+"""The concerns there are, in words, and those that belong to no payment; `Rows` has a payment's.
 
 To add one, add its kind here, and open it in the rule or service that finds it out.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.ledger.words import fill_in
-from octo_stripe_gateway.models import Concern, Payment
+from octo_stripe_gateway.models import Concern
 from octo_stripe_gateway.models.concerns import ConcernQuerySet
 
 KINDS: dict[str, Kind] = {}
@@ -254,44 +253,6 @@ UNKNOWN_AT_STRIPE = Kind(
     sentence=_("Stripe doesn't know %(object)s of this payment's account."),
     action=_("See whether the keys are still those of the account that took it."),
 )
-
-
-def find_concern(concerns: Sequence[Concern], kind: Kind, *, object_id: str = "") -> Concern | None:
-    """Return the latest of a payment's concerns of a kind about an object, open or settled."""
-    about = (kind.code, object_id)
-    return next((each for each in reversed(concerns) if (each.code, each.object_id) == about), None)
-
-
-def open_concern(
-    concerns: list[Concern],
-    kind: Kind,
-    /,
-    *,
-    payment: Payment,
-    now: dt.datetime,
-    object_id: str = "",
-    stage: int = 0,
-    as_of: int = 0,
-    **parameters: Any,
-) -> None:
-    """Open a concern among a payment's, or bring the open one to what is known now.
-
-    What a person has settled stays settled: the same code, object and parameters open no second one.
-    """
-    latest = find_concern(concerns, kind, object_id=object_id)
-    if latest and latest.was_settled_by_person and latest.parameters == parameters:
-        return
-    if latest is None or not latest.is_open:
-        latest = Concern(payment=payment, code=kind.code, object_id=object_id, opened_at=now)
-        concerns.append(latest)
-    latest.parameters, latest.stage, latest.as_of = parameters, stage, as_of
-
-
-def end_concern(concerns: Sequence[Concern], kind: Kind, *, now: dt.datetime, object_id: str = "") -> None:
-    """End an open concern by a fact that disproves it; nothing happens where none is open."""
-    latest = find_concern(concerns, kind, object_id=object_id)
-    if latest and latest.is_open:
-        latest.settled_at = now
 
 
 def block_refunds(concerns: Sequence[Concern]) -> bool:

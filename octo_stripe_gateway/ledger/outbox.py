@@ -28,13 +28,7 @@ LONGEST_PAUSE = dt.timedelta(days=1)
 
 def get_undelivered(names: list[str]) -> dict[str, list[str]]:
     """Return the named signals that have listeners, in the form in which a new change records them."""
-    return {name: [] for name in names if get_signal(name).has_listeners(Payment)}
-
-
-def get_signal(name: str) -> Signal:
-    """Return the signal of this name."""
-    signal: Signal = getattr(signals, name)
-    return signal
+    return {name: [] for name in names if getattr(signals, name).has_listeners(Payment)}
 
 
 def send_to_all(
@@ -77,7 +71,7 @@ def deliver_change(change: PaymentChange, *, payment: Payment) -> None:
     change_id = f"{payment.uuid}-{change.pk}"
     sent: dict[str, Any] = {"sender": Payment, "payment": payment, "change": change, "change_id": change_id}
     for name, receivers in change.undelivered.items():
-        for receiver, error in send_to_all(get_signal(name), only=receivers, **sent):
+        for receiver, error in send_to_all(getattr(signals, name), only=receivers, **sent):
             failed.setdefault(name, []).append(receiver)
             errors[receiver] = [type(error).__name__, clean_text(str(error))]
     change.undelivered, change.delivery_errors = failed, errors

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import Any
 
-from octo_stripe_gateway.ledger.concerns import Kind, end_concern, find_concern, open_concern
+from octo_stripe_gateway.ledger.concerns import Kind
 from octo_stripe_gateway.models import Concern, Dispute, Payment, Refund
 
 
@@ -56,14 +56,28 @@ class Rows:
         """Return a column as it was saved, None for a new row."""
         return self.before.get(id(row), {}).get(name)
 
-    def open_concern(self, kind: Kind, **about: Any) -> None:
-        """Open a concern about the payment, or bring the open one to what is known now."""
-        open_concern(self.concerns, kind, payment=self.payment, now=self.now, **about)
-
-    def end_concern(self, kind: Kind, *, object_id: str = "") -> None:
-        """End an open concern by a fact that disproves it."""
-        end_concern(self.concerns, kind, now=self.now, object_id=object_id)
-
     def find_concern(self, kind: Kind, *, object_id: str = "") -> Concern | None:
         """Return the latest concern of a kind about an object, open or settled."""
-        return find_concern(self.concerns, kind, object_id=object_id)
+        about = (kind.code, object_id)
+        return next((each for each in reversed(self.concerns) if (each.code, each.object_id) == about), None)
+
+    def open_concern(
+        self, kind: Kind, /, *, object_id: str = "", stage: int = 0, as_of: int = 0, **parameters: Any
+    ) -> None:
+        """Open a concern about the payment, or bring the open one to what is known now.
+
+        What a person has settled stays settled: the same code, object and parameters open no second one.
+        """
+        latest = self.find_concern(kind, object_id=object_id)
+        if latest and latest.was_settled_by_person and latest.parameters == parameters:
+            return
+        if latest is None or not latest.is_open:
+            latest = Concern(payment=self.payment, code=kind.code, object_id=object_id, opened_at=self.now)
+            self.concerns.append(latest)
+        latest.parameters, latest.stage, latest.as_of = parameters, stage, as_of
+
+    def end_concern(self, kind: Kind, *, object_id: str = "") -> None:
+        """End an open concern by a fact that disproves it; nothing happens where none is open."""
+        latest = self.find_concern(kind, object_id=object_id)
+        if latest and latest.is_open:
+            latest.settled_at = self.now

@@ -198,7 +198,7 @@ def _refuse_refund(rows: Rows, fact: facts.RefundRefused) -> None:
         if refund.pk == fact.refund_pk and refund.is_reserved:
             refund.status, refund.failure_reason = "failed", fact.code
             amount = refund.amount
-    told = {"message": fact.message or fact.code}
+    message = fact.message or fact.code
     if fact.code == facts.MADE_ELSEWHERE:
         rows.open_concern(kinds.REFUND_MADE_ELSEWHERE, object_id=str(fact.refund_pk))
     elif fact.code == facts.ABANDONED:
@@ -206,9 +206,9 @@ def _refuse_refund(rows: Rows, fact: facts.RefundRefused) -> None:
         return
     elif rows.payment.needs_reversal:
         if fact.code not in LACK_OF_BALANCE:
-            rows.open_concern(kinds.REVERSAL_REFUSED, amount=amount, **told)
+            rows.open_concern(kinds.REVERSAL_REFUSED, amount=amount, message=message)
     elif fact.reason == FRAUDULENT and rows.warnings:
-        rows.open_concern(kinds.FRAUD_REFUND_REFUSED, **told)
+        rows.open_concern(kinds.FRAUD_REFUND_REFUSED, message=message)
 
 
 def _drop_words(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -269,15 +269,15 @@ def _total_disputes(rows: Rows) -> None:
     payment, disputes = rows.payment, rows.disputes
     payment.losses_total, is_unknown = 0, False
     for dispute in disputes:
-        about = {"object_id": dispute.stripe_dispute_id}
+        kind, dispute_id = kinds.LOSS_IN_OTHER_CURRENCY, dispute.stripe_dispute_id
         if dispute.status != "lost":
-            rows.end_concern(kinds.LOSS_IN_OTHER_CURRENCY, **about)
+            rows.end_concern(kind, object_id=dispute_id)
         elif dispute.currency == payment.currency:
             payment.losses_total += dispute.amount
         else:
-            told = {"amount": dispute.amount, "currency": dispute.currency}
-            rows.open_concern(kinds.LOSS_IN_OTHER_CURRENCY, **about, **told)
-            concern = rows.find_concern(kinds.LOSS_IN_OTHER_CURRENCY, **about)
+            amount, currency = dispute.amount, dispute.currency
+            rows.open_concern(kind, object_id=dispute_id, amount=amount, currency=currency)
+            concern = rows.find_concern(kind, object_id=dispute_id)
             payment.losses_total += (concern and concern.amount) or 0
             is_unknown |= bool(concern and concern.is_open)
     payment.disputed = any(dispute.is_open for dispute in disputes)
@@ -315,10 +315,15 @@ def _watch_refunds(rows: Rows) -> None:
         if lacks_balance and rows.payment.needs_reversal and without_balance < BALANCE_FAILURES_TO_TELL:
             # Upkeep sends it back again.
             continue
-        told = {"amount": refund.amount, "failure_reason": refund.failure_reason}
         is_canceled = refund.status == "canceled" or refund.failure_reason == DISPUTED_MEANWHILE
         kind = kinds.REFUND_CANCELED if is_canceled else kinds.REFUND_FAILED
-        rows.open_concern(kind, object_id=refund_id, as_of=refund.status_as_of, **told)
+        rows.open_concern(
+            kind,
+            object_id=refund_id,
+            as_of=refund.status_as_of,
+            amount=refund.amount,
+            failure_reason=refund.failure_reason,
+        )
 
 
 def _watch_money(rows: Rows) -> None:

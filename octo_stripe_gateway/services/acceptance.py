@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from octo_stripe_gateway.exceptions import PaymentRejectedError
-from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE, find_concern
+from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE
 from octo_stripe_gateway.ledger.facts import Accepted, Authorized, Rejected
 from octo_stripe_gateway.ledger.rejections import Rejection, reject
 from octo_stripe_gateway.ledger.transactions import calling_host
@@ -51,7 +51,7 @@ def _find_rejection(
     payable = payment.payable
     if payable is None:
         return reject("payable_gone")
-    if find_concern(Concern.ledger.list_of(payment), OPEN_ELSEWHERE):
+    if any(each.code == OPEN_ELSEWHERE.code for each in Concern.ledger.list_of(payment)):
         return reject("replaced")
     if payment.needs_acceptance and not payment.amount_held:
         return reject("gone_back")
