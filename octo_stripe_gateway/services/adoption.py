@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import uuid as uuids
+from contextlib import suppress
+
+from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.exceptions import UnprocessableError
+from octo_stripe_gateway.exceptions import PayableUnavailableError, UnprocessableError
 from octo_stripe_gateway.ledger.facts import Adopted, AdoptionConfirmed
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import Payment, has_deadline
+from octo_stripe_gateway.models import Payment, find_payable, has_deadline
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.provenance import (
-    Provenance,
-    holds_money,
-    judge_intent,
-    read_amount,
-    read_payable,
-    read_payment,
-)
+from octo_stripe_gateway.services.provenance import Provenance, judge_intent
 from octo_stripe_gateway.services.refunds import reverse_rejected
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin, choose_account
-from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot
+from octo_stripe_gateway.stripe.snapshots import (
+    OWNER_METADATA_KEY,
+    PAYABLE_METADATA_KEY,
+    PAYMENT_METADATA_KEYS,
+    PURPOSE_METADATA_KEY,
+    REQUEST_METADATA_KEY,
+    PaymentIntentSnapshot,
+)
 
 
 @outside_transaction
@@ -77,18 +81,39 @@ def _insert(
     snapshot: PaymentIntentSnapshot, *, origin: Origin, provenance: Provenance, payable: Model | None
 ) -> Payment:
     """Insert the intent's payment, as old as its intent, or return the one that somebody else inserted."""
-    is_ours = provenance is Provenance.OURS
-    payment = read_payment(snapshot) if is_ours else read_amount(snapshot)
-    payment.account, payment.stripe_account = origin.account, origin.stripe_account
-    payment.payable = payable or (read_payable(snapshot) if is_ours else None)
+    is_ours, metadata = provenance is Provenance.OURS, snapshot.metadata
     if payable is None and provenance is Provenance.UNPROVEN:
         raise UnprocessableError(_("The payment has our names, and no signature of ours."))
-    if payable is None and is_ours and choose_account(payment) != (origin.account, origin.stripe_account):
-        raise UnprocessableError(_("The payment is of an account that it would not be sent to."))
-    is_over = snapshot.status in {"succeeded", "canceled"} and not holds_money(snapshot)
+    payment = Payment(
+        # It stands for the intent, the same one however often that is adopted.
+        uuid=uuids.uuid5(uuids.NAMESPACE_URL, f"stripe:{snapshot.id}"),
+        amount=snapshot.amount,
+        currency=snapshot.currency,
+        account=origin.account,
+        stripe_account=origin.stripe_account,
+        livemode=snapshot.livemode,
+        connect=dict(snapshot.connect),
+        capture_method="manual" if snapshot.capture_method == "manual" else "automatic",
+        metadata={name: value for name, value in metadata.items() if name not in PAYMENT_METADATA_KEYS},
+        payable=payable,
+    )
+    if is_ours:
+        payment.uuid = uuids.UUID(snapshot.payment_uuid)
+        payment.owner = metadata.get(OWNER_METADATA_KEY, "")
+        payment.purpose = metadata.get(PURPOSE_METADATA_KEY, "")
+        payment.request_fingerprint = metadata.get(REQUEST_METADATA_KEY, "")
+    if is_ours and payable is None:
+        label, _colon, key = metadata.get(PAYABLE_METADATA_KEY, "").partition(":")
+        app_label, _dot, model = label.partition(".")
+        with suppress(ContentType.DoesNotExist, PayableUnavailableError):
+            payable_type = ContentType.objects.get_by_natural_key(app_label, model)
+            payment.payable = find_payable(payable_type.pk, key)
+        if choose_account(payment) != (origin.account, origin.stripe_account):
+            raise UnprocessableError(_("The payment is of an account that it would not be sent to."))
+    is_over = snapshot.status in {"succeeded", "canceled"} and not snapshot.holds_money
     # What is paid later waits too: what it pays for may have been sold again.
     payment.awaits_operator = is_ours and payable is None and not is_over
-    if not (is_ours and holds_money(snapshot)):
+    if not (is_ours and snapshot.holds_money):
         # The host has heard of it, or it has gone back.
         payment.accepted_at = timezone.now() if snapshot.status == "succeeded" else None
         payment.authorized_at = timezone.now() if snapshot.status == "requires_capture" else None

@@ -21,7 +21,7 @@ from octo_stripe_gateway.ledger.facts import (
 )
 from octo_stripe_gateway.models import StripeRequest, get_deadline, has_deadline
 from octo_stripe_gateway.models.refunds import DEAD_STATUSES
-from octo_stripe_gateway.services.provenance import holds_money, is_foreign
+from octo_stripe_gateway.services.provenance import is_foreign
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.client import Answer
 from octo_stripe_gateway.stripe.snapshots import REQUEST_METADATA_KEY, PaymentIntentSnapshot, RefundSnapshot
@@ -126,7 +126,7 @@ class Creation(RequestKind):
 
     def regain(self, request: StripeRequest, snapshot: Any) -> Any:
         """Let the payment cost what its intent does; its money waits for an operator, as if adopted."""
-        return Regained(snapshot, waits=holds_money(snapshot))
+        return Regained(snapshot, waits=snapshot.holds_money)
 
     def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
         """Show the payment as failed, unless its intent has turned up."""

@@ -65,7 +65,14 @@ def create_payment_link(payable: Model, *, purpose: str = "", expires_at: dt.dat
         )
         if same is None:
             PaymentLink.ledger.insert(link)
-    return get_address(link)
+    token = next(_list_tokens(link), b"").decode()
+    if not token:
+        raise ConfigurationError(_("The payment gateway is not configured."))
+    try:
+        path = reverse("octo_stripe_gateway:pay", args=[token])
+    except NoReverseMatch:
+        raise ConfigurationError("urls.py doesn't include octo_stripe_gateway.urls.") from None
+    return gateway_settings.site_url.rstrip("/") + path
 
 
 @outside_transaction
@@ -116,18 +123,6 @@ def get_link_owner(payable: Any) -> str:
         return str(payable.get_payment_owner())
     payments = Payment.ledger.list_of_payable(payable)
     return payments[-1].owner if payments else ""
-
-
-def get_address(link: PaymentLink) -> str:
-    """Return a link's address; raises ConfigurationError."""
-    token = next(_list_tokens(link), b"").decode()
-    if not token:
-        raise ConfigurationError(_("The payment gateway is not configured."))
-    try:
-        path = reverse("octo_stripe_gateway:pay", args=[token])
-    except NoReverseMatch:
-        raise ConfigurationError("urls.py doesn't include octo_stripe_gateway.urls.") from None
-    return gateway_settings.site_url.rstrip("/") + path
 
 
 def _list_tokens(link: PaymentLink) -> Iterator[bytes]:

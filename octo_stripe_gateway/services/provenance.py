@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import hmac
 import json
-import uuid as uuids
 from collections.abc import Mapping
 from enum import Enum, auto
 
-from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.conf import gateway_settings
-from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError
+from octo_stripe_gateway.exceptions import ConfigurationError
 from octo_stripe_gateway.ledger.concerns import INTENT_UNPROVEN, report_concern
-from octo_stripe_gateway.models import Installation, Payment, find_payable
+from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.models.families import name_payable
 from octo_stripe_gateway.stripe.origin import Origin
 from octo_stripe_gateway.stripe.snapshots import (
@@ -60,11 +57,6 @@ def judge(metadata: Mapping[str, str], *, currency: str, origin: Origin) -> Prov
     return Provenance.OURS if is_signed else Provenance.UNPROVEN
 
 
-def is_of_original(metadata: Mapping[str, str]) -> bool:
-    """Tell whether this is a copy of another installation's database, and metadata names that."""
-    return bool(gateway_settings.installation_id) and is_foreign(metadata)
-
-
 def judge_intent(snapshot: PaymentIntentSnapshot, *, origin: Origin) -> Provenance:
     """Tell who made an intent."""
     return judge(snapshot.metadata, currency=snapshot.currency, origin=origin)
@@ -79,12 +71,6 @@ def is_foreign(metadata: Mapping[str, str]) -> bool:
 def report_unproven(intent_id: str, *, origin: Origin) -> None:
     """Call an operator for a paid intent that claims to be ours, in the caller's transaction."""
     report_concern(INTENT_UNPROVEN, object_id=intent_id, account=str(origin))
-
-
-def holds_money(snapshot: PaymentIntentSnapshot) -> bool:
-    """Tell whether an intent's money is received or held, and has not gone back."""
-    refunded = snapshot.charge.amount_refunded if snapshot.charge else 0
-    return snapshot.amount_received > refunded or snapshot.amount_capturable > 0
 
 
 def describe_payment(payment: Payment, *, installation: Installation) -> dict[str, str]:
@@ -106,45 +92,6 @@ def describe_payment(payment: Payment, *, installation: Installation) -> dict[st
     signature = _sign(described, currency=payment.currency, origin=payment.origin, key=keys[0])
     described[SIGNATURE_METADATA_KEY] = signature.decode()
     return {key: value for key, value in described.items() if value}
-
-
-def read_payment(snapshot: PaymentIntentSnapshot) -> Payment:
-    """Return an unsaved payment as a signed intent describes it, without what it pays for."""
-    metadata = snapshot.metadata
-    payment = read_amount(snapshot)
-    payment.uuid = uuids.UUID(snapshot.payment_uuid)
-    payment.owner = metadata.get(OWNER_METADATA_KEY, "")
-    payment.purpose = metadata.get(PURPOSE_METADATA_KEY, "")
-    payment.request_fingerprint = metadata.get(REQUEST_METADATA_KEY, "")
-    return payment
-
-
-def read_amount(snapshot: PaymentIntentSnapshot) -> Payment:
-    """Return an unsaved payment of what an intent says of itself, whoever made it.
-
-    Its uuid stands for the intent, the same one however often it is adopted.
-    """
-    return Payment(
-        uuid=uuids.uuid5(uuids.NAMESPACE_URL, f"stripe:{snapshot.id}"),
-        amount=snapshot.amount,
-        currency=snapshot.currency,
-        livemode=snapshot.livemode,
-        connect=dict(snapshot.connect),
-        capture_method="manual" if snapshot.capture_method == "manual" else "automatic",
-        metadata={k: value for k, value in snapshot.metadata.items() if k not in PAYMENT_METADATA_KEYS},
-    )
-
-
-def read_payable(snapshot: PaymentIntentSnapshot) -> Model | None:
-    """Return what a signed intent pays for, None where that is nothing or gone."""
-    name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
-    label, _colon, pk = name.partition(":")
-    app_label, _dot, model = label.partition(".")
-    try:
-        payable: Model | None = find_payable(ContentType.objects.get_by_natural_key(app_label, model).pk, pk)
-    except (ContentType.DoesNotExist, PayableUnavailableError):
-        return None
-    return payable
 
 
 def _sign(metadata: Mapping[str, str], *, currency: str, origin: Origin, key: str) -> bytes:

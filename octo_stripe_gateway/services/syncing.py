@@ -6,6 +6,7 @@ import datetime as dt
 from contextlib import suppress
 from typing import Any
 
+from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.said import tells_news
@@ -14,7 +15,7 @@ from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest
 from octo_stripe_gateway.models.payments import FIRST_CHECK_AFTER
 from octo_stripe_gateway.services.acceptance import ask_host
-from octo_stripe_gateway.services.provenance import is_of_original
+from octo_stripe_gateway.services.provenance import is_foreign
 from octo_stripe_gateway.services.refunds import reverse_rejected, void_or_refund
 from octo_stripe_gateway.services.requests import resume_request
 from octo_stripe_gateway.stripe import client as stripe_client
@@ -107,7 +108,8 @@ def get_pause(payment: Payment) -> dt.timedelta:
 
 
 def _apply(payment: Payment, snapshot: PaymentIntentSnapshot, *, dry_run: bool) -> Payment:
-    if is_of_original(snapshot.metadata):
+    if gateway_settings.installation_id and is_foreign(snapshot.metadata):
+        # This is a copy of another installation's database, and the payment is the original's.
         return payment
     with suppress(DryRunError), lock_payment(payment) as locked:
         record(locked, snapshot, ask=None if dry_run else ask_host)

@@ -258,6 +258,12 @@ class PaymentIntentSnapshot(Snapshot):
     disputes: tuple[DisputeSnapshot, ...] = ()
 
     @property
+    def holds_money(self) -> bool:
+        """Tell whether money is received or held, and has not gone back."""
+        refunded = self.charge.amount_refunded if self.charge else 0
+        return self.amount_received > refunded or self.amount_capturable > 0
+
+    @property
     def is_whole(self) -> bool:
         """Tell whether it holds all that Stripe knows of the payment, as a sync asks for it."""
         charge = self.charge
