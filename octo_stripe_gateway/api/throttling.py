@@ -35,7 +35,7 @@ WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]*)\](:[0-9]+)?|(?P<ipv4>[0-9.]+):[0-9]+
 class RateThrottle(SimpleRateThrottle):
     """Allows what `THROTTLE_RATES` has for a name; a name without a rate has no limit.
 
-    While the cache is down nothing is counted: a refund must not wait for it, but for one call that may hang.
+    While the cache is down nothing is counted, and a request waits for at most one call that hangs.
     """
 
     name = ""
@@ -105,7 +105,7 @@ class ActionThrottle(RateThrottle):
 class AuthenticationThrottle(RateThrottle):
     """Allows an address so many wrong credentials; after that none is checked, not even a right one.
 
-    Right ones take nothing of the rate, however many come at once. Where a proxy forwards and `NUM_PROXIES`
+    Right ones don't count, however many come at once. Where a proxy forwards and `NUM_PROXIES`
     isn't set, a stranger has the address of everybody else: then nobody is locked out.
     """
 

@@ -73,7 +73,7 @@ class Step(ABC, Generic[Row]):
         raise NotImplementedError
 
     def prepare(self) -> None:
-        """Make due, before the rest, what has been forgotten."""
+        """Make due what was forgotten, before the run begins."""
 
     def claim(self, rows: list[Row], *, until: dt.datetime) -> None:
         """Keep locked rows for this process, in the caller's transaction."""
@@ -85,7 +85,7 @@ class Step(ABC, Generic[Row]):
             yield row, partial(self.do, row)
 
     def conclude(self, rows: list[Row], *, until: dt.datetime) -> None:
-        """Write down that these were tried, and answered."""
+        """Record that these rows were tried, and that Stripe answered."""
 
 
 class Pace:

@@ -214,12 +214,12 @@ def get_kind_label(code: str) -> str:
 
 
 def get_action(code: str) -> str:
-    """Return what an operator does about a code, in the active language; one that is gone tells nothing."""
+    """Return what an operator does about a code, in the active language; empty for one that is gone."""
     return str(KINDS[code].action) if code in KINDS else ""
 
 
 def describe(code: str, parameters: dict[str, Any], *, currency: str = "") -> str:
-    """Return what is known, in the active language."""
+    """Return a code's sentence with its parameters, in the active language."""
     return fill_in(KINDS[code].sentence, parameters, currency=currency) if code in KINDS else code
 
 

@@ -1,4 +1,4 @@
-"""What one payable is, by whatever class and key it comes.
+"""Identifies a payable, whatever class and key it comes by.
 
 Models that share a row are one family: a model, its proxies, its parents and its multi-table children. One of
 them at most says what is paid for its rows.

@@ -22,7 +22,7 @@ class PayableLockQuerySet(models.QuerySet["PayableLock"]):
     """Payables by what they owed when that was last worked out."""
 
     def overdue(self, *, now: dt.datetime) -> Self:
-        """Return payables with an installment that was due before that moment."""
+        """Return payables with an overdue installment: it was due before that moment, and is owed."""
         return self.filter(next_due_at__lt=now)
 
     def due_for_update(self, *, now: dt.datetime) -> Self:

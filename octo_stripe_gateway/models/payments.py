@@ -88,7 +88,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return self.filter(next_check_at__lte=now)
 
     def past_deadline(self, *, now: dt.datetime) -> Self:
-        """Return payments that can still be paid though their deadline has passed."""
+        """Return overdue payments: they can still be paid, and their deadline has passed."""
         return self.filter(expires_at__lte=now, status__in=UNPAID)
 
     def open_for_payables(self) -> Self:

@@ -38,8 +38,8 @@ def adopt_payment(
 
     If there is a payment already, it is brought up to date. An intent of ours says in its signed metadata
     whose it is and what it pays for; its money waits until an operator confirms the adoption. With a
-    `payable` the host has decided, and that has the last word as ever. An intent that another system made
-    counts as accepted, and no signal is sent for it.
+    `payable` the host has decided what the money is for, and the payable has its last word at once. An intent
+    that another system made counts as accepted, and no signal is sent for it.
 
     Raises StripeError, and UnprocessableError if the intent is of another installation or not provably ours,
     or the existing payment is for something else. What is asked of Stripe:

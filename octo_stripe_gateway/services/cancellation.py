@@ -40,7 +40,7 @@ class Cancellation(NamedTuple):
 
 
 class Sale(NamedTuple):
-    """A payable's payments, and what of their money counts for it."""
+    """A payable's payments, and those of them whose money counts."""
 
     payments: list[Payment]
     counted: list[Payment]

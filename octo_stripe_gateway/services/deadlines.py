@@ -1,4 +1,8 @@
-"""One payment's expiry, one reminder, and what one payable owes; `upkeep/deadlines.py` finds which."""
+"""What is overdue, and what follows: a payment expires, and the host is reminded of an installment.
+
+A payment is overdue once it is unpaid after its payable's deadline; an installment, once it is owed after its
+date. `upkeep/deadlines.py` finds both, and calls the functions here for one at a time.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,7 @@ UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZ
 
 @outside_transaction
 def expire_payment(payment: Payment) -> Payment:
-    """Cancel at Stripe a payment whose deadline has passed, unless the host has moved the deadline.
+    """Cancel an overdue payment at Stripe, unless the host has moved its deadline.
 
     Stripe decides races: one that was paid first is completed, and the host has its last word; money that
     came too late goes back. One that is being processed is left until it settles, since Stripe can't cancel
@@ -84,9 +88,9 @@ def remind_of_capture(payment: Payment) -> None:
 
 
 def remind_of_installment(lock: PayableLock) -> bool:
-    """Send `installment_due` unless that was done, and tell whether every receiver heard of it.
+    """Send `installment_due` for an overdue installment, once, and tell whether every receiver heard of it.
 
-    The payable is asked first. Raises what its methods raise.
+    The payable is asked first what it owes. Raises what its methods raise.
     """
     lock = update_due(lock)
     now = timezone.now()

@@ -35,7 +35,7 @@ from octo_stripe_gateway.stripe.times import format_utc
 
 # Seconds until it is worth asking again what became of a payment that is at the customer's bank.
 IN_FLIGHT_RETRY_AFTER = 60
-# What two payments of one owner have in common where one can do for the other.
+# An owner's open payment is taken again for a new one that agrees with it in all of these.
 IN_COMMON = attrgetter("purpose", "capture_method", "currency", "origin", "connect")
 
 
@@ -84,7 +84,7 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
 
 
 def get_dues(payable: Model) -> Dues:
-    """Return a priced payable's dues, as the ledger has it."""
+    """Return a priced payable's dues, by the ledger; raises ConfigurationError for an invalid price."""
     payments = Payment.ledger.list_of_payable(payable)
     kept = None if payments else PayableLock.ledger.get_kept(payable)
     return compute_dues(resolve(payable), payments, kept=kept)
@@ -115,7 +115,7 @@ def list_dues(locks: Sequence[PayableLock]) -> Iterator[tuple[PayableLock, Dues 
 def measure_forgiven(payment: Payment, amount: int, *, is_made: bool = False) -> int:
     """Return how much a refund of a locked payment makes newly due, which is what it forgives.
 
-    `is_made` where the payment has the refund already, as of yet wholly forgiven. Holds the payable's lock
+    `is_made`: the payment has the refund already, and counts it as wholly forgiven. Holds the payable's lock
     until the transaction ends. Raises what the host's methods raise.
     """
     payable = payment.payable if payment.accepted_at and not payment.rejection_code else None

@@ -1,4 +1,4 @@
-"""Callers' own idempotency keys: the same again gives the same, other parameters an error."""
+"""Callers' own idempotency keys: a repeat gets the same answer, a request with other parameters an error."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Caller(NamedTuple):
     def derive_uuid(self, operation: str, *, installation: Installation | None = None) -> uuids.UUID | None:
         """Return the uuid that the key leads to in this installation, None without a key.
 
-        It depends on nothing else that a database may lose, and follows from what is kept of the key, so that
-        what finds its row without the key can be told when keys are deleted.
+        It follows from the key's hash, and from nothing that a database may lose. So a row is found again
+        without its key, and pruning can tell which rows are.
         """
         if not self.idempotency_key:
             return None
@@ -42,13 +42,13 @@ ANYONE = Caller()
 
 
 def hash_request(request: Mapping[str, Any]) -> str:
-    """Return what tells a request from one with other parameters."""
+    """Return the fingerprint of a request's parameters."""
     canonical = json.dumps(request, sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def get_key(caller: Caller, *, fingerprint: str) -> IdempotencyKey | None:
-    """Return what the caller's key stands for, if it came before; raises IdempotencyError as `claim_key`."""
+    """Return the caller's key if it was used before; raises IdempotencyError if for another request."""
     if not caller.idempotency_key:
         return None
     keys = IdempotencyKey.ledger.select_related("payment", "refund__payment")

@@ -69,7 +69,7 @@ class RequestKind:
         return snapshot if snapshot.status in {"canceled", "succeeded"} else None
 
     def get_release(self, request: StripeRequest, *, code: str, message: str) -> Any:
-        """Return the fact that frees what a failed request had reserved, None where it is nothing."""
+        """Return the fact that frees what a failed request had reserved, None if that is nothing."""
         return None
 
     def get_fact(self, snapshot: Snapshot) -> Any:
@@ -77,11 +77,11 @@ class RequestKind:
         return snapshot
 
     def is_same(self, request: StripeRequest, snapshot: Any) -> bool:
-        """Tell whether what was found was asked for by the same request; where the row was lost."""
+        """Tell whether this same request made what was found at Stripe after its row was lost."""
         return True
 
     def regain(self, request: StripeRequest, snapshot: Any) -> Any:
-        """Return what the ledger hears of what was asked for before the row was lost."""
+        """Return the fact for what was made at Stripe before the row was lost."""
         return self.get_fact(snapshot)
 
     def is_wanted(self, request: StripeRequest) -> bool:
@@ -220,7 +220,7 @@ class RefundCreation(RequestKind):
         return request.refund is None or snapshot.request_fingerprint == request.refund.request_fingerprint
 
     def regain(self, request: StripeRequest, snapshot: Any) -> Any:
-        """Take what was refunded: all that is left was another amount before the row was lost."""
+        """Take Stripe's amount: what was left to refund may have changed with the rows that were lost."""
         return RefundRegained(snapshot)
 
     def is_done(self, request: StripeRequest, snapshot: PaymentIntentSnapshot) -> bool:

@@ -38,10 +38,10 @@ UUID_BYTES = 16
 
 
 def create_payment_link(payable: Model, *, purpose: str = "", expires_at: dt.datetime | None = None) -> str:
-    """Return an address at which anyone who has it pays what is due of a payable by then.
+    """Return an address at which anyone who has it can pay for a payable, until it expires.
 
-    Purposes are those of a payment, and by default it is what is due next then. With the setting `SITE_URL`
-    it is a whole address, else a path. The same again returns the same link. Raises
+    The purpose is a payment's; by default, what is due next when the page is opened. With the setting
+    `SITE_URL` it is a whole address, else a path. Asking for the same again returns the same link. Raises
     UnprocessableError where nothing can be paid, and ConfigurationError without a `SIGNING_KEY`.
     """
     payable = resolve(payable)
@@ -99,7 +99,7 @@ def revoke_payment_links(payable: Model, *, address: str = "") -> int:
 
 
 def find_payment_link(token: str, *, ended: bool = False) -> PaymentLink | None:
-    """Return the link of a token, None where it is unknown or not ours, or has `ended` and may not."""
+    """Return a token's link, None if it is unknown or forged; one that has ended only with `ended`."""
     try:
         read = base64.urlsafe_b64decode(f"{token}=".encode())
     except (binascii.Error, ValueError):
@@ -115,9 +115,9 @@ def find_payment_link(token: str, *, ended: bool = False) -> PaymentLink | None:
 
 
 def get_link_owner(payable: Any) -> str:
-    """Return whose payments those made by a payable's links are: its own owner's.
+    """Return who owns the payments that are made by a payable's links.
 
-    The host may say by `get_payment_owner()`; otherwise it is the owner of its latest payment.
+    The payable may say so in `get_payment_owner()`; otherwise it is the owner of its latest payment.
     """
     if hasattr(payable, "get_payment_owner"):
         return str(payable.get_payment_owner())

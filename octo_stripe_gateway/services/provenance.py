@@ -35,7 +35,7 @@ SIGNED = tuple(key for key in PAYMENT_METADATA_KEYS if key != SIGNATURE_METADATA
 
 
 class Provenance(Enum):
-    """Who made an intent. UNPROVEN has our names and no signature of ours: it is ours only if we know it."""
+    """Who made an intent. UNPROVEN has our names, unsigned: it is ours only if its row is here."""
 
     OURS = auto()
     UNPROVEN = auto()

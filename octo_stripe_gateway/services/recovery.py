@@ -1,4 +1,4 @@
-"""After a failover or a restored backup: what was given out last is not given out again."""
+"""After a failover or a restored backup: no id that was given out is given out again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from octo_stripe_gateway.models import Installation, Payment
 
 
 def begin_recovery(*, since: dt.datetime, leap: int) -> int:
-    """Mark that what was written from then on may be lost, and return the id that payments go on from.
+    """Record that what was written since then may be lost, and return the id that payments go on from.
 
-    Ids leap, so that none that a client may still have names another payment. For a day from now, a create or
-    refund with a key is looked for at Stripe first. Raises ConfigurationError for a database without a way to
-    leap.
+    Ids leap, so that an id which a client still has never names another payment. For a day from now, a create
+    or refund with a key is looked for at Stripe first. Raises ConfigurationError if the database can't leap.
     """
     connection = connections[Payment.ledger.database]
     table, key = Payment._meta.db_table, str(Payment._meta.pk.column)

@@ -19,7 +19,7 @@ def erase_personal_data(payment: Payment) -> None:
     """Remove what may identify a person from a payment and its records; amounts and Stripe's ids stay.
 
     Stripe keeps its own copy: https://docs.stripe.com/privacy/redaction. Raises OperationInProgressError
-    while a request has no answer: repeating it takes its parameters.
+    while a request has no answer: its repeat needs the parameters.
     """
     with lock_payment(payment) as locked:
         requests = list(StripeRequest.ledger.filter(payment=locked))

@@ -1,4 +1,4 @@
-"""What ends by itself, and what the host is reminded of in time."""
+"""Finds what is overdue, or soon will be; `services/deadlines.py` says what follows."""
 
 from __future__ import annotations
 
