@@ -11,18 +11,19 @@ and a key that may not read the balance must still take payments.
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from enum import Enum, auto
+from enum import IntEnum
 from functools import cached_property, partial
 from operator import attrgetter
+from typing import NamedTuple
 
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from octo_stripe_gateway.exceptions import StripeAuthenticationError
 from octo_stripe_gateway.ledger.claims import Job, Step
-from octo_stripe_gateway.ledger.facts import Booked
+from octo_stripe_gateway.ledger.facts import Booked, SyncNeeded
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.said import PROCESSING
 from octo_stripe_gateway.ledger.write import record
@@ -43,12 +44,12 @@ REFUSED_PAUSE = dt.timedelta(hours=1)
 EARLIEST, LATEST = 600, 30
 
 
-class Flow(Enum):
+class Flow(IntEnum):
     """Which way money moves because of a charge, refund or dispute; `EVEN` is both ways, or not at all."""
 
-    IN = auto()
-    OUT = auto()
-    EVEN = auto()
+    IN = 1
+    OUT = -1
+    EVEN = 0
 
 
 class BookStep(Step[Payment]):
@@ -78,53 +79,84 @@ class BookStep(Step[Payment]):
             failed.filter(pk=row.pk).update(next_booking_at=again_at, bookings=F("bookings") + 1)
 
 
+class Expected(NamedTuple):
+    """Which way money has moved, by all that is known, because of one of Stripe's objects."""
+
+    source_id: str
+    flow: Flow
+    # As a dispute may, with each thing that happens to it.
+    may_cost_more: bool = False
+
+
 def book_listed(payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]) -> None:
     """Record a payment's movements from one of Stripe's lists, whether or not it is due for booking."""
     with lock_payment(payment) as locked:
-        movements = _insert_new(locked, snapshots)
+        movements = _insert_new(locked, snapshots, expected=_expect(locked))
         record(locked, Booked(movements, cards=[each.card for each in snapshots]))
 
 
+def _expect(payment: Payment) -> list[Expected]:
+    is_charged = payment.amount_received or payment.intent_status == PROCESSING
+    expected = [Expected(payment.stripe_charge_id, Flow.IN if is_charged else Flow.EVEN)]
+    for refund in Refund.ledger.list_of(payment):
+        if not refund.is_disowned:
+            flow = Flow.OUT if refund.is_live else Flow.EVEN
+            expected.append(Expected(refund.stripe_refund_id or "", flow))
+    for dispute in Dispute.ledger.list_by(payment_id=payment.pk):
+        # An inquiry takes nothing, but may become a dispute at any time.
+        flow = Flow.OUT if dispute.is_open or dispute.status == "lost" else Flow.EVEN
+        expected.append(Expected(dispute.stripe_dispute_id, flow, may_cost_more=True))
+    return [each for each in expected if each.source_id]
+
+
 def _insert_new(
-    payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot]
+    payment: Payment, snapshots: Sequence[BalanceTransactionSnapshot], *, expected: Sequence[Expected]
 ) -> list[BalanceTransaction]:
-    """Insert a locked payment's new movements, and return all of them, old and new."""
+    """Insert a locked payment's new movements, and return all of them, old and new.
+
+    One that can't be, by what is known, tells of something that no event has told: the payment is synced.
+    """
     rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
     known = {row.stripe_balance_transaction_id for row in rows}
     unknown = {each.id: each for each in snapshots if each.id not in known}
     new = [BalanceTransaction.from_snapshot(each, payment=payment) for each in unknown.values()]
     if new:
         BalanceTransaction.ledger.bulk_create(new, ignore_conflicts=True)
+    new_sources = {row.source_id for row in new}
+    booked = _get_flows(rows + new)
+    flows = {each.source_id: each.flow for each in expected}
+    if any(booked[source_id] is not flows.get(source_id) for source_id in new_sources):
+        record(payment, SyncNeeded())
     return rows + new
 
 
+def _get_flows(movements: Sequence[BalanceTransaction]) -> dict[str, Flow]:
+    """Return by Stripe's id which way more movements went than the other way.
+
+    They are counted, since amounts that came back may have been converted at another rate.
+    """
+    nets: Counter[str] = Counter()
+    for row in movements:
+        nets[row.source_id] += (row.amount > 0) - (row.amount < 0)
+    return {source_id: Flow((net > 0) - (net < 0)) for source_id, net in nets.items()}
+
+
 def _list_missing(
-    payment: Payment, rows: Sequence[BalanceTransaction], *, is_first: bool = False
+    expected: Sequence[Expected], rows: Sequence[BalanceTransaction], *, is_first: bool = False
 ) -> list[str]:
     """Return Stripe's ids of the charge, refunds and disputes whose money must have moved and is not booked.
 
     The first time, also of those whose money may have moved.
     """
-    flows: dict[str, set[Flow]] = defaultdict(set)
-    for row in rows:
-        flows[row.source_id].add(Flow.IN if row.amount > 0 else Flow.OUT)
-    is_charged = payment.amount_received or payment.intent_status == PROCESSING
-    sources = {payment.stripe_charge_id: Flow.IN if is_charged else Flow.EVEN}
-    for refund in Refund.ledger.list_of(payment):
-        if not refund.is_disowned:
-            sources[refund.stripe_refund_id or ""] = Flow.OUT if refund.is_live else Flow.EVEN
-    missing = {
-        source_id
-        for source_id, expected in sources.items()
-        if source_id and not _is_booked(expected, flows[source_id], is_first=is_first)
-    }
-    for dispute in Dispute.ledger.list_by(payment_id=payment.pk):
-        # An inquiry takes nothing, but may become a dispute at any time.
-        expected = Flow.OUT if dispute.is_open or dispute.status == "lost" else Flow.EVEN
-        # A dispute may cost more with each thing that happens to it.
-        if is_first or not _is_booked(expected, flows[dispute.stripe_dispute_id]):
-            missing.add(dispute.stripe_dispute_id)
-    return sorted(missing)
+    booked = _get_flows(rows)
+    return sorted(
+        {
+            source_id
+            for source_id, flow, may_cost_more in expected
+            if booked.get(source_id, Flow.EVEN) is not flow
+            or (is_first and (may_cost_more or source_id not in booked))
+        }
+    )
 
 
 class _Books:
@@ -147,7 +179,7 @@ class _Books:
         if listed and _book_found(payment, listed, until=self.until, is_first=is_first):
             return "booked"
         rows = BalanceTransaction.ledger.list_by(payment_id=payment.pk)
-        missing = _list_missing(payment, rows, is_first=is_first)
+        missing = _list_missing(_expect(payment), rows, is_first=is_first)
         ask = partial(stripe_client.list_balance_transactions_of, origin=payment.origin)
         try:
             found = [each for source_id in missing for each in ask(source_id)]
@@ -187,8 +219,9 @@ def _book_found(
 ) -> bool:
     """Record what was found, and tell whether that is all; `is_last` plans when to ask again."""
     with lock_payment(payment) as locked:
-        movements = _insert_new(locked, found)
-        is_complete = not _list_missing(locked, movements, is_first=is_first)
+        expected = _expect(locked)
+        movements = _insert_new(locked, found, expected=expected)
+        is_complete = not _list_missing(expected, movements, is_first=is_first)
         # Otherwise something has moved since it was claimed.
         is_as_claimed = locked.next_booking_at == until
         # The pauses grow while something is missing.
@@ -203,10 +236,3 @@ def _get_pause(payment: Payment) -> dt.timedelta:
     pause: dt.timedelta = FIRST_PAUSE * 2 ** min(payment.bookings, 20)
     is_open = payment.disputed or payment.open_refunds
     return min(pause, LONGEST_OPEN_PAUSE) if is_open else pause
-
-
-def _is_booked(expected: Flow, flows: set[Flow], *, is_first: bool = False) -> bool:
-    if expected is not Flow.EVEN:
-        return expected in flows
-    # Without flows nothing has moved, unless this is the first time: then Stripe was not asked yet.
-    return len(flows) == 2 or not (flows or is_first)

@@ -82,6 +82,49 @@ def test_lost_dispute_of_an_old_payment_is_found_by_its_money(stripe: StripeEmul
     assert ("found_late", payment.pk) in {(code, about) for code, about, _object_id in list_open()}
 
 
+@pytest.mark.parametrize("end", ["open", "lost", "won", "lost by appeal"])
+def test_dispute_is_found_by_its_money_while_the_books_are_due(end: str, stripe: StripeEmulator) -> None:
+    clock = stripe.clock
+    stripe.clock = lambda: clock() - 90 * 86_400
+    payment = pay(stripe)
+    if end == "lost by appeal":
+        dispute = stripe.open_dispute(payment.stripe_payment_intent_id or "")
+        stripe.close_dispute(dispute["id"], won=True)
+        services.sync_payment(payment)
+        upkeep.run_upkeep(limit=100, threads=1)
+    stripe.clock = clock
+    Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=90))
+    if end == "lost by appeal":
+        stripe.reopen_dispute(dispute["id"])
+    else:
+        dispute = stripe.open_dispute(payment.stripe_payment_intent_id or "")
+    if end != "open":
+        stripe.close_dispute(dispute["id"], won=end == "won")
+    Payment.objects.update(next_booking_at=timezone.now() + dt.timedelta(hours=6))
+    run_night()
+    upkeep.run_upkeep(limit=100, threads=1)
+    assert [each.status for each in payment.disputes.all()] == [stripe.disputes[dispute["id"]]["status"]]
+
+
+def test_failed_refund_is_found_by_its_money_while_the_books_are_due(
+    stripe: StripeEmulator,
+) -> None:
+    clock = stripe.clock
+    stripe.clock = lambda: clock() - 90 * 86_400
+    payment = pay(stripe)
+    services.refund_payment(payment)
+    upkeep.make_due()
+    upkeep.run_upkeep(limit=100, threads=1)
+    stripe.clock = clock
+    Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=90))
+    [refund] = stripe.refunds
+    stripe.settle_refund(refund, status="failed")
+    Payment.objects.update(next_booking_at=timezone.now() + dt.timedelta(hours=6))
+    run_night()
+    upkeep.run_upkeep(limit=100, threads=1)
+    assert payment.refunds.get().status == "failed"
+
+
 @pytest.mark.parametrize("adopts", [False, True])
 def test_payment_that_has_no_row_is_reported_or_adopted(
     adopts: bool, stripe: StripeEmulator, configure: Callable[..., None]
