@@ -39,7 +39,10 @@ class Authorized:
 
 
 class Rejected(NamedTuple):
-    """The host, or a rule about what is due, rejected the payment."""
+    """The host, or a rule about what is due, rejected the payment: see `ledger.rejections`.
+
+    A host's own words are the parameter `words` of the code `host`.
+    """
 
     code: str
     parameters: dict[str, Any]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from octo_stripe_gateway.ledger.facts import Rejected
 from octo_stripe_gateway.ledger.words import fill_in
 from octo_stripe_gateway.models import Payment
 
@@ -26,26 +27,19 @@ SENTENCES = {
 }
 
 
-class Rejection(NamedTuple):
-    """Why a payment is rejected. A host's own words are the parameter `words` of the code `host`."""
-
-    code: str
-    parameters: dict[str, Any]
-
-    def describe(self, *, currency: str) -> str:
-        """Return it in the active language; a host's own words as the host gave them."""
-        words = self.parameters.get("words") if self.code == HOST else ""
-        sentence = SENTENCES.get(self.code, SENTENCES[HOST])
-        return words or fill_in(sentence, self.parameters, currency=currency)
+def reject(code: str, **parameters: Any) -> Rejected:
+    """Return the fact that a payment is rejected, by one of the codes above."""
+    return Rejected(code, parameters)
 
 
-def reject(code: str, **parameters: Any) -> Rejection:
-    """Return a rejection by one of the codes above."""
-    return Rejection(code, parameters)
+def describe(code: str, parameters: dict[str, Any], *, currency: str) -> str:
+    """Return why a payment is rejected, in the active language; a host's own words as the host gave them."""
+    words = parameters.get("words") if code == HOST else ""
+    return words or fill_in(SENTENCES.get(code, SENTENCES[HOST]), parameters, currency=currency)
 
 
 def describe_rejection(payment: Payment) -> str:
     """Return why a payment was rejected, in the active language; empty where it wasn't."""
     if not payment.rejection_code:
         return ""
-    return Rejection(payment.rejection_code, payment.rejection_parameters).describe(currency=payment.currency)
+    return describe(payment.rejection_code, payment.rejection_parameters, currency=payment.currency)

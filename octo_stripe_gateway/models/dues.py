@@ -77,10 +77,6 @@ class Dues:
             return self.due
         return sum(part.amount for part in self.outstanding if part.name == purpose)
 
-    def has_purpose(self, purpose: str) -> bool:
-        """Tell whether something can be paid for it."""
-        return purpose == FULL or any(part.name == purpose for part in self.outstanding)
-
 
 def is_priced(payable: Any) -> bool:
     """Tell whether a payable says its price."""

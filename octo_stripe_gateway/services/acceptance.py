@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from octo_stripe_gateway.exceptions import PaymentRejectedError
 from octo_stripe_gateway.ledger.concerns import OPEN_ELSEWHERE
 from octo_stripe_gateway.ledger.facts import Accepted, Authorized, Rejected
-from octo_stripe_gateway.ledger.rejections import Rejection, reject
+from octo_stripe_gateway.ledger.rejections import reject
 from octo_stripe_gateway.ledger.transactions import calling_host
 from octo_stripe_gateway.models import Concern, Payment, get_deadline, get_refund_terms, is_priced
 from octo_stripe_gateway.services.dues import reject_excess
@@ -29,7 +29,7 @@ def ask_host(
         # An event doesn't say when a bank debit began, which may be days before it succeeds.
         return None
     if rejection:
-        return Rejected(rejection.code, rejection.parameters)
+        return rejection
     if payment.needs_authorization:
         return Authorized()
     dues = payment.dues
@@ -45,7 +45,7 @@ def ask_host(
 
 def _find_rejection(
     payment: Payment, *, protected: Callable[[], AbstractContextManager[None]]
-) -> Rejection | None:
+) -> Rejected | None:
     if payment.payable_type_id is None:
         return None
     payable = payment.payable

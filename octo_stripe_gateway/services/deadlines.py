@@ -14,7 +14,7 @@ from django.utils import timezone
 from octo_stripe_gateway import signals
 from octo_stripe_gateway.exceptions import GatewayError, StripeRefusedError
 from octo_stripe_gateway.ledger.concerns import PAYABLE_OVERPAID, end_reported, report_concern
-from octo_stripe_gateway.ledger.facts import CanceledUnasked, CaptureReminded, DeadlineKept, Forgiven
+from octo_stripe_gateway.ledger.facts import CanceledUnasked, DeadlineKept, Forgiven
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
@@ -79,12 +79,6 @@ def expire_payment(payment: Payment) -> Payment:
         if refused.needs_reversal:
             reverse_rejected(refused)
         raise
-
-
-def remind_of_capture(payment: Payment) -> None:
-    """Send `payment_capture_due` for a hold, once."""
-    with lock_payment(payment) as locked:
-        record(locked, CaptureReminded())
 
 
 def remind_of_installment(lock: PayableLock) -> bool:

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import NothingDueError, OperationInProgressError, UnprocessableError
-from octo_stripe_gateway.ledger.rejections import Rejection, reject
+from octo_stripe_gateway.ledger.facts import Rejected
+from octo_stripe_gateway.ledger.rejections import reject
 from octo_stripe_gateway.models import (
     FULL,
     Dues,
@@ -161,7 +162,7 @@ def show_dues(dues: Dues) -> dict[str, Any]:
     }
 
 
-def reject_excess(payment: Payment, payable: Any) -> Rejection | None:
+def reject_excess(payment: Payment, payable: Any) -> Rejected | None:
     """Return why a locked payment's money, received or held, is not what is due; None if it is.
 
     Holds the payable's lock until the transaction ends: of two payments that arrive at once, the second sees
@@ -185,7 +186,7 @@ def reject_excess(payment: Payment, payable: Any) -> Rejection | None:
     return None
 
 
-def foresee_rejection(payment: Payment, payable: Any) -> Rejection | None:
+def foresee_rejection(payment: Payment, payable: Any) -> Rejected | None:
     """Return why a hold would be rejected if all of it were captured now, None if it would not."""
     if payment.amount_kept is not None:
         return reject("canceled")
@@ -207,7 +208,7 @@ def _list_others(payment: Payment, payable: Any) -> list[Payment]:
     return [each for each in Payment.ledger.list_of_payable(payable) if each.pk != payment.pk]
 
 
-def _compare(payment: Payment, before: Dues, *, others: list[Payment]) -> Rejection | None:
+def _compare(payment: Payment, before: Dues, *, others: list[Payment]) -> Rejected | None:
     """Return why a payment's money is not what the other payments leave due, None if it is."""
     if payment.currency != before.currency:
         return reject("currency_changed")
@@ -241,7 +242,7 @@ def get_amount_to_pay(dues: Dues, *, purpose: str) -> int:
     UnprocessableError for an unknown purpose.
     """
     purpose = purpose or get_next_purpose(dues)
-    if not dues.has_purpose(purpose):
+    if purpose not in {FULL, *(part.name for part in dues.outstanding)}:
         raise UnprocessableError(_("There is nothing to pay by that name."), purpose=purpose)
     due = dues.get_due(purpose)
     if not due:

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from octo_stripe_gateway.exceptions import OperationInProgressError, PaymentRejectedError, UnprocessableError
 from octo_stripe_gateway.ledger.facts import CanceledUnasked
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.rejections import describe_rejection
+from octo_stripe_gateway.ledger.rejections import describe, describe_rejection
 from octo_stripe_gateway.ledger.transactions import outside_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, StripeRequest, is_priced
@@ -97,7 +97,7 @@ def _reserve_capture(
             # A capture that could only end as a refund would charge the customer for nothing.
             rejection = foresee_rejection(locked, locked.payable) if is_priced(locked.payable) else None
             if rejection:
-                raise UnprocessableError(rejection.describe(currency=locked.currency))
+                raise UnprocessableError(describe(*rejection, currency=locked.currency))
             parameters = {"amount_to_capture": wanted, "expand": [stripe_client.EXPAND_REFUNDS]}
             open_capture = open_keyed_request(
                 locked, StripeRequest.Kind.CAPTURE, parameters=parameters, caller=caller

@@ -13,10 +13,12 @@ from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
 from octo_stripe_gateway.ledger.claims import Job, Row, Step
+from octo_stripe_gateway.ledger.facts import CaptureReminded
+from octo_stripe_gateway.ledger.load import lock_payment
+from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import ASK_PAUSE, PayableLock, Payment, find_payables, get_deadline
 from octo_stripe_gateway.services.deadlines import (
     expire_payment,
-    remind_of_capture,
     remind_of_installment,
     update_due,
 )
@@ -104,7 +106,8 @@ class CaptureStep(PassedStep[Payment]):
         return holds.filter(_unclaimed(now)).order_by("capture_before")
 
     def do(self, row: Payment) -> str:
-        remind_of_capture(row)
+        with lock_payment(row) as locked:
+            record(locked, CaptureReminded())
         return "captures"
 
 

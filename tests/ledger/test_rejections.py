@@ -7,7 +7,7 @@ import pytest
 from django.utils.translation import override
 
 import octo_stripe_gateway
-from octo_stripe_gateway.ledger.rejections import SENTENCES, describe_rejection, reject
+from octo_stripe_gateway.ledger.rejections import SENTENCES, describe, describe_rejection
 from octo_stripe_gateway.models import Payment
 
 
@@ -26,7 +26,7 @@ def test_payment_that_was_not_rejected_has_no_reason() -> None:
     ],
 )
 def test_reason_is_told_by_its_code(code: str, parameters: dict[str, str], said: str) -> None:
-    assert reject(code, **parameters).describe(currency="usd") == said
+    assert describe(code, parameters, currency="usd") == said
 
 
 @pytest.mark.parametrize("code", SENTENCES)
