@@ -203,7 +203,12 @@ class DateFilter(DateFieldListFilter):
 
     def __init__(self, field: Any, request: HttpRequest, *rest: Any, **named: Any) -> None:
         super().__init__(field, request, *rest, **named)
-        self.days = [self._pop_day(name) for name in self._get_names()]
+        # The days are taken out of what Django looks up itself.
+        values = [self.used_parameters.pop(name, [""])[-1] for name in self.expected_parameters()[-2:]]
+        try:
+            self.days = [dt.date.fromisoformat(value) if value else None for value in values]
+        except ValueError as error:
+            raise IncorrectLookupParameters(error) from error
         self.others = [
             (name, value)
             for name, values in request.GET.lists()
@@ -212,12 +217,12 @@ class DateFilter(DateFieldListFilter):
         ]
 
     @property
-    def inputs(self) -> list[tuple[Any, str, str]]:
+    def inputs(self) -> list[tuple[Any, str | None, str]]:
         values = [day.isoformat() if day else "" for day in self.days]
-        return list(zip((_("From"), _("Until")), self._get_names(), values, strict=True))
+        return list(zip((_("From"), _("Until")), self.expected_parameters()[-2:], values, strict=True))
 
     def expected_parameters(self) -> list[str | None]:
-        return [*super().expected_parameters(), *self._get_names()]
+        return [*super().expected_parameters(), f"{self.field_generic}from", f"{self.field_generic}until"]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         first, last = self.days
@@ -229,18 +234,6 @@ class DateFilter(DateFieldListFilter):
         if last:
             found = found.filter(**{f"{self.field_path}__lt": begin_day(last + dt.timedelta(days=1))})
         return found.order_by(f"-{self.field_path}", "-pk")
-
-    def _get_names(self) -> list[str]:
-        return [f"{self.field_generic}from", f"{self.field_generic}until"]
-
-    def _pop_day(self, name: str) -> dt.date | None:
-        """Take a day out of what Django looks up itself; raises IncorrectLookupParameters."""
-        values: Any = self.used_parameters.pop(name, None) or [""]
-        text = values[-1] if isinstance(values, list) else values
-        try:
-            return dt.date.fromisoformat(text) if text else None
-        except ValueError as error:
-            raise IncorrectLookupParameters(error) from error
 
 
 def begin_day(day: dt.date) -> dt.datetime:
