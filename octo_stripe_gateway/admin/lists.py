@@ -204,7 +204,8 @@ class DateFilter(DateFieldListFilter):
     def __init__(self, field: Any, request: HttpRequest, *rest: Any, **named: Any) -> None:
         super().__init__(field, request, *rest, **named)
         # The days are taken out of what Django looks up itself.
-        values = [self.used_parameters.pop(name, [""])[-1] for name in self.expected_parameters()[-2:]]
+        used: Any = self.used_parameters
+        values = [used.pop(name, [""])[-1] for name in self.expected_parameters()[-2:]]
         try:
             self.days = [dt.date.fromisoformat(value) if value else None for value in values]
         except ValueError as error:

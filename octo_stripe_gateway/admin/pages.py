@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
@@ -32,17 +32,6 @@ from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, is_narrowed
 from octo_stripe_gateway.services import Caller
 
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin
-else:
-    # Django's class takes no parameters at run time.
-    class ModelAdmin(admin.ModelAdmin):
-        """Takes the model as a parameter, as its type stubs do."""
-
-        def __class_getitem__(cls, _model: Any) -> type:
-            return cls
-
-
 Row = TypeVar("Row", bound=Model)
 View = Callable[..., HttpResponse]
 
@@ -60,7 +49,7 @@ class ReadOnly:
         return False
 
 
-class OperationAdmin(ModelAdmin[Row]):
+class OperationAdmin(admin.ModelAdmin, Generic[Row]):  # type: ignore[type-arg] # it takes none at run time
     """Has a page for each operation that a row's state and the user's permissions allow; it asks first."""
 
     operations: ClassVar[Sequence[Operation[Any]]] = ()
@@ -121,16 +110,17 @@ class OperationAdmin(ModelAdmin[Row]):
             raise PermissionDenied
         if obj is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+        filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
+        back_url = add_preserved_filters(filters, self.get_page_url("change", obj.pk))
         if request.method == "POST":
             form = operation.form_class(obj, data=request.POST)
-            done = form.is_valid() and self._run(request, obj, operation=operation, form=form)
-            if done:
-                return HttpResponseRedirect(self._get_back_url(request, obj))
+            if form.is_valid() and self._run(request, obj, operation=operation, form=form):
+                return HttpResponseRedirect(back_url)
         elif operation.is_possible(obj):
             form = operation.form_class(obj)
         else:
             self.message_user(request, operation.unavailable, messages.WARNING)
-            return HttpResponseRedirect(self._get_back_url(request, obj))
+            return HttpResponseRedirect(back_url)
         return self.ask(
             request,
             operation,
@@ -139,7 +129,7 @@ class OperationAdmin(ModelAdmin[Row]):
             subtitle=self.get_subtitle(obj),
             summary=self.get_summary(obj),
             livemode=self.is_live(obj),
-            back_url=self._get_back_url(request, obj),
+            back_url=back_url,
         )
 
     def _run(
@@ -196,10 +186,6 @@ class OperationAdmin(ModelAdmin[Row]):
 
     def get_page_url(self, page: str, *args: Any) -> str:
         return get_url(self.model, page, *args, site=self.admin_site)
-
-    def _get_back_url(self, request: HttpRequest, obj: Row) -> str:
-        filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
-        return str(add_preserved_filters(filters, self.get_page_url("change", obj.pk)))
 
 
 class LedgerAdmin(ReadOnly, OperationAdmin[Row]):

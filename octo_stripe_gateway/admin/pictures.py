@@ -61,12 +61,18 @@ def show_pictures(request: HttpRequest, *, payments: QuerySet[Payment], site: Ad
     days = int(asked) if asked in map(str, PERIODS) else FIRST_CHOICE
     last = get_day(timezone.now())
     first = last - dt.timedelta(days=days - 1)
-    if PERIODS[days] == "month":
-        first = first.replace(day=1)
+    is_daily = PERIODS[days] == "day"
+    first = first if is_daily else first.replace(day=1)
+    # The first day of each bar, and of the one after the last.
+    starts = [first]
+    while starts[-1] <= last:
+        following = starts[-1] + dt.timedelta(days=1 if is_daily else 31)
+        starts.append(following if is_daily else following.replace(day=1))
     # Real money and test money are never added up: the latest payment says which it is here.
     is_live = payments.order_by("-pk").values_list("livemode", flat=True).first()
     try:
-        pictures = list(_draw_movements(payments, first=first, days=days, is_live=bool(is_live), site=site))
+        sums = _add_up(payments, first=first, kind=PERIODS[days], is_live=bool(is_live))
+        pictures = [_draw(currency, sums[currency], starts=starts, site=site) for currency in sorted(sums)]
     except OperationalError:
         pictures = None
     context = {
@@ -84,45 +90,29 @@ def show_pictures(request: HttpRequest, *, payments: QuerySet[Payment], site: Ad
     return TemplateResponse(request, "admin/octo_stripe_gateway/pictures.html", context)
 
 
-def _draw_movements(
-    payments: QuerySet[Payment], *, first: dt.date, days: int, is_live: bool, site: AdminSite
-) -> Iterator[Picture]:
-    """Yield a chart for each currency; raises OperationalError where adding up takes too long."""
-    kind = PERIODS[days]
-    moved = _add_up_movements(payments, first=first, kind=kind, is_live=is_live)
-    sums: defaultdict[str, Counter[tuple[dt.date, str]]] = defaultdict(Counter)
-    with time_limit(moved.db, milliseconds=MOST_MILLISECONDS):
-        for start, currency, category, amount in moved:
-            sums[currency][start, KINDS.get(category, category)] += amount
-    starts = _list_starts(first, kind=kind)
-    for currency, amounts in sorted(sums.items()):
-        yield _draw(currency, amounts, starts=starts, site=site)
-
-
-def _add_up_movements(
+def _add_up(
     payments: QuerySet[Payment], *, first: dt.date, kind: str, is_live: bool
-) -> QuerySet[Any, Any]:
-    """Return what moved by bar, currency and category: from the days' sums where all payments are seen."""
+) -> dict[str, Counter[tuple[dt.date, str]]]:
+    """Return by currency what moved, by bar and series: from the days' sums where all payments are seen.
+
+    Raises OperationalError where that takes too long.
+    """
     named = ("start", "currency", "reporting_category")
     rows: Any = BalanceTransaction.objects.filter(moved_at__gte=begin_day(first), payment__livemode=is_live)
     zone = timezone.get_default_timezone()
     rows = rows.annotate(start=Trunc("moved_at", kind, output_field=DateField(), tzinfo=zone)).order_by()
-    sums: Any = DaySum.objects.filter(day__gte=first, livemode=is_live).annotate(start=Trunc("day", kind))
+    days: Any = DaySum.objects.filter(day__gte=first, livemode=is_live).annotate(start=Trunc("day", kind))
     is_whole = not is_narrowed(payments)
     rows = rows.filter(summed_at=None) if is_whole else rows.filter(payment__in=payments.order_by())
-    # In one statement, so that what upkeep adds to a sum meanwhile is read in one of the two.
-    moved: QuerySet[Any, Any] = rows.values_list(*named).annotate(Sum("amount"))
-    return moved.union(sums.values_list(*named).annotate(Sum("total")), all=True) if is_whole else moved
-
-
-def _list_starts(first: dt.date, *, kind: str) -> list[dt.date]:
-    """Return the first day of each bar until today, and after the last one the next."""
-    last, starts = get_day(timezone.now()), [first]
-    while starts[-1] <= last:
-        step = dt.timedelta(days=1 if kind == "day" else 31)
-        following = starts[-1] + step
-        starts.append(following if kind == "day" else following.replace(day=1))
-    return starts
+    moved = rows.values_list(*named).annotate(Sum("amount"))
+    if is_whole:
+        # In one statement, so that what upkeep adds to a sum meanwhile is read in one of the two.
+        moved = moved.union(days.values_list(*named).annotate(Sum("total")), all=True)
+    sums: defaultdict[str, Counter[tuple[dt.date, str]]] = defaultdict(Counter)
+    with time_limit(moved.db, milliseconds=MOST_MILLISECONDS):
+        for start, currency, category, amount in moved:
+            sums[currency][start, KINDS.get(category, category)] += amount
+    return sums
 
 
 def _draw(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -26,9 +25,6 @@ MOST_PAYABLES = 100
 MOST_FOR_EVENTS = 100
 STRIPE_PREFIXES = ("pi_", "ch_", "py_", "re_", "pyr_", "du_", "dp_", "evt_")
 
-# The keys of payables by their content type.
-PayableKeys = Mapping[int, Collection[str]]
-
 
 class ByIndex(OrderBy):
     """Orders by a text as its prefix index does, so that reading that index is the cheapest way."""
@@ -43,9 +39,32 @@ def find_payments(term: str, *, among: QuerySet[Payment], request: HttpRequest, 
 
     It names them by an id of ours or Stripe's, by their reference, their owner, or what they pay for.
     """
-    found: dict[int, None] = {}
+    among, searches = among.order_by(), []
+    # A query of one index each, the surest first.
+    if is_row_id(term):
+        searches.append(among.filter(pk=int(term)))
+    if re.fullmatch("[0-9a-fA-F]{8,32}", digits := term.replace("-", "")):
+        bounds = [uuid.UUID(digits.ljust(32, end)) for end in "0f"]
+        searches.append(among.filter(uuid__range=bounds).order_by("-uuid"))
+    if term.startswith("pi_"):
+        searches.append(begins(term, among=among, column="stripe_payment_intent_id"))
+    if term.startswith(("ch_", "py_")):
+        by_charge = begins(term, among=among, column="stripe_charge_id")
+        searches.append(by_charge.exclude(stripe_charge_id=""))
+    if term.startswith(("re_", "pyr_")):
+        searches.append(_by_keys(among, Refund.objects.filter(stripe_refund_id=term)))
+    if term.startswith(("du_", "dp_")):
+        searches.append(_by_keys(among, Dispute.objects.filter(stripe_dispute_id=term)))
     payables = find_payables(term, among=among, request=request, site=site)
-    for payments in _list_searches(term, among=among.order_by(), payables=payables):
+    for content_type_pk, keys in payables.items():
+        paid_for = among.filter(payable_type=content_type_pk, payable_id__in=keys)
+        searches.append(paid_for.order_by("-payable_id"))
+    owned = among.filter(owner__in=[term, f"key:{term}"]).exclude(owner="")
+    searches.append(owned.order_by("-owner", "-pk"))
+    by_reference = begins(term, among=among, column="reseller_reference")
+    searches.append(by_reference.exclude(reseller_reference=""))
+    found: dict[int, None] = {}
+    for payments in searches:
         found |= dict.fromkeys(payments.values_list("pk", flat=True)[: MOST_FOUND + 1])
     return list(found)[: MOST_FOUND + 1]
 
@@ -67,8 +86,8 @@ def find_events(term: str, *, request: HttpRequest, site: AdminSite) -> list[int
 
 def find_payables(
     term: str, *, among: QuerySet[Payment], request: HttpRequest, site: AdminSite
-) -> PayableKeys:
-    """Return the keys of the objects that a term names by their own key, an indexed text, or their admin."""
+) -> dict[int, set[str]]:
+    """Return by type the keys of objects that a term names by key, an indexed text, or their admin."""
     if term.startswith(STRIPE_PREFIXES):
         return {}
     found = {}
@@ -76,37 +95,17 @@ def find_payables(
         # The lists show `Booking 12`.
         name = f"{content_type.name} ".lower()
         own = term[len(name) :].strip() if term.lower().startswith(name) else term
-        keys = {own}
+        found[content_type.pk] = keys = {own}
         with suppress(ValueError):
             keys.add(str(uuid.UUID(own)))
-        if model := content_type.model_class():
-            keys |= {*_find_by_text(model, own), *_find_by_admin(model, own, request=request, site=site)}
-        found[content_type.pk] = keys
+        if not (model := content_type.model_class()):
+            continue
+        for field in model._meta.concrete_fields:
+            is_indexed = field.unique or getattr(field, "db_index", False)
+            if is_indexed and isinstance(field, CharField | TextField):
+                keys.update(_list_keys(model._default_manager.filter(**{field.name: own})))
+        keys.update(_find_by_admin(model, own, request=request, site=site))
     return found
-
-
-def _list_searches(
-    term: str, *, among: QuerySet[Payment], payables: PayableKeys
-) -> Iterator[QuerySet[Payment]]:
-    """Yield queries of one index each, the surest first."""
-    if is_row_id(term):
-        yield among.filter(pk=int(term))
-    if re.fullmatch("[0-9a-fA-F]{8,32}", digits := term.replace("-", "")):
-        bounds = [uuid.UUID(digits.ljust(32, end)) for end in "0f"]
-        yield among.filter(uuid__range=bounds).order_by("-uuid")
-    if term.startswith("pi_"):
-        yield begins(term, among=among, column="stripe_payment_intent_id")
-    if term.startswith(("ch_", "py_")):
-        yield begins(term, among=among, column="stripe_charge_id").exclude(stripe_charge_id="")
-    if term.startswith(("re_", "pyr_")):
-        yield _by_keys(among, Refund.objects.filter(stripe_refund_id=term))
-    if term.startswith(("du_", "dp_")):
-        yield _by_keys(among, Dispute.objects.filter(stripe_dispute_id=term))
-    for content_type_pk, keys in payables.items():
-        paid_for = among.filter(payable_type=content_type_pk, payable_id__in=keys)
-        yield paid_for.order_by("-payable_id")
-    yield among.filter(owner__in=[term, f"key:{term}"]).exclude(owner="").order_by("-owner", "-pk")
-    yield begins(term, among=among, column="reseller_reference").exclude(reseller_reference="")
 
 
 def begins(term: str, *, among: QuerySet[Payment], column: str) -> QuerySet[Payment]:
@@ -116,14 +115,6 @@ def begins(term: str, *, among: QuerySet[Payment], column: str) -> QuerySet[Paym
 
 def _by_keys(among: QuerySet[Payment], rows: QuerySet[Any]) -> QuerySet[Payment]:
     return among.filter(pk__in=[*rows.values_list("payment_id", flat=True)])
-
-
-def _find_by_text(model: type[Model], term: str) -> Iterator[str]:
-    """Yield the keys of objects that have exactly this text in an indexed column."""
-    for field in model._meta.concrete_fields:
-        is_indexed = field.unique or getattr(field, "db_index", False)
-        if is_indexed and isinstance(field, CharField | TextField):
-            yield from _list_keys(model._default_manager.filter(**{field.name: term}))
 
 
 def _find_by_admin(model: type[Model], term: str, *, request: HttpRequest, site: AdminSite) -> list[str]:
