@@ -7,9 +7,7 @@ own page, and `RefundPayableMixin`, which has them refunded from there.
 
 from octo_stripe_gateway.admin.books import BalanceTransactionAdmin
 from octo_stripe_gateway.admin.concerns import ConcernAdmin
-from octo_stripe_gateway.admin.dues import PayableLockAdmin
 from octo_stripe_gateway.admin.events import WebhookEventAdmin
-from octo_stripe_gateway.admin.inlines import PaymentInline
 from octo_stripe_gateway.admin.operations import (
     CancelOperation,
     CaptureOperation,
@@ -19,7 +17,12 @@ from octo_stripe_gateway.admin.operations import (
     SettleOperation,
     SyncOperation,
 )
-from octo_stripe_gateway.admin.payables import RefundPayableMixin, RefundPayableOperation
+from octo_stripe_gateway.admin.payables import (
+    PayableLockAdmin,
+    PaymentInline,
+    RefundPayableMixin,
+    RefundPayableOperation,
+)
 from octo_stripe_gateway.admin.payments import PaymentAdmin
 
 __all__ = [

@@ -69,46 +69,34 @@ EXPORTS = (
 )
 
 
-class Sums:
-    """The sums of a list's payments, as far as the list is counted; live and test money apart."""
-
-    def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        self.is_capped = len(rows) >= MOST_COUNTED
-        self.number, self.unbooked = len(rows), 0
-        # By whether the money is real, and its currency.
-        self.purses: defaultdict[tuple[bool, str], Counter[str]] = defaultdict(Counter)
-        for livemode, currency, received, refunded, settlement, fee, net, next_booking_at in rows:
-            self.purses[livemode, currency]["received"] += received
-            self.purses[livemode, currency]["refunded"] += refunded
-            self.unbooked += next_booking_at is not None
-            if settlement:
-                self.purses[livemode, settlement]["fee"] += fee or 0
-                self.purses[livemode, settlement]["net"] += net or 0
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        """Yield for each currency the currency, what was received and refunded, the fees and the net."""
-        has_both = len({livemode for livemode, _currency in self.purses}) == 2
-        for livemode, currency in sorted(self.purses, key=lambda purse: (not purse[0], purse[1])):
-            sums = self.purses[livemode, currency]
-            is_marked = has_both and not livemode
-            yield [
-                f"{currency.upper()} ({gettext('test')})" if is_marked else currency.upper(),
-                *(
-                    display.show_money(sums[name], currency=currency) if name in sums else display.NOTHING
-                    for name in ("received", "refunded", "fee", "net")
-                ),
-            ]
-
-
-def sum_up(payments: QuerySet[Payment]) -> Sums | None:
-    """Add up the payments of a list, up to the cap of its count; None if that takes too long."""
+def sum_up(payments: QuerySet[Payment]) -> dict[str, Any] | None:
+    """Add up a list's payments as far as it is counted, by mode and currency; None if that takes too long."""
     # In the list's order, which is read from the index of the filtered column.
-    rows = payments.values_list(*SUMMED)[:MOST_COUNTED]
+    counted = payments.values_list(*SUMMED)[:MOST_COUNTED]
     try:
         with time_limit(payments.db, milliseconds=MOST_MILLISECONDS):
-            return Sums(list(rows))
+            rows = list(counted)
     except OperationalError:
         return None
+    unbooked = 0
+    sums: defaultdict[tuple[bool, str], Counter[str]] = defaultdict(Counter)
+    for livemode, currency, received, refunded, settlement, fee, net, next_booking_at in rows:
+        unbooked += next_booking_at is not None
+        sums[not livemode, currency].update(received=received, refunded=refunded)
+        if settlement:
+            sums[not livemode, settlement].update(fee=fee or 0, net=net or 0)
+    has_both = len({is_test for is_test, _currency in sums}) == 2
+    lines = []
+    for is_test, currency in sorted(sums):
+        amounts = sums[is_test, currency]
+        shown = [
+            display.show_money(amounts[name], currency=currency) if name in amounts else display.NOTHING
+            for name in ("received", "refunded", "fee", "net")
+        ]
+        mark = f" ({gettext('test')})" if has_both and is_test else ""
+        lines.append([f"{currency.upper()}{mark}", *shown])
+    is_capped = len(rows) >= MOST_COUNTED
+    return {"lines": lines, "number": len(rows), "unbooked": unbooked, "is_capped": is_capped}
 
 
 class PaymentChangeList(IndexedChangeList):

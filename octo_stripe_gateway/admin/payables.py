@@ -1,20 +1,25 @@
-"""What an operator can do with a payable's payments all at once."""
+"""What payables owe: on their own page, in a list, and what can be done with all of their payments."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.contenttypes.admin import GenericTabularInline
+from django.contrib.contenttypes.forms import BaseGenericInlineFormSet
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway import services
-from octo_stripe_gateway.admin.display import show_dues
+from octo_stripe_gateway.admin.lists import ListFilter
 from octo_stripe_gateway.admin.operations import (
     AmountForm,
     ConfirmationForm,
@@ -22,9 +27,10 @@ from octo_stripe_gateway.admin.operations import (
     RefundForm,
     Values,
 )
-from octo_stripe_gateway.admin.pages import OperationAdmin
-from octo_stripe_gateway.exceptions import GatewayError, UnprocessableError
-from octo_stripe_gateway.models import FULL, PayableLock, Payment, identify, is_priced
+from octo_stripe_gateway.admin.pages import LedgerAdmin, OperationAdmin, ReadOnly
+from octo_stripe_gateway.exceptions import ConfigurationError, GatewayError, UnprocessableError
+from octo_stripe_gateway.models import FULL, PayableLock, Payment, compute_dues, identify, is_priced
+from octo_stripe_gateway.services.dues import list_dues
 from octo_stripe_gateway.stripe.currencies import format_money
 
 # Its page shows what was paid.
@@ -209,5 +215,98 @@ class RefundPayableMixin(OperationAdmin[Model]):
         return payments.filter(livemode=True).exists()
 
     def get_summary(self, obj: Model) -> list[tuple[Any, Any]]:
-        dues = show_dues(services.get_dues(obj)) if is_priced(obj) else []
+        dues = display.show_dues(services.get_dues(obj)) if is_priced(obj) else []
         return [(_("For"), str(obj)), *dues]
+
+
+class PaymentFormSet(BaseGenericInlineFormSet):  # type: ignore[type-arg] # it takes none at run time
+    """Knows what a payable owes from the payments that are shown, and what can be done with them all."""
+
+    operations: list[dict[str, Any]] = []  # each page has a class of its own
+
+    @property
+    def dues(self) -> list[tuple[Any, Any]]:
+        """Return what a priced payable owes, by label; nothing for others."""
+        payable: Any = self.instance
+        if payable.pk is None or not is_priced(payable):
+            return []
+        try:
+            return display.show_dues(compute_dues(payable, self.get_queryset()))
+        except ConfigurationError as error:
+            return [(_("due"), error.message)]
+
+
+class PaymentInline(display.PaymentColumns, ReadOnly, GenericTabularInline):
+    """Shows what is due of an object and its payments, each with its page; nothing can be changed here.
+
+    ::
+
+        from octo_stripe_gateway.admin import PaymentInline
+
+        @admin.register(Booking)
+        class BookingAdmin(admin.ModelAdmin):
+            inlines = [PaymentInline]
+
+    Only users who may view payments see it. The model needs no `PaymentRelation` for it.
+    """
+
+    model = Payment
+    formset = PaymentFormSet  # type: ignore[assignment] # the stubs want one of a foreign key
+    ct_field = "payable_type"
+    ct_fk_field = "payable_id"
+    template = "admin/octo_stripe_gateway/payment_inline.html"
+    verbose_name_plural = _("payments")
+    extra = 0
+    ordering = ("-pk",)
+    fields = readonly_fields = ("page", "state", "money", "refunded", "mode", "created")
+
+    page = display.link_column(_("payment"), display.show_payment)
+
+    class Media:
+        css = {"all": ["octo_stripe_gateway/admin.css"]}
+
+    def get_formset(self, request: HttpRequest, obj: Model | None = None, **kwargs: Any) -> Any:
+        """Add the operations of the payable's own admin."""
+        formset: Any = super().get_formset(request, obj, **kwargs)
+        payable_admin = self.admin_site._registry.get(self.parent_model)
+        if obj is not None and isinstance(payable_admin, OperationAdmin):
+            formset.operations = payable_admin.list_operations(request, obj)
+        return formset
+
+
+class OverdueFilter(ListFilter):
+    """Offers payables with a late installment."""
+
+    title, parameter_name = _("what needs attention"), "attention"
+    options = (("overdue", _("Overdue")),)
+
+    def narrow(self, rows: Any, value: str) -> Any:
+        if value == "overdue":
+            rows = rows.overdue(now=timezone.now()).order_by("next_due_at")
+        return rows
+
+
+@admin.register(PayableLock)
+class PayableLockAdmin(LedgerAdmin[PayableLock]):
+    """Lists what is due of each payable, worked out anew whenever it is shown."""
+
+    list_display = ("payable_link", "due", "next_due")
+    list_filter = (OverdueFilter,)
+    list_display_links = None
+    ordering = ("-pk",)
+    sortable_by = ("next_due",)
+    fieldsets = ((None, {"description": display.ZONE_NOTE, "fields": ("payable_link", "due", "next_due")}),)
+
+    payable_link = display.link_column(_("for"), display.show_payable)
+    due = display.column(
+        _("due"), lambda row: row.currency and display.show_money(row.amount_due, currency=row.currency)
+    )
+    next_due = display.time_column(_("next due"), "next_due_at", ordering="next_due_at")
+
+    def join_related(self, rows: Sequence[PayableLock]) -> None:
+        """Set in memory what payables owe now; where that can't be told, what was last known stays."""
+        for lock, dues in list_dues(rows):
+            lock.set_due(dues)
+
+    def get_subtitle(self, obj: PayableLock) -> Any:
+        return self.payable_link(obj)

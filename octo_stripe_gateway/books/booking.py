@@ -27,11 +27,12 @@ from octo_stripe_gateway.ledger.facts import Booked, SyncNeeded
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.said import PROCESSING
 from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import BalanceTransaction, Dispute, Payment, Refund
+from octo_stripe_gateway.models import BalanceTransaction, DaySum, Dispute, Payment, Refund
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.lists import LEAST_LISTED, find_listed
 from octo_stripe_gateway.stripe.redaction import get_logger
 from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot
+from octo_stripe_gateway.stripe.times import get_day
 
 logger = get_logger(__name__)
 
@@ -77,6 +78,38 @@ class BookStep(Step[Payment]):
         for row in failed:
             again_at = timezone.now() + _get_pause(row)
             failed.filter(pk=row.pk).update(next_booking_at=again_at, bookings=F("bookings") + 1)
+
+
+class SumStep(Step[BalanceTransaction]):
+    """Adds each movement to its day's sum, and marks it, in the transaction that locks it."""
+
+    name = "sums"
+    column = "summed_at"
+    asks_stripe = False
+    size = 1000
+
+    def list_due(self, now: dt.datetime) -> QuerySet[BalanceTransaction]:
+        """Return what isn't in the sums yet."""
+        return BalanceTransaction.ledger.filter(summed_at=None).order_by("moved_at", "pk")
+
+    def claim(self, rows: list[BalanceTransaction], *, until: dt.datetime) -> None:
+        """Add them up for good: no second step follows that could fail."""
+        payments = Payment.ledger.filter(pk__in={row.payment_id for row in rows})
+        livemode = dict(payments.values_list("pk", "livemode"))
+        sums = Counter[tuple[dt.date, bool, str, str]]()
+        for row in rows:
+            key = get_day(row.moved_at), livemode[row.payment_id], row.currency, row.reporting_category
+            sums[key] += row.amount
+        # In one order, so that runs at once wait for each other and don't block each other.
+        for (day, is_live, currency, category), amount in sorted(sums.items()):
+            named = {"day": day, "livemode": is_live, "currency": currency, "reporting_category": category}
+            DaySum.ledger.insert(DaySum(**named), or_ignore=True)
+            DaySum.ledger.filter(**named).update(total=F("total") + amount)
+        BalanceTransaction.ledger.filter(pk__in=[row.pk for row in rows]).update(summed_at=timezone.now())
+
+    def do(self, row: BalanceTransaction) -> str:
+        """Say that it was added up when it was claimed."""
+        return "added"
 
 
 class Expected(NamedTuple):

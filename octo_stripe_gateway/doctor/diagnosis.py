@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from djangorestframework_camel_case.util import camelize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +20,5 @@ class Diagnosis:
     oldest_seconds: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "code": self.code,
-            "account": self.account,
-            "message": self.message,
-            "action": self.action,
-            "count": self.count,
-            "oldestSeconds": self.oldest_seconds,
-        }
+        shown: dict[str, Any] = camelize(asdict(self))
+        return shown

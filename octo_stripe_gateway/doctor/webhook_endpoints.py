@@ -110,24 +110,9 @@ def make_plan(wanted: WantedEndpoint, endpoints: Iterable[Endpoint]) -> Plan:
     return Plan(wanted=wanted, endpoint=kept, changes=changes, outdated=outdated)
 
 
-def create_endpoint(wanted: WantedEndpoint) -> Endpoint:
-    """Create the endpoint at Stripe; its `secret` is in this answer only. Raises StripeError."""
-    return stripe_client.create_webhook_endpoint(
-        wanted.account,
-        url=wanted.url,
-        enabled_events=wanted.events,
-        api_version=wanted.api_version,
-        metadata={METADATA_KEY: wanted.kind, INSTALLATION_METADATA_KEY: wanted.installation},
-        **({"connect": True} if wanted.connect else {}),
-    )
-
-
-def has_connected_accounts(account: str, endpoints: Iterable[Endpoint] = ()) -> bool:
+def has_connected_accounts(account: str, endpoints: Iterable[Endpoint]) -> bool:
     """Tell whether an account has an endpoint for connected accounts, or took a payment for one lately."""
-    if any(get_kind(each) == CONNECT for each in endpoints):
-        return True
-    latest = Payment.objects.order_by("-pk").values_list("account", "stripe_account")[:LATEST]
-    return any(name == account and connected for name, connected in latest)
+    return any(get_kind(each) == CONNECT for each in endpoints) or len(list_origins(account)) > 1
 
 
 def is_at(endpoint: Endpoint, url: str) -> bool:

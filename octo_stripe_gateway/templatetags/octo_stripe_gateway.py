@@ -25,7 +25,7 @@ def payable(obj: Model) -> str:
 def gateway_alerts(context: dict[str, Any]) -> dict[str, Any]:
     """Show what operators have to look at, each with its count and a link to the list."""
     # A host without Django's admin has this tag too.
-    from octo_stripe_gateway.admin.alerts import get_alerts
+    from octo_stripe_gateway.admin.concerns import get_alerts
 
     request = context.get("request")
     return {"alerts": list(get_alerts(request)) if request else []}

@@ -13,8 +13,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from octo_stripe_gateway.books.booking import BookStep
-from octo_stripe_gateway.books.sums import SumStep
+from octo_stripe_gateway.books.booking import BookStep, SumStep
 from octo_stripe_gateway.ledger.claims import Outcome, Pace, Step, Work
 from octo_stripe_gateway.ledger.claims import work_off as work_off
 from octo_stripe_gateway.ledger.transactions import get_connection

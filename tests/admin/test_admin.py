@@ -21,7 +21,7 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from octo_stripe_gateway.admin import PaymentAdmin, alerts, lists, search
+from octo_stripe_gateway.admin import PaymentAdmin, concerns, lists, search
 from octo_stripe_gateway.admin.display import get_dashboard_url
 from octo_stripe_gateway.models import (
     Dispute,
@@ -919,7 +919,7 @@ class TestIndex:
     def test_counts_no_further_than_it_has_time_for(
         self, office: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(alerts, "MOST_COUNTED", 2)
+        monkeypatch.setattr(concerns, "MOST_COUNTED", 2)
         make_concern.create_batch(3)
         make_payment.create_batch(3, disputed=True)
         content = office.get(reverse("admin:index")).content.decode()

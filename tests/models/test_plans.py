@@ -27,7 +27,7 @@ from django.test import Client
 from django.utils import timezone
 
 from octo_stripe_gateway import upkeep
-from octo_stripe_gateway.admin import alerts, books, lists, pictures, search
+from octo_stripe_gateway.admin import books, concerns, lists, pictures, search
 from octo_stripe_gateway.api.fields import CursorField
 from octo_stripe_gateway.api.lists import Place
 from octo_stripe_gateway.books.exports import export_movements, export_payments
@@ -179,7 +179,7 @@ def statistics(rows: None, request: pytest.FixtureRequest, django_db_blocker: An
 @pytest.fixture(autouse=True)
 def cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "MOST_COUNTED", COUNTED)
-    monkeypatch.setattr(alerts, "MOST_COUNTED", COUNTED)
+    monkeypatch.setattr(concerns, "MOST_COUNTED", COUNTED)
     monkeypatch.setattr(books, "MOST_COUNTED", COUNTED)
     monkeypatch.setattr(search, "MOST_FOUND", COUNTED)
 

@@ -10,10 +10,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.doctor.webhook_endpoints import (
+    METADATA_KEY,
     Endpoint,
     Plan,
     WantedEndpoint,
-    create_endpoint,
     get_domain,
     has_connected_accounts,
     is_served,
@@ -26,6 +26,7 @@ from octo_stripe_gateway.management.arguments import get_webhook_url
 from octo_stripe_gateway.models import Installation
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.origin import Origin
+from octo_stripe_gateway.stripe.snapshots import INSTALLATION_METADATA_KEY
 from octo_stripe_gateway.webhooks import handlers
 
 DASHBOARD = "https://dashboard.stripe.com"
@@ -174,7 +175,14 @@ class Command(BaseCommand):
         if self.dry_run:
             self.stdout.write(f"  would create {describe(wanted)}")
             return
-        endpoint = create_endpoint(wanted)
+        endpoint = stripe_client.create_webhook_endpoint(
+            wanted.account,
+            url=wanted.url,
+            enabled_events=wanted.events,
+            api_version=wanted.api_version,
+            metadata={METADATA_KEY: wanted.kind, INSTALLATION_METADATA_KEY: wanted.installation},
+            **({"connect": True} if wanted.connect else {}),
+        )
         path = get_setting_path(wanted.account)
         joins = wanted.connect or _has_secret(wanted.account)
         place = f"Make {path} a list with it and the other" if joins else f"Set it as {path}"
