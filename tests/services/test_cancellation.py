@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from octo_stripe_gateway import services, signals
@@ -17,8 +19,9 @@ from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.upkeep import run_upkeep
 from tests.shop.models import Booking, Voucher
 from tests.support.api import GatewayApi
+from tests.support.ledger import assert_sums_equal, later
 from tests.support.receivers import listening
-from tests.support.threads import needs_row_locks, run_together
+from tests.support.threads import needs_row_locks, run_and_disconnect, run_together, wait_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -432,3 +435,79 @@ def test_payment_and_cancellation_at_once_end_in_one_of_two_ways(
         # Paid in time, or all of it back.
         assert (held, dues.kept) in {(4500, 4500), (0, 0)}
         assert (dues.due, dues.surplus) == (0, 0)
+
+
+@needs_row_locks
+@pytest.mark.parametrize("is_won", [True, False])
+@pytest.mark.parametrize("first", ["dispute", "cancellation"])
+def test_nothing_goes_back_of_what_is_disputed_at_the_same_time(
+    first: str, is_won: bool, api: GatewayApi, stripe: StripeEmulator, booking: Booking
+) -> None:
+    payment = pay(api, stripe, booking)
+    dispute = stripe.open_dispute(payment.intent_id)
+
+    def deliver() -> None:
+        assert api.post_event(*stripe.signed("charge.dispute.created")).status_code == 200
+
+    def cancel_it() -> None:
+        with pytest.raises(GatewayError):
+            services.cancel_payable(Booking.objects.get())
+
+    works = [deliver, cancel_it] if first == "dispute" else [cancel_it, deliver]
+    with ThreadPoolExecutor(2) as pool:
+        with transaction.atomic():
+            Payment.objects.select_for_update().get()
+            runs = []
+            for number, work in enumerate(works, start=1):
+                runs.append(pool.submit(run_and_disconnect, work))
+                wait_for_locks(number)
+        for run in runs:
+            run.result(60)
+    assert services.get_dues(booking).kept == 4500
+    assert_ends(dispute, is_won=is_won, given=4500 if is_won else 0, stripe=stripe, api=api)
+
+
+@needs_row_locks
+@pytest.mark.parametrize("is_won", [True, False])
+@pytest.mark.parametrize("asked", ["before", "after"])
+def test_dispute_that_opens_while_stripe_is_asked_for_the_refund(
+    asked: Any, is_won: bool, api: GatewayApi, stripe: StripeEmulator, booking: Booking
+) -> None:
+    payment = pay(api, stripe, booking)
+
+    def cancel_it() -> bool:
+        try:
+            return bool(services.cancel_payable(Booking.objects.get()))
+        except GatewayError:
+            return False
+
+    with ThreadPoolExecutor(1) as pool, stripe.hold("POST", "/v1/refunds", when=asked) as hold:
+        run = pool.submit(run_and_disconnect, cancel_it)
+        hold.wait_until_reached()
+        dispute = stripe.open_dispute(payment.intent_id)
+        # While it isn't answered, a repeat asks for no other.
+        api.deliver(stripe, "charge.dispute.created")
+        assert not cancel_it()
+        hold.release()
+        assert run.result(60) is (asked == "after")
+    given = 4500 if asked == "after" or is_won else 0
+    assert_ends(dispute, is_won=is_won, given=given, stripe=stripe, api=api)
+
+
+def assert_ends(dispute: Any, *, is_won: bool, given: int, stripe: StripeEmulator, api: GatewayApi) -> None:
+    """Check that nothing more goes back until a dispute is decided, and then what the terms give."""
+    before, booking = list_refunded(stripe), Booking.objects.get()
+    api.deliver(stripe)
+    run_upkeep(limit=100)
+    with pytest.raises(UnprocessableError, match="disputed"):
+        services.cancel_payable(booking)
+    assert list_refunded(stripe) == before
+    with later(stripe):
+        stripe.close_dispute(dispute["id"], won=is_won)
+    api.deliver(stripe)
+    cancel(booking)
+    run_upkeep(limit=100)
+    assert sum(list_refunded(stripe)) == given
+    dues = services.get_dues(booking)
+    assert (dues.kept, dues.due, dues.surplus) == (4500 if is_won else 0, 0, 0)
+    assert_sums_equal(stripe)

@@ -54,6 +54,8 @@ def wait_for_locks(number: int) -> None:
     """Wait until this many sessions of the database wait for a lock."""
     for _ in range(LONGEST_WAIT * 100):
         with connection.cursor() as cursor:
+            # A transaction would see the same for as long as it lasts.
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -22,6 +22,7 @@ from django.db import connection
 from django.utils import timezone
 
 from octo_stripe_gateway import services
+from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.models import Concern, PayableLock, Payment, StripeRequest
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.upkeep import run_upkeep
@@ -29,7 +30,7 @@ from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.cases import one_in
 from tests.support.crash_child import POINTS, call_service, send
-from tests.support.ledger import assert_ledger_equals, sync_unsettled
+from tests.support.ledger import assert_ledger_equals, later, sync_unsettled
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -459,6 +460,50 @@ def test_cancellation_that_is_never_repeated_calls_an_operator(
     run_upkeep(limit=100)
     assert not Concern.objects.open().exists()
     assert_done(DEEDS["cancel"], booking=booking, stripe=stripe)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_won", [True, False])
+@pytest.mark.parametrize("point", POINTS)
+def test_what_is_disputed_after_a_crash_of_its_cancellation_is_not_refunded(
+    point: str, is_won: bool, api: GatewayApi, stripe: StripeEmulator, crasher: Crasher
+) -> None:
+    for passes in itertools.count():
+        booking = Booking.objects.create(price=PRICE, currency="usd")
+        job = prepare_deed(DEEDS["cancel"], booking=booking, api=api, stripe=stripe)
+        ended = crasher.crash(**job, point=point, passes=passes, call="post", stripe=stripe.url)
+        if ended != KILLED:
+            break
+        intent_id = booking.payments.order_by("pk")[0].intent_id
+        before = list_refunds(intent_id, stripe=stripe)
+        dispute = stripe.open_dispute(intent_id)
+        assert {response.status_code for response in api.deliver(stripe)} <= {200}
+        change_terms(booking)
+        for _each in range(2):
+            with pytest.raises(GatewayError):
+                call_service(job)
+            sync_unsettled()
+            run_upkeep(limit=100)
+        assert list_refunds(intent_id, stripe=stripe) == before
+        others = [each.intent_id for each in booking.payments.filter(status__in=["paid", "refunded"])]
+        given = sum(sum(list_refunds(each, stripe=stripe)) for each in others)
+        with later(stripe):
+            stripe.close_dispute(dispute["id"], won=is_won)
+        assert {response.status_code for response in api.deliver(stripe)} <= {200}
+        change_terms(booking)
+        call_service(job)
+        lost = 0 if is_won else DEPOSIT - sum(before)
+        # What the terms give, unless that and the loss have gone already.
+        dues = services.get_dues(booking)
+        assert (dues.refunded, dues.surplus) == (max(PRICE - 1800, given + lost), 0)
+        assert_settled(booking, stripe=stripe)
+    assert (ended, passes > 0) == (0, True)
+
+
+def list_refunds(intent_id: str, *, stripe: StripeEmulator) -> list[int]:
+    """Return the amounts of an intent's refunds that went through."""
+    refunds = (each for each in stripe.refunds.values() if each["payment_intent"] == intent_id)
+    return [each["amount"] for each in refunds if each["status"] == "succeeded"]
 
 
 def prepare_deed(deed: Deed, *, booking: Booking, api: GatewayApi, stripe: StripeEmulator) -> dict[str, Any]:
