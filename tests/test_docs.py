@@ -49,7 +49,7 @@ from octo_stripe_gateway.signals import payment_created, payment_succeeded
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.webhooks import handlers, inbox
-from octo_stripe_gateway.webhooks.handlers import HANDLERS, OLDER_EVENT_TYPES
+from octo_stripe_gateway.webhooks.handlers import OLDER_EVENT_TYPES, SNAPSHOTS
 from tests.cluster.queues import QUEUES
 from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
@@ -237,7 +237,7 @@ def test_every_error_code_is_in_the_table() -> None:
 
 def test_the_events_to_subscribe_are_those_that_are_handled() -> None:
     listed = re.findall(r"<!-- events -->\n```\n(.*?)```", PAGES["webhooks.md"], re.DOTALL)[0].split()
-    assert listed == sorted(HANDLERS.keys() - OLDER_EVENT_TYPES)
+    assert listed == sorted(SNAPSHOTS.keys() - OLDER_EVENT_TYPES)
 
 
 def test_every_setting_and_command_named_is_one_of_ours() -> None:

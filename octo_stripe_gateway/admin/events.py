@@ -27,7 +27,7 @@ from octo_stripe_gateway.ledger.journal import acting
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services.idempotency import ANYONE
 from octo_stripe_gateway.stripe.redaction import redact
-from octo_stripe_gateway.webhooks.handlers import HANDLERS
+from octo_stripe_gateway.webhooks.handlers import SNAPSHOTS
 
 # What one request can do in time; `maintain_payments --now` does any number.
 MOST_AT_ONCE = 200
@@ -58,7 +58,7 @@ class EventTypeFilter(ListFilter):
     title, parameter_name = _("type"), "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in sorted({*HANDLERS, *request.GET.getlist("type")})]
+        return [(name, name) for name in sorted({*SNAPSHOTS, *request.GET.getlist("type")})]
 
 
 @admin.register(WebhookEvent)

@@ -138,7 +138,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 class KeptStream:
-    """A request's body that is kept for whoever reads it next, however the first one reads it.
+    """Keeps a request's body for its next reader, however the first one reads it.
 
     Otherwise it would look empty after something else has read it, and a refund without a body refunds
     everything.

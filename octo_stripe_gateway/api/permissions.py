@@ -30,8 +30,8 @@ OF_MONEY = {"refund", "capture", "cancel_payable", "create_link", "revoke_links"
 class PaymentPermission(BasePermission):
     """Lets callers do with their own payments what moves none of the host's money; else asks `has_perm`.
 
-    The integrator's key has every permission, and so has a named key of its own payments. Which payments a
-    caller sees at all is the viewset's `get_queryset`.
+    The integrator's key has every permission, a named key those that `ApiClient.has_perm` tells. Which
+    payments a caller sees at all is up to the viewset's `get_queryset`.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:

@@ -154,8 +154,8 @@ class PaymentManager(_PaymentLedger["Payment"]):
     ) -> Payment | None:
         """Return the intent's payment, locked.
 
-        The uuid in the intent's metadata finds a row of that origin that doesn't know its intent yet: in
-        another account anybody may write it.
+        A row that doesn't know its intent yet is found by the uuid in the intent's metadata, in its own
+        account only: in another one anybody can write any uuid.
         """
         payment = self.get_by(lock=True, stripe_payment_intent_id=payment_intent_id)
         if payment is None and is_uuid(payment_uuid):
@@ -380,7 +380,7 @@ class Payment(LedgerRow):
         return self.stripe_payment_intent_id
 
     def plan_deadline(self) -> None:
-        """Set when its payable, which has deadlines, is first asked for one, or when that has passed."""
+        """Set when upkeep first asks its payable for the deadline: soon, or once the known one has passed."""
         later = timezone.now() + ASK_PAUSE
         self.claimed_until = min(self.expires_at or later, later)
 
@@ -393,7 +393,7 @@ class Payment(LedgerRow):
     def paid_at(self) -> dt.datetime:
         """Return when the customer had paid, by Stripe's clock; for a bank debit, when it began.
 
-        That is no later than this where `paid_as_of` is 0, since no charge has told it.
+        While no charge has told the moment (`paid_as_of` is 0), this is the latest that it can be.
         """
         return get_moment(self.paid_as_of or self.intent_as_of)
 

@@ -45,7 +45,7 @@ class KeepLines(logging.Filter):
     """Keeps each record in one line: what follows a line break would look like a record of its own."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Escape what a record tells of; its own words stay, since reports are grouped by them."""
+        """Escape a record's arguments; its own words stay, since error reports are grouped by them."""
         if isinstance(record.args, tuple):
             record.args = tuple(
                 each if isinstance(each, (int, float)) else show_in_line(str(each)) for each in record.args

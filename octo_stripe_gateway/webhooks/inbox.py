@@ -38,7 +38,6 @@ from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.transactions import send_writes, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
-from octo_stripe_gateway.services.fraud import reverse_warned
 from octo_stripe_gateway.services.provenance import (
     Provenance,
     is_foreign,
@@ -47,9 +46,16 @@ from octo_stripe_gateway.services.provenance import (
     report_unproven,
 )
 from octo_stripe_gateway.services.refunds import reverse_rejected
+from octo_stripe_gateway.services.syncing import resume_requests
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.redaction import Redacted, clean_text, get_logger, redact
-from octo_stripe_gateway.stripe.snapshots import PAYMENT_METADATA_KEY, read_text
+from octo_stripe_gateway.stripe.snapshots import (
+    PAYMENT_METADATA_KEY,
+    FraudWarningSnapshot,
+    PaymentIntentSnapshot,
+    Snapshot,
+    read_text,
+)
 from octo_stripe_gateway.webhooks import handlers
 
 logger = get_logger(__name__)
@@ -157,7 +163,7 @@ def _read_type_of_thin(event: WebhookEvent) -> str:
     One that is handled by nobody is refused: an event that is ignored is never sent again.
     """
     name = event.type.removeprefix("v1.")
-    if _get_object_path(event) and (name in handlers.HANDLERS or handlers.HOST_HANDLERS.get(name)):
+    if _get_object_path(event) and (name in handlers.SNAPSHOTS or handlers.HOST_HANDLERS.get(name)):
         return name
     logger.error(
         "[OctoStripeGateway] Event %s (%s) is refused: it comes from an event destination that sends thin"
@@ -238,18 +244,18 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
 
     Returns what is to be done once that is committed.
     """
-    handler, host_handlers = handlers.HANDLERS.get(event.type), handlers.HOST_HANDLERS.get(event.type, [])
-    payment = _get_payment(event) if handler or host_handlers else None
+    kind, host_handlers = handlers.SNAPSHOTS.get(event.type), handlers.HOST_HANDLERS.get(event.type, [])
+    payment = _get_payment(event) if kind or host_handlers else None
     was_rejected = bool(payment and payment.rejection_code)
     follow_up = None
     if payment and event.origin != payment.origin:
         # It can't speak for the payment.
         record(payment, EventOfAnother(event.stripe_event_id, as_of=event.as_of))
         _note(event, concerns.EVENT_OF_ANOTHER, event=event.stripe_event_id)
-    elif payment and handler:
+    elif payment and kind:
         is_old = bool(event.api_version) and event.api_version[:10] < FIRST_TRUE_REFUNDS
-        if not is_old or handler in handlers.SAME_IN_ALL_VERSIONS:
-            event.error_code = handler(event, payment)
+        if not is_old or kind in handlers.SAME_IN_ALL_VERSIONS:
+            event.error_code = handlers.apply(event, payment)
         elif payment.charge_as_of <= event.as_of:
             # It is only a hint to sync the payment, which finishes the event.
             _note(event, concerns.ENDPOINT_OUTDATED, version=event.api_version)
@@ -257,8 +263,8 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
             endpoint = "/".join([event.account, event.stripe_account]).strip("/")
             concerns.report_concern(concerns.ENDPOINT_OUTDATED, object_id=endpoint, version=event.api_version)
             record(payment, SyncNeeded())
-    elif handler:
-        follow_up = _handle_unmatched(event, handler=handler, has_host_handlers=bool(host_handlers))
+    elif kind:
+        follow_up = _handle_unmatched(event, has_host_handlers=bool(host_handlers))
     elif not host_handlers:
         _ignore(event)
     if host_handlers and event.status == WebhookEvent.Status.PROCESSED and not event.error_code:
@@ -267,39 +273,35 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
             host_handler(event, payment)
     if payment and payment.erased_at:
         event.minimize()
-    return _get_follow_up(payment, handler=handler, was_rejected=was_rejected) if payment else follow_up
+    return _get_follow_up(payment, kind=kind, was_rejected=was_rejected) if payment else follow_up
 
 
-def _get_follow_up(
-    payment: Payment, *, handler: handlers.Handler | None, was_rejected: bool
-) -> FollowUp | None:
+def _get_follow_up(payment: Payment, *, kind: type[Snapshot] | None, was_rejected: bool) -> FollowUp | None:
     if payment.needs_reversal and not was_rejected:
         return partial(reverse_rejected, payment)
     if payment.needs_acceptance or payment.needs_authorization:
-        return partial(_sync, payment)
-    if handler is handlers.handle_fraud_warning and gateway_settings.refund_fraud_warnings:
-        return partial(reverse_warned, payment)
+        return partial(_ask_stripe, services.complete_payment, payment)
+    if kind is FraudWarningSnapshot and gateway_settings.refund_fraud_warnings:
+        return partial(_ask_stripe, resume_requests, payment)
     return None
 
 
-def _sync(payment: Payment) -> None:
-    """Ask Stripe for what the event doesn't say; maintenance does so if that fails."""
+def _ask_stripe(operation: Callable[[Payment], object], payment: Payment) -> None:
+    """Do at Stripe what follows from an event; maintenance does so if that fails."""
     try:
-        services.complete_payment(payment)
+        operation(payment)
     except PaymentRejectedError:
         return
     except GatewayError:
         logger.warning("[OctoStripeGateway] Payment %s has to wait for Stripe", payment, exc_info=True)
 
 
-def _handle_unmatched(
-    event: WebhookEvent, *, handler: handlers.Handler, has_host_handlers: bool
-) -> FollowUp | None:
+def _handle_unmatched(event: WebhookEvent, *, has_host_handlers: bool) -> FollowUp | None:
     """Set the outcome of an event whose payment has no row; raises UnknownPaymentError if it is paid.
 
     An event that isn't about an intent says too little: its intent is asked for afterwards.
     """
-    if handler is handlers.handle_payment_intent:
+    if handlers.SNAPSHOTS[event.type] is PaymentIntentSnapshot:
         currency = read_text(event.stripe_object, "currency", default="")
         provenance = judge(event.metadata, currency=currency, origin=event.origin)
     elif is_foreign(event.metadata):
@@ -370,7 +372,7 @@ def _note(event: WebhookEvent, kind: concerns.Kind, /, **parameters: Any) -> Non
 
 
 def _get_payment(event: WebhookEvent) -> Payment | None:
-    if not event.has_object and event.type not in handlers.HANDLERS:
+    if not event.has_object and event.type not in handlers.SNAPSHOTS:
         return None
     # Raises if the object's intent is invalid, in which case the event's own column was left empty.
     intent_id, origin = event.read_payment_intent_id(), event.origin

@@ -1320,7 +1320,7 @@ class TestReprocess:
             raise ValueError("of pi_1_secret_abc")
 
         with monkeypatch.context() as patch:
-            patch.setitem(handlers.HANDLERS, "payment_intent.succeeded", fail)
+            patch.setattr(handlers, "apply", fail)
             api.deliver(stripe, "payment_intent.succeeded")
         return WebhookEvent.objects.get(status="failed")
 
@@ -1343,7 +1343,7 @@ class TestReprocess:
         def fail(event: WebhookEvent, payment: Payment) -> None:
             raise ValueError("of pi_1_secret_abc")
 
-        monkeypatch.setitem(handlers.HANDLERS, "payment_intent.succeeded", fail)
+        monkeypatch.setattr(handlers, "apply", fail)
         page = operate(office, event, "reprocess")
         assert get_messages(page) == ["The event failed again: ValueError: of pi_1_secret_[redacted]"]
 

@@ -105,7 +105,7 @@ def test_event_reprocessed_by_an_operator_is_recorded_in_the_sites_language(
     def fail(*_args: Any) -> None:
         raise UnprocessableError(gettext("It is paid already."))
 
-    monkeypatch.setitem(handlers.HANDLERS, "payment_intent.succeeded", fail)
+    monkeypatch.setattr(handlers, "apply", fail)
     event = WebhookEventFactory.create()
     with override("ja"), pytest.raises(UnprocessableError):
         inbox.process_event(event)

@@ -76,7 +76,7 @@ def test_endpoint_is_created_once_with_our_events_and_version(stripe: StripeEmul
     output = run()
     (endpoint,) = get_endpoints(stripe)
     assert endpoint["url"] == URL
-    assert endpoint["enabled_events"] == sorted(handlers.HANDLERS.keys() - {"charge.refund.updated"})
+    assert endpoint["enabled_events"] == sorted(handlers.SNAPSHOTS.keys() - {"charge.refund.updated"})
     assert endpoint["api_version"] == stripe_client.get_api_version()
     assert output.count("whsec_") == 1
     again = run()

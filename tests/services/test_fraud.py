@@ -10,7 +10,6 @@ from django.contrib import admin
 
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.models import Payment, PaymentChange, StripeRequest, WebhookEvent
-from octo_stripe_gateway.services import fraud
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.webhooks import inbox
 from tests.support.api import GatewayApi
@@ -116,7 +115,7 @@ def test_process_that_dies_after_the_commit_leaves_the_refund_on_record(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fraud, "resume_requests", die)
+        patch.setattr(inbox, "resume_requests", die)
         with pytest.raises(KeyboardInterrupt):
             api.deliver(stripe, WARNING)
     sync_unsettled()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octo_stripe_gateway.exceptions import SignatureError
-from octo_stripe_gateway.webhooks.signatures import find_signer
+from octo_stripe_gateway.webhooks.views import find_signer
 
 SECRETS = {"": ["whsec_own"], "tokyo": ["whsec_new", "whsec_old"], "paris": []}
 BODY = '{"id": "evt_1", "é": "\\u0000"}'
