@@ -30,7 +30,12 @@ def load(payment: Payment, fact: Any, *, refunds: list[Refund] | None = None) ->
     needs = NEEDS.get(fact if isinstance(fact, type) else type(fact), frozenset())
     snapshot = getattr(fact, "snapshot", fact)
     is_intent = isinstance(snapshot, PaymentIntentSnapshot)
-    has_refunds = "refunds" in needs and not (is_intent and snapshot.charge is None)
+    charge = snapshot.charge if is_intent else None
+    # Refunds that failed change no total, and have their concerns.
+    says_nothing_of_refunds = is_intent and not (
+        charge and (charge.refunds or charge.amount_refunded or payment.has_live_refunds)
+    )
+    has_refunds = "refunds" in needs and not says_nothing_of_refunds
     has_disputes = "disputes" in needs and not (is_intent and not snapshot.disputes)
     # What is forgiven is summed up over both.
     has_refunds |= has_disputes and payment.refunds_total > 0

@@ -421,6 +421,11 @@ class Payment(LedgerRow):
         return self.amount_refundable > 0 and not self.refunds_blocked
 
     @property
+    def has_live_refunds(self) -> bool:
+        """Tell by its totals, which leave out those that failed, whether any refund is open or made."""
+        return any((self.refunds_total, self.amount_reserved, self.open_refunds, self.charge_amount_refunded))
+
+    @property
     def is_reversible(self) -> bool:
         """Tell whether Stripe would give the money back, by a refund or by releasing the authorization."""
         return self.is_refundable or self.intent_status == "requires_capture"

@@ -255,7 +255,7 @@ def _reserve_refund(
         known = _get_refunded_by(caller, locked, fingerprint=fingerprint)
         if known:
             return known, _get_request(known), False
-        refunds = Refund.ledger.list_of(locked)
+        refunds = Refund.ledger.list_of(locked) if locked.has_live_refunds else []
         earlier = _pick_unanswered(locked, asked, refunds=refunds, caller=caller)
         if earlier:
             return earlier, _get_request(earlier), False
@@ -297,7 +297,7 @@ def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
         unanswered = get_open_request(payment, StripeRequest.Kind.CANCEL)
         parameters = {"cancellation_reason": reason} if reason else {}
         return unanswered or open_request(payment, StripeRequest.Kind.CANCEL, parameters=parameters)
-    refunds = Refund.ledger.list_of(payment)
+    refunds = Refund.ledger.list_of(payment) if payment.has_live_refunds else []
     refund = Refund(payment=payment, amount=payment.amount_refundable, reason=reason, amount_forgiven=0)
     return _open_refund(refund, refunds=refunds)
 

@@ -189,6 +189,19 @@ def test_refund_that_is_not_on_an_incomplete_list_stays(payment: Payment, listed
     assert payment.refunds.get().status == "succeeded"
 
 
+def test_a_refund_that_only_the_charge_s_total_tells_of_counts(payment: Payment) -> None:
+    apply_intent(payment, make_paid_intent(latest_charge=make_charge(amount_refunded=500)))
+    assert payment.amount_refunded == 500
+
+
+def test_a_refund_that_failed_keeps_its_concern(payment: Payment) -> None:
+    hear(payment, snap_refund(status="failed"))
+    listed = make_charge(refunds={"data": [], "has_more": False})
+    apply_intent(payment, make_paid_intent(latest_charge=listed), second=9)
+    assert payment.refunds.get().status == "failed"
+    assert [(each.code, each.is_open) for each in payment.concerns.all()] == [("refund_failed", True)]
+
+
 def test_refund_that_was_made_since_the_list_was_read_stays(payment: Payment) -> None:
     apply_intent(payment, make_paid_intent())
     hear(payment, snap_refund(created=SECOND + 10, second=10))
