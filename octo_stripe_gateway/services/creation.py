@@ -130,10 +130,21 @@ def create_payment(
         if payable.pk is None:
             raise ValueError("The payable is not saved, so no payment can refer to it.")
         payable = resolve(payable)
+    currency, priced = currency.lower(), is_priced(payable)
+    if priced:
+        price_currency = get_price(payable)[1]
+        if currency not in {"", price_currency}:
+            raise UnprocessableError(_("The amount is not the price."), currency=currency)
+        currency = price_currency
+    if priced and capture_method != Payment.CaptureMethod.AUTOMATIC:
+        allowed = getattr(payable, "allows_manual_capture", False)
+        # A hold confirms nothing. A method that isn't called would count as a yes.
+        if not (allowed() if callable(allowed) else allowed):
+            raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
     payment = Payment(
         uuid=uuid or caller.derive_uuid("create", installation=installation) or uuids.uuid4(),
         amount=amount or 0,
-        currency=_get_currency(currency, payable=payable),
+        currency=currency or gateway_settings.currency,
         payable=payable,
         capture_method=capture_method,
         purpose=purpose,
@@ -150,7 +161,20 @@ def create_payment(
     given = {**(stripe_params or {}), **{name: value for name, value in named.items() if value}}
     extra = check_parameters(given, metadata=payment.metadata)
     payment.connect = {name: extra[name] for name in CONNECT if extra.get(name)}
-    payment.request_fingerprint = _get_fingerprint(payment, uuid=uuid, extra=extra)
+    asked = {
+        "uuid": uuid,
+        # If the host has changed the price or the account since, it is still the same request.
+        "amount": None if priced else payment.amount,
+        "currency": None if priced else payment.currency,
+        "payable": name_payable(payment.payable_type_id, payment.payable_id),
+        "capture_method": capture_method,
+        "purpose": purpose,
+        "metadata": payment.metadata,
+        "reseller_reference": reseller_reference,
+        "stripe_params": extra,
+        "stripe_account": stripe_account,
+    }
+    payment.request_fingerprint = hash_request(asked)
     payment.account, payment.stripe_account = choose_account(payment)
     payment.livemode = stripe_client.get_account(payment.account).livemode
     check_livemode(livemode, livemode=payment.livemode)
@@ -168,46 +192,8 @@ def create_payment(
     return _obtain_secret(payment, request, lost_since=lost_since)
 
 
-def _get_currency(currency: str, *, payable: Any) -> str:
-    if is_priced(payable):
-        _price, price_currency = get_price(payable)
-        if currency.lower() not in {"", price_currency}:
-            raise UnprocessableError(_("The amount is not the price."), currency=currency.lower())
-        return price_currency
-    return currency.lower() or gateway_settings.currency
-
-
-def _check_capture_method(capture_method: str, *, payable: Model | None) -> None:
-    """Refuse a hold for a priced payable unless the payable allows it: a hold confirms nothing."""
-    if capture_method == Payment.CaptureMethod.AUTOMATIC or not is_priced(payable):
-        return
-    allowed = getattr(payable, "allows_manual_capture", False)
-    # A method that isn't called would count as a yes.
-    if not (allowed() if callable(allowed) else allowed):
-        raise UnprocessableError(_("This can't be authorized only: it has to be paid."))
-
-
-def _get_fingerprint(payment: Payment, *, uuid: uuids.UUID | None, extra: Mapping[str, Any]) -> str:
-    # If the host has changed the price or the account since, it is still the same request.
-    priced = is_priced(payment.payable)
-    request = {
-        "uuid": uuid,
-        "amount": None if priced else payment.amount,
-        "currency": None if priced else payment.currency,
-        "payable": name_payable(payment.payable_type_id, payment.payable_id),
-        "capture_method": payment.capture_method,
-        "purpose": payment.purpose,
-        "metadata": payment.metadata,
-        "reseller_reference": payment.reseller_reference,
-        "stripe_params": extra,
-        "stripe_account": payment.stripe_account,
-    }
-    return hash_request(request)
-
-
 def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRequest | None]:
     """Record the payment and its request, or return those that the same create recorded before."""
-    _check_capture_method(draft.payment.capture_method, payable=draft.payment.payable)
     if is_priced(draft.payment.payable):
         return _reserve_priced(draft, caller=caller)
     check_amount(draft.payment.amount, currency=draft.payment.currency)

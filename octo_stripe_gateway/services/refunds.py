@@ -231,8 +231,16 @@ def void_or_refund(payment: Payment) -> Payment:
     StripeError.
     """
     stripe_client.get_account(payment.account)
-    request = _reserve_reversal(payment)
-    return perform_request(request).payment if request else Payment.ledger.get(pk=payment.pk)
+    with lock_payment(payment) as locked:
+        if not may_reverse(load(locked, RefundReserved)):
+            return locked
+        request = None
+        if locked.intent_status != "requires_capture":
+            request = get_open_request(locked, StripeRequest.Kind.REFUND)
+            if request is None and not locked.is_refundable:
+                return locked
+        request = request or open_reversal(locked)
+    return perform_request(request).payment
 
 
 def reverse_rejected(payment: Payment) -> Payment:
@@ -262,7 +270,15 @@ def _reserve_refund(
         wanted = locked.amount_refundable if asked.amount is None else asked.amount
         _check_refundable(locked, wanted)
         refund = Refund(payment=locked, amount=wanted, reason=asked.reason, request_fingerprint=fingerprint)
-        refund.amount_forgiven = 0 if asked.due_again else _try_to_measure(locked, wanted)
+        refund.amount_forgiven = 0
+        if locked.payable_type_id and not asked.due_again:
+            try:
+                with transaction.atomic(using=Payment.ledger.database):
+                    refund.amount_forgiven = measure_forgiven(locked, wanted)
+            except Exception:
+                # Upkeep asks again what is forgiven, once the price can be told.
+                logger.exception("[OctoStripeGateway] What a refund of %s forgives can't be told", locked)
+                refund.amount_forgiven = None
         refund.uuid = caller.derive_uuid("refund") or refund.uuid
         if caller.idempotency_key and not Refund.ledger.insert(refund, or_ignore=True):
             # Its key has just made a refund of another payment.
@@ -300,29 +316,6 @@ def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
     refunds = Refund.ledger.list_of(payment) if payment.has_live_refunds else []
     refund = Refund(payment=payment, amount=payment.amount_refundable, reason=reason, amount_forgiven=0)
     return _open_refund(refund, refunds=refunds)
-
-
-def _reserve_reversal(payment: Payment) -> StripeRequest | None:
-    with lock_payment(payment) as locked:
-        if not may_reverse(load(locked, RefundReserved)):
-            return None
-        if locked.intent_status != "requires_capture":
-            unanswered = get_open_request(locked, StripeRequest.Kind.REFUND)
-            if unanswered or not locked.is_refundable:
-                return unanswered
-        return open_reversal(locked)
-
-
-def _try_to_measure(payment: Payment, amount: int) -> int | None:
-    """Return what a refund forgives, None where the price can't be told now: upkeep asks again."""
-    if payment.payable_type_id is None:
-        return 0
-    try:
-        with transaction.atomic(using=Payment.ledger.database):
-            return measure_forgiven(payment, amount)
-    except Exception:
-        logger.exception("[OctoStripeGateway] What a refund of %s forgives can't be told", payment)
-        return None
 
 
 def _open_refund(refund: Refund, *, refunds: list[Refund], asked: Asked | None = None) -> StripeRequest:
