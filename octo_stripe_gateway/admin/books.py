@@ -84,7 +84,7 @@ def sum_up(payments: QuerySet[Payment]) -> dict[str, Any] | None:
         unbooked += next_booking_at is not None
         sums[not livemode, currency].update(received=received, refunded=refunded)
         if settlement:
-            sums[not livemode, settlement].update(fee=fee or 0, net=net or 0)
+            sums[not livemode, settlement].update({"fee": fee or 0, "net": net or 0})
     has_both = len({is_test for is_test, _currency in sums}) == 2
     lines = []
     for is_test, currency in sorted(sums):
