@@ -1,8 +1,8 @@
 """The ledger in Django's admin: read-only, but for operations that go through the services.
 
-Django imports it where `django.contrib.admin` is installed; nothing else here does. A host adds to it with
-the classes named below: `PaymentInline` above all, which shows what is due and the payments on a payable's
-own page, and `RefundPayableMixin`, which has them refunded from there.
+Django imports it only where `django.contrib.admin` is installed. A host extends it with the classes named
+below. `PaymentInline` shows on a payable's own page what is due and what was paid, and `RefundPayableMixin`
+adds the buttons that refund it.
 """
 
 from octo_stripe_gateway.admin.books import BalanceTransactionAdmin

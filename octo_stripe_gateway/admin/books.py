@@ -37,7 +37,7 @@ from octo_stripe_gateway.admin.lists import (
     IndexedChangeList,
     time_limit,
 )
-from octo_stripe_gateway.admin.pages import LedgerAdmin, asks_for_no_text
+from octo_stripe_gateway.admin.pages import LedgerAdmin, has_nul
 from octo_stripe_gateway.admin.pictures import show_pictures
 from octo_stripe_gateway.books.exports import export_movements_of, export_payments
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Payment
@@ -181,7 +181,7 @@ class BooksAdmin(LedgerAdmin[Payment]):
         if not self.has_view_permission(request):
             raise PermissionDenied
         list_url = self.get_page_url("changelist")
-        if asks_for_no_text(request):
+        if has_nul(request):
             return HttpResponseRedirect(list_url)
         try:
             payments = self.get_changelist_instance(request).queryset

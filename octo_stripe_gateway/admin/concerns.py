@@ -78,14 +78,14 @@ class ConcernAdmin(LedgerAdmin[Concern]):
     )
 
     what = display.column(_("concern"), lambda row: get_kind_label(row.code))
-    # The object at Stripe where it belongs to no payment.
+    # Without a payment, the object at Stripe is shown.
     about = display.link_column(
         _("payment"),
         lambda row, site: (not row.payment and row.object_id) or display.show_payment(row.payment, site),
     )
     words = display.column(_("what is known"), describe_concern)
     action = display.column(_("what to do"), lambda row: display.show_action(row.code))
-    # The ids are in its order.
+    # Ids have the same order.
     opened = display.time_column(_("opened at"), "opened_at", ordering="pk")
     state = display.column(_("state"), show_concern_state)
     lost = display.column(

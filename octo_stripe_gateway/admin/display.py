@@ -37,7 +37,7 @@ from octo_stripe_gateway.stripe.currencies import format_money
 DASHBOARD = "https://dashboard.stripe.com"
 NOTHING = "-"
 NUMBER_LENGTH = 8
-# Stripe's words for cards whose names are no such words: https://docs.stripe.com/api/charges/object.
+# Brands that Stripe writes otherwise than people do: https://docs.stripe.com/api/charges/object.
 BRANDS = {
     "amex": "American Express",
     "diners": "Diners Club",
@@ -45,7 +45,7 @@ BRANDS = {
     "jcb": "JCB",
     "unionpay": "UnionPay",
 }
-# Columns whose own names are not an operator's words.
+# What operators call columns that have technical names.
 LABELS = {
     "amount_capturable": _("authorized"),
     "amount_reserved": _("refunds without an answer"),
@@ -67,7 +67,7 @@ def format_time(moment: dt.datetime) -> str:
 
 
 def describe_change(name: str, values: Iterable[Any], *, currency: str) -> str:
-    """Return what a column of a payment is called, and what it held and holds, in an operator's words."""
+    """Return a change of a payment's column for operators: its label, then its values."""
 
     def show(value: Any) -> str:
         if name.startswith("amount_"):
@@ -78,7 +78,7 @@ def describe_change(name: str, values: Iterable[Any], *, currency: str) -> str:
             return get_status_label(value)
         return spell(value) if name == "intent_status" else str(value or NOTHING)
 
-    # The journal may tell of a column that is gone.
+    # The journal may name a column that no longer exists.
     known = {field.attname: field.verbose_name for field in Payment._meta.concrete_fields}
     label = LABELS.get(name) or known.get(name) or spell(name)
     return f"{label}: {' → '.join(map(show, values))}"
@@ -114,7 +114,7 @@ def show_money(amount: int, *, currency: str) -> SafeString:
 
 
 def show_dues(dues: Dues) -> list[tuple[Any, Any]]:
-    """Return what a payable owes, by label; what most payables don't have only where there is some."""
+    """Return what a payable owes, by label; rare amounts are left out where they are zero."""
     amounts = (
         (_("price"), dues.price),
         (_("received"), dues.received),
@@ -211,7 +211,7 @@ def show_link(url: str, *, text: Any) -> SafeString:
 
 
 def show_rate(row: Payment | BalanceTransaction) -> str:
-    """Return the exchange rate: how much of the settlement currency one of the payment's was."""
+    """Return what one unit of the payment's currency was in the settlement currency."""
     return f"{row.exchange_rate.normalize():f}" if row.exchange_rate else ""
 
 
@@ -242,9 +242,9 @@ def show_at_stripe(row: Payment | WebhookEvent) -> SafeString:
 
 
 def get_dashboard_url(row: Payment | WebhookEvent, *, page: str = "") -> str:
-    """Return a page of Stripe's dashboard, in the account and mode of a row, by default the row's own.
+    """Return the address of a page in Stripe's dashboard, by default the row's own.
 
-    Empty before Stripe has it, and where something stands in for Stripe, whose dashboard knows nothing of it.
+    Empty if Stripe doesn't have the row yet, or if an emulator takes Stripe's place.
     """
     if isinstance(row, Payment):
         page = page or (f"payments/{row.stripe_payment_intent_id}" if row.stripe_payment_intent_id else "")
@@ -257,7 +257,7 @@ def get_dashboard_url(row: Payment | WebhookEvent, *, page: str = "") -> str:
 
 
 def get_url(model: type[Model], page: str, *args: Any, site: AdminSite) -> str:
-    """Return a page of a model, or of one of its rows, in this admin; empty where it has none."""
+    """Return the address of a model's or row's page in this admin; empty where there is none."""
     if not site.is_registered(model):
         return ""
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}"
@@ -274,7 +274,7 @@ def show_payment(payment: Payment | None, site: AdminSite) -> SafeString | str:
 
 
 def show_payable(row: Payment | PayableLock, site: AdminSite) -> SafeString | str:
-    """Return what is paid for, by type and id, linked to the host's page of it; asks no database."""
+    """Return what is paid for, by type and id, linked to the host's page of it, without a query."""
     if row.payable_type_id is None:
         return NOTHING
     content_type = ContentType.objects.get_for_id(row.payable_type_id)
@@ -302,7 +302,7 @@ def link_column(label: Any, show: Callable[[Any, AdminSite], Any]) -> Any:
 
 
 def money_column(label: Any, name: str, *, currency: str = "currency", ordering: str | None = None) -> Any:
-    """Return a column that shows an amount, whose currency is in another."""
+    """Return a column that shows an amount in the currency of another column."""
 
     def show(row: Any) -> SafeString:
         return show_money(getattr(row, name) or 0, currency=getattr(row, currency))
@@ -321,7 +321,7 @@ def time_column(label: Any, name: str, *, ordering: str | None = None) -> Any:
 
 
 class StripeColumns:
-    """What payments and events show of where they are at Stripe."""
+    """Columns of payments and events: their mode, their account, and a link to Stripe."""
 
     mode = column(_("mode"), show_mode)
     at_stripe = column(_("at Stripe"), show_at_stripe)
@@ -329,7 +329,7 @@ class StripeColumns:
 
 
 class PaymentColumns(StripeColumns):
-    """What every list of payments shows."""
+    """Columns of every list of payments."""
 
     number = column(_("payment"), get_number, ordering="pk")
     state = column(_("status"), show_state)
@@ -338,5 +338,5 @@ class PaymentColumns(StripeColumns):
         _("refunded"),
         lambda row: row.amount_refunded and show_money(row.amount_refunded, currency=row.currency),
     )
-    # The ids are in its order, and have an index together with what a list is filtered by.
+    # Ids have the same order, and share an index with each column that lists are filtered by.
     created = time_column(_("created"), "created_at", ordering="pk")

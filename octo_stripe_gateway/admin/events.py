@@ -43,7 +43,7 @@ class EventStatusFilter(ListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         status = self.value()
         if status == WebhookEvent.Status.PROCESSED:
-            # As an exclusion, which PostgreSQL takes for most of the rows even without statistics.
+            # PostgreSQL expects an exclusion to match most rows, even without statistics.
             return queryset.exclude(status__in=[each for each in WebhookEvent.Status if each != status])
         if status in WebhookEvent.Status.values:
             return self.narrow(queryset, status)
@@ -88,7 +88,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
         _("payment"), lambda row, site: display.show_payment(row.known_payment, site)
     )
     error = display.column(_("error"), lambda row: describe(row.error_code, row.error_parameters))
-    # The ids are in its order, and have an index together with what the list is filtered by.
+    # Ids have the same order, and share an index with each column that the list is filtered by.
     received = display.time_column(_("received at"), "received_at", ordering="pk")
     version = display.column(_("API version"), attrgetter("api_version"))
     dashboard = display.column(_("event"), display.show_dashboard_link)
@@ -104,7 +104,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
         return super().get_queryset(request).defer("payload")
 
     def join_related(self, rows: Sequence[WebhookEvent]) -> None:
-        """Let events know their payments, which Stripe's id of the intent joins them to."""
+        """Let events know their payments, by Stripe's id of the intent."""
         intents = {event.payment_intent_id for event in rows} - {""}
         payments = Payment.objects.filter(stripe_payment_intent_id__in=intents) if intents else ()
         by_intent = {payment.stripe_payment_intent_id: payment for payment in payments}

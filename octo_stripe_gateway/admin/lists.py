@@ -68,7 +68,7 @@ def time_limit(alias: str, *, milliseconds: int) -> Iterator[None]:
 
 
 class IndexedChangeList(ChangeList):
-    """Orders by what the last filter in use orders by, ascending where the user asks for that."""
+    """Keeps the order of the last filter in use; the user chooses only its direction."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         ordering: list[Any] = list(super().get_ordering(request, queryset))
@@ -77,7 +77,7 @@ class IndexedChangeList(ChangeList):
         return [sign + column for column in by_filter] or ordering
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read a page, always with a LIMIT, by which PostgreSQL plans, even if it is the only page."""
+        """Read a page with a LIMIT, even if it is the only one: PostgreSQL plans by it."""
         super().get_results(request)
         if not self.result_list.query.is_sliced:
             self.result_list = self.result_list[: self.list_max_show_all]

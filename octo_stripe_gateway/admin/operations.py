@@ -37,7 +37,7 @@ def list_forgivable(payment: Payment) -> list[Refund | Dispute]:
 
 
 class ConfirmationForm(forms.Form):
-    """Asks for nothing but remembers its page: however often one page is sent, it acts once."""
+    """Asks for nothing, and carries a key: a page that is sent twice acts once."""
 
     key = forms.UUIDField(initial=uuid.uuid4, widget=forms.HiddenInput)
 
@@ -48,8 +48,8 @@ class ConfirmationForm(forms.Form):
 class AmountForm(ConfirmationForm):
     """Asks for an amount in a currency, written as people do.
 
-    The services refuse what is too much, and their error is shown beside the field: the form itself would
-    refuse a form that is sent twice because of what the first one did.
+    The services refuse what is too much, and their error is shown beside the field. If the form checked it,
+    sending it twice would fail because of what the first time did.
     """
 
     amount = forms.DecimalField(label=_("Amount"))
@@ -105,7 +105,7 @@ class CaptureForm(AmountForm):
 
 
 class ForgiveForm(AmountForm):
-    """Asks of which refund or loss how much nobody has to pay again."""
+    """Asks for a refund or loss, and how much of it nobody has to pay again."""
 
     part = forms.ChoiceField(label=_("Of"))
 
@@ -128,7 +128,7 @@ class ForgiveForm(AmountForm):
 
 
 class SettleForm(AmountForm):
-    """Asks why nothing is left to look at, and of a loss how much was lost."""
+    """Asks for the reason, and for the amount where money was lost."""
 
     reason = forms.CharField(
         label=_("Reason"),
@@ -153,7 +153,7 @@ class Operation(Generic[Row]):
     question: ClassVar[Any]
     unavailable: ClassVar[Any] = _("That isn't possible as it stands now.")
     form_class: ClassVar[type[ConfirmationForm]] = ConfirmationForm
-    # Whether what it returns is for the user alone, and not for the log.
+    # Whether its outcome is shown to the user, but not logged.
     is_secret: ClassVar[bool] = False
 
     def is_possible(self, row: Row) -> bool:

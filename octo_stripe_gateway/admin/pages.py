@@ -147,7 +147,7 @@ class OperationAdmin(admin.ModelAdmin, Generic[Row]):  # type: ignore[type-arg] 
                     form.add_error(name, str(error.message))
                 return False
             self.message_user(request, error.message, messages.ERROR)
-            # Whether a repeat would be refused again, rather than finish what was begun.
+            # A refusal would only be repeated; after another error, a repeat may finish what was begun.
             is_refused = isinstance(error, BadRequestError | UnprocessableError)
             return is_refused and not isinstance(error, OperationInProgressError)
         self.log_change(request, obj, operation.label if operation.is_secret else outcome)
@@ -203,9 +203,9 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
         admin_site.index_template = admin_site.index_template or self.index_template
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list; without its query, or its chosen rows, where these hold what no column can."""
+        """Show the list; leave out a query or a selection that no column could match."""
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        if asks_for_no_text(request) or not all(map(is_row_id, chosen)):
+        if has_nul(request) or not all(map(is_row_id, chosen)):
             return HttpResponseRedirect(request.get_full_path() if chosen else request.path)
         return super().changelist_view(request, extra_context)
 
@@ -239,6 +239,6 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
         return {"operations": self.list_operations(request, obj), "subtitle": self.get_subtitle(obj)}
 
 
-def asks_for_no_text(request: HttpRequest) -> bool:
+def has_nul(request: HttpRequest) -> bool:
     """Tell whether a list's query has a NUL, which no column can hold."""
     return any("\0" in value for values in request.GET.lists() for value in values[1])

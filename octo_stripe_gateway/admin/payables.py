@@ -48,7 +48,7 @@ class RefundPayableForm(RefundForm):
 
     def __init__(self, row: Model, **kwargs: Any) -> None:
         received = [each for each in Payment.ledger.list_of_payable(row) if each.amount_received]
-        # A repetition finds nothing left, and is about the same currency.
+        # A form that is sent again finds nothing left, and needs the same currency.
         left = [each for each in received if each.amount_refundable] or received
         currencies = sorted({each.currency for each in left})
         at_most = sum(each.amount_refundable for each in left)
@@ -82,7 +82,7 @@ class RefundPayableOperation(PayableOperation):
 
 
 class CancelPayableForm(ConfirmationForm):
-    """Says what the terms give, and asks whether they are waived."""
+    """Shows what goes back by the terms, and asks whether to waive them."""
 
     waive = forms.BooleanField(label=_("Waive the terms"), required=False)
 
@@ -116,7 +116,7 @@ class CancelPayableOperation(PayableOperation):
 
 
 class LinkForm(ConfirmationForm):
-    """Asks what the link is for, where there is a choice, and until when it leads there."""
+    """Asks what the link is for, where there is a choice, and until when it works."""
 
     purpose = forms.ChoiceField(label=capfirst(_("purpose")))
     expires_at = forms.DateTimeField(
@@ -304,7 +304,7 @@ class PayableLockAdmin(LedgerAdmin[PayableLock]):
     next_due = display.time_column(_("next due"), "next_due_at", ordering="next_due_at")
 
     def join_related(self, rows: Sequence[PayableLock]) -> None:
-        """Set in memory what payables owe now; where that can't be told, what was last known stays."""
+        """Set in memory what payables owe now; keep what was last known of those that can't tell."""
         for lock, dues in list_dues(rows):
             lock.set_due(dues)
 

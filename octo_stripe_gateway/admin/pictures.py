@@ -155,7 +155,7 @@ def _draw(
 
 
 def _draw_owed(request: HttpRequest, *, site: AdminSite) -> Iterator[Picture]:
-    """Yield by currency what has a date to be paid by, overdue and later, of the first that are due."""
+    """Yield by currency what is overdue and what is due later, counting those that are due first."""
     admin: Any = site._registry.get(PayableLock)
     if not (admin and admin.has_view_permission(request)):
         return

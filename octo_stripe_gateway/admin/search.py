@@ -1,7 +1,7 @@
 """Searches that stay fast over many rows.
 
-A term is looked for in one index after the other, and the rows are then read by their ids. For one query over
-everything, ordered by id, PostgreSQL walks the whole table whenever its statistics say so.
+A term is looked for in one index after the other, and the rows are then read by their ids. One query over
+everything, ordered by id, would have PostgreSQL read the whole table whenever its statistics suggest that.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def find_clock_skew(examined: Examined) -> Iterator[Diagnosis]:
         side = "ahead of" if skew > 0 else "behind"
         yield examined.diagnose(
             "clock_skewed",
-            f"This machine's clock is {abs(skew)} seconds {side} Stripe's, by which signatures age.",
+            f"This machine's clock is {abs(skew)} seconds {side} Stripe's, which dates signatures.",
             "Have the machine's clock set by NTP.",
         )
 
@@ -202,7 +202,7 @@ def find_missing_endpoint(examined: Examined) -> Iterator[Diagnosis]:
 
 
 def find_faulty_endpoint(examined: Examined) -> Iterator[Diagnosis]:
-    """Find what is wrong with the endpoints that are meant to send our events: one, with Connect another."""
+    """Find what is wrong with the account's best endpoint, and with the best one for connected accounts."""
     wanted = examined.get_wanted()
     chosen = [each for connect in (False, True) for each in examined.get_endpoints(connect=connect)[:1]]
     for endpoint in chosen:
@@ -271,7 +271,7 @@ def find_shared_installation(examined: Examined) -> Iterator[Diagnosis]:
         yield examined.diagnose(
             "installation_shared",
             f"Several sites are one installation at Stripe: {', '.join(addresses)}.",
-            "Set INSTALLATION_ID where a copy of the database is used; disable the endpoint that isn't.",
+            "Where one of them uses a copy of the database, set INSTALLATION_ID; disable unused endpoints.",
             count=len(addresses),
         )
 

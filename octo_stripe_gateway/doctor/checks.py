@@ -159,7 +159,7 @@ def check_payables() -> Iterator[CheckMessage]:
             apps.get_model(label)
         except (LookupError, ValueError):
             hint = "Write it as 'app_label.Model', and see that its app is installed."
-            yield _error("E005", f"PAYABLES names {name!r} a model that isn't there: {label!r}.", hint)
+            yield _error("E005", f"PAYABLES names {name!r} for a model that doesn't exist: {label!r}.", hint)
     named = {label.lower() for label in gateway_settings.payables.values()}
     payables = [each for each in apps.get_models() if is_priced(each) or each._meta.label_lower in named]
     families: dict[str, None] = {}
@@ -169,8 +169,8 @@ def check_payables() -> Iterator[CheckMessage]:
         except ConfigurationError as error:
             families[str(error)] = None
         if not is_keyed(model):
-            hint = "Give it a key of one column, or have its payments be for something else."
-            yield _error("E024", f"Payments find no {model._meta.label} again by its key.", hint)
+            hint = "Give the model a primary key of one column, or let payments be for another model."
+            yield _error("E024", f"A {model._meta.label} can't be found again by its key as text.", hint)
     for message in families:
         hint = "Let one class have the price and the hooks, or all of them inherit the same."
         yield _error("E023", message, hint)
@@ -259,7 +259,7 @@ def check_throttling() -> Iterator[CheckMessage]:
         return
     if not counts_exactly() and not settings.DEBUG:
         hint = "Use one that all processes share and that counts in one step: Redis, Memcached, the database."
-        yield _warning("W005", "THROTTLE_RATES are counted in a cache that several processes can't.", hint)
+        yield _warning("W005", "The cache can't count THROTTLE_RATES for several processes.", hint)
     if not gives_up():
         hint = 'Set it in CACHES: "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1} for Redis.'
         yield _warning("W011", "The cache has no time-out: if it hangs, so does every call.", hint)
@@ -286,7 +286,7 @@ def check_webhooks() -> Iterator[CheckMessage]:
     for path in find_webhook_paths():
         if redirects and not any(each.search(path.lstrip("/")) for each in exempt):
             hint = "If a proxy ends TLS, set SECURE_PROXY_SSL_HEADER: else every event is redirected."
-            yield _warning("W008", f"SECURE_SSL_REDIRECT stands before {path}.", hint)
+            yield _warning("W008", f"SECURE_SSL_REDIRECT redirects what is posted to {path}.", hint)
         if path.endswith("/") and settings.APPEND_SLASH and not is_valid_path(path.rstrip("/")):
             hint = "Give Stripe the address with its slash, or make the slash optional, as get_urls() does."
             yield _warning("W009", f"APPEND_SLASH redirects what is posted to {path.rstrip('/')}.", hint)

@@ -19,9 +19,9 @@ from octo_stripe_gateway.models import Concern, Payment, PaymentChange, StripeRe
 LATEST = 1000
 # Beyond this a backlog is only said to be that long at least.
 MOST_COUNTED = 1000
-# How late maintenance may be; it is run every ten minutes at least.
+# How late maintenance may be, which should run every minute.
 LONGEST_DELAY = dt.timedelta(hours=1)
-# What Stripe has not booked after so many tries, some days, does not come by itself.
+# What Stripe has not booked after so many tries, in some days, needs a person.
 MOST_BOOKINGS = 12
 MAINTAIN = "Have cron run `manage.py maintain_payments` every minute"
 

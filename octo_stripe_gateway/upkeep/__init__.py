@@ -58,7 +58,7 @@ def make_due() -> None:
     now = timezone.now()
     WebhookEvent.ledger.unprocessed().update(retry_at=now)
     unanswered = StripeRequest.ledger.open().values("payment")
-    # One index each: of both conditions in one statement PostgreSQL makes a walk through the table.
+    # Each has an index of its own. With both conditions in one statement, PostgreSQL reads the whole table.
     for payments in (Payment.ledger.filter(next_check_at__gt=now), Payment.ledger.filter(pk__in=unanswered)):
         payments.update(next_check_at=now)
 
@@ -68,8 +68,8 @@ def run_upkeep(
 ) -> dict[str, Counts]:
     """Do what is due, at most `limit` of each kind, and return by kind how often what came of it.
 
-    A kind that can't be worked on is logged and counted as aborted, and the others have their turn. `threads`
-    are at most so many: see `count_threads`. `report` gets the kind, how many are done, and of how many.
+    A kind that can't be worked on is logged and counted as aborted, and the others have their turn. At most
+    `threads` work: see `count_threads`. `report` gets the kind, how many are done, and of how many.
     """
     was_connected = get_connection().connection is not None
     threads = count_threads(threads)
@@ -84,7 +84,7 @@ def run_upkeep(
             logger.exception("[OctoStripeGateway] Upkeep could not go on with its %s", step.name)
             work.outcomes[Outcome.ABORTED] += 1
             if not was_connected:
-                # Otherwise the host may have set something on it, and a new one would be without.
+                # One that was open before may have settings of the host's, which a new one would lack.
                 get_connection().close_if_unusable_or_obsolete()
         done[step.name] += work.outcomes
     return {name: dict(outcomes) for name, outcomes in done.items()}

@@ -35,7 +35,7 @@ class DeadlineStep(Step[Payment]):
     column = "claimed_until"
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:
-        """Return those that were asked the longest ago; what has a passed deadline is another step's."""
+        """Return those that were asked the longest ago; passed deadlines are another step's."""
         rows = Payment.ledger.open_for_payables().filter(claimed_until__lte=now)
         return rows.filter(Q(expires_at=None) | Q(expires_at__gt=now)).order_by("claimed_until")
 
@@ -63,7 +63,7 @@ class DeadlineStep(Step[Payment]):
 
 
 class PassedStep(Step[Row]):
-    """What is due once a moment has passed, which can't be moved to keep others off: claims have a column.
+    """What is due once a moment has passed. It can't be moved to keep others off, so claims have a column.
 
     The lease is also the pause until the next try: whoever pays after a deadline has to get the money back.
     """
@@ -76,7 +76,7 @@ class PassedStep(Step[Row]):
 class ExpiryStep(PassedStep[Payment]):
     """Cancels payments whose deadline has passed.
 
-    One that Stripe doesn't cancel is tried again after as long as it is overdue, and holds up no other.
+    One that Stripe doesn't cancel is tried again in growing pauses, and holds up no other.
     """
 
     def list_due(self, now: dt.datetime) -> QuerySet[Payment]:

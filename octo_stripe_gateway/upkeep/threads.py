@@ -19,11 +19,11 @@ THREADS = 4
 
 
 def count_threads(wanted: int = 0) -> int:
-    """Return how many threads may work, the caller's included: at most so many, or 4.
+    """Return how many threads may work, the caller's included: at most `wanted`, or 4.
 
-    Further threads have connections of their own. They take what a pool of the host's has to spare, and see
-    only what each new connection sees: where the host may have set something on the caller's (a schema, a
-    role, a session's settings), there are none. SQLite has one writer at a time.
+    Further threads have connections of their own, as many as the host's pool has to spare. A new connection
+    lacks what the host may have set on the caller's (a schema, a role, session settings): then there are no
+    further threads. Nor are there on SQLite, which has one writer at a time.
     """
     connection = get_connection()
     if not all(is_untouched(each) for each in connections.all(initialized_only=True)):

@@ -29,7 +29,7 @@ class Command(BaseCommand):
             "--limit", type=int, default=100_000, help="how many of each kind to do at most (100000)"
         )
         parser.add_argument(
-            "--threads", type=int, default=0, help="how many calls to make at once (4), if the database can"
+            "--threads", type=int, default=0, help="how many calls to make at once, if the database can (4)"
         )
         parser.add_argument(
             "--now",

@@ -20,9 +20,9 @@ from octo_stripe_gateway.services.pruning import (
 
 class Command(BaseCommand):
     help = (
-        "Deletes events that are done with, and their concerns, callers' idempotency keys, and the journal"
-        " of settled payments, each past an age. Payments, refunds, disputes and what was asked of Stripe"
-        " stay, as does everything that is not finished. Safe beside live traffic, to run twice and to stop."
+        "Deletes old records: finished events and concerns, callers' idempotency keys, and the journal of"
+        " settled payments. Payments, refunds, disputes and what was asked of Stripe stay, as does everything"
+        " that is not finished. Safe beside live traffic, to run twice and to stop."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

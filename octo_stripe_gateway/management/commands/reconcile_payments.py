@@ -19,8 +19,8 @@ from octo_stripe_gateway.services.reconciliation import Finding, Kind, Reconcili
 class Command(BaseCommand):
     help = (
         "Compares all that was created in a period with Stripe's lists, both ways, applies what Stripe says"
-        " and prints the differences. Safe to run twice and beside live traffic. What is unsettled now is"
-        " maintain_payments' work."
+        " and prints the differences. Safe to run twice and beside live traffic. Payments that are not"
+        " settled yet are maintain_payments' work."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--adopt",
             action="store_true",
-            help="write the rows of our payments that Stripe knows and we don't",
+            help="write rows for payments of ours that only Stripe has",
         )
         parser.add_argument("--dry-run", action="store_true", help="print the differences, change nothing")
 

@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--from", dest="since", help="when the backup was made, or the last commits that surely are here"
+            "--from", dest="since", help="when the backup was made, or the last commit that is certainly here"
         )
         parser.add_argument(
             "--leap", type=int, default=LEAP, help=f"more payments than may have been lost ({LEAP})"
