@@ -67,6 +67,7 @@ class ConcernAdmin(LedgerAdmin[Concern]):
     operations = (SettleOperation(),)
     list_display = ("what", "words", "about", "opened", "state")
     list_filter = (StateFilter, KindFilter)
+    summary_fields = ("words", "action", "about")
     list_select_related = ("payment",)
     ordering = ("-pk",)
     sortable_by = ("opened",)
@@ -104,13 +105,6 @@ class ConcernAdmin(LedgerAdmin[Concern]):
 
     def get_subtitle(self, obj: Concern) -> str:
         return get_kind_label(obj.code)
-
-    def get_summary(self, obj: Concern) -> list[tuple[Any, Any]]:
-        return [
-            (_("Concern"), describe_concern(obj)),
-            (_("What to do"), self.action(obj)),
-            (_("Payment"), self.about(obj)),
-        ]
 
     def is_live(self, obj: Concern) -> bool:
         return bool(obj.payment and obj.payment.livemode)

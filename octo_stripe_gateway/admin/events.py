@@ -72,6 +72,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     list_filter = (EventStatusFilter, EventTypeFilter, ("received_at", DateFilter), ModeFilter)
     ordering = ("-pk",)
     sortable_by = ("received",)
+    summary_fields = ("dashboard", "type", "state", "error", "payment_link")
     search_fields = ("stripe_event_id",)
     search_help_text = _("Stripe's id of the event, or what finds its payment")
     fieldsets = (
@@ -176,12 +177,3 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
                 )
                 self.message_user(request, message % failed, messages.ERROR)
         return HttpResponseRedirect(self.get_page_url("changelist"))
-
-    def get_summary(self, obj: WebhookEvent) -> list[tuple[Any, Any]]:
-        return [
-            (_("Event"), obj.stripe_event_id),
-            (_("Type"), obj.type),
-            (_("Status"), self.state(obj)),
-            (_("Error"), self.error(obj)),
-            (_("Payment"), self.payment_link(obj)),
-        ]

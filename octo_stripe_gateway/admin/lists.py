@@ -123,10 +123,6 @@ class CurrencyFilter(ListFilter):
         currencies = {*latest, *request.GET.getlist("currency")}
         return [(currency, currency.upper()) for currency in sorted(currencies)]
 
-    def has_output(self) -> bool:
-        """Show it even where there is nothing to choose from."""
-        return True
-
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         return super().narrow(rows, value.lower())
 

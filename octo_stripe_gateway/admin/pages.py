@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import label_for_field, lookup_field, unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from octo_stripe_gateway.admin.display import get_url
+from octo_stripe_gateway.admin.display import NOTHING, get_url
 from octo_stripe_gateway.admin.lists import CappedPaginator, IndexedChangeList, is_row_id
 from octo_stripe_gateway.admin.operations import ConfirmationForm, Operation
 from octo_stripe_gateway.exceptions import (
@@ -53,6 +53,8 @@ class OperationAdmin(admin.ModelAdmin, Generic[Row]):  # type: ignore[type-arg] 
     """Has a page for each operation that a row's state and the user's permissions allow; it asks first."""
 
     operations: ClassVar[Sequence[Operation[Any]]] = ()
+    # The fields and columns that the page of an operation shows.
+    summary_fields: ClassVar[Sequence[str]] = ()
     confirmation_template = "admin/octo_stripe_gateway/confirmation.html"
 
     class Media:
@@ -79,7 +81,10 @@ class OperationAdmin(admin.ModelAdmin, Generic[Row]):  # type: ignore[type-arg] 
 
     def get_summary(self, obj: Row) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the row, by label."""
-        return []
+        return [
+            (label_for_field(name, self.model, self), lookup_field(name, obj, self)[2] or NOTHING)
+            for name in self.summary_fields
+        ]
 
     def is_live(self, obj: Row) -> bool:
         """Tell whether an operation with the row moves real money."""

@@ -104,6 +104,7 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
         OwnerFilter,
         ModeFilter,
     )
+    summary_fields = ("number", "state", "money", "refunded", "payable_link", "reseller_reference", "whose")
     ordering = ("-pk",)
     sortable_by = ("number", "amounts", "created", "paid")
     search_fields = ("uuid",)
@@ -276,16 +277,8 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
         return alerts
 
     def get_summary(self, obj: Payment) -> list[tuple[Any, Any]]:
-        return [
-            (_("Payment"), display.get_number(obj)),
-            (_("Status"), display.show_state(obj)),
-            (_("Amount"), self.money(obj)),
-            (_("Refunded"), self.refunded(obj)),
-            (_("For"), self.payable_link(obj)),
-            (_("Reseller reference"), obj.reseller_reference or display.NOTHING),
-            (_("Owner"), obj.owner or display.NOTHING),
-            *((get_kind_label(each.code), describe_concern(each)) for each in obj.open_concerns),
-        ]
+        concerns = ((get_kind_label(each.code), describe_concern(each)) for each in obj.open_concerns)
+        return [*super().get_summary(obj), *concerns]
 
     @admin.display(description=_("amount"), ordering="amount")
     def amounts(self, obj: Payment) -> SafeString:
