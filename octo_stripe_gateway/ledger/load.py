@@ -19,7 +19,7 @@ from octo_stripe_gateway.stripe.snapshots import ChargeSnapshot, PaymentIntentSn
 def lock_payment(payment: Payment) -> Iterator[Payment]:
     """Lock the payment's row in a transaction of its own, and yield it as it is now."""
     with write_transaction():
-        yield Payment.ledger.get_locked(payment.pk)
+        yield Payment.ledger.get_by_pk(payment.pk, lock=True)
 
 
 def load(payment: Payment, fact: Any, *, refunds: list[Refund] | None = None) -> Rows:

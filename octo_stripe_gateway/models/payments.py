@@ -139,10 +139,6 @@ class PaymentObjects(_PaymentObjects["Payment"]):
 class PaymentManager(_PaymentLedger["Payment"]):
     """The ledger's way to payments."""
 
-    def get_locked(self, pk: int) -> Payment:
-        """Return the payment with its row locked until the transaction ends."""
-        return self.get_by_pk(pk, lock=True)
-
     def list_of_payable(self, payable: Any) -> list[Payment]:
         """Return the payments for a payable that have brought money or still may, by id."""
         payable_type, key = identify(payable, using=self.database)
@@ -383,11 +379,6 @@ class Payment(LedgerRow):
         """Set when upkeep first asks its payable for the deadline: soon, or once the known one has passed."""
         later = timezone.now() + ASK_PAUSE
         self.claimed_until = min(self.expires_at or later, later)
-
-    @property
-    def is_paid(self) -> bool:
-        """Tell whether the money is received and accepted, refunded in part or not at all."""
-        return self.status == self.Status.PAID
 
     @property
     def paid_at(self) -> dt.datetime:

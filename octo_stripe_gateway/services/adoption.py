@@ -71,7 +71,7 @@ def confirm_adoption(payment: Payment) -> Payment:
     """
     snapshot = stripe_client.retrieve_payment_intent(payment.intent_id, origin=payment.origin)
     with write_transaction():
-        row = Payment.ledger.get_locked(payment.pk)
+        row = Payment.ledger.get_by_pk(payment.pk, lock=True)
         record(row, AdoptionConfirmed())
         record(row, snapshot, ask=ask_host)
     return reverse_rejected(row) if row.needs_reversal else row

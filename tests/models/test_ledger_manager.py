@@ -203,13 +203,13 @@ def test_lock_makes_others_wait() -> None:
     def read_under_lock() -> None:
         locked.wait(10)
         with transaction.atomic():
-            seen.append(Payment.ledger.get_locked(payment.pk).amount)
+            seen.append(Payment.ledger.get_by_pk(payment.pk, lock=True).amount)
         connection.close()
 
     thread = threading.Thread(target=read_under_lock)
     thread.start()
     with transaction.atomic():
-        Payment.ledger.get_locked(payment.pk)
+        Payment.ledger.get_by_pk(payment.pk, lock=True)
         locked.set()
         thread.join(0.3)
         assert thread.is_alive()
@@ -222,11 +222,11 @@ def test_lock_makes_others_wait() -> None:
 def test_lock_outside_a_transaction_is_refused() -> None:
     payment = PaymentFactory.create()
     with transaction.atomic():
-        Payment.ledger.get_locked(payment.pk)
+        Payment.ledger.get_by_pk(payment.pk, lock=True)
     with pytest.raises(transaction.TransactionManagementError):
-        Payment.ledger.get_locked(payment.pk)
+        Payment.ledger.get_by_pk(payment.pk, lock=True)
     with pytest.raises(Payment.DoesNotExist), transaction.atomic():
-        Payment.ledger.get_locked(0)
+        Payment.ledger.get_by_pk(0, lock=True)
 
 
 @pytest.mark.parametrize("left", ["closed", "of a connection that is gone"])

@@ -40,7 +40,7 @@ def test_refunded_payment_has_its_refund() -> None:
 
 def test_refund_belongs_to_a_paid_payment() -> None:
     refund = RefundFactory.create(payment__amount=900)
-    assert refund.payment.is_paid
+    assert refund.payment.status == "paid"
     assert refund.amount == 900
 
 
@@ -51,7 +51,7 @@ def test_waiting_event_can_be_processed() -> None:
     event.payload["created"] += 1
     event.save()
     assert inbox.process_event(event).status == "processed"
-    assert Payment.objects.get().is_paid
+    assert Payment.objects.get().status == "paid"
 
 
 @pytest.mark.parametrize("trait", ["processed", "failed"])

@@ -62,7 +62,7 @@ def test_payable_is_paid_and_refunded(stripe: StripeEmulator) -> None:
         services.cancel_payment(services.create_payment(payable=booking).payment)
     payment = services.create_payment(payable=booking).payment
     stripe.confirm(payment.intent_id)
-    assert services.complete_payment(payment).is_paid
+    assert services.complete_payment(payment).status == "paid"
     assert services.get_dues(booking).due == 0
     assert [each.amount_refunded for each in services.refund_payable(booking)] == [2000]
 
@@ -73,4 +73,4 @@ def test_maintenance_runs(stripe: StripeEmulator) -> None:
     stripe.confirm(payment.intent_id)
     run_upkeep(limit=10, threads=1)
     payment.refresh_from_db()
-    assert payment.is_paid
+    assert payment.status == "paid"
