@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -12,11 +13,6 @@ from octo_stripe_gateway.stripe.currencies import format_money
 UNKNOWN = "…"
 
 
-class _Shown(dict[str, str]):
-    def __missing__(self, name: str) -> str:
-        return UNKNOWN
-
-
 def fill_in(sentence: Any, parameters: dict[str, Any], *, currency: str) -> str:
     """Return a sentence with its parameters, now, in the active language.
 
@@ -24,7 +20,7 @@ def fill_in(sentence: Any, parameters: dict[str, Any], *, currency: str) -> str:
     """
     currency = parameters.get("currency") or currency
     shown = {name: _show(value, currency=currency) for name, value in parameters.items()}
-    return str(sentence) % _Shown(shown)
+    return str(sentence) % defaultdict(lambda: UNKNOWN, shown)
 
 
 def _show(value: Any, *, currency: str) -> str:

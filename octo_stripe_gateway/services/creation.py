@@ -46,7 +46,7 @@ from octo_stripe_gateway.services.idempotency import (
     claim_key,
     get_key,
     hash_request,
-    insert_new_key,
+    insert_key,
 )
 from octo_stripe_gateway.services.intent_parameters import (
     check_metadata,
@@ -266,7 +266,8 @@ def _insert(draft: Draft, *, caller: Caller) -> StripeRequest:
         parameters=get_intent_parameters(payment, extra=draft.extra, installation=draft.installation),
         uuid=draft.installation.derive("create", str(payment.uuid)),
     )
-    insert_new_key(caller, payment=payment, fingerprint=payment.request_fingerprint)
+    if not insert_key(caller, payment=payment, fingerprint=payment.request_fingerprint):
+        raise IntegrityError("The caller's key came before.")
     return request
 
 

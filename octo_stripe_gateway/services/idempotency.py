@@ -8,7 +8,6 @@ import uuid as uuids
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.exceptions import IdempotencyError
@@ -69,17 +68,12 @@ def claim_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Ref
 
     The payment is locked: keys come last in the lock order.
     """
-    if not _insert_key(caller, payment=payment, fingerprint=fingerprint, refund=refund):
+    if not insert_key(caller, payment=payment, fingerprint=fingerprint, refund=refund):
         get_key(caller, fingerprint=fingerprint)
 
 
-def insert_new_key(caller: Caller, *, payment: Payment, fingerprint: str) -> None:
-    """Put the key of a payment that is being inserted on record; raises IntegrityError if it came before."""
-    if not _insert_key(caller, payment=payment, fingerprint=fingerprint, refund=None):
-        raise IntegrityError("The caller's key came before.")
-
-
-def _insert_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Refund | None) -> bool:
+def insert_key(caller: Caller, *, payment: Payment, fingerprint: str, refund: Refund | None = None) -> bool:
+    """Put the caller's key, if there is one, on record; return False if it came before."""
     if not caller.idempotency_key:
         return True
     key = IdempotencyKey(

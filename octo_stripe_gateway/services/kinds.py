@@ -234,11 +234,6 @@ class RefundCreation(RequestKind):
         return RefundRefused(request.refund_id, code=code, message=message, reason=reason)
 
 
-def get_kind(request: StripeRequest) -> RequestKind:
-    """Return what performs requests of this kind."""
-    return KINDS[request.kind]
-
-
 def retrieve_intent(request: StripeRequest) -> PaymentIntentSnapshot:
     """Ask Stripe how the intent stands that a request is about; raises StripeError."""
     payment = request.payment

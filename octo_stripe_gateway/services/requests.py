@@ -31,10 +31,10 @@ from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, R
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.idempotency import Caller
 from octo_stripe_gateway.services.kinds import (
+    KINDS,
     DoneElsewhereError,
     RequestKind,
     Snapshot,
-    get_kind,
     retrieve_intent,
 )
 from octo_stripe_gateway.stripe import client as stripe_client
@@ -103,7 +103,7 @@ def perform_request(
     The key changes only after Stripe replays an error: before that, a new key could run the work twice. The
     work may exist already, so it is looked for first.
     """
-    looks_first = get_kind(request).looks_first or request.key_version
+    looks_first = KINDS[request.kind].looks_first or request.key_version
     looks = request.may_be_forgotten or (bool(looks_first) and not is_new)
     with acting(request_id=request.pk):
         try:
@@ -126,7 +126,7 @@ def perform_request(
 
 def resume_request(request: StripeRequest) -> Payment:
     """Perform an open request again, or abandon one that nobody waits for any more; raises StripeError."""
-    kind = get_kind(request)
+    kind = KINDS[request.kind]
     if not kind.is_wanted(request):
         with acting(request_id=request.pk):
             found = _get_done(request, kind)
@@ -148,7 +148,7 @@ def finish_creation(payment: Payment) -> Payment:
 
 def _regain(request: StripeRequest, *, since: dt.datetime) -> Performed | None:
     """Find at Stripe what a request with the same key had asked for, before its row was lost."""
-    kind = get_kind(request)
+    kind = KINDS[request.kind]
     found = kind.get_done(request, since=since)
     if found is None:
         return None
@@ -172,7 +172,7 @@ def _forget(request: StripeRequest) -> NoReturn:
 
 
 def _find_or_send(request: StripeRequest, *, looks: bool, is_new: bool = False) -> Performed:
-    kind = get_kind(request)
+    kind = KINDS[request.kind]
     found = _get_done(request, kind) if looks else None
     if found:
         return _close_done(request, found, None)
@@ -215,7 +215,7 @@ def _close_done(
 ) -> Performed:
     refund = None
     with lock_payment(request.payment) as payment:
-        kind = get_kind(request)
+        kind = KINDS[request.kind]
         fact = kind.regain(request, snapshot) if is_regained else kind.get_fact(snapshot)
         rows = record(payment, fact, ask=ask_host)
         if isinstance(snapshot, RefundSnapshot):
@@ -252,7 +252,7 @@ def _close_failed(request: StripeRequest, code: str, message: str, *, state: Str
         request.close(state)
         still_open = StripeRequest.ledger.filter(pk=request.pk, state=StripeRequest.State.OPEN)
         if still_open.update(state=state, answered_at=request.answered_at):
-            release = get_kind(request).get_release(request, code=code, message=message)
+            release = KINDS[request.kind].get_release(request, code=code, message=message)
             if release:
                 record(payment, release)
     return payment
