@@ -335,12 +335,12 @@ class GatewaySettings:
     named_accounts = Setting("STRIPE_ACCOUNTS", read_accounts, default={}, secret=True)
     choose_account: Setting[Hook] = Setting("CHOOSE_ACCOUNT", read_callable, nothing=None)
     installation_id = Setting("INSTALLATION_ID", read_name)
-    # The first signs; the others are still believed.
+    # The first one signs; what the others signed still counts.
     own_signing_keys = Setting("SIGNING_KEY", read_texts, nothing=(), secret=True)
     own_api_base = Setting("STRIPE_API_BASE", read_url)
     stripe_timeout = Setting("STRIPE_TIMEOUT", read_timeout, default=(3, 10))
     stripe_max_network_retries = Setting("STRIPE_MAX_NETWORK_RETRIES", read_integer(0), default=2)
-    # By their holder's name; the integrator's own have the empty one.
+    # By their holder's name, which is empty for the integrator.
     api_gateway_keys = Setting("API_GATEWAY_KEY", read_named_texts, nothing={}, secret=True)
     identify_caller: Setting[Hook] = Setting("IDENTIFY_CALLER", read_callable, nothing=None)
     authentication_classes = Setting("AUTHENTICATION_CLASSES", read_classes, default=())

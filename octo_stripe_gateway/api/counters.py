@@ -31,7 +31,7 @@ class Counter:
         self.name = name
         self.limit = limit
         self.width = period / PARTS
-        # A number never ends while it counts, not on a machine whose clock is a little ahead either.
+        # A number must not end while it counts, even on a machine whose clock is a little ahead.
         self.timeout = int(2 * period) + 2
         self.taken: int | None = None
 

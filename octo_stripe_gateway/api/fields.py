@@ -162,7 +162,7 @@ class PayableField(serializers.Field[Model, Any, Any, Any]):
         key = TextField(max_length=255, trim_whitespace=False).run_validation(str(pk))
         try:
             model = apps.get_model(label)
-            # A price is decided on: it comes from where it is written, not from a replica.
+            # Its price is decided on, so it is read from the primary.
             payable: Model = model._default_manager.using(router.db_for_write(model)).get(pk=key)
         except (ObjectDoesNotExist, ValueError, ValidationError, OverflowError):
             self.fail("unknown_id")

@@ -22,7 +22,7 @@ M = TypeVar("M", bound=Model)
 MOST_PASSED = 1000
 # The columns that payments are listed by, the most selective first; each has an index, with moment and id.
 PAYMENT_INDEXES = (("payable_type_id", "payable_id"), ("reseller_reference",), ("status",), ())
-# Those of one owner: others' are never walked, since the time that takes would tell of them.
+# The same of one owner: others' payments are never passed over, since the time would tell of them.
 OWNED_INDEXES = (("owner", "reseller_reference"), ("owner", "status"), ("owner",))
 SPARSE = {"owner", "reseller_reference"}
 

@@ -30,7 +30,7 @@ OF_MONEY = {"refund", "capture", "cancel_payable", "create_link", "revoke_links"
 class PaymentPermission(BasePermission):
     """Lets callers do with their own payments what moves none of the host's money; else asks `has_perm`.
 
-    The integrator's key has every permission, a named key those that `ApiClient.has_perm` tells. Which
+    The integrator's key has every permission; a named key has all but to see the payments of others. Which
     payments a caller sees at all is up to the viewset's `get_queryset`.
     """
 

@@ -77,7 +77,7 @@ CODES = sorted(
 PaymentIntent = define("GatewayPaymentIntent", INTENT_FIELDS)
 StripeCard = define("GatewayStripeCard", {"version": Text(), "paymentIntent": PaymentIntent()})
 CardPayment = define("GatewayCardPayment", {**CARD_PAYMENT_FIELDS, "stripe": StripeCard()})
-# Of a payment that was just created, what is null elsewhere is there.
+# A payment that was just created has what may be null elsewhere.
 CreatedIntent = define(
     "GatewayCreatedIntent",
     {"id": Text(), "publishableKey": Text(), "clientSecret": Text()},
@@ -148,7 +148,7 @@ def _header(name: str, description: str, **options: Any) -> OpenApiParameter:
     return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, **options)
 
 
-# An empty one says nothing, as none does.
+# An empty header counts as none.
 ENVIRONMENTS = [environments.TEST, environments.LIVE, ""]
 WANTED = "The sale that is meant: refused where the payment's account is in the other mode."
 ALWAYS = {"response": True, "required": True}
@@ -277,7 +277,7 @@ class OctoSchema(AutoSchema):
     ) -> Any:
         answer = super()._get_response_for_code(serializer, status_code, media_types, direction)
         if status_code >= "400":
-            # One for all operations, which would else be ten times as long.
+            # One for all operations: repeated, the schema would be ten times as long.
             return self._share(ResolvedComponent.RESPONSE, f"{PREFIX}{status_code}", answer)
         if self._action == "create" and isinstance(self.view, PaymentViewSet):
             # How to go on with the payment that was created.
@@ -310,7 +310,7 @@ class OctoSchema(AutoSchema):
         if schema.get("format") == "int64":
             # It makes some generators' clients use a BigInt, which JSON can't hold.
             return {name: value for name, value in schema.items() if name != "format"}
-        # A nameless one would be named by drf-spectacular, and take that name from the host's own.
+        # drf-spectacular would name a nameless one itself, perhaps as one of the host's is named.
         if "enum" not in schema:
             return schema
         if len(schema["enum"]) == 1:

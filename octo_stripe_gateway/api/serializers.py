@@ -382,7 +382,7 @@ Capability = define(
         "docs": Text(allow_null=True),
     },
 )
-# The columns that an answer takes, and the owner, by whom it may be seen.
+# The columns that an answer takes, and the owner, which decides who sees it.
 SHOWN_COLUMNS = ("owner", *list_columns(PAYMENT_FIELDS))
 SHOWN_OF_REFUND = ("id", *list_columns(REFUND_FIELDS))
 
@@ -418,7 +418,7 @@ def get_payable_dues(payment: Payment) -> dict[str, Any]:
     try:
         payable: Any = payment.payable if model and is_priced(get_payable_class(model)) else None
     except (PayableUnavailableError, ConfigurationError):
-        # The payment itself can be told.
+        # The payment itself is answered all the same.
         logger.exception("[OctoStripeGateway] The balance of payment %s can't be told", payment)
         return {}
     if not payable:

@@ -104,7 +104,7 @@ class OctoMixin(APIView):
             except ConfigurationError as error:
                 response = get_error_response(error)
             self.break_cycles()
-            # The active language may have no catalogue of ours: each names its own.
+            # Each catalogue names its language; the active one may have none of ours.
             response.headers["Content-Language"] = pgettext("language of these messages", "en")
             if response.status_code == 404:
                 # LocaleMiddleware would redirect it to the same path with a language in front.
@@ -140,7 +140,7 @@ class OctoMixin(APIView):
             if throttle.count_failure(request, self):
                 raise
         else:
-            # Of many at once, a right one that comes after too many wrong ones is answered as they are.
+            # A right one that comes after too many wrong ones at once is answered as they are.
             if throttle.allow_request(request, self):
                 return
         self.throttled(request, throttle.wait() or 0)

@@ -18,7 +18,7 @@ from octo_stripe_gateway.stripe.snapshots import (
     RefundSnapshot,
 )
 
-# Why a refund was refused, beside Stripe's own codes: nobody asks for it any more, and
+# Why a refund counts as refused, beside Stripe's own codes: nobody asks for it any more; or
 ABANDONED = "abandoned"
 # somebody has refunded the amount at Stripe by hand meanwhile.
 MADE_ELSEWHERE = "made_elsewhere"

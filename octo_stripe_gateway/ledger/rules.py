@@ -50,7 +50,7 @@ TIE_PAUSE = dt.timedelta(seconds=2)
 BALANCE_FAILURES_TO_TELL = 3
 
 REFUNDS, DISPUTES, WARNINGS = frozenset({"refunds"}), frozenset({"disputes"}), frozenset({"warnings"})
-# By fact, which rows `load` brings at least, beside the payment and its concerns.
+# By fact, which rows `load` must bring beside the payment and its concerns.
 NEEDS: dict[type, frozenset[str]] = {
     PaymentIntentSnapshot: REFUNDS | DISPUTES,
     ChargeSnapshot: REFUNDS,
@@ -168,7 +168,7 @@ def apply(rows: Rows, fact: Any, *, now: dt.datetime) -> None:  # noqa: C901 - a
         case facts.FoundLate(kind, object_id, parameters):
             rows.open_concern(kind, object_id=object_id, **parameters)
         case facts.SyncNeeded():
-            # Any answer of Stripe's will do.
+            # Any answer of Stripe's clears this, however it is dated.
             payment.tied_as_of = max(payment.tied_as_of, 1)
             payment.next_check_at = rows.now
         case facts.Adopted(intent_id, created):
@@ -202,7 +202,7 @@ def _refuse_refund(rows: Rows, fact: facts.RefundRefused) -> None:
     if fact.code == facts.MADE_ELSEWHERE:
         rows.open_concern(kinds.REFUND_MADE_ELSEWHERE, object_id=str(fact.refund_pk))
     elif fact.code == facts.ABANDONED:
-        # Nobody has it, so that it is free to be asked for again.
+        # Stripe never made it: its amount may be refunded again.
         return
     elif rows.payment.needs_reversal:
         if fact.code not in LACK_OF_BALANCE:
@@ -338,7 +338,7 @@ def _watch_money(rows: Rows) -> None:
         rows.end_concern(kinds.REFUND_REFUSED)
     refused = rows.find_concern(kinds.REVERSAL_REFUSED)
     if refused and refused.is_open and refused.parameters["amount"] != payment.amount_held:
-        # Stripe refused another amount than is held now that more is known.
+        # What Stripe refused is not the amount that is held any more.
         refused.settled_at = rows.now
     is_automatic = payment.capture_method == Payment.CaptureMethod.AUTOMATIC
     paid = payment.amount_received if is_automatic else payment.intent_amount

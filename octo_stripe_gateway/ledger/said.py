@@ -34,7 +34,7 @@ from octo_stripe_gateway.stripe.times import get_moment
 PROCESSING = "processing"
 # Statuses of an intent that the customer has done their part for.
 PAID = frozenset({PROCESSING, "requires_capture", "succeeded"})
-# Stripe may have read what it answers up to so many seconds after the moment that its answer is dated.
+# Stripe may have read an object up to this many seconds after the date of its answer.
 ANSWER_LEEWAY = 1
 
 
@@ -80,7 +80,7 @@ def apply_intent(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
         payment.paid_as_of = min(payment.paid_as_of or snapshot.as_of, snapshot.as_of)
     if snapshot.is_whole and snapshot.as_of > payment.tied_as_of:
         payment.tied_as_of = 0
-    # Events name their charge, and only answers hold it.
+    # Only answers hold the charge; events just name it.
     rows.is_answer |= snapshot.charge is not None
     if snapshot.charge:
         apply_charge(rows, snapshot.charge)
@@ -98,7 +98,7 @@ def _take_intent(payment: Payment, snapshot: PaymentIntentSnapshot, *, is_later_
     payment.stripe_charge_id = snapshot.charge_id or ("" if is_later_stage else payment.stripe_charge_id)
     payment.intent_status, payment.intent_as_of = snapshot.status, snapshot.as_of
     is_open = snapshot.precedence.stage == 0 and payment.amount_requested is None
-    # It may be of before Stripe's answer that the amount is changed.
+    # What Stripe said before it changed the amount doesn't count.
     if not (is_open and 0 < snapshot.as_of <= payment.amount_as_of + ANSWER_LEEWAY):
         payment.intent_amount = snapshot.amount
     if snapshot.status not in PAID:

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from octo_stripe_gateway.stripe.currencies import format_money
 
-# What a parameter is shown as that was erased since.
+# Stands for a parameter that was erased.
 UNKNOWN = "…"
 
 

@@ -50,7 +50,7 @@ JOURNALED = (
 
 # A row gets its key, and its last change, when it is written.
 UNCOMPARED = frozenset({"id", "updated_at"})
-# What is planned says nothing new of a payment.
+# These plan work, and say nothing new of a payment.
 PLANNED = frozenset({"next_check_at", "checks", "next_booking_at", "bookings"})
 # Columns that change what a payable owes when money goes back.
 OWED = ("amount_refunded", "amount_lost", "amount_forgiven")

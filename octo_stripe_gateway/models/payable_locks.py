@@ -14,7 +14,7 @@ from octo_stripe_gateway.models.families import PayableRow, identify
 from octo_stripe_gateway.models.ledger_manager import LedgerManager
 from octo_stripe_gateway.models.schema import index, unique
 
-# So long a cancellation may take before an operator is called for what has not gone back.
+# A cancellation may take this long before an operator is called for what has not gone back.
 UNWATCHED = dt.timedelta(minutes=2)
 
 

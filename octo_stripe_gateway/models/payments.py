@@ -39,7 +39,7 @@ STRIPE_ID_LENGTH = 255
 PURPOSE_LENGTH = 64
 # What a host may write with `save()`; everything else is the ledger's.
 HOST_COLUMNS = frozenset({"metadata", "reseller_reference", "updated_at"})
-# Payables of open payments are asked so often for their deadline.
+# How often the payables of open payments are asked for their deadline.
 ASK_PAUSE = dt.timedelta(minutes=5)
 # A payment is checked at Stripe so long after its creation, then after twice as long each time.
 # A call to Stripe has ended by then, whatever came of it.
@@ -232,7 +232,7 @@ class Payment(LedgerRow):
     )
     intent_status = models.CharField(max_length=64, blank=True)
     intent_as_of = models.BigIntegerField(default=0)
-    # The second in which what Stripe said left open what came last; 0 once a sync has told.
+    # The second of which Stripe's words leave open which came last; 0 once a sync has told.
     tied_as_of = models.BigIntegerField(default=0)
     amount_capturable = models.BigIntegerField(default=0)
     amount_received = models.BigIntegerField(default=0)

@@ -85,7 +85,7 @@ def _insert(
     if payable is None and provenance is Provenance.UNPROVEN:
         raise UnprocessableError(_("The payment has our names, and no signature of ours."))
     payment = Payment(
-        # It stands for the intent, the same one however often that is adopted.
+        # It follows from the intent's id, so that adopting it again gives the same.
         uuid=uuids.uuid5(uuids.NAMESPACE_URL, f"stripe:{snapshot.id}"),
         amount=snapshot.amount,
         currency=snapshot.currency,
@@ -114,7 +114,7 @@ def _insert(
     # What is paid later waits too: what it pays for may have been sold again.
     payment.awaits_operator = is_ours and payable is None and not is_over
     if not (is_ours and snapshot.holds_money):
-        # The host has heard of it, or it has gone back.
+        # The host knows of it already, or the money has gone back.
         payment.accepted_at = timezone.now() if snapshot.status == "succeeded" else None
         payment.authorized_at = timezone.now() if snapshot.status == "requires_capture" else None
     if has_deadline(payment.payable):

@@ -93,7 +93,7 @@ def cancel_payable(payable: Model, *, waive: bool = False, preview: bool = False
             record(locked, PayableCanceled(kept=parts.get(locked.pk, 0), at=at))
         if locked.status in UNPAID:
             with suppress(StripeError):
-                # Upkeep tries again, and money that comes nevertheless goes back.
+                # Upkeep tries again; money that comes all the same goes back.
                 expire_payment(locked)
     _check_disputes(_load(payable))
     try:

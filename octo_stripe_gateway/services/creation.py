@@ -249,7 +249,7 @@ def _reserve_priced(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeReq
         reuses = False
     for other in quote.others:
         with suppress(OperationInProgressError):
-            # Who pays second is sent back.
+            # Whoever pays second gets the money back.
             _give_way(other)
     return draft.payment, request
 
@@ -292,7 +292,7 @@ def _change_amount(payment: Payment, amount: int) -> bool:
                 return False
             if locked.amount == locked.intent_amount == amount and locked.amount_requested is None:
                 return True
-            # One of another amount that has no answer yet comes first.
+            # An unanswered request for another amount comes first.
             request = get_open_request(locked, StripeRequest.Kind.UPDATE)
             if request is None:
                 record(locked, AmountRequested(amount))

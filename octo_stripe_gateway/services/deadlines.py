@@ -129,7 +129,7 @@ def update_due(lock: PayableLock) -> PayableLock:
         held.record(dues)
         name = held.payable_name
         if dues and dues.surplus:
-            # The price fell, a cancellation came to no end, or a refund failed after the same was paid again.
+            # The price fell, a cancellation didn't finish, or a refund failed after the same was paid again.
             about = {"amount": dues.surplus, "currency": dues.currency, "name": name}
             report_concern(PAYABLE_OVERPAID, object_id=name, **about)
         else:

@@ -47,7 +47,7 @@ class Finding(NamedTuple):
     name: str
     differences: Differences = {}
     error: str = ""
-    # As it was before.
+    # As it was before the comparison.
     payment: Payment | None = None
 
 
@@ -150,7 +150,7 @@ class Reconciliation:
                 if payment.next_booking_at is None:
                     kind = Kind.UNKNOWN_HERE if self.dry_run else Kind.ADDED
                     yield from (Finding(kind, snapshot.id, payment=payment) for snapshot in snapshots)
-                    # A dispute is never listed by itself: its money tells of it.
+                    # Disputes are not listed: only the money that they move shows them.
                     yield self._check(payment)
                 if not self.dry_run:
                     book_listed(payment, snapshots)

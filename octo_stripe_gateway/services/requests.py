@@ -41,7 +41,7 @@ from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.client import Answer
 from octo_stripe_gateway.stripe.snapshots import PaymentIntentSnapshot, RefundSnapshot
 
-# For so long Stripe may know a key, at least a day.
+# Stripe may know a key for this long; it promises a day.
 KEY_MEMORY = dt.timedelta(days=2)
 
 

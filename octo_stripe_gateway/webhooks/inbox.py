@@ -63,8 +63,8 @@ logger = get_logger(__name__)
 # What is left to do after an event's transaction, because it calls Stripe.
 FollowUp = Callable[[], object]
 
-# Whoever takes up an event that is being processed waits for its lock and finds it done, so that the claim of
-# a worker that was killed may run out soon.
+# A claim may end soon, in case its worker was killed: whoever takes up an event that is still being processed
+# waits for its lock, and finds it done.
 LEASE = dt.timedelta(seconds=15)
 # How long an event may wait for a payment that isn't in the database yet.
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
@@ -378,7 +378,7 @@ def _get_payment(event: WebhookEvent) -> Payment | None:
     intent_id, origin = event.read_payment_intent_id(), event.origin
     payment = Payment.ledger.get_locked_by_intent(intent_id, origin=origin)
     payment_uuid = event.metadata.get(PAYMENT_METADATA_KEY)
-    # Only a copy of another installation's database has a row for what that made.
+    # Only a copy of another installation's database has rows of what that one made.
     if payment and not gateway_settings.installation_id:
         return payment
     if is_foreign(event.metadata):

@@ -43,7 +43,7 @@ CALL_TIMEOUT = dt.timedelta(minutes=1)
 
 
 class Bound:
-    """Makes calls that may hang in threads of their own, so many at once, each for so many seconds."""
+    """Makes calls that may hang, in threads of their own: so many at once, for so many seconds at most."""
 
     def __init__(self, *, seconds: float, most: int) -> None:
         self.seconds = seconds

@@ -77,7 +77,7 @@ class WebhookView(View):
     def verify(self, request: HttpRequest) -> str:
         """Return the name of the account whose secret signed; raises SignatureError, ConfigurationError.
 
-        Anyone can read the built-in secret in the source, so that it counts as none unless `DEBUG` is on.
+        The built-in secret is public, so it counts only while `DEBUG` is on.
         """
         secrets = {
             name: tuple(
