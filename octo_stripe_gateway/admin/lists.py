@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -14,7 +14,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR, ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -22,7 +22,7 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.api.lists import filter_by_index
+from octo_stripe_gateway.api.lists import filter_by_index, local_settings
 from octo_stripe_gateway.models import Concern, Payment
 from octo_stripe_gateway.stripe.snapshots import LARGEST_INTEGER
 
@@ -52,19 +52,9 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg] # it takes no parame
             return MOST_COUNTED
 
 
-@contextmanager
-def time_limit(alias: str, *, milliseconds: int) -> Iterator[None]:
+def time_limit(alias: str, *, milliseconds: int) -> AbstractContextManager[None]:
     """Let PostgreSQL cancel statements that take longer, which raises OperationalError."""
-    connection = connections[alias]
-    if connection.vendor != "postgresql":
-        yield
-        return
-    change = "SELECT current_setting('statement_timeout'), set_config('statement_timeout', %s, true)"
-    with transaction.atomic(using=alias), connection.cursor() as cursor:
-        cursor.execute(change, [str(milliseconds)])
-        before, _now = cursor.fetchone()
-        yield
-        cursor.execute(change, [before])
+    return local_settings(alias, statement_timeout=str(milliseconds))
 
 
 class IndexedChangeList(ChangeList):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -141,17 +141,21 @@ def _row(*columns: Any) -> Func:
     return Func(*columns, template="(%(expressions)s)", output_field=BooleanField())
 
 
-@contextmanager
-def index_order(alias: str) -> Iterator[None]:
+def index_order(alias: str) -> AbstractContextManager[None]:
     """Have PostgreSQL read rows in the order of an index, where it might sort because it expects few."""
+    return local_settings(alias, enable_sort="off", enable_incremental_sort="off")
+
+
+@contextmanager
+def local_settings(alias: str, **settings: str) -> Iterator[None]:
+    """Change PostgreSQL's settings for the statements within; other databases have none."""
     connection = connections[alias]
     if connection.vendor != "postgresql":
         yield
         return
-    off = dict.fromkeys(("enable_sort", "enable_incremental_sort"), "off")
     is_within_another = not connection.get_autocommit()
     with transaction.atomic(using=alias), connection.cursor() as cursor:
-        before = _exchange(cursor, off)
+        before = _exchange(cursor, settings)
         yield
         # Otherwise the settings end with the transaction.
         if is_within_another:

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import AsyncToSync, async_to_sync
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
 
 from octo_stripe_gateway import signals
+from octo_stripe_gateway.ledger.claims import Outcome, Step
 from octo_stripe_gateway.models import Payment, PaymentChange
 from octo_stripe_gateway.stripe.redaction import clean_text, get_logger
 
@@ -24,6 +25,31 @@ logger = get_logger(__name__)
 # How long the process that made a change has to deliver it, before maintenance does.
 FIRST_PAUSE = dt.timedelta(minutes=1)
 LONGEST_PAUSE = dt.timedelta(days=1)
+
+
+class DeliveryStep(Step[PaymentChange]):
+    """Sends again what could not be delivered.
+
+    One change is claimed at a time, until its next pause is over: a receiver that kills its process holds up
+    no other change, and is not called again at once.
+    """
+
+    name = "changes"
+    column = "deliver_at"
+    asks_stripe = False
+    size = 1
+
+    def list_due(self, now: dt.datetime) -> QuerySet[PaymentChange]:
+        return PaymentChange.ledger.due_for_delivery(now=now).order_by("deliver_at")
+
+    def claim(self, rows: list[PaymentChange], *, until: dt.datetime) -> None:
+        for change in rows:
+            schedule_delivery(change)
+            PaymentChange.ledger.save_changed(change, names=["deliveries", "deliver_at"])
+
+    def do(self, row: PaymentChange) -> str:
+        deliver_change(row, payment=Payment.ledger.get(pk=row.payment_id))
+        return Outcome.FAILED if row.undelivered else "delivered"
 
 
 def get_undelivered(names: list[str]) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from octo_stripe_gateway.books.booking import BookStep, SumStep
 from octo_stripe_gateway.ledger.claims import Outcome, Pace, Step, Work
 from octo_stripe_gateway.ledger.claims import work_off as work_off
+from octo_stripe_gateway.ledger.outbox import DeliveryStep
 from octo_stripe_gateway.ledger.transactions import get_connection
 from octo_stripe_gateway.models import Payment, StripeRequest, WebhookEvent
 from octo_stripe_gateway.stripe.redaction import get_logger
@@ -26,7 +27,6 @@ from octo_stripe_gateway.upkeep.deadlines import (
     ExpiryStep,
     InstallmentStep,
 )
-from octo_stripe_gateway.upkeep.deliveries import DeliveryStep
 from octo_stripe_gateway.upkeep.reconciliation import ReconciliationStep
 from octo_stripe_gateway.upkeep.syncs import SyncStep
 from octo_stripe_gateway.upkeep.threads import count_threads, run_together
