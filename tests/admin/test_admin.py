@@ -32,7 +32,6 @@ from octo_stripe_gateway.models import (
     StripeRequest,
     WebhookEvent,
 )
-from octo_stripe_gateway.stripe.currencies import format_money
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import (
@@ -122,22 +121,6 @@ def get_change_list(client: Client, name: str = LIST, **query: str) -> Any:
     page = client.get(reverse(name), query)
     assert page.status_code == 200, page
     return page.context["cl"]
-
-
-class TestMoney:
-    @pytest.mark.parametrize(
-        ("amount", "currency", "text"),
-        [
-            (2000, "usd", "20.00 USD"),
-            (2000, "jpy", "2,000 JPY"),
-            (1, "eur", "0.01 EUR"),
-            (1_234_567_890, "bhd", "1,234,567.890 BHD"),
-            (2**63 - 1, "usd", "92,233,720,368,547,758.07 USD"),
-            (0, "krw", "0 KRW"),
-        ],
-    )
-    def test_is_written_as_people_do(self, amount: int, currency: str, text: str) -> None:
-        assert format_money(amount, currency=currency) == text
 
 
 @pytest.fixture
