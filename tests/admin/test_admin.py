@@ -1396,58 +1396,6 @@ class TestTransactions:
         assert get_messages(office.post(url, chosen, follow=True)) == ["1 event was processed."]
 
 
-class TestInline:
-    def test_shows_the_payments_of_the_host_s_object(self, office: Client) -> None:
-        booking, other = Booking.objects.create(), Booking.objects.create()
-        payment = make_payment(paid=True, payable=booking, amount_refunded=500)
-        make_payment(payable=other, currency="jpy")
-        content = office.get(f"/admin/shop/booking/{booking.pk}/change/").content.decode()
-        assert f'<a href="{get_page(payment)}">{payment.uuid.hex[:8]}</a>' in content
-        assert "20.00 USD" in content
-        assert "JPY" not in content
-
-    def test_lets_the_host_s_object_be_saved_and_the_payments_alone(self, office: Client) -> None:
-        booking = Booking.objects.create()
-        payment = make_payment(paid=True, payable=booking)
-        url = f"/admin/shop/booking/{booking.pk}/change/"
-        prefix = "octo_stripe_gateway-payment-payable_type-payable_id"
-        assert f"{prefix}-TOTAL_FORMS" in office.get(url).content.decode()
-        values = {
-            "price": "3000",
-            "currency": "eur",
-            f"{prefix}-TOTAL_FORMS": "1",
-            f"{prefix}-INITIAL_FORMS": "1",
-            f"{prefix}-0-id": str(payment.pk),
-            f"{prefix}-0-amount": "1",
-            f"{prefix}-0-DELETE": "on",
-        }
-        assert office.post(url, values).status_code == 302
-        booking.refresh_from_db()
-        payment.refresh_from_db()
-        assert (booking.price, payment.amount) == (3000, 2000)
-
-    def test_takes_one_query_and_one_for_the_operations(self, office: Client) -> None:
-        booking = Booking.objects.create()
-        make_payment.create_batch(30, paid=True, payable=booking)
-        with CaptureQueriesContext(connection) as queries:
-            office.get(f"/admin/shop/booking/{booking.pk}/change/")
-        assert len([q for q in queries if 'FROM "octo_stripe_gateway_payment"' in q["sql"]]) == 2
-
-    def test_is_hidden_from_users_who_may_not_view_payments(self, make_staff: Callable[..., Client]) -> None:
-        booking = Booking.objects.create()
-        make_payment(payable=booking)
-        answer = make_staff("change_booking").get(f"/admin/shop/booking/{booking.pk}/change/")
-        assert answer.status_code == 200
-        assert b"20.00 USD" not in answer.content
-
-    def test_deleting_the_host_s_object_keeps_its_payments(self, office: Client) -> None:
-        booking = Booking.objects.create()
-        payment = make_payment(payable=booking)
-        office.post(f"/admin/shop/booking/{booking.pk}/delete/", {"post": "yes"})
-        assert not Booking.objects.exists()
-        assert "Booking" in office.get(get_page(payment)).content.decode()
-
-
 def test_checks_find_nothing() -> None:
     call_command("check", "--tag", "admin", "--tag", "models", "--tag", "urls", "--fail-level", "WARNING")
 

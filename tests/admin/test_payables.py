@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.models import PayableLock, PaymentChange, PaymentLink
+from octo_stripe_gateway.models import PayableLock, Payment, PaymentChange, PaymentLink
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking
@@ -72,7 +72,54 @@ def pay(api: GatewayApi, stripe: StripeEmulator, booking: Booking, **fields: Any
     return api.paid(stripe, {"payable": {"type": "booking", "id": booking.pk}, **fields})
 
 
+def get_payment_page(payment: Payment) -> str:
+    return reverse("admin:octo_stripe_gateway_payment_change", args=[payment.pk])
+
+
 class TestInline:
+    def test_shows_the_payments_of_the_host_s_object(self, office: Client) -> None:
+        booking, other = Booking.objects.create(), Booking.objects.create()
+        payment = make_payment(paid=True, payable=booking, amount_refunded=500)
+        make_payment(payable=other, currency="jpy")
+        content = office.get(f"/admin/shop/booking/{booking.pk}/change/").content.decode()
+        assert f'<a href="{get_payment_page(payment)}">{payment.uuid.hex[:8]}</a>' in content
+        assert "20.00 USD" in content
+        assert "JPY" not in content
+
+    def test_lets_the_host_s_object_be_saved_and_the_payments_alone(self, office: Client) -> None:
+        booking = Booking.objects.create()
+        payment = make_payment(paid=True, payable=booking)
+        url = f"/admin/shop/booking/{booking.pk}/change/"
+        prefix = "octo_stripe_gateway-payment-payable_type-payable_id"
+        assert f"{prefix}-TOTAL_FORMS" in office.get(url).content.decode()
+        values = {
+            "price": "3000",
+            "currency": "eur",
+            f"{prefix}-TOTAL_FORMS": "1",
+            f"{prefix}-INITIAL_FORMS": "1",
+            f"{prefix}-0-id": str(payment.pk),
+            f"{prefix}-0-amount": "1",
+            f"{prefix}-0-DELETE": "on",
+        }
+        assert office.post(url, values).status_code == 302
+        booking.refresh_from_db()
+        payment.refresh_from_db()
+        assert (booking.price, payment.amount) == (3000, 2000)
+
+    def test_is_hidden_from_users_who_may_not_view_payments(self, make_staff: Callable[..., Client]) -> None:
+        booking = Booking.objects.create()
+        make_payment(payable=booking)
+        answer = make_staff("change_booking").get(f"/admin/shop/booking/{booking.pk}/change/")
+        assert answer.status_code == 200
+        assert b"20.00 USD" not in answer.content
+
+    def test_deleting_the_host_s_object_keeps_its_payments(self, office: Client) -> None:
+        booking = Booking.objects.create()
+        payment = make_payment(payable=booking)
+        office.post(f"/admin/shop/booking/{booking.pk}/delete/", {"post": "yes"})
+        assert not Booking.objects.exists()
+        assert "Booking" in office.get(get_payment_page(payment)).content.decode()
+
     def test_shows_the_balance(
         self, office: Client, api: GatewayApi, stripe: StripeEmulator, in_parts: None
     ) -> None:
@@ -91,7 +138,7 @@ class TestInline:
         shown = get_balance(office.get(get_url(booking)))
         assert (shown["Due"], shown["Next due"]) == ("0.00 EUR", "-")
 
-    def test_of_many_payments_takes_one_query(self, office: Client) -> None:
+    def test_of_many_payments_takes_one_query_and_one_for_the_operations(self, office: Client) -> None:
         booking = Booking.objects.create(price=60000)
         make_payment.create_batch(30, paid=True, payable=booking, currency="eur")
         with CaptureQueriesContext(connection) as queries:

@@ -130,10 +130,11 @@ def test_period_is_required(run: Run) -> None:
         run("reconcile_payments")
 
 
-@pytest.mark.parametrize("moment", ["yesterday", "2026-13-01", "12:00"])
-def test_time_that_is_none_is_refused(run: Run, moment: str) -> None:
-    with pytest.raises((CommandError, ValueError)):
-        run("reconcile_payments", "--from", moment)
+@pytest.mark.parametrize("command", ["reconcile_payments", "export_payments"])
+@pytest.mark.parametrize("moment", ["yesterday", "2026-13-01", "2026-02-30", "12:00"])
+def test_moment_that_is_neither_a_date_nor_a_time_is_refused(run: Run, command: str, moment: str) -> None:
+    with pytest.raises(CommandError, match="neither a date nor a time"):
+        run(command, "--from", moment)
 
 
 def test_failure_of_one_payment_stops_no_other(
