@@ -35,6 +35,7 @@ from tests.support.threads import needs_row_locks, run_together
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PRICE = 9000
+JSON = "application/json"
 LATE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
@@ -59,7 +60,7 @@ def open_page(link: str, **headers: str) -> Any:
 
 def create(link: str, body: Any = None, **headers: str) -> Any:
     path = f"{link}/payments"
-    return Client().post(path, body or {}, content_type="application/json", headers=headers)
+    return Client().post(path, body or {}, content_type=JSON, headers=headers)
 
 
 def complete(link: str, payment: Any) -> Any:
@@ -519,10 +520,17 @@ def test_create_whose_answer_is_lost_ends_on_the_same_payment(
     assert len(stripe.payment_intents) == 1
 
 
-def test_link_has_a_rate(stripe: StripeEmulator, booking: Booking, configure: Callable[..., None]) -> None:
+@pytest.mark.parametrize("many", ["links", "addresses"])
+def test_link_and_address_have_a_rate(
+    many: str, stripe: StripeEmulator, booking: Booking, configure: Callable[..., None]
+) -> None:
     configure(THROTTLE_RATES={"create": "2/minute"})
-    link = make_link(booking)
-    assert [create(link).status_code for _each in range(3)] == [201, 201, 429]
+    statuses = []
+    for number in range(3):
+        about = Booking.objects.create(price=PRICE, currency="usd") if many == "links" else booking
+        client = Client(REMOTE_ADDR="10.0.0.1" if many == "links" else f"10.0.1.{number}")
+        statuses.append(client.post(f"{make_link(about)}/payments", {}, JSON).status_code)
+    assert statuses == [201, 201, 429]
 
 
 def test_deadline_is_told(stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch) -> None:

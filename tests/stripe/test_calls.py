@@ -93,8 +93,19 @@ def test_upkeep_slows_down_once_stripe_has_too_many_requests(
     done = upkeep.run_upkeep(limit=1000, threads=1)["payments"]
     assert done["unanswered"] == 3
     assert done.get("unchanged", 0) == (0 if count == 3 else COUNT)
-    assert pauses[:2] == [1.0, 2.0]
+    assert pauses == [1.0, 2.0] + ([] if count == 3 else [4.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125])
     assert len(calls.take()) == (3 if count == 3 else 4)
+
+
+def test_whole_run_slows_down(stripe: StripeEmulator, pauses: list[float]) -> None:
+    paid, _open = (services.create_payment(2000, currency="usd").payment for _each in range(2))
+    stripe.confirm(paid.intent_id)
+    services.complete_payment(paid)
+    make_due()
+    stripe.add_fault(Fault("status", method="GET", status=429, times=1))
+    done = upkeep.run_upkeep(limit=1000, threads=1)
+    assert (done["payments"], done["books"]) == ({"unanswered": 1}, {"booked": 1})
+    assert pauses == [1.0, 1.0]
 
 
 def test_upkeep_is_as_fast_as_before_after_a_while(pauses: list[float]) -> None:

@@ -13,6 +13,7 @@ from octo_stripe_gateway import services, upkeep
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Installation, Payment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.upkeep.reconciliation import get_next_night
+from tests.support.ledger import lose_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -189,6 +190,23 @@ def test_missed_nights_are_caught_up_on(stripe: StripeEmulator) -> None:
     Installation.objects.update(reconciled_until=ago - dt.timedelta(hours=1))
     run_night()
     assert Payment.objects.get().status == "paid"
+
+
+@pytest.mark.parametrize(("hours", "found"), [(47, True), (49, False)])
+def test_each_night_looks_at_two_days(hours: int, found: bool, stripe: StripeEmulator) -> None:
+    """The night before may have failed in part."""
+    clock = stripe.clock
+    stripe.clock = lambda: clock() - hours * 3600
+    payment = services.create_payment(2000, currency="usd").payment
+    stripe.clock = clock
+    lose_payment(payment)
+    Installation.objects.update(reconciled_until=timezone.now() - dt.timedelta(hours=24))
+    began = timezone.now()
+    run_night()
+    assert bool(list_open()) is found
+    reconciled_until = Installation.objects.get().reconciled_until
+    assert reconciled_until
+    assert began <= reconciled_until <= timezone.now()
 
 
 def test_zero_days_turn_reconciliation_off(stripe: StripeEmulator, configure: Callable[..., None]) -> None:

@@ -133,6 +133,17 @@ def test_one_call_of_a_worker_is_enough_for_all_that_waits(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_worker_that_does_not_come_within_a_minute_is_called_again(
+    payment: Payment, queue: Callable[[], Any]
+) -> None:
+    defer(make_event("payment_intent.succeeded", make_paid_intent()))
+    ago = timezone.now() - dt.timedelta(seconds=61)
+    WebhookEvent.objects.update(received_at=ago, retry_at=ago)
+    defer(make_event("payment_intent.succeeded", make_paid_intent(), id="evt_next"))
+    assert len(queue()) == 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_event_of_a_killed_worker_is_processed_within_a_minute(
     payment: Payment, queue: Callable[[], Any]
 ) -> None:
