@@ -34,6 +34,8 @@ def get_urls(
     one, link = r"payments/(?P<id>[^/]+)", r"pay/(?P<token>[^/]+)"
     payments, complete = LinkPaymentViewSet, {"patch": "complete", "post": "complete"}
     routes = {
+        # The first, since it is asked for most, and every pattern before it takes its time.
+        "webhooks": ("webhooks", webhook_view.as_view()),
         "payment-list": ("payments", viewset.as_view({"get": "list", "post": "create"})),
         "payment-cancellations": ("payments/cancellations", viewset.as_view({"post": "cancel_payable"})),
         "payment-links": ("payments/links", viewset.as_view({"post": "create_link"})),
@@ -48,7 +50,6 @@ def get_urls(
         "pay-create": (f"{link}/payments", payments.as_view({"post": "create"})),
         "pay-complete": (f"{link}/{one}/complete", payments.as_view(complete)),
         "capabilities": ("capabilities", CapabilitiesView.as_view()),
-        "webhooks": ("webhooks", webhook_view.as_view()),
     }
     patterns = [re_path(rf"^{path}/?\Z", view, name=name) for name, (path, view) in routes.items()]
     return [*patterns, re_path(r"^payments/", NotFoundView.as_view(), name="not-found")]

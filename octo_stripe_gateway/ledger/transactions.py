@@ -75,7 +75,7 @@ def calling_host() -> Iterator[None]:
 
 def send_writes() -> None:
     """Send the writes that wait, before host code that may look at them without a query of Django's."""
-    joined = get_joined(get_connection().alias)
+    joined = get_joined(get_connection())
     if joined:
         joined.send()
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_save
@@ -131,10 +131,10 @@ class JoinedWrites:
 _joined: ContextVar[JoinedWrites | None] = ContextVar("octo_stripe_gateway_joined_writes", default=None)
 
 
-def get_joined(database: str) -> JoinedWrites | None:
+def get_joined(connection: BaseDatabaseWrapper) -> JoinedWrites | None:
     joined = _joined.get()
     # As with cursors, one may have been left behind.
-    is_own = joined and joined.connection is connections[database] and joined.connection.in_atomic_block
+    is_own = joined and joined.connection is connection and connection.in_atomic_block
     return joined if is_own else None
 
 

@@ -7,7 +7,9 @@ the rows of one payment; everything else is plain Django. Fields, converters and
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
+import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -113,7 +115,8 @@ class LedgerManager(models.Manager[M]):
         joined, the row has its key once they are sent; with `or_ignore` it is sent at once.
         """
         database = self.database
-        connection, joined = connections[database], get_joined(self.database)
+        connection = connections[database]
+        joined = get_joined(connection)
         if joined and (or_ignore or joined.has(self.model)):
             # It may name a row that waits.
             joined.send()
@@ -140,7 +143,8 @@ class LedgerManager(models.Manager[M]):
         Where writes are joined, it raises when they are sent.
         """
         database = self.database
-        connection, columns, joined = connections[database], _get_columns(self.model), get_joined(database)
+        connection, columns = connections[database], _get_columns(self.model)
+        joined = get_joined(connection)
         if joined and joined.has(self.model):
             joined.send()
         announcement = Announcement(row, using=database, names=names)
@@ -194,26 +198,29 @@ class LedgerRow(models.Model):
     def __init__(self, *args: Any, **values: Any) -> None:
         """Make a row of these values and the defaults, without going through all columns."""
         cls = type(self)
-        if args or pre_init.has_listeners(cls) or post_init.has_listeners(cls):
+        if args or _has_listeners(cls):
             super().__init__(*args, **values)
             return
-        self._state = ModelState()
         constant, made = _get_defaults(cls)
-        self.__dict__.update(constant)
+        columns = self.__dict__
+        columns.update(constant, _state=ModelState())
         for name, make in made:
             if name not in values:
-                self.__dict__[name] = make()
+                columns[name] = make()
         for name, value in values.items():
-            if not hasattr(cls, name):
+            if name in constant:
+                columns[name] = value
+            elif hasattr(cls, name):
+                setattr(self, name, value)
+            else:
                 raise TypeError(f"{cls.__name__} has no field {name!r}.")
-            setattr(self, name, value)
 
     @classmethod
     def from_db(
         cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any
     ) -> Self:
         """Build a row without going through all columns, some of which may be left out."""
-        if options or pre_init.has_listeners(cls) or post_init.has_listeners(cls):
+        if options or _has_listeners(cls):
             return super().from_db(db, field_names, values, **options)
         row = cls.__new__(cls)
         row.__dict__.update(zip(field_names, values, strict=True))
@@ -222,13 +229,19 @@ class LedgerRow(models.Model):
         return row
 
 
+def _has_listeners(model: type[Model]) -> bool:
+    return any(signal.receivers and signal.has_listeners(model) for signal in (pre_init, post_init))
+
+
 @functools.cache
 def _get_defaults(model: type[Model]) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
     """Return the columns' defaults that never change, and what makes each of the others."""
     fields = model._meta.concrete_fields
-    made = [(field.attname, field.get_default) for field in fields if callable(field.default)]
-    constant = {field.attname: field.get_default() for field in fields if not callable(field.default)}
-    return constant, made
+    made = {
+        field.attname: field.default for field in fields if field.has_default() and callable(field.default)
+    }
+    constant = {field.attname: field.get_default() for field in fields if field.attname not in made}
+    return constant, list(made.items())
 
 
 def _get_names(model: type[Model], using: str) -> tuple[str, str]:
@@ -261,11 +274,12 @@ def _prepare(
     """
     marks: list[str] = []
     values, parents = [], []
+    takes_moments = connection.vendor == "postgresql"
     for field, name, blank, blank_sql in columns:
         value = getattr(row, name) if name else field.pre_save(row, is_new)
         if value is None and field.is_relation and (parent := field.get_cached_value(row, default=None)):
             # It was named before it had its key.
-            if (value := parent.pk) is None and (joined := get_joined(connection.alias)):
+            if (value := parent.pk) is None and (joined := get_joined(connection)):
                 marks.append(joined.name(parent))
                 parents.append((name, parent))
                 continue
@@ -277,7 +291,11 @@ def _prepare(
         else:
             marks.append("%s")
             is_plain = type(value) is type(blank) and type(value) in PLAIN
-            values.append(value if is_plain else field.get_db_prep_save(value, connection))
+            is_plain |= takes_moments and type(value) is dt.datetime and value.tzinfo is not None
+            if not is_plain:
+                is_json = type(blank) is dict
+                value = json.dumps(value) if is_json else field.get_db_prep_save(value, connection)
+            values.append(value)
     return tuple(marks), values, parents
 
 

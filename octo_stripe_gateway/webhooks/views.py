@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -89,8 +89,7 @@ class WebhookView(View):
             logger.error("[OctoStripeGateway] Events are refused: no STRIPE_WEBHOOK_SECRET")
             raise ConfigurationError(_("The payment gateway is not configured."))
         header = request.headers.get("Stripe-Signature", "")
-        check_form_and_age(header)
-        return find_signer(SecretBytes(request.body), header=header, secrets=secrets)
+        return find_signer(lambda: SecretBytes(request.body), header=header, secrets=secrets)
 
     def get_secrets(self) -> Mapping[str, Sequence[str]]:
         """Return the secrets that may have signed, by the name of their account."""
@@ -103,10 +102,11 @@ class WebhookView(View):
         return response
 
 
-def check_form_and_age(header: str) -> tuple[int, list[bytes]]:
-    """Return when a `Stripe-Signature` says that it was made, and its signatures.
+def find_signer(read_body: Callable[[], bytes], *, header: str, secrets: Mapping[str, Sequence[str]]) -> str:
+    """Return the name of the account whose secret signed the raw body; raises SignatureError if none did.
 
-    Raises SignatureError for a header that is right for no body, so that none need be read.
+    `header` is the request's `Stripe-Signature`: where it is right for no body, none is read. `secrets` has
+    those of each account by its name.
     """
     items = [item.partition("=")[::2] for item in header.split(",")]
     moments = [value for name, value in items if name == "t"]
@@ -115,21 +115,12 @@ def check_form_and_age(header: str) -> tuple[int, list[bytes]]:
     oldest = time.time() - gateway_settings.webhook_tolerance
     if not (moments and values and is_formed) or int(moments[0]) < oldest:
         raise SignatureError(_("The signature is missing, wrong or too old."))
-    return int(moments[0]), [value.encode() for value in values]
-
-
-def find_signer(body: bytes, *, header: str, secrets: Mapping[str, Sequence[str]]) -> str:
-    """Return the name of the account whose secret signed the raw body; raises SignatureError if none did.
-
-    `header` is the request's `Stripe-Signature`, `secrets` has those of each account by its name.
-    """
-    seconds, signatures = check_form_and_age(header)
-    signed = SecretBytes(b"%d.%b" % (seconds, body))
+    signed = SecretBytes(b"%d.%b" % (int(moments[0]), read_body()))
     for name, own in secrets.items():
         for secret in own:
             key = SecretBytes(secret.encode())
             expected = hmac.new(key, signed, hashlib.sha256).hexdigest().encode()
-            if secret.strip() and any(hmac.compare_digest(expected, each) for each in signatures):
+            if secret.strip() and any(hmac.compare_digest(expected, each.encode()) for each in values):
                 return name
     raise SignatureError(_("The signature is missing, wrong or too old."))
 
