@@ -82,7 +82,7 @@ def sum_up(payments: QuerySet[Payment]) -> dict[str, Any] | None:
     sums: defaultdict[tuple[bool, str], Counter[str]] = defaultdict(Counter)
     for livemode, currency, received, refunded, settlement, fee, net, next_booking_at in rows:
         unbooked += next_booking_at is not None
-        sums[not livemode, currency].update(received=received, refunded=refunded)
+        sums[not livemode, currency].update({"received": received, "refunded": refunded})
         if settlement:
             sums[not livemode, settlement].update({"fee": fee or 0, "net": net or 0})
     has_both = len({is_test for is_test, _currency in sums}) == 2
