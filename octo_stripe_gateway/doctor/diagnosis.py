@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from djangorestframework_camel_case.util import camelize
+from octo_stripe_gateway.api.bodies import camelize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
