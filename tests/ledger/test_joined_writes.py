@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid as uuids
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection, connections, transaction
 from django.db.models.signals import post_save
 
 from octo_stripe_gateway import services
@@ -18,7 +20,7 @@ from octo_stripe_gateway.models.joined_writes import join_writes
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.webhooks import handlers
-from tests.shop.models import Ticket
+from tests.shop.models import Booking, Ticket
 from tests.support.api import GatewayApi
 
 pytestmark = [
@@ -64,6 +66,86 @@ def test_host_sees_what_was_written_whatever_way_it_looks(
     api.paid_at_stripe(stripe)
     api.deliver(stripe, SUCCESS)
     assert seen == ["paid"]
+
+
+def roll_back_to_a_savepoint() -> None:
+    saved = transaction.savepoint()
+    Ticket.objects.create(code="rolled back")
+    transaction.savepoint_rollback(saved)
+
+
+def fail_in_a_block() -> None:
+    with suppress(LookupError), transaction.atomic():
+        Ticket.objects.create(code="rolled back")
+        raise LookupError
+
+
+def set_a_block_to_roll_back() -> None:
+    with transaction.atomic():
+        Ticket.objects.create(code="rolled back")
+        transaction.set_rollback(True)
+
+
+def read_by_server_side_cursor() -> None:
+    assert [each.status for each in Payment.objects.iterator(chunk_size=1)] == ["paid"]
+
+
+def lock_and_save() -> None:
+    payment = Payment.objects.select_for_update().get()
+    payment.reseller_reference = "host"
+    payment.save(update_fields=["reseller_reference"])
+    payment.refresh_from_db()
+    assert (payment.status, payment.reseller_reference) == ("paid", "host")
+
+
+def look_from_a_coroutine() -> None:
+    async def look() -> str:
+        payment = await Payment.objects.aget()
+        await sync_to_async(lock_and_save)()
+        return payment.status
+
+    assert async_to_sync(look)() == "paid"
+
+
+def look_from_a_pickled_copy() -> None:
+    payment = pickle.loads(pickle.dumps(Payment.objects.get()))
+    assert payment.changes.filter(changes__has_key="status").exists()
+
+
+@pytest.mark.parametrize("way", ["handler", "hook"])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        roll_back_to_a_savepoint,
+        fail_in_a_block,
+        set_a_block_to_roll_back,
+        read_by_server_side_cursor,
+        lock_and_save,
+        look_from_a_coroutine,
+        look_from_a_pickled_copy,
+    ],
+    ids=lambda deed: deed.__name__,
+)
+def test_host_may_do_with_the_transaction_what_django_allows(
+    deed: Callable[[], None],
+    way: str,
+    handle: Any,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if way == "handler":
+        handle(deed)
+    else:
+        monkeypatch.setattr(Booking, "on_payment_completed", lambda *_: deed(), raising=False)
+    booking = Booking.objects.create()
+    payment = api.paid_at_stripe(stripe, {"payable": {"type": "booking", "id": booking.pk}})
+    assert [each.status_code for each in api.deliver(stripe, SUCCESS)] == [200]
+    row = Payment.objects.get(pk=payment["id"])
+    assert (row.status, row.accepted_at is None) == ("paid", False)
+    assert {name for each in row.changes.all() for name in each.changes} >= {"status", "accepted_at"}
+    assert WebhookEvent.objects.get().status == "processed"
+    assert not Ticket.objects.exists()
 
 
 def look_for_a_ticket() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, localcontext
@@ -492,6 +493,56 @@ def test_dispute_that_opens_while_stripe_is_asked_for_the_refund(
         assert run.result(60) is (asked == "after")
     given = 4500 if asked == "after" or is_won else 0
     assert_ends(dispute, is_won=is_won, given=given, stripe=stripe, api=api)
+
+
+@needs_row_locks
+@pytest.mark.parametrize("asked", ["before", "after"])
+def test_hold_that_is_captured_while_it_is_canceled_goes_back(
+    asked: Any, stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Booking, "allows_manual_capture", True, raising=False)
+    payment = services.create_payment(payable=booking, capture_method="manual").payment
+    stripe.confirm(payment.intent_id)
+    payment = services.complete_payment(payment)
+
+    def capture() -> None:
+        with pytest.raises(GatewayError):
+            services.capture_payment(payment)
+
+    with ThreadPoolExecutor(1) as pool, stripe.hold("POST", ".*/capture", when=asked) as hold:
+        run = pool.submit(run_and_disconnect, capture)
+        hold.wait_until_reached()
+        services.cancel_payable(booking)
+        hold.release()
+        run.result(60)
+    run_upkeep(limit=100)
+    assert sum(list_refunded(stripe)) == (PRICE if asked == "after" else 0)
+    dues = services.get_dues(booking)
+    assert (dues.received, dues.due, dues.surplus, dues.kept) == (0, 0, 0, 0)
+    assert not Concern.objects.open().exists()
+    assert_sums_equal(stripe)
+
+
+@needs_row_locks
+@pytest.mark.parametrize("asked", ["before", "after"])
+def test_refund_that_is_under_way_is_part_of_what_goes_back(
+    asked: Any, api: GatewayApi, stripe: StripeEmulator, booking: Booking
+) -> None:
+    payment = pay(api, stripe, booking)
+    with ThreadPoolExecutor(2) as pool, stripe.hold("POST", "/v1/refunds", when=asked) as hold:
+        refund = pool.submit(run_and_disconnect, lambda: services.refund_payment(payment, amount=1000))
+        hold.wait_until_reached()
+        cancellation = pool.submit(run_and_disconnect, lambda: services.cancel_payable(booking))
+        while PayableLock.ledger.get_kept(booking) is None:
+            time.sleep(0.01)
+        hold.release()
+        for each in (refund, cancellation):
+            each.result(60)
+    services.cancel_payable(booking)
+    run_upkeep(limit=100)
+    assert sum(list_refunded(stripe)) == 4500
+    assert services.get_dues(booking).surplus == 0
+    assert_sums_equal(stripe)
 
 
 def assert_ends(dispute: Any, *, is_won: bool, given: int, stripe: StripeEmulator, api: GatewayApi) -> None:

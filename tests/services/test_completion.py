@@ -128,3 +128,9 @@ def test_a_hook_that_breaks_leaves_the_payment_to_be_completed_again(
     assert api.retrieve(payment).json()["status"] == "PENDING"
     hook(lambda _booking, _payment: None)
     assert api.complete(payment).json()["status"] == "CONFIRMED"
+
+
+def test_settled_payment_is_answered_as_it_is_now(api: GatewayApi, stripe: StripeEmulator) -> None:
+    known = Payment.objects.get(pk=api.paid(stripe)["id"])
+    services.refund_payment(known)
+    assert (known.status, services.complete_payment(known).status) == ("paid", "refunded")
