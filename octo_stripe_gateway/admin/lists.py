@@ -22,7 +22,7 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from octo_stripe_gateway.api.lists import filter_by_index, local_settings
+from octo_stripe_gateway.api.lists import BY_MOMENT, filter_by_index, local_settings
 from octo_stripe_gateway.models import Concern, Payment
 from octo_stripe_gateway.stripe.snapshots import LARGEST_INTEGER
 
@@ -129,7 +129,7 @@ class OwnerFilter(ListFilter):
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         # The index leaves out empty owners, so PostgreSQL uses it only if the query does too.
-        return super().narrow(rows.exclude(owner=""), value)
+        return filter_by_index(rows.exclude(owner=""), column="owner", value=value, order=BY_MOMENT)
 
 
 class PayableTypeFilter(ListFilter):
@@ -143,7 +143,7 @@ class PayableTypeFilter(ListFilter):
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         if value == "none":
-            return rows.filter(payable_type=None)
+            return rows.filter(payable_type=None).order_by("-payable_type_id", "-pk")
         if not is_row_id(value):
             return rows.none()
         return filter_by_index(rows, column="payable_type_id", value=int(value))
@@ -172,12 +172,12 @@ class ConcernFilter(ListFilter):
 
 
 class ChoiceFilter(ChoicesFieldListFilter):
-    """Filters by a choice, using its index with the id."""
+    """Filters by a choice, using its index with moment and id."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         choices: Any = self.used_parameters.get(self.lookup_kwarg) or []
         if len(choices) == 1:
-            return filter_by_index(queryset, column=self.field_path, value=choices[0])
+            return filter_by_index(queryset, column=self.field_path, value=choices[0], order=BY_MOMENT)
         found = super().queryset(request, queryset)
         return queryset if found is None else found
 

@@ -17,6 +17,7 @@ from django.db.models import CharField, F, Model, OrderBy, QuerySet, TextField
 from django.http import HttpRequest
 
 from octo_stripe_gateway.admin.lists import MOST_MILLISECONDS, get_paid_types, is_row_id, time_limit
+from octo_stripe_gateway.api.lists import BY_MOMENT
 from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
 
 # A term finds at most so many payments, so many payables, and the events of so many payments.
@@ -60,7 +61,7 @@ def find_payments(term: str, *, among: QuerySet[Payment], request: HttpRequest, 
         paid_for = among.filter(payable_type=content_type_pk, payable_id__in=keys)
         searches.append(paid_for.order_by("-payable_id"))
     owned = among.filter(owner__in=[term, f"key:{term}"]).exclude(owner="")
-    searches.append(owned.order_by("-owner", "-pk"))
+    searches.append(owned.order_by("-owner", *BY_MOMENT))
     by_reference = begins(term, among=among, column="reseller_reference")
     searches.append(by_reference.exclude(reseller_reference=""))
     found: dict[int, None] = {}

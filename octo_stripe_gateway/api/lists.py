@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -24,18 +24,22 @@ MOST_PASSED = 1000
 PAYMENT_INDEXES = (("payable_type_id", "payable_id"), ("reseller_reference",), ("status",), ())
 # The same of one owner: others' payments are never passed over, since the time would tell of them.
 OWNED_INDEXES = (("owner", "reseller_reference"), ("owner", "status"), ("owner",))
-SPARSE = {"owner", "reseller_reference"}
+BY_MOMENT = ("-created_at", "-pk")
+# What is in no index of these columns.
+LEFT_OUT: Mapping[str, Any] = {"owner": "", "reseller_reference": "", "payable_type_id": None}
 
 
-def filter_by_index(rows: QuerySet[M], *, column: str, value: Any) -> QuerySet[M]:
-    """Return rows with this value, the newest first, read from the index of the column and the id.
+def filter_by_index(
+    rows: QuerySet[M], *, column: str, value: Any, order: Sequence[str] = ("-pk",)
+) -> QuerySet[M]:
+    """Return rows with this value, the newest first, read from the index of the column and its order.
 
     PostgreSQL assumes that values are evenly spread. For one that it believes common it walks the ids until a
     page is full: the whole table, if the value was common only long ago. This order can be read from that
     index alone. The filter is a range, because PostgreSQL drops a column from the order if it equals a
     constant.
     """
-    return rows.filter(**{f"{column}__gte": value, f"{column}__lte": value}).order_by(f"-{column}", "-pk")
+    return rows.filter(**{f"{column}__gte": value, f"{column}__lte": value}).order_by(f"-{column}", *order)
 
 
 class Place(NamedTuple):
@@ -75,9 +79,9 @@ class Stretch:
         for lookup, bound in ((LessThan if top else LessThanOrEqual, below), (GreaterThanOrEqual, above)):
             if bound:
                 rows = rows.filter(lookup(_row(*columns[: len(bound)]), _row(*map(Value, bound))))
-        # These indexes leave out empty values, so PostgreSQL uses them only if the query does too.
-        for column in SPARSE & self.values.keys():
-            rows = rows.exclude(**{column: ""})
+        # PostgreSQL uses these indexes only if the query leaves out what they do.
+        for column in LEFT_OUT.keys() & self.values.keys():
+            rows = rows.exclude(**{column: LEFT_OUT[column]})
         return rows.order_by(*(f"-{column}" for column in columns))
 
 

@@ -60,7 +60,7 @@ class PaymentChange(LedgerRow):
 
     undelivered = models.JSONField(default=dict)
     deliver_at = models.DateTimeField(null=True)
-    deliveries = models.PositiveSmallIntegerField(default=0)
+    deliveries = models.SmallIntegerField(default=0)
     # By receiver, what it raised last: the exception's name, and its own words.
     delivery_errors = models.JSONField(default=dict)
 

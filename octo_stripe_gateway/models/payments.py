@@ -260,9 +260,7 @@ class Payment(LedgerRow):
     amount_reserved = models.BigIntegerField(
         default=0, help_text=_("Refunds asked for that Stripe has not answered yet.")
     )
-    open_refunds = models.PositiveIntegerField(
-        default=0, help_text=_("Refunds that may still succeed or fail.")
-    )
+    open_refunds = models.IntegerField(default=0, help_text=_("Refunds that may still succeed or fail."))
     amount_lost = models.BigIntegerField(default=0, help_text=_("What lost disputes took."))
     amount_forgiven = models.BigIntegerField(
         default=0, help_text=_("What of the money that went back is not owed again.")
@@ -303,7 +301,7 @@ class Payment(LedgerRow):
     next_check_at = models.DateTimeField(
         null=True, default=get_first_check, help_text=_("When to check it at Stripe; empty once settled.")
     )
-    checks = models.PositiveSmallIntegerField(default=0)
+    checks = models.SmallIntegerField(default=0)
 
     card_brand = models.CharField(max_length=32, blank=True)
     card_last4 = models.CharField(max_length=4, blank=True)
@@ -321,7 +319,7 @@ class Payment(LedgerRow):
     next_booking_at = models.DateTimeField(
         null=True, help_text=_("When to ask Stripe what moved in its balance; empty once all is booked.")
     )
-    bookings = models.PositiveSmallIntegerField(default=0)
+    bookings = models.SmallIntegerField(default=0)
     erased_at = models.DateTimeField(null=True, help_text=_("When personal data was erased."))
 
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

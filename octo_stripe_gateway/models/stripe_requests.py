@@ -60,12 +60,12 @@ class StripeRequest(LedgerRow):
         default=dict, help_text=_("What Stripe is asked for, so that a repeat asks the same.")
     )
     state = models.CharField(max_length=16, choices=State, default=State.OPEN)
-    key_version = models.PositiveIntegerField(
+    key_version = models.IntegerField(
         default=0, help_text=_("Raised when Stripe will answer the idempotency key with an error for good.")
     )
-    attempts = models.PositiveIntegerField(default=0)
+    attempts = models.IntegerField(default=0)
     stripe_request_id = models.CharField(max_length=STRIPE_ID_LENGTH, blank=True)
-    http_status = models.PositiveSmallIntegerField(null=True)
+    http_status = models.SmallIntegerField(null=True)
     error_code = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     answered_at = models.DateTimeField(null=True)
