@@ -129,6 +129,8 @@ def test_share_is_of_the_price_and_not_of_what_is_paid(
 ) -> None:
     pay(api, stripe, booking)
     assert cancel(booking) == (0, 3000)
+    # No more is kept than there was, whatever the terms say.
+    assert PayableLock.objects.get().amount_kept == 3000
 
 
 @pytest.mark.usefixtures("in_parts")

@@ -158,6 +158,17 @@ def test_nothing_is_done_about_what_is_settled_already(
     assert len(get_told()) == 1
 
 
+@pytest.mark.usefixtures("refunding")
+def test_warning_that_stripe_has_dealt_with_already_refunds_nothing(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    intent_id = api.paid(stripe)["stripePaymentIntentId"]
+    warning = make_fraud_warning(actionable=False, payment_intent=intent_id)
+    assert inbox.receive_event(make_event(WARNING, warning)).status == "processed"
+    assert (count_refunds(stripe), list_concerns(get_payment())) == (0, [])
+    assert len(get_told()) == 1
+
+
 @pytest.mark.parametrize("refunds", [True, False])
 def test_warning_that_comes_before_the_payment_is_known_to_be_paid_calls_an_operator(
     payment: Payment, configure: Configure, refunds: bool
