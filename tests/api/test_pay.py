@@ -8,6 +8,7 @@ import json
 import string
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -288,6 +289,37 @@ def test_two_devices_pay_once(stripe: StripeEmulator, booking: Booking) -> None:
     charged = [each["amount"] - each["amount_refunded"] for each in stripe.charges.values() if each["paid"]]
     assert sum(charged) == PRICE
     assert services.get_dues(booking).due == 0
+
+
+@needs_row_locks
+@pytest.mark.usefixtures("in_parts")
+@pytest.mark.parametrize("purposes", [("deposit", "balance"), ("deposit", "full"), ("balance", "full", "")])
+def test_links_for_different_parts_take_the_price_once(
+    purposes: tuple[str, ...], stripe: StripeEmulator, booking: Booking
+) -> None:
+    """Whoever comes to pay at once, and in whatever order Stripe tells of it."""
+    links = [make_link(booking, purpose=purpose) for purpose in purposes] * 2
+    answers = run_together([lambda link=link: create(link) for link in links])  # type: ignore[misc]
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    paid = 0
+    for intent_id in [*stripe.payment_intents]:
+        with suppress(StripeApiError):
+            stripe.confirm(intent_id)
+            paid += 1
+    assert paid
+    api = GatewayApi(Client())
+    signed = [stripe.signed(event) for event in reversed(stripe.events)]
+    assert set(run_together([lambda one=one: api.post_event(*one).status_code for one in signed])) == {200}  # type: ignore[misc]
+    run_upkeep(limit=100)
+    for link in links:
+        payment = create(link)
+        if payment.status_code == 201:
+            stripe.confirm(payment.json()["stripeClientSecret"].partition("_secret")[0])
+            assert complete(link, payment.json()).status_code == 200
+    dues = services.get_dues(booking)
+    assert (dues.received, dues.due, dues.surplus) == (PRICE, 0, 0)
+    held = [each["amount"] - each["amount_refunded"] for each in stripe.charges.values() if each["paid"]]
+    assert sum(held) == PRICE
 
 
 def test_paid_by_another_owner_meanwhile_is_sent_back(stripe: StripeEmulator, booking: Booking) -> None:

@@ -148,6 +148,25 @@ def test_host_may_do_with_the_transaction_what_django_allows(
     assert not Ticket.objects.exists()
 
 
+@pytest.mark.parametrize("way", ["handler", "hook"])
+def test_connection_that_a_host_closes_fails_the_event(
+    way: str, handle: Any, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.client.raise_request_exception = False
+    booking = Booking.objects.create()
+    payment = api.paid_at_stripe(stripe, {"payable": {"type": "booking", "id": booking.pk}})
+    with monkeypatch.context() as patch:
+        patch.setattr(Booking, "on_payment_completed", lambda *_: connection.close(), raising=False)
+        if way == "handler":
+            patch.delattr(Booking, "on_payment_completed")
+            handle(connection.close)
+        assert [each.status_code for each in api.deliver(stripe, SUCCESS)] == [500]
+    handle(lambda: None)
+    assert [each.status_code for each in api.deliver(stripe, SUCCESS)] == [200]
+    assert Payment.objects.get(pk=payment["id"]).status == "paid"
+    assert connection.execute_wrappers == []
+
+
 def look_for_a_ticket() -> None:
     with suppress(Exception):
         Ticket.objects.filter(code="none").exists()
