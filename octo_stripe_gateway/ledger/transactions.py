@@ -67,17 +67,22 @@ def write_transaction() -> Iterator[None]:
 @contextmanager
 def calling_host() -> Iterator[None]:
     """Run host code in a savepoint of the open transaction; raises BrokenTransactionError."""
-    connection = get_connection()
-    with transaction.atomic(using=connection.alias):
+    with transaction.atomic(using=get_connection().alias), running_host():
         yield
-        _check_intact(connection)
 
 
-def send_writes() -> None:
-    """Send the writes that wait, before host code that may look at them without a query of Django's."""
-    joined = get_joined(get_connection())
+@contextmanager
+def running_host() -> Iterator[None]:
+    """Run host code in the open transaction; raises BrokenTransactionError.
+
+    The writes that wait are sent before, since it may look at them without a query of Django's.
+    """
+    connection = get_connection()
+    joined = get_joined(connection)
     if joined:
         joined.send()
+    yield
+    _check_intact(connection)
 
 
 def skip_locked(rows: Rows) -> Rows:

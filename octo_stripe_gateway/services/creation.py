@@ -24,7 +24,7 @@ from octo_stripe_gateway.exceptions import (
 )
 from octo_stripe_gateway.ledger.facts import AdoptionConfirmed, AmountRequested, OpenElsewhere
 from octo_stripe_gateway.ledger.load import lock_payment
-from octo_stripe_gateway.ledger.transactions import outside_transaction, send_writes, write_transaction
+from octo_stripe_gateway.ledger.transactions import outside_transaction, running_host, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import (
     Installation,
@@ -201,8 +201,8 @@ def _reserve_payment(draft: Draft, *, caller: Caller) -> tuple[Payment, StripeRe
         with write_transaction():
             draft.payment.expires_at = get_deadline(draft.payment.payable)
             request = _insert(draft, caller=caller)
-            send_writes()
-            check_deadline(draft.payment.payable)
+            with running_host():
+                check_deadline(draft.payment.payable)
     except IntegrityError:
         earlier = _get_reserved_payment(draft, caller=caller)
         if earlier is None:

@@ -35,7 +35,7 @@ from octo_stripe_gateway.ledger import concerns, journal
 from octo_stripe_gateway.ledger.claims import Outcome, Step
 from octo_stripe_gateway.ledger.facts import EventOfAnother, SyncNeeded
 from octo_stripe_gateway.ledger.outbox import send_to_all
-from octo_stripe_gateway.ledger.transactions import send_writes, write_transaction
+from octo_stripe_gateway.ledger.transactions import running_host, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services.provenance import (
@@ -268,9 +268,9 @@ def _handle(event: WebhookEvent) -> FollowUp | None:
     elif not host_handlers:
         _ignore(event)
     if host_handlers and event.status == WebhookEvent.Status.PROCESSED and not event.error_code:
-        send_writes()
-        for host_handler in host_handlers:
-            host_handler(event, payment)
+        with running_host():
+            for host_handler in host_handlers:
+                host_handler(event, payment)
     if payment and payment.erased_at:
         event.minimize()
     return _get_follow_up(payment, kind=kind, was_rejected=was_rejected) if payment else follow_up

@@ -275,16 +275,25 @@ def test_hook_may_reject_because_of_an_error(
     assert (row.status, row.amount_refunded, count_written()) == ("refunded", 2000, 0)
 
 
+@pytest.mark.parametrize("has_failed", [False, True])
 @pytest.mark.parametrize("statement", ["ROLLBACK", "COMMIT"])
 def test_handler_that_ends_our_transaction_fails_the_event(
-    statement: str, api: GatewayApi, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+    statement: str,
+    has_failed: bool,
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def end(*_: Any) -> None:
+    def run(*_: Any) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(statements.pop())
 
-    monkeypatch.setattr(handlers, "HOST_HANDLERS", {"payment_intent.succeeded": [end]})
+    statements = [statement, "an error"] if has_failed else [statement]
+    monkeypatch.setattr(handlers, "HOST_HANDLERS", {"payment_intent.succeeded": [run]})
     api.paid_at_stripe(stripe)
+    if has_failed:
+        assert deliver(api, stripe, "payment_intent.succeeded") == [500]
+    # What is left to write would begin another transaction.
     assert deliver(api, stripe, "payment_intent.succeeded") == [500]
 
 
