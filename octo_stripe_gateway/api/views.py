@@ -354,7 +354,9 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
         is_read = self.request.method in SAFE_METHODS
         payments = self.get_queryset() if is_read else self.get_primary_queryset()
-        self.payment = payments.get_by_public_id(self.kwargs["id"], columns=self.columns if is_read else ())
+        # A change locks the payment, and reads all of it then; before, it asks whether that is settled.
+        columns = self.columns if is_read else self.columns and (*self.columns, "next_check_at")
+        self.payment = payments.get_by_public_id(self.kwargs["id"], columns=columns)
         self.check_object_permissions(self.request, self.payment)
         environments.check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
         return self.payment
