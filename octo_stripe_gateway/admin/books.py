@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR, ChangeList
+from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.db import OperationalError
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -34,7 +34,6 @@ from octo_stripe_gateway.admin.lists import (
     MOST_COUNTED,
     MOST_MILLISECONDS,
     DateFilter,
-    IndexedChangeList,
     time_limit,
 )
 from octo_stripe_gateway.admin.pages import LedgerAdmin, has_nul
@@ -55,18 +54,11 @@ SUMMED = (
 )
 
 
-class Export(NamedTuple):
-    """A way to export the list: a name for URLs, a label, and what writes it."""
-
-    name: str
-    label: Any
-    write: Callable[[QuerySet[Payment]], Iterator[str]]
-
-
-EXPORTS = (
-    Export("payments", _("Export payments"), export_payments),
-    Export("movements", _("Export movements of money"), export_movements_of),
-)
+# By the name in URLs, a label, and what writes the list.
+EXPORTS: dict[str, tuple[Any, Callable[[QuerySet[Payment]], Iterator[str]]]] = {
+    "payments": (_("Export payments"), export_payments),
+    "movements": (_("Export movements of money"), export_movements_of),
+}
 
 
 def sum_up(payments: QuerySet[Payment]) -> dict[str, Any] | None:
@@ -99,25 +91,6 @@ def sum_up(payments: QuerySet[Payment]) -> dict[str, Any] | None:
     return {"lines": lines, "number": len(rows), "unbooked": unbooked, "is_capped": is_capped}
 
 
-class PaymentChangeList(IndexedChangeList):
-    """Sorts by columns without an index too, but then only the latest payments that are counted."""
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        self.by_filter = [str(column) for column in queryset.query.order_by]
-        self.sorted_by = [str(column) for column in ChangeList.get_ordering(self, request, queryset)][:1]
-        return super().get_ordering(request, queryset)
-
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        rows = super().get_queryset(request, exclude_parameters)
-        column = self.sorted_by[0].removeprefix("-")
-        if column not in self.model_admin.sorted_among_latest:  # type: ignore[attr-defined]
-            return rows
-        latest = rows.order_by(*(self.by_filter or ["-pk"]))[:MOST_COUNTED]
-        is_ascending = self.sorted_by == [column]
-        order = F(column).asc(nulls_last=True) if is_ascending else F(column).desc(nulls_last=True)
-        return self.root_queryset.filter(pk__in=latest.values("pk")).order_by(order, "-pk")
-
-
 def join_lines(lines: Iterator[str]) -> Iterator[str]:
     """Yield many lines at a time: sending each by itself takes longer than writing it."""
     while some := "".join(islice(lines, LINES_AT_A_TIME)):
@@ -134,24 +107,16 @@ class BooksAdmin(LedgerAdmin[Payment]):
     """Has the sums of the filtered list above it, and exports it for those who may view it."""
 
     change_list_template = "admin/octo_stripe_gateway/payment_list.html"
-    # Columns that only the latest payments of a list are sorted by, since they have no index.
     sorted_among_latest = ("amount", "confirmed_at")
 
     def get_urls(self) -> list[URLPattern]:
         wrap, name = self.admin_site.admin_view, self.get_page_name
         exports = [
-            path(
-                f"export/{each.name}/",
-                wrap(partial(self.export_view, export=each)),
-                name=name(f"export_{each.name}"),
-            )
+            path(f"export/{each}/", wrap(partial(self.export_view, export=each)), name=name(f"export_{each}"))
             for each in EXPORTS
         ]
         pictures = path("pictures/", wrap(self.pictures_view), name=name("pictures"))
         return [*exports, pictures, *super().get_urls()]
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return PaymentChangeList
 
     def join_related(self, rows: Sequence[Payment]) -> None:
         """Let payments know their open concerns, the oldest first."""
@@ -171,12 +136,13 @@ class BooksAdmin(LedgerAdmin[Payment]):
                 "sums": sum_up(changelist.queryset),
                 "pictures": self.get_page_url("pictures"),
                 "exports": [
-                    (each.label, self.get_page_url(f"export_{each.name}") + query) for each in EXPORTS
+                    (label, self.get_page_url(f"export_{name}") + query)
+                    for name, (label, _write) in EXPORTS.items()
                 ],
             }
         return response
 
-    def export_view(self, request: HttpRequest, *, export: Export) -> HttpResponseBase:
+    def export_view(self, request: HttpRequest, *, export: str) -> HttpResponseBase:
         """Send the filtered list as CSV, line by line."""
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -187,8 +153,8 @@ class BooksAdmin(LedgerAdmin[Payment]):
             payments = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters:
             return HttpResponseRedirect(f"{list_url}?{ERROR_FLAG}=1")
-        file_name = f"{export.name}-{timezone.localdate():%Y-%m-%d}.csv"
-        lines = join_lines(export.write(payments))
+        file_name = f"{export}-{timezone.localdate():%Y-%m-%d}.csv"
+        lines = join_lines(EXPORTS[export][1](payments))
         return StreamingHttpResponse(
             stream(lines) if isinstance(request, ASGIRequest) else lines,
             content_type="text/csv; charset=utf-8",

@@ -15,7 +15,7 @@ from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR, ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
 from django.db import OperationalError
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -58,13 +58,27 @@ def time_limit(alias: str, *, milliseconds: int) -> AbstractContextManager[None]
 
 
 class IndexedChangeList(ChangeList):
-    """Keeps the order of the last filter in use; the user chooses only its direction."""
+    """Keeps the order of the last filter in use; the user chooses only its direction.
+
+    By columns without an index, it sorts only the latest rows, as many as are counted.
+    """
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         ordering: list[Any] = list(super().get_ordering(request, queryset))
-        by_filter = [str(column).removeprefix("-") for column in queryset.query.order_by]
-        sign = "-" if str(ordering[0]).startswith("-") else ""
-        return [sign + column for column in by_filter] or ordering
+        self.by_filter = [str(column) for column in queryset.query.order_by]
+        self.sorted_by = str(ordering[0])
+        sign = "-" if self.sorted_by.startswith("-") else ""
+        return [sign + column.removeprefix("-") for column in self.by_filter] or ordering
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        rows = super().get_queryset(request, exclude_parameters)
+        column = self.sorted_by.removeprefix("-")
+        if column not in self.model_admin.sorted_among_latest:  # type: ignore[attr-defined] # LedgerAdmin's
+            return rows
+        latest = rows.order_by(*(self.by_filter or ["-pk"]))[:MOST_COUNTED]
+        is_ascending = self.sorted_by == column
+        order = F(column).asc(nulls_last=True) if is_ascending else F(column).desc(nulls_last=True)
+        return self.root_queryset.filter(pk__in=latest.values("pk")).order_by(order, "-pk")
 
     def get_results(self, request: HttpRequest) -> None:
         """Read a page with a LIMIT, even if it is the only one: PostgreSQL plans by it."""

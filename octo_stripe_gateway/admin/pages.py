@@ -197,6 +197,8 @@ class LedgerAdmin(ReadOnly, OperationAdmin[Row]):
     """Shows rows of the ledger, with a button for each operation."""
 
     paginator = CappedPaginator
+    # Columns without an index, which only the latest rows are sorted by.
+    sorted_among_latest: ClassVar[Sequence[str]] = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     change_form_template = "admin/octo_stripe_gateway/change_form.html"

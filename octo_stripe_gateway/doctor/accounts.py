@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from octo_stripe_gateway.conf import Account, gateway_settings, is_live
@@ -31,23 +30,16 @@ LARGEST_SKEW = 30
 SETUP = "Run `manage.py stripe_setup --host …`"
 
 
-class Permission(NamedTuple):
-    """What a restricted key needs, by its name in Stripe's dashboard, and a harmless call that tells."""
-
-    name: str
-    method: str
-    path: str
-
-
-# Those that write name objects that don't exist, so that nothing is written.
-PERMISSIONS = (
-    Permission("PaymentIntents: write", "post", f"/v1/payment_intents/{stripe_client.NO_INTENT}/cancel"),
-    Permission("Charges and Refunds: write", "post", "/v1/refunds/re_octo_stripe_gateway/cancel"),
-    Permission("Disputes: read", "get", "/v1/disputes"),
-    Permission("Balance Transaction Sources: read", "get", "/v1/balance_transactions"),
-    Permission("Webhook Endpoints: read", "get", "/v1/webhook_endpoints"),
-    Permission("Payment Method Domains: read", "get", "/v1/payment_method_domains"),
-)
+# What a restricted key needs, by its name in Stripe's dashboard, and a harmless call that tells. Those that
+# write name objects that don't exist, so that nothing is written.
+PERMISSIONS = {
+    "PaymentIntents: write": ("post", f"/v1/payment_intents/{stripe_client.NO_INTENT}/cancel"),
+    "Charges and Refunds: write": ("post", "/v1/refunds/re_octo_stripe_gateway/cancel"),
+    "Disputes: read": ("get", "/v1/disputes"),
+    "Balance Transaction Sources: read": ("get", "/v1/balance_transactions"),
+    "Webhook Endpoints: read": ("get", "/v1/webhook_endpoints"),
+    "Payment Method Domains: read": ("get", "/v1/payment_method_domains"),
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,9 +161,9 @@ def find_missing_permissions(examined: Examined) -> Iterator[Diagnosis]:
     if not examined.account.api_key.startswith("rk_"):
         return
     missing = [
-        each.name
-        for each in PERMISSIONS
-        if not stripe_client.is_permitted(examined.name, each.method, each.path)
+        name
+        for name, (method, path) in PERMISSIONS.items()
+        if not stripe_client.is_permitted(examined.name, method, path)
     ]
     if missing:
         yield examined.diagnose(

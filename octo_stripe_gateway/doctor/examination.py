@@ -79,7 +79,7 @@ def examine(*, url: str = "", patience: dt.timedelta) -> Report:
 
 def find_wrong_settings() -> Iterator[Diagnosis]:
     """Find what the system checks call an error, and without which nothing else can be examined."""
-    for message in run_checks(tags=[checks.TAG]):
+    for message in sorted(run_checks(tags=[checks.TAG]), key=lambda message: str(message.id)):
         if message.level >= ERROR and message.id not in FROM_CHECKS:
             found = f"{message.msg} ({str(message.id).rpartition('.')[2]})"
             yield Diagnosis(code="settings_wrong", message=found, action=str(message.hint or ""))

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.admin import books
+from octo_stripe_gateway.admin import books, lists
 from octo_stripe_gateway.admin.payments import PaymentAdmin
 from octo_stripe_gateway.models import Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -185,7 +185,7 @@ class TestOrder:
         assert self.get_amounts(office, o=f"-{column}") == [300, 200, 100, 400]
 
     def test_is_among_the_latest(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(books, "MOST_COUNTED", 2)
+        monkeypatch.setattr(lists, "MOST_COUNTED", 2)
         for amount in (900, 100, 200):
             make_payment(amount=amount)
         assert self.get_amounts(office, o=f"-{find_column(office, 'amounts')}") == [200, 100]
@@ -221,7 +221,7 @@ class TestExport:
         self, office: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         make_payment.create_batch(5)
-        monkeypatch.setattr(books, "MOST_COUNTED", 2)
+        monkeypatch.setattr(lists, "MOST_COUNTED", 2)
         page = office.get(reverse(LIST), {"o": f"-{find_column(office, 'amounts')}"})
         assert page.context["cl"].result_count == 2
         ((_label, url), _movements) = page.context["exports"]
@@ -247,7 +247,7 @@ class TestExport:
         make_payment.create_batch(4)
         request: Any = AsyncRequestFactory().get(reverse(EXPORT.format("payments")))
         request.user = User.objects.create_superuser("operator")
-        answer: Any = PaymentAdmin(Payment, site).export_view(request, export=books.EXPORTS[0])
+        answer: Any = PaymentAdmin(Payment, site).export_view(request, export="payments")
 
         async def read() -> list[bytes]:
             return [text async for text in answer.streaming_content]
