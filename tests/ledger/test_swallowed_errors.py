@@ -297,6 +297,27 @@ def test_handler_that_ends_our_transaction_fails_the_event(
     assert deliver(api, stripe, "payment_intent.succeeded") == [500]
 
 
+@pytest.mark.parametrize("name", ["get_payment_amount", "get_payment_deadline", "get_installments"])
+def test_price_that_ends_our_transaction_creates_nothing(
+    name: str, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits to be written would begin another transaction, without the payable's lock."""
+    told = {"get_payment_amount": (2000, "eur"), "get_payment_deadline": None, "get_installments": []}
+
+    def end(_self: Any) -> Any:
+        if connection.in_atomic_block:
+            with connection.cursor() as cursor:
+                cursor.execute("ROLLBACK")
+        return told[name]
+
+    booking = Booking.objects.create()
+    services.create_payment(payable=booking)
+    monkeypatch.setattr(Booking, name, end, raising=False)
+    with pytest.raises(DatabaseError):
+        services.create_payment(payable=booking, caller=services.Caller("key:viator"))
+    assert Payment.objects.count() == 1
+
+
 def test_transaction_of_ours_is_refused_once_it_is_broken(swallow: Callable[..., None]) -> None:
     def swallow_in_transaction() -> None:
         with write_transaction():
