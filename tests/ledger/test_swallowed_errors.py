@@ -302,7 +302,11 @@ def test_price_that_ends_our_transaction_creates_nothing(
     name: str, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits to be written would begin another transaction, without the payable's lock."""
-    told = {"get_payment_amount": (2000, "eur"), "get_payment_deadline": None, "get_installments": []}
+    told: dict[str, Any] = {
+        "get_payment_amount": (2000, "eur"),
+        "get_payment_deadline": None,
+        "get_installments": [],
+    }
 
     def end(_self: Any) -> Any:
         if connection.in_atomic_block:
