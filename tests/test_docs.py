@@ -602,18 +602,17 @@ def test_the_booking_views_shown_pay_and_confirm(stripe: StripeEmulator, rf: Req
 def test_the_viewset_shown_has_a_company_s_users_share_their_payments(
     stripe: StripeEmulator, configure: Callable[..., None]
 ) -> None:
-    routes = run(get_block("python", "class CompanyPayments"))["urlpatterns"]
+    shown = run(get_block("python", "class CompanyPayments"))["urlpatterns"]
+    routes = {route.name: route.callback for route in shown}
     for number, company in enumerate((1, 1, 2, None)):
         user: Any = User(pk=number, username=str(number))
         user.company_id = company
         configure(IDENTIFY_CALLER=lambda _request, caller=user: caller)
         if number == 0:
             request = RequestFactory().post("/", {"amount": 2000}, content_type="application/json")
-            create = next(each for each in routes if each.name == "payment-list")
-            payment = create.callback(request).data
+            payment = routes["payment-list"](request).data
             assert Payment.objects.get().owner == "company:1"
-        detail = next(each for each in routes if each.name == "payment-detail")
-        answer = detail.callback(RequestFactory().get("/"), id=str(payment["id"]))
+        answer = routes["payment-detail"](RequestFactory().get("/"), id=str(payment["id"]))
         assert answer.status_code == {1: 200, 2: 404, None: 403}[company]
 
 

@@ -74,24 +74,23 @@ def redact_text(text: str) -> str:
     return CLIENT_SECRET.sub("_secret_[redacted]", text)
 
 
+def _drop_client_secret(value: dict[str, Any]) -> dict[str, Any]:
+    value.pop("client_secret", None)
+    return value
+
+
+REDACTING_DECODER = json.JSONDecoder(
+    object_hook=_drop_client_secret,
+    parse_constant=lambda _name: None,
+    parse_float=lambda text: number if math.isfinite(number := float(text)) else None,
+)
+
+
 def read_json(body: bytes) -> Any:
     """Read JSON as `redact` leaves it; raises RecursionError and ValueError, which may carry the body."""
     text = Secret(redact_text(body.decode()))
-    if "\\u" in text:
-        # An escape may stand for any character.
-        value = redact(json.loads(text))
-    else:
-
-        def drop_client_secret(value: dict[str, Any]) -> dict[str, Any]:
-            value.pop("client_secret", None)
-            return value
-
-        value = json.loads(
-            text,
-            object_hook=drop_client_secret,
-            parse_constant=lambda _name: None,
-            parse_float=lambda text: number if math.isfinite(number := float(text)) else None,
-        )
+    # An escape may stand for any character.
+    value = redact(json.loads(text)) if "\\u" in text else REDACTING_DECODER.decode(text)
     return Redacted(value) if isinstance(value, dict) else value
 
 
