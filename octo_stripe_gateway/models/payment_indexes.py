@@ -17,8 +17,8 @@ OWNED, REFERRED, OF_PAYABLE = ~Q(owner=""), ~Q(reseller_reference=""), Q(payable
 BY_BEGINNING = ["varchar_pattern_ops"]
 
 INDEXES = [
-    # Each ends with what lists are ordered by, moment, id or both: see `api.lists`. One index more takes six
-    # microseconds of every statement on one payment, also where it is partial: PostgreSQL plans with all.
+    # Each ends with what lists are ordered by, moment, id or both: see `api.lists`. PostgreSQL plans with all
+    # of them for every statement, so that each costs some microseconds, also where it is partial.
     index("payment_payable", "payable_type", "payable_id", "created_at", "id", where=OF_PAYABLE),
     index("payment_counted", "payable_type", "payable_id", where=OF_PAYABLE & COUNTS),
     index("payment_created", "created_at", "id"),
