@@ -20,6 +20,7 @@ from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import strip_tags
 
 from octo_stripe_gateway.admin import PaymentAdmin, concerns, lists, search
 from octo_stripe_gateway.admin.display import get_dashboard_url
@@ -940,6 +941,8 @@ class TestRefund:
         api.refund({"id": payment.pk}, {"amount": 500})
         asked = office.get(get_page(payment, "refund"))
         assert asked.context["form"]["amount"].value() == 15
+        summary = {str(label): strip_tags(str(value)) for label, value in asked.context["summary"]}
+        assert (summary["refunded"], summary["reseller reference"]) == ("5.00 USD", "-")
         assert "can&#x27;t be undone" in asked.content.decode()
         page = operate(office, payment, "refund", amount="15.00", reason="requested_by_customer")
         assert get_messages(page) == ["Refunded 15.00 USD."]

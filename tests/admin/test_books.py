@@ -190,6 +190,17 @@ class TestOrder:
             make_payment(amount=amount)
         assert self.get_amounts(office, o=f"-{find_column(office, 'amounts')}") == [200, 100]
 
+    def test_is_among_the_latest_by_the_filter_in_use(
+        self, office: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lists, "MOST_COUNTED", 2)
+        day = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        for amount, days in ((900, 3), (100, 2), (200, 1)):
+            payment = make_payment(amount=amount)
+            Payment.objects.filter(pk=payment.pk).update(created_at=day + dt.timedelta(days=days))
+        order = {"o": f"-{find_column(office, 'amounts')}", "created_at__from": "2026-01-01"}
+        assert self.get_amounts(office, **order) == [900, 100]
+
 
 class TestExport:
     def test_is_of_the_filtered_list(self, office: Client) -> None:

@@ -365,7 +365,7 @@ class TestList:
         overdue = office.get(reverse(PAYABLES), {"attention": "overdue"}).context["cl"].result_list
         assert [each.payable_id for each in overdue] == [str(late.pk)]
         index = office.get("/admin/").content.decode()
-        assert "Payables: Overdue" in index
+        assert re.search(r'octo-alert">1</span> <a href="[^"]+">Payables: Overdue<', index)
 
     def test_of_many_takes_as_many_queries_as_of_one(self, office: Client) -> None:
         def fill(times: int) -> None:

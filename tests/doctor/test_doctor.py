@@ -431,6 +431,12 @@ def test_address_is_told_from_the_prefix_of_the_server(shop: Shop) -> None:
         assert "url_unserved" not in diagnose("--url", URL.replace("/bookings", "/shop/bookings"))
 
 
+def test_stripe_that_answers_some_calls_is_reported_once(shop: Shop) -> None:
+    for path_ in ("/v1/payment_method_domains", "/v2/core/event_destinations"):
+        shop.stripe.add_fault(Fault(method="GET", path=path_, times=None))
+    assert [each["code"] for each in run_json()["diagnoses"]] == ["stripe_unreachable"]
+
+
 def test_laptop_is_told_to_start_the_emulator(shop: Shop) -> None:
     shop.settings.DEBUG = True
     shop.settings.OCTO_STRIPE_GATEWAY = {"STRIPE_API_BASE": "http://127.0.0.1:9"}

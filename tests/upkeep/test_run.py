@@ -279,6 +279,15 @@ def test_request_of_a_settled_payment_is_repeated_too(stripe: StripeEmulator) ->
     assert Payment.objects.get().status == "paid"
 
 
+def test_request_without_an_answer_is_repeated_though_stripes_list_tells_of_the_payment(
+    stripe: StripeEmulator,
+) -> None:
+    payments = create_due(stripe, LEAST_LISTED + 1)
+    StripeRequest.objects.create(payment=payments[0], kind="cancel", parameters={})
+    assert maintain()["payments"] == {"changed": 1, "unchanged": LEAST_LISTED}
+    assert Payment.objects.get(pk=payments[0].pk).status == "canceled"
+
+
 def test_request_that_stripe_is_still_processing_waits_for_the_next_run(
     stripe: StripeEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
