@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -16,10 +17,11 @@ from octo_stripe_gateway import services, upkeep
 from octo_stripe_gateway.ledger import claims as due
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import BalanceTransaction, Payment, PaymentChange
+from octo_stripe_gateway.models import BalanceTransaction, DaySum, Payment, PaymentChange
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.lists import LEAST_LISTED
 from octo_stripe_gateway.stripe.snapshots import BalanceTransactionSnapshot, RefundSnapshot
+from octo_stripe_gateway.stripe.times import get_day, get_moment
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.upkeep import run_upkeep
 from tests.support.api import GatewayApi
@@ -150,6 +152,37 @@ def test_dispute_is_booked_whichever_way_it_ends(
     payment.refresh_from_db()
     assert (payment.fee, payment.net, payment.next_booking_at) == (fee, net, None)
     assert_books_equal(stripe)
+
+
+def test_dispute_that_goes_on_after_its_day_was_added_up(stripe: StripeEmulator) -> None:
+    clock, days = stripe.clock, 0
+    stripe.clock = lambda: clock() + days * 86_400
+    payment = pay(stripe)
+
+    def hear() -> None:
+        sync(payment)
+        make_due()
+        keep_books()
+
+    dispute = stripe.open_dispute(payment.intent_id)
+    hear()
+    days = 1
+    # Nobody hears of this until its day is over.
+    stripe.close_dispute(dispute["id"], won=True)
+    days = 2
+    stripe.reopen_dispute(dispute["id"])
+    hear()
+    days = 3
+    stripe.close_dispute(dispute["id"], won=False)
+    hear()
+    moved: Counter[dt.date] = Counter()
+    for each in stripe.balance_transactions.values():
+        moved[get_day(get_moment(each["created"]))] += each["amount"]
+    added: Counter[dt.date] = Counter()
+    for row in DaySum.objects.all():
+        added[row.day] += row.total
+    assert added == moved
+    assert Payment.objects.get().amount_lost == 2000
 
 
 def test_inquiry_that_becomes_a_dispute_is_waited_for(stripe: StripeEmulator) -> None:

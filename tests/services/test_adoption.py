@@ -169,6 +169,22 @@ def test_payable_has_the_last_word_again(stripe: StripeEmulator) -> None:
     assert (adopted.status, len(stripe.refunds)) == ("refunded", 1)
 
 
+@pytest.mark.parametrize("is_canceled", [False, True])
+def test_money_paid_by_a_link_that_was_revoked_meanwhile(is_canceled: bool, stripe: StripeEmulator) -> None:
+    booking = Booking.objects.create()
+    services.create_payment_link(booking)
+    payment = create(stripe, payable=booking)
+    lose_payment(payment)
+    assert services.revoke_payment_links(booking) == 1
+    if is_canceled:
+        services.cancel_payable(booking, waive=True)
+    adopted = services.adopt_payment(payment.intent_id)
+    assert (adopted.awaits_operator, services.get_dues(booking).received, stripe.refunds) == (True, 0, {})
+    services.confirm_adoption(adopted)
+    assert services.get_dues(booking).received == (0 if is_canceled else booking.price)
+    assert len(stripe.refunds) == is_canceled
+
+
 def test_money_for_what_is_lost_too_is_kept_for_an_operator(stripe: StripeEmulator) -> None:
     ticket = Ticket.objects.create(code="HU77YU7T")
     payment = create(stripe, payable=ticket)
