@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_save
 from django.dispatch import Signal
+from django.utils import timezone
 
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import Payment, StripeRequest, WebhookEvent
@@ -314,6 +316,15 @@ def test_joined_writes_are_undone_where_one_of_their_rows_is_gone(first: bool) -
     with pytest.raises(DatabaseError):
         refer(*rows)
     assert Payment.objects.get().reseller_reference != "R"
+
+
+def test_moment_without_a_zone_is_written_as_django_writes_it(settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
+    payment, moment = PaymentFactory.create(), dt.datetime(2030, 1, 1, 12)  # noqa: DTZ001 - the case
+    payment.expires_at = moment
+    with pytest.warns(RuntimeWarning, match="naive"):
+        Payment.ledger.save_changed(payment, names=["expires_at"])
+    assert Payment.objects.get().expires_at == timezone.make_aware(moment)
 
 
 @pytest.mark.parametrize("model", LedgerRow.__subclasses__(), ids=lambda model: model.__name__)
