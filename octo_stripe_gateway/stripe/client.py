@@ -52,6 +52,7 @@ logger = get_logger(__name__)
 
 S = TypeVar("S", bound=Snapshot)
 
+POOL_SIZE = 64
 EXPAND_REFUNDS = "latest_charge.refunds"
 PAGE_SIZE = 100
 UNAUTHORIZED, FORBIDDEN = 401, 403
@@ -342,16 +343,25 @@ def _send(
 
 
 @cache
-def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.HTTPClient:
+def _get_http_client(timeout: tuple[float, float], api_base: str) -> stripe.RequestsClient:
+    import requests
     import stripe
-
-    from octo_stripe_gateway.stripe.connections import PooledClient
 
     # With STRIPE_LOG in the environment the SDK prints what it logs.
     redact_prints(stripe._util)
     # The SDK otherwise writes a telemetry file into the user's home directory.
     stripe.enable_telemetry = False
-    return PooledClient(api_base, timeout=timeout)
+    # One session for all threads: a server that starts a thread for each request
+    # would otherwise open a connection, and do a TLS handshake, for each.
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=POOL_SIZE))
+    # Otherwise each call reads the environment's proxies anew, and a .netrc that could replace the API key.
+    session.proxies = requests.utils.get_environ_proxies(api_base)
+    session.trust_env = False
+    # Stripe redirects nobody; what does, such as a proxy's log-in page, must not get the request.
+    session.max_redirects = 0
+    return stripe.RequestsClient(timeout=timeout, session=session)
 
 
 # Two processes must not write to one connection.

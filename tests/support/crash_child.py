@@ -84,16 +84,15 @@ class Assassin:
 
 def run(job: dict[str, Any]) -> None:
     """Do the job, and die at its point unless the operation never reaches it."""
+    import stripe
     from django.db import connection
     from django.test import Client
-
-    from octo_stripe_gateway.stripe.connections import PooledClient
 
     settings.OCTO_STRIPE_GATEWAY["STRIPE_API_BASE"] = job["stripe"]
     assassin = Assassin(job["point"], call=job["call"], passes=job.get("passes", 0))
     # Processing an event makes no call, so all its writes count as those after one.
     assassin.called = not job["call"]
-    assassin.watch_calls(PooledClient)
+    assassin.watch_calls(stripe.RequestsClient)
     assassin.watch_commits(connection)
     if "service" in job:
         call_service(job)

@@ -21,15 +21,12 @@ PACKAGE = str(Path(octo_stripe_gateway.__file__).parent)
 def is_ours(frame: FrameType) -> bool:
     """Tell whether a frame runs the app's own code, except the code that hides secrets.
 
-    The emulator doesn't count: it stands for Stripe's servers. Nor does what the SDK calls to send what it
-    has, such as the key: its frames are dropped with the SDK's.
+    The emulator doesn't count: it stands for Stripe's servers.
     """
     name = frame.f_code.co_filename
     if not name.startswith(PACKAGE) or name.startswith(f"{PACKAGE}/testing"):
         return False
-    is_hiding = name.endswith(("redaction.py", "connections.py")) or frame.f_code.co_qualname.startswith(
-        "hide"
-    )
+    is_hiding = name.endswith("redaction.py") or frame.f_code.co_qualname.startswith("hide")
     return frame.f_code.co_name != "<module>" and not is_hiding
 
 

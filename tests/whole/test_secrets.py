@@ -20,7 +20,6 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.api.serializers import PaymentSerializer
 from octo_stripe_gateway.exceptions import BadRequestError, StripeError
 from octo_stripe_gateway.models import Payment, WebhookEvent
-from octo_stripe_gateway.stripe.connections import PooledClient
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.webhooks import handlers, inbox
@@ -279,7 +278,7 @@ def test_no_error_report_has_what_the_sdk_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     action = prepare(api, stripe)
-    monkeypatch.setattr(PooledClient, "request", break_sdk)
+    monkeypatch.setattr(stripe_sdk.RequestsClient, "request", break_sdk)
     assert action().status_code == 500
     assert any(where == "InjectedError" for where, _shown in reporter.sent)
     assert list_leaks(reporter) == []
@@ -330,7 +329,7 @@ def test_an_interrupted_call_holds_nothing_of_the_sdk_s(
         interruption.__context__ = ValueError("pi_1_secret_2")
         raise interruption
 
-    monkeypatch.setattr(PooledClient, "request", interrupt)
+    monkeypatch.setattr(stripe_sdk.RequestsClient, "request", interrupt)
     with pytest.raises(KeyboardInterrupt) as raised:
         services.complete_payment(payment)
     assert list(list_contexts(raised.value)) == [raised.value]
