@@ -88,8 +88,7 @@ class WebhookView(View):
         if not any(secrets.values()):
             logger.error("[OctoStripeGateway] Events are refused: no STRIPE_WEBHOOK_SECRET")
             raise ConfigurationError(_("The payment gateway is not configured."))
-        # Not from `headers`, which would be made of all of them.
-        header = request.META.get("HTTP_STRIPE_SIGNATURE", "")
+        header = request.headers.get("Stripe-Signature", "")
         return find_signer(lambda: SecretBytes(request.body), header=header, secrets=secrets)
 
     def get_secrets(self) -> Mapping[str, Sequence[str]]:
