@@ -15,7 +15,6 @@ from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, ParseError, ValidationError
 from rest_framework.exceptions import PermissionDenied as RequestDenied
@@ -105,7 +104,7 @@ class OctoMixin(APIView):
                 response = get_error_response(error)
             self.break_cycles()
             # Each catalogue names its language; the active one may have none of ours.
-            response.headers["Content-Language"] = pgettext("language of these messages", "en")
+            response.headers["Content-Language"] = translation.pgettext("language of these messages", "en")
             if response.status_code == 404:
                 # LocaleMiddleware would redirect it to the same path with a language in front.
                 request.urlconf = "octo_stripe_gateway.urls"
