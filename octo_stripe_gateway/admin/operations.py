@@ -19,14 +19,13 @@ from octo_stripe_gateway.exceptions import BadRequestError, UnprocessableError
 from octo_stripe_gateway.ledger.concerns import KINDS
 from octo_stripe_gateway.ledger.rejections import describe_rejection
 from octo_stripe_gateway.models import Concern, Dispute, Payment, Refund, WebhookEvent
+from octo_stripe_gateway.models.payment_indexes import UNPAID
 from octo_stripe_gateway.stripe.currencies import check_amount, format_money, get_precision
 from octo_stripe_gateway.stripe.redaction import redact_text
 from octo_stripe_gateway.webhooks import inbox
 
 Row = TypeVar("Row", bound=Model)
 Values = Mapping[str, Any]
-
-UNPAID = frozenset({Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED})
 
 
 def list_forgivable(payment: Payment) -> list[Refund | Dispute]:

@@ -353,7 +353,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
         is_read = self.request.method in SAFE_METHODS
         payments = self.get_queryset() if is_read else self.get_primary_queryset()
-        # A change locks the payment, and reads all of it then; before, it asks whether that is settled.
+        # A change locks the payment and reads all of it then; before that, `complete` asks if it is settled.
         columns = self.columns if is_read else self.columns and (*self.columns, "next_check_at")
         self.payment = payments.get_by_public_id(self.kwargs["id"], columns=columns)
         self.check_object_permissions(self.request, self.payment)

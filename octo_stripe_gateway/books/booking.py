@@ -28,6 +28,7 @@ from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.said import PROCESSING
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, DaySum, Dispute, Payment, Refund
+from octo_stripe_gateway.models.balance_transactions import KINDS
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.lists import LEAST_LISTED, find_listed
 from octo_stripe_gateway.stripe.redaction import get_logger
@@ -155,10 +156,8 @@ def _insert_new(
     new = [BalanceTransaction.from_snapshot(each, payment=payment) for each in unknown.values()]
     if new:
         BalanceTransaction.ledger.bulk_create(new, ignore_conflicts=True)
-    new_sources = {row.source_id for row in new}
-    booked = _get_flows(rows + new)
-    flows = {each.source_id: each.flow for each in expected}
-    if any(booked[source_id] is not flows.get(source_id) for source_id in new_sources):
+    booked, flows = _get_flows(rows + new), {each.source_id: each.flow for each in expected}
+    if any(booked[source_id] is not flows.get(source_id) for source_id in _get_flows(new)):
         record(payment, SyncNeeded())
     return rows + new
 
@@ -166,11 +165,13 @@ def _insert_new(
 def _get_flows(movements: Sequence[BalanceTransaction]) -> dict[str, Flow]:
     """Return by Stripe's id which way more movements went than the other way.
 
-    They are counted, since amounts that came back may have been converted at another rate.
+    They are counted, since amounts that came back may have been converted at another rate. What is neither
+    payment, refund nor dispute, such as a fee of its own, says nothing of where the money is.
     """
     nets: Counter[str] = Counter()
     for row in movements:
-        nets[row.source_id] += (row.amount > 0) - (row.amount < 0)
+        if row.reporting_category in KINDS:
+            nets[row.source_id] += (row.amount > 0) - (row.amount < 0)
     return {source_id: Flow((net > 0) - (net < 0)) for source_id, net in nets.items()}
 
 

@@ -75,12 +75,12 @@ def check(*, deploy: bool = False) -> Callable[[Check], Check]:
 @check()
 def check_values() -> Iterator[CheckMessage]:
     try:
-        configured = conf.get_configured()
+        conf.get_configured()
     except ConfigurationError as error:
         hint = "The settings are listed in octo_stripe_gateway/docs/operations.md."
         yield _error("E013", str(error), hint)
         return
-    for name in configured.keys() - conf.DEFAULTS.keys():
+    for name in conf.get_configured().keys() - conf.DEFAULTS.keys():
         nearest = difflib.get_close_matches(str(name), conf.DEFAULTS, n=1, cutoff=0)
         yield _error("E001", f"OCTO_STRIPE_GATEWAY has no key {name!r}.", f"Did you mean {nearest[0]!r}?")
     for name, setting in conf.SETTINGS.items():

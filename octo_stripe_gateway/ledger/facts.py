@@ -18,9 +18,9 @@ from octo_stripe_gateway.stripe.snapshots import (
     RefundSnapshot,
 )
 
-# Why a refund counts as refused, beside Stripe's own codes: nobody asks for it any more; or
+# Why a refund counts as refused, beside Stripe's own codes. Nobody asks for it any more:
 ABANDONED = "abandoned"
-# somebody has refunded the amount at Stripe by hand meanwhile.
+# Somebody has refunded the amount at Stripe by hand meanwhile:
 MADE_ELSEWHERE = "made_elsewhere"
 
 

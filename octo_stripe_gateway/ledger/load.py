@@ -33,7 +33,7 @@ def load(payment: Payment, fact: Any, *, refunds: list[Refund] | None = None) ->
     charge = snapshot.charge if is_intent else None
     # Refunds that failed change no total, and have their concerns.
     says_nothing_of_refunds = is_intent and not (
-        charge and (charge.refunds or charge.amount_refunded or payment.has_live_refunds)
+        charge and (charge.refunds or charge.amount_refunded or payment.has_refunds_that_count)
     )
     has_refunds = "refunds" in needs and not says_nothing_of_refunds
     has_disputes = "disputes" in needs and not (is_intent and not snapshot.disputes)

@@ -7,14 +7,15 @@ Facts come in any order and repeatedly. `said` decides which of Stripe's snapsho
 said, and opens a concern where that contradicts the rows; conclusions are drawn in `_derive`.
 
 A refund that Stripe *refuses* was never made: `_refuse_refund` frees its amount. One that *fails* was made,
-and its money came back. Say that happens after the payment's dispute was won. Stripe's snapshot sets the
-refund's status. It isn't live any more: its amount is held again and it forgives nothing, so the payable owes
-what it owed before (less, if the refund was `due_again`). A refunded payment is paid again, or failed if it
-was rejected, or pending while it awaits an operator. The dispute is neither open nor lost, and blocks
-nothing. A concern asks an operator to refund it again: REFUND_FAILED, or REFUND_CANCELED if Stripe canceled
-it or a dispute is the reason. Only where rejected money failed to go back for lack of balance does upkeep
-resend it; at the third failure it stops, and a person is told. The books are asked for what moved. Stripe is
-not checked again, unless upkeep resends or something else of the payment is still open or tied.
+and its money came back. An example: a refund fails after the payment's dispute was won. Stripe's snapshot
+sets the refund's status. The refund isn't live any more: its amount counts as held and it forgives nothing,
+so the payable owes what it owed before the refund. A payment with status `refunded` goes back to `paid`, to
+`failed` if it was rejected, or to `pending` while it awaits an operator. The dispute is neither open nor
+lost, and blocks nothing. A concern asks an operator to refund it again: REFUND_FAILED, or REFUND_CANCELED if
+Stripe canceled it or a dispute is the reason. Only where rejected money failed to go back for lack of balance
+does upkeep resend it; at the third failure it stops, and a person is told. The books are asked for what
+moved. Stripe is not checked again, unless upkeep resends or something else of the payment is still open or
+tied.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def apply(rows: Rows, fact: Any, *, now: dt.datetime) -> None:  # noqa: C901 - a
         case facts.Accepted(settled_price, refund_terms):
             payment.accepted_at, payment.refund_terms = rows.now, refund_terms
             if payment.payable_type_id and payment.capture_method == Payment.CaptureMethod.AUTOMATIC:
-                # Another amount than asked for was what is due now.
+                # The host accepted another amount than was asked for: it is what is due now.
                 payment.amount = payment.amount_received
             if settled_price is not None:
                 rows.notes["payable paid"] = [None, settled_price]
@@ -220,7 +221,7 @@ def _derive(rows: Rows) -> None:
     payment, parts = rows.payment, rows.parts
     if rows.refunds is not None:
         live = sum(refund.amount for refund in rows.refunds if refund.is_live)
-        # Some refunds only the charge's total shows.
+        # Some refunds appear only in the charge's total.
         included = [each.amount for each in rows.refunds if each.was_in_charge_total(payment.charge_as_of)]
         payment.refunds_total = live + max(0, payment.charge_amount_refunded - sum(included))
         payment.amount_reserved = sum(refund.amount for refund in rows.refunds if refund.is_reserved)
@@ -233,18 +234,18 @@ def _derive(rows: Rows) -> None:
     if is_later and payment.amount_requested and payment.amount_requested == payment.intent_amount:
         payment.amount, payment.amount_requested = payment.intent_amount, None
     if rows.refunds is not None or rows.disputes is not None:
-        # `load` brings both kinds where both count: what isn't loaded forgives nothing.
+        # `load` brings both where both count: what isn't loaded forgives nothing.
         payment.amount_forgiven = sum(each.forgiven for each in parts)
     payment.status = _get_status(payment)
     if payment.rejection_code:
         payment.confirmed_at = None
-    # Both keep the first moment that was heard of, so they depend on the order of arrival.
+    # Both keep the moment that arrived first, so they depend on the order of arrival.
     since = get_moment(payment.intent_as_of) if payment.intent_as_of else rows.now
     payment.failed_at = (payment.failed_at or since) if payment.status == "failed" else None
     payment.refunded_at = (payment.refunded_at or rows.now) if payment.status == "refunded" else None
     _watch_refunds(rows)
     _watch_money(rows)
-    # A tie hid what moved, so the books are asked once newer word of the intent arrives.
+    # A tie hides what moved: ask the books once a newer snapshot of the intent arrives.
     intent_changed = any(
         rows.get_before(payment, name) != getattr(payment, name) for name in ("intent_status", "intent_as_of")
     )
@@ -327,7 +328,7 @@ def _watch_refunds(rows: Rows) -> None:
 
 
 def _watch_money(rows: Rows) -> None:
-    """Open a concern where money is held that nobody is going to decide on or send back."""
+    """Open a concern where money is held that neither a person nor upkeep is going to return."""
     payment = rows.payment
     if not payment.needs_reversal:
         rows.end_concern(kinds.MONEY_HELD)
@@ -351,7 +352,7 @@ def _watch_money(rows: Rows) -> None:
 
 
 def may_reverse(rows: Rows) -> bool:
-    """Tell whether rejected money is sent back by itself, and no dispute or person decides about it."""
+    """Tell whether rejected money may go back automatically: no dispute or person decides about it."""
     payment = rows.payment
     if payment.intent_status == "requires_capture":
         return payment.needs_reversal

@@ -100,7 +100,7 @@ class JoinedWrites:
         return f"(SELECT * FROM w{place})"  # noqa: S608 - our own names
 
     def send(self) -> None:
-        """Send what waits; if that fails, nothing of the transaction can be committed any more."""
+        """Send what waits; if that fails, nothing of the block it fails in can be committed."""
         writes, self.writes = self.writes, []
         if not writes:
             return

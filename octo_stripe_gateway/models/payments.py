@@ -232,7 +232,7 @@ class Payment(LedgerRow):
     )
     intent_status = models.CharField(max_length=64, blank=True)
     intent_as_of = models.BigIntegerField(default=0)
-    # The second of which Stripe's words leave open which came last; 0 once a sync has told.
+    # The second in which it is open what Stripe said last; 0 once a sync has told.
     tied_as_of = models.BigIntegerField(default=0)
     amount_capturable = models.BigIntegerField(default=0)
     amount_received = models.BigIntegerField(default=0)
@@ -374,7 +374,7 @@ class Payment(LedgerRow):
         return self.stripe_payment_intent_id
 
     def plan_deadline(self) -> None:
-        """Set when upkeep first asks its payable for the deadline: soon, or once the known one has passed."""
+        """Set when upkeep first asks its payable for the deadline: soon, or when it passes if sooner."""
         later = timezone.now() + ASK_PAUSE
         self.claimed_until = min(self.expires_at or later, later)
 
@@ -410,7 +410,7 @@ class Payment(LedgerRow):
         return self.amount_refundable > 0 and not self.refunds_blocked
 
     @property
-    def has_live_refunds(self) -> bool:
+    def has_refunds_that_count(self) -> bool:
         """Tell by its totals, which leave out those that failed, whether any refund is open or made."""
         return any((self.refunds_total, self.amount_reserved, self.open_refunds, self.charge_amount_refunded))
 

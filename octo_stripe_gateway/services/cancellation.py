@@ -25,7 +25,8 @@ from octo_stripe_gateway.models import (
     list_counted,
     resolve,
 )
-from octo_stripe_gateway.services.deadlines import UNPAID, expire_payment
+from octo_stripe_gateway.models.payment_indexes import UNPAID
+from octo_stripe_gateway.services.deadlines import expire_payment
 from octo_stripe_gateway.services.dues import is_paid_otherwise
 from octo_stripe_gateway.services.refunds import refund_payable
 from octo_stripe_gateway.stripe.currencies import get_step
@@ -65,8 +66,8 @@ def cancel_payable(payable: Model, *, waive: bool = False, preview: bool = False
     refunds what of the rest is still held. From then on nothing is due, pay links are revoked, and open
     payments are canceled. `preview` tells the amounts and changes nothing.
 
-    Raises StripeError, and UnprocessableError for a payable without a price, where money is held and no terms
-    are on record, and while a dispute is open, when nothing is refunded: https://docs.stripe.com/disputes.
+    Raises StripeError, and UnprocessableError if the payable has no price, if money is held and no terms are
+    on record, or while a dispute is open: then nothing is refunded (https://docs.stripe.com/disputes).
     """
     payable = resolve(payable)
     if not is_priced(payable):
@@ -113,7 +114,7 @@ def _decide(payable: Any, *, known: int | None, waive: bool) -> tuple[Sale, int]
     """
     sale = _load(payable)
     if waive or known is not None or not sale.held:
-        return sale, 0 if waive else known or 0
+        return sale, 0 if waive or known is None else known
     accepted = sorted(sale.counted, key=lambda each: (each.accepted_at, each.pk))
     frozen = [each.refund_terms for each in accepted if each.refund_terms is not None]
     if not frozen:

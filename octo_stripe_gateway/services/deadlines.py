@@ -29,6 +29,7 @@ from octo_stripe_gateway.models import (
     has_deadline,
     is_priced,
 )
+from octo_stripe_gateway.models.payment_indexes import UNPAID
 from octo_stripe_gateway.services.dues import get_dues, get_next_purpose, measure_forgiven
 from octo_stripe_gateway.services.kinds import EXPIRY
 from octo_stripe_gateway.services.payment_links import create_payment_link
@@ -40,8 +41,6 @@ from octo_stripe_gateway.services.requests import (
     perform_request,
 )
 from octo_stripe_gateway.stripe import client as stripe_client
-
-UNPAID = {Payment.Status.PENDING, Payment.Status.FAILED, Payment.Status.AUTHORIZED}
 
 
 @outside_transaction

@@ -65,7 +65,7 @@ class Asked:
     refund_application_fee: bool | None = field(kw_only=True, default=None)
 
     def hash(self, **subject: Any) -> str:
-        """Return what tells this from another request for the same subject."""
+        """Return a fingerprint that differs for any other request about the same subject."""
         return hash_request({**subject, **asdict(self)})
 
 
@@ -82,7 +82,7 @@ def refund_payment(
 ) -> Payment:
     """Refund money that is held: the amount in minor units, or all of what is left.
 
-    What its payable would owe because of that is forgiven, unless `due_again`. With Stripe Connect the
+    Its payable doesn't owe the amount again, unless `due_again`. With Stripe Connect the
     seller's transfer is reversed and the application fee returned in proportion, unless the settings or these
     arguments say otherwise. Stripe's rules: https://docs.stripe.com/refunds. Raises BadRequestError,
     UnprocessableError, IdempotencyError, PaymentMismatchError, StripeError.
@@ -112,7 +112,7 @@ def _refund(payment: Payment, asked: Asked, *, caller: Caller, fingerprint: str)
         if request
         else Performed(refund.payment, None, refund)
     )
-    # Without an answer of Stripe about this very refund, somebody else has written its row: read it anew.
+    # Stripe's answer wasn't about this refund, so another process may have written its row: read it anew.
     refund = performed.refund if performed.refund == refund else Refund.ledger.get_by_pk(refund.pk)
     if refund.is_reserved:
         raise PaymentMismatchError(_("Stripe's refund is not what was asked for."))
@@ -134,10 +134,11 @@ def refund_payable(
 ) -> list[Payment]:
     """Refund a payable's payments, the latest first: the amount in minor units, or all that is held.
 
-    May be repeated: without an amount, unanswered refunds are asked for again; with one, the same idempotency
-    key counts what was refunded before. Returns the payments that were refunded. Raises UnprocessableError if
-    less is held, and what `refund_payment` raises: a refusal once the rest is refunded. Stripe refunds no
-    more than a payment received: https://docs.stripe.com/refunds.
+    Safe to repeat: without an amount, unanswered refunds are sent again; with one, use the same idempotency
+    key, so that earlier refunds count towards it. Returns the payments that were refunded. Raises
+    UnprocessableError if less is held, and what `refund_payment` raises; a refusal of one payment is raised
+    after the others are refunded. Stripe refunds no more than a payment received:
+    https://docs.stripe.com/refunds.
     """
     payments = [each for each in reversed(Payment.ledger.list_of_payable(payable)) if each.amount_received]
     # Disputed payments come last: their refund is refused, and the rest must go back before that.
@@ -145,7 +146,7 @@ def refund_payable(
     if amount is not None:
         amount = read_amount(amount, source="refund_payable")
         for currency in {each.currency for each in payments}:
-            # Before any is refunded: the amount is divided among them.
+            # Checked before any is refunded, since the amount is divided among them.
             check_amount(amount, currency=currency)
     asked = Asked(
         amount,
@@ -177,7 +178,7 @@ def refund_payable(
                 refunded.append(_refund(payment, asked_here, caller=keyed, fingerprint=fingerprint))
             except (StripeRefusedError, UnprocessableError) as error:
                 refused.append(error)
-                # Not our own words, which are in the caller's language.
+                # Only Stripe's words: ours are in the caller's language.
                 words = error.stripe_message if isinstance(error, StripeRefusedError) else ""
                 with lock_payment(payment) as locked:
                     record(locked, PartRefused(part, message=words or error.code))
@@ -210,7 +211,7 @@ def _get_caller_for(caller: Caller, payment: Payment) -> Caller:
 def _get_refunded_by(caller: Caller, payment: Payment, *, fingerprint: str) -> Refund | None:
     """Return the payment's refund that the caller's key stands for; raises IdempotencyError as `claim_key`.
 
-    Where the key is lost, the uuid that it leads to finds a refund that came back from Stripe.
+    If the key's row is lost, the uuid derived from the key finds a refund that came back from Stripe.
     """
     key = get_key(caller, fingerprint=fingerprint)
     if key and key.refund:
@@ -263,7 +264,7 @@ def _reserve_refund(
         known = _get_refunded_by(caller, locked, fingerprint=fingerprint)
         if known:
             return known, _get_request(known), False
-        refunds = Refund.ledger.list_of(locked) if locked.has_live_refunds else []
+        refunds = Refund.ledger.list_of(locked) if locked.has_refunds_that_count else []
         earlier = _pick_unanswered(locked, asked, refunds=refunds, caller=caller)
         if earlier:
             return earlier, _get_request(earlier), False
@@ -281,7 +282,7 @@ def _reserve_refund(
                 refund.amount_forgiven = None
         refund.uuid = caller.derive_uuid("refund") or refund.uuid
         if caller.idempotency_key and not Refund.ledger.insert(refund, or_ignore=True):
-            # Its key has just made a refund of another payment.
+            # Another call has just used this key for a refund of another payment.
             raise IdempotencyError(_("This key or uuid was used with other parameters."))
         request = _open_refund(refund, refunds=refunds, asked=asked)
         claim_key(caller, payment=locked, fingerprint=fingerprint, refund=refund)
@@ -307,13 +308,13 @@ def _check_refundable(payment: Payment, wanted: int) -> None:
 def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
     """Open the request that voids or refunds what is left of a locked, reversible payment.
 
-    Nobody has waived the price with it: what it was paid for owes it again.
+    This forgives nothing: the payable owes the amount again.
     """
     if payment.intent_status == "requires_capture":
         unanswered = get_open_request(payment, StripeRequest.Kind.CANCEL)
         parameters = {"cancellation_reason": reason} if reason else {}
         return unanswered or open_request(payment, StripeRequest.Kind.CANCEL, parameters=parameters)
-    refunds = Refund.ledger.list_of(payment) if payment.has_live_refunds else []
+    refunds = Refund.ledger.list_of(payment) if payment.has_refunds_that_count else []
     refund = Refund(payment=payment, amount=payment.amount_refundable, reason=reason, amount_forgiven=0)
     return _open_refund(refund, refunds=refunds)
 
@@ -340,7 +341,7 @@ def _open_refund(refund: Refund, *, refunds: list[Refund], asked: Asked | None =
 
 
 def _follow_charge(payment: Payment, asked: Asked | None) -> dict[str, bool]:
-    """Return the parameters by which a refund follows how its payment was charged with Stripe Connect."""
+    """Return a refund's parameters for Stripe Connect, by how its payment was charged."""
     reverses = asked.reverse_transfer if asked else None
     returns = asked.refund_application_fee if asked else None
     wanted = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
-from octo_stripe_gateway.exceptions import GatewayError, StripeRateLimitedError
+from octo_stripe_gateway.exceptions import GatewayError, StripeAuthenticationError, StripeRateLimitedError
 from octo_stripe_gateway.stripe import client as stripe_client
 from octo_stripe_gateway.stripe.redaction import get_logger
 
@@ -23,10 +23,10 @@ WANTED_A_PAGE_OF_OTHERS = 20
 def find_listed(
     listed: Iterator[Snapshot], wanted: Collection[str], *, get_id: Callable[[Snapshot], str]
 ) -> Iterator[Snapshot]:
-    """Yield what a list has of the wanted ids, as long as that takes fewer calls than asking one by one.
+    """Yield what a list has of the wanted ids, until several pages in a row have hardly any of them.
 
-    Some pages may have none of them, because other processes' claims may come first. Stops where Stripe
-    doesn't answer. Raises StripeRateLimitedError.
+    Some pages may have none, because other processes' claims may come first. Stops where Stripe doesn't
+    answer, or the key may not read the list: single calls tell of that. Raises StripeRateLimitedError.
     """
     found: set[str] = set()
     before = pages_of_others = 0
@@ -45,5 +45,7 @@ def find_listed(
                     return
     except StripeRateLimitedError:
         raise
+    except StripeAuthenticationError:
+        return
     except GatewayError:
         logger.warning("[OctoStripeGateway] Stripe's list could not be read", exc_info=True)

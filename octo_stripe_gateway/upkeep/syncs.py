@@ -24,7 +24,9 @@ REQUEST_TIMEOUT = dt.timedelta(minutes=10)
 LONGEST_REQUEST_PAUSE = dt.timedelta(hours=1)
 # Clocks differ, and an intent is created a little later than its row.
 LEEWAY = 60
-UNPAID = frozenset({"requires_payment_method", "requires_confirmation", "requires_action", "processing"})
+UNPAID_INTENTS = frozenset(
+    {"requires_payment_method", "requires_confirmation", "requires_action", "processing"}
+)
 
 
 class SyncStep(Step[Payment]):
@@ -51,7 +53,7 @@ class SyncStep(Step[Payment]):
         asked = set(StripeRequest.ledger.open().filter(payment__in=left).values_list("payment", flat=True))
         groups: defaultdict[Origin, dict[str, Payment]] = defaultdict(dict)
         for row in rows:
-            is_plain = row.intent_status in UNPAID and not row.has_concerns and not row.rejection_code
+            is_plain = row.intent_status in UNPAID_INTENTS and not row.has_concerns and not row.rejection_code
             if row.stripe_payment_intent_id and is_plain and row.pk not in asked:
                 groups[row.origin][row.stripe_payment_intent_id] = row
         for origin, group in groups.items():
@@ -62,8 +64,8 @@ class SyncStep(Step[Payment]):
                 origin, since=min(moments) - LEEWAY, until=max(moments) + LEEWAY
             )
             for snapshot in find_listed(listed, group, get_id=attrgetter("id")):
-                payment = left.pop(group[snapshot.id].pk)
-                yield payment, partial(self.do, payment, snapshot)
+                if payment := left.pop(group[snapshot.id].pk, None):
+                    yield payment, partial(self.do, payment, snapshot)
         yield from super().plan(list(left.values()), until=until)
 
     def do(self, row: Payment, snapshot: PaymentIntentSnapshot | None = None) -> str:

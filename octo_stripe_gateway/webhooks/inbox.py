@@ -293,7 +293,7 @@ def _ask_stripe(operation: Callable[[Payment], object], payment: Payment) -> Non
     except PaymentRejectedError:
         return
     except GatewayError:
-        logger.warning("[OctoStripeGateway] Payment %s has to wait for Stripe", payment, exc_info=True)
+        logger.exception("[OctoStripeGateway] Payment %s has to wait for Stripe", payment)
 
 
 def _handle_unmatched(event: WebhookEvent, *, has_host_handlers: bool) -> FollowUp | None:

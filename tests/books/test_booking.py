@@ -154,6 +154,30 @@ def test_dispute_is_booked_whichever_way_it_ends(
     assert_books_equal(stripe)
 
 
+def test_fee_of_its_own_leaves_no_won_dispute_waiting(
+    stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = pay(stripe)
+    dispute = stripe.open_dispute(payment.stripe_payment_intent_id or "")
+    stripe.close_dispute(dispute["id"], won=True)
+    listed = stripe_client.list_balance_transactions_of
+
+    def list_with_fee(source_id: str, *, origin: Any) -> list[BalanceTransactionSnapshot]:
+        found = list(listed(source_id, origin=origin))
+        fee = [
+            each._replace(id="txn_fee", amount=-1500, fee=0, net=-1500, reporting_category="fee")
+            for each in found[:1]
+            if source_id == dispute["id"]
+        ]
+        return found + fee
+
+    monkeypatch.setattr(stripe_client, "list_balance_transactions_of", list_with_fee)
+    sync(payment)
+    assert keep_books() == {"booked": 1}
+    payment.refresh_from_db()
+    assert (payment.next_check_at, BalanceTransaction.objects.count()) == (None, 4)
+
+
 def test_dispute_that_goes_on_after_its_day_was_added_up(stripe: StripeEmulator) -> None:
     clock, days = stripe.clock, 0
     stripe.clock = lambda: clock() + days * 86_400
@@ -280,6 +304,7 @@ def test_key_without_the_permission_still_takes_payments(
     services.refund_payment(payment, amount=100)
     assert keep_books() == {"failed": 1}
     assert "The books of the default account can't be kept" in caplog.text
+    assert "Traceback" not in caplog.text
     payment.refresh_from_db()
     assert payment.next_booking_at is not None
     assert payment.next_booking_at > timezone.now() + dt.timedelta(minutes=50)

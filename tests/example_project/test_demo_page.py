@@ -410,6 +410,7 @@ def test_somebody_else_pays_the_balance_by_a_link_while_the_page_is_open(
     page = context.new_page()
     page.goto(str(link.get_attribute("href")))
     sync_api.expect(page.locator("#due")).to_contain_text("1.024,00")
+    page.locator("octo-payment[state=ready]").wait_for()
     for label, value in {"Kartennummer": PAYS, "Ablaufdatum": "1234", "Prüfziffer": "123"}.items():
         page.get_by_label(label).press_sequentially(value)
     page.get_by_role("button", name="1.024,00 € bezahlen").click()
