@@ -431,7 +431,7 @@ def test_somebody_else_pays_the_balance_by_a_link_while_the_page_is_open(
 
 @pytest.mark.slow
 def test_booking_is_cancelled_by_its_terms_with_a_preview(shop: Shop) -> None:
-    # The shop's time zone may be a day ahead of the tests': it is too late for all of the money, not for half.
+    # The shop may be a day ahead of the tests: too late for all of the money to go back, not for half.
     soon = timezone.localdate() + dt.timedelta(days=2)
     shop.page.get_by_label("Date").fill(soon.isoformat())
     shop.book()
