@@ -69,9 +69,9 @@ def test_host_sees_what_was_written_whatever_way_it_looks(
 
 
 def roll_back_to_a_savepoint() -> None:
-    saved = transaction.savepoint()
+    saved = connection.savepoint()
     Ticket.objects.create(code="rolled back")
-    transaction.savepoint_rollback(saved)
+    connection.savepoint_rollback(saved)
 
 
 def fail_in_a_block() -> None:

@@ -72,6 +72,12 @@ def run_command(line: str) -> str:
 
 
 @pytest.fixture(autouse=True)
+def utc(settings: Any) -> None:
+    """Have the shop's days be UTC's: some of the page's commands name one zone, some the other."""
+    settings.TIME_ZONE = "UTC"
+
+
+@pytest.fixture(autouse=True)
 def endpoint(stripe: StripeEmulator) -> Iterator[dict[str, Any]]:
     """Have Stripe send the shop its events, as `stripe_setup` does."""
     run_command("stripe_setup --host shop.example.com")
