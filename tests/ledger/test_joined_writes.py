@@ -69,7 +69,7 @@ def test_host_sees_what_was_written_whatever_way_it_looks(
 
 
 def roll_back_to_a_savepoint() -> None:
-    saved = connection.savepoint()
+    saved = str(connection.savepoint())
     Ticket.objects.create(code="rolled back")
     connection.savepoint_rollback(saved)
 

@@ -36,7 +36,7 @@ urlpatterns = [
 SHOP = "https://shop.example.com/bookings/webhooks"
 STEP = re.compile(r"```sh\npython manage\.py (.*?)\n```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
 LINES = "(?:.*\n)*"
-DAY = re.compile(r"2026-11-0([12])")
+DAY = re.compile(r"2026-11-0([12])(T03:00)?")
 
 
 class Incident:
@@ -57,8 +57,10 @@ class Incident:
 
 
 def get_day(found: re.Match[str]) -> str:
-    """Return today for the page's first day, and tomorrow for its second."""
-    return (dt.datetime.now(dt.UTC) + dt.timedelta(days=int(found[1]) - 1)).date().isoformat()
+    """Return today for the page's first day, tomorrow for its second, and yesterday for a time of day."""
+    days, time = int(found[1]) - 1, found[2] or ""
+    day = dt.datetime.now(dt.UTC) + dt.timedelta(days=-1 if time else days)
+    return day.date().isoformat() + time
 
 
 def run_command(line: str) -> str:
