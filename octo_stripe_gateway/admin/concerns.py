@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.contrib import admin
 from django.contrib.admin.sites import all_sites
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -126,23 +126,23 @@ def get_alerts(request: HttpRequest) -> Iterator[Alert]:
         for each in admins:
             if each.opts.concrete_model is not model or not each.has_view_permission(request):
                 continue
-            rows = each.get_queryset(request)
-            labels: dict[str, Any]
-            if model is Concern:
-                parameter, labels = "code", {code: kind.label for code, kind in KINDS.items()}
-                codes = rows.open().order_by("code").values_list("code", flat=True)
-                counts = Counter(codes[: MOST_COUNTED + 1])
-            elif model is Payment:
-                parameter, labels = "attention", {"disputed": _("Disputed")}
-                counts = Counter(disputed=rows.filter(disputed=True)[: MOST_COUNTED + 1].count())
-            else:
-                parameter, labels = "attention", {"overdue": _("Overdue")}
-                # In the order of the index that has these rows alone.
-                overdue = rows.overdue(now=timezone.now()).order_by("next_due_at")
-                counts = Counter(overdue=overdue[: MOST_COUNTED + 1].count())
+            parameter, labels, counts = _count(each.get_queryset(request), model=model)
             url = display.get_url(each.model, "changelist", site=each.admin_site)
             more = "+" if counts.total() > MOST_COUNTED else ""
             for value, label in labels.items():
                 if number := counts[value]:
                     text = f"{capfirst(each.opts.verbose_name_plural)}: {label}"
                     yield Alert(text, f"{min(number, MOST_COUNTED)}{more}", f"{url}?{parameter}={value}")
+
+
+def _count(rows: Any, *, model: type[Model]) -> tuple[str, dict[str, Any], Counter[str]]:
+    """Return a list's filter, the label of each of its values, and how many rows there are of each."""
+    if model is Concern:
+        codes = rows.open().order_by("code").values_list("code", flat=True)
+        return "code", {code: kind.label for code, kind in KINDS.items()}, Counter(codes[: MOST_COUNTED + 1])
+    if model is Payment:
+        disputed = rows.filter(disputed=True)[: MOST_COUNTED + 1].count()
+        return "attention", {"disputed": _("Disputed")}, Counter(disputed=disputed)
+    # In the order of the index that has these rows alone.
+    overdue = rows.overdue(now=timezone.now()).order_by("next_due_at")[: MOST_COUNTED + 1].count()
+    return "attention", {"overdue": _("Overdue")}, Counter(overdue=overdue)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.cache import cache
-from django.core.checks import ERROR, run_checks
+from django.core.checks import ERROR, CheckMessage, run_checks
 from django.db import DatabaseError
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
@@ -77,9 +77,15 @@ def examine(*, url: str = "", patience: dt.timedelta) -> Report:
     return Report(list(dict.fromkeys(found)), last_event_seconds, clock_skew)
 
 
+def list_messages(*, deploy: bool) -> list[CheckMessage]:
+    """Return what our system checks say, by their ids: Django runs checks in no certain order."""
+    messages = run_checks(tags=[checks.TAG], include_deployment_checks=deploy)
+    return sorted(messages, key=lambda message: str(message.id))
+
+
 def find_wrong_settings() -> Iterator[Diagnosis]:
     """Find what the system checks call an error, and without which nothing else can be examined."""
-    for message in sorted(run_checks(tags=[checks.TAG]), key=lambda message: str(message.id)):
+    for message in list_messages(deploy=False):
         if message.level >= ERROR and message.id not in FROM_CHECKS:
             found = f"{message.msg} ({str(message.id).rpartition('.')[2]})"
             yield Diagnosis(code="settings_wrong", message=found, action=str(message.hint or ""))
@@ -88,8 +94,7 @@ def find_wrong_settings() -> Iterator[Diagnosis]:
 def find_what_checks_say() -> Iterator[Diagnosis]:
     """Find what else the system checks say, of the accounts that are used."""
     names = {each.name for each in accounts.list_accounts()}
-    messages = run_checks(tags=[checks.TAG], include_deployment_checks=True)
-    for message in sorted(messages, key=lambda message: str(message.id)):
+    for message in list_messages(deploy=True):
         code, account = FROM_CHECKS.get(str(message.id)), message.obj or ""
         if code and (account in names or code == "cache_unshared"):
             yield Diagnosis(code=code, message=message.msg, action=str(message.hint), account=account)
