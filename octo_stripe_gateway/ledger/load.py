@@ -32,10 +32,8 @@ def load(payment: Payment, fact: Any, *, refunds: list[Refund] | None = None) ->
     is_intent = isinstance(snapshot, PaymentIntentSnapshot)
     charge = snapshot.charge if is_intent else None
     # Refunds that failed change no total, and have their concerns.
-    says_nothing_of_refunds = is_intent and not (
-        charge and (charge.refunds or charge.amount_refunded or payment.has_refunds_that_count)
-    )
-    has_refunds = "refunds" in needs and not says_nothing_of_refunds
+    may_count = charge and (charge.refunds or charge.amount_refunded or payment.has_refunds_that_count)
+    has_refunds = "refunds" in needs and bool(may_count or not is_intent)
     has_disputes = "disputes" in needs and not (is_intent and not snapshot.disputes)
     # What is forgiven is summed up over both.
     has_refunds |= has_disputes and payment.refunds_total > 0

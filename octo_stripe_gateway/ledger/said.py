@@ -66,13 +66,8 @@ def apply_intent(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:
         _take_intent(payment, snapshot, is_later_stage=said.stage > known.stage)
     elif said.stage == known.stage and not payment.stripe_charge_id:
         payment.stripe_charge_id = snapshot.charge_id
-    has_money = payment.amount_received or payment.amount_capturable
-    payable_name = snapshot.metadata.get(PAYABLE_METADATA_KEY, "")
-    is_unknown = payable_name and payment.payable_type_id is None
-    kind = kinds.PAYABLE_UNKNOWN if is_unknown else kinds.ADOPTED
-    if payment.awaits_operator and has_money and rows.find_concern(kind) is None:
-        # An operator decides on adopted money, and is called once for each payment.
-        rows.open_concern(kind, name=payable_name)
+    if payment.awaits_operator and (payment.amount_received or payment.amount_capturable):
+        _call_operator(rows, payable_name=snapshot.metadata.get(PAYABLE_METADATA_KEY, ""))
     if snapshot.status == PROCESSING != payment.intent_status:
         # A debit that was heard of too late has moved money, perhaps both ways.
         rows.has_moved = True
@@ -106,6 +101,14 @@ def _take_intent(payment: Payment, snapshot: PaymentIntentSnapshot, *, is_later_
     payment.amount_capturable, payment.amount_received = snapshot.amount_capturable, snapshot.amount_received
     payment.cancellation_reason = snapshot.cancellation_reason
     payment.failure_code, payment.failure_message = snapshot.failure_code, snapshot.failure_message
+
+
+def _call_operator(rows: Rows, *, payable_name: str) -> None:
+    """Have an operator decide on adopted money, once for each payment."""
+    is_unknown = payable_name and rows.payment.payable_type_id is None
+    kind = kinds.PAYABLE_UNKNOWN if is_unknown else kinds.ADOPTED
+    if rows.find_concern(kind) is None:
+        rows.open_concern(kind, name=payable_name)
 
 
 def take_amount(rows: Rows, snapshot: PaymentIntentSnapshot) -> None:

@@ -264,7 +264,7 @@ def _reserve_refund(
         known = _get_refunded_by(caller, locked, fingerprint=fingerprint)
         if known:
             return known, _get_request(known), False
-        refunds = Refund.ledger.list_of(locked) if locked.has_refunds_that_count else []
+        refunds = _list_refunds(locked)
         earlier = _pick_unanswered(locked, asked, refunds=refunds, caller=caller)
         if earlier:
             return earlier, _get_request(earlier), False
@@ -314,9 +314,13 @@ def open_reversal(payment: Payment, *, reason: str = "") -> StripeRequest:
         unanswered = get_open_request(payment, StripeRequest.Kind.CANCEL)
         parameters = {"cancellation_reason": reason} if reason else {}
         return unanswered or open_request(payment, StripeRequest.Kind.CANCEL, parameters=parameters)
-    refunds = Refund.ledger.list_of(payment) if payment.has_refunds_that_count else []
     refund = Refund(payment=payment, amount=payment.amount_refundable, reason=reason, amount_forgiven=0)
-    return _open_refund(refund, refunds=refunds)
+    return _open_refund(refund, refunds=_list_refunds(payment))
+
+
+def _list_refunds(payment: Payment) -> list[Refund]:
+    """Return a locked payment's refunds, without a query where its totals say that none counts."""
+    return Refund.ledger.list_of(payment) if payment.has_refunds_that_count else []
 
 
 def _open_refund(refund: Refund, *, refunds: list[Refund], asked: Asked | None = None) -> StripeRequest:
