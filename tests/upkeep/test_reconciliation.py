@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -70,60 +71,66 @@ def test_difference_that_is_not_applied_is_reported_once(stripe: StripeEmulator)
     assert [(code, about) for code, about, _object_id in list_open()] == [("intent_differs", payment.pk)]
 
 
-def test_lost_dispute_of_an_old_payment_is_found_by_its_money(stripe: StripeEmulator) -> None:
+@contextmanager
+def long_ago(stripe: StripeEmulator) -> Iterator[None]:
+    """Have what happens here be three months old."""
     clock = stripe.clock
     stripe.clock = lambda: clock() - 90 * 86_400
-    payment = pay(stripe)
+    yield
     stripe.clock = clock
     Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=90))
-    stripe.open_dispute(payment.stripe_payment_intent_id or "")
+
+
+def test_lost_dispute_of_an_old_payment_is_found_by_its_money(stripe: StripeEmulator) -> None:
+    with long_ago(stripe):
+        payment = pay(stripe)
+    stripe.open_dispute(payment.intent_id)
     assert run_night() == {"reconciled": 1}
     payment.refresh_from_db()
     assert payment.disputed
     assert ("found_late", payment.pk) in {(code, about) for code, about, _object_id in list_open()}
 
 
-@pytest.mark.parametrize("end", ["open", "lost", "won", "lost by appeal"])
+@pytest.mark.parametrize("end", ["open", "lost", "won"])
 def test_dispute_is_found_by_its_money_while_the_books_are_due(end: str, stripe: StripeEmulator) -> None:
-    clock = stripe.clock
-    stripe.clock = lambda: clock() - 90 * 86_400
-    payment = pay(stripe)
-    if end == "lost by appeal":
-        dispute = stripe.open_dispute(payment.stripe_payment_intent_id or "")
-        stripe.close_dispute(dispute["id"], won=True)
-        services.sync_payment(payment)
-        upkeep.run_upkeep(limit=100, threads=1)
-    stripe.clock = clock
-    Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=90))
-    if end == "lost by appeal":
-        stripe.reopen_dispute(dispute["id"])
-    else:
-        dispute = stripe.open_dispute(payment.stripe_payment_intent_id or "")
+    with long_ago(stripe):
+        payment = pay(stripe)
+    dispute = stripe.open_dispute(payment.intent_id)
     if end != "open":
         stripe.close_dispute(dispute["id"], won=end == "won")
-    Payment.objects.update(next_booking_at=timezone.now() + dt.timedelta(hours=6))
-    run_night()
-    upkeep.run_upkeep(limit=100, threads=1)
+    run_night_while_the_books_are_due()
     assert [each.status for each in payment.disputes.all()] == [stripe.disputes[dispute["id"]]["status"]]
 
 
-def test_failed_refund_is_found_by_its_money_while_the_books_are_due(
-    stripe: StripeEmulator,
-) -> None:
-    clock = stripe.clock
-    stripe.clock = lambda: clock() - 90 * 86_400
-    payment = pay(stripe)
-    services.refund_payment(payment)
-    upkeep.make_due()
-    upkeep.run_upkeep(limit=100, threads=1)
-    stripe.clock = clock
-    Payment.objects.update(created_at=timezone.now() - dt.timedelta(days=90))
+def test_lost_appeal_is_found_by_its_money_while_the_books_are_due(stripe: StripeEmulator) -> None:
+    with long_ago(stripe):
+        payment = pay(stripe)
+        dispute = stripe.open_dispute(payment.intent_id)
+        stripe.close_dispute(dispute["id"], won=True)
+        services.sync_payment(payment)
+        upkeep.run_upkeep(limit=100, threads=1)
+    stripe.reopen_dispute(dispute["id"])
+    stripe.close_dispute(dispute["id"], won=False)
+    run_night_while_the_books_are_due()
+    assert [each.status for each in payment.disputes.all()] == [stripe.disputes[dispute["id"]]["status"]]
+
+
+def test_failed_refund_is_found_by_its_money_while_the_books_are_due(stripe: StripeEmulator) -> None:
+    with long_ago(stripe):
+        payment = pay(stripe)
+        services.refund_payment(payment)
+        upkeep.make_due()
+        upkeep.run_upkeep(limit=100, threads=1)
     [refund] = stripe.refunds
     stripe.settle_refund(refund, status="failed")
+    run_night_while_the_books_are_due()
+    assert payment.refunds.get().status == "failed"
+
+
+def run_night_while_the_books_are_due() -> None:
     Payment.objects.update(next_booking_at=timezone.now() + dt.timedelta(hours=6))
     run_night()
     upkeep.run_upkeep(limit=100, threads=1)
-    assert payment.refunds.get().status == "failed"
 
 
 @pytest.mark.parametrize("adopts", [False, True])
