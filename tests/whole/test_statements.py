@@ -247,7 +247,7 @@ def test_another_refund_reads_those_before(api: GatewayApi, stripe: StripeEmulat
     api.refund(payment, {"amount": 10})
     with statements() as made:
         assert api.refund(payment).json()["status"] == "REFUNDED"
-    assert made.kinds[:3] == ["SELECT", "LOCK", "SELECT"]
+    assert made.kinds[:4] == ["SELECT", "LOCK", "SELECT", *OWN]
 
 
 def test_repeat_of_refund_is_looked_up(api: GatewayApi, stripe: StripeEmulator) -> None:
