@@ -24,6 +24,7 @@ from octo_stripe_gateway.admin.search import find_events
 from octo_stripe_gateway.exceptions import GatewayError
 from octo_stripe_gateway.ledger.concerns import describe
 from octo_stripe_gateway.ledger.journal import acting
+from octo_stripe_gateway.ledger.transactions import without_atomic_requests
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services.idempotency import ANYONE
 from octo_stripe_gateway.stripe.redaction import redact
@@ -97,7 +98,7 @@ class WebhookEventAdmin(display.StripeColumns, LedgerAdmin[WebhookEvent]):
     content = display.column(_("payload"), lambda row: display.show_json(redact(row.payload)))
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.outside_transaction(self.reprocess_view)
+        view = without_atomic_requests(self.admin_site.admin_view(self.reprocess_view))
         return [path("reprocess/", view, name=self.get_page_name("reprocess_selected")), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:

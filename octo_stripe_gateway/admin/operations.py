@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -152,12 +152,14 @@ class Operation(Generic[Row]):
     question: ClassVar[Any]
     unavailable: ClassVar[Any] = _("That isn't possible as it stands now.")
     form_class: ClassVar[type[ConfirmationForm]] = ConfirmationForm
+    # What a user has to have; by default the permission of this name for the row's model.
+    permissions: ClassVar[Sequence[str]] = ()
     # Whether its outcome is shown to the user, but not logged.
     is_secret: ClassVar[bool] = False
 
     def is_possible(self, row: Row) -> bool:
         """Tell whether the row's state allows it."""
-        raise NotImplementedError
+        return True
 
     def run(self, row: Row, *, values: Values, caller: services.Caller) -> str:
         """Do it, and return what was done; raises GatewayError, whose `values` may name form fields."""
@@ -282,9 +284,6 @@ class SyncOperation(Operation[Payment]):
         "Stripe is asked how the payment stands, and the record follows. "
         "What was asked of Stripe before and got no answer is asked again."
     )
-
-    def is_possible(self, row: Payment) -> bool:
-        return True
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         differences = services.sync_payment(row).items()

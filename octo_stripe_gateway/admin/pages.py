@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -13,7 +13,6 @@ from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import label_for_field, lookup_field, unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db import connections, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -29,11 +28,11 @@ from octo_stripe_gateway.exceptions import (
     UnprocessableError,
 )
 from octo_stripe_gateway.ledger.journal import acting
+from octo_stripe_gateway.ledger.transactions import without_atomic_requests
 from octo_stripe_gateway.models import Payment, PaymentChange, is_narrowed
 from octo_stripe_gateway.services import Caller
 
 Row = TypeVar("Row", bound=Model)
-View = Callable[..., HttpResponse]
 
 
 class ReadOnly:
@@ -65,7 +64,9 @@ class OperationAdmin(admin.ModelAdmin, Generic[Row]):  # type: ignore[type-arg] 
         routes = [
             path(
                 f"<path:object_id>/{operation.name}/",
-                self.outside_transaction(partial(self.operation_view, operation=operation)),
+                without_atomic_requests(
+                    self.admin_site.admin_view(partial(self.operation_view, operation=operation))
+                ),
                 name=self.get_page_name(operation.name),
             )
             for operation in self.operations
@@ -76,8 +77,9 @@ class OperationAdmin(admin.ModelAdmin, Generic[Row]):  # type: ignore[type-arg] 
         self, request: HttpRequest, operation: Operation[Any], obj: Row | None = None
     ) -> bool:
         """Tell whether the user may view the row and do this with it."""
-        codename = f"{self.opts.app_label}.{operation.name}_{self.opts.model_name}"
-        return self.has_view_permission(request, obj) and request.user.has_perm(codename)
+        usual = f"{self.opts.app_label}.{operation.name}_{self.opts.model_name}"
+        wanted = operation.permissions or (usual,)
+        return self.has_view_permission(request, obj) and request.user.has_perms(wanted)
 
     def get_summary(self, obj: Row) -> list[tuple[Any, Any]]:
         """Return what the page of an operation shows of the row, by label."""
@@ -175,16 +177,6 @@ class OperationAdmin(admin.ModelAdmin, Generic[Row]):  # type: ignore[type-arg] 
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, self.confirmation_template, page)
-
-    def outside_transaction(self, view: View) -> View:
-        """Return a view for this admin's users that ATOMIC_REQUESTS leaves alone.
-
-        No transaction may span a call to Stripe.
-        """
-        wrapped: Any = self.admin_site.admin_view(view)
-        for alias in connections:
-            wrapped = transaction.non_atomic_requests(alias)(wrapped)
-        return wrapped  # type: ignore[no-any-return]
 
     def get_page_name(self, page: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{page}"

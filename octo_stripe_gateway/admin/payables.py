@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -20,13 +20,7 @@ from django.utils.translation import gettext_lazy as _
 import octo_stripe_gateway.admin.display as display
 from octo_stripe_gateway import services
 from octo_stripe_gateway.admin.lists import ListFilter
-from octo_stripe_gateway.admin.operations import (
-    AmountForm,
-    ConfirmationForm,
-    Operation,
-    RefundForm,
-    Values,
-)
+from octo_stripe_gateway.admin.operations import AmountForm, ConfirmationForm, Operation, RefundForm, Values
 from octo_stripe_gateway.admin.pages import LedgerAdmin, OperationAdmin, ReadOnly
 from octo_stripe_gateway.exceptions import ConfigurationError, GatewayError, UnprocessableError
 from octo_stripe_gateway.models import FULL, PayableLock, Payment, compute_dues, identify, is_priced
@@ -35,12 +29,6 @@ from octo_stripe_gateway.stripe.currencies import format_money
 
 # Its page shows what was paid.
 VIEW = "octo_stripe_gateway.view_payment"
-
-
-class PayableOperation(Operation[Model]):
-    """What can be done with a payable, by whoever has this permission and may view payments."""
-
-    permission: ClassVar[str]
 
 
 class RefundPayableForm(RefundForm):
@@ -58,11 +46,11 @@ class RefundPayableForm(RefundForm):
             del self.fields["amount"]
 
 
-class RefundPayableOperation(PayableOperation):
+class RefundPayableOperation(Operation[Model]):
     """Refunds a payable's payments through Stripe, the latest first."""
 
     name = "refund_payments"
-    permission = "octo_stripe_gateway.refund_payment"
+    permissions = (VIEW, "octo_stripe_gateway.refund_payment")
     label = _("Refund payments")
     question = _("The money goes back to the customer, of the latest payment first. It can't be undone.")
     unavailable = _("Nothing can be refunded now: none of the money is held, or the payments are disputed.")
@@ -95,11 +83,11 @@ class CancelPayableForm(ConfirmationForm):
         self.fields["waive"].help_text = terms
 
 
-class CancelPayableOperation(PayableOperation):
+class CancelPayableOperation(Operation[Model]):
     """Cancels a payable by its terms."""
 
     name = "cancel_payable"
-    permission = "octo_stripe_gateway.cancel_payable"
+    permissions = (VIEW, "octo_stripe_gateway.cancel_payable")
     label = _("Cancel by the terms")
     question = _(
         "Nothing is due any more, and what the terms give goes back to the customer; all of it where you "
@@ -136,11 +124,11 @@ class LinkForm(ConfirmationForm):
             del self.fields["purpose"]
 
 
-class LinkOperation(PayableOperation):
+class LinkOperation(Operation[Model]):
     """Makes a link at which what is due is paid without an account."""
 
     name = "make_link"
-    permission = "octo_stripe_gateway.add_paymentlink"
+    permissions = (VIEW, "octo_stripe_gateway.add_paymentlink")
     label = _("Make a pay link")
     question = _("Anyone who has the link pays what is due without an account. Nothing is sent.")
     form_class = LinkForm
@@ -181,15 +169,6 @@ class RefundPayableMixin(OperationAdmin[Model]):
     """
 
     operations = (RefundPayableOperation(), CancelPayableOperation(), LinkOperation())
-
-    def has_operation_permission(
-        self, request: HttpRequest, operation: Operation[Any], obj: Model | None = None
-    ) -> bool:
-        """Tell whether the user may do this with payables, and see this row."""
-        if not isinstance(operation, PayableOperation):
-            return super().has_operation_permission(request, operation, obj)
-        wanted = (VIEW, operation.permission)
-        return self.has_view_permission(request, obj) and request.user.has_perms(wanted)
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Add the action to the host's own, for those who may refund."""
