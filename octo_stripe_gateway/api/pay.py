@@ -76,7 +76,7 @@ class PayPage(View):
             "title": str(payable),
             "due": format_money(due, currency=dues.currency) if due else "",
             "ends": ends,
-            "is_late": bool(deadline and deadline <= timezone.now()),
+            "is_late": bool(deadline and deadline <= timezone.now() and not dues.is_paid),
             "token": token,
             "stripe_js": f"https://js.stripe.com/{release}/stripe.js" if is_stripe else f"{base}/stripe.js",
         }

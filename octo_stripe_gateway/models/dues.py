@@ -61,6 +61,11 @@ class Dues:
         return sum(part.amount for part in self.outstanding)
 
     @property
+    def is_paid(self) -> bool:
+        """Tell whether the whole price is held or forgiven; after the deadline nothing is due either way."""
+        return self.price <= self.received - self.refunded + self.forgiven
+
+    @property
     def surplus(self) -> int:
         """Return what is held beyond the price, or beyond what the terms keep."""
         wanted = self.price if self.kept is None else self.kept

@@ -72,8 +72,8 @@ def quote_payment(payment: Payment, *, amount: int | None, purpose: str) -> Quot
     if is_paid_otherwise(payments, currency=dues.currency):
         raise UnprocessableError(_("It is paid in another currency."), **show_dues(dues))
     purpose = purpose or get_next_purpose(dues)
+    due = get_amount_to_pay(payable, dues, purpose=purpose)
     deadline = check_deadline(payable)
-    due = get_amount_to_pay(dues, purpose=purpose)
     check_amount(due, currency=dues.currency)
     if amount not in {None, due}:
         raise UnprocessableError(_("The amount is not what is due."), amount=amount, **show_dues(dues))
@@ -235,17 +235,19 @@ def get_next_purpose(dues: Dues) -> str:
     return dues.next.name if dues.next else FULL
 
 
-def get_amount_to_pay(dues: Dues, *, purpose: str) -> int:
+def get_amount_to_pay(payable: Any, dues: Dues, *, purpose: str) -> int:
     """Return what is due for a purpose, by default the next part.
 
     Raises NothingDueError if nothing is, OperationInProgressError while it is being paid, and
-    UnprocessableError for an unknown purpose.
+    UnprocessableError for an unknown purpose, or where the payable was not paid by its deadline.
     """
     purpose = purpose or get_next_purpose(dues)
     if purpose not in {FULL, *(part.name for part in dues.outstanding)}:
         raise UnprocessableError(_("There is nothing to pay by that name."), purpose=purpose)
     due = dues.get_due(purpose)
     if not due:
+        if not dues.is_paid:
+            check_deadline(payable)
         raise NothingDueError(_("It is paid already."), **show_dues(dues))
     if dues.due - dues.in_flight < due:
         error = OperationInProgressError(_("It is being paid already."), **show_dues(dues))

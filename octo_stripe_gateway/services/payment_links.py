@@ -55,7 +55,7 @@ def create_payment_link(payable: Model, *, purpose: str = "", expires_at: dt.dat
         dues = compute_dues(payable, Payment.ledger.list_of_payable(payable), kept=lock.amount_kept)
         if dues.kept is not None:
             raise UnprocessableError(_("It was canceled."))
-        get_amount_to_pay(dues, purpose=purpose)
+        get_amount_to_pay(payable, dues, purpose=purpose)
         same = PaymentLink.ledger.of_payable(payable).filter(purpose=purpose, expires_at=expires_at).first()
         link = same or PaymentLink(
             payable_type_id=lock.payable_type_id,

@@ -571,3 +571,32 @@ def test_deadline_is_told(stripe: StripeEmulator, booking: Booking, monkeypatch:
     page = open_page(link)
     assert (page.status_code, "has run out" in page.content.decode()) == (200, True)
     assert create(link).status_code == 422
+    with pytest.raises(UnprocessableError, match="has run out") as raised:
+        make_link(booking)
+    assert raised.value.values == {"utcExpiresAt": "2026-01-01T00:00:00Z"}
+
+
+def test_what_was_paid_is_paid_after_its_deadline_too(
+    stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = make_link(booking)
+    pay(link, stripe)
+    monkeypatch.setattr(Booking, "get_payment_deadline", lambda _self: LATE, raising=False)
+    assert "It is paid already." in open_page(link).content.decode()
+    refused = create(link, **{"Accept-Language": "de"})
+    assert (refused.status_code, refused.json()["errorMessage"]) == (422, "Es ist bereits bezahlt.")
+    with pytest.raises(NothingDueError, match="It is paid already"):
+        make_link(booking)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_paid_part_is_no_paid_booking_after_the_deadline(
+    stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = make_link(booking, purpose="deposit")
+    pay(link, stripe)
+    monkeypatch.setattr(Booking, "get_payment_deadline", lambda _self: LATE, raising=False)
+    assert "has run out" in open_page(link).content.decode()
+    assert create(link, **{"Accept-Language": "ja"}).json()["errorMessage"] != "It is paid already."
+    with pytest.raises(UnprocessableError, match="has run out"):
+        make_link(booking, purpose="deposit")
