@@ -12,6 +12,10 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_save
+from django.db.transaction import TransactionManagementError
+
+# What libpq calls a connection without a transaction.
+IDLE = 0
 
 _kept_cursor: ContextVar[Any] = ContextVar("octo_stripe_gateway_cursor", default=None)
 
@@ -122,7 +126,10 @@ class JoinedWrites:
             raise
 
     def execute(self, execute: Callable[..., Any], *statement: Any) -> Any:
-        """Send what waits before another statement is executed."""
+        """Send what waits before another statement; raises TransactionManagementError if that begins anew."""
+        if self.has_begun and self.connection.connection.info.transaction_status == IDLE:
+            # The statement would begin another transaction, without the locks of this one.
+            raise TransactionManagementError("Host code has ended the transaction: nothing can be saved.")
         self.has_begun = True
         self.send()
         return execute(*statement)

@@ -297,29 +297,50 @@ def test_handler_that_ends_our_transaction_fails_the_event(
     assert deliver(api, stripe, "payment_intent.succeeded") == [500]
 
 
-@pytest.mark.parametrize("name", ["get_payment_amount", "get_payment_deadline", "get_installments"])
-def test_price_that_ends_our_transaction_creates_nothing(
-    name: str, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What waits to be written would begin another transaction, without the payable's lock."""
+@pytest.fixture(params=["get_payment_amount", "get_payment_deadline", "get_installments"])
+def ending(request: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have what a payable says end our transaction by a statement, then perhaps ask something."""
     told: dict[str, Any] = {
         "get_payment_amount": (2000, "eur"),
         "get_payment_deadline": None,
         "get_installments": [],
     }
 
-    def end(_self: Any) -> Any:
-        if connection.in_atomic_block:
-            with connection.cursor() as cursor:
-                cursor.execute("ROLLBACK")
-        return told[name]
+    def end_by(*statements: str) -> None:
+        def end(_self: Any) -> Any:
+            if connection.in_atomic_block:
+                for statement in statements:
+                    with connection.cursor() as cursor:
+                        cursor.execute(statement)
+            return told[request.param]
 
+        monkeypatch.setattr(Booking, request.param, end, raising=False)
+
+    return end_by
+
+
+@pytest.mark.parametrize("statements", [["ROLLBACK"], ["ROLLBACK", "SELECT 1"], ["COMMIT", "SELECT 1"]])
+def test_price_that_ends_our_transaction_creates_nothing(
+    statements: list[str], ending: Callable[..., None], stripe: StripeEmulator
+) -> None:
+    """What waits to be written would begin another transaction, without the payable's lock."""
     booking = Booking.objects.create()
     services.create_payment(payable=booking)
-    monkeypatch.setattr(Booking, name, end, raising=False)
+    ending(*statements)
     with pytest.raises(DatabaseError):
         services.create_payment(payable=booking, caller=services.Caller("key:viator"))
     assert Payment.objects.count() == 1
+
+
+@pytest.mark.parametrize("statements", [["ROLLBACK", "SELECT 1"], ["COMMIT", "SELECT 1"]])
+def test_price_that_ends_our_transaction_accepts_nothing(
+    statements: list[str], ending: Callable[..., None], api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    """Of two payments that arrive at once, both would be accepted without the payable's lock."""
+    api.paid_at_stripe(stripe, book())
+    ending(*statements)
+    assert deliver(api, stripe, "payment_intent.succeeded") == [500]
+    assert Payment.objects.get().accepted_at is None
 
 
 def test_transaction_of_ours_is_refused_once_it_is_broken(swallow: Callable[..., None]) -> None:
