@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from octo_stripe_gateway.conf import Account, gateway_settings, is_live
-from octo_stripe_gateway.doctor.diagnosis import Diagnosis
+from octo_stripe_gateway.doctor import Diagnosis
 from octo_stripe_gateway.doctor.webhook_endpoints import (
     Endpoint,
     WantedEndpoint,

@@ -17,7 +17,7 @@ from django.core.management.base import OutputWrapper
 from django.utils import timezone
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.doctor.ledger import find_missing_events, get_last_event
+from octo_stripe_gateway.doctor.examination import find_missing_events, get_last_event
 from octo_stripe_gateway.exceptions import StripeError
 from octo_stripe_gateway.management.output import Progress
 from octo_stripe_gateway.models import Payment, WebhookEvent
