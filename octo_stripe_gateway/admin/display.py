@@ -24,14 +24,7 @@ from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.conf import STRIPE_API_BASE, gateway_settings
 from octo_stripe_gateway.ledger.concerns import get_action, get_kind_label
-from octo_stripe_gateway.models import (
-    BalanceTransaction,
-    Dispute,
-    Dues,
-    PayableLock,
-    Payment,
-    WebhookEvent,
-)
+from octo_stripe_gateway.models import BalanceTransaction, Dispute, Dues, PayableLock, Payment, WebhookEvent
 from octo_stripe_gateway.stripe.currencies import format_money
 
 DASHBOARD = "https://dashboard.stripe.com"
@@ -301,13 +294,13 @@ def link_column(label: Any, show: Callable[[Any, AdminSite], Any]) -> Any:
     return admin.display(show_row, description=label)
 
 
-def money_column(label: Any, name: str, *, currency: str = "currency", ordering: str | None = None) -> Any:
+def money_column(label: Any, name: str, *, currency: str = "currency") -> Any:
     """Return a column that shows an amount in the currency of another column."""
 
     def show(row: Any) -> SafeString:
         return show_money(getattr(row, name) or 0, currency=getattr(row, currency))
 
-    return column(label, show, ordering=ordering)
+    return column(label, show)
 
 
 def time_column(label: Any, name: str, *, ordering: str | None = None) -> Any:

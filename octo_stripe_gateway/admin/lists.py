@@ -46,15 +46,15 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg] # it takes no parame
         # In the list's order, which is read from the index of the filtered column.
         counted = self.object_list[:MOST_COUNTED]
         try:
-            with time_limit(counted.db, milliseconds=MOST_MILLISECONDS):
+            with time_limit(counted.db):
                 return counted.count()
         except OperationalError:
             return MOST_COUNTED
 
 
-def time_limit(alias: str, *, milliseconds: int) -> AbstractContextManager[None]:
-    """Let PostgreSQL cancel statements that take longer, which raises OperationalError."""
-    return local_settings(alias, statement_timeout=str(milliseconds))
+def time_limit(alias: str) -> AbstractContextManager[None]:
+    """Let PostgreSQL cancel statements that take more than a second, which raises OperationalError."""
+    return local_settings(alias, statement_timeout=str(MOST_MILLISECONDS))
 
 
 class IndexedChangeList(ChangeList):

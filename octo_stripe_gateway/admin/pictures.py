@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from octo_stripe_gateway.admin.display import get_url
-from octo_stripe_gateway.admin.lists import MOST_COUNTED, MOST_MILLISECONDS, begin_day, time_limit
+from octo_stripe_gateway.admin.lists import MOST_COUNTED, begin_day, time_limit
 from octo_stripe_gateway.models import BalanceTransaction, DaySum, PayableLock, Payment, is_narrowed
 from octo_stripe_gateway.models.balance_transactions import KINDS
 from octo_stripe_gateway.stripe.currencies import format_money
@@ -109,7 +109,7 @@ def _add_up(
         # In one statement, so that what upkeep adds to a sum meanwhile is read in one of the two.
         moved = moved.union(days.values_list(*named).annotate(Sum("total")), all=True)
     sums: defaultdict[str, Counter[tuple[dt.date, str]]] = defaultdict(Counter)
-    with time_limit(moved.db, milliseconds=MOST_MILLISECONDS):
+    with time_limit(moved.db):
         for start, currency, category, amount in moved:
             sums[currency][start, KINDS.get(category, category)] += amount
     return sums

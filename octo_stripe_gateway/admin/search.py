@@ -16,7 +16,7 @@ from django.db import OperationalError
 from django.db.models import CharField, F, Model, OrderBy, QuerySet, TextField
 from django.http import HttpRequest
 
-from octo_stripe_gateway.admin.lists import MOST_MILLISECONDS, get_paid_types, is_row_id, time_limit
+from octo_stripe_gateway.admin.lists import get_paid_types, is_row_id, time_limit
 from octo_stripe_gateway.api.lists import BY_MOMENT
 from octo_stripe_gateway.models import Dispute, Payment, Refund, WebhookEvent
 
@@ -126,7 +126,7 @@ def _find_by_admin(model: type[Model], term: str, *, request: HttpRequest, site:
     if not (model_admin.get_search_fields(request) and model_admin.has_view_permission(request)):
         return []
     rows, _may_repeat = model_admin.get_search_results(request, model_admin.get_queryset(request), term)
-    with suppress(OperationalError), time_limit(rows.db, milliseconds=MOST_MILLISECONDS):
+    with suppress(OperationalError), time_limit(rows.db):
         return _list_keys(rows)
     return []
 

@@ -24,8 +24,6 @@ from octo_stripe_gateway.stripe.times import format_utc
 # What spreadsheets take for the beginning of a formula, the wide forms of Asian keyboards included.
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 
-BATCH_SIZE = 1000
-
 M = TypeVar("M", bound=Model)
 # Columns that are not just the payment's attribute of their name.
 READERS: dict[str, Callable[[Payment], Any]] = {
@@ -70,7 +68,7 @@ def export_payments(payments: QuerySet[Payment]) -> Iterator[str]:
 def export_movements_of(payments: QuerySet[Payment]) -> Iterator[str]:
     """Yield the movements of money of these payments, those of the oldest first."""
     yield _write(MOVEMENT_COLUMNS)
-    for keys in iterate_batches(payments, by="created_at", size=BATCH_SIZE):
+    for keys in iterate_batches(payments, by="created_at"):
         rows = BalanceTransaction.objects.using(payments.db).filter(payment__in=keys)
         for row in rows.select_related("payment").order_by("moved_at", "pk"):
             yield from _write_movement(row)
@@ -108,7 +106,7 @@ def _write_movement(row: BalanceTransaction) -> Iterator[str]:
 
 def _iterate(rows: QuerySet[M], *, by: str) -> Iterator[M]:
     """Yield rows in the order of an indexed column, a batch at a time."""
-    for keys in iterate_batches(rows, by=by, size=BATCH_SIZE):
+    for keys in iterate_batches(rows, by=by):
         found = rows.order_by().in_bulk(keys)
         yield from (found[key] for key in keys if key in found)
 

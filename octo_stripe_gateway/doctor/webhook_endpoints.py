@@ -69,11 +69,6 @@ class WantedEndpoint:
         ]
         return sorted(same, key=lambda each: (not self.has_version(each), not is_enabled(each)))
 
-    def pick_unmarked(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
-        """Return those at this address that were made by hand and send events."""
-        same = (each for each in endpoints if is_at(each, self.url) and not is_marked(each))
-        return [each for each in same if is_enabled(each)]
-
     def has_version(self, endpoint: Endpoint) -> bool:
         return bool(endpoint["api_version"] == self.api_version)
 

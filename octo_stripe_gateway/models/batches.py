@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 BATCH_SIZE = 1000
 
 
-def iterate_batches(rows: QuerySet[Any], *, by: str = "pk", size: int = BATCH_SIZE) -> Iterator[list[int]]:
+def iterate_batches(rows: QuerySet[Any], *, by: str, size: int = BATCH_SIZE) -> Iterator[list[int]]:
     """Yield the keys of rows a batch at a time, in the order of an indexed column.
 
     Each batch continues after the last row of the one before, so that none rereads finished rows or walks
@@ -24,9 +24,3 @@ def iterate_batches(rows: QuerySet[Any], *, by: str = "pk", size: int = BATCH_SI
         # The first condition is what an index is searched by.
         following = rows.filter(**{f"{by}__gte": value}).filter(Q(**{f"{by}__gt": value}) | Q(pk__gt=pk))
         batch = list(following[:size]) if len(batch) == size else []
-
-
-def iterate_keys(rows: QuerySet[Any], *, by: str = "pk", size: int = BATCH_SIZE) -> Iterator[int]:
-    """Yield the keys of rows in the order of an indexed column, reading a batch at a time."""
-    for batch in iterate_batches(rows, by=by, size=size):
-        yield from batch

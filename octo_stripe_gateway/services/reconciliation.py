@@ -15,7 +15,7 @@ from octo_stripe_gateway.exceptions import StripeRefusedError
 from octo_stripe_gateway.ledger.concerns import describe_concern
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.models import BalanceTransaction, Payment, Refund, StripeRequest, is_uuid
-from octo_stripe_gateway.models.batches import iterate_keys
+from octo_stripe_gateway.models.batches import iterate_batches
 from octo_stripe_gateway.models.refunds import NOT_AT_STRIPE
 from octo_stripe_gateway.services.adoption import adopt_payment
 from octo_stripe_gateway.services.provenance import Provenance, is_foreign, judge_intent, report_unproven
@@ -72,9 +72,10 @@ class Reconciliation:
             except Exception as error:  # noqa: BLE001 - it is reported, and the next account has its turn
                 yield Finding(Kind.FAILED, origin.account or "Stripe's list", error=str(error))
         payments = Payment.ledger.created_between(self.since, self.until)
-        for key in iterate_keys(payments, by="created_at"):
-            if key not in self.seen:
-                yield self._check(Payment.ledger.get(pk=key))
+        for keys in iterate_batches(payments, by="created_at"):
+            for key in keys:
+                if key not in self.seen:
+                    yield self._check(Payment.ledger.get(pk=key))
 
     def _compare_intents(self, origin: Origin) -> Iterator[Finding]:
         listed = stripe_client.list_payment_intents(origin, **self.period)

@@ -17,11 +17,7 @@ from octo_stripe_gateway.ledger.facts import CaptureReminded
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import ASK_PAUSE, PayableLock, Payment, find_payables, get_deadline
-from octo_stripe_gateway.services.deadlines import (
-    expire_payment,
-    remind_of_installment,
-    update_due,
-)
+from octo_stripe_gateway.services.deadlines import expire_payment, remind_of_installment, update_due
 
 LONGEST_PAUSE = dt.timedelta(days=1)
 CAPTURE_REMINDER = dt.timedelta(days=1)

@@ -469,7 +469,7 @@ class TestSearch:
         def search_slowly(*_arguments: Any) -> Any:
             return Booking.objects.extra(where=["pg_sleep(60) IS NOT NULL"]), False
 
-        monkeypatch.setattr("octo_stripe_gateway.admin.search.MOST_MILLISECONDS", 50)
+        monkeypatch.setattr("octo_stripe_gateway.admin.lists.MOST_MILLISECONDS", 50)
         booking = Booking.objects.create()
         payment = make_payment(payable=booking)
         monkeypatch.setattr(admin.site.get_model_admin(Booking), "get_search_results", search_slowly)

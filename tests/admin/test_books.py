@@ -116,7 +116,7 @@ class TestSums:
         assert "Sums of the first 3 payments" in office.get(reverse(LIST)).content.decode()
 
     def test_that_take_too_long_are_left_out(self, office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        def take_too_long(_alias: str, *, milliseconds: int) -> None:
+        def take_too_long(_alias: str) -> None:
             raise OperationalError("canceling statement due to statement timeout")
 
         make_payment(paid=True)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from octo_stripe_gateway import services
 from octo_stripe_gateway.books import exports
 from octo_stripe_gateway.models import BalanceTransaction, Payment
+from octo_stripe_gateway.models.batches import iterate_batches
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from octo_stripe_gateway.upkeep import run_upkeep
@@ -153,7 +154,7 @@ def test_many_are_read_in_batches(
 ) -> None:
     for _each in range(25):
         PaymentFactory.create()
-    monkeypatch.setattr(exports, "BATCH_SIZE", 10)
+    monkeypatch.setattr(iterate_batches, "__kwdefaults__", {"size": 10})
     with django_assert_max_num_queries(6):
         lines = export()
     assert len({line["payment"] for line in lines}) == 25

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import chain
 
 import pytest
 from django.db import connection
@@ -9,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from octo_stripe_gateway.models import Payment
-from octo_stripe_gateway.models.batches import iterate_batches, iterate_keys
+from octo_stripe_gateway.models.batches import iterate_batches
 from octo_stripe_gateway.testing.factories import PaymentFactory
 
 pytestmark = pytest.mark.django_db
@@ -38,8 +39,8 @@ def test_yields_each_row_once_in_order(by: str, size: int) -> None:
 
 
 def test_yields_nothing_of_nothing() -> None:
-    assert list(iterate_keys(Payment.objects.none())) == []
-    assert list(iterate_keys(Payment.objects.all())) == []
+    assert list(iterate_batches(Payment.objects.none(), by="pk")) == []
+    assert list(iterate_batches(Payment.objects.all(), by="pk")) == []
 
 
 def test_goes_on_where_it_was_whatever_happens_to_the_rows() -> None:
@@ -54,7 +55,7 @@ def test_goes_on_where_it_was_whatever_happens_to_the_rows() -> None:
 def test_a_row_that_moves_on_comes_again() -> None:
     keys = make_payments(1, 2)
     seen = []
-    for pk in iterate_keys(Payment.objects.all(), by="created_at", size=1):
+    for (pk,) in iterate_batches(Payment.objects.all(), by="created_at", size=1):
         seen.append(pk)
         if len(seen) == 1:
             Payment.objects.filter(pk=pk).update(created_at=F("created_at") + dt.timedelta(minutes=5))
@@ -72,7 +73,8 @@ def test_a_batch_is_one_statement_that_begins_where_the_last_one_ended() -> None
 def test_rows_that_drop_out_meanwhile_are_left_out_and_no_other() -> None:
     payments = PaymentFactory.create_batch(6)
     keys = []
-    for pk in iterate_keys(Payment.objects.filter(status="pending"), size=2):
+    batches = iterate_batches(Payment.objects.filter(status="pending"), by="pk", size=2)
+    for pk in chain.from_iterable(batches):
         keys.append(pk)
         # With batches of two, this one drops out before its batch is read.
         Payment.objects.filter(pk__in=[pk, payments[4].pk]).update(status="canceled")

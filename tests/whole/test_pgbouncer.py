@@ -14,7 +14,6 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.books import exports
 from octo_stripe_gateway.ledger.claims import Step
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, WebhookEvent, batches
 from octo_stripe_gateway.testing.emulator import StripeEmulator
@@ -51,9 +50,7 @@ def traffic(pooled: None) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for function in (batches.iterate_batches, batches.iterate_keys):
-        monkeypatch.setattr(function, "__kwdefaults__", {"by": "pk", "size": 2})
-    monkeypatch.setattr(exports, "BATCH_SIZE", 2)
+    monkeypatch.setattr(batches.iterate_batches, "__kwdefaults__", {"size": 2})
     monkeypatch.setattr(Step, "size", 2)
 
 

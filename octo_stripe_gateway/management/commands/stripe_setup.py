@@ -16,6 +16,9 @@ from octo_stripe_gateway.doctor.webhook_endpoints import (
     WantedEndpoint,
     get_domain,
     has_connected_accounts,
+    is_at,
+    is_enabled,
+    is_marked,
     is_served,
     list_inactive,
     list_origins,
@@ -116,9 +119,10 @@ class Command(BaseCommand):
             if connect:
                 self.carry_out(make_plan(dataclasses.replace(own, connect=True), endpoints))
                 # Those made by hand may be for the account itself or for connected ones.
-                for each in own.pick_unmarked(endpoints):
-                    note = "was made by hand and sends the same: disable it in the dashboard once the new"
-                    self.warn(f"{each['id']} {note} ones work.")
+                for each in endpoints:
+                    if is_at(each, url) and is_enabled(each) and not is_marked(each):
+                        note = "was made by hand and sends the same: disable it in the dashboard once the new"
+                        self.warn(f"{each['id']} {note} ones work.")
             for origin in list_origins(account):
                 self.register_domain(origin, get_domain(url))
         except GatewayError as error:
