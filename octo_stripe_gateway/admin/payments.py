@@ -15,24 +15,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 import octo_stripe_gateway.admin.display as display
+import octo_stripe_gateway.admin.lists as lists
+import octo_stripe_gateway.admin.operations as operations
 from octo_stripe_gateway.admin.books import BooksAdmin
-from octo_stripe_gateway.admin.lists import (
-    ChoiceFilter,
-    ConcernFilter,
-    CurrencyFilter,
-    DateFilter,
-    ModeFilter,
-    OwnerFilter,
-    PayableTypeFilter,
-)
-from octo_stripe_gateway.admin.operations import (
-    CancelOperation,
-    CaptureOperation,
-    ConfirmOperation,
-    ForgiveOperation,
-    RefundOperation,
-    SyncOperation,
-)
 from octo_stripe_gateway.admin.search import MOST_FOUND, find_payments
 from octo_stripe_gateway.admin.timeline import get_timeline
 from octo_stripe_gateway.ledger.concerns import describe_concern, get_kind_label
@@ -78,12 +63,12 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
     """
 
     operations = (
-        RefundOperation(),
-        ForgiveOperation(),
-        CaptureOperation(),
-        CancelOperation(),
-        ConfirmOperation(),
-        SyncOperation(),
+        operations.RefundOperation(),
+        operations.ForgiveOperation(),
+        operations.CaptureOperation(),
+        operations.CancelOperation(),
+        operations.ConfirmOperation(),
+        operations.SyncOperation(),
     )
     list_display = (
         "number",
@@ -96,13 +81,13 @@ class PaymentAdmin(display.PaymentColumns, BooksAdmin):
         "at_stripe",
     )
     list_filter = (
-        ConcernFilter,
-        ("status", ChoiceFilter),
-        CurrencyFilter,
-        ("created_at", DateFilter),
-        PayableTypeFilter,
-        OwnerFilter,
-        ModeFilter,
+        lists.ConcernFilter,
+        ("status", lists.ChoiceFilter),
+        lists.CurrencyFilter,
+        ("created_at", lists.DateFilter),
+        lists.PayableTypeFilter,
+        lists.OwnerFilter,
+        lists.ModeFilter,
     )
     summary_fields = ("number", "state", "money", "refunded", "payable_link", "reseller_reference", "whose")
     ordering = ("-pk",)

@@ -95,16 +95,13 @@ class Pace:
         self.pause = 0.0
 
     def wait(self) -> None:
-        """Wait before the next call, if need be."""
         if self.pause:
             time.sleep(self.pause)
 
     def slow_down(self) -> None:
-        """Double the pause."""
         self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
 
     def speed_up(self) -> None:
-        """Halve the pause, down to none."""
         self.pause = self.pause / 2 if self.pause > SHORTEST_PAUSE / 8 else 0.0
 
 

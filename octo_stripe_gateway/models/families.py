@@ -94,10 +94,7 @@ def resolve(payable: Any) -> Any:
 
 def is_keyed(model: type[Model]) -> bool:
     """Tell whether a model's key can be found again from its text, as far as the model tells."""
-    # Composite keys came with Django 5.2.
-    return len(getattr(model._meta, "pk_fields", [None])) == 1 and not isinstance(
-        model._meta.pk, models.BinaryField
-    )
+    return len(model._meta.pk_fields) == 1 and not isinstance(model._meta.pk, models.BinaryField)
 
 
 def name_payable(payable_type_id: int | None, payable_id: str | None) -> str:

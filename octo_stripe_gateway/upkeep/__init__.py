@@ -20,13 +20,7 @@ from octo_stripe_gateway.ledger.outbox import DeliveryStep
 from octo_stripe_gateway.ledger.transactions import get_connection
 from octo_stripe_gateway.models import Payment, StripeRequest, WebhookEvent
 from octo_stripe_gateway.stripe.redaction import get_logger
-from octo_stripe_gateway.upkeep.deadlines import (
-    CaptureStep,
-    DeadlineStep,
-    DueStep,
-    ExpiryStep,
-    InstallmentStep,
-)
+from octo_stripe_gateway.upkeep import deadlines
 from octo_stripe_gateway.upkeep.reconciliation import ReconciliationStep
 from octo_stripe_gateway.upkeep.syncs import SyncStep
 from octo_stripe_gateway.upkeep.threads import count_threads, run_together
@@ -43,11 +37,11 @@ STEPS: tuple[Step[Any], ...] = (
     SYNCS := SyncStep(),
     BOOKS := BookStep(),
     SUMS := SumStep(),
-    DEADLINES := DeadlineStep(),
-    EXPIRIES := ExpiryStep(),
-    CAPTURES := CaptureStep(),
-    DUES := DueStep(),
-    INSTALLMENTS := InstallmentStep(),
+    DEADLINES := deadlines.DeadlineStep(),
+    EXPIRIES := deadlines.ExpiryStep(),
+    CAPTURES := deadlines.CaptureStep(),
+    DUES := deadlines.DueStep(),
+    INSTALLMENTS := deadlines.InstallmentStep(),
     DELIVERIES := DeliveryStep(),
     ReconciliationStep(),
 )

@@ -11,23 +11,14 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
+from octo_stripe_gateway.ledger import concerns
 from octo_stripe_gateway.ledger.claims import Outcome, Step
-from octo_stripe_gateway.ledger.concerns import (
-    FOUND_LATE,
-    MOVED_UNNOTICED,
-    UNKNOWN_AT_STRIPE,
-    UNKNOWN_HERE,
-    Kind,
-    end_reported,
-    report_concern,
-)
 from octo_stripe_gateway.ledger.facts import FoundLate
 from octo_stripe_gateway.ledger.load import lock_payment
 from octo_stripe_gateway.ledger.transactions import write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import BalanceTransaction, Concern, Installation, Payment, Refund
-from octo_stripe_gateway.services.reconciliation import Finding, Reconciliation
-from octo_stripe_gateway.services.reconciliation import Kind as Found
+from octo_stripe_gateway.services.reconciliation import Finding, Kind, Reconciliation
 from octo_stripe_gateway.stripe.redaction import get_logger
 
 logger = get_logger(__name__)
@@ -79,7 +70,7 @@ class ReconciliationStep(Step[Installation]):
         Installation.ledger.filter(pk=row.pk).update(
             reconciled_until=now, reconcile_at=get_next_night(timezone.now())
         )
-        return Outcome.FAILED if kinds[Found.FAILED] else "reconciled"
+        return Outcome.FAILED if kinds[Kind.FAILED] else "reconciled"
 
 
 def get_next_night(now: dt.datetime) -> dt.datetime:
@@ -91,23 +82,23 @@ def get_next_night(now: dt.datetime) -> dt.datetime:
 def report_finding(finding: Finding) -> None:
     """Open a concern for what is on one side only, or differs though the payment was settled."""
     payment = finding.payment
-    if finding.kind == Found.FAILED:
+    if finding.kind == Kind.FAILED:
         logger.error("[OctoStripeGateway] %s could not be compared: %s", finding.name, finding.error)
-    elif finding.kind == Found.UNKNOWN_HERE:
+    elif finding.kind == Kind.UNKNOWN_HERE:
         with write_transaction():
-            report_concern(UNKNOWN_HERE, object_id=finding.name, object=finding.name)
-    elif finding.kind == Found.UNKNOWN_AT_STRIPE:
-        tell_of(payment, UNKNOWN_AT_STRIPE, object_id=finding.name, object=finding.name)
-    elif finding.kind == Found.ADDED and finding.name.startswith("txn_"):
-        tell_of(payment, MOVED_UNNOTICED, object_id=finding.name, movement=finding.name)
+            concerns.report_concern(concerns.UNKNOWN_HERE, object_id=finding.name, object=finding.name)
+    elif finding.kind == Kind.UNKNOWN_AT_STRIPE:
+        tell_of(payment, concerns.UNKNOWN_AT_STRIPE, object_id=finding.name, object=finding.name)
+    elif finding.kind == Kind.ADDED and finding.name.startswith("txn_"):
+        tell_of(payment, concerns.MOVED_UNNOTICED, object_id=finding.name, movement=finding.name)
     elif payment and payment.next_check_at is None:
         # Concerns tell of themselves, and reconciliation itself may have just opened one.
         told = {name: list(found) for name, found in finding.differences.items() if name != "has_concerns"}
         if told:
-            tell_of(payment, FOUND_LATE, object_id=finding.name, differences=told)
+            tell_of(payment, concerns.FOUND_LATE, object_id=finding.name, differences=told)
 
 
-def tell_of(payment: Payment | None, kind: Kind, *, object_id: str, **parameters: Any) -> None:
+def tell_of(payment: Payment | None, kind: concerns.Kind, *, object_id: str, **parameters: Any) -> None:
     """Open a concern of a payment, if there is one."""
     if payment:
         with lock_payment(payment) as locked:
@@ -116,7 +107,7 @@ def tell_of(payment: Payment | None, kind: Kind, *, object_id: str, **parameters
 
 def end_what_is_known() -> None:
     """End the concerns about objects that have a row by now."""
-    unknown = Concern.ledger.open().filter(code=UNKNOWN_HERE.code)
+    unknown = Concern.ledger.open().filter(code=concerns.UNKNOWN_HERE.code)
     for object_id in list(unknown.values_list("object_id", flat=True)):
         known = (
             Payment.ledger.filter(stripe_payment_intent_id=object_id),
@@ -125,4 +116,4 @@ def end_what_is_known() -> None:
         )
         if any(rows.exists() for rows in known):
             with write_transaction():
-                end_reported(UNKNOWN_HERE, object_id=object_id)
+                concerns.end_reported(concerns.UNKNOWN_HERE, object_id=object_id)

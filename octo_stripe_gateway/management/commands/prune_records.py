@@ -10,12 +10,7 @@ from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.management.output import count
-from octo_stripe_gateway.services.pruning import (
-    prune_changes,
-    prune_concerns,
-    prune_events,
-    prune_idempotency_keys,
-)
+from octo_stripe_gateway.services import pruning
 
 
 class Command(BaseCommand):
@@ -58,10 +53,10 @@ class Command(BaseCommand):
         if key_days is None:
             key_days = gateway_settings.idempotency_key_days
         for name, days, prune in (
-            ("event", event_days, prune_events),
-            ("concern", event_days, prune_concerns),
-            ("idempotency key", key_days, prune_idempotency_keys),
-            ("change", change_days, prune_changes),
+            ("event", event_days, pruning.prune_events),
+            ("concern", event_days, pruning.prune_concerns),
+            ("idempotency key", key_days, pruning.prune_idempotency_keys),
+            ("change", change_days, pruning.prune_changes),
         ):
             if days is None:
                 continue
