@@ -51,7 +51,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 
 WEBHOOK_SECRET = "whsec_benchmark"
+# The integrator's key, which no rate limits, and a named one, whose holder has payments of its own.
 API_KEY = "benchmark-key"
+NAMED_KEY = "benchmark-key-of-viator"
 API_KEY_AT_STRIPE = "sk_test_benchmark"
 EVENTS_PATH = "/bookings/webhooks"
 UPSTREAM = os.environ.get("BENCHMARK_UPSTREAM", "https://127.0.0.1:9")
@@ -65,8 +67,8 @@ OCTO_STRIPE_GATEWAY = {
     "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
     "STRIPE_API_BASE": UPSTREAM,
     "STRIPE_TIMEOUT": (3, int(READ_TIMEOUT or 30)),
-    "API_GATEWAY_KEY": API_KEY,
-    # Rates are counted, and never reached.
+    "API_GATEWAY_KEY": {"": API_KEY, "viator": NAMED_KEY},
+    # Rates are counted for the named key, and never reached.
     "THROTTLE_RATES": dict.fromkeys(("create", "list", "complete", "refund"), "100000/second"),
 }
 # The run made its own authority for the upstream's certificate.

@@ -18,6 +18,7 @@ class Payment(models.Model):
     amount_refunded = models.BigIntegerField(default=0)
     amount_reserved = models.BigIntegerField(default=0)
     metadata = models.JSONField(default=dict)
+    owner = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     updated_at = models.DateTimeField(auto_now=True)
     confirmed_at = models.DateTimeField(null=True)
@@ -26,6 +27,7 @@ class Payment(models.Model):
 
     class Meta:
         app_label = "hand"
+        indexes = [models.Index("owner", "created_at", condition=~models.Q(owner=""), name="hand_owner")]
 
     def __str__(self) -> str:
         return str(self.uuid)

@@ -1,8 +1,9 @@
 """The views by hand. Reads go through the ORM, writes by cursor; Stripe is asked by `raw_request`.
 
-They are as safe as ours: keys are compared in constant time, rates are counted, each request or event is
-on record before anything is done, rows are locked, changes are journaled, and no transaction is open while
-Stripe is asked. They decide nothing beyond that.
+They are as safe as ours: keys are compared in constant time, the rates of named keys are counted, and their
+holders find nobody else's payments; each request or event is on record before anything is done, rows are
+locked, changes are journaled, and no transaction is open while Stripe is asked. They decide nothing beyond
+that.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import requests
 import stripe
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from tests.benchmarks.hand.models import Change, Event, Payment
-from tests.benchmarks.settings import API_KEY, API_KEY_AT_STRIPE, UPSTREAM, WEBHOOK_SECRET
+from tests.benchmarks.settings import API_KEY, API_KEY_AT_STRIPE, NAMED_KEY, UPSTREAM, WEBHOOK_SECRET
 
 PAID = "payment_intent.succeeded"
 RATE = 1_000_000_000
+# The integrator's key has no name, and no rate.
+KEYS = {"": API_KEY, "viator": NAMED_KEY}
 LIST_LENGTH = 100
 
 INSERT_EVENT = """
@@ -45,8 +49,8 @@ UPDATE_PAID = """
 INSERT_CHANGE = "INSERT INTO hand_change (payment_id, changes, event_id, created_at) VALUES (%s, %s, %s, %s)"
 INSERT_PAYMENT = """
     INSERT INTO hand_payment (uuid, amount, currency, status, amount_received, amount_refunded,
-        amount_reserved, metadata, created_at, updated_at)
-    VALUES (%s, %s, %s, 'pending', 0, 0, 0, %s, %s, %s) RETURNING id
+        amount_reserved, metadata, owner, created_at, updated_at)
+    VALUES (%s, %s, %s, 'pending', 0, 0, 0, %s, %s, %s, %s) RETURNING id
 """
 INSERT_REQUEST = """
     INSERT INTO hand_request (payment_id, kind, key, parameters, state, created_at)
@@ -64,17 +68,23 @@ def with_key(view: View) -> View:
     @csrf_exempt
     @functools.wraps(view)
     def checked(request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(sent.encode(), API_KEY.encode()):
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        holders = [name for name, key in KEYS.items() if hmac.compare_digest(sent, key.encode())]
+        if not holders:
             return JsonResponse({"error": "FORBIDDEN", "errorMessage": "The key is wrong."}, status=403)
-        return view(request, **kwargs)
+        return view(request, owner=holders[0], **kwargs)
 
     return checked
 
 
-def within_rate(request: HttpRequest, action: str) -> bool:
-    key = f"hand:{action}:{request.META['REMOTE_ADDR']}:{int(timezone.now().timestamp()) // 60}"
-    return bool(cache.add(key, 1, 60)) or int(cache.incr(key)) <= RATE
+def within_rate(owner: str, action: str) -> bool:
+    key = f"hand:{action}:{owner}:{int(timezone.now().timestamp()) // 60}"
+    return not owner or bool(cache.add(key, 1, 60)) or int(cache.incr(key)) <= RATE
+
+
+def list_seen(owner: str) -> QuerySet[Payment]:
+    """Return the payments that the holder of a key sees: the integrator all, others their own."""
+    return Payment.objects.filter(owner=owner) if owner else Payment.objects.all()
 
 
 @csrf_exempt
@@ -83,15 +93,15 @@ def empty(request: HttpRequest) -> HttpResponse:
 
 
 @with_key
-def read(request: HttpRequest, *, pk: int) -> HttpResponse:
-    return JsonResponse(describe(Payment.objects.get(pk=pk)))
+def read(request: HttpRequest, *, owner: str, pk: int) -> HttpResponse:
+    return JsonResponse(describe(list_seen(owner).get(pk=pk)))
 
 
 @with_key
-def read_list(request: HttpRequest) -> HttpResponse:
-    if not within_rate(request, "list"):
+def read_list(request: HttpRequest, *, owner: str) -> HttpResponse:
+    if not within_rate(owner, "list"):
         return HttpResponse(status=429)
-    payments = Payment.objects.order_by("-created_at", "-id")[:LIST_LENGTH]
+    payments = list_seen(owner).order_by("-created_at", "-id")[:LIST_LENGTH]
     return JsonResponse([describe(each) for each in payments], safe=False)
 
 
@@ -144,9 +154,9 @@ def take_event_by_orm(request: HttpRequest) -> HttpResponse:
 
 
 @with_key
-def create(request: HttpRequest) -> HttpResponse:
+def create(request: HttpRequest, *, owner: str) -> HttpResponse:
     """Put payment and request on record, ask Stripe, and record its answer."""
-    if not within_rate(request, "create"):
+    if not within_rate(owner, "create"):
         return HttpResponse(status=429)
     body = json.loads(request.body)
     if not is_valid(body):
@@ -166,6 +176,7 @@ def create(request: HttpRequest) -> HttpResponse:
             payment.amount,
             payment.currency,
             json.dumps(payment.metadata),
+            owner,
             now,
             now,
         ]
@@ -194,11 +205,11 @@ def payments(request: HttpRequest) -> HttpResponse:
 
 
 @with_key
-def complete(request: HttpRequest, *, pk: int) -> HttpResponse:
+def complete(request: HttpRequest, *, owner: str, pk: int) -> HttpResponse:
     """Ask Stripe how the payment stands, and record it under the row's lock."""
-    if not within_rate(request, "complete"):
+    if not within_rate(owner, "complete"):
         return HttpResponse(status=429)
-    payment = Payment.objects.get(pk=pk)
+    payment = list_seen(owner).get(pk=pk)
     path = f"/v1/payment_intents/{payment.stripe_payment_intent_id}"
     intent = ask("get", path, expand=["latest_charge.refunds", "latest_charge.balance_transaction"])
     now = timezone.now()
@@ -219,11 +230,11 @@ def complete(request: HttpRequest, *, pk: int) -> HttpResponse:
 
 
 @with_key
-def refund(request: HttpRequest, *, pk: int) -> HttpResponse:
+def refund(request: HttpRequest, *, owner: str, pk: int) -> HttpResponse:
     """Reserve what is held under the row's lock, ask Stripe, and record its answer under the lock."""
-    if not within_rate(request, "refund"):
+    if not within_rate(owner, "refund"):
         return HttpResponse(status=429)
-    payment, now, key = Payment.objects.get(pk=pk), timezone.now(), uuid.uuid4()
+    payment, now, key = list_seen(owner).get(pk=pk), timezone.now(), uuid.uuid4()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_PAYMENT.format("id"), [pk])
         _pk, _status, _amount, _currency, received, refunded, reserved = cursor.fetchone()
