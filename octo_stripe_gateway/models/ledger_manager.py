@@ -17,7 +17,8 @@ from django.db import IntegrityError, connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, Q, QuerySet
 from django.db.models.base import ModelState
-from django.db.models.expressions import RawSQL
+from django.db.models.expressions import Col, RawSQL
+from django.db.models.lookups import Exact
 from django.db.models.query import ModelIterable
 from django.db.models.signals import post_init, pre_init
 from django.db.models.sql import Query
@@ -362,12 +363,22 @@ def _read(
     return rows
 
 
-def is_plain(rows: Any) -> bool:
-    """Tell whether nobody has added anything to a queryset of all rows of its table."""
+def read_filter(rows: Any) -> dict[str, Any] | None:
+    """Return the values by which a queryset picks rows of its table, None if it asks for anything else."""
+    if rows._iterable_class is not ModelIterable or rows._prefetch_related_lookups:
+        return None
+    lookups = rows.query.where.children
+    if not all(type(each) is Exact and type(each.lhs) is Col for each in lookups):
+        return None
+    values = {each.lhs.target.attname: each.rhs for each in lookups if each.rhs_is_direct_value()}
     fresh = Query(rows.model)
+    if values:
+        # As `filter` does it, in a copy.
+        fresh = fresh.chain()
+        fresh.add_q(Q(**values))
     # One of another database is a copy.
-    is_query = type(rows.query) is Query and rows.query.__dict__ in (fresh.__dict__, fresh.chain().__dict__)
-    return is_query and rows._iterable_class is ModelIterable and not rows._prefetch_related_lookups
+    is_same = type(rows.query) is Query and rows.query.__dict__ in (fresh.__dict__, fresh.chain().__dict__)
+    return values if is_same else None
 
 
 def is_narrowed(payments: QuerySet[Any]) -> bool:

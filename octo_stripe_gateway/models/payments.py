@@ -19,7 +19,7 @@ from octo_stripe_gateway.models.ledger_manager import (
     LedgerManager,
     LedgerRow,
     is_narrowed,
-    is_plain,
+    read_filter,
     read_rows,
 )
 from octo_stripe_gateway.models.payable_locks import PayableLock
@@ -60,8 +60,9 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         With `columns`, the others are loaded when they are asked for.
         """
         named = read_public_id(public_id)
-        if named and is_plain(self):
-            found: Iterable[Payment] = read_rows(self.model, self.db, columns=columns, **named)
+        values = read_filter(self) if named else None
+        if values is not None and named.keys().isdisjoint(values):
+            found: Iterable[Payment] = read_rows(self.model, self.db, columns=columns, **values, **named)
         else:
             rows = self.only(*columns) if columns else self
             # A host's joins may repeat the row. Not `first()`: its order takes a tenth of the query's time.

@@ -16,8 +16,9 @@ from rest_framework.response import Response
 
 from octo_stripe_gateway.api.serializers import SHOWN_COLUMNS, PaymentSerializer
 from octo_stripe_gateway.api.views import PaymentViewSet
+from octo_stripe_gateway.exceptions import PaymentNotFoundError
 from octo_stripe_gateway.models import Payment, PaymentQuerySet
-from octo_stripe_gateway.models.ledger_manager import is_plain
+from octo_stripe_gateway.models.ledger_manager import read_filter
 from octo_stripe_gateway.testing.factories import PaymentFactory
 from tests.shop.models import Booking
 
@@ -183,7 +184,10 @@ def test_host_that_gives_a_route_a_serializer_of_its_own_gets_all_columns() -> N
 
 
 NARROWED: dict[str, Callable[[PaymentQuerySet], Any]] = {
-    "filter": lambda rows: rows.filter(owner="nobody"),
+    "comparison": lambda rows: rows.filter(amount__gt=1),
+    "expression": lambda rows: rows.filter(purpose=models.Value("full")),
+    "alternative": lambda rows: rows.filter(models.Q(owner="nobody") | models.Q(purpose="full")),
+    "second value": lambda rows: rows.filter(purpose="full").filter(purpose="deposit"),
     "exclude": lambda rows: rows.exclude(owner=""),
     "slice": lambda rows: rows[:0],
     "none": lambda rows: rows.none(),
@@ -201,9 +205,23 @@ NARROWED: dict[str, Callable[[PaymentQuerySet], Any]] = {
 
 
 @pytest.mark.parametrize("change", NARROWED)
-def test_queryset_that_somebody_has_changed_is_not_plain(change: str) -> None:
-    assert is_plain(Payment.objects.all())
-    assert not is_plain(NARROWED[change](Payment.objects.all()))
+@pytest.mark.parametrize("owner", ["", "key:viator"])
+def test_queryset_that_somebody_has_changed_is_no_filter(change: str, owner: str) -> None:
+    values = {"owner": owner} if owner else {}
+    rows = Payment.objects.filter(**values)
+    for plain in (rows, rows.all(), rows.using("default")):
+        assert read_filter(plain) == values
+    assert read_filter(NARROWED[change](rows)) is None
+
+
+def test_filter_that_the_id_adds_to_is_kept() -> None:
+    mine, other = PaymentFactory.create(owner="key:viator"), PaymentFactory.create(owner="key:klook")
+    for rows in (Payment.objects.owned_by("key:viator"), Payment.objects.filter(pk=mine.pk)):
+        for name in (str(mine.pk), str(mine.uuid)):
+            assert rows.get_by_public_id(name, columns=SHOWN_COLUMNS) == mine
+        for name in (str(other.pk), str(other.uuid)):
+            with pytest.raises(PaymentNotFoundError):
+                rows.get_by_public_id(name)
 
 
 def test_whoever_asks_for_a_column_that_was_left_out_gets_it() -> None:
