@@ -100,7 +100,8 @@ def _take_intent(payment: Payment, snapshot: PaymentIntentSnapshot, *, is_later_
         payment.paid_as_of = 0
     payment.amount_capturable, payment.amount_received = snapshot.amount_capturable, snapshot.amount_received
     payment.cancellation_reason = snapshot.cancellation_reason
-    payment.failure_code, payment.failure_message = snapshot.failure_code, snapshot.failure_message
+    payment.failure_code = snapshot.failure_code
+    payment.failure_message = "" if payment.erased_at else snapshot.failure_message
 
 
 def _call_operator(rows: Rows, *, payable_name: str) -> None:

@@ -140,6 +140,20 @@ def test_events_that_come_later_say_nothing_of_the_person(
     assert PERSON not in describe()
 
 
+def test_why_the_card_was_declined_does_not_come_back(api: GatewayApi, stripe: StripeEmulator) -> None:
+    payment = Payment.objects.get(pk=api.create().json()["id"])
+    stripe.confirm(payment.intent_id, payment_method="pm_card_chargeDeclined")
+    api.deliver(stripe)
+    assert "card was declined" in describe()
+    services.erase_personal_data(payment)
+    services.sync_payment(payment)
+    assert "card was declined" not in describe()
+    stripe.confirm(payment.intent_id, payment_method="pm_card_chargeDeclined")
+    api.deliver(stripe)
+    assert "card was declined" not in describe()
+    assert Payment.objects.get().failure_code == "generic_decline"
+
+
 def test_callers_keys_are_kept_by_their_hash(api: GatewayApi, stripe: StripeEmulator) -> None:
     key = {"Idempotency-Key": "ada@example.com"}
     first = api.create(**key).json()
