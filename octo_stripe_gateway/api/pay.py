@@ -64,11 +64,12 @@ class PayPage(View):
         """Return what the page shows, nothing where there is nothing to pay for any more."""
         payable = link.payable
         dues = services.get_dues(payable) if payable else None
-        if dues is None or dues.kept is not None:
+        purpose = link.purpose or (get_next_purpose(dues) if dues else "")
+        if dues is None or dues.kept is not None or purpose not in dues.purposes:
             return {}
         deadline = get_deadline(payable)
         ends = min((each for each in (deadline, link.expires_at) if each), default=None)
-        due = dues.get_due(link.purpose or get_next_purpose(dues))
+        due = dues.get_due(purpose)
         base = gateway_settings.stripe_api_base
         release = get_api_version().partition(".")[2]
         is_stripe = base == STRIPE_API_BASE

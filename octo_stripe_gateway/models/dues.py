@@ -76,6 +76,11 @@ class Dues:
         """Return what is to be paid next, None where all is paid."""
         return next((part for part in self.outstanding if part.amount), None)
 
+    @property
+    def purposes(self) -> set[str]:
+        """Return what may be paid for: the installments' names, and `full`."""
+        return {FULL, *(part.name for part in self.outstanding)}
+
     def get_due(self, purpose: str) -> int:
         """Return what is owed for a purpose: an installment's name, or `full`."""
         if purpose == FULL:

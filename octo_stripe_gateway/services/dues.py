@@ -242,7 +242,7 @@ def get_amount_to_pay(payable: Any, dues: Dues, *, purpose: str) -> int:
     UnprocessableError for an unknown purpose, or where the payable was not paid by its deadline.
     """
     purpose = purpose or get_next_purpose(dues)
-    if purpose not in {FULL, *(part.name for part in dues.outstanding)}:
+    if purpose not in dues.purposes:
         raise UnprocessableError(_("There is nothing to pay by that name."), purpose=purpose)
     due = dues.get_due(purpose)
     if not due:

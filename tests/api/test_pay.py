@@ -590,6 +590,17 @@ def test_what_was_paid_is_paid_after_its_deadline_too(
 
 
 @pytest.mark.usefixtures("in_parts")
+def test_link_for_a_part_that_is_no_more_leads_nowhere(
+    stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = make_link(booking, purpose="deposit")
+    monkeypatch.setattr(Booking, "get_installments", lambda _self: [("all", PRICE, None)])
+    page = open_page(link)
+    assert (page.status_code, "It is paid already." in page.content.decode()) == (404, False)
+    assert create(link).status_code == 422
+
+
+@pytest.mark.usefixtures("in_parts")
 def test_paid_part_is_no_paid_booking_after_the_deadline(
     stripe: StripeEmulator, booking: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
