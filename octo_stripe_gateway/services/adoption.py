@@ -1,20 +1,25 @@
-"""Writing the row of an intent that has none: one lost with a database, or one of another system."""
+"""Writing the row of an intent that has none: one lost with a database, or one of another system.
+
+`begin_recovery` comes first after a failover or a restored backup: no id is given out again.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid as uuids
 from contextlib import suppress
 
 from django.contrib.contenttypes.models import ContentType
+from django.db import connections
 from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from octo_stripe_gateway.exceptions import PayableUnavailableError, UnprocessableError
+from octo_stripe_gateway.exceptions import ConfigurationError, PayableUnavailableError, UnprocessableError
 from octo_stripe_gateway.ledger.facts import Adopted, AdoptionConfirmed
 from octo_stripe_gateway.ledger.transactions import outside_transaction, write_transaction
 from octo_stripe_gateway.ledger.write import record
-from octo_stripe_gateway.models import Payment, find_payable, has_deadline
+from octo_stripe_gateway.models import Installation, Payment, find_payable, has_deadline
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.provenance import Provenance, judge_intent
 from octo_stripe_gateway.services.refunds import reverse_rejected
@@ -127,3 +132,35 @@ def _insert(
         return row
     record(payment, Adopted(snapshot.id, created=snapshot.created))
     return payment
+
+
+def begin_recovery(*, since: dt.datetime, leap: int) -> int:
+    """Record that what was written since then may be lost, and return the id that payments go on from.
+
+    Ids leap, so that an id which a client still has never names another payment. For a day from now, a create
+    or refund with a key is looked for at Stripe first. Raises ConfigurationError if the database can't leap.
+    """
+    connection = connections[Payment.ledger.database]
+    table, key = Payment._meta.db_table, str(Payment._meta.pk.column)
+    with write_transaction():
+        installation = Installation.ledger.get_own()
+        installation.lost_since, installation.recovered_at = since, timezone.now()
+        Installation.ledger.save_changed(installation, names=["lost_since", "recovered_at"])
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT COALESCE(MAX({key}), 0) FROM {table}")  # noqa: S608 - our own names
+            largest = cursor.fetchone()[0]
+            if connection.vendor == "postgresql":
+                cursor.execute("SELECT pg_get_serial_sequence(%s, %s)", [table, key])
+                sequence = cursor.fetchone()[0]
+                cursor.execute(
+                    "SELECT setval(%s, GREATEST(nextval(%s), %s) + %s)", [sequence, sequence, largest, leap]
+                )
+            elif connection.vendor == "sqlite":
+                cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s RETURNING seq", [table])
+                last = max(largest, *(row[0] for row in cursor.fetchall()), 0) + leap
+                cursor.execute(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s) RETURNING seq", [table, last]
+                )
+            else:
+                raise ConfigurationError(f"Ids can't leap in {connection.display_name}.")
+            return int(cursor.fetchone()[0]) + 1

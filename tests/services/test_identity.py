@@ -13,7 +13,7 @@ from octo_stripe_gateway import services
 from octo_stripe_gateway.exceptions import IdempotencyError
 from octo_stripe_gateway.models import Concern, IdempotencyKey, Installation, Payment, Refund
 from octo_stripe_gateway.services import Caller
-from octo_stripe_gateway.services.recovery import begin_recovery
+from octo_stripe_gateway.services.adoption import begin_recovery
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from tests.shop.models import Booking, Ticket
 from tests.support.ledger import lose_payment, lose_refunds

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from octo_stripe_gateway.conf import gateway_settings
 from octo_stripe_gateway.management.output import count
-from octo_stripe_gateway.services import pruning
+from octo_stripe_gateway.services import retention
 
 
 class Command(BaseCommand):
@@ -53,10 +53,10 @@ class Command(BaseCommand):
         if key_days is None:
             key_days = gateway_settings.idempotency_key_days
         for name, days, prune in (
-            ("event", event_days, pruning.prune_events),
-            ("concern", event_days, pruning.prune_concerns),
-            ("idempotency key", key_days, pruning.prune_idempotency_keys),
-            ("change", change_days, pruning.prune_changes),
+            ("event", event_days, retention.prune_events),
+            ("concern", event_days, retention.prune_concerns),
+            ("idempotency key", key_days, retention.prune_idempotency_keys),
+            ("change", change_days, retention.prune_changes),
         ):
             if days is None:
                 continue

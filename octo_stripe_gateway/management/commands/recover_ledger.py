@@ -16,8 +16,8 @@ from octo_stripe_gateway.management.commands.reconcile_payments import Command a
 from octo_stripe_gateway.management.output import count
 from octo_stripe_gateway.models import Concern, Payment, PaymentChange
 from octo_stripe_gateway.services import confirm_adoption
+from octo_stripe_gateway.services.adoption import begin_recovery
 from octo_stripe_gateway.services.reconciliation import Reconciliation
-from octo_stripe_gateway.services.recovery import begin_recovery
 
 LEAP = 1_000_000
 
