@@ -114,10 +114,10 @@ def clean_text(text: str) -> str:
 
 
 def hide_client_secrets(value: Any) -> None:
-    """Make a Secret of every client secret in an answer of Stripe's, in place."""
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for child in children:
-        hide_client_secrets(child)
+    """Make a Secret of every client secret in an object or list of an answer of Stripe's, in place."""
+    for child in value.values() if isinstance(value, dict) else value:
+        if isinstance(child, (dict, list)):
+            hide_client_secrets(child)
     if isinstance(value, dict) and isinstance(value.get("client_secret"), str):
         value["client_secret"] = Secret(value["client_secret"])
 
