@@ -384,6 +384,11 @@ Capability = define(
 )
 # The columns that an answer takes, and the owner, which decides who sees it.
 SHOWN_COLUMNS = ("owner", *list_columns(PAYMENT_FIELDS))
+# What is asked of a payment before a change locks it, and reads all of it.
+COLUMNS_BEFORE_CHANGE = tuple(
+    "owner uuid status amount currency account stripe_account livemode stripe_payment_intent_id"
+    " next_check_at".split()
+)
 SHOWN_OF_REFUND = ("id", *list_columns(REFUND_FIELDS))
 
 

@@ -353,8 +353,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Return the payment that the URL names by id or uuid; raises PaymentNotFoundError."""
         is_read = self.request.method in SAFE_METHODS
         payments = self.get_queryset() if is_read else self.get_primary_queryset()
-        # A change locks the payment and reads all of it then; before that, `complete` asks if it is settled.
-        columns = self.columns if is_read else self.columns and (*self.columns, "next_check_at")
+        columns = self.columns if is_read else self.columns and serializers.COLUMNS_BEFORE_CHANGE
         self.payment = payments.get_by_public_id(self.kwargs["id"], columns=columns)
         self.check_object_permissions(self.request, self.payment)
         environments.check_livemode(self.get_wanted_livemode(), livemode=self.payment.livemode)
