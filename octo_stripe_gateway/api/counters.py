@@ -42,6 +42,10 @@ class Counter:
         # Read after this call was counted: of two calls at the turn of a part at least one sees the other.
         counts = {**self._read(), part: number}
         self.taken = part
+        if sum(counts.values()) >= self.limit:
+            now = time.time()
+            for moment in (now, now + self.timeout):
+                change(self._get_mark(moment), by=1, timeout=2 * self.timeout)
         if sum(counts.values()) <= self.limit:
             return 0
         self.give_back()
@@ -54,8 +58,8 @@ class Counter:
             self.taken = None
 
     def get_wait(self) -> float:
-        """Return the seconds until there is room for a call, 0 if there is."""
-        return self._get_wait(self._read())
+        """Return the seconds until there is room for a call, 0 where one look tells there is."""
+        return self._get_wait(self._read()) if cache.get(self._get_mark(time.time())) else 0
 
     def _get_wait(self, counts: dict[int, int]) -> float:
         surplus, end = sum(counts.values()) + 1 - self.limit, 0.0
@@ -71,6 +75,10 @@ class Counter:
 
     def _get_part(self) -> int:
         return int(time.time() // self.width)
+
+    def _get_mark(self, moment: float) -> str:
+        """Return the key of what says that the limit may be reached at a moment."""
+        return f"{self.name}:full:{moment // self.timeout:.0f}"
 
     def _get_key(self, part: int) -> str:
         return f"{self.name}:{part}"

@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from rest_framework.request import Request
@@ -50,7 +51,8 @@ class RateThrottle(SimpleRateThrottle):
     def is_within(self, request: Request, view: Any, *, count: Callable[[Iterable[Counter]], float]) -> bool:
         """Tell whether the request is within the rate; `count` returns the seconds until it would be."""
         try:
-            self.seconds = count(self.get_counters(request, view))
+            is_uncounted = "is_uncounted" in vars(request)
+            self.seconds = 0.0 if is_uncounted else count(self.get_counters(request, view))
         except Exception:
             logger.exception(NOT_COUNTED)
             # One call that hangs is waited for, and no second one.
@@ -65,10 +67,10 @@ class RateThrottle(SimpleRateThrottle):
     def get_counters(self, request: Request, view: Any) -> list[Counter]:
         """Return what the request is counted by, without showing in the cache who it is."""
         rate = gateway_settings.throttle_rates.get(self.name)
-        if not rate or getattr(request, "is_uncounted", False):
+        if not rate:
             return []
         limit, period = self.parse_rate(rate)
-        hashed = [hashlib.sha256(each.encode()).hexdigest() for each in self.get_counted(request, view)]
+        hashed = [hashlib.sha256(each.encode()).hexdigest()[:32] for each in self.get_counted(request, view)]
         prefix = f"octo_stripe_gateway:{self.name}"
         return [Counter(f"{prefix}:{each}", limit=limit or 0, period=period or 0) for each in hashed]
 
@@ -111,6 +113,10 @@ class AuthenticationThrottle(RateThrottle):
 
     name = "authentication"
 
+    def __init__(self) -> None:
+        """Begin without counters: one request is looked at twice."""
+        self.counters: list[Counter] = []
+
     def allow_request(self, request: Request, view: Any) -> bool:
         """Tell whether one more credential may be checked; that counts nothing."""
         return self.is_within(
@@ -125,7 +131,9 @@ class AuthenticationThrottle(RateThrottle):
 
     def get_counters(self, request: Request, view: Any) -> list[Counter]:
         """Return what the address is counted by, nothing if it may be everybody's."""
-        return [] if is_everybody(request) else super().get_counters(request, view)
+        if not self.counters and not is_everybody(request):
+            self.counters = super().get_counters(request, view)
+        return self.counters
 
 
 def is_everybody(request: Request) -> bool:
@@ -134,6 +142,7 @@ def is_everybody(request: Request) -> bool:
     return api_settings.NUM_PROXIES is None and any(map(request.META.__contains__, FORWARDING))
 
 
+@lru_cache(maxsize=1024)
 def get_network(address: str) -> str:
     """Return what one caller may have at once: an IPv4 address, or a whole IPv6 network."""
     parts = WITH_PORT.fullmatch(address)

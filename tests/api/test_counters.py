@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.cache import cache, caches
@@ -67,6 +68,27 @@ def test_whoever_waits_as_long_as_told_is_let_in(clock: Callable[[float], None])
         clock(chance.choice([0, 0.1, 4]))
 
 
+def test_a_look_knows_what_the_next_call_is_told(clock: Callable[[float], None]) -> None:
+    chance = random.Random(7)
+    for _each in range(3000):
+        clock(chance.choice([0, 0.01, 0.5, 2.5, 20, 130]))
+        look, wait = count(limit=5).get_wait(), count(limit=5).take()
+        assert look == pytest.approx(wait)
+
+
+def test_a_look_asks_for_one_number_unless_the_limit_was_reached(
+    clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock(wraps=cache.get_many)
+    monkeypatch.setattr(cache, "get_many", asked)
+    count(limit=2).take()
+    asked.reset_mock()
+    assert count(limit=2).get_wait() == 0
+    asked.assert_not_called()
+    count(limit=2).take()
+    assert count(limit=2).get_wait() > 0
+
+
 def test_what_is_given_back_can_be_taken(clock: Callable[[float], None]) -> None:
     taken = [count(limit=2), count(limit=2)]
     assert [each.take() for each in taken] == [0, 0]
@@ -86,7 +108,7 @@ def test_what_is_refused_is_not_counted(clock: Callable[[float], None]) -> None:
 
 
 def test_a_large_limit_costs_what_a_small_one_does(clock: Callable[[float], None]) -> None:
-    small, large = count(limit=1, name="small"), count(limit=100_000, name="large")
+    small, large = count(limit=2, name="small"), count(limit=100_000, name="large")
     small.take()
     counters.change(large._get_key(large._get_part()), by=99_990, timeout=600)
     assert large.take() == 0
