@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
-from rest_framework.authentication import BaseAuthentication, CSRFCheck, get_authorization_header
+from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, PermissionDenied
 from rest_framework.request import Request
 
@@ -132,7 +132,7 @@ class GatewayAuthentication(BaseAuthentication):
         caller = check(request._request) if check else None
         is_in = all(getattr(caller, name, True) for name in ("is_authenticated", "is_active"))
         if not caller or not is_in:
-            has_credential = bool(get_authorization_header(request))
+            has_credential = bool(request.META.get("HTTP_AUTHORIZATION"))
             self.deny(has_credential=has_credential, message=str(_("You are not signed in.")))
         if caller is True:
             return ApiClient(), None
@@ -158,7 +158,7 @@ class GatewayAuthentication(BaseAuthentication):
 
     def get_token(self, request: Request) -> str:
         """Return the Bearer token, empty where there is none."""
-        header = SecretBytes(get_authorization_header(request))
+        header = SecretBytes(request.META.get("HTTP_AUTHORIZATION", "").encode("latin-1"))
         if header[: len(self.keyword)].lower() != self.keyword:
             return Secret()
         # Bytes that aren't UTF-8 are in no key: escape them instead of raising.

@@ -154,25 +154,26 @@ class KeptStream:
         return getattr(self.request._stream, name)
 
 
-def check_headers(request: Request) -> None:
-    """Refuse a body that isn't JSON, is too long or of unknown length, before any of it is read.
+def check_headers(request: Request) -> int:
+    """Return how long the body is said to be; refuse it unread if that isn't told, too long, or not of JSON.
 
     Raises ParseError, UnsupportedMediaType, RequestDataTooBig.
     """
-    length, content_type = _get_length(request), request.content_type or ""
-    known = [each.media_type for each in request.parsers or ()]
-    if length and not any(media_type_matches(each, content_type) for each in known):
-        raise UnsupportedMediaType(content_type)
-    if length > gateway_settings.max_body_size:
-        raise RequestDataTooBig
+    if length := _get_length(request):
+        content_type = request.content_type or ""
+        if not any(media_type_matches(each.media_type, content_type) for each in request.parsers or ()):
+            raise UnsupportedMediaType(content_type)
+        if length > gateway_settings.max_body_size:
+            raise RequestDataTooBig
     original: Any = request._request
     if not original._read_started:
         original._stream = KeptStream(original)
+    return length
 
 
-def check_body(request: Request) -> None:
+def check_body(request: Request, *, length: int) -> None:
     """Read the body, and raise ParseError if its length wasn't said."""
-    if bool(request._request.body) > bool(_get_length(request)):
+    if bool(request._request.body) > bool(length):
         raise ParseError(_("A body needs a Content-Length."))
 
 

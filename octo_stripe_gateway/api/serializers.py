@@ -48,7 +48,7 @@ from octo_stripe_gateway.stripe.times import format_utc
 
 logger = get_logger(__name__)
 
-OCTO_STATUSES = {
+OCTO_STATUSES: Mapping[str, str] = {
     Payment.Status.PENDING: "PENDING",
     Payment.Status.AUTHORIZED: "ON_HOLD",
     Payment.Status.PAID: "CONFIRMED",
@@ -57,7 +57,7 @@ OCTO_STATUSES = {
     Payment.Status.EXPIRED: "EXPIRED",
     Payment.Status.REFUNDED: "REFUNDED",
 }
-STORED_STATUSES = {sent: stored.value for stored, sent in OCTO_STATUSES.items()}
+STORED_STATUSES = {sent: str(stored) for stored, sent in OCTO_STATUSES.items()}
 
 
 class RequestSerializer(serializers.Serializer[Any]):
@@ -280,7 +280,7 @@ PAYMENT_FIELDS: AnswerFields = {
     "currency_precision": AnswerField(precision(), lambda row: get_precision(row.currency)),
     "status": AnswerField(
         serializers.ChoiceField([*OCTO_STATUSES.values()]),
-        lambda row: OCTO_STATUSES[Payment.Status(row.status)],
+        lambda row: OCTO_STATUSES[row.status],
         "status intent_status",
     ),
     "gateway": AnswerField(Text(), lambda _row: "stripe"),
@@ -403,16 +403,9 @@ class PaymentSerializer(serializers.BaseSerializer[Payment]):
     def to_representation(self, instance: Payment) -> dict[str, Any]:
         """Return every field, null where nothing is known."""
         account = self.accounts.get(instance.account)
-        publishable_key = (account and account.publishable_key) or None
-        return read_answers(instance, PAYMENT_FIELDS) | {"publishable_key": publishable_key}
-
-
-class RefundSerializer(serializers.BaseSerializer[Refund]):
-    """A refund as it is listed with its payment."""
-
-    def to_representation(self, instance: Refund) -> dict[str, Any]:
-        """Return every field, null where nothing is known."""
-        return read_answers(instance, REFUND_FIELDS)
+        answer = read_answers(instance, PAYMENT_FIELDS)
+        answer["publishable_key"] = (account and account.publishable_key) or None
+        return answer
 
 
 def get_payable_dues(payment: Payment) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.http.request import HttpHeaders
 from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
@@ -118,16 +119,16 @@ class OctoMixin(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse all that the headers tell is wrong before the body is read: a slow one holds a worker."""
-        check_headers(request)
+        length = check_headers(request)
         wanted = self.get_wanted_livemode()
         if wanted is not None:
             environments.check_livemode(wanted, livemode=environments.get_livemode())
         super().initial(request, *args, **kwargs)
-        check_body(request)
+        check_body(request, length=length)
 
     def perform_authentication(self, request: Request) -> None:
         """Authenticate, unless the address has sent too many wrong credentials."""
-        if "Authorization" not in request.headers:
+        if "HTTP_AUTHORIZATION" not in request.META:
             super().perform_authentication(request)
             return
         throttle = AuthenticationThrottle()
@@ -146,7 +147,11 @@ class OctoMixin(APIView):
 
     def get_wanted_livemode(self) -> bool | None:
         """Return whether the caller means real money, None where they don't say; raises BadRequestError."""
-        return environments.read_livemode(self.request.headers.get(environments.HEADER, ""))
+        return environments.read_livemode(self.get_header(environments.HEADER))
+
+    def get_header(self, name: str) -> str:
+        """Return a header, empty where it wasn't sent; `request.headers` is made of all of them."""
+        return str(self.request.META.get(HttpHeaders.to_wsgi_name(name), ""))
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         """Echo what was honoured, and send the status that OCTO wants."""
@@ -159,7 +164,7 @@ class OctoMixin(APIView):
         return answer
 
     def get_capabilities(self) -> tuple[str, ...]:
-        return capabilities.get_honoured(self.request.headers.get(capabilities.HEADER, ""))
+        return capabilities.get_honoured(self.get_header(capabilities.HEADER))
 
     def get_exception_handler(self) -> Any:
         return handle_exception
@@ -235,15 +240,15 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Answer a payment with its newest refunds, or with all of them where `refunds=all` asks for that."""
         payment = self.get_object()
         response = self.build_response(payment)
-        wanted = request.query_params.get("refunds")
+        wanted = request.query_params.get("refunds") if request.META["QUERY_STRING"] else None
         if wanted is not None:
             serializers.ReadSerializer(data={"refunds": wanted}).is_valid(raise_exception=True)
         most = REFUNDS_SHOWN if wanted is None else None
         # Pages read a payment until it is paid: what has no money has no refunds to ask for.
         has_money = payment.amount_received or payment.amount_refunded
         refunds = self.list_refunds(payment, most=most and most + 1) if has_money else []
-        show = serializers.RefundSerializer().to_representation
-        response.data["refunds"] = [show(each) for each in reversed(refunds[:most])]
+        show = partial(serializers.read_answers, answers=serializers.REFUND_FIELDS)
+        response.data["refunds"] = [*map(show, reversed(refunds[:most]))]
         response.data["has_more_refunds"] = len(refunds) > len(response.data["refunds"])
         return response
 
@@ -370,7 +375,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
         A key or uuid stands for one, and a priced payable's open payment is taken again.
         """
-        names_one = "Idempotency-Key" in self.request.headers or "uuid" in self.request.data
+        names_one = "HTTP_IDEMPOTENCY_KEY" in self.request.META or "uuid" in self.request.data
         if (names_one or is_priced(payment.payable)) and not self.get_primary_queryset().includes(payment):
             raise IdempotencyError(_("This key or uuid was used with other parameters."))
 
@@ -388,7 +393,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
     def get_caller(self) -> services.Caller:
         """Return who asks, and under which idempotency key."""
-        key = self.request.headers.get("Idempotency-Key", "")
+        key = self.get_header("Idempotency-Key")
         if not IDEMPOTENCY_KEY.match(key):
             raise ParseError(_("Idempotency-Key is longer than 255 characters or not printable ASCII."))
         if WHOLE_CLIENT_SECRET.search(key):

@@ -10,9 +10,7 @@ from django.utils import timezone
 
 def format_utc(moment: dt.datetime | None) -> str | None:
     """Return a time in UTC with a Z and no fraction."""
-    if moment is None:
-        return None
-    return f"{moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    return f"{moment.astimezone(dt.UTC).isoformat()[:19]}Z" if moment else None
 
 
 def get_day(moment: dt.datetime) -> dt.date:
