@@ -214,10 +214,20 @@ def show_card(payment: Payment) -> str:
 
 
 def show_dashboard_link(row: Payment | WebhookEvent, *, text: Any = "", page: str = "") -> SafeString | str:
-    """Return a link to a page of Stripe's dashboard, by default the row's, or just the text."""
-    url = get_dashboard_url(row, page=page)
-    text = text or (row.stripe_payment_intent_id if isinstance(row, Payment) else row.stripe_event_id)
-    return show_outside_link(url, text=text) if url else text or NOTHING
+    """Return a link to a page of Stripe's dashboard, by default the row's own.
+
+    Just the text if Stripe doesn't have the row yet, or if an emulator takes Stripe's place.
+    """
+    if isinstance(row, Payment):
+        kind, own = "payments", row.stripe_payment_intent_id
+    else:
+        kind, own = "events", row.stripe_event_id
+    page = page or (f"{kind}/{own}" if own else "")
+    if not page or gateway_settings.stripe_api_base != STRIPE_API_BASE:
+        return text or own or NOTHING
+    mode = "" if row.livemode else "test"
+    url = "/".join(part for part in (DASHBOARD, row.stripe_account, mode, page) if part)
+    return show_outside_link(url, text=text or own)
 
 
 def show_outside_link(url: str, *, text: Any) -> SafeString | str:
@@ -232,21 +242,6 @@ def show_at_stripe(row: Payment | WebhookEvent) -> SafeString:
     link = show_dashboard_link(row, text=show_mode(row))
     account = format_html('<div class="octo-detail">{}</div>', row.account) if row.account else ""
     return format_html("{}{}", link, account)
-
-
-def get_dashboard_url(row: Payment | WebhookEvent, *, page: str = "") -> str:
-    """Return the address of a page in Stripe's dashboard, by default the row's own.
-
-    Empty if Stripe doesn't have the row yet, or if an emulator takes Stripe's place.
-    """
-    if isinstance(row, Payment):
-        page = page or (f"payments/{row.stripe_payment_intent_id}" if row.stripe_payment_intent_id else "")
-    else:
-        page = page or f"events/{row.stripe_event_id}"
-    if not page or gateway_settings.stripe_api_base != STRIPE_API_BASE:
-        return ""
-    mode = "" if row.livemode else "test"
-    return "/".join(part for part in (DASHBOARD, row.stripe_account, mode, page) if part)
 
 
 def get_url(model: type[Model], page: str, *args: Any, site: AdminSite) -> str:
