@@ -31,9 +31,9 @@ from octo_stripe_gateway.models import (
 )
 from octo_stripe_gateway.models.payment_indexes import UNPAID
 from octo_stripe_gateway.services.dues import get_dues, get_next_purpose, measure_forgiven
-from octo_stripe_gateway.services.kinds import EXPIRY
 from octo_stripe_gateway.services.payment_links import create_payment_link
 from octo_stripe_gateway.services.refunds import reverse_rejected
+from octo_stripe_gateway.services.request_kinds import EXPIRY
 from octo_stripe_gateway.services.requests import (
     finish_creation,
     get_open_request,

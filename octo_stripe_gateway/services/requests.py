@@ -30,7 +30,7 @@ from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import IdempotencyKey, Payment, PaymentChange, Refund, StripeRequest
 from octo_stripe_gateway.services.acceptance import ask_host
 from octo_stripe_gateway.services.idempotency import Caller
-from octo_stripe_gateway.services.kinds import (
+from octo_stripe_gateway.services.request_kinds import (
     KINDS,
     DoneElsewhereError,
     RequestKind,
