@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from octo_stripe_gateway import services
-from octo_stripe_gateway.exceptions import GatewayError
+from octo_stripe_gateway.exceptions import GatewayError, StripeUnavailableError
 from octo_stripe_gateway.models import Concern, Payment
 from octo_stripe_gateway.services import Caller
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
@@ -52,3 +52,16 @@ def test_refund_that_works_later_ends_the_concern(stripe: StripeEmulator, bookin
         services.refund_payable(booking)
     services.refund_payable(booking)
     assert not Concern.objects.open().exists()
+
+
+@pytest.mark.parametrize(("amount", "refunded"), [(None, [3000, 6000]), (1000, [1000, 0])])
+def test_unanswered_refund_is_sent_again_by_a_refund_of_all(
+    amount: int | None, refunded: list[int], stripe: StripeEmulator, booking: Booking
+) -> None:
+    stripe.add_fault(Fault(path="/v1/refunds", status=503, times=1))
+    with pytest.raises(StripeUnavailableError):
+        services.refund_payment(Payment.objects.get(purpose="balance"))
+    services.refund_payable(booking, amount=amount)
+    rows = Payment.objects.order_by("pk")
+    assert [each.amount_refunded for each in rows] == refunded
+    assert len(stripe.refunds) == (2 if amount is None else 1)
