@@ -366,7 +366,12 @@ def test_a_host_says_whose_a_callers_payments_are(settings: Any, stripe: StripeE
     ],
 )
 def test_a_hosts_owner_that_is_none_opens_nothing(
-    owner: Any, status: int, settings: Any, stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
+    owner: Any,
+    status: int,
+    settings: Any,
+    stripe: StripeEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Such as a user without a company: an empty owner would make them the integrator."""
     settings.ROOT_URLCONF = __name__
@@ -376,6 +381,7 @@ def test_a_hosts_owner_that_is_none_opens_nothing(
     ann = CallerApi("user:ann")
     ann.prefix = "/shared"
     assert [ann.create().status_code, ann.retrieve(payment.pk).status_code] == [status] * 2
+    assert ("must return text that names somebody" in caplog.text) == (status == 500)
     assert Payment.objects.count() == 1
 
 
