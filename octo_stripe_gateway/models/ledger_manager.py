@@ -371,14 +371,19 @@ def read_filter(rows: Any) -> dict[str, Any] | None:
     if not all(type(each) is Exact and type(each.lhs) is Col for each in lookups):
         return None
     values = {each.lhs.target.attname: each.rhs for each in lookups if each.rhs_is_direct_value()}
-    fresh = Query(rows.model)
+    is_same = type(rows.query) is Query and rows.query.__dict__ in _make_filters(rows.model, **values)
+    return values if is_same else None
+
+
+@functools.lru_cache(KEPT_STATEMENTS)
+def _make_filters(model: type[Model], /, **values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a query has that picks rows by these values, and what a copy of it has."""
+    query = Query(model)
     if values:
         # As `filter` does it, in a copy.
-        fresh = fresh.chain()
-        fresh.add_q(Q(**values))
-    # One of another database is a copy.
-    is_same = type(rows.query) is Query and rows.query.__dict__ in (fresh.__dict__, fresh.chain().__dict__)
-    return values if is_same else None
+        query = query.chain()
+        query.add_q(Q(**values))
+    return query.__dict__, query.chain().__dict__
 
 
 def is_narrowed(payments: QuerySet[Any]) -> bool:

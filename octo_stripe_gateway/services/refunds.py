@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -54,19 +53,18 @@ from octo_stripe_gateway.stripe.snapshots import (
 logger = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What is asked for of a refund; without an amount it is for all that is left."""
 
     amount: int | None
-    reason: str = field(kw_only=True)
-    due_again: bool = field(kw_only=True)
-    reverse_transfer: bool | None = field(kw_only=True, default=None)
-    refund_application_fee: bool | None = field(kw_only=True, default=None)
+    reason: str
+    due_again: bool
+    reverse_transfer: bool | None
+    refund_application_fee: bool | None
 
     def hash(self, **subject: Any) -> str:
         """Return a fingerprint that differs for any other request about the same subject."""
-        return hash_request({**subject, **asdict(self)})
+        return hash_request({**subject, **self._asdict()})
 
 
 @outside_transaction
@@ -173,7 +171,7 @@ def refund_payable(
         if part:
             left -= 0 if known else part
             keyed = _get_caller_for(caller, payment)
-            asked_here = replace(asked, amount=part)
+            asked_here = asked._replace(amount=part)
             try:
                 refunded.append(_refund(payment, asked_here, caller=keyed, fingerprint=fingerprint))
             except (StripeRefusedError, UnprocessableError) as error:

@@ -187,6 +187,7 @@ NARROWED: dict[str, Callable[[PaymentQuerySet], Any]] = {
     "comparison": lambda rows: rows.filter(amount__gt=1),
     "expression": lambda rows: rows.filter(purpose=models.Value("full")),
     "alternative": lambda rows: rows.filter(models.Q(owner="nobody") | models.Q(purpose="full")),
+    "combination": lambda rows: rows.filter(owner="nobody") | rows.filter(purpose="full"),
     "second value": lambda rows: rows.filter(purpose="full").filter(purpose="deposit"),
     "exclude": lambda rows: rows.exclude(owner=""),
     "slice": lambda rows: rows[:0],
