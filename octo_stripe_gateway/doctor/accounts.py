@@ -1,4 +1,4 @@
-"""Diagnoses of the Stripe accounts: their keys, endpoints, permissions, clock, and newest intents."""
+"""Diagnoses of the Stripe accounts: their keys, permissions, clock, webhook endpoints and wallet domains."""
 
 from __future__ import annotations
 
