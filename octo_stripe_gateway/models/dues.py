@@ -154,7 +154,8 @@ def compute_dues(
         part._replace(amount=_read_amount(part.amount, payable=payable, method="get_installments"))
         for part in starmap(Installment, told)
     ] or [Installment(FULL, price)]
-    names = {part.name for part in parts} - ({FULL} if told else set())
+    # A purpose is kept as text, and empty where it is none of theirs.
+    names = {part.name for part in parts if isinstance(part.name, str)} - ({FULL, ""} if told else set())
     if sum(part.amount for part in parts) != price or len(names) < len(parts):
         raise ConfigurationError("The installments must have names of their own and add up to the price.")
     counted = list_counted(payments, currency=currency, livemode=livemode)

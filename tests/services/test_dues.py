@@ -15,6 +15,7 @@ from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -430,6 +431,17 @@ def test_parts_that_do_not_add_up_are_an_error(booking: Booking, monkeypatch: py
         Booking, "get_installments", lambda _self: [("deposit", 1, None), ("balance", 1, None)], raising=False
     )
     with pytest.raises(ConfigurationError, match="add up"):
+        services.create_payment(payable=booking)
+
+
+@pytest.mark.parametrize("name", ["", None, 1, gettext_lazy("Due"), "full", "balance"])
+def test_part_whose_name_is_not_found_again_is_an_error(
+    name: Any, booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its money would be taken, and then sent back as paid for something else."""
+    parts = [(name, 3000, None), ("balance", 6000, None)]
+    monkeypatch.setattr(Booking, "get_installments", lambda _self: parts, raising=False)
+    with pytest.raises(ConfigurationError, match="names of their own"):
         services.create_payment(payable=booking)
 
 
