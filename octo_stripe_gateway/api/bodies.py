@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import IO, Any
 
 from django.core.exceptions import RequestDataTooBig
+from django.core.handlers.wsgi import WSGIRequest
 from django.utils.translation import gettext as _
 from djangorestframework_camel_case.util import camel_to_underscore, camelize_re, underscore_to_camel
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
@@ -173,6 +174,9 @@ def check_headers(request: Request) -> int:
 
 def check_body(request: Request, *, length: int) -> None:
     """Read the body, and raise ParseError if its length wasn't said."""
+    # WSGI's stream has no more than the length says.
+    if not length and isinstance(request._request, WSGIRequest):
+        return
     if bool(request._request.body) > bool(length):
         raise ParseError(_("A body needs a Content-Length."))
 
