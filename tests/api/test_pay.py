@@ -175,6 +175,16 @@ def test_repeated_call_returns_the_same_link(booking: Booking) -> None:
     assert (links[0] == links[1], len(set(links))) == (True, 3)
 
 
+def test_link_that_would_end_as_it_is_made_is_refused(
+    booking: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    with pytest.raises(UnprocessableError, match="has run out"):
+        make_link(booking, expires_at=now)
+    make_link(booking, expires_at=now + dt.timedelta(microseconds=1))
+
+
 def test_link_without_a_pay_page_is_a_fault_of_the_hosts(booking: Booking, settings: Any) -> None:
     settings.ROOT_URLCONF = "tests.shop.apps"
     host: Any = __import__("tests.shop.apps", fromlist=["apps"])

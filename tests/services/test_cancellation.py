@@ -102,6 +102,21 @@ def test_first_term_that_lies_ahead_counts(
     assert sum(list_refunded(stripe)) == given
 
 
+@pytest.mark.parametrize(("early", "given"), [(dt.timedelta(microseconds=1), 4500), (dt.timedelta(), 0)])
+def test_term_ends_at_its_moment(
+    api: GatewayApi,
+    stripe: StripeEmulator,
+    booking: Booking,
+    monkeypatch: pytest.MonkeyPatch,
+    early: dt.timedelta,
+    given: int,
+) -> None:
+    pay(api, stripe, booking)
+    (until, _share) = booking.get_refund_terms()[0]  # type: ignore[attr-defined]
+    monkeypatch.setattr(timezone, "now", lambda: until - early)
+    assert services.cancel_payable(booking, preview=True).amount == given
+
+
 @pytest.mark.parametrize(
     ("currency", "price", "given"), [("jpy", 1001, 500), ("isk", 100_100, 50_000), ("kwd", 10_010, 5_000)]
 )
