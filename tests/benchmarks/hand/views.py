@@ -194,6 +194,8 @@ def create(request: HttpRequest, *, owner: str) -> HttpResponse:
         cursor.execute(INSERT_REQUEST, [payment.pk, "create", key, json.dumps(asked), now])
         (request_id,) = cursor.fetchone()
     intent = ask("post", "/v1/payment_intents", key=key, **asked)
+    if (intent["amount"], intent["currency"]) != (payment.amount, payment.currency):
+        return JsonResponse({"error": "BAD_GATEWAY", "errorMessage": "Stripe's intent differs."}, status=502)
     now = timezone.now()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_PAYMENT.format("id"), [payment.pk])
@@ -268,6 +270,8 @@ def refund(request: HttpRequest, *, owner: str, pk: int) -> HttpResponse:
         changes = {"amount_reserved": [reserved, reserved + held]}
         cursor.execute(INSERT_CHANGE, [pk, json.dumps(changes), None, now])
     made = ask("post", "/v1/refunds", key=key, **asked)
+    # Stripe may say anything: only what was asked for, and may yet go back, counts.
+    is_made = made["amount"] == held and made["status"] not in {"failed", "canceled"}
     now = timezone.now()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_PAYMENT.format("id"), [pk])
@@ -276,7 +280,7 @@ def refund(request: HttpRequest, *, owner: str, pk: int) -> HttpResponse:
             "UPDATE hand_refund SET stripe_refund_id = %s, status = %s WHERE id = %s",
             [made["id"], made["status"], refund_id],
         )
-        payment.amount_refunded = refunded + held
+        payment.amount_refunded = refunded + (held if is_made else 0)
         payment.status = "refunded" if payment.amount_refunded >= received else status
         cursor.execute(
             "UPDATE hand_payment SET status = %s, amount_refunded = %s, amount_reserved = %s, updated_at = %s"
