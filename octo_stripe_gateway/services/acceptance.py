@@ -12,6 +12,7 @@ from octo_stripe_gateway.ledger.rejections import reject
 from octo_stripe_gateway.ledger.transactions import calling_host
 from octo_stripe_gateway.models import Concern, Payment, get_deadline, get_refund_terms, is_priced
 from octo_stripe_gateway.services.dues import reject_excess
+from octo_stripe_gateway.stripe.redaction import clean_text
 
 HOST = "host"
 
@@ -67,5 +68,5 @@ def _find_rejection(
         with protected(), calling_host():
             hook(payment)
     except PaymentRejectedError as error:
-        return reject(HOST, words=str(error))
+        return reject(HOST, words=clean_text(str(error)))
     return None

@@ -211,6 +211,18 @@ def test_a_rejection_without_a_reason_rejects(
     assert get_payment().status == "refunded"
 
 
+@pytest.mark.parametrize("words", ["Full:\0", "Full:\ud800"])
+def test_a_reason_that_no_database_can_store_rejects(
+    words: str, api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
+) -> None:
+    def reject(booking: Booking, payment: Payment) -> None:
+        raise PaymentRejectedError(words)
+
+    answer = api.complete(pay_for(booking(on_payment_completed=reject), api=api, stripe=stripe))
+    assert (answer.status_code, answer.json()["errorMessage"][:5]) == (422, "Full:")
+    assert get_payment().status == "refunded"
+
+
 def test_a_payable_that_is_gone_rejects(
     api: GatewayApi, stripe: StripeEmulator, booking: Callable[..., Booking]
 ) -> None:
