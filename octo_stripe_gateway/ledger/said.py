@@ -227,7 +227,7 @@ def apply_dispute(rows: Rows, snapshot: DisputeSnapshot) -> None:
         dispute = Dispute(payment=rows.payment, stripe_dispute_id=snapshot.id)
         disputes.append(dispute)
     known = Precedence.of_dispute(dispute.status, as_of=dispute.status_as_of)
-    if dispute.status and dispute.status != snapshot.status:
+    if dispute.status and (dispute.status, dispute.amount) != (snapshot.status, snapshot.amount):
         _note_tie(rows, known, snapshot)
     if snapshot.precedence > known or not dispute.status:
         dispute.status, dispute.status_as_of = snapshot.status, snapshot.as_of

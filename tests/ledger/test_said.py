@@ -415,6 +415,14 @@ def test_event_and_event_are_tied_within_a_second(second: int, tied: bool) -> No
     assert (rows.payment.tied_as_of == SECOND + 5) is tied
 
 
+@pytest.mark.parametrize("amounts", [(400, 300), (300, 400)])
+def test_amount_of_a_dispute_that_changes_within_a_second_is_tied(amounts: tuple[int, int]) -> None:
+    """It is what the shop loses: which of both came last is open, and the first that was heard stays."""
+    first, second = (snap_dispute(amount=amount) for amount in amounts)
+    rows = make_rows(paid(), first, second)
+    assert (rows.payment.tied_as_of, rows.disputes and rows.disputes[0].amount) == (SECOND, amounts[0])
+
+
 @pytest.mark.parametrize(("second", "tied"), [(3, False), (4, True), (5, True), (6, False)])
 def test_answer_may_be_of_a_second_later_than_it_is_dated(second: int, tied: bool) -> None:
     rows = make_rows(paid(), snap_refund(status="pending", second=5), answer("succeeded", second=second))
