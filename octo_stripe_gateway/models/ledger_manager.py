@@ -87,8 +87,6 @@ class LedgerManager(models.Manager[M]):
         self, *, lock: bool = False, columns: tuple[str, ...] = (), where: Q = ANY, **values: Any
     ) -> list[M]:
         """Return the rows with these values, locked where asked, with those columns or all."""
-        if lock and connections[self.database].get_autocommit():
-            raise TransactionManagementError("A row is locked in a transaction only.")
         return read_rows(self.model, self.database, lock=lock, columns=columns, where=where, **values)
 
     def get_by(self, **values: Any) -> M | None:
@@ -185,8 +183,11 @@ def read_rows(
 
     With `newest`, return at most so many, the newest first.
     """
+    connection = connections[using]
+    if lock and connection.get_autocommit():
+        raise TransactionManagementError("A row is locked in a transaction only.")
     lookup = _write_select(model, using, lock, columns, where, newest, tuple(values))
-    rows = _read(lookup, connection=connections[using], model=model, values=values)
+    rows = _read(lookup, connection=connection, model=model, values=values)
     return [model.from_db(using, lookup.attributes, row) for row in rows]
 
 

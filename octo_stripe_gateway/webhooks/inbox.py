@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import override
+from django.utils.translation import get_language, override
 
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
@@ -96,8 +96,9 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
 
     Money that has to go back because of it, after a rejection or a fraud warning, goes back at once.
     """
-    # Whoever has it processed, what is recorded of it is in the site's own language.
-    with override(settings.LANGUAGE_CODE):
+    # Whoever has it processed, what is recorded of it is in the site's own language: mostly the one that is on.
+    is_sites = get_language() == settings.LANGUAGE_CODE
+    with nullcontext() if is_sites else override(settings.LANGUAGE_CODE):
         try:
             event = _fetch_object(event)
             with write_transaction():
@@ -200,12 +201,11 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
     row, is_new = _claim(event)
     if row.is_finished and not (is_new and handlers.is_handled(row)):
         return row, None
-    had_failed = row.status == WebhookEvent.Status.FAILED
+    had_failed, payload = row.status == WebhookEvent.Status.FAILED, row.payload
     if not is_new:
         _mark(row, WebhookEvent.Status.PROCESSED)
-    payload = row.payload
-    if event.has_object and not row.has_object:
-        row.payload, row.payment_intent_id = event.payload, event.payment_intent_id
+        if event.has_object and not row.has_object:
+            row.payload, row.payment_intent_id = event.payload, event.payment_intent_id
     with journal.acting(source=PaymentChange.Source.WEBHOOK, event_id=row.pk):
         follow_up = _handle(row)
     if had_failed:
@@ -226,14 +226,13 @@ def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
 def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
     """Return the event's row, locked, and whether it is new: that one is inserted with its likely outcome."""
     if event.pk is None:
-        new = _copy_as_new(event)
-        _mark(new, WebhookEvent.Status.PROCESSED)
-        if not handlers.is_handled(new):
-            _ignore(new)
-        if WebhookEvent.ledger.insert(new, or_ignore=True):
-            return new, True
+        _mark(event, WebhookEvent.Status.PROCESSED)
+        if not handlers.is_handled(event):
+            _ignore(event)
+        if WebhookEvent.ledger.insert(event, or_ignore=True):
+            return event, True
         # Most are duplicates of what is finished, and need neither the lock nor the payload.
-        known = _find(event, columns=("id", "stripe_event_id", "type", "status"))
+        known = _find(event, columns=("id", "status"))
         if known and known.is_finished:
             return known, False
     return _get(event, lock=True), False
@@ -372,27 +371,29 @@ def _note(event: WebhookEvent, kind: concerns.Kind, /, **parameters: Any) -> Non
 
 
 def _get_payment(event: WebhookEvent) -> Payment | None:
-    if not event.has_object and event.type not in handlers.SNAPSHOTS:
+    if event.type not in handlers.SNAPSHOTS and not event.has_object:
         return None
     # Raises if the object's intent is invalid, in which case the event's own column was left empty.
-    intent_id, origin = event.read_payment_intent_id(), event.origin
-    payment = Payment.ledger.get_locked_by_intent(intent_id, origin=origin)
-    payment_uuid = event.metadata.get(PAYMENT_METADATA_KEY)
+    intent_id = event.payment_intent_id or event.read_payment_intent_id()
+    payment = Payment.ledger.get_by(lock=True, stripe_payment_intent_id=intent_id)
     # Only a copy of another installation's database has rows of what that one made.
     if payment and not gateway_settings.installation_id:
         return payment
-    if is_foreign(event.metadata):
+    metadata = event.metadata
+    if is_foreign(metadata):
         return None
+    payment_uuid = metadata.get(PAYMENT_METADATA_KEY)
     if payment or not payment_uuid:
         return payment
-    return Payment.ledger.get_locked_by_intent(intent_id, payment_uuid=payment_uuid, origin=origin)
+    return Payment.ledger.get_locked_by_intent(intent_id, payment_uuid=payment_uuid, origin=event.origin)
 
 
 def _record_failure(event: WebhookEvent, error: Exception) -> None:
     message = "[OctoStripeGateway] Event %s (%s) failed"
     logger.error(message, event.stripe_event_id, event.type, exc_info=error)
+    names = ("stripe_event_id", "account", "stripe_account", "type", "livemode", "payload", "payment_intent_id")
     with write_transaction():
-        failed = _copy_as_new(event)
+        failed = WebhookEvent(**{name: getattr(event, name) for name in names})
         _fail(failed, error)
         if not WebhookEvent.ledger.insert(failed, or_ignore=True):
             failed = _get(event, lock=True)
@@ -424,11 +425,6 @@ def _fail(event: WebhookEvent, error: Exception) -> None:
             type=event.type,
             **words,
         )
-
-
-def _copy_as_new(event: WebhookEvent) -> WebhookEvent:
-    names = ("stripe_event_id", "account", "stripe_account", "type", "livemode", "payment_intent_id")
-    return WebhookEvent(payload=event.payload, **{name: getattr(event, name) for name in names})
 
 
 def _get(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent:
