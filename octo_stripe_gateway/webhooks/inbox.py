@@ -10,6 +10,7 @@ event is fetched before it.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -66,6 +67,8 @@ FollowUp = Callable[[], object]
 # A claim may end soon, in case its worker was killed: whoever takes up an event that is still being processed
 # waits for its lock, and finds it done.
 LEASE = dt.timedelta(seconds=15)
+# Stripe delivers an event within seconds; it repeats it in minutes and hours, where the first had no answer.
+FIRST_DELIVERY_WITHIN = 60
 # How long an event may wait for a payment that isn't in the database yet.
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older API versions report released authorizations as refunds.
@@ -79,7 +82,15 @@ def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent
     One that was processed before is left alone. Raises BadRequestError if it can't be taken in, and what its
     processing raised, once that is recorded.
     """
-    return process_event(_read(payload, account=account))
+    event = _read(payload, account=account)
+    created = event.payload.get("created")
+    comes_late = isinstance(created, int) and created < time.time() - FIRST_DELIVERY_WITHIN
+    if comes_late or event.is_thin:
+        # It was probably delivered before: to look takes no transaction, and no call for a thin event's object.
+        known = _find(event, columns=("id", "status"))
+        if known and known.is_finished:
+            return known
+    return process_event(event)
 
 
 def keep_event(payload: dict[str, Any], *, account: str = "") -> tuple[WebhookEvent, bool]:
@@ -100,7 +111,7 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
     is_sites = get_language() == settings.LANGUAGE_CODE
     with nullcontext() if is_sites else override(settings.LANGUAGE_CODE):
         try:
-            event = _fetch_object(event)
+            _fetch_object(event)
             with write_transaction():
                 row, follow_up = _process(event)
         except Exception as error:
@@ -181,16 +192,13 @@ def _get_object_path(event: WebhookEvent) -> str:
     return path if isinstance(path, str) and path.startswith("/v1/") else ""
 
 
-def _fetch_object(event: WebhookEvent) -> WebhookEvent:
+def _fetch_object(event: WebhookEvent) -> None:
     """Give a thin event its object as it is now, and the second that it was read in; raises StripeError."""
     if event.has_object or not event.is_thin or event.type == event.payload["type"]:
-        return event
-    if event.pk is None and (known := _find(event)) and known.is_finished:
-        return known
+        return
     stripe_object, as_of = stripe_client.retrieve_object(_get_object_path(event), origin=event.origin)
     event.payload = redact({**event.payload, "created": as_of, "data": {"object": stripe_object}})
     event.payment_intent_id = event.read_payment_intent_id()
-    return event
 
 
 def _process(event: WebhookEvent) -> tuple[WebhookEvent, FollowUp | None]:
@@ -231,7 +239,7 @@ def _claim(event: WebhookEvent) -> tuple[WebhookEvent, bool]:
             _ignore(event)
         if WebhookEvent.ledger.insert(event, or_ignore=True):
             return event, True
-        # Most are duplicates of what is finished, and need neither the lock nor the payload.
+        # A duplicate of what is finished needs neither the lock nor the payload.
         known = _find(event, columns=("id", "status"))
         if known and known.is_finished:
             return known, False

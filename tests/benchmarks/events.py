@@ -12,7 +12,7 @@ import uuid
 
 from tests.benchmarks.upstream import make_intent
 
-INTENT, EVENT, UUID = "<intent>", "<event>", "<uuid>"
+INTENT, EVENT, UUID, CREATED = "<intent>", "<event>", "<uuid>", 1234567890
 numbers = itertools.count(1)
 # Part of every id: those of earlier runs are still in the database.
 RUN = f"{time.time_ns():x}"
@@ -25,9 +25,12 @@ def sign(body: bytes, *, secret: str) -> str:
     return f"t={moment},v1={digest}"
 
 
-def make_event(intent_id: str, *, payment_uuid: uuid.UUID | str = "", size: int = 2700) -> bytes:
-    """Return a `payment_intent.succeeded` of about that many bytes."""
+def make_event(
+    intent_id: str, *, payment_uuid: uuid.UUID | str = "", size: int = 2700, age: int = 0
+) -> bytes:
+    """Return a `payment_intent.succeeded` of about that many bytes, made `age` seconds ago."""
     names = {INTENT: intent_id, EVENT: f"evt_{RUN}{next(numbers)}", UUID: str(payment_uuid)}
+    names[str(CREATED)] = str(int(time.time()) - age)
     text = _make_template(size)
     for placeholder, value in names.items():
         text = text.replace(placeholder, value)
@@ -44,7 +47,7 @@ def _make_template(size: int) -> str:
         "id": EVENT,
         "object": "event",
         "api_version": "2026-10-28.endive",
-        "created": int(time.time()),
+        "created": CREATED,
         "data": {"object": intent},
         "livemode": False,
         "pending_webhooks": 1,

@@ -57,8 +57,8 @@ class Site:
         request = self.factory.generic(method, path, body, content_type="application/json", headers=wanted)
         return Sent(request.environ, status)
 
-    def deliver(self, intent: str, *, who: str, uuid: str = "") -> Sent:
-        body = make_event(intent, payment_uuid=uuid)
+    def deliver(self, intent: str, *, who: str, uuid: str = "", age: int = 0) -> Sent:
+        body = make_event(intent, payment_uuid=uuid, age=age)
         path = {"orm": "/hand/orm-webhooks", "peer": self.events}.get(who, f"{PREFIXES[who]}/webhooks")
         return self.make("POST", path, body=body, signature=sign(body, secret=self.secret))
 
@@ -94,12 +94,14 @@ class Site:
             return [self.make("GET", f"{payments}/{each['id']}") for each in made]
         if work == "complete":
             return [self.make("PATCH", f"{payments}/{each['id']}/complete") for each in made]
-        events = [self.deliver(each["stripePaymentIntentId"], who=who, uuid=each["uuid"]) for each in made]
+        age = 3600 if work == "duplicate" else 0
+        intents = ((each["stripePaymentIntentId"], each["uuid"]) for each in made)
+        events = [self.deliver(intent, who=who, uuid=uuid, age=age) for intent, uuid in intents]
         if work == "event":
             return events
         for each in events:
             self.ask(each)
-        if work == "duplicate":
+        if work in {"duplicate", "duplicate at once"}:
             return events
         return [self.make("POST", f"{payments}/{each['id']}/refund") for each in made]
 

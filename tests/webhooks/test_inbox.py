@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -128,8 +129,13 @@ def test_event_that_does_not_concern_us_is_ignored(
     assert payment.status == "pending"
 
 
-def test_finished_event_is_left_alone(payment: Payment) -> None:
-    payload = make_event(SUCCESS, make_paid_intent())
+# Of the first delivery and of later ones, which are looked for before they are inserted.
+AGES = pytest.mark.parametrize("age", [0, inbox.FIRST_DELIVERY_WITHIN + 1])
+
+
+@AGES
+def test_finished_event_is_left_alone(age: int, payment: Payment) -> None:
+    payload = make_event(SUCCESS, make_paid_intent(), created=int(time.time()) - age)
     inbox.receive_event(payload)
     before = read_rows(WebhookEvent), read_rows(Payment)
     assert inbox.receive_event(payload).status == "processed"
@@ -244,10 +250,11 @@ def test_client_secrets_are_redacted_at_any_depth(payment: Payment) -> None:
     assert "https://x/?s=pi_1_secret_[redacted]&a=1" in kept
 
 
+@AGES
 def test_failure_is_on_record_and_the_event_is_tried_again(
-    payment: Payment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    age: int, payment: Payment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    payload = make_event(SUCCESS, make_paid_intent())
+    payload = make_event(SUCCESS, make_paid_intent(), created=int(time.time()) - age)
 
     def fail(payment: Payment, snapshot: Any, **_options: Any) -> str:
         Payment.objects.update(failure_message="half done")
@@ -444,8 +451,9 @@ def test_refund_told_by_a_newer_endpoint_is_applied(payment: Payment, api_versio
 @needs_row_locks
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("event_type", [SUCCESS, "invoice.paid"])
+@AGES
 def test_simultaneous_deliveries_run_a_handler_once(
-    payment: Payment, event_type: str, monkeypatch: pytest.MonkeyPatch
+    age: int, payment: Payment, event_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "HOST_HANDLERS", {})
     runs: list[str] = []
@@ -456,7 +464,7 @@ def test_simultaneous_deliveries_run_a_handler_once(
         # By now all others wait for this one's insert.
         wait_for_locks(11)
 
-    payload = make_event(event_type, make_paid_intent())
+    payload = make_event(event_type, make_paid_intent(), created=int(time.time()) - age)
 
     deliveries = [lambda: inbox.receive_event(payload).status] * 12
     assert run_together(deliveries) == ["processed"] * 12

@@ -20,7 +20,7 @@ from octo_stripe_gateway.models import Installation, Payment
 from octo_stripe_gateway.testing.emulator import StripeEmulator
 from octo_stripe_gateway.testing.events import signed_event
 from octo_stripe_gateway.testing.factories import PaymentFactory, RefundFactory, WebhookEventFactory
-from octo_stripe_gateway.webhooks.inbox import keep_event, process_event
+from octo_stripe_gateway.webhooks.inbox import FIRST_DELIVERY_WITHIN, keep_event, process_event
 from tests.shop.models import Booking
 from tests.support.api import GatewayApi
 from tests.support.objects import make_paid_intent
@@ -75,10 +75,10 @@ def statements() -> Iterator[Statements]:
     )
 
 
-def make_event(**changes: Any) -> tuple[bytes, str]:
+def make_event(*, age: int = 0) -> tuple[bytes, str]:
     payment = PaymentFactory.create()
-    intent = make_paid_intent(id=payment.stripe_payment_intent_id, **changes)
-    return signed_event("payment_intent.succeeded", intent)
+    intent = make_paid_intent(id=payment.stripe_payment_intent_id)
+    return signed_event("payment_intent.succeeded", intent, created=int(time.time()) - age)
 
 
 @pytest.mark.parametrize("by", ["pk", "uuid"])
@@ -149,6 +149,17 @@ def test_duplicate_is_one_insert_that_does_nothing_and_one_look_up(api: GatewayA
         assert api.post_event(*event).json()["status"] == "processed"
     assert (made.kinds, made.transactions) == (["INSERT", "SELECT"], 1)
     assert "payload" not in made.texts[1]
+
+
+def test_duplicate_that_comes_late_is_one_look_up_without_a_transaction(api: GatewayApi) -> None:
+    event = make_event(age=FIRST_DELIVERY_WITHIN + 1)
+    with statements() as first:
+        api.post_event(*event)
+    assert first.kinds == ["SELECT", "INSERT", "LOCK", "UPDATE+INSERT"]
+    with statements() as made:
+        assert api.post_event(*event).json()["status"] == "processed"
+    assert (made.kinds, made.transactions) == (["SELECT"], 0)
+    assert "payload" not in made.texts[0]
 
 
 def test_event_that_waits_is_locked_when_it_is_delivered_again(api: GatewayApi) -> None:
