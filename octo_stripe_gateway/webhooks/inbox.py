@@ -19,8 +19,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from django.utils.translation import get_language, override
+from django.utils.translation import gettext as _
 
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.conf import gateway_settings
@@ -73,6 +73,15 @@ FIRST_DELIVERY_WITHIN = 60
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older API versions report released authorizations as refunds.
 FIRST_TRUE_REFUNDS = "2025-03-31"
+RECEIVED_COLUMNS = (
+    "stripe_event_id",
+    "account",
+    "stripe_account",
+    "type",
+    "livemode",
+    "payload",
+    "payment_intent_id",
+)
 OUTCOME_COLUMNS = ("status", "error_code", "error_parameters", "attempts", "processed_at", "retry_at")
 
 
@@ -86,7 +95,7 @@ def receive_event(payload: dict[str, Any], *, account: str = "") -> WebhookEvent
     created = event.payload.get("created")
     comes_late = isinstance(created, int) and created < time.time() - FIRST_DELIVERY_WITHIN
     if comes_late or event.is_thin:
-        # It was probably delivered before: to look takes no transaction, and no call for a thin event's object.
+        # It may be finished: a look takes neither a transaction nor a call to Stripe.
         known = _find(event, columns=("id", "status"))
         if known and known.is_finished:
             return known
@@ -107,7 +116,7 @@ def process_event(event: WebhookEvent) -> WebhookEvent:
 
     Money that has to go back because of it, after a rejection or a fraud warning, goes back at once.
     """
-    # Whoever has it processed, what is recorded of it is in the site's own language: mostly the one that is on.
+    # Whoever has it processed, what is recorded of it is in the site's own language.
     is_sites = get_language() == settings.LANGUAGE_CODE
     with nullcontext() if is_sites else override(settings.LANGUAGE_CODE):
         try:
@@ -399,9 +408,8 @@ def _get_payment(event: WebhookEvent) -> Payment | None:
 def _record_failure(event: WebhookEvent, error: Exception) -> None:
     message = "[OctoStripeGateway] Event %s (%s) failed"
     logger.error(message, event.stripe_event_id, event.type, exc_info=error)
-    names = ("stripe_event_id", "account", "stripe_account", "type", "livemode", "payload", "payment_intent_id")
     with write_transaction():
-        failed = WebhookEvent(**{name: getattr(event, name) for name in names})
+        failed = WebhookEvent(**{name: getattr(event, name) for name in RECEIVED_COLUMNS})
         _fail(failed, error)
         if not WebhookEvent.ledger.insert(failed, or_ignore=True):
             failed = _get(event, lock=True)
