@@ -28,7 +28,6 @@ from octo_stripe_gateway.ledger.transactions import without_atomic_requests
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
 from octo_stripe_gateway.services.idempotency import ANYONE
 from octo_stripe_gateway.stripe.redaction import redact
-from octo_stripe_gateway.webhooks.handlers import SNAPSHOTS
 
 # What one request can do in time; `maintain_payments --now` does any number.
 MOST_AT_ONCE = 200
@@ -59,6 +58,9 @@ class EventTypeFilter(ListFilter):
     title, parameter_name = _("type"), "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        # As in `operations.ReprocessOperation`.
+        from octo_stripe_gateway.webhooks.handlers import SNAPSHOTS
+
         return [(name, name) for name in sorted({*SNAPSHOTS, *request.GET.getlist("type")})]
 
 

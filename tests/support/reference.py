@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from octo_stripe_gateway import services
 from tests.support.docs import FOLDER
 
 PAGE = FOLDER / "services.md"
@@ -39,7 +40,7 @@ def render() -> str:
     import griffe
 
     package: Any = griffe.load("octo_stripe_gateway", resolve_aliases=True)
-    public = {name: package["services"][name] for name in package["services"].exports}
+    public = {name: package["services"][name] for name in services.__all__}
     parts = [_describe(each) for each in public.values() if each.docstring]
     return "\n".join([INTRODUCTION, *parts, ERRORS, *_list_errors(package["exceptions"])]) + "\n"
 
