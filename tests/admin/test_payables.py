@@ -338,12 +338,24 @@ class TestLink:
         wanted = timezone.make_aware(dt.datetime(2099, 1, 1, 12))  # noqa: DTZ001 - the site's own time
         assert (link.purpose, link.expires_at) == ("balance", wanted)
 
-    def test_takes_a_permission_of_its_own(self, make_staff: Callable[..., Client]) -> None:
-        booking = Booking.objects.create()
-        url = get_url(booking, "make_link")
-        for permission, status in (("add_paymentlink", 200), ("refund_payment", 403)):
-            staff = make_staff("view_booking", "view_payment", permission)
-            assert staff.get(url).status_code == status
+
+@pytest.mark.parametrize(
+    ("operation", "own", "other"),
+    [
+        ("refund_payments", "refund_payment", "cancel_payable"),
+        ("cancel_payable", "cancel_payable", "add_paymentlink"),
+        ("make_link", "add_paymentlink", "refund_payment"),
+    ],
+)
+def test_operation_takes_its_own_permission_and_to_view_payments(
+    operation: str, own: str, other: str, make_staff: Callable[..., Client]
+) -> None:
+    booking = Booking.objects.create()
+    make_payment(paid=True, payable=booking)
+    url = get_url(booking, operation)
+    assert make_staff("view_booking", "view_payment", own).get(url).status_code == 200
+    for lacking in (("view_payment", other), (own,)):
+        assert make_staff("view_booking", *lacking).get(url).status_code == 403
 
 
 class TestList:

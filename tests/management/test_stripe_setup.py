@@ -235,10 +235,12 @@ def test_connected_accounts_have_an_endpoint_of_their_own(
 
 def test_endpoint_that_may_be_for_connected_accounts_is_left_alone(stripe: StripeEmulator, run: Run) -> None:
     by_hand = create_endpoint(connect=True, enabled_events=["charge.refunded"], api_version=OLD)
+    disabled = create_endpoint(connect=True, enabled_events=["charge.refunded"], api_version=OLD)
+    stripe_client.update_webhook_endpoint("", disabled["id"], disabled=True)
     PaymentFactory.create(stripe_account="acct_lyon")
     for _each in range(2):
-        assert f"{by_hand['id']} was made by hand" in run("--disable-old")
-    assert len(stripe.webhook_endpoints) == 3
+        assert re.findall(r"(we_\w+) was made by hand", run("--disable-old")) == [by_hand["id"]]
+    assert len(stripe.webhook_endpoints) == 4
     left = stripe.webhook_endpoints[by_hand["id"]]
     assert (left["status"], left["enabled_events"]) == ("enabled", ["charge.refunded"])
 
