@@ -168,6 +168,27 @@ def test_same_key_with_other_parameters_is_refused(stripe: StripeEmulator) -> No
     assert Payment.objects.count() == 2
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"amount": 800},
+        {"amount": None},
+        {"reason": "duplicate"},
+        {"due_again": True},
+        {"reverse_transfer": False},
+        {"refund_application_fee": False},
+    ],
+)
+def test_refund_s_key_with_any_other_parameter_is_refused(
+    paid: Payment, stripe: StripeEmulator, changed: dict[str, Any]
+) -> None:
+    for _each in range(2):
+        services.refund_payment(paid, amount=700, caller=KEY)
+    with pytest.raises(IdempotencyError):
+        services.refund_payment(paid, **{"amount": 700, **changed}, caller=KEY)
+    assert len(stripe.refunds) == 1
+
+
 def test_intent_that_is_not_what_was_asked_for_gives_no_secret(
     stripe: StripeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
