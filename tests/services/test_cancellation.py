@@ -16,6 +16,7 @@ from django.utils import timezone
 from octo_stripe_gateway import services, signals
 from octo_stripe_gateway.exceptions import ConfigurationError, GatewayError, UnprocessableError
 from octo_stripe_gateway.models import Concern, PayableLock, Payment, Refund
+from octo_stripe_gateway.services.payment_links import find_payment_link
 from octo_stripe_gateway.testing.emulator import Fault, StripeEmulator
 from octo_stripe_gateway.upkeep import run_upkeep
 from tests.shop.models import Booking, Voucher
@@ -100,6 +101,13 @@ def test_first_term_that_lies_ahead_counts(
     assert sum(list_refunded(stripe)) == given
     assert cancel(booking) == (0, PRICE - given)
     assert sum(list_refunded(stripe)) == given
+
+
+def test_links_lead_nowhere_afterwards(api: GatewayApi, stripe: StripeEmulator, booking: Booking) -> None:
+    link = services.create_payment_link(booking)
+    pay(api, stripe, booking)
+    services.cancel_payable(booking)
+    assert find_payment_link(link.rpartition("/")[2]) is None
 
 
 @pytest.mark.parametrize(("early", "given"), [(dt.timedelta(microseconds=1), 4500), (dt.timedelta(), 0)])

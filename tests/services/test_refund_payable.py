@@ -65,3 +65,12 @@ def test_unanswered_refund_is_sent_again_by_a_refund_of_all(
     rows = Payment.objects.order_by("pk")
     assert [each.amount_refunded for each in rows] == refunded
     assert len(stripe.refunds) == (2 if amount is None else 1)
+
+
+def test_refund_of_a_part_without_a_key_repeats_the_unanswered_one(
+    api: GatewayApi, stripe: StripeEmulator
+) -> None:
+    payment = Payment.objects.get(pk=api.unanswered_refund(stripe, {"amount": 500}, when="after")["id"])
+    assert services.refund_payment(payment, amount=500).amount_refunded == 500
+    assert services.refund_payment(payment, amount=500).amount_refunded == 1000
+    assert len(stripe.refunds) == 2
