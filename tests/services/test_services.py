@@ -160,11 +160,27 @@ def test_same_uuid_gives_the_same_payment_with_its_secret(stripe: StripeEmulator
     assert len(stripe.payment_intents) == Payment.objects.count() == 1
 
 
-def test_same_key_with_other_parameters_is_refused(stripe: StripeEmulator) -> None:
-    services.create_payment(2000, currency="usd", caller=KEY)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"amount": 2001},
+        {"currency": "eur"},
+        {"capture_method": "manual"},
+        {"metadata": {"hotel": "Ritz"}},
+        {"reseller_reference": "R-7"},
+        {"description": "Tour"},
+        {"purpose": "deposit"},
+        {"uuid": uuid.UUID(int=7, version=4)},
+    ],
+)
+def test_same_key_with_any_other_parameter_is_refused(
+    stripe: StripeEmulator, changed: dict[str, Any]
+) -> None:
+    asked = {"amount": 2000, "currency": "usd"}
+    services.create_payment(**asked, caller=KEY)
     with pytest.raises(IdempotencyError):
-        services.create_payment(2001, currency="usd", caller=KEY)
-    services.create_payment(2001, currency="usd", caller=Caller("another reseller", "key-1"))
+        services.create_payment(**asked | changed, caller=KEY)
+    services.create_payment(**asked | changed, caller=Caller("another reseller", "key-1"))
     assert Payment.objects.count() == 2
 
 
