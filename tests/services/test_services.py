@@ -176,7 +176,7 @@ def test_same_uuid_gives_the_same_payment_with_its_secret(stripe: StripeEmulator
 def test_same_key_with_any_other_parameter_is_refused(
     stripe: StripeEmulator, changed: dict[str, Any]
 ) -> None:
-    asked = {"amount": 2000, "currency": "usd"}
+    asked: dict[str, Any] = {"amount": 2000, "currency": "usd"}
     services.create_payment(**asked, caller=KEY)
     with pytest.raises(IdempotencyError):
         services.create_payment(**asked | changed, caller=KEY)
