@@ -22,6 +22,11 @@ RETAINED_EVENT_FIELDS = frozenset(
     " amount_capturable amount_refunded currency payment_intent charge latest_charge refunded reason".split()
 )
 
+# What Stripe sent; the rest is what came of it.
+RECEIVED_COLUMNS = tuple(
+    "stripe_event_id account stripe_account type livemode payload payment_intent_id".split()
+)
+
 # What thin events are: https://docs.stripe.com/event-destinations#thin-events.
 THIN = "v2.core.event"
 FINISHED = frozenset({"processed", "ignored"})

@@ -39,6 +39,7 @@ from octo_stripe_gateway.ledger.outbox import send_to_all
 from octo_stripe_gateway.ledger.transactions import running_host, write_transaction
 from octo_stripe_gateway.ledger.write import record
 from octo_stripe_gateway.models import Payment, PaymentChange, WebhookEvent
+from octo_stripe_gateway.models.webhook_events import RECEIVED_COLUMNS
 from octo_stripe_gateway.services.provenance import (
     Provenance,
     is_foreign,
@@ -73,15 +74,6 @@ FIRST_DELIVERY_WITHIN = 60
 UNMATCHED_EVENT_TTL = dt.timedelta(hours=1)
 # Endpoints of older API versions report released authorizations as refunds.
 FIRST_TRUE_REFUNDS = "2025-03-31"
-RECEIVED_COLUMNS = (
-    "stripe_event_id",
-    "account",
-    "stripe_account",
-    "type",
-    "livemode",
-    "payload",
-    "payment_intent_id",
-)
 OUTCOME_COLUMNS = ("status", "error_code", "error_parameters", "attempts", "processed_at", "retry_at")
 
 
@@ -431,16 +423,11 @@ def _fail(event: WebhookEvent, error: Exception) -> None:
     event.attempts += 1
     if isinstance(error, UnknownPaymentError):
         _note(event, concerns.PAYMENT_UNKNOWN, payment_intent=event.payment_intent_id)
-    else:
-        is_unavailable = isinstance(error, PayableUnavailableError)
-        cause = error.__cause__ or error if is_unavailable else error
-        words = {"error": type(cause).__name__, "message": clean_text(str(cause))}
-        _note(
-            event,
-            concerns.PAYABLE_UNAVAILABLE if is_unavailable else concerns.EVENT_FAILED,
-            type=event.type,
-            **words,
-        )
+        return
+    is_unavailable = isinstance(error, PayableUnavailableError)
+    kind = concerns.PAYABLE_UNAVAILABLE if is_unavailable else concerns.EVENT_FAILED
+    cause = error.__cause__ or error if is_unavailable else error
+    _note(event, kind, type=event.type, error=type(cause).__name__, message=clean_text(str(cause)))
 
 
 def _get(event: WebhookEvent, *, lock: bool = False) -> WebhookEvent:

@@ -40,7 +40,7 @@ PAIRS = (
     Pair("first delivery beside the same four statements by cursor", "event", "hand", 0.85),
     Pair("first delivery beside the ORM by hand", "event", "orm", 1.15),
     Pair("duplicate beside safe code by hand", "duplicate", "hand", 0.75),
-    Pair("duplicate within a minute beside the same", "duplicate at once", "hand", 0.65),
+    Pair("duplicate within a minute beside the same", "duplicate at once", "hand", 0.75),
     Pair("create beside safe code by hand", "create", "hand", 0.85),
     Pair("complete beside safe code by hand", "complete", "hand", 1.0),
     Pair("refund beside safe code by hand", "refund", "hand", 0.95),
