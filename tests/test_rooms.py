@@ -15,6 +15,8 @@ from octo_stripe_gateway.models import Payment
 
 PACKAGE = octo_stripe_gateway.__name__
 FOLDER = Path(octo_stripe_gateway.__file__).parent
+# Whoever opens a module should see the end of it.
+MOST_LINES = 450
 Imports = dict[str, set[str]]
 
 # Each room may import from those after it, but not from one beside it.
@@ -48,10 +50,13 @@ KNOWN: set[tuple[str, str]] = {
 }
 
 
+def list_files() -> list[Path]:
+    return [path for path in FOLDER.rglob("*.py") if not {"migrations", "testing"} & {*path.parts}]
+
+
 def read_imports() -> Imports:
     """Return by module which modules of ours it imports, anywhere in it."""
-    files = [path for path in FOLDER.rglob("*.py") if not {"migrations", "testing"} & {*path.parts}]
-    modules = {get_name(path): ast.parse(path.read_text()) for path in files}
+    modules = {get_name(path): ast.parse(path.read_text()) for path in list_files()}
     found = {name: {*find_imports(name, tree, known=modules.keys())} for name, tree in modules.items()}
     return {name: {*others, *find_packages(name, others)} - {name} for name, others in found.items()}
 
@@ -109,9 +114,7 @@ def list_upward(imports: Imports) -> set[tuple[str, str]]:
 def find_ledger_writes() -> Iterator[tuple[str, str]]:
     """Yield where columns of payments, and any of refunds and disputes, are saved by name."""
     columns = {field.attname for field in Payment._meta.concrete_fields}
-    for path in FOLDER.rglob("*.py"):
-        if {"migrations", "testing"} & {*path.parts}:
-            continue
+    for path in list_files():
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
@@ -168,3 +171,13 @@ def test_circle_and_upward_import_would_be_found() -> None:
     assert {*find_imports("models.refunds", direct, known=known)} == {"models.payments"}
     assert {*find_packages("services.refunds", {"models.payments"})} == {"models"}
     assert {*find_packages("models.refunds", {"models.payments"})} == set()
+
+
+def test_no_module_is_too_long_to_be_read_at_once() -> None:
+    lines = {get_name(path): len(path.read_text().splitlines()) for path in list_files()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_only_the_doors_lie_at_the_root() -> None:
+    doors = {"__init__", "apps", "conf", "exceptions", "signals", "urls"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == doors

@@ -81,7 +81,7 @@ class OctoJSONRenderer(JSONRenderer):
     ) -> Any:
         """Return the JSON as bytes."""
         if isinstance(renderer_context, dict):
-            # See `OctoMixin.break_cycles`.
+            # See `OctoMixin.dispatch`.
             renderer_context.pop("response", None)
         return super().render(camelize(data), accepted_media_type, renderer_context)
 

@@ -10,8 +10,7 @@ from operator import attrgetter
 from typing import Any, ClassVar
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
-from django.http.request import HttpHeaders
+from django.http.request import HttpHeaders, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
@@ -103,19 +102,16 @@ class OctoMixin(APIView):
                 response = super().dispatch(request, *args, **kwargs)
             except ConfigurationError as error:
                 response = get_error_response(error)
-            self.break_cycles()
+            # What REST framework ties into cycles would keep the answer until a full collection.
+            vars(self).pop("response", None)
+            if isinstance(self.request, Request):
+                self.request.parser_context = {}
             # Each catalogue names its language; the active one may have none of ours.
             response.headers["Content-Language"] = translation.pgettext("language of these messages", "en")
             if response.status_code == 404:
                 # LocaleMiddleware would redirect it to the same path with a language in front.
                 request.urlconf = "octo_stripe_gateway.urls"
             return response
-
-    def break_cycles(self) -> None:
-        """Let go of what REST framework ties into cycles: the answer would wait for a full collection."""
-        vars(self).pop("response", None)
-        if isinstance(self.request, Request):
-            self.request.parser_context = {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse all that the headers tell is wrong before the body is read: a slow one holds a worker."""
@@ -240,7 +236,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
         """Answer a payment with its newest refunds, or with all of them where `refunds=all` asks for that."""
         payment = self.get_object()
         response = self.build_response(payment)
-        wanted = request.query_params.get("refunds") if request.META["QUERY_STRING"] else None
+        wanted = request.query_params.get("refunds") if request.META.get("QUERY_STRING") else None
         if wanted is not None:
             serializers.ReadSerializer(data={"refunds": wanted}).is_valid(raise_exception=True)
         most = REFUNDS_SHOWN if wanted is None else None
