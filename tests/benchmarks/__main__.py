@@ -47,6 +47,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--no-slow", action="store_true", help="leave out what a slow Stripe does to others")
     parser.add_argument("--dj-stripe", action="store_true", help="install it, and measure an event beside it")
     parser.add_argument("--start-up", action="store_true", help="measure django.setup() too")
+    parser.add_argument("--memory", action="store_true", help="measure a worker's memory too")
     parser.add_argument("--kept-sql", action="store_true", help="measure kept SQL beside the ORM too")
     parser.add_argument("--full", action="store_true", help="every server, at 1, 8 and 64 connections")
     parser.add_argument("--markdown", type=Path, help="where to write the tables")

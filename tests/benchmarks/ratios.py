@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -75,16 +75,19 @@ class Worker:
 
     def measure(self, pair: Pair, *, who: str) -> Times:
         """Let it do the work; raises RuntimeError if it can't."""
+        return Times(**self.order(pair.work, who=who, count=pair.times))
+
+    def order(self, work: str, *, who: str, count: int) -> dict[str, float]:
+        """Return what it measured of some work; raises RuntimeError if it can't do it."""
         assert self.process.stdin
         assert self.process.stdout
-        order = {"work": pair.work, "who": who, "count": pair.times}
-        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.write(json.dumps({"work": work, "who": who, "count": count}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
-        answer = json.loads(line) if line else {"error": "the worker ended"}
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the worker ended"}
         if "error" in answer:
-            raise RuntimeError(f"{pair.name}: {answer['error']}")
-        return Times(**answer)
+            raise RuntimeError(f"{work} of {who}: {answer['error']}")
+        return answer
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tests.benchmarks.growth import check_growth
 from tests.benchmarks.kept_sql import check_kept_sql
 from tests.benchmarks.latency import Latency, measure_latency
 from tests.benchmarks.measure import Burst, Result, measure
+from tests.benchmarks.memory import check_memory
 from tests.benchmarks.peer import check_peer
 from tests.benchmarks.ratios import check_other_checkout, check_ratios
 from tests.benchmarks.report import Check, check_connections
@@ -61,6 +62,9 @@ class Run:
         if options.start_up:
             with self._step("start-up"):
                 self.checks += check_start_up()
+        if options.memory:
+            with self._step("a worker's memory"):
+                self.checks.append(check_memory())
         if options.kept_sql:
             with self._step("kept SQL"):
                 self.checks += check_kept_sql()
@@ -106,7 +110,8 @@ class Run:
         options = self.options
         slow = 0 if options.no_slow else 2 + len(SLOWNESSES)
         cases = len(options.servers) * len(options.connections) * len(self.cases)
-        single = map(bool, (options.dj_stripe, options.against, options.start_up, options.kept_sql))
+        chosen = (options.dj_stripe, options.against, options.start_up, options.memory, options.kept_sql)
+        single = map(bool, chosen)
         return 2 + sum(single) + (cases + slow + 1 if options.http else 0)
 
     @contextmanager

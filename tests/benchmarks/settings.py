@@ -32,6 +32,8 @@ INSTALLED_APPS = [
     "octo_stripe_gateway",
     "tests.benchmarks.hand.apps.HandConfig",
 ]
+if os.environ.get("BENCHMARK_WITHOUT"):
+    INSTALLED_APPS[INSTALLED_APPS.index("octo_stripe_gateway")] = "rest_framework"
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -2,17 +2,19 @@
 
 `python -m tests.benchmarks.worker` reads orders from its input, a JSON object a line: whose code (`ours`,
 `hand`, `orm` or `peer`) does what work how many times. It answers with the microseconds that one request
-took in this process and in PostgreSQL. What the requests need is made before, by requests too, so that a
-worker can run another version of the app.
+took in this process and in PostgreSQL, or, where the work is `memory`, with the MiB that it has afterwards.
+What the requests need is made before, by requests too, so that a worker can run another version of the app.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,9 @@ BODY = b'{"amount": 2000, "currency": "usd", "metadata": {"hotel": "Ritz"}}'
 LISTED = 120
 # These are asked for with the named key: rates are counted, and only its own payments are found.
 NAMED = {"create", "complete", "refund"}
+# What a worker does, so many at once, before its memory is looked at.
+EACH_WORK = ("create", "read", "event", "complete", "refund")
+AT_ONCE = 20
 
 
 class Sent(NamedTuple):
@@ -112,6 +117,14 @@ class Site:
             self.ask(each)
         return self.time(sent)
 
+    def fill_memory(self, *, who: str, count: int) -> dict[str, float]:
+        """Return the MiB that this process has after so many requests, a few at a time and of each kind."""
+        for work in EACH_WORK * (count // len(EACH_WORK) // AT_ONCE):
+            for each in self.prepare(work, who=who, count=AT_ONCE):
+                self.ask(each)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return {"mebibytes": pages * resource.getpagesize() / 2**20}
+
     def time(self, sent: list[Sent]) -> dict[str, float]:
         """Return the microseconds of processor time that one of these requests takes."""
         count = len(sent)
@@ -151,7 +164,8 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         try:
-            answer = site.measure(order["work"], who=order["who"], count=order["count"])
+            measure = site.fill_memory if order["work"] == "memory" else partial(site.measure, order["work"])
+            answer = measure(who=order["who"], count=order["count"])
         except RuntimeError as error:
             answer = {"error": str(error)}  # type: ignore[dict-item]
         sys.stdout.write(json.dumps(answer) + "\n")
