@@ -86,6 +86,7 @@ class JoinedWrites:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
+        self.block = connection.atomic_blocks[-1]
         self.writes: list[Write] = []
         self.has_begun = False
 
@@ -127,7 +128,11 @@ class JoinedWrites:
 
     def execute(self, execute: Callable[..., Any], *statement: Any) -> Any:
         """Send what waits before another statement; raises TransactionManagementError if that begins anew."""
-        if self.has_begun and self.connection.connection.info.transaction_status == IDLE:
+        connection: Any = self.connection
+        if self.block not in connection.atomic_blocks:
+            # A time-out's exception has torn it off, and the transaction that it was for has ended.
+            return execute(*statement)
+        if self.has_begun and connection.connection.info.transaction_status == IDLE:
             # The statement would begin another transaction, without the locks of this one.
             raise TransactionManagementError("Host code has ended the transaction: nothing can be saved.")
         self.has_begun = True

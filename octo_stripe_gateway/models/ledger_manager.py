@@ -368,8 +368,8 @@ def read_filter(rows: Any) -> dict[str, Any] | None:
     """Return the values by which a queryset picks rows of its table, None if it asks for anything else."""
     if rows._iterable_class is not ModelIterable or rows._prefetch_related_lookups:
         return None
-    lookups = rows.query.where.children
-    if not all(type(each) is Exact and type(each.lhs) is Col for each in lookups):
+    lookups, table = rows.query.where.children, rows.model._meta.db_table
+    if not all(type(each) is Exact and type(each.lhs) is Col and each.lhs.alias == table for each in lookups):
         return None
     values = {each.lhs.target.attname: each.rhs for each in lookups if each.rhs_is_direct_value()}
     is_same = type(rows.query) is Query and rows.query.__dict__ in _make_filters(rows.model, **values)

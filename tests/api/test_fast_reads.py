@@ -195,6 +195,7 @@ NARROWED: dict[str, Callable[[PaymentQuerySet], Any]] = {
     "union": lambda rows: rows.filter(owner="nobody").union(rows.filter(owner="nobody")),
     "annotation": lambda rows: rows.annotate(one=models.Value(1)),
     "join": lambda rows: rows.select_related("payable_type"),
+    "value of another table": lambda rows: rows.filter(refunds__stripe_refund_id="re_1"),
     "prefetching": lambda rows: rows.prefetch_related("refunds"),
     "values": lambda rows: rows.values("pk"),
     "order": lambda rows: rows.order_by("amount"),

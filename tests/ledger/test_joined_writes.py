@@ -223,14 +223,18 @@ def test_wrapper_that_a_host_leaves_behind_is_its_own(
     connection.execute_wrappers.remove(note)
 
 
-def test_interrupted_transaction_leaves_no_writes_waiting() -> None:
+def test_transaction_that_a_time_out_has_torn_off_stands_in_nobodys_way() -> None:
     payment = PaymentFactory.create()
     torn = join_writes(connections["default"])
-    torn.__enter__()
+    with transaction.atomic():
+        torn.__enter__()
+        assert Payment.objects.exists()
+    with transaction.atomic():
+        assert Payment.objects.exists()
     payment.reseller_reference = "R"
     Payment.ledger.save_changed(payment, names=["reseller_reference"])
-    torn.__exit__(None, None, None)
     assert Payment.objects.get().reseller_reference == "R"
+    torn.__exit__(None, None, None)
 
 
 def test_repeated_create_is_answered_though_its_deadline_swallows_errors(
