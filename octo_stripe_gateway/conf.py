@@ -438,12 +438,10 @@ DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.
 
 def get_configured() -> Mapping[str, Any]:
     """Return the host's dict as it is; raises ConfigurationError."""
-    configured = getattr(settings, "OCTO_STRIPE_GATEWAY", {})
-    if isinstance(configured, dict):
-        return configured
-    # Error reports would show what it holds.
-    del configured
-    raise ConfigurationError("OCTO_STRIPE_GATEWAY must be a dict.")
+    # Looked up twice, since error reports would show a variable that holds it.
+    if not isinstance(getattr(settings, "OCTO_STRIPE_GATEWAY", {}), dict):
+        raise ConfigurationError("OCTO_STRIPE_GATEWAY must be a dict.")
+    return getattr(settings, "OCTO_STRIPE_GATEWAY", {})
 
 
 gateway_settings = GatewaySettings()
