@@ -21,6 +21,8 @@ OWNER_LENGTH = 255
 OF_KEY = "key:"
 OF_NAME = "name:"
 VIEW_PERMISSION = "octo_stripe_gateway.view_payment"
+# Looked up in `META`, since `headers` would be made of all of it.
+AUTHORIZATION = "HTTP_AUTHORIZATION"
 
 
 class ApiClient:
@@ -132,7 +134,7 @@ class GatewayAuthentication(BaseAuthentication):
         caller = check(request._request) if check else None
         is_in = all(getattr(caller, name, True) for name in ("is_authenticated", "is_active"))
         if not caller or not is_in:
-            has_credential = bool(request.META.get("HTTP_AUTHORIZATION"))
+            has_credential = bool(request.META.get(AUTHORIZATION))
             self.deny(has_credential=has_credential, message=str(_("You are not signed in.")))
         if caller is True:
             return ApiClient(), None
@@ -158,7 +160,7 @@ class GatewayAuthentication(BaseAuthentication):
 
     def get_token(self, request: Request) -> str:
         """Return the Bearer token, empty where there is none."""
-        header = SecretBytes(request.META.get("HTTP_AUTHORIZATION", "").encode("latin-1"))
+        header = SecretBytes(request.META.get(AUTHORIZATION, "").encode("latin-1"))
         if header[: len(self.keyword)].lower() != self.keyword:
             return Secret()
         # Bytes that aren't UTF-8 are in no key: escape them instead of raising.

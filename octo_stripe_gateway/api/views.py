@@ -124,7 +124,7 @@ class OctoMixin(APIView):
 
     def perform_authentication(self, request: Request) -> None:
         """Authenticate, unless the address has sent too many wrong credentials."""
-        if "HTTP_AUTHORIZATION" not in request.META:
+        if not self.get_header("Authorization"):
             super().perform_authentication(request)
             return
         throttle = AuthenticationThrottle()
@@ -371,7 +371,7 @@ class PaymentViewSet(OctoMixin, GenericViewSet[Payment]):
 
         A key or uuid stands for one, and a priced payable's open payment is taken again.
         """
-        names_one = "HTTP_IDEMPOTENCY_KEY" in self.request.META or "uuid" in self.request.data
+        names_one = self.get_header("Idempotency-Key") or "uuid" in self.request.data
         if (names_one or is_priced(payment.payable)) and not self.get_primary_queryset().includes(payment):
             raise IdempotencyError(_("This key or uuid was used with other parameters."))
 
