@@ -158,7 +158,7 @@ class Operation(Generic[Row]):
 
     def is_possible(self, row: Row) -> bool:
         """Tell whether the row's state allows it."""
-        return True
+        raise NotImplementedError
 
     def run(self, row: Row, *, values: Values, caller: services.Caller) -> str:
         """Do it, and return what was done; raises GatewayError, whose `values` may name form fields."""
@@ -283,6 +283,9 @@ class SyncOperation(Operation[Payment]):
         "Stripe is asked how the payment stands, and the record follows. "
         "What was asked of Stripe before and got no answer is asked again."
     )
+
+    def is_possible(self, row: Payment) -> bool:
+        return True
 
     def run(self, row: Payment, *, values: Values, caller: services.Caller) -> str:
         differences = services.sync_payment(row).items()

@@ -124,10 +124,8 @@ def call_service(job: Mapping[str, Any]) -> Any:
         arguments["caller"] = services.Caller(idempotency_key=job["key"])
     models: dict[str, Any] = {"booking": Booking, "payment": Payment}
     about = [models[name].objects.get(pk=job[name]) for name in models if name in job]
-    service = {
-        **{each: getattr(services, each) for each in services.__all__},
-        "expire_payment": expire_payment,
-    }[job["service"]]
+    named = job["service"]
+    service = expire_payment if named == "expire_payment" else getattr(services, named)
     return service(*about, **arguments)
 
 
